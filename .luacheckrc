@@ -1,0 +1,16 @@
+std = "luajit"
+max_line_length = 110
+cache = false
+
+-- A field or method that does not exist is found by the specs; an unused argument documents a signature.
+unused_args = false
+
+files["spec"].std = "luajit+busted"
+
+-- An interface for editors, never loaded: functions without bodies.
+files["lua/luapilot/port.lua"].ignore = { "21." }
+
+-- The rockspec and this file assign globals because their formats are made of them.
+files["*.rockspec"].std = "rockspec"
+files[".luacheckrc"].std = "luacheckrc"
+files[".busted"].std = "luajit"

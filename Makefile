@@ -1,0 +1,201 @@
+# luapilot: `make run` shows it working, `make test` proves it, `make help` lists the rest.
+
+VERSION = 0.1.0
+
+PREFIX = /usr/local
+BINDIR = $(PREFIX)/bin
+LUADIR = $(PREFIX)/share/lua/5.1
+
+# Everything made goes below one directory; the sanitized and the clang build have their own.
+B = build
+
+.DELETE_ON_ERROR:
+.SUFFIXES:
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+
+all: $(B)/luapilot $(B)/lib/luapilot/rt.so ## build the program and its runtime as a Lua module (default)
+
+# --- what to build, with what -----------------------------------------------------------------------
+
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+LUAJIT  = luajit
+CFLAGS  = -O2 -g
+HARDEN  = -fstack-protector-strong -U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2
+WARN    = -Wall -Wextra -Werror
+LDFLAGS =
+
+luajit_cflags  := $(shell pkg-config --cflags luajit 2>/dev/null)
+luajit_libdir  := $(shell pkg-config --variable=libdir luajit 2>/dev/null)
+luajit_version := $(shell pkg-config --modversion luajit 2>/dev/null)
+
+# The static libraries where the system has them (Debian does): the result then needs libc and libm only.
+# All of LuaJIT goes in, and -Wl,-E exports it: rocks written in C find the Lua API in the program itself.
+luajit_static  := $(wildcard $(luajit_libdir)/libluajit-5.1.a)
+cjson_static   := $(wildcard $(luajit_libdir)/liblua5.1-cjson.a)
+luajit_link     = $(if $(luajit_static),-Wl$(,)--whole-archive $(luajit_static) -Wl$(,)--no-whole-archive,$\
+                    $(shell pkg-config --libs luajit))
+, := ,
+
+cflags = -std=gnu11 -fPIC -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
+         $(luajit_cflags) $(WARN) $(HARDEN) $(CFLAGS)
+
+sources := $(wildcard src/*.c)
+objects  = $(sources:src/%.c=$(B)/obj/%.o)
+modules := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
+
+# V=1 shows the commands instead of one short line for each.
+ifeq ($(V),1)
+say = @:
+else
+Q   = @
+say = @printf '  %-6s %s\n'
+endif
+
+# --- the program ------------------------------------------------------------------------------------
+
+$(B)/luapilot: $(objects) $(B)/obj/embedded.o
+	$(say) LINK $@
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static-libgcc -Wl,-E -o $@ $(filter %.o,$^) $(cjson_static) $(luajit_link) -lm -ldl
+
+# The same objects without main, for specs that drive the runtime from LuaJIT. Lua's own symbols come from there.
+$(B)/lib/luapilot/rt.so: $(filter-out %/main.o,$(objects))
+	$(say) LINK $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -lm -ldl
+
+$(B)/obj/%.o: src/%.c $(B)/flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -MMD -MP -c -o $@ $<
+
+$(B)/obj/embedded.o: $(B)/embedded.c src/embedded.h $(B)/flags
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(cflags) -O0 -g0 -U_FORTIFY_SOURCE -Isrc -c -o $@ $<
+
+$(B)/embedded.c: tools/embed.lua $(modules) $(B)/flags $(B)/files
+	$(say) EMBED $@
+	$(Q)$(LUAJIT) tools/embed.lua $@ $(modules)
+
+# Two files that change only when what they record does: other flags rebuild all, a removed source relinks.
+$(B)/flags: export record = $(CC) $(cflags) $(LDFLAGS) $(luajit_version) $(luajit_link) $(cjson_static)
+$(B)/files: export record = $(sources) $(modules)
+$(B)/flags $(B)/files: FORCE
+	@test -n "$(luajit_cflags)" || { echo "LuaJIT is not found by pkg-config; make deps installs it" >&2; exit 1; }
+	@mkdir -p $(@D); printf '%s\n' "$$record" | cmp -s - $@ || printf '%s\n' "$$record" >$@
+$(B)/luapilot $(B)/lib/luapilot/rt.so: $(B)/files
+
+FORCE:
+
+-include $(objects:.o=.d)
+
+# --- to try it --------------------------------------------------------------------------------------
+
+# The last line replaces the shell: a Ctrl-C reaches the pilot itself, and make waits for its orderly end.
+run: ## install what is missing, build, and run examples/quickstart
+	@tools/deps build
+	@$(MAKE) all
+	@exec $(B)/luapilot run examples/quickstart/pilot.lua
+
+deps: ## install the Debian packages to build, test and lint with
+	@tools/deps build test lint
+
+# --- to prove it ------------------------------------------------------------------------------------
+
+integration = $(sort $(wildcard spec/integration/*_spec.lua))
+suites      = $(foreach suite,spec/unit spec/contract,$(if $(wildcard $(suite)/*_spec.lua),$(suite)))
+
+test: ## install what is missing, build, run every spec
+	@tools/deps build test
+	@$(MAKE) all
+	@tools/specs $(suites) $(integration)
+
+unit: ## the specs that need no process and no clock
+	@tools/specs spec/unit
+
+contract: all ## one spec of the port, against the real and the simulated one
+	@tools/specs spec/contract
+
+integration: all ## real processes, one spec file at a time in each of two lanes
+	@LUAPILOT=$(B)/luapilot tools/specs $(integration)
+
+asan: ## the same program with AddressSanitizer and UBSan: build/asan/luapilot
+	@$(MAKE) B=build/asan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer $(sanitize)' build/asan/luapilot
+
+sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
+
+test-asan: asan ## the integration specs with it
+	@tools/deps test
+	@tools/sanitized tools/specs $(integration)
+
+valgrind: all ## a small pilot's whole life under valgrind
+	@tools/deps lint
+	@tools/memcheck $(B)/luapilot
+
+linters = lint-luacheck lint-clang lint-clang-tidy lint-clang-format lint-cppcheck lint-shellcheck lint-version
+
+lint: ## luacheck, clang with -Werror, clang-tidy, clang-format, cppcheck, shellcheck
+	@tools/deps build test lint
+	@$(MAKE) --keep-going $(linters)
+
+linters: # their names, for .ci/run
+	@echo $(linters)
+
+lint-luacheck:
+	$(say) LINT Lua
+	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples) .luacheckrc luapilot-$(VERSION)-1.rockspec
+
+lint-clang:
+	@$(MAKE) B=build/clang CC=clang all
+
+lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
+
+build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
+	$(say) TIDY $<
+	@mkdir -p $(@D)
+	$(Q)clang-tidy --quiet $< -- $(filter-out -Werror,$(cflags)) >$@.log 2>&1 || { cat $@.log; exit 1; }
+	@touch $@
+
+lint-clang-format:
+	$(say) LINT clang-format
+	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch])
+
+format: ## rewrite src/ in the house style (.clang-format)
+	clang-format -i $(wildcard src/*.[ch])
+
+lint-cppcheck:
+	$(say) LINT cppcheck
+	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
+	  --suppress=missingIncludeSystem -D_GNU_SOURCE -DLUAPILOT_VERSION='""' --error-exitcode=1 src
+
+lint-shellcheck:
+	$(say) LINT shellcheck
+	$(Q)shellcheck tools/deps tools/specs tools/sanitized tools/memcheck .ci/run
+
+# The version is written above; the rockspec and the changelog must agree.
+lint-version:
+	$(say) LINT version
+	@grep -q '^version = "$(VERSION)-1"$$' luapilot-$(VERSION)-1.rockspec || \
+	  { echo "luapilot-$(VERSION)-1.rockspec does not say version = \"$(VERSION)-1\""; exit 1; }
+	@grep -q '^## \[$(VERSION)\]' CHANGELOG.md || { echo "CHANGELOG.md has no entry for $(VERSION)"; exit 1; }
+
+# --- to keep it -------------------------------------------------------------------------------------
+
+# The Lua files serve plain busted: `require "luapilot.sim"` without the program.
+install: all ## install the program and, for specs of a pilot.lua, the Lua files (DESTDIR, PREFIX)
+	$(say) INST '$(DESTDIR)$(BINDIR)/luapilot'
+	$(Q)install -d '$(DESTDIR)$(BINDIR)' '$(DESTDIR)$(LUADIR)'
+	$(Q)install -m 755 $(B)/luapilot '$(DESTDIR)$(BINDIR)/luapilot'
+	$(say) INST '$(DESTDIR)$(LUADIR)/luapilot'
+	$(Q)for file in $(modules); do install -D -m 644 "$$file" '$(DESTDIR)$(LUADIR)'"/$${file#lua/}" || exit 1; done
+
+clean: ## remove build/
+	rm -rf build
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
+
+.PHONY: all run deps test unit contract integration asan test-asan valgrind lint format linters $(linters) install clean help FORCE

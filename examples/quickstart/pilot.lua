@@ -1,0 +1,50 @@
+-- A web server that is set up, started, watched, and started again when it crashes.
+-- `make run` runs it; then open http://127.0.0.1:8088/ and, when you have seen enough, press Ctrl-C.
+
+local pilot = require "luapilot"
+
+local dir  = "build/quickstart"            -- all that nginx reads and writes
+local port = pilot.env("PORT", "8088")     -- from the environment, or this
+
+-- The set-up step: runs once, before the server.
+local setup = pilot.job "setup" {
+  exec = pilot.sh [[
+    mkdir -p "$DIR/tmp"
+    sed "s/8088/$PORT/" examples/quickstart/nginx.conf >"$DIR/nginx.conf"
+  ]],
+  env = { DIR = dir, PORT = port },
+}
+
+-- The server. A crash costs a second, then two, then four ... until it has run for a minute again.
+local nginx = pilot.job "nginx" {
+  exec         = { "nginx", "-p", dir, "-c", "nginx.conf" },
+  env          = { PATH = pilot.env "PATH" .. ":/usr/sbin" },     -- where Debian keeps it
+  when         = setup:once "exit_success",
+  restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },
+  health       = { tcp = "127.0.0.1:" .. port, interval = "2s" },
+  reload       = "SIGHUP",
+  stop_signal  = "SIGQUIT",                -- for nginx: answer the open requests, then go
+  stop_timeout = "5s",
+}
+
+-- A periodic task: now, and every fifteen seconds; never twice at a time.
+pilot.job "disk" {
+  exec = "df -h .",
+  when = pilot.every "15s",
+}
+
+-- A job written in Lua. What waits looks ordinary, and holds up nobody else.
+pilot.job "welcome" {
+  run = function()
+    if nginx:wait_for("healthy", "30s") then
+      pilot.log.info("open http://127.0.0.1:" .. port .. "/")
+    else
+      error "nginx did not come up"
+    end
+  end,
+}
+
+-- What happens to one job can be another's business, or yours.
+nginx:on("exit_failed", function(event)
+  pilot.log.warn("nginx is gone, and comes back", { code = event.code, signal = event.signal })
+end)

@@ -1,0 +1,18 @@
+local describe_value = require "luapilot.describe"
+
+describe("describe", function()
+  it("says what a value is", function()
+    local expected = {
+      { nil, "nothing" }, { "x", 'a string: "x"' }, { 5, "a number: 5" }, { 0.5, "a number: 0.5" },
+      { 1e12, "a number: 1000000000000" }, { true, "a boolean: true" }, { {}, "an empty table" },
+      { { 1 }, "a table" }, { print, "a function" }, { coroutine.create(print), "a coroutine" },
+      { 1 / 0, "a number: inf" }, { setmetatable({}, { __name = "job" }), "a job" },
+    }
+    for _, case in ipairs(expected) do assert.equal(case[2], describe_value.value(case[1])) end
+  end)
+
+  it("keeps strings on one line and short", function()
+    assert.equal([["a\nb\t\"c\"\\\000"]], describe_value.quote 'a\nb\t"c"\\\0')
+    assert.equal('"' .. ("x"):rep(57) .. '..."', describe_value.quote(("x"):rep(100)))
+  end)
+end)

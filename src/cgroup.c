@@ -1,0 +1,442 @@
+#include "cgroup.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PERIOD 100000    /* microseconds: the kernel's default for cpu quotas */
+#define LEAST_QUOTA 1000 /* the kernel refuses less */
+#define NAME_LENGTH 100
+#define DEPTH 16 /* how far below its own group we look for what a job made itself */
+
+struct controller {
+  const char *name;
+  const char *v2_file, *v1_file;
+};
+
+static const struct controller memory = {"memory", "memory.max", "memory.limit_in_bytes"};
+static const struct controller cpu = {"cpu", "cpu.max", "cpu.cfs_quota_us"};
+static const struct controller pids = {"pids", "pids.max", "pids.max"};
+
+/* --- telling why ------------------------------------------------------------------------- */
+
+static const char *advice(int code) {
+  switch (code) {
+  case EROFS:
+    return " (control groups are mounted read-only here, as in most containers: limit the "
+           "container "
+           "instead, or give it a writable control group of its own)";
+  case EACCES:
+  case EPERM:
+    return " (run the pilot as root, or delegate the control group to its user; systemd: "
+           "Delegate=yes)";
+  case EBUSY:
+    return " (processes that are not this pilot's live in the same control group: give the pilot "
+           "one of its own)";
+  default: return "";
+  }
+}
+
+static int refused(struct failure *failure, const char *what, const char *path, int code) {
+  char text[TEXT_SIZE];
+  return fail(failure, "cgroup", code, "cannot %s \"%s\": %s%s", what, path, error_text(code, text),
+              advice(code));
+}
+
+static int no_memory(struct failure *failure) {
+  return fail(failure, "cgroup", ENOMEM, "cannot make a control group: out of memory");
+}
+
+/* --- small files ------------------------------------------------------------------------- */
+
+static int write_text(const char *directory, const char *file, const char *text,
+                      struct failure *failure) {
+  char path[4096];
+  (void)snprintf(path, sizeof path, "%s/%s", directory, file);
+  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return refused(failure, "open", path, errno);
+  ssize_t size = (ssize_t)strlen(text);
+  int code = write(fd, text, (size_t)size) == size ? 0 : errno;
+  close(fd);
+  if (code == 0) return 0;
+  char what[128];
+  (void)snprintf(what, sizeof what, "write \"%s\" to", text);
+  return refused(failure, what, path, code);
+}
+
+/* Is `word` one of the words of `text`, parted by any of `separators`? */
+static bool has_word(const char *text, const char *word, const char *separators) {
+  size_t length = strlen(word);
+  for (const char *at = text; *at != '\0';) {
+    size_t size = strcspn(at, separators);
+    if (size == length && memcmp(at, word, length) == 0) return true;
+    at += size;
+    at += strspn(at, separators);
+  }
+  return false;
+}
+
+static bool file_has_word(const char *directory, const char *file, const char *word) {
+  char path[4096], text[1024];
+  (void)snprintf(path, sizeof path, "%s/%s", directory, file);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  ssize_t size = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[size > 0 ? size : 0] = '\0';
+  return has_word(text, word, " \n");
+}
+
+/* --- where we are ------------------------------------------------------------------------ */
+
+/* Our own path inside the hierarchy of `controller` (NULL: the unified one), from lines like
+ * "4:memory:/a/b" and "0::/a/b". Owned by the caller; NULL: none. */
+static char *own_path(const char *controller) {
+  FILE *file = fopen("/proc/self/cgroup", "re");
+  if (file == NULL) return NULL;
+  char *line = NULL, *found = NULL;
+  size_t size = 0;
+  while (found == NULL && getline(&line, &size, file) > 0) {
+    char *list = strchr(line, ':');
+    char *path = list ? strchr(list + 1, ':') : NULL;
+    if (path == NULL) continue;
+    *path++ = '\0';
+    path[strcspn(path, "\n")] = '\0';
+    if (controller ? has_word(list + 1, controller, ",") : list[1] == '\0') found = strdup(path);
+  }
+  free(line);
+  (void)fclose(file);
+  return found;
+}
+
+/* Splits "36 31 0:32 /root /mount/point rw - cgroup cgroup rw,memory" in place. */
+static bool is_mount(char *line, const char *controller, char **root, char **point) {
+  char *options = strstr(line, " - ");
+  if (options == NULL) return false;
+  *options = '\0';
+  char *type = strtok_r(options + 3, " \n", &options);
+  char *source = strtok_r(NULL, " \n", &options);
+  char *super = source ? strtok_r(NULL, " \n", &options) : NULL;
+  if (super == NULL) return false;
+  if (strcmp(type, controller ? "cgroup" : "cgroup2") != 0) return false;
+  if (controller && !has_word(super, controller, ",")) return false;
+  char *rest = NULL, *field = strtok_r(line, " ", &rest);
+  for (int i = 0; i < 3 && field; i++) field = strtok_r(NULL, " ", &rest);
+  *root = field;
+  *point = field ? strtok_r(NULL, " ", &rest) : NULL;
+  return *point != NULL;
+}
+
+/* The directory of `path`, seen through a mount that shows the hierarchy from `root` on. */
+static char *seen_at(const char *root, const char *point, const char *path) {
+  size_t skip = strcmp(root, "/") == 0 ? 0 : strlen(root);
+  if (strncmp(path, root, skip) != 0 || strncmp(path, "/..", 3) == 0) return NULL;
+  path += skip;
+  if (strcmp(path, "/") == 0) path = "";
+  char *directory;
+  return asprintf(&directory, "%s%s", point, path) < 0 ? NULL : directory;
+}
+
+/* Have we moved into the leaf already? Then the group around it is the one that counts. */
+static void leave_leaf(char *directory) {
+  char leaf[64];
+  (void)snprintf(leaf, sizeof leaf, "/luapilot-%d", (int)getpid());
+  size_t size = strlen(directory), length = strlen(leaf);
+  if (size > length && strcmp(directory + size - length, leaf) == 0)
+    directory[size - length] = '\0';
+}
+
+/* The directory of the group we are in. Owned by the caller; NULL: there is none to be seen. */
+static char *own_directory(const char *controller) {
+  char *path = own_path(controller);
+  FILE *file = path ? fopen("/proc/self/mountinfo", "re") : NULL;
+  char *line = NULL, *found = NULL;
+  size_t size = 0;
+  while (file && found == NULL && getline(&line, &size, file) > 0) {
+    char *root, *point;
+    if (is_mount(line, controller, &root, &point)) found = seen_at(root, point, path);
+  }
+  free(line);
+  if (file) (void)fclose(file);
+  free(path);
+  if (found) leave_leaf(found);
+  return found;
+}
+
+/* --- making room in v2 ------------------------------------------------------------------- */
+
+static pid_t parent_of(pid_t pid) {
+  char path[64], text[512];
+  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  ssize_t size = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[size > 0 ? size : 0] = '\0';
+  const char *end = strrchr(text, ')'); /* a name may contain anything, parentheses too */
+  return end && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : 0;
+}
+
+/* The pilot, its guardian (the parent that shares its program), or a descendant of either. */
+static bool is_ours(pid_t pid) {
+  char mine[4096], other[4096], path[64];
+  pid_t guardian = getppid();
+  (void)snprintf(path, sizeof path, "/proc/%d/exe", (int)guardian);
+  ssize_t a = readlink("/proc/self/exe", mine, sizeof mine);
+  ssize_t b = readlink(path, other, sizeof other);
+  bool guarded = a > 0 && a == b && memcmp(mine, other, (size_t)a) == 0;
+  for (; pid > 0; pid = parent_of(pid))
+    if (pid == getpid() || (guarded && pid == guardian)) return true;
+  return false;
+}
+
+static FILE *open_members(const char *directory) {
+  char path[4096];
+  (void)snprintf(path, sizeof path, "%s/cgroup.procs", directory);
+  return fopen(path, "re");
+}
+
+static bool all_ours(const char *directory) {
+  FILE *members = open_members(directory);
+  bool ours = members != NULL;
+  int pid;
+  while (ours && fscanf(members, "%d", &pid) == 1) ours = is_ours(pid);
+  if (members) (void)fclose(members);
+  return ours;
+}
+
+/* A process that is gone by now is no failure. */
+static int move_all(const char *from, const char *to, struct failure *failure) {
+  FILE *members = open_members(from);
+  if (members == NULL) return refused(failure, "read the members of", from, errno);
+  int pid, result = 0;
+  while (result == 0 && fscanf(members, "%d", &pid) == 1) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "%d", pid);
+    result = write_text(to, "cgroup.procs", text, failure);
+    if (result != 0 && failure->code == ESRCH) result = 0;
+  }
+  (void)fclose(members);
+  return result;
+}
+
+static int move_to_leaf(const char *base, struct failure *failure) {
+  if (!all_ours(base)) return refused(failure, "pass controllers on from", base, EBUSY);
+  char leaf[4096];
+  (void)snprintf(leaf, sizeof leaf, "%s/luapilot-%d", base, (int)getpid());
+  if (mkdir(leaf, 0755) != 0 && errno != EEXIST) return refused(failure, "create", leaf, errno);
+  return move_all(base, leaf, failure);
+}
+
+/* Makes `controller` available in the groups below `base`. */
+static int pass_on(const char *base, const char *controller, struct failure *failure) {
+  if (file_has_word(base, "cgroup.subtree_control", controller)) return 0;
+  char text[64];
+  (void)snprintf(text, sizeof text, "+%s", controller);
+  if (write_text(base, "cgroup.subtree_control", text, failure) == 0) return 0;
+  if (failure->code != EBUSY) return -1;
+  if (move_to_leaf(base, failure) != 0) return -1;
+  return write_text(base, "cgroup.subtree_control", text, failure);
+}
+
+/* --- making a group ---------------------------------------------------------------------- */
+
+static void safe_name(const char *name, char safe[NAME_LENGTH + 1]) {
+  size_t i = 0;
+  for (; name[i] != '\0' && i < NAME_LENGTH; i++)
+    safe[i] = (char)(isalnum((unsigned char)name[i]) || strchr("-_", name[i]) ? name[i] : '_');
+  safe[i] = '\0';
+}
+
+/* Another process of the same job may still be on its way out, hence the numbers. What an earlier
+ * pilot of our pid left behind empty is taken over. */
+static char *make_directory(const char *base, const char *name, struct failure *failure) {
+  char safe[NAME_LENGTH + 1], *path = NULL;
+  safe_name(name, safe);
+  for (int number = 1; number < 10000; number++) {
+    char suffix[16] = "";
+    if (number > 1) (void)snprintf(suffix, sizeof suffix, "-%d", number);
+    if (asprintf(&path, "%s/luapilot-%d-%s%s", base, (int)getpid(), safe, suffix) < 0) {
+      no_memory(failure);
+      return NULL;
+    }
+    if (mkdir(path, 0755) == 0) return path;
+    if (errno == EEXIST && rmdir(path) == 0 && mkdir(path, 0755) == 0) return path;
+    if (errno != EEXIST && errno != EBUSY) break;
+    free(path);
+    path = NULL;
+  }
+  if (path) refused(failure, "create", path, errno);
+  free(path);
+  return NULL;
+}
+
+/* The group's directory in the hierarchy of `base`: the one made before, or a new one. */
+static const char *place_below(struct cgroup *cgroup, const char *base, const char *name,
+                               struct failure *failure) {
+  size_t length = strlen(base);
+  for (size_t i = 0; i < cgroup->count; i++)
+    if (strncmp(cgroup->places[i], base, length) == 0 &&
+        strrchr(cgroup->places[i], '/') == cgroup->places[i] + length)
+      return cgroup->places[i];
+  char *place = make_directory(base, name, failure);
+  if (place) cgroup->places[cgroup->count++] = place;
+  return place;
+}
+
+/* The place where `controller` can be set, and whether it is a v2 one. */
+static const char *place_for(struct cgroup *cgroup, const char *controller, const char *name,
+                             bool *unified, struct failure *failure) {
+  const char *place = NULL;
+  char *base = own_directory(NULL);
+  *unified = base && file_has_word(base, "cgroup.controllers", controller);
+  if (!*unified) {
+    free(base);
+    base = own_directory(controller);
+  }
+  if (base == NULL)
+    fail(failure, "cgroup", ENOTSUP,
+         "there is no %s controller here, neither in a unified control group hierarchy nor in one "
+         "of its own: mount one, or leave the limit out",
+         controller);
+  else if (!*unified || pass_on(base, controller, failure) == 0)
+    place = place_below(cgroup, base, name, failure);
+  free(base);
+  return place;
+}
+
+static int set_memory(struct cgroup *cgroup, const struct cgroup_options *options,
+                      struct failure *failure) {
+  bool unified;
+  char text[32];
+  if (options->memory_max == 0) return 0;
+  const char *place = place_for(cgroup, memory.name, options->name, &unified, failure);
+  if (place == NULL) return -1;
+  (void)snprintf(text, sizeof text, "%lld", (long long)options->memory_max);
+  return write_text(place, unified ? memory.v2_file : memory.v1_file, text, failure);
+}
+
+static int set_cpu(struct cgroup *cgroup, const struct cgroup_options *options,
+                   struct failure *failure) {
+  bool unified;
+  char text[64];
+  if (options->cpu_max == 0) return 0;
+  const char *place = place_for(cgroup, cpu.name, options->name, &unified, failure);
+  if (place == NULL) return -1;
+  long quota = (long)(options->cpu_max * PERIOD);
+  if (quota < LEAST_QUOTA) quota = LEAST_QUOTA;
+  (void)snprintf(text, sizeof text, unified ? "%ld %d" : "%ld", quota, PERIOD);
+  return write_text(place, unified ? cpu.v2_file : cpu.v1_file, text, failure);
+}
+
+static int set_pids(struct cgroup *cgroup, const struct cgroup_options *options,
+                    struct failure *failure) {
+  bool unified;
+  char text[32];
+  if (options->pids_max == 0) return 0;
+  const char *place = place_for(cgroup, pids.name, options->name, &unified, failure);
+  if (place == NULL) return -1;
+  (void)snprintf(text, sizeof text, "%lld", (long long)options->pids_max);
+  return write_text(place, unified ? pids.v2_file : pids.v1_file, text, failure);
+}
+
+/* Without any limit the group still holds what calls setsid; any hierarchy does for that. */
+static int set_nothing(struct cgroup *cgroup, const struct cgroup_options *options,
+                       struct failure *failure) {
+  if (cgroup->count > 0) return 0;
+  bool unified;
+  char *base = own_directory(NULL);
+  const char *place = base ? place_below(cgroup, base, options->name, failure)
+                           : place_for(cgroup, pids.name, options->name, &unified, failure);
+  free(base);
+  return place ? 0 : -1;
+}
+
+int cgroup_make(struct cgroup *cgroup, const struct cgroup_options *options,
+                struct failure *failure) {
+  *cgroup = (struct cgroup){0};
+  if (set_memory(cgroup, options, failure) == 0 && set_cpu(cgroup, options, failure) == 0 &&
+      set_pids(cgroup, options, failure) == 0 && set_nothing(cgroup, options, failure) == 0)
+    return 0;
+  if (!cgroup_remove(cgroup)) cgroup_forget(cgroup);
+  return -1;
+}
+
+int cgroup_open(const struct cgroup *cgroup, int *files, struct failure *failure) {
+  for (size_t i = 0; i < cgroup->count; i++) {
+    char path[4096];
+    (void)snprintf(path, sizeof path, "%s/cgroup.procs", cgroup->places[i]);
+    files[i] = open(path, O_WRONLY | O_CLOEXEC);
+    if (files[i] >= 0) continue;
+    int code = errno;
+    while (i > 0) close(files[--i]);
+    return refused(failure, "open", path, code);
+  }
+  return 0;
+}
+
+/* --- members and the end ----------------------------------------------------------------- */
+
+struct errand {
+  void (*at)(const char *directory, struct errand *errand);
+  int number; /* the signal to send */
+  pid_t except;
+  bool reached; /* somebody got it */
+  bool busy;    /* a directory could not be removed because somebody lives in it */
+};
+
+/* Runs an errand in a directory and all below it, the deepest first. */
+static void visit(const char *directory, int depth, struct errand *errand) {
+  DIR *entries = depth < DEPTH ? opendir(directory) : NULL;
+  const struct dirent *entry;
+  while (entries && (entry = readdir(entries))) {
+    char path[4096];
+    if (entry->d_type != DT_DIR || entry->d_name[0] == '.') continue;
+    int size = snprintf(path, sizeof path, "%s/%s", directory, entry->d_name);
+    if (size < (int)sizeof path) visit(path, depth + 1, errand);
+  }
+  if (entries) closedir(entries);
+  errand->at(directory, errand);
+}
+
+static void signal_members(const char *directory, struct errand *errand) {
+  FILE *members = open_members(directory);
+  int pid;
+  while (members && fscanf(members, "%d", &pid) == 1)
+    if (pid > 1 && getpgid(pid) != errand->except && kill(pid, errand->number) == 0)
+      errand->reached = true;
+  if (members) (void)fclose(members);
+}
+
+bool cgroup_signal(const struct cgroup *cgroup, int number, pid_t except) {
+  struct errand errand = {.at = signal_members, .number = number, .except = except};
+  if (cgroup->count > 0) visit(cgroup->places[0], 0, &errand); /* the members are the same in all */
+  return errand.reached;
+}
+
+static void remove_directory(const char *directory, struct errand *errand) {
+  if (rmdir(directory) != 0 && errno == EBUSY) errand->busy = true;
+}
+
+bool cgroup_remove(struct cgroup *cgroup) {
+  struct errand errand = {.at = remove_directory};
+  while (cgroup->count > 0 && !errand.busy) {
+    char *place = cgroup->places[cgroup->count - 1];
+    visit(place, 0, &errand);
+    if (errand.busy) break;
+    free(place);
+    cgroup->count--;
+  }
+  return cgroup->count == 0;
+}
+
+void cgroup_forget(struct cgroup *cgroup) {
+  while (cgroup->count > 0) free(cgroup->places[--cgroup->count]);
+}

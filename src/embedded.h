@@ -1,0 +1,28 @@
+/* The Lua core inside the program.
+ *
+ * tools/embed.lua compiles every file of lua/luapilot (and argparse, which the command line needs) to
+ * LuaJIT bytecode and writes it as build/embedded.c. main.c puts a searcher in front of package.path
+ * that loads from here: one file runs on a machine that has no Lua at all.
+ *
+ * The bytecode keeps its line information, so that a traceback reads luapilot/job.lua:17. It belongs to
+ * the LuaJIT it was compiled with, which is the one that is linked.
+ *
+ * Owns nothing that lives: constant data, in the binary only (rt.so is loaded by a LuaJIT that finds the
+ * same files in lua/). */
+
+#ifndef LUAPILOT_EMBEDDED_H
+#define LUAPILOT_EMBEDDED_H
+
+#include <stddef.h>
+
+struct embedded_module {
+  const char *name; /* as required: "luapilot", "luapilot.job", "argparse" */
+  const unsigned char *code;
+  size_t size;
+};
+
+/* Sorted by name, in the order of strcmp. */
+extern const struct embedded_module embedded_modules[];
+extern const size_t embedded_count;
+
+#endif

@@ -1,0 +1,46 @@
+#include "feed.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <sys/epoll.h>
+#include <unistd.h>
+
+static struct feed *of_watcher(struct watcher *watcher) {
+  return (struct feed *)((char *)watcher - offsetof(struct feed, watcher));
+}
+
+/* False when there is nothing more to be done: all is written, or the reader is gone. */
+static bool push(struct feed *feed) {
+  while (feed->written < feed->size) {
+    ssize_t size = write(feed->watcher.fd, feed->text + feed->written, feed->size - feed->written);
+    if (size < 0 && errno == EINTR) continue;
+    if (size < 0) return errno == EAGAIN;
+    feed->written += (size_t)size;
+  }
+  return false;
+}
+
+static void writable(struct watcher *watcher, uint32_t events) {
+  (void)events;
+  struct feed *feed = of_watcher(watcher);
+  if (!push(feed)) feed_stop(feed);
+}
+
+void feed_start(struct feed *feed, struct loop *loop, int fd, char *text, size_t size) {
+  *feed = (struct feed){
+      .loop = loop,
+      .watcher = {.fd = fd, .ready = writable},
+      .text = text,
+      .size = size,
+  };
+  /* A watch that is refused (no memory) ends the text early, as a reader that left would. */
+  if (!push(feed) || loop_watch(loop, &feed->watcher, EPOLLOUT) != 0) feed_stop(feed);
+}
+
+void feed_stop(struct feed *feed) {
+  if (feed->text == NULL) return;
+  loop_unwatch(feed->loop, &feed->watcher);
+  close(feed->watcher.fd);
+  free(feed->text);
+  feed->text = NULL;
+}

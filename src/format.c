@@ -1,0 +1,422 @@
+#include "format.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define OWN_NAME "luapilot"
+
+/* --- time -------------------------------------------------------------------------------- */
+
+static void digits(char *text, int width, int64_t value) {
+  for (int i = width - 1; i >= 0; i--) {
+    text[i] = (char)('0' + value % 10);
+    value /= 10;
+  }
+}
+
+static int64_t floor_div(int64_t a, int64_t b) {
+  return a / b - (a % b < 0);
+}
+
+/* Years are counted from March, so that the leap day is the last one, in cycles of 400 years.
+ * Not gmtime_r(), which takes a lock and reads the time zone's file when it is called first. */
+static void write_date(char *text, int64_t days) {
+  days += 719468; /* from 1970-01-01 to 0000-03-01 */
+  int64_t cycle = floor_div(days, 146097);
+  int64_t day = days - cycle * 146097;
+  int64_t year = (day - day / 1460 + day / 36524 - day / 146096) / 365;
+  day -= year * 365 + year / 4 - year / 100;
+  int64_t month = (5 * day + 2) / 153; /* 0 = March */
+  day -= (153 * month + 2) / 5;
+  month = month < 10 ? month + 3 : month - 9;
+  digits(text, 4, cycle * 400 + year + (month <= 2));
+  digits(text + 5, 2, month);
+  digits(text + 8, 2, day + 1);
+}
+
+void format_time(char text[FORMAT_STAMP], int64_t milliseconds) {
+  const int64_t first = -62167219200000, last = 253402300799999; /* years 0 and 9999 */
+  if (milliseconds < first) milliseconds = first;
+  if (milliseconds > last) milliseconds = last;
+  int64_t seconds = floor_div(milliseconds, 1000);
+  int64_t days = floor_div(seconds, 86400);
+  int64_t of_day = seconds - days * 86400;
+  memcpy(text, "0000-00-00T00:00:00.000Z", FORMAT_STAMP);
+  write_date(text, days);
+  digits(text + 11, 2, of_day / 3600);
+  digits(text + 14, 2, of_day / 60 % 60);
+  digits(text + 17, 2, of_day % 60);
+  digits(text + 20, 3, milliseconds - seconds * 1000);
+}
+
+/* --- UTF-8 ------------------------------------------------------------------------------- */
+
+/* The length that a leading byte announces; 0: no byte that may lead. */
+static size_t announced(unsigned char lead) {
+  if (lead < 0x80) return 1;
+  if (lead < 0xc2) return 0; /* a continuation, or an overlong form */
+  if (lead < 0xe0) return 2;
+  if (lead < 0xf0) return 3;
+  return lead < 0xf5 ? 4 : 0;
+}
+
+/* The second byte carries what the first cannot exclude: overlong forms, surrogates, the end. */
+static bool follows(unsigned char lead, unsigned char second) {
+  if (lead == 0xe0) return second >= 0xa0 && second <= 0xbf;
+  if (lead == 0xed) return second >= 0x80 && second <= 0x9f;
+  if (lead == 0xf0) return second >= 0x90 && second <= 0xbf;
+  if (lead == 0xf4) return second >= 0x80 && second <= 0x8f;
+  return second >= 0x80 && second <= 0xbf;
+}
+
+/* How many of `size` bytes belong to a valid character, or to the beginning of one. */
+static size_t prefix_of_character(const unsigned char *data, size_t size, size_t length) {
+  size_t i = 1;
+  if (i < size && i < length && follows(data[0], data[1])) i++;
+  if (i < 2) return i;
+  while (i < size && i < length && (data[i] & 0xc0) == 0x80) i++;
+  return i;
+}
+
+/* The length of the character at `data`; 0: it is not valid UTF-8. */
+static size_t character(const unsigned char *data, size_t size) {
+  size_t length = announced(data[0]);
+  if (length == 0 || length > size) return 0;
+  return prefix_of_character(data, size, length) == length ? length : 0;
+}
+
+size_t format_whole(const char *data, size_t size) {
+  const unsigned char *bytes = (const unsigned char *)data;
+  for (size_t back = 1; back <= 3 && back < size; back++) {
+    const unsigned char *lead = bytes + size - back;
+    if ((*lead & 0xc0) == 0x80) continue;
+    size_t length = announced(*lead);
+    bool cut = length > back && prefix_of_character(lead, back, length) == back;
+    return cut ? size - back : size;
+  }
+  return size;
+}
+
+/* --- quoting ----------------------------------------------------------------------------- */
+
+/* JSON's escapes serve logfmt, too: its readers undo them in quoted values. */
+
+static inline bool plain(unsigned char byte) {
+  return (byte >= 0x20) & (byte < 0x80) & (byte != '"') & (byte != '\\');
+}
+
+#define BLOCK 32
+
+/* Without a branch inside, so that compilers make it a few vector instructions. */
+static bool block_plain(const unsigned char *data) {
+  unsigned char odd = 0;
+  for (int i = 0; i < BLOCK; i++) odd |= (unsigned char)!plain(data[i]);
+  return odd == 0;
+}
+
+/* How many bytes from the front may stand between quotes as they are. */
+static size_t unquoted(const unsigned char *data, size_t size) {
+  size_t i = 0;
+  while (i < size) {
+    if (size - i >= BLOCK && block_plain(data + i)) {
+      i += BLOCK;
+      continue;
+    }
+    size_t stop = size - i >= BLOCK ? i + BLOCK : size;
+    while (i < stop && plain(data[i])) i++;
+    if (i == stop) continue;
+    size_t length = data[i] < 0x80 ? 0 : character(data + i, size - i);
+    if (length == 0) return i;
+    i += length;
+  }
+  return size;
+}
+
+/* Escapes one byte that is not plain and not part of a character. Six bytes at most. */
+static size_t escape(char *out, unsigned char byte) {
+  static const char hex[] = "0123456789abcdef";
+  static const char short_forms[] = "\"\"\\\\\bb\ff\nn\rr\tt";
+  if (byte >= 0x80) {
+    memcpy(out, "\xef\xbf\xbd", 3);
+    return 3;
+  }
+  for (const char *form = short_forms; *form; form += 2)
+    if ((unsigned char)*form == byte) {
+      out[0] = '\\';
+      out[1] = form[1];
+      return 2;
+    }
+  memcpy(out, "\\u00", 4);
+  out[4] = hex[byte >> 4];
+  out[5] = hex[byte & 15];
+  return 6;
+}
+
+static bool put_escaped(struct buffer *out, const char *text, size_t size) {
+  const unsigned char *data = (const unsigned char *)text;
+  while (size > 0) {
+    size_t clean = unquoted(data, size);
+    if (!buffer_reserve(out, clean + 6)) return false;
+    buffer_put(out, data, clean);
+    data += clean;
+    size -= clean;
+    for (; size > 0 && !plain(*data) && character(data, size) < 2; data++, size--) {
+      if (!buffer_reserve(out, 6)) return false;
+      out->end += escape(out->data + out->end, *data);
+    }
+  }
+  return true;
+}
+
+static bool put_text(struct buffer *out, const char *text) {
+  return buffer_append(out, text, strlen(text));
+}
+
+static bool put_quoted(struct buffer *out, const char *text, size_t size) {
+  return put_text(out, "\"") && put_escaped(out, text, size) && put_text(out, "\"");
+}
+
+/* A logfmt value needs quotes when a reader would end it early, or undo an escape in it. */
+static bool needs_quotes(const char *text, size_t size) {
+  for (size_t i = 0; i < size; i++)
+    if (!plain((unsigned char)text[i]) || text[i] == ' ' || text[i] == '=') return true;
+  return size == 0;
+}
+
+static bool put_value(struct buffer *out, const char *text, size_t size) {
+  return needs_quotes(text, size) ? put_quoted(out, text, size) : buffer_append(out, text, size);
+}
+
+/* --- the lines of jobs ------------------------------------------------------------------- */
+
+static bool put_time(struct buffer *out) {
+  return put_text(out, "0000-00-00T00:00:00.000Z");
+}
+
+static bool head_default(const struct format *format, struct buffer *out, size_t *stamp) {
+  if (!format->prefix) {
+    *stamp = FORMAT_NO_STAMP;
+    return buffer_reserve(out, 1);
+  }
+  *stamp = 0;
+  return put_time(out) && put_text(out, " ") && put_text(out, format->name) && put_text(out, ": ");
+}
+
+static bool head_text(const struct format *format, struct buffer *out, size_t *stamp) {
+  *stamp = sizeof "time=" - 1;
+  return put_text(out, "time=") && put_time(out) && put_text(out, " level=") &&
+         put_value(out, format->level, strlen(format->level)) && put_text(out, " job=") &&
+         put_value(out, format->name, strlen(format->name)) && put_text(out, " stream=") &&
+         put_text(out, format->stream) && put_text(out, " msg=\"");
+}
+
+static bool head_json(const struct format *format, struct buffer *out, size_t *stamp) {
+  *stamp = sizeof "{\"time\":\"" - 1;
+  return put_text(out, "{\"time\":\"") && put_time(out) && put_text(out, "\",\"level\":") &&
+         put_quoted(out, format->level, strlen(format->level)) && put_text(out, ",\"job\":") &&
+         put_quoted(out, format->name, strlen(format->name)) && put_text(out, ",\"stream\":\"") &&
+         put_text(out, format->stream) && put_text(out, "\",\"msg\":\"");
+}
+
+static bool render_head(struct format *format, enum output_format kind) {
+  static bool (*const heads[])(const struct format *, struct buffer *, size_t *) = {
+      [OUTPUT_DEFAULT] = head_default, [OUTPUT_TEXT] = head_text, [OUTPUT_JSON] = head_json};
+  struct buffer head = {0};
+  size_t stamp;
+  if (!heads[kind](format, &head, &stamp)) {
+    buffer_free(&head);
+    return false;
+  }
+  free(format->head);
+  format->kind = kind;
+  format->head = head.data;
+  format->head_size = head.end;
+  format->stamp = stamp;
+  return true;
+}
+
+int format_init(struct format *format, enum output_format kind, const struct output_style *style,
+                const char *stream) {
+  *format = (struct format){.prefix = style->prefix, .stream = stream};
+  format->name = strdup(style->name);
+  format->level = strdup(style->level);
+  if (format->name && format->level && render_head(format, kind)) return 0;
+  format_free(format);
+  return -1; /* errno = ENOMEM, by malloc */
+}
+
+void format_free(struct format *format) {
+  free(format->name);
+  free(format->level);
+  free(format->head);
+  *format = (struct format){0};
+}
+
+void format_change(struct format *format, enum output_format kind) {
+  (void)render_head(format, kind);
+}
+
+void format_stamp(struct format *format, int64_t milliseconds) {
+  if (format->stamp != FORMAT_NO_STAMP) format_time(format->head + format->stamp, milliseconds);
+}
+
+struct tail {
+  const char *text;
+  size_t size;
+};
+
+static const struct tail *tail_of(enum output_format kind, bool partial) {
+#define TAIL(text) {text, sizeof text - 1}
+  static const struct tail tails[][2] = {
+      [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
+      [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},
+      [OUTPUT_JSON] = {TAIL("\"}\n"), TAIL("\",\"partial\":true}\n")}};
+#undef TAIL
+  return &tails[kind][partial];
+}
+
+/* The rest of a line, from the first byte on that is not plain. */
+static bool put_difficult(struct buffer *out, const char *line, size_t size,
+                          const struct tail *tail) {
+  return put_escaped(out, line, size) && buffer_append(out, tail->text, tail->size);
+}
+
+bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
+                 bool partial) {
+  const struct tail *tail = tail_of(format->kind, partial);
+  size_t before = buffer_size(out);
+  if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
+  bool quoted = format->kind != OUTPUT_DEFAULT;
+  size_t clean = quoted ? unquoted((const unsigned char *)line, size) : size;
+  buffer_put(out, format->head, format->head_size);
+  buffer_put(out, line, clean);
+  if (clean == size) {
+    buffer_put(out, tail->text, tail->size);
+    return true;
+  }
+  if (put_difficult(out, line + clean, size - clean, tail)) return true;
+  buffer_cut(out, before);
+  return false;
+}
+
+/* --- the pilot's own messages ------------------------------------------------------------ */
+
+static const char *level_name(enum log_level level) {
+  static const char *const names[] = {"debug", "info", "warn", "error"};
+  return names[level];
+}
+
+/* In the default format people read it, and most messages are information. */
+static const char *level_word(enum log_level level) {
+  static const char *const words[] = {"debug: ", "", "warning: ", "error: "};
+  return words[level];
+}
+
+/* The names of the line's own fields get an underscore: no key comes twice. */
+static bool put_key(struct buffer *out, const char *name) {
+  bool taken = strcmp(name, "time") == 0 || strcmp(name, "level") == 0 || strcmp(name, "msg") == 0;
+  return put_escaped(out, name, strlen(name)) && (!taken || put_text(out, "_"));
+}
+
+static bool put_pairs(struct buffer *out, const struct log_field *fields, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    bool ok = put_text(out, " ") && put_key(out, fields[i].name) && put_text(out, "=") &&
+              put_value(out, fields[i].value, fields[i].size);
+    if (!ok) return false;
+  }
+  return true;
+}
+
+/* One digit or more, and nothing else, from *at on. */
+static bool skip_digits(const char **at, const char *end) {
+  const char *start = *at;
+  while (*at < end && **at >= '0' && **at <= '9') ++*at;
+  return *at > start;
+}
+
+static bool json_number(const char *at, const char *end) {
+  if (at < end && *at == '-') at++;
+  if (end - at > 1 && at[0] == '0' && at[1] >= '0' && at[1] <= '9') return false;
+  if (!skip_digits(&at, end)) return false;
+  if (at < end && *at == '.') {
+    at++;
+    if (!skip_digits(&at, end)) return false;
+  }
+  if (at < end && (*at == 'e' || *at == 'E')) {
+    at++;
+    if (at < end && (*at == '+' || *at == '-')) at++;
+    if (!skip_digits(&at, end)) return false;
+  }
+  return at == end;
+}
+
+/* "nan" and "inf" are numbers to Lua but not to JSON. */
+static bool json_literal(const struct log_field *field) {
+  const char *value = field->value;
+  if (!field->literal) return false;
+  if (field->size == 4 && memcmp(value, "true", 4) == 0) return true;
+  if (field->size == 5 && memcmp(value, "false", 5) == 0) return true;
+  return json_number(value, value + field->size);
+}
+
+static bool put_members(struct buffer *out, const struct log_field *fields, size_t count) {
+  for (size_t i = 0; i < count; i++) {
+    const struct log_field *field = &fields[i];
+    bool ok = put_text(out, ",\"") && put_key(out, field->name) && put_text(out, "\":") &&
+              (json_literal(field) ? buffer_append(out, field->value, field->size)
+                                   : put_quoted(out, field->value, field->size));
+    if (!ok) return false;
+  }
+  return true;
+}
+
+/* Every line of a message, a traceback for instance, gets the prefix: a line alone still tells who
+ * said it. The fields stand on the first. */
+static bool own_default(struct buffer *out, const char *stamp, enum log_level level,
+                        const char *message, size_t size, const struct log_field *fields,
+                        size_t count) {
+  while (size > 0 && message[size - 1] == '\n') size--;
+  for (bool more = true; more; count = 0) {
+    const char *newline = memchr(message, '\n', size);
+    size_t length = newline ? (size_t)(newline - message) : size;
+    bool ok = buffer_append(out, stamp, FORMAT_STAMP) && put_text(out, " " OWN_NAME ": ") &&
+              put_text(out, level_word(level)) && buffer_append(out, message, length) &&
+              put_pairs(out, fields, count) && put_text(out, "\n");
+    if (!ok) return false;
+    more = newline != NULL;
+    message += length + more;
+    size -= length + more;
+  }
+  return true;
+}
+
+static bool own_text(struct buffer *out, const char *stamp, enum log_level level,
+                     const char *message, size_t size, const struct log_field *fields,
+                     size_t count) {
+  return put_text(out, "time=") && buffer_append(out, stamp, FORMAT_STAMP) &&
+         put_text(out, " level=") && put_text(out, level_name(level)) && put_text(out, " msg=") &&
+         put_quoted(out, message, size) && put_pairs(out, fields, count) && put_text(out, "\n");
+}
+
+static bool own_json(struct buffer *out, const char *stamp, enum log_level level,
+                     const char *message, size_t size, const struct log_field *fields,
+                     size_t count) {
+  return put_text(out, "{\"time\":\"") && buffer_append(out, stamp, FORMAT_STAMP) &&
+         put_text(out, "\",\"level\":\"") && put_text(out, level_name(level)) &&
+         put_text(out, "\",\"msg\":") && put_quoted(out, message, size) &&
+         put_members(out, fields, count) && put_text(out, "}\n");
+}
+
+bool format_own(enum output_format kind, struct buffer *out, int64_t milliseconds,
+                enum log_level level, const char *message, size_t size,
+                const struct log_field *fields, size_t count) {
+  static bool (*const forms[])(struct buffer *, const char *, enum log_level, const char *, size_t,
+                               const struct log_field *, size_t) = {
+      [OUTPUT_DEFAULT] = own_default, [OUTPUT_TEXT] = own_text, [OUTPUT_JSON] = own_json};
+  char stamp[FORMAT_STAMP];
+  size_t before = buffer_size(out);
+  format_time(stamp, milliseconds);
+  if (forms[kind](out, stamp, level, message, size, fields, count)) return true;
+  buffer_cut(out, before);
+  return false;
+}

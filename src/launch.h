@@ -1,0 +1,79 @@
+/* launch: what happens between clone and exec.
+ *
+ * Everything that can be looked up, allocated, or opened has been prepared by the caller; here a
+ * child is made that shares our memory and holds us up until it has become the program or has given
+ * up (CLONE_VM | CLONE_VFORK: the cost of a start does not grow with the size of the pilot). Since
+ * it runs in our memory, it makes plain system calls only: no allocation, no lock, no stdio, and
+ * none of glibc's set*id() wrappers, which would try to change every thread of *ours*.
+ *
+ * Whatever fails in the child comes back as { stage, errno } through a pipe that a successful exec
+ * closes. A pipe and not our shared memory: where CLONE_VM is only emulated by a plain fork
+ * (qemu-user), the pipe still works, and reading it still waits for the exec.
+ *
+ * It owns the child's stack, and nothing else; it closes no descriptor of the caller's. */
+#ifndef LUAPILOT_LAUNCH_H
+#define LUAPILOT_LAUNCH_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/resource.h>
+#include <sys/types.h>
+
+#define LAUNCH_LIMITS 16
+#define LAUNCH_CGROUPS 4
+
+struct launch_limit {
+  int resource; /* RLIMIT_… */
+  struct rlimit value;
+};
+
+/* The whole plan. Everything in it is borrowed and only read. */
+struct launch {
+  char *const *argv;
+  char *const *envp;
+  char *const *candidates; /* paths to try, in order; NULL ends them */
+
+  int stdio[3];                /* what becomes 0, 1, 2 */
+  int cgroups[LAUNCH_CGROUPS]; /* open cgroup.procs files to enter */
+  size_t cgroup_count;
+  const char *oom_score_adj; /* its digits; NULL = stays */
+
+  struct launch_limit limits[LAUNCH_LIMITS];
+  size_t limit_count;
+
+  bool become; /* take the identity below; false: stay who we are */
+  uid_t uid;
+  gid_t gid;
+  const gid_t *groups;
+  size_t group_count;
+
+  bool no_new_privs;
+  const char *cwd; /* NULL = stays; entered as the new user */
+  int umask;       /* -1 = stays */
+};
+
+enum launch_stage {
+  LAUNCH_FORK,
+  LAUNCH_SESSION,
+  LAUNCH_CGROUP, /* which = index in cgroups */
+  LAUNCH_OOM_SCORE_ADJ,
+  LAUNCH_LIMIT, /* which = index in limits */
+  LAUNCH_GROUP,
+  LAUNCH_USER,
+  LAUNCH_NO_NEW_PRIVS,
+  LAUNCH_CWD,
+  LAUNCH_STDIO,
+  LAUNCH_EXEC, /* which = the candidate that was found but could not be run, -1 = none was found */
+};
+
+struct launch_report {
+  enum launch_stage stage;
+  int code; /* errno */
+  int which;
+};
+
+/* Returns the pid of the running program, leader of a session and a group of its own, not yet
+ * reaped by anybody; or -1 with `report` filled in and nothing left behind. */
+pid_t launch(const struct launch *plan, struct launch_report *report);
+
+#endif

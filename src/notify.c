@@ -1,0 +1,194 @@
+#include "notify.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define VARIABLE "NOTIFY_SOCKET="
+#define PASSED 253            /* SCM_MAX_FD: the most that one datagram can carry */
+#define READS_AT_ONCE 16      /* strangers must not hold the loop up … */
+#define READS_AT_THE_END 1024 /* … nor the end of a job */
+
+struct notify {
+  struct loop *loop;
+  struct output *output;
+  struct watcher watcher; /* the socket; fd closed by notify_free() */
+  struct notify_event event;
+  pid_t session;
+  uid_t uid;
+  bool complained;                /* about strangers: once is enough */
+  void (*drained)(void *context); /* set by notify_finish() */
+  void *context;
+};
+
+static struct notify *of_watcher(struct watcher *watcher) {
+  return (struct notify *)((char *)watcher - offsetof(struct notify, watcher));
+}
+
+static struct notify *of_event(struct event *event) {
+  return (struct notify *)((char *)event - offsetof(struct notify, event.event));
+}
+
+/* --- one datagram ------------------------------------------------------------------------ */
+
+static bool may_send(const struct notify *notify, const struct ucred *sender) {
+  pid_t session = sender->pid > 0 ? getsid(sender->pid) : -1;
+  if (session >= 0) return session == notify->session;
+  return sender->uid == notify->uid; /* gone already: all that is left of it is its user */
+}
+
+static void close_passed(const struct cmsghdr *header) {
+  size_t count = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+  for (size_t i = 0; i < count; i++) {
+    int fd;
+    memcpy(&fd, CMSG_DATA(header) + i * sizeof fd, sizeof fd);
+    close(fd);
+  }
+}
+
+static struct ucred read_ancillary(struct msghdr *message) {
+  struct ucred sender = {.pid = 0, .uid = (uid_t)-1, .gid = (gid_t)-1};
+  for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+       header = CMSG_NXTHDR(message, header)) {
+    if (header->cmsg_level != SOL_SOCKET) continue;
+    if (header->cmsg_type == SCM_RIGHTS) close_passed(header);
+    if (header->cmsg_type == SCM_CREDENTIALS) memcpy(&sender, CMSG_DATA(header), sizeof sender);
+  }
+  return sender;
+}
+
+static void complain(struct notify *notify, const struct ucred *sender, bool too_long) {
+  if (notify->complained) return;
+  notify->complained = true;
+  if (too_long)
+    output_say(notify->output, LOG_LEVEL_WARN,
+               "notify: a message of process %d is longer than %d bytes: ignored, like any further",
+               (int)sender->pid, NOTIFY_SIZE);
+  else
+    output_say(notify->output, LOG_LEVEL_WARN,
+               "notify: process %d (uid %u) is not of the job of process %d: ignored, like any "
+               "further stranger",
+               (int)sender->pid, (unsigned)sender->uid, (int)notify->session);
+}
+
+enum reading { READ_NOTHING, READ_ACCEPTED, READ_IGNORED };
+
+static enum reading read_one(struct notify *notify) {
+  union {
+    struct cmsghdr header; /* for the alignment */
+    char bytes[CMSG_SPACE(sizeof(struct ucred)) + CMSG_SPACE(sizeof(int) * PASSED)];
+  } ancillary;
+  struct iovec part = {notify->event.data, sizeof notify->event.data};
+  struct msghdr message = {
+      .msg_iov = &part,
+      .msg_iovlen = 1,
+      .msg_control = &ancillary,
+      .msg_controllen = sizeof ancillary,
+  };
+  ssize_t size;
+  do size = recvmsg(notify->watcher.fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  while (size < 0 && errno == EINTR);
+  if (size < 0) return READ_NOTHING;
+  struct ucred sender = read_ancillary(&message);
+  bool too_long = (message.msg_flags & MSG_TRUNC) != 0;
+  if (!too_long && may_send(notify, &sender)) {
+    notify->event.size = (size_t)size;
+    return READ_ACCEPTED;
+  }
+  complain(notify, &sender, too_long);
+  return READ_IGNORED;
+}
+
+/* --- life -------------------------------------------------------------------------------- */
+
+/* Reads until there is something for Lua. True when it was published. */
+static bool read_on(struct notify *notify, int reads) {
+  while (reads-- > 0) {
+    enum reading reading = read_one(notify);
+    if (reading == READ_NOTHING) return false;
+    if (reading == READ_IGNORED) continue;
+    loop_unwatch(notify->loop, &notify->watcher);
+    loop_publish(notify->loop, &notify->event.event);
+    return true;
+  }
+  return false;
+}
+
+static void readable(struct watcher *watcher, uint32_t events) {
+  (void)events;
+  (void)read_on(of_watcher(watcher), READS_AT_ONCE);
+}
+
+static void drain(struct notify *notify) {
+  if (!read_on(notify, READS_AT_THE_END)) notify->drained(notify->context); /* may free us */
+}
+
+static void taken(struct event *event) {
+  struct notify *notify = of_event(event);
+  if (notify->drained)
+    drain(notify);
+  else
+    (void)loop_watch(notify->loop, &notify->watcher, EPOLLIN);
+}
+
+static int open_socket(char variable[NOTIFY_NAME]) {
+  uint64_t random[2];
+  if (getrandom(random, sizeof random, 0) != (ssize_t)sizeof random) return -1;
+  int length = snprintf(variable, NOTIFY_NAME, "%s@luapilot-%016" PRIx64 "%016" PRIx64, VARIABLE,
+                        random[0], random[1]);
+  size_t name = (size_t)length - sizeof VARIABLE;       /* without "NOTIFY_SOCKET=" and "@" */
+  struct sockaddr_un address = {.sun_family = AF_UNIX}; /* sun_path[0] == 0: abstract */
+  memcpy(address.sun_path + 1, variable + sizeof VARIABLE, name);
+  socklen_t size = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + 1 + name);
+  int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  int on = 1;
+  if (fd < 0) return -1;
+  if (setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof on) == 0 &&
+      bind(fd, (const struct sockaddr *)&address, size) == 0)
+    return fd;
+  int error = errno;
+  close(fd);
+  errno = error;
+  return -1;
+}
+
+struct notify *notify_new(struct loop *loop, struct output *output, uint64_t id,
+                          char variable[NOTIFY_NAME]) {
+  struct notify *notify = calloc(1, sizeof *notify);
+  if (notify == NULL) return NULL;
+  notify->loop = loop;
+  notify->output = output;
+  notify->event.event = (struct event){.type = EVENT_NOTIFY, .id = id, .taken = taken};
+  notify->watcher = (struct watcher){.fd = open_socket(variable), .ready = readable};
+  if (notify->watcher.fd >= 0) return notify;
+  free(notify);
+  return NULL;
+}
+
+int notify_start(struct notify *notify, pid_t session, uid_t uid) {
+  notify->session = session;
+  notify->uid = uid;
+  return loop_watch(notify->loop, &notify->watcher, EPOLLIN);
+}
+
+void notify_finish(struct notify *notify, void (*drained)(void *context), void *context) {
+  notify->drained = drained;
+  notify->context = context;
+  loop_unwatch(notify->loop, &notify->watcher);
+  if (notify->event.event.next == NULL) drain(notify); /* else when that is taken */
+}
+
+void notify_free(struct notify *notify) {
+  if (notify == NULL) return;
+  loop_unpublish(notify->loop, &notify->event.event);
+  loop_unwatch(notify->loop, &notify->watcher);
+  close(notify->watcher.fd);
+  free(notify);
+}

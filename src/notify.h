@@ -1,0 +1,49 @@
+/* notify: the readiness protocol of sd_notify(3), seen from the supervisor.
+ *
+ * Each process that asks for it has a datagram socket of its own, so nobody has to guess whom a
+ * message is about. The name is abstract and random: no file to clean up, nothing to mount. The
+ * kernel tells who sent a datagram; only the job may: the sender's session is the job's (whichever
+ * descendant it is), or it has ended already and ran as the job's user. What strangers send is
+ * ignored, with one message in the log. Descriptors that come along are closed.
+ *
+ * One datagram at a time is on its way to Lua; the kernel's bounded queue holds the rest, and a
+ * sender that overflows it waits (or gets EAGAIN), never we.
+ *
+ * It owns the socket and the datagram. */
+#ifndef LUAPILOT_NOTIFY_H
+#define LUAPILOT_NOTIFY_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "loop.h"
+#include "output.h"
+
+#define NOTIFY_SIZE 4096 /* what sd_notify's senders can rely on elsewhere, too */
+#define NOTIFY_NAME 64
+
+/* A datagram on its way to Lua: "KEY=value" lines. event.type is EVENT_NOTIFY, event.id the
+ * process's. */
+struct notify_event {
+  struct event event;
+  size_t size;
+  char data[NOTIFY_SIZE];
+};
+
+struct notify;
+
+/* Opens a socket and writes "NOTIFY_SOCKET=@…" into `variable`. `id` is the process's handle. NULL
+ * with errno set. */
+struct notify *notify_new(struct loop *loop, struct output *output, uint64_t id,
+                          char variable[NOTIFY_NAME]);
+/* Who may send, from now on: the session's leader and its user. Begins to read. Returns 0, or -1
+ * with errno. */
+int notify_start(struct notify *notify, pid_t session, uid_t uid);
+/* Nobody who may send is left, but what they sent still counts: reads until the socket is empty and
+ * the last event is taken, then calls `drained`, at once or later. */
+void notify_finish(struct notify *notify, void (*drained)(void *context), void *context);
+/* Closes and frees at once, without any callback. Accepts NULL. */
+void notify_free(struct notify *notify);
+
+#endif

@@ -1,0 +1,318 @@
+#include "output.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "format.h"
+#include "sink.h"
+#include "stream.h"
+
+#define SAID 1024 /* the longest message that C says */
+
+struct output {
+  struct loop *loop; /* not owned */
+  struct stream_set streams;
+  struct sink standard[2]; /* our stdout and stderr */
+  struct sink *files;      /* owned list */
+  struct sink *main;       /* one of the above */
+  struct buffer spare;     /* see struct sink */
+  struct buffer scratch;   /* where own messages are rendered */
+  enum log_level least;
+};
+
+static int64_t wall_clock(void) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_REALTIME, &now);
+  return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* --- news of sinks ----------------------------------------------------------------------- */
+
+static const char *name_of(const struct sink *sink) {
+  if (sink->path) return sink->path;
+  return sink->inherited == STDOUT_FILENO ? "stdout" : "stderr";
+}
+
+/* On the one of stdout and stderr that is not in trouble, if it takes it at once. It is a last
+ * resort, so it goes around the sinks. */
+static void cry(struct output *output, const struct sink *troubled, const char *message) {
+  int fd = troubled->inherited == STDERR_FILENO ? STDOUT_FILENO : STDERR_FILENO;
+  struct pollfd ready = {.fd = fd, .events = POLLOUT};
+  struct buffer line = {0};
+  if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
+      format_own(output->streams.format, &line, wall_clock(), LOG_LEVEL_ERROR, message,
+                 strlen(message), NULL, 0)) {
+    ssize_t ignored = write(fd, line.data, line.end);
+    (void)ignored;
+  }
+  buffer_free(&line);
+}
+
+static void in_trouble(struct output *output, struct sink *sink, const char *consequence) {
+  char message[SAID];
+  (void)snprintf(message, sizeof message, "cannot write to %s: %s; %s", name_of(sink),
+                 strerror(sink->error), consequence);
+  if (sink == output->main) {
+    cry(output, sink, message);
+  } else {
+    output_say(output, LOG_LEVEL_ERROR, "%s", message);
+  }
+}
+
+static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
+  struct output *output = sink->context;
+  switch (news) {
+  case SINK_HAS_GONE:
+    in_trouble(output, sink, "its reader is gone, what is written there is lost from now on");
+    break;
+  case SINK_HAS_FAILED:
+    in_trouble(output, sink, "trying again each second, what cannot be kept is dropped");
+    break;
+  case SINK_HAS_RECOVERED:
+    output_say(output, LOG_LEVEL_WARN, "writing to %s works again; %zu lines were lost",
+               name_of(sink), count);
+    break;
+  case SINK_HAS_ROOM:
+    output_say(output, LOG_LEVEL_WARN,
+               "%zu messages of luapilot were dropped while the output was stalled", count);
+    break;
+  }
+}
+
+/* --- sinks ------------------------------------------------------------------------------- */
+
+static void adopt(struct output *output, struct sink *sink) {
+  sink->news = sink_news;
+  sink->context = output;
+  sink->spare = &output->spare;
+}
+
+struct sink *output_main(struct output *output) {
+  return output->main;
+}
+
+static struct sink *find_file(struct output *output, const char *path) {
+  struct sink *sink = output->files;
+  while (sink && strcmp(sink->path, path) != 0) sink = sink->next;
+  return sink;
+}
+
+static struct sink *add_file(struct output *output, const char *path) {
+  struct sink *sink = malloc(sizeof *sink);
+  if (sink == NULL) return NULL;
+  if (sink_open(sink, output->loop, path) != 0) {
+    free(sink);
+    return NULL;
+  }
+  adopt(output, sink);
+  sink->next = output->files;
+  output->files = sink;
+  return sink;
+}
+
+/* One that nobody uses stays while it still has something to write (a full disk): it goes when
+ * somebody looks again. */
+static void sweep(struct output *output) {
+  for (struct sink **link = &output->files, *sink; (sink = *link);) {
+    if (sink->references > 0 || buffer_size(&sink->buffer) > 0) {
+      link = &sink->next;
+      continue;
+    }
+    *link = sink->next;
+    sink_close(sink);
+    free(sink);
+  }
+}
+
+struct sink *output_file(struct output *output, const char *path) {
+  struct sink *sink = find_file(output, path);
+  if (sink == NULL) sink = add_file(output, path);
+  if (sink == NULL) return NULL;
+  sink->references++;
+  sweep(output);
+  return sink;
+}
+
+/* Stdout and stderr are counted, too, and stay nevertheless. */
+void output_release(struct sink *sink) {
+  if (--sink->references > 0 || sink->path == NULL) return;
+  sink_flush(sink);
+  sweep(sink->context);
+}
+
+static struct sink *find_sink(struct output *output, const char *where) {
+  if (strcmp(where, "stdout") == 0 || strcmp(where, "stderr") == 0) {
+    struct sink *sink = &output->standard[strcmp(where, "stderr") == 0];
+    sink->references++;
+    return sink;
+  }
+  return output_file(output, where);
+}
+
+int output_redirect(struct output *output, const char *where) {
+  struct sink *old = output->main, *new = find_sink(output, where);
+  if (new == NULL) return -1;
+  output->main = new;
+  stream_redirect(&output->streams, old, new);
+  output_release(old);
+  return 0;
+}
+
+void output_reopen(struct output *output) {
+  for (struct sink *sink = output->files; sink; sink = sink->next)
+    if (sink_reopen(sink) != 0)
+      output_say(output, LOG_LEVEL_ERROR, "cannot open %s anew: %s; still using the old file",
+                 sink->path, strerror(errno));
+  for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i]);
+}
+
+int output_descriptor(struct sink *sink, const char *stream) {
+  if (sink->path) return sink->watcher.fd;
+  return strcmp(stream, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
+}
+
+void output_format(struct output *output, enum output_format format) {
+  stream_change_format(&output->streams, format);
+}
+
+void output_level(struct output *output, enum log_level least) {
+  output->least = least;
+}
+
+/* --- streams ----------------------------------------------------------------------------- */
+
+struct stream *stream_new(struct output *output, int fd, const char *name, struct sink *sink,
+                          const struct output_style *style, uint64_t id,
+                          void (*ended)(void *context), void *context) {
+  return stream_open(&output->streams, fd, name, sink, style, id, ended, context);
+}
+
+/* --- the pilot's own messages ------------------------------------------------------------ */
+
+void output_log(struct output *output, enum log_level level, const char *message, size_t size,
+                const struct log_field *fields, size_t count) {
+  if (level < output->least) return;
+  /* Rendering may fail for want of memory, and sink_own() come back here with news: the scratch is
+   * taken out while it is in use. */
+  struct buffer line = output->scratch;
+  output->scratch = (struct buffer){0};
+  if (format_own(output->streams.format, &line, wall_clock(), level, message, size, fields, count)) {
+    sink_own(output->main, buffer_front(&line), buffer_size(&line));
+  } else {
+    output->main->dropped++;
+  }
+  buffer_cut(&line, 0);
+  buffer_free(&output->scratch);
+  output->scratch = line;
+}
+
+void output_say(struct output *output, enum log_level level, const char *format, ...) {
+  char message[SAID];
+  va_list arguments;
+  va_start(arguments, format);
+  int size = vsnprintf(message, sizeof message, format, arguments);
+  va_end(arguments);
+  if (size < 0) return;
+  if ((size_t)size >= sizeof message) size = sizeof message - 1;
+  output_log(output, level, message, (size_t)size, NULL, 0);
+}
+
+/* --- the end ----------------------------------------------------------------------------- */
+
+static struct sink *next_sink(struct output *output, struct sink *sink) {
+  if (sink == NULL) return &output->standard[0];
+  if (sink == &output->standard[0]) return &output->standard[1];
+  return sink == &output->standard[1] ? output->files : sink->next;
+}
+
+static void flush_all(struct output *output) {
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));) sink_flush(sink);
+}
+
+static size_t unwritten(struct output *output) {
+  size_t bytes = 0;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));)
+    bytes += buffer_size(&sink->buffer);
+  return bytes;
+}
+
+/* Waits until one of the blocked sinks can be written; false: none is, or the time is over. More
+ * than a handful are not worth an allocation: the others are tried when one of these moves. */
+static bool wait_writable(struct output *output, int64_t until) {
+  struct pollfd ready[16];
+  nfds_t count = 0;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink)) && count < 16;) {
+    int fd = sink_waits_for(sink);
+    if (fd >= 0) ready[count++] = (struct pollfd){.fd = fd, .events = POLLOUT};
+  }
+  int64_t left = until - loop_now();
+  if (count == 0 || left <= 0) return false;
+  (void)poll(ready, count, (int)(left / 1000000 + 1));
+  return true;
+}
+
+/* What a job still writes while we read is its own affair: the time bounds it. */
+static void drain(struct output *output, int64_t until) {
+  bool more = true;
+  while (more) {
+    more = stream_drain(&output->streams);
+    flush_all(output);
+    if (!more && unwritten(output) > 0) more = wait_writable(output, until);
+    if (loop_now() >= until) more = false;
+  }
+}
+
+size_t output_flush(struct output *output, double seconds) {
+  int64_t until = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
+  drain(output, until);
+  stream_finish_lines(&output->streams);
+  flush_all(output);
+  while (unwritten(output) > 0 && wait_writable(output, until)) flush_all(output);
+  return unwritten(output);
+}
+
+/* --- life -------------------------------------------------------------------------------- */
+
+struct output *output_new(struct loop *loop) {
+  struct output *output = calloc(1, sizeof *output);
+  char *chunk = malloc(OUTPUT_LINE);
+  if (output == NULL || chunk == NULL) goto fail;
+  (void)signal(SIGPIPE, SIG_IGN); /* EPIPE tells the same, and kills nobody */
+  output->loop = loop;
+  output->least = LOG_LEVEL_INFO;
+  output->streams = (struct stream_set){.loop = loop, .chunk = chunk};
+  for (int i = 0; i < 2; i++) {
+    sink_init(&output->standard[i], loop, i + STDOUT_FILENO);
+    adopt(output, &output->standard[i]);
+  }
+  output->main = &output->standard[0];
+  output->main->references++;
+  return output;
+fail:
+  free(chunk);
+  free(output);
+  return NULL;
+}
+
+void output_free(struct output *output) {
+  if (output == NULL) return;
+  stream_close_all(&output->streams);
+  while (output->files) {
+    struct sink *sink = output->files;
+    output->files = sink->next;
+    sink_close(sink);
+    free(sink);
+  }
+  for (int i = 0; i < 2; i++) sink_close(&output->standard[i]);
+  free(output->streams.chunk);
+  buffer_free(&output->spare);
+  buffer_free(&output->scratch);
+  free(output);
+}

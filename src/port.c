@@ -1,0 +1,85 @@
+#include "port.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "names.h"
+#include "port_lua.h"
+
+struct port port;
+
+void port_guardian(struct guardian_page *page) {
+  port.page = page;
+}
+
+/* When, at the latest, the guardian ends us. */
+static int l_deadline(lua_State *L) {
+  double seconds = port_number(L, 1, "deadline: seconds", 0, 1e9);
+  if (port.page)
+    atomic_store(&port.page->deadline, loop_now() + (int64_t)(seconds * (double)NANOSECONDS));
+  return 0;
+}
+
+static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
+
+static const luaL_Reg *const all_functions[] = {
+    own_functions,       port_wait_functions, port_proc_functions,
+    port_file_functions, port_net_functions,  port_log_functions,
+};
+
+/* --- the runtime ------------------------------------------------------------------------- */
+
+/* Whoever starts us with 0, 1 or 2 closed would otherwise see a socket or a log file take the place
+ * of the standard descriptors, here and in every job. */
+static void fill_standard_descriptors(void) {
+  int fd;
+  do fd = open("/dev/null", O_RDWR);
+  while (fd >= 0 && fd <= 2);
+  if (fd > 2) close(fd);
+}
+
+/* Our own writes tell of a gone reader by EPIPE; an ignored SIGCHLD, which is inherited, would have
+ * the kernel reap our children behind our back. */
+static void settle_signals(void) {
+  (void)signal(SIGPIPE, SIG_IGN);
+  (void)signal(SIGCHLD, SIG_DFL);
+}
+
+static bool open_runtime(void) {
+  fill_standard_descriptors();
+  settle_signals();
+  port.loop = loop_new();
+  if (port.loop == NULL) return false;
+  if (port.page) loop_heartbeat(port.loop, &port.page->heartbeat);
+  port.output = output_new(port.loop);
+  if (port.output) port.procs = procs_new(port.loop, &port.handles, port.output, port.page);
+  if (port.procs) return true;
+  int error = errno;
+  port_close();
+  errno = error;
+  return false;
+}
+
+void port_close(void) {
+  if (port.loop == NULL) return;
+  handle_close(&port.handles);
+  procs_free(port.procs);
+  port_wait_close();
+  output_free(port.output);
+  loop_free(port.loop);
+  buffer_free(&port.scratch);
+  port = (struct port){.page = port.page, .handles.last = port.handles.last};
+}
+
+int luaopen_luapilot_rt(lua_State *L) {
+  char text[TEXT_SIZE];
+  if (port.loop == NULL && !open_runtime())
+    return luaL_error(L, "the runtime cannot start: %s", error_text(errno, text));
+  lua_createtable(L, 0, 40);
+  for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)
+    luaL_register(L, NULL, all_functions[i]);
+  return 1;
+}

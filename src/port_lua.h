@@ -1,0 +1,92 @@
+/* port_lua: what the port's files share: the one runtime, arguments, failures, events.
+ *
+ * An error message about an argument names the function, the field and what was found there:
+ * `spawn: argv[2]: expected a string, got nil`. Where a field's name is computed it is written into
+ * a `struct path` by the caller; the functions here never keep it. */
+#ifndef LUAPILOT_PORT_LUA_H
+#define LUAPILOT_PORT_LUA_H
+
+#include <lauxlib.h>
+#include <lua.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "buffer.h"
+#include "guardian.h"
+#include "handle.h"
+#include "loop.h"
+#include "output.h"
+#include "proc.h"
+
+struct port {
+  struct loop *loop; /* NULL = not open */
+  struct handle_table handles;
+  struct output *output;
+  struct procs *procs;
+  struct guardian_page *page; /* not owned; NULL = no guardian */
+  struct buffer scratch; /* what a function reads before it becomes a Lua string: it stays ours,
+                                 so that nothing leaks when Lua has no memory for the string */
+};
+
+extern struct port port;
+
+/* --- arguments: they raise --- */
+
+/* `where`: the function and the field, as in "spawn: argv[2]". */
+int port_wrong(lua_State *L, const char *where, const char *expected, int index);
+/* A string without NUL bytes at `index`: what C can take for a word or a path. */
+const char *port_word(lua_State *L, int index, const char *where);
+/* Any bytes. */
+const char *port_bytes(lua_State *L, int index, const char *where, size_t *size);
+/* A finite number between `least` and `most`. */
+double port_number(lua_State *L, int index, const char *where, double least, double most);
+/* A whole one. */
+int64_t port_integer(lua_State *L, int index, const char *where, double least, double most);
+bool port_boolean(lua_State *L, int index, const char *where);
+void port_table(lua_State *L, int index, const char *where);
+/* "SIGTERM" → 15. */
+int port_signal(lua_State *L, int index, const char *where);
+
+/* The options of one function: a table whose fields are all among `names` (NULL ends them). */
+void port_options(lua_State *L, int index, const char *where, const char *const *names);
+/* Pushes the field `name`; false (and nothing pushed): it is nil. `path` becomes "where: name". */
+struct path {
+  char text[96];
+};
+bool port_field(lua_State *L, int table, const char *where, const char *name, struct path *path);
+
+/* --- results --- */
+
+/* nil, message, CODE. The message is `format`, followed by ": " and the text of the code. */
+int port_failure(lua_State *L, int code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+/* true */
+int port_done(lua_State *L);
+void port_set_string(lua_State *L, const char *name, const char *value);
+void port_set_number(lua_State *L, const char *name, double value);
+void port_set_boolean(lua_State *L, const char *name, bool value);
+
+/* The handle that the number at `index` names. NULL: it is stale, or of another kind (when `kind` is
+ * not ANY_HANDLE), and nil, message, "EBADF" has been pushed: return 3. */
+#define ANY_HANDLE (-1)
+struct handle *port_handle(lua_State *L, int index, const char *where, int kind);
+
+/* --- events: each adds its fields to the table on the top of the stack, which has type and id --- */
+
+void port_push_exit(lua_State *L, const struct event *event);
+void port_push_output(lua_State *L, const struct event *event);
+void port_push_notify(lua_State *L, const struct event *event);
+void port_push_connected(lua_State *L, const struct event *event);
+
+/* --- the functions, by theme --- */
+
+extern const luaL_Reg port_wait_functions[];
+extern const luaL_Reg port_proc_functions[];
+extern const luaL_Reg port_file_functions[];
+extern const luaL_Reg port_net_functions[];
+extern const luaL_Reg port_log_functions[];
+
+/* Ends the signals of port_wait.c. */
+void port_wait_close(void);
+
+#endif

@@ -1,0 +1,344 @@
+/* The port: processes. What Lua gives is checked field by field and laid out for proc.c; all strings
+ * are borrowed from the table that Lua holds on to while we work, and the arrays live in userdata,
+ * so an error on the way leaks nothing. */
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "notify.h"
+#include "port_lua.h"
+
+extern char **environ;
+
+/* --- events ------------------------------------------------------------------------------ */
+
+void port_push_exit(lua_State *L, const struct event *event) {
+  const struct proc_exit *exit = (const struct proc_exit *)event;
+  char name[NAME_SIZE];
+  if (exit->signal != 0)
+    port_set_string(L, "signal", signal_name(exit->signal, name));
+  else
+    port_set_number(L, "code", exit->code);
+  lua_createtable(L, 0, 3);
+  port_set_number(L, "user", exit->user);
+  port_set_number(L, "system", exit->system);
+  port_set_number(L, "maxrss", (double)exit->maxrss);
+  lua_setfield(L, -2, "usage");
+}
+
+void port_push_output(lua_State *L, const struct event *event) {
+  const struct output_event *output = (const struct output_event *)event;
+  port_set_string(L, "stream", output->stream);
+  lua_pushlstring(L, output->data, output->size);
+  lua_setfield(L, -2, "data");
+  port_set_boolean(L, "last", output->last);
+}
+
+/* "KEY=value" lines; a line without "=" is none. */
+void port_push_notify(lua_State *L, const struct event *event) {
+  const struct notify_event *notify = (const struct notify_event *)event;
+  const char *line = notify->data, *end = line + notify->size;
+  lua_createtable(L, 0, 4);
+  while (line < end) {
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
+    if (stop == NULL) stop = end;
+    const char *equals = memchr(line, '=', (size_t)(stop - line));
+    if (equals && equals > line) {
+      lua_pushlstring(L, line, (size_t)(equals - line));
+      lua_pushlstring(L, equals + 1, (size_t)(stop - equals - 1));
+      lua_rawset(L, -3);
+    }
+    line = stop + 1;
+  }
+  lua_setfield(L, -2, "fields");
+}
+
+/* --- argv and environment ---------------------------------------------------------------- */
+
+/* The pointers point into strings that the table at `index` holds. */
+static char **check_argv(lua_State *L, int index) {
+  port_table(L, index, "spawn: argv");
+  size_t count = lua_objlen(L, index);
+  char **argv = lua_newuserdata(L, (count + 1) * sizeof *argv);
+  char where[48];
+  for (size_t i = 0; i < count; i++) {
+    (void)snprintf(where, sizeof where, "spawn: argv[%zu]", i + 1);
+    lua_rawgeti(L, index, (int)i + 1);
+    argv[i] = (char *)port_word(L, -1, where);
+    lua_pop(L, 1);
+  }
+  if (count == 0) luaL_error(L, "spawn: argv: it is empty");
+  if (argv[0][0] == '\0') luaL_error(L, "spawn: argv[1]: it is empty");
+  argv[count] = NULL;
+  return argv;
+}
+
+/* How many bytes "NAME=value" takes. The name is below the value on the stack. */
+static size_t check_variable(lua_State *L) {
+  if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "spawn: env: a name", "a string", -2);
+  const char *name = port_word(L, -2, "spawn: env: a name");
+  if (name[0] == '\0' || strchr(name, '=')) luaL_error(L, "spawn: env: bad name \"%s\"", name);
+  struct path where;
+  (void)snprintf(where.text, sizeof where.text, "spawn: env.%s", name);
+  return strlen(name) + strlen(port_word(L, -1, where.text)) + 2;
+}
+
+static char *put_variable(lua_State *L, char *at) {
+  at = stpcpy(at, lua_tostring(L, -2));
+  *at++ = '=';
+  return stpcpy(at, lua_tostring(L, -1)) + 1;
+}
+
+/* The strings and the pointers to them in one piece of userdata. */
+static char **check_env(lua_State *L, int index) {
+  size_t count = 0, size = 0;
+  port_table(L, index, "spawn: env");
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    size += check_variable(L);
+    count++;
+  }
+  char **envp = lua_newuserdata(L, (count + 1) * sizeof *envp + size);
+  char *at = (char *)(envp + count + 1);
+  char **next = envp;
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
+    *next++ = at;
+    at = put_variable(L, at);
+  }
+  *next = NULL;
+  return envp;
+}
+
+/* --- the smaller options ----------------------------------------------------------------- */
+
+static struct identity check_identity(lua_State *L, int table, const char *name) {
+  struct identity identity = {NULL, -1};
+  struct path path;
+  if (!port_field(L, table, "spawn", name, &path)) return identity;
+  if (lua_type(L, -1) == LUA_TNUMBER) {
+    identity.number = port_integer(L, -1, path.text, 0, UINT32_MAX - 1.0);
+  } else {
+    if (lua_type(L, -1) != LUA_TSTRING) port_wrong(L, path.text, "a name or a number", -1);
+    identity.name = port_word(L, -1, path.text);
+    if (identity.name[0] == '\0') luaL_error(L, "%s: it is empty", path.text);
+  }
+  lua_pop(L, 1);
+  return identity;
+}
+
+static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
+  struct path path;
+  if (!port_field(L, table, where, name, &path)) return NULL;
+  const char *word = port_word(L, -1, path.text);
+  lua_pop(L, 1);
+  return word;
+}
+
+static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
+                             bool otherwise) {
+  struct path path;
+  if (!port_field(L, table, where, name, &path)) return otherwise;
+  bool value = port_boolean(L, -1, path.text);
+  lua_pop(L, 1);
+  return value;
+}
+
+static int optional_signal(lua_State *L, int table, const char *name) {
+  struct path path;
+  if (!port_field(L, table, "spawn", name, &path)) return SIGTERM;
+  int number = port_signal(L, -1, path.text);
+  lua_pop(L, 1);
+  return number;
+}
+
+/* A number that is 0 when it is not given. */
+static double optional_number(lua_State *L, int table, const char *where, const char *name,
+                              double least, double most) {
+  struct path path;
+  if (!port_field(L, table, where, name, &path)) return 0;
+  double number = port_number(L, -1, path.text, least, most);
+  lua_pop(L, 1);
+  return number;
+}
+
+static rlim_t check_bound(lua_State *L, int index, int which, const char *where) {
+  lua_rawgeti(L, index, which);
+  double number = (double)port_integer(L, -1, where, -1, 9007199254740992.0);
+  lua_pop(L, 1);
+  return number < 0 ? RLIM_INFINITY : (rlim_t)number;
+}
+
+/* One { soft, hard } on the top of the stack, below it its name. */
+static void check_limit(lua_State *L, struct spawn_options *options) {
+  struct path where;
+  if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "spawn: limits: a name", "a string", -2);
+  const char *name = lua_tostring(L, -2);
+  (void)snprintf(where.text, sizeof where.text, "spawn: limits.%s", name);
+  int resource = limit_number(name);
+  if (resource < 0) luaL_error(L, "%s: there is no such limit", where.text);
+  port_table(L, -1, where.text);
+  struct launch_limit limit = {.resource = resource};
+  limit.value.rlim_cur = check_bound(L, lua_gettop(L), 1, where.text);
+  limit.value.rlim_max = check_bound(L, lua_gettop(L), 2, where.text);
+  if (limit.value.rlim_cur > limit.value.rlim_max)
+    luaL_error(L, "%s: the soft limit is above the hard one", where.text);
+  options->limits[options->limit_count++] = limit; /* names are unique, so there is room for all */
+}
+
+static void check_limits(lua_State *L, int table, struct spawn_options *options) {
+  struct path path;
+  if (!port_field(L, table, "spawn", "limits", &path)) return;
+  port_table(L, -1, path.text);
+  int limits = lua_gettop(L);
+  for (lua_pushnil(L); lua_next(L, limits); lua_pop(L, 1)) check_limit(L, options);
+  lua_pop(L, 1);
+}
+
+static const struct cgroup_options *check_cgroup(lua_State *L, int table,
+                                                 struct cgroup_options *cgroup) {
+  static const char *const names[] = {"name", "memory_max", "cpu_max", "pids_max", NULL};
+  const char *where = "spawn: cgroup";
+  struct path path;
+  if (!port_field(L, table, "spawn", "cgroup", &path)) return NULL;
+  int fields = lua_gettop(L);
+  port_options(L, fields, where, names);
+  *cgroup = (struct cgroup_options){.name = optional_word(L, fields, where, "name")};
+  if (cgroup->name == NULL) luaL_error(L, "spawn: cgroup: name: expected a string, got nil");
+  cgroup->memory_max =
+      (int64_t)optional_number(L, fields, where, "memory_max", 1, 9007199254740992.0);
+  cgroup->cpu_max = optional_number(L, fields, where, "cpu_max", 1e-6, 1e6);
+  cgroup->pids_max = (int64_t)optional_number(L, fields, where, "pids_max", 1, 1e9);
+  lua_pop(L, 1);
+  return cgroup;
+}
+
+static const struct proc_output *check_output(lua_State *L, int table, struct proc_output *output) {
+  static const char *const names[] = {"name", "raw", "level", "prefix", "file", NULL};
+  const char *where = "spawn: output";
+  struct path path;
+  if (!port_field(L, table, "spawn", "output", &path)) return NULL;
+  int fields = lua_gettop(L);
+  port_options(L, fields, where, names);
+  *output = (struct proc_output){
+      .style.name = optional_word(L, fields, where, "name"),
+      .style.level = optional_word(L, fields, where, "level"),
+      .style.prefix = optional_boolean(L, fields, where, "prefix", true),
+      .raw = optional_boolean(L, fields, where, "raw", false),
+      .file = optional_word(L, fields, where, "file"),
+  };
+  if (output->style.name == NULL) luaL_error(L, "spawn: output: name: expected a string, got nil");
+  if (output->style.level == NULL) output->style.level = "info";
+  lua_pop(L, 1);
+  return output;
+}
+
+/* --- spawn ------------------------------------------------------------------------------- */
+
+static const char *const spawn_names[] = {
+    "argv",   "env",     "cwd",        "user",         "group",         "umask",
+    "limits", "cgroup",  "stdin",      "no_new_privs", "oom_score_adj", "output",
+    "notify", "capture", "end_signal", "stop_signal",  "stop_timeout",  NULL,
+};
+
+static void check_program(lua_State *L, struct spawn_options *options) {
+  struct path path;
+  if (!port_field(L, 1, "spawn", "argv", &path))
+    luaL_error(L, "spawn: argv: expected a table, got nil");
+  options->argv = check_argv(L, lua_gettop(L)); /* both stay on the stack until the call returns */
+  options->envp = environ;
+  if (port_field(L, 1, "spawn", "env", &path)) options->envp = check_env(L, lua_gettop(L));
+  options->cwd = optional_word(L, 1, "spawn", "cwd");
+}
+
+static void check_rights(lua_State *L, struct spawn_options *options) {
+  struct path path;
+  options->user = check_identity(L, 1, "user");
+  options->group = check_identity(L, 1, "group");
+  options->umask = -1;
+  if (port_field(L, 1, "spawn", "umask", &path))
+    options->umask = (int)port_integer(L, -1, path.text, 0, 0777);
+  options->no_new_privs = optional_boolean(L, 1, "spawn", "no_new_privs", false);
+  options->has_oom_score_adj = port_field(L, 1, "spawn", "oom_score_adj", &path);
+  if (options->has_oom_score_adj)
+    options->oom_score_adj = (int)port_integer(L, -1, path.text, -1000, 1000);
+  check_limits(L, 1, options);
+}
+
+static void check_talk(lua_State *L, struct proc_options *options, struct proc_output *output) {
+  struct path path;
+  if (port_field(L, 1, "spawn", "stdin", &path))
+    options->text = port_bytes(L, -1, path.text, &options->text_size);
+  options->output = check_output(L, 1, output);
+  options->capture = optional_boolean(L, 1, "spawn", "capture", false);
+  options->notify = optional_boolean(L, 1, "spawn", "notify", false);
+  if (options->capture && options->output && options->output->raw)
+    luaL_error(L, "spawn: capture: raw output does not pass through the pilot");
+}
+
+static void check_signals(lua_State *L, struct proc_options *options) {
+  struct path path;
+  options->end_signal = optional_signal(L, 1, "end_signal");
+  options->stop_signal = optional_signal(L, 1, "stop_signal");
+  options->grace = 10000;
+  if (port_field(L, 1, "spawn", "stop_timeout", &path))
+    options->grace = (int)(port_number(L, -1, path.text, 0, 1e6) * 1000);
+}
+
+static int l_spawn(lua_State *L) {
+  struct proc_options options = {0};
+  struct cgroup_options cgroup;
+  struct proc_output output;
+  lua_settop(L, 1);
+  luaL_checkstack(L, 16, "spawn");
+  port_options(L, 1, "spawn", spawn_names);
+  check_program(L, &options.spawn);
+  check_rights(L, &options.spawn);
+  options.spawn.cgroup = check_cgroup(L, 1, &cgroup);
+  check_talk(L, &options, &output);
+  check_signals(L, &options);
+  struct failure failure = {0};
+  pid_t pid;
+  uint64_t id = proc_spawn(port.procs, &options, &pid, &failure);
+  if (id != 0) {
+    lua_pushnumber(L, (double)id);
+    lua_pushinteger(L, pid);
+    return 2;
+  }
+  char name[NAME_SIZE];
+  lua_pushnil(L);
+  lua_pushstring(L, failure.message);
+  lua_pushstring(L, error_name(failure.code, name));
+  lua_pushstring(L, failure.stage);
+  return 4;
+}
+
+/* --- kill, capture ----------------------------------------------------------------------- */
+
+static enum proc_target check_target(lua_State *L, int index) {
+  const char *target = port_word(L, index, "kill: target");
+  if (strcmp(target, "group") == 0) return PROC_GROUP;
+  if (strcmp(target, "leader") == 0) return PROC_LEADER;
+  return (enum proc_target)luaL_error(
+      L, "kill: target: expected \"group\" or \"leader\", got \"%s\"", target);
+}
+
+static int l_kill(lua_State *L) {
+  int number = port_signal(L, 2, "kill: signal");
+  enum proc_target target = check_target(L, 3);
+  struct handle *handle = port_handle(L, 1, "kill: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  int code = proc_kill(proc_of(handle), number, target);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "cannot send %s", lua_tostring(L, 2));
+}
+
+static int l_capture(lua_State *L) {
+  bool on = port_boolean(L, 2, "capture: on");
+  struct handle *handle = port_handle(L, 1, "capture: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  int code = proc_capture(proc_of(handle), on);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "cannot capture: its output is not read as lines");
+}
+
+const luaL_Reg port_proc_functions[] = {
+    {"spawn", l_spawn}, {"kill", l_kill}, {"capture", l_capture}, {NULL, NULL}};

@@ -1,0 +1,181 @@
+#include "spawn.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static int no_memory(struct failure *failure) {
+  return fail(failure, "fork", ENOMEM, "cannot start a process: out of memory");
+}
+
+/* --- preparation ------------------------------------------------------------------------- */
+
+/* A pipe belongs to whoever made it; the job must be able to open /dev/stdout by its name. */
+static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) {
+    char text[TEXT_SIZE];
+    return fail(failure, "output", errno, "cannot make a pipe: %s", error_text(errno, text));
+  }
+  spawn->child[index] = ends[index != 0];
+  spawn->ours[index] = ends[index == 0];
+  if (spawn->account.become) (void)fchown(ends[0], spawn->account.uid, (gid_t)-1);
+  return 0;
+}
+
+static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options, int null,
+                         struct failure *failure) {
+  const int wanted[3] = {options->feed ? SPAWN_PIPE : null, options->output[0], options->output[1]};
+  for (int i = 0; i < 3; i++) {
+    spawn->plan.stdio[i] = wanted[i];
+    if (wanted[i] != SPAWN_PIPE) continue;
+    if (open_pipe(spawn, i, failure) != 0) return -1;
+    spawn->plan.stdio[i] = spawn->child[i];
+  }
+  /* Only the feeding end must not block us. The other two are the streams' business. */
+  if (options->feed) (void)fcntl(spawn->ours[0], F_SETFL, O_NONBLOCK);
+  return 0;
+}
+
+/* The environment with NOTIFY_SOCKET in it, and any older one left out. */
+static int prepare_environment(struct spawn *spawn, const struct spawn_options *options,
+                               struct failure *failure) {
+  spawn->plan.envp = options->envp;
+  if (options->notify_socket == NULL) return 0;
+  size_t count = 0, length = strcspn(options->notify_socket, "=") + 1;
+  while (options->envp[count]) count++;
+  spawn->envp = malloc((count + 2) * sizeof *spawn->envp);
+  if (spawn->envp == NULL) return no_memory(failure);
+  char **to = spawn->envp;
+  for (char *const *from = options->envp; *from; from++)
+    if (strncmp(*from, options->notify_socket, length) != 0) *to++ = *from;
+  *to++ = (char *)options->notify_socket;
+  *to = NULL;
+  spawn->plan.envp = spawn->envp;
+  return 0;
+}
+
+static int prepare_cgroup(struct spawn *spawn, const struct spawn_options *options,
+                          struct failure *failure) {
+  if (options->cgroup == NULL) return 0;
+  if (cgroup_make(&spawn->cgroup, options->cgroup, failure) != 0) return -1;
+  if (cgroup_open(&spawn->cgroup, spawn->plan.cgroups, failure) != 0) return -1;
+  spawn->plan.cgroup_count = spawn->cgroup.count;
+  return 0;
+}
+
+static void prepare_plan(struct spawn *spawn, const struct spawn_options *options) {
+  struct launch *plan = &spawn->plan;
+  plan->argv = options->argv;
+  plan->candidates = spawn->program.candidates;
+  plan->become = spawn->account.become;
+  plan->uid = spawn->account.uid;
+  plan->gid = spawn->account.gid;
+  plan->groups = spawn->account.groups;
+  plan->group_count = spawn->account.group_count;
+  memcpy(plan->limits, options->limits, sizeof plan->limits);
+  plan->limit_count = options->limit_count;
+  plan->no_new_privs = options->no_new_privs;
+  plan->cwd = options->cwd;
+  plan->umask = options->umask;
+  if (!options->has_oom_score_adj) return;
+  (void)snprintf(spawn->oom_text, sizeof spawn->oom_text, "%d", options->oom_score_adj);
+  plan->oom_score_adj = spawn->oom_text;
+}
+
+int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
+                  struct failure *failure) {
+  *spawn = (struct spawn){.child = {-1, -1, -1}, .ours = {-1, -1, -1}};
+  if (account_find(&spawn->account, options->user, options->group, failure) != 0) return -1;
+  if (prepare_environment(spawn, options, failure) != 0) return -1;
+  if (program_find(&spawn->program, options->argv[0], options->envp) != 0)
+    return no_memory(failure);
+  if (prepare_stdio(spawn, options, null, failure) != 0) return -1;
+  if (prepare_cgroup(spawn, options, failure) != 0) return -1;
+  prepare_plan(spawn, options);
+  return 0;
+}
+
+/* --- what went wrong --------------------------------------------------------------------- */
+
+static const char *fork_advice(int code) {
+  if (code == EAGAIN)
+    return " (the limit on processes of the user, the control group or the machine is reached)";
+  return "";
+}
+
+static int explain_limit(const struct launch_limit *limit, int code, struct failure *failure) {
+  char text[TEXT_SIZE], bounds[96] = "";
+  struct rlimit now;
+  if (code == EPERM && getrlimit((__rlimit_resource_t)limit->resource, &now) == 0)
+    (void)snprintf(bounds, sizeof bounds, " (its hard limit here is %lld: more takes privileges)",
+                   (long long)now.rlim_max);
+  return fail(failure, "limits", code, "limit %s = %lld, %lld: %s%s", limit_name(limit->resource),
+              (long long)limit->value.rlim_cur, (long long)limit->value.rlim_max,
+              error_text(code, text), bounds);
+}
+
+static int explain_cwd(const struct spawn *spawn, const char *user, int code,
+                       struct failure *failure) {
+  char text[TEXT_SIZE];
+  const char *cwd = spawn->plan.cwd;
+  if (code == EACCES && spawn->account.become)
+    return fail(failure, "cwd", code, "working directory \"%s\": permission denied for user %s",
+                cwd, user);
+  return fail(failure, "cwd", code, "working directory \"%s\": %s", cwd, error_text(code, text));
+}
+
+static int explain(const struct spawn *spawn, const struct spawn_options *options,
+                   const struct launch_report *report, struct failure *failure) {
+  char user[128], text[TEXT_SIZE];
+  int code = report->code;
+  account_name(&spawn->account, options->user, user, sizeof user);
+  error_text(code, text);
+  switch (report->stage) {
+  case LAUNCH_CGROUP:
+    return fail(failure, "cgroup", code, "cannot enter the control group \"%s\": %s",
+                spawn->cgroup.places[report->which], text);
+  case LAUNCH_OOM_SCORE_ADJ:
+    return fail(failure, "oom_score_adj", code, "oom_score_adj = %s: %s%s", spawn->oom_text, text,
+                code == EACCES ? " (lowering it takes CAP_SYS_RESOURCE)" : "");
+  case LAUNCH_LIMIT: return explain_limit(&spawn->plan.limits[report->which], code, failure);
+  case LAUNCH_GROUP:
+    return fail(failure, "group", code, "cannot take the groups of user %s: %s", user, text);
+  case LAUNCH_USER: return fail(failure, "user", code, "cannot become user %s: %s", user, text);
+  case LAUNCH_NO_NEW_PRIVS:
+    return fail(failure, "no_new_privs", code, "cannot give up new privileges: %s", text);
+  case LAUNCH_CWD: return explain_cwd(spawn, user, code, failure);
+  case LAUNCH_STDIO:
+    return fail(failure, "output", code, "cannot connect its standard descriptors: %s", text);
+  case LAUNCH_EXEC:
+    return program_explain(&spawn->program, code, report->which, options->cwd,
+                           spawn->account.become ? user : NULL, failure);
+  case LAUNCH_FORK:
+  case LAUNCH_SESSION:
+  default:
+    return fail(failure, "fork", code, "cannot start a process: %s%s", text, fork_advice(code));
+  }
+}
+
+/* --- the deed ---------------------------------------------------------------------------- */
+
+pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, struct failure *failure) {
+  struct launch_report report;
+  pid_t pid = launch(&spawn->plan, &report);
+  return pid > 0 ? pid : explain(spawn, options, &report, failure);
+}
+
+void spawn_clean(struct spawn *spawn) {
+  for (int i = 0; i < 3; i++) {
+    if (spawn->child[i] >= 0) close(spawn->child[i]);
+    if (spawn->ours[i] >= 0) close(spawn->ours[i]);
+  }
+  for (size_t i = 0; i < spawn->plan.cgroup_count; i++) close(spawn->plan.cgroups[i]);
+  if (!cgroup_remove(&spawn->cgroup)) cgroup_forget(&spawn->cgroup);
+  program_free(&spawn->program);
+  account_free(&spawn->account);
+  free(spawn->envp);
+}

@@ -1,0 +1,62 @@
+/* spawn: from what Lua asks for to a running program, or to a sentence that says why not.
+ *
+ * Everything that the child needs is looked up, laid out and opened here, before there is a child:
+ * the account, the candidates for exec, the control group, the descriptors. launch.c then does the
+ * deed, and what it reports comes back as { stage, code, message } with names in it.
+ *
+ * It owns what it opened until it is handed over: see struct spawn. */
+#ifndef LUAPILOT_SPAWN_H
+#define LUAPILOT_SPAWN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+#include "account.h"
+#include "cgroup.h"
+#include "launch.h"
+#include "names.h"
+#include "program.h"
+
+/* Everything in it is borrowed for the length of the call. */
+struct spawn_options {
+  char *const *argv;
+  char *const *envp;
+  const char *notify_socket; /* one more "NAME=value" for envp; NULL = none */
+  const char *cwd;           /* NULL = ours */
+  struct identity user, group;
+  int umask; /* -1 = ours */
+  struct launch_limit limits[LAUNCH_LIMITS];
+  size_t limit_count;
+  bool no_new_privs;
+  bool has_oom_score_adj;
+  int oom_score_adj;
+  const struct cgroup_options *cgroup; /* NULL = ours */
+  bool feed;                           /* standard input is a pipe, else /dev/null */
+  int output[2];                       /* standard output and error: a descriptor, or SPAWN_PIPE */
+};
+
+#define SPAWN_PIPE (-1)
+
+struct spawn {
+  struct launch plan;
+  struct account account;
+  struct program program;
+  char **envp;       /* owned; NULL = the options' own */
+  char oom_text[16]; /* what plan.oom_score_adj points to */
+  int child[3];      /* owned: the child's ends of pipes; -1 = none */
+  /* Our ends of them, -1 = none, and the control group: the caller's once he has taken them (and put
+   * -1 or a zeroed struct in their place); spawn_clean() ends what is left. */
+  int ours[3];
+  struct cgroup cgroup;
+};
+
+/* Prepares everything. `null` is an open /dev/null. Returns 0, or -1 with `failure`; spawn_clean() is
+ * due in both cases. */
+int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
+                  struct failure *failure);
+/* Starts the program. Returns its pid, or -1 with `failure`. */
+pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, struct failure *failure);
+void spawn_clean(struct spawn *spawn);
+
+#endif
