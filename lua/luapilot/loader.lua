@@ -15,11 +15,10 @@ local syntax = require "luapilot.syntax"
 
 local M = {}
 
----The largest file that is loaded, in bytes.
-M.LIMIT = 1024 ^ 2
+M.LIMIT = 1024 ^ 2 -- bytes of one file
 
 ---@class luapilot.LoaderOptions
----`read(path, limit)` gives at most `limit` bytes, or nil, a message and a code such as "ENOENT" or "EISDIR".
+---`read` takes a path and a limit in bytes; nil, message and a code such as "ENOENT", "EISDIR" or "EFBIG".
 ---@field read fun(path: string, limit: integer): string|nil, string|nil, string|nil
 ---@field api table what require "luapilot" gives
 ---@field mistakes luapilot.Mistakes
@@ -39,6 +38,7 @@ Loader.__index = Loader
 local FILE_ERRORS = {
   ENOENT = "there is no such file; luapilot init writes a first one",
   EISDIR = "is a directory: give the file in it, such as %s/pilot.lua",
+  EFBIG = ("is larger than %s, which is the limit for a configuration"):format(size.format(M.LIMIT)),
   EACCES = "may not be read by this user (permission denied)",
 }
 
@@ -50,10 +50,7 @@ end
 
 -- What is no text of Lua, or nil.
 local function refusal(source)
-  if #source > M.LIMIT then
-    local found = #source > M.LIMIT + 1 and size.format(#source) or "more"
-    return ("is too large: a configuration may have %s, and this has %s"):format(size.format(M.LIMIT), found)
-  end
+  if #source > M.LIMIT then return ("has %d bytes: it %s"):format(#source, FILE_ERRORS.EFBIG) end
   if source:sub(1, 1) == "\27" then return "is compiled bytecode: give the Lua source" end
   local mark = source:sub(1, 2)
   if mark == "\255\254" or mark == "\254\255" then return "is UTF-16 text: save it as UTF-8" end
@@ -69,7 +66,7 @@ end
 ---@return string|nil message
 ---@return string|nil code "ENOENT" and the like
 local function read_source(self, path)
-  local source, message, code = self.read(path, M.LIMIT + 1)
+  local source, message, code = self.read(path, M.LIMIT)
   if not source then return nil, read_error(path, message, code), code end
   source = source:gsub("^\239\187\191", "")
   local why = refusal(source)

@@ -10,7 +10,8 @@ local function new_box(files, options)
     local file = files[path]
     if file == nil then return nil, path .. ": no such file", "ENOENT" end
     if type(file) == "table" then return nil, file[2], file[1] end
-    return file:sub(1, limit)
+    if #file > limit then return nil, path .. ": file too large", "EFBIG" end
+    return file
   end
 
   box.loader = loader.new {
@@ -86,7 +87,7 @@ describe("loader: files", function()
       { string.dump(function() end), "is compiled bytecode: give the Lua source" },
       { "return 1\n\n\0", "contains NUL bytes, the first on line 3: it is no Lua source" },
       { "\255\254r\0", "is UTF-16 text: save it as UTF-8" },
-      { TOO_LARGE, "is too large: a configuration may have 1M, and this has more" },
+      { TOO_LARGE, "is larger than 1M, which is the limit for a configuration" },
       { { "EISDIR", "Is a directory" }, "is a directory: give the file in it, such as pilot.lua/pilot.lua" },
       { { "EACCES", "Permission denied" }, "may not be read by this user (permission denied)" },
       { { "EIO", "Input/output error" }, "cannot be read: Input/output error" },
@@ -98,11 +99,12 @@ describe("loader: files", function()
     end
   end)
 
-  it("says how large a file is where it knows", function()
+  it("keeps to the limit also where read does not", function()
     local found = mistakes.new()
     local box = loader.new { read = function() return TOO_LARGE end, api = {}, mistakes = found }
     assert.is_nil(box:load "pilot.lua")
-    assert.equal("is too large: a configuration may have 1M, and this has 1M", found:list()[1].message)
+    assert.equal("has 1048676 bytes: it is larger than 1M, which is the limit for a configuration",
+      found:list()[1].message)
   end)
 
   it("reports a missing file", function()
@@ -116,6 +118,13 @@ describe("loader: files", function()
     assert.same({ "pilot.lua:3: '}' expected (to close '{' at line 1) near 'c' "
       .. "(a comma is missing at the end of line 2)" }, lines)
     assert.is_nil(chunk)
+  end)
+
+  it("knows the user's files", function()
+    local box = new_box { ["pilot.lua"] = "require 'a'", ["a.lua"] = "" }
+    box.run()
+    assert.same({ true, true, false, false }, { box.loader:is_user "@pilot.lua", box.loader:is_user "@a.lua",
+      box.loader:is_user "@b.lua", box.loader:is_user "pilot.lua" })
   end)
 
   it("keeps a long path whole", function()
@@ -307,7 +316,8 @@ describe("loader: require", function()
   end)
 
   it("keeps the modules of module() in the box", function()
-    assert.same({ 5, 5 }, { run("require 'old.one'; return _G.old.one.five(), package.loaded['old.one'].five()",
+    assert.same({ 5, 5 },
+      { run("require 'old.one'; return _G.old.one.five(), package.loaded['old.one'].five()",
       { ["old/one.lua"] = "module('old.one', package.seeall)\nfunction five() return tonumber '5' end" }) })
     assert.is_nil(rawget(_G, "old"))
     assert.is_nil(package.loaded["old.one"])

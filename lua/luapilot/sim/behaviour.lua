@@ -9,8 +9,8 @@
 --   function(proc) … end                                anything else
 --   { …, …, … }                                         one after the other; the last repeats
 --
--- Without `exit`, `signal` and `after` a program runs until a signal ends it. It owns these words: their check and
--- their meaning. A behaviour becomes a function(proc) that process.lua runs.
+-- Without `exit`, `signal` and `after` a program runs until a signal ends it. It owns these words: their
+-- check and their meaning. A behaviour becomes a function(proc) that process.lua runs.
 
 local blame = require "luapilot.sim.blame"
 local duration = require "luapilot.duration"
@@ -32,7 +32,7 @@ local behaviour = {}
 ---@field on table<string, fun(proc: luapilot.sim.Process)>?   handlers, after start_delay
 ---@field listens string|string[]|nil
 ---@field notify table?             fields, or a list of { after =, every =, FIELD = … }
----@field grandchild table?         a behaviour in the same group ({ …, setsid = true }: outside of it), or a list
+---@field grandchild table?         a behaviour in the same group (setsid = true: outside of it), or a list
 ---@field spawn_error string?       an errno name
 ---@field spawn_stage string?       default: what fits the error
 
@@ -71,7 +71,8 @@ end
 function check_table(b)
   for name in pairs(b) do
     if not known[name] then
-      blame.raise("a program's behaviour has no field %q%s", tostring(name), suggest.hint(tostring(name), FIELDS))
+      name = tostring(name)
+      blame.raise("a program's behaviour has no field %q%s", name, suggest.hint(name, FIELDS))
     end
   end
   for _, name in ipairs(TIMES) do

@@ -1,11 +1,11 @@
 -- box: one simulated container with its pilot.
 --
--- A box holds the same core as the real program, on the simulated port. The spec describes what is around it
--- (programs, files, addresses), starts it, lets time pass, and looks. What the pilot needs and nobody described is
--- recorded as an error, and so is what it leaves behind.
+-- A box holds the same core as the real program, on the simulated port. The spec describes what is around
+-- it (programs, files, addresses), starts it, lets time pass, and looks. What the pilot needs and nobody
+-- described is recorded as an error, and so is what it leaves behind.
 --
--- It owns the parts of the simulated world that are this container's own, and everything that a spec can ask. It
--- never moves time by itself: the world does.
+-- It owns the parts of the simulated world that are this container's own, and everything that a spec can
+-- ask. It never moves time by itself: the world does.
 
 local app = require "luapilot.app"
 local blame = require "luapilot.sim.blame"
@@ -28,14 +28,16 @@ local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 local OWN_PID = 2 -- 1 is the guardian
 local FIRST_STREAM = 16 -- of random numbers: those below belong to the world
 
-local OPTIONS = { "files", "env", "args", "hostname", "addresses", "seed", "now", "source", "users", "groups", "closed" }
+local OPTIONS = {
+  "files", "env", "args", "hostname", "addresses", "seed", "now", "source", "users", "groups", "closed",
+}
 
 ---@class luapilot.sim.BoxOptions
 ---@field files table<string, string|boolean|table>?   path → content; true: a directory; false: absent
 ---@field env table<string, string>?
 ---@field args string[]?
 ---@field hostname string?
----@field addresses table[]?        { name, address, family, prefix, loopback, up }; all but the first two have defaults
+---@field addresses table[]?        { name, address, family, prefix, loopback, up }; four have defaults
 ---@field source string?            the text of the pilot.lua, instead of a real file
 ---@field users string[]?           default: every name exists
 ---@field groups string[]?
@@ -68,15 +70,17 @@ local function set_of(list)
 end
 
 local function interfaces_of(given, number)
-  local list = given or {
-    { name = "lo", address = "127.0.0.1", prefix = 8 }, { name = "eth0", address = "172.17.0." .. number + 1, prefix = 16 },
-  }
   local result = {}
-  for i, one in ipairs(list) do
+  local usual = {
+    { name = "lo", address = "127.0.0.1", prefix = 8 },
+    { name = "eth0", address = "172.17.0." .. number + 1, prefix = 16 },
+  }
+  for i, one in ipairs(given or usual) do
     local inet6 = one.address:find(":", 1, true) ~= nil
     result[i] = {
-      name = one.name, address = one.address, family = one.family or (inet6 and "inet6" or "inet"),
-      prefix = one.prefix or (inet6 and 64 or 24), up = one.up ~= false, loopback = one.loopback or one.name == "lo",
+      name = one.name, address = one.address,
+      up = one.up ~= false, loopback = one.loopback or one.name == "lo",
+      family = one.family or (inet6 and "inet6" or "inet"), prefix = one.prefix or (inet6 and 64 or 24),
     }
   end
   return result
@@ -88,14 +92,15 @@ local function environ_of(given)
   return environ
 end
 
+local function directory_of(path) return path:match "^(.*/)[^/]*$" or "" end
+
 -- The file as the box calls it, and where it is on the real disk.
 local function find_file(self)
   if self.options.source then return end
-  local directory = blame.directory()
-  for _, real in ipairs { directory .. self.path, self.path } do
-    if (real == self.path or self.path:sub(1, 1) ~= "/") and files.from_disk(real) then
-      self.files:overlay(files.normalize(self.path:match "^(.*/)[^/]*$" or "", CWD), real:match "^(.*/)[^/]*$" or "")
-      return
+  local directory, path = blame.directory(), self.path
+  for _, real in ipairs { directory .. path, path } do
+    if (real == path or path:sub(1, 1) ~= "/") and files.from_disk(real) then
+      return self.files:overlay(files.normalize(directory_of(path), CWD), directory_of(real))
     end
   end
   blame.raise("sim.load: there is no file %q, neither beside the spec (%s) nor in the current directory",
@@ -112,10 +117,12 @@ end
 local function make_port(self, world, number)
   local options = self.options
   self.port = sim_port.new {
-    clock = world.clock, latencies = world.latencies, random = random.new(world.seed, FIRST_STREAM + number),
-    files = self.files, network = self.network, programs = self.programs, name = options.hostname or self.name,
-    interfaces = interfaces_of(options.addresses, number), environ = environ_of(options.env), own_pid = OWN_PID,
-    users = { user = set_of(options.users), group = set_of(options.groups) }, signals = set_of(signals.names),
+    clock = world.clock, latencies = world.latencies,
+    random = random.new(world.seed, FIRST_STREAM + number),
+    files = self.files, network = self.network, programs = self.programs, own_pid = OWN_PID,
+    name = options.hostname or self.name, interfaces = interfaces_of(options.addresses, number),
+    environ = environ_of(options.env), signals = set_of(signals.names),
+    users = { user = set_of(options.users), group = set_of(options.groups) },
     complain = function(message) self:complain(message) end,
     record = function(kind, moment) self:record(kind, moment) end,
   }
@@ -152,7 +159,7 @@ function box.new(world, path, options, number)
   self.files = files.new {
     cwd = CWD, closed = options.closed, clock = function() return world.clock:wall() end,
     unknown = function(name)
-      self:complain(("nobody described the file %q: files = { [%q] = \"content\" }, or false when there is none")
+      self:complain(('nobody described the file %q: files = { [%q] = "content" }, or false if there is none')
         :format(name, name))
     end,
   }
@@ -168,7 +175,8 @@ function methods:load()
   find_file(self)
   local port = sim_port.interface(self.port)
   self.app = app.new {
-    port = port, args = self.options.args, calendar = sandbox.calendar, libraries = sandbox.libraries(self.port),
+    port = port, args = self.options.args, calendar = sandbox.calendar,
+    libraries = sandbox.libraries(self.port),
   }
   self.app.observe = function(event) self:observe(event) end
   local ok, mistakes = self.app:load(self.path)
@@ -226,7 +234,9 @@ function methods:turn()
   local event = self.port:pop()
   if not event then return false end
   local ok, err = xpcall(self.app.turn, debug.traceback, self.app, event)
-  if not ok then blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history()) end
+  if not ok then
+    blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history())
+  end
   check_end(self)
   return true
 end
@@ -338,8 +348,8 @@ function methods:output(name)
   return table.concat(lines)
 end
 
----Published events so far: { name, source, at, event }; `source` is the job's name or "pilot", `at` seconds since the
----world began.
+---Published events so far: { name, source, at, event }; `source` is the job's name or "pilot", `at` seconds
+---since the world began.
 ---@return table[]
 function methods:events()
   local list = {}

@@ -1,8 +1,8 @@
 -- child: a simulated program as the port sees it: a handle, then `exit`, then `group_gone`.
 --
--- The end takes its time, as in reality: the port notices a moment after the leader has died, signals the rest of
--- the group, and only then reaps; that nobody is left it learns a moment after that. It owns the handle's state and
--- the two streams. What the processes do is the kernel's business.
+-- The end takes its time, as in reality: the port notices a moment after the leader has died, signals the
+-- rest of the group, and only then reaps; that nobody is left it learns a moment after that. It owns the
+-- handle's state and the two streams. What the processes do is the kernel's business.
 
 local kernel = require "luapilot.sim.kernel"
 local stream = require "luapilot.sim.stream"

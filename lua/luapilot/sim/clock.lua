@@ -1,8 +1,8 @@
 -- clock: virtual time, and what is due when.
 --
--- Time stands still until `step` takes the next thing that is due and moves to its moment. Things due at the
--- same moment keep their order when they have the same source (a box's timers, a process); between sources the
--- seed decides, so that no pilot.lua comes to rely on an order that reality does not promise.
+-- Time stands still until `step` takes the next thing that is due and moves to its moment. Things due at
+-- the same moment keep their order when they have the same source (a box's timers, a process); between
+-- sources the seed decides, so that no pilot.lua comes to rely on an order that reality does not promise.
 --
 -- Inside, time is a whole number of microseconds: a hundred times "50ms" is then exactly "5s".
 --

@@ -1,11 +1,11 @@
 -- files: the file system of a box, in memory.
 --
--- A flat map from absolute paths to files, directories and links. Directories that nobody described exist as soon
--- as somebody puts something into them: a spec describes what matters. A closed tree (option `closed`) has only
--- what was described, as a real one.
+-- A flat map from absolute paths to files, directories and links. Directories that nobody described exist
+-- as soon as somebody puts something into them: a spec describes what matters. A closed tree (option
+-- `closed`) has only what was described, as a real one.
 --
--- Files of the real disk show through where the box was told so (`overlay`): the directory of the pilot.lua, and
--- only its Lua files.
+-- Files of the real disk show through where the box was told so (`overlay`): the directory of the
+-- pilot.lua, and only its Lua files.
 --
 -- It owns the tree, the faults that a spec injects, and the list of paths that nobody knows. Failures are the
 -- port's: nil, message, CODE.
@@ -88,7 +88,8 @@ end
 ---@param directory string   of the box
 ---@param real string        of the disk, empty or with "/" at its end
 function Files:overlay(directory, real)
-  self.overlays[#self.overlays + 1] = { directory = directory == "/" and "/" or directory .. "/", real = real }
+  if directory ~= "/" then directory = directory .. "/" end
+  self.overlays[#self.overlays + 1] = { directory = directory, real = real }
 end
 
 -- The node of a Lua file beside the pilot.lua; the second result says that the path is of that kind.
@@ -137,7 +138,8 @@ local function follow(self, path, keep_last, depth)
     local node = self.nodes[resolved]
     if node and node.type == "link" and not (keep_last and rest == "") then
       if (depth or 0) >= MAX_LINKS then return nil, "ELOOP" end
-      return follow(self, files.normalize(node.target .. rest, parent_of(resolved)), keep_last, (depth or 0) + 1)
+      local target = files.normalize(node.target .. rest, parent_of(resolved))
+      return follow(self, target, keep_last, (depth or 0) + 1)
     end
     if node and node.type ~= "directory" and rest ~= "" then return nil, "ENOTDIR" end
   end
@@ -162,7 +164,9 @@ local function check_parent(self, path)
   return true
 end
 
-local OPERATIONS = { read = true, write = true, rename = true, remove = true, stat = true, chmod = true, realpath = true }
+local OPERATIONS = {
+  read = true, write = true, rename = true, remove = true, stat = true, chmod = true, realpath = true,
+}
 
 ---From now on an operation on a path fails; without a code it works again.
 ---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"realpath"
@@ -170,7 +174,8 @@ local OPERATIONS = { read = true, write = true, rename = true, remove = true, st
 ---@param code string?     "ENOSPC"
 function Files:fault(operation, path, code)
   if not OPERATIONS[operation] then
-    blame.raise("box:fault: no operation %q: read, write, rename, remove, stat, chmod, realpath", tostring(operation))
+    blame.raise("box:fault: no operation %q: read, write, rename, remove, stat, chmod, realpath",
+      tostring(operation))
   end
   self.faults[operation .. " " .. files.normalize(path, self.cwd)] = code
 end
@@ -199,8 +204,8 @@ local function describe_table(self, path, what)
   })
 end
 
----Puts a file into the tree: a string is its content, true a directory, false says that there is none, a table
----has { content | link | directory, mode, uid, gid }. A path that ends with "/" is a directory.
+---Puts a file into the tree: a string is its content, true a directory, false says that there is none, a
+---table has { content | link | directory, mode, uid, gid }. A path that ends with "/" is a directory.
 ---@param path string
 ---@param what string|boolean|table
 function Files:describe(path, what)
@@ -338,7 +343,9 @@ function Files:remove(path)
   if not whole then return failure("remove", path, code) end
   local node = node_at(self, whole)
   if not node then return failure("remove", path, "ENOENT") end
-  if node.type == "directory" and has_children(self, whole) then return failure("remove", path, "ENOTEMPTY") end
+  if node.type == "directory" and has_children(self, whole) then
+    return failure("remove", path, "ENOTEMPTY")
+  end
   self.nodes[whole], self.absent[whole] = nil, true
   return true
 end

@@ -1,6 +1,7 @@
 -- handle: a job of a box, as a spec looks at it.
 --
--- Reads the state of the running core; owns nothing. Fields: name, state, running, pid, health, exit, restarts.
+-- Reads the state of the running core; owns nothing. Fields: name, state, running, pid, health, exit,
+-- restarts.
 
 local job = require "luapilot.job"
 

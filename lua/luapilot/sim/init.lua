@@ -7,8 +7,9 @@
 --   box:advance "1m"
 --   assert.same({}, box:errors())
 --
--- The core is the real one; time, processes, files, network and signals are simulated, and the same seed gives
--- the same history (LUAPILOT_SEED=7, or LUAPILOT_SEED=random). It owns nothing: a world owns its boxes.
+-- The core is the real one; time, processes, files, network and signals are simulated, and the same seed
+-- gives the same history (LUAPILOT_SEED=7, or LUAPILOT_SEED=random). It owns nothing: a world owns its
+-- boxes.
 
 local blame = require "luapilot.sim.blame"
 local files = require "luapilot.sim.files"
@@ -16,8 +17,9 @@ local world = require "luapilot.sim.world"
 
 local sim = {}
 
----A program that serves: it has its handlers after a tenth of a second, ends well on SIGTERM, SIGINT and SIGQUIT,
----and reads its configuration anew on SIGHUP. A HUP that comes earlier kills it, as it does in reality.
+---A program that serves: it has its handlers after a tenth of a second, ends well on SIGTERM, SIGINT and
+---SIGQUIT, and reads its configuration anew on SIGHUP. A HUP that comes earlier kills it, as it does in
+---reality.
 ---@type luapilot.sim.Behaviour
 sim.server = { start_delay = "100ms", term_delay = "10ms", on = { SIGHUP = function() end } }
 
@@ -26,7 +28,8 @@ sim.server = { start_delay = "100ms", term_delay = "10ms", on = { SIGHUP = funct
 ---@return luapilot.sim.World
 function sim.world(options) return world.new(options) end
 
----A box with its pilot.lua, loaded and not yet started. The path is relative to the spec or to the current directory.
+---A box with its pilot.lua, loaded and not yet started. The path is relative to the spec or to the current
+---directory.
 ---@param path string
 ---@param options luapilot.sim.BoxOptions?
 ---@return luapilot.sim.Box

@@ -1,8 +1,9 @@
 -- kernel: the processes of one box: pids, groups, pipes, zombies.
 --
--- A program that is started leads a group; what it forks belongs to the group unless it leaves it. When the leader
--- ends it is a zombie until it is reaped; the group is gone when no other process of it lives. Pids are never used
--- again. It owns the groups. It tells the port of ends at once; that the news takes time is the port's rule.
+-- A program that is started leads a group; what it forks belongs to the group unless it leaves it. When the
+-- leader ends it is a zombie until it is reaped; the group is gone when no other process of it lives. Pids
+-- are never used again. It owns the groups. It tells the port of ends at once; that the news takes time is
+-- the port's rule.
 
 local process = require "luapilot.sim.process"
 
@@ -27,7 +28,7 @@ local FIRST_PID = 100
 local Kernel = {}
 Kernel.__index = Kernel
 
----@param options { clock: luapilot.sim.Clock, network: luapilot.sim.Network, complain: fun(message: string), latency: fun(): number }
+---@param options table    { clock, network, complain, latency }
 ---@return luapilot.sim.Kernel
 function kernel.new(options)
   return setmetatable({

@@ -18,7 +18,9 @@ Network.__index = Network
 ---@param others fun(host: string): luapilot.sim.Network?   the network of another box
 ---@return luapilot.sim.Network
 function network.new(names, others)
-  return setmetatable({ names = names, others = others, described = {}, expected = {}, listeners = {} }, Network)
+  return setmetatable({
+    names = names, others = others, described = {}, expected = {}, listeners = {},
+  }, Network)
 end
 
 local function split(address)
@@ -50,7 +52,9 @@ local STATES = { up = true, down = true, hangs = true }
 ---@param state "up"|"down"|"hangs"
 function Network:describe(address, state)
   local name = checked(address, "box:tcp")
-  if not STATES[state] then blame.raise('box:tcp: expected "up", "down" or "hangs", got %s', tostring(state)) end
+  if not STATES[state] then
+    blame.raise('box:tcp: expected "up", "down" or "hangs", got %s', tostring(state))
+  end
   self.described[name] = state
 end
 

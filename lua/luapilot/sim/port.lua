@@ -1,11 +1,11 @@
 -- port: the simulated world behind the interface of lua/luapilot/port.lua.
 --
--- One port is the world of one box: handles, events in order, and the simple calls. Time comes from the clock of the
--- world, which only the spec moves: `wait` never waits. Whatever takes a moment in reality takes a moment here (0.1
--- to 2 ms, drawn from the seed).
+-- One port is the world of one box: handles, events in order, and the simple calls. Time comes from the
+-- clock of the world, which only the spec moves: `wait` never waits. Whatever takes a moment in reality
+-- takes a moment here (0.1 to 2 ms, drawn from the seed).
 --
--- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are files.lua's,
--- endpoints network.lua's. It decides nothing and knows nothing of jobs.
+-- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
+-- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
 local child = require "luapilot.sim.child"
 local behaviour = require "luapilot.sim.behaviour"
@@ -15,7 +15,9 @@ local sim_port = {}
 
 local LATENCY_LOW, LATENCY_HIGH = 0.0001, 0.002
 local MICRO = 1000000
-local SIGNAL_ERRORS = { EBADF = "no such process any more", ESRCH = "no such process", EINVAL = "invalid argument" }
+local SIGNAL_ERRORS = {
+  EBADF = "no such process any more", ESRCH = "no such process", EINVAL = "invalid argument",
+}
 
 ---@class luapilot.sim.Port
 ---@field clock luapilot.sim.Clock
@@ -26,8 +28,8 @@ local SIGNAL_ERRORS = { EBADF = "no such process any more", ESRCH = "no such pro
 local Port = {}
 Port.__index = Port
 
----@param parts table    { clock, files, network, programs, latencies, random, hostname, addresses, environ, pid,
----                      users, complain, record }; the kernel is set by the box
+---@param parts table    { clock, files, network, programs, latencies, random, name, interfaces, environ,
+---                      own_pid, users, signals, complain, record }; the kernel is set by the box
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
   local self = setmetatable({
@@ -245,7 +247,9 @@ end
 function calls.kill(self, id, signal, target)
   expect("number", id, 1, "kill")
   expect("string", signal, 2, "kill")
-  if not self.signals[signal] then error(("bad argument #2 to 'kill' (unknown signal '%s')"):format(signal), 2) end
+  if not self.signals[signal] then
+    error(("bad argument #2 to 'kill' (unknown signal '%s')"):format(signal), 2)
+  end
   if target ~= "group" and target ~= "leader" then
     error("bad argument #3 to 'kill' ('group' or 'leader' expected)", 2)
   end
@@ -268,7 +272,9 @@ end
 local OUTCOMES = {
   up = function() return {} end,
   down = function() return { error = "connection refused", code = "ECONNREFUSED" } end,
-  hangs = function(timeout) return { error = ("timed out after %g s"):format(timeout), code = "ETIMEDOUT" } end,
+  hangs = function(seconds)
+    return { error = ("timed out after %g s"):format(seconds), code = "ETIMEDOUT" }
+  end,
 }
 OUTCOMES.unknown = OUTCOMES.down
 
@@ -277,8 +283,9 @@ function calls.connect(self, address, timeout)
   expect("number", timeout, 2, "connect")
   local state = self.network:state(address)
   if state == "unknown" then
-    self.complain(('nobody described the address %q: box:tcp(%q, "up") or "down", or a program with listens = %q')
-      :format(address, address, address))
+    self.complain((
+      'nobody described the address %q: box:tcp(%q, "up") or "down", or a program with listens = %q'
+    ):format(address, address, address))
   end
   local handle = { kind = "connect" }
   local id = self:handle(handle)
@@ -290,7 +297,8 @@ function calls.connect(self, address, timeout)
   return id
 end
 
--- Readiness of a descriptor that the spec moves (box:descriptor). Level-triggered: while it is ready, told again.
+-- Readiness of a descriptor that the spec moves (box:descriptor). Level-triggered: while it is ready, told
+-- again.
 local function tell_ready(self, id, handle)
   if self.handles[id] ~= handle or handle.queued then return end
   local ready = self.descriptors[handle.fd] or ""
@@ -306,7 +314,9 @@ end
 
 function calls.poll(self, fd, mode)
   expect("number", fd, 1, "poll")
-  if mode ~= "r" and mode ~= "w" and mode ~= "rw" then error("bad argument #2 to 'poll' ('r', 'w' or 'rw')", 2) end
+  if mode ~= "r" and mode ~= "w" and mode ~= "rw" then
+    error("bad argument #2 to 'poll' ('r', 'w' or 'rw' expected)", 2)
+  end
   if not self.descriptors[fd] then
     self.complain(('nobody described the descriptor %d: box:descriptor(%d, "r")'):format(fd, fd))
     return nil, "bad file descriptor", "EBADF"
@@ -344,7 +354,9 @@ end
 function Port:signal(name, options)
   if not self.heard[name] then return false end
   options = options or {}
-  self:push_urgent { type = "signal", name = name, pid = options.pid or 0, terminal = options.terminal or false }
+  self:push_urgent {
+    type = "signal", name = name, pid = options.pid or 0, terminal = options.terminal or false,
+  }
   return true
 end
 
@@ -376,7 +388,9 @@ local LEVELS = { debug = true, info = true, warn = true, error = true }
 local FORMATS = { default = true, text = true, json = true }
 
 function calls.log(self, level, message, fields)
-  if not LEVELS[level] then error(("bad argument #1 to 'log' (unknown level '%s')"):format(tostring(level)), 2) end
+  if not LEVELS[level] then
+    error(("bad argument #1 to 'log' (unknown level '%s')"):format(tostring(level)), 2)
+  end
   expect("string", message, 2, "log")
   local entry = { level = level, message = message, fields = fields and copy(fields) or {} }
   self.logs[#self.logs + 1] = entry
@@ -385,8 +399,9 @@ end
 
 function calls.logging(self, options)
   expect("table", options, 1, "logging")
-  if options.level and not LEVELS[options.level] then error("unknown level: " .. tostring(options.level), 2) end
-  if options.format and not FORMATS[options.format] then error("unknown format: " .. tostring(options.format), 2) end
+  local level, format = options.level, options.format
+  if level and not LEVELS[level] then error("unknown level: " .. tostring(level), 2) end
+  if format and not FORMATS[format] then error("unknown format: " .. tostring(format), 2) end
   local output = options.output
   if output and output ~= "stdout" and output ~= "stderr" then
     if output:sub(1, 1) ~= "/" then error("unknown output: " .. tostring(output), 2) end
@@ -399,7 +414,10 @@ end
 
 function calls.reopen(self) self.reopened = (self.reopened or 0) + 1 end
 function calls.flush() return 0 end
-function calls.deadline(self, seconds) self.must_end = self.clock:now() + expect("number", seconds, 1, "deadline") end
+
+function calls.deadline(self, seconds)
+  self.must_end = self.clock:now() + expect("number", seconds, 1, "deadline")
+end
 
 ---The functions that the core calls.
 ---@param self luapilot.sim.Port

@@ -1,11 +1,11 @@
 -- process: one simulated process, from its first instruction to its last.
 --
--- What it does is a Lua function that runs in a coroutine and waits in virtual time (`proc:sleep`). Signals are
--- those of Unix: they interrupt nothing they need not, a process that has not installed a handler yet dies of
--- SIGHUP, a stopped one hears of them when it goes on, nothing withstands SIGKILL.
+-- What it does is a Lua function that runs in a coroutine and waits in virtual time (`proc:sleep`). Signals
+-- are those of Unix: they interrupt nothing they need not, a process that has not installed a handler yet
+-- dies of SIGHUP, a stopped one hears of them when it goes on, nothing withstands SIGKILL.
 --
--- It owns its coroutines, its signal handlers, what it holds of its pipes, and its listening addresses. Who its
--- parent is, who is in its group and who is told of its end is the kernel's business (kernel.lua).
+-- It owns its coroutines, its signal handlers, what it holds of its pipes, and its listening addresses. Who
+-- its parent is, who is in its group and who is told of its end is the kernel's business (kernel.lua).
 
 local blame = require "luapilot.sim.blame"
 local duration = require "luapilot.duration"
@@ -264,7 +264,8 @@ end
 
 -- --- for behaviours: other processes, and the end ----------------------------------------------------
 
----Starts another process with the same argv, pipes and group; with `setsid` it leaves the group, as daemons do.
+---Starts another process with the same argv, pipes and group; with `setsid` it leaves the group, as daemons
+---do.
 ---@param fn fun(proc: luapilot.sim.Process)
 ---@param options { setsid: boolean? }?
 ---@return luapilot.sim.Process

@@ -1,8 +1,8 @@
 -- programs: which simulated program is meant by an argv.
 --
--- A program is described by the beginning of its argv: "nginx -g", { "sh", "-c", "a | b" }, or a function(argv). The
--- longest description that fits counts, of equal ones the last. The first word fits with or without its directory.
--- It owns the descriptions, and which behaviour of a list is next.
+-- A program is described by the beginning of its argv: "nginx -g", { "sh", "-c", "a | b" }, or a
+-- function(argv). The longest description that fits counts, of equal ones the last. The first word fits
+-- with or without its directory. It owns the descriptions, and which behaviour of a list is next.
 
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"

@@ -1,7 +1,7 @@
 -- queue: events on their way to the core, in the order that the port promises.
 --
--- Exits and signals come first. Each other source has a line of its own, in order, and the sources take turns:
--- one event each. Owns what waits. Never knows what an event means.
+-- Exits and signals come first. Each other source has a line of its own, in order, and the sources take
+-- turns: one event each. Owns what waits. Never knows what an event means.
 
 local queue = {}
 

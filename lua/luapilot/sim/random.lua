@@ -1,8 +1,8 @@
 -- random: numbers that look random and are the same for the same seed, on every machine.
 --
 -- A small generator of its own (three words of state and a counter, mixed by sums, shifts and rotations),
--- because `math.random` belongs to the spec: a box that drew from it would change what the spec draws, and the
--- other way round. Owns its state. Never reads a clock.
+-- because `math.random` belongs to the spec: a box that drew from it would change what the spec draws, and
+-- the other way round. Owns its state. Never reads a clock.
 
 local bit = require "bit"
 

@@ -1,8 +1,8 @@
 -- sandbox: what a pilot.lua sees of Lua's own libraries in a box.
 --
--- Its clock, its random numbers and its files are the box's: os.time, math.random and io.open would reach past the
--- simulator to the machine that runs the specs. Owns these stand-ins; they are laid over the copies of the
--- libraries that the loader makes.
+-- Its clock, its random numbers and its files are the box's: os.time, math.random and io.open would reach
+-- past the simulator to the machine that runs the specs. Owns these stand-ins; they are laid over the
+-- copies of the libraries that the loader makes.
 
 local sandbox = {}
 

@@ -1,8 +1,8 @@
 -- stream: the reading end of one pipe of a program: its stdout or its stderr.
 --
--- With a sink its lines go to the box's log of output (or into a file of the box), and, where somebody asked, to the
--- core as whole lines. Without a sink the core gets what was written, as it was written. What a program writes
--- takes a moment to arrive, and arrives in order; the end of the pipe comes last.
+-- With a sink its lines go to the box's log of output (or into a file of the box), and, where somebody
+-- asked, to the core as whole lines. Without a sink the core gets what was written, as it was written. What
+-- a program writes takes a moment to arrive, and arrives in order; the end of the pipe comes last.
 --
 -- It owns the beginning of a line whose end has not come yet.
 
@@ -17,7 +17,7 @@ local Stream = {}
 Stream.__index = Stream
 
 ---@param port table         of port.lua: later, push, put_line
----@param options { name: string, id: integer, sink: luapilot.OutputOptions?, capture: boolean, on_end: fun() }
+---@param options table      { name, id, sink, capture, on_end }
 ---@return luapilot.sim.Stream
 function stream.new(port, options)
   return setmetatable({

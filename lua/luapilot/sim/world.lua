@@ -1,8 +1,8 @@
 -- world: one clock, one seed, and the boxes that live by them.
 --
--- The world moves: it takes the next thing that is due, lets every box run to rest, and goes on. A seed fixes
--- everything in it: latencies, the order of ties, the random numbers of each box. It owns the clock and the list of
--- boxes; what happens inside of one is box.lua's.
+-- The world moves: it takes the next thing that is due, lets every box run to rest, and goes on. A seed
+-- fixes everything in it: latencies, the order of ties, the random numbers of each box. It owns the clock
+-- and the list of boxes; what happens inside of one is box.lua's.
 
 local blame = require "luapilot.sim.blame"
 local box = require "luapilot.sim.box"
@@ -40,7 +40,9 @@ local function epoch_of(value)
   local year, month, day, rest = tostring(value):match "^(%d%d%d%d)%-(%d%d)%-(%d%d)(.*)$"
   local hour, minute, second = "0", "0", "0"
   if rest and rest ~= "" then hour, minute, second = rest:match "^[T ](%d%d):(%d%d):?(%d*)Z?$" end
-  if not year or not hour then blame.raise('now: expected "2026-01-31 13:00:00" or epoch seconds, got %s', tostring(value)) end
+  if not year or not hour then
+    blame.raise('now: expected "2026-01-31 13:00:00" or epoch seconds, got %s', tostring(value))
+  end
   local y, m = tonumber(year), tonumber(month)
   if m <= 2 then y, m = y - 1, m + 12 end -- the leap day comes last in years that begin in March
   local days = 365 * y + math.floor(y / 4) - math.floor(y / 100) + math.floor(y / 400)
@@ -59,7 +61,8 @@ function world.new(options)
   end
   local seed = options.seed or default_seed()
   return setmetatable({
-    seed = seed, clock = clock.new(seed, epoch_of(options.now)), latencies = random.new(seed, LATENCIES), boxes = {},
+    seed = seed, boxes = {},
+    clock = clock.new(seed, epoch_of(options.now)), latencies = random.new(seed, LATENCIES),
   }, World)
 end
 
@@ -113,7 +116,8 @@ function World:run_until(predicate, limit)
   local result = predicate()
   while not result do
     if not self.clock:step(last) then
-      blame.raise("it did not happen within %s (seed %d)\n%s", tostring(limit or "1h"), self.seed, self:history())
+      blame.raise("it did not happen within %s (seed %d)\n%s", tostring(limit or "1h"), self.seed,
+        self:history())
     end
     self:rest()
     result = predicate()

@@ -1,0 +1,123 @@
+-- The layers of the house. A file may use what stands in a lower line than its own, never a sibling, never something
+-- above. When this spec fails, the arrow is wrong, not the spec: move the code, or draw the layers anew on purpose.
+
+local lua_layers = {
+  -- words and values
+  { "describe", "lexer", "words" },
+  { "suggest", "size", "duration", "cron" },
+  { "signals", "schema", "syntax", "strict", "mistakes" },
+  { "types", "argv", "events", "restart", "address" },
+  { "config" },
+  -- mechanisms, each by itself
+  { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment" },
+  -- jobs at work
+  { "prober", "starter" },
+  { "runner" },
+  -- the user's language
+  { "ask" },
+  { "object" },
+  { "init" },
+  -- the whole
+  { "loader", "validate" },
+  { "app" },
+}
+
+-- Whole folders above the core: inside they keep their own order.
+local folders = { sim = true, cli = true }
+
+local function lines_of(path)
+  local file = assert(io.open(path))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function files(pattern)
+  local list = {}
+  local pipe = assert(io.popen("ls " .. pattern .. " 2>/dev/null"))
+  for path in pipe:lines() do list[#list + 1] = path end
+  pipe:close()
+  return list
+end
+
+local function ranks(layers)
+  local rank = {}
+  for i, layer in ipairs(layers) do
+    for _, name in ipairs(layer) do rank[name] = i end
+  end
+  return rank
+end
+
+-- "luapilot.job" → "job"; "luapilot" → "init"; nil for what is not ours.
+local function module_name(required)
+  if required == "luapilot" then return "init" end
+  return required:match "^luapilot%.([%w_.]+)$"
+end
+
+local function required_by(path)
+  local list = {}
+  for name in ("\n" .. lines_of(path)):gmatch '\n%s*local [%w_]+ = require *%(?"([%w_.]+)"' do
+    local module = module_name(name)
+    if module then list[#list + 1] = module end
+  end
+  return list
+end
+
+describe("the layers", function()
+  it("list every file of the core", function()
+    local rank, unknown = ranks(lua_layers), {}
+    for _, path in ipairs(files "lua/luapilot/*.lua") do
+      local name = path:match "([%w_]+)%.lua$"
+      if not rank[name] and name ~= "port" then unknown[#unknown + 1] = name end
+    end
+    assert.same({}, unknown)
+  end)
+
+  it("are never climbed by a require of the core", function()
+    local rank, wrong = ranks(lua_layers), {}
+    for _, path in ipairs(files "lua/luapilot/*.lua") do
+      local name = path:match "([%w_]+)%.lua$"
+      for _, other in ipairs(name == "port" and {} or required_by(path)) do
+        if not rank[other] or rank[other] >= rank[name] then wrong[#wrong + 1] = name .. " → " .. other end
+      end
+    end
+    assert.same({}, wrong)
+  end)
+
+  it("keep the core ignorant of the simulator and the command line", function()
+    local wrong = {}
+    for _, path in ipairs(files "lua/luapilot/*.lua") do
+      for _, other in ipairs(required_by(path)) do
+        if folders[other:match "^[%w_]+"] then wrong[#wrong + 1] = path .. " → " .. other end
+      end
+    end
+    assert.same({}, wrong)
+  end)
+
+  it("keep Lua out of the runtime, but for the port and main", function()
+    local wrong = {}
+    for _, path in ipairs(files "src/*") do
+      local may = path:find "src/port" or path:find "src/main%.c$"
+      if not may and lines_of(path):find '#include [<"]lu?a[uxlibjt]*%.h[>"]' then wrong[#wrong + 1] = path end
+    end
+    assert.same({}, wrong)
+  end)
+
+  it("keep the guardian small: it knows the loop's clock and nothing else of the runtime", function()
+    local wrong = {}
+    for header in lines_of("src/guardian.c"):gmatch '#include "([%w_]+)%.h"' do
+      local may = { guardian = true, loop = true, names = true }
+      if not may[header] then wrong[#wrong + 1] = header end
+    end
+    assert.same({}, wrong)
+  end)
+end)
+
+describe("the version", function()
+  it("is the same in the Makefile, the rockspec and the changelog", function()
+    local version = lines_of("Makefile"):match "\nVERSION *:?= *([%d.]+)"
+    assert.is_string(version)
+    assert.equal(1, #files("luapilot-" .. version .. "-*.rockspec"))
+    assert.is_truthy(lines_of("CHANGELOG.md"):find(version, 1, true))
+  end)
+end)
