@@ -9,7 +9,27 @@
  * when the pilot crashed, was killed, or stopped turning its loop. No script, however bad, leaves
  * a container with zombies, leaked jobs, or an undead supervisor.
  *
- * It never decides anything about a job that lives under a living pilot. */
+ * It never decides anything about a job that lives under a living pilot.
+ *
+ * Signals. All are passed on but those that cannot be caught, CHLD, CONT, TSTP, TTIN, TTOU and the
+ * faults. The pilot is in a process group of its own, so that what is sent to a whole group (a Ctrl-C
+ * by the terminal, a kill of the group) reaches it through the guardian only, and counts once. A
+ * SIGHUP of the kernel (the terminal is gone) is passed on as SIGTERM.
+ *
+ * The heartbeat. Every LUAPILOT_HEARTBEAT milliseconds (default 5000; "off": never, for debuggers) it
+ * looks whether the pilot's loop has turned, or sleeps. Six looks in a row without a turn, and
+ * the pilot gets SIGABRT, which leaves a core where those are wanted; a pilot that is stopped
+ * (SIGSTOP) for six looks gets SIGKILL. It counts looks, not seconds: in a container that was paused,
+ * or all of whose processes were stopped, the guardian did not look either.
+ *
+ * The end. Each group among its children gets the signal and the grace that the pilot noted down for
+ * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
+ * shorten that. Those who lose their parents by this become its children, so it looks again until
+ * there are none. Its own group is never signalled, it may be shared with strangers. What even
+ * SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
+ *
+ * The exit code: the pilot's; 128 + n when signal n killed it; 64 when LUAPILOT_HEARTBEAT makes no
+ * sense, 71 when the machine refuses to fork. */
 #ifndef LUAPILOT_GUARDIAN_H
 #define LUAPILOT_GUARDIAN_H
 
@@ -20,6 +40,7 @@
 #include "loop.h"
 
 #define GUARDIAN_NOTES 4096
+#define GUARDIAN_GRACE 10000 /* milliseconds */
 
 /* What the pilot wrote down about one job: how to end it when the pilot no longer can. Written by
  * the pilot only, read by the guardian after the pilot is dead, so no lock. */
@@ -37,11 +58,15 @@ struct guardian_page {
 };
 
 /* Forks. Returns in the pilot only (with its page, signals still blocked); the guardian stays inside
- * and calls _exit(). When the machine refuses, says so and exits. */
+ * and calls _exit(). When the machine refuses, says so and exits. The caller has blocked all signals
+ * and has a single thread. */
 struct guardian_page *guardian_start(void);
 
 /* Notes a job down, or (signal 0) crosses it out. Jobs beyond GUARDIAN_NOTES, and page NULL, are no
  * error: those get SIGTERM and the usual grace. */
 void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace);
+
+/* Looks a note up; NULL: there is none. */
+const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid);
 
 #endif

@@ -26,8 +26,13 @@ const char *error_text(int code, char buffer[TEXT_SIZE]) {
   return buffer;
 }
 
+/* glibc calls 29 SIGPOLL, everybody else SIGIO: signal(7), kill -l, and the core. */
+static const char *abbreviation_of(int number) {
+  return number == SIGIO ? "IO" : sigabbrev_np(number);
+}
+
 const char *signal_name(int number, char buffer[NAME_SIZE]) {
-  const char *name = sigabbrev_np(number);
+  const char *name = abbreviation_of(number);
   if (name)
     (void)snprintf(buffer, NAME_SIZE, "SIG%s", name);
   else if (number >= SIGRTMIN && number <= SIGRTMAX)
@@ -48,7 +53,7 @@ int signal_number(const char *name) {
   if (strncmp(name, "SIG", 3) != 0) return 0;
   if (strncmp(name, "SIGRTMIN+", 9) == 0) return realtime_number(name + 9);
   for (int number = 1; number < SIGRTMIN; number++) {
-    const char *abbreviation = sigabbrev_np(number);
+    const char *abbreviation = abbreviation_of(number);
     if (abbreviation && strcmp(name + 3, abbreviation) == 0) return number;
   }
   return 0;

@@ -427,7 +427,10 @@ end
 function luapilot.attach(app)
   local pilot, names = {}, {}
   for name, fn in pairs(api) do
-    pilot[name] = function(...) return fn(app, ...) end
+    pilot[name] = function(...)
+      if (...) == pilot then error(("pilot.%s: call it with a dot, not with a colon"):format(name), 2) end
+      return fn(app, ...)
+    end
     names[#names + 1] = name
   end
   pilot.log, pilot.json, pilot.fs = log_functions(app), json, fs.library(app)

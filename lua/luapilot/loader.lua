@@ -42,6 +42,8 @@ local FILE_ERRORS = {
   EACCES = "may not be read by this user (permission denied)",
 }
 
+local BINARY = "contains binary data, the first on line %d: it is no Lua source"
+
 local function read_error(path, message, code)
   local text = FILE_ERRORS[code]
   if not text then return "cannot be read: " .. tostring(message or code or "unknown error") end
@@ -85,6 +87,11 @@ end
 local function compile(self, path, source)
   local chunk, message = load(source, "@" .. path, "t", self.env)
   if chunk then return { path = path, chunk = chunk } end
+  local binary = source:find "[\1-\8\14-\31]"
+  if binary then
+    local _, newlines = source:sub(1, binary):gsub("\n", "")
+    return { path = path, where = path, message = BINARY:format(newlines + 1) }
+  end
   message = syntax.explain(message, source)
   local line, text = message:match "^.-:(%d+): (.*)$"
   return { path = path, where = path .. (line and ":" .. line or ""), message = text or message }

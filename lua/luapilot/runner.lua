@@ -353,8 +353,8 @@ function Runner:checked(index, status, output)
   self.results[index] = status
   if before == status or (status == "pass" and before == nil) then return end
   local check = self.spec.health[index]
-  if status == "fail" and self.memory.health == "unknown" then
-    return self:log("debug", ("%s (%s) fails: %s"):format(check.path, check.kind, output or "no reason given"))
+  if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest
+    return self:log("debug", ("%s (%s): %s%s"):format(check.path, check.kind, status, output and ": " .. output or ""))
   end
   self:log(status == "fail" and "warn" or "info", ("%s (%s) %s%s"):format(check.path, check.kind,
     status == "fail" and "fails" or status == "warn" and "warns" or "passes again", output and ": " .. output or ""))

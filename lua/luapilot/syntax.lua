@@ -177,6 +177,9 @@ local function foreign_habit(case)
   if text:find "^'=' expected" and near and near:find "^[-+*/.]" then
     return ("Lua has no %s= and no %s%s: write x = x %s 1"):format(near, near, near, near)
   end
+  if near == "{" and case.tokens[1].text == "{" then
+    return 'a pilot.lua is a program in Lua, not a table or JSON: write pilot.job "app" { … }'
+  end
   if near == "{" and not text:find "^'<name>' expected" then
     return 'Lua has no { } around statements: write "then … end" or "do … end"'
   end

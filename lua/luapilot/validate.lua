@@ -3,6 +3,8 @@
 -- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
+local calls = require "luapilot.calls"
+local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
 local trigger = require "luapilot.trigger"
 
@@ -51,11 +53,16 @@ end
 -- --- jobs ------------------------------------------------------------------------------------
 
 local function incomplete_jobs(app)
+  local known = {}
+  for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
   for _, object in ipairs(app.declared) do
     local name = object.name
     if not app.jobs[name] and not app.raised then
+      local meant = suggest.near(name, known)
+      local hint = meant and (" (did you mean %q?)"):format(meant) or ""
       app.mistakes:add(object.where, ("job %q"):format(name),
-        ("was named but never described: write pilot.job %q { … }, or use the name of a job that exists"):format(name))
+        ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
+          :format(hint, name))
     end
   end
 end
@@ -80,10 +87,13 @@ end
 -- Jobs that can start at all, if nobody else starts them by hand.
 local function startable_jobs(app)
   local startable, more = {}, nil
+  local function is(topic) -- a job that nobody described is told elsewhere
+    local described = app.jobs[topic:match "^job:(.*)$" or ""] ~= nil
+    return not described or startable[topic] == true
+  end
   repeat
     more = false
     for _, runner in ipairs(app.order) do
-      local function is(topic) return topic == "pilot" or startable[topic] == true end
       if not startable[runner.topic] and trigger.possible(runner.starter.trigger.node, is) then
         startable[runner.topic] = true
         more = true
@@ -137,6 +147,20 @@ local function cycles(app)
   end
 end
 
+-- `app:reload()` in a handler would raise when it is called, perhaps at night.
+local function reloads(app)
+  for path, source in pairs(app.loader.sources) do
+    for _, call in ipairs(calls.on_jobs(source, "reload")) do
+      local runner = app.jobs[call.job]
+      if runner and not runner.spec.reload then
+        app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
+          ('%s:reload() is called here, and the job has none: describe it with reload = "SIGHUP", or a function')
+            :format(call.name))
+      end
+    end
+  end
+end
+
 -- --- the file --------------------------------------------------------------------------------
 
 local function declares_something(app)
@@ -151,7 +175,10 @@ function validate.declarations(app, path)
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
   end
-  if not app.raised then cycles(app) end
+  if not app.raised then
+    cycles(app)
+    reloads(app)
+  end
   if not app.raised and app.mistakes:count() == 0 and not declares_something(app) then
     app.mistakes:add(path, nil, 'declares nothing: no job, no timer, no handler; start with '
       .. 'local pilot = require "luapilot" and pilot.job "app" { exec = { "program" } }')

@@ -4,7 +4,7 @@
 local lua_layers = {
   -- words and values
   { "describe", "lexer", "words" },
-  { "suggest", "size", "duration", "cron" },
+  { "suggest", "size", "duration", "cron", "calls" },
   { "signals", "schema", "syntax", "strict", "mistakes" },
   { "types", "argv", "events", "restart", "address" },
   { "config" },

@@ -174,6 +174,15 @@ local function live_for(proc, time, b)
   while true do proc:sleep "24h" end
 end
 
+-- What a grandchild ignores it ignores from its birth, as if its parent had set that before the fork.
+local function fork_grandchildren(proc, b)
+  for _, each in ipairs(grandchildren(b)) do
+    local is_table = type(each) == "table"
+    local child = proc:fork(behaviour.script(each), is_table and { setsid = each.setsid } or nil)
+    for _, signal in ipairs(is_table and list_of(each.ignores) or {}) do child:handle(signal, "ignore") end
+  end
+end
+
 ---The function that process.lua runs.
 ---@param b any     of list()
 ---@return fun(proc: luapilot.sim.Process): integer?
@@ -181,9 +190,7 @@ function behaviour.script(b)
   if type(b) == "function" then return b end
   return function(proc)
     for _, signal in ipairs(list_of(b.ignores)) do proc:handle(signal, "ignore") end
-    for _, each in ipairs(grandchildren(b)) do
-      proc:fork(behaviour.script(each), type(each) == "table" and { setsid = each.setsid } or nil)
-    end
+    fork_grandchildren(proc, b)
     local delay = seconds(b.start_delay) or 0
     local life = seconds(b.after)
     if life and life < delay then live_for(proc, 0, b) end

@@ -47,7 +47,8 @@ local OPTIONS = {
 
 ---@class luapilot.sim.Box
 ---@field world luapilot.sim.World
----@field app luapilot.App
+---@field app luapilot.App?
+---@field interface luapilot.Port     what the core calls
 ---@field exit_code integer?     nil while it runs
 ---@field ended boolean
 local methods = {}
@@ -55,9 +56,11 @@ local methods = {}
 local Box = {}
 
 function Box.__index(self, key)
-  if key == "exit_code" then return self.crashed or (self.app.ended and self.app.exit_code) or nil end
-  if key == "ended" then return self.crashed ~= nil or self.app.ended end
-  return methods[key]
+  if methods[key] then return methods[key] end
+  local core = rawget(self, "app")
+  local crashed = rawget(self, "crashed")
+  if key == "ended" then return crashed ~= nil or (core ~= nil and core.ended) end
+  if key == "exit_code" then return crashed or (core and core.ended and core.exit_code) or nil end
 end
 
 -- --- making one ----------------------------------------------------------------------------------
@@ -121,7 +124,7 @@ local function make_port(self, world, number)
     random = random.new(world.seed, FIRST_STREAM + number),
     files = self.files, network = self.network, programs = self.programs, own_pid = OWN_PID,
     name = options.hostname or self.name, interfaces = interfaces_of(options.addresses, number),
-    environ = environ_of(options.env), signals = set_of(signals.names),
+    environ = environ_of(options.env),
     users = { user = set_of(options.users), group = set_of(options.groups) },
     complain = function(message) self:complain(message) end,
     record = function(kind, moment) self:record(kind, moment) end,
@@ -166,6 +169,7 @@ function box.new(world, path, options, number)
   self.files:describe(CWD, true)
   self.network = make_network(self, world)
   make_port(self, world, number)
+  self.interface = sim_port.interface(self.port)
   describe_files(self)
   return self
 end
@@ -173,9 +177,8 @@ end
 ---Loads the pilot.lua; its mistakes are an error of the spec.
 function methods:load()
   find_file(self)
-  local port = sim_port.interface(self.port)
   self.app = app.new {
-    port = port, args = self.options.args, calendar = sandbox.calendar,
+    port = self.interface, args = self.options.args, calendar = sandbox.calendar,
     libraries = sandbox.libraries(self.port),
   }
   self.app.observe = function(event) self:observe(event) end
@@ -201,6 +204,9 @@ end
 
 ---@private
 function methods:complain(message)
+  for _, said in ipairs(self.complaints) do
+    if said == message then return end -- a check that is repeated fails again and again
+  end
   self.complaints[#self.complaints + 1] = message
   self:record("complaint", { message = message })
 end
@@ -364,8 +370,9 @@ end
 function methods:errors()
   local list = {}
   for _, message in ipairs(self.complaints) do list[#list + 1] = message end
-  for i = (self.forgotten or 0) + 1, #self.app.errors do
-    local err = self.app.errors[i]
+  local raised = self.app and self.app.errors or {}
+  for i = (self.forgotten or 0) + 1, #raised do
+    local err = raised[i]
     list[#list + 1] = err.where .. ": " .. err.message
   end
   for i, message in ipairs(list) do list[i] = ("%s [seed %d]"):format(message, self.world.seed) end
@@ -376,7 +383,7 @@ end
 ---@return string[]
 function methods:forget_errors()
   local list = self:errors()
-  self.complaints, self.forgotten = {}, #self.app.errors
+  self.complaints, self.forgotten = {}, self.app and #self.app.errors or 0
   return list
 end
 

@@ -182,7 +182,6 @@ end
 
 -- What every operation begins with: the absolute path after links, or an injected fault.
 local function begin(self, operation, path, keep_last)
-  if type(path) ~= "string" then error(("bad argument #1 to '%s' (string expected)"):format(operation), 4) end
   local whole = files.normalize(path, self.cwd)
   local fault = self.faults[operation .. " " .. whole]
   if fault then return nil, fault end
@@ -249,11 +248,11 @@ end
 ---@return string? data, string? message, string? code
 function Files:read(path, limit)
   local whole, code = begin(self, "read", path)
-  if not whole then return failure("read", path, code) end
+  if not whole then return failure("open", path, code) end
   local node = node_at(self, whole)
   if not node then
     complain_of_unknown(self, path, whole)
-    return failure("read", path, "ENOENT")
+    return failure("open", path, "ENOENT")
   end
   if node.type == "directory" then return failure("read", path, "EISDIR") end
   if limit and #node.content > limit then return failure("read", path, "EFBIG") end
@@ -269,19 +268,21 @@ local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
 function Files:write(path, data, options)
   options = options or {}
   local whole, code = begin(self, "write", path)
-  if not whole then
-    -- A full disk leaves what fitted.
-    if WRITE_HALF[code] then self:describe(path, data:sub(1, math.floor(#data / 2))) end
+  if not whole and WRITE_HALF[code] then -- a full disk leaves what fitted
+    self:describe(path, data:sub(1, math.floor(#data / 2)))
     return failure("write", path, code)
+  elseif not whole then
+    return failure("open", path, code)
   end
   local node = node_at(self, whole)
-  if node and options.exclusive then return failure("write", path, "EEXIST") end
-  if node and node.type == "directory" then return failure("write", path, "EISDIR") end
+  if node and options.exclusive then return failure("open", path, "EEXIST") end
+  if node and node.type == "directory" then return failure("open", path, "EISDIR") end
   if not node then
     local ok, why = check_parent(self, whole)
-    if not ok then return failure("write", path, why) end
+    if not ok then return failure("open", path, why) end
     node = self:put(whole, { type = "file", content = "", mode = options.mode })
   end
+  if options.mode then node.mode = options.mode end
   node.content = options.append and node.content .. data or data
   node.mtime = self.clock()
   return true
@@ -343,17 +344,16 @@ function Files:remove(path)
   if not whole then return failure("remove", path, code) end
   local node = node_at(self, whole)
   if not node then return failure("remove", path, "ENOENT") end
-  if node.type == "directory" and has_children(self, whole) then
-    return failure("remove", path, "ENOTEMPTY")
-  end
+  if node.type == "directory" then return failure("remove", path, "EISDIR") end
   self.nodes[whole], self.absent[whole] = nil, true
   return true
 end
 
+---Of a link itself, not of where it leads.
 ---@param path string
 ---@return table?, string? message, string? code
 function Files:stat(path)
-  local whole, code = begin(self, "stat", path)
+  local whole, code = begin(self, "stat", path, true)
   if not whole then return failure("stat", path, code) end
   local node = node_at(self, whole)
   if not node then return failure("stat", path, "ENOENT") end
@@ -368,9 +368,9 @@ end
 ---@return true?, string? message, string? code
 function Files:chmod(path, options)
   local whole, code = begin(self, "chmod", path)
-  if not whole then return failure("chmod", path, code) end
+  if not whole then return failure("change the mode of", path, code) end
   local node = node_at(self, whole)
-  if not node then return failure("chmod", path, "ENOENT") end
+  if not node then return failure("change the mode of", path, "ENOENT") end
   node.mode, node.uid, node.gid = options.mode or node.mode, options.uid or node.uid, options.gid or node.gid
   return true
 end
@@ -386,13 +386,13 @@ end
 
 ---Can a program be started in this directory?
 ---@param path string
----@return true?, string? code
+---@return true?, string? code, string? text
 function Files:enter(path)
   local whole, code = follow(self, files.normalize(path, self.cwd))
-  if not whole then return nil, code end
-  local node = self.nodes[whole]
-  if node then return node.type == "directory" or nil, "ENOTDIR" end
-  if self.closed or is_absent(self, whole) then return nil, "ENOENT" end
+  local node = whole and self.nodes[whole]
+  if node and node.type ~= "directory" then code = "ENOTDIR" end
+  if not node and whole and (self.closed or is_absent(self, whole)) then code = "ENOENT" end
+  if code then return nil, code, TEXT[code] end
   return true
 end
 

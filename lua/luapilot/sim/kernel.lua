@@ -100,6 +100,7 @@ function Kernel:fork(parent, fn, leaves)
     pid = next_pid(self), argv = parent.argv, env = parent.env, cwd = parent.cwd, user = parent.user,
     pipes = shared(parent.pipes), group = group, notify = parent.notify_socket,
   })
+  for signal, handler in pairs(parent.handlers) do child.handlers[signal] = handler end
   self.all[#self.all + 1] = child
   local list = group and group.members or self.strays
   list[#list + 1] = child

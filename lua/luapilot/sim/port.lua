@@ -7,18 +7,15 @@
 -- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
 -- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
-local child = require "luapilot.sim.child"
-local behaviour = require "luapilot.sim.behaviour"
+local check = require "luapilot.sim.check"
 local queue = require "luapilot.sim.queue"
+local spawn = require "luapilot.sim.spawn"
 
 local sim_port = {}
 
 local LATENCY_LOW, LATENCY_HIGH = 0.0001, 0.002
 local MICRO = 1000000
-local SIGNAL_ERRORS = {
-  EBADF = "no such process any more", ESRCH = "no such process", EINVAL = "invalid argument",
-}
-
+local CENTURY = 100 * 366 * 24 * 3600
 ---@class luapilot.sim.Port
 ---@field clock luapilot.sim.Clock
 ---@field kernel luapilot.sim.Kernel
@@ -29,12 +26,12 @@ local Port = {}
 Port.__index = Port
 
 ---@param parts table    { clock, files, network, programs, latencies, random, name, interfaces, environ,
----                      own_pid, users, signals, complain, record }; the kernel is set by the box
+---                      own_pid, users, complain, record }; the kernel is set by the box
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
   local self = setmetatable({
     queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
-    logs = {}, lines = {}, descriptors = {},
+    logs = {}, lines = {}, descriptors = {}, waiting = {},
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
   return self
@@ -60,7 +57,9 @@ end
 
 -- --- handles and events ------------------------------------------------------------------------
 
----@private
+---A new handle for a value.
+---@param value any
+---@return integer id
 function Port:handle(value)
   self.last_id = self.last_id + 1
   self.handles[self.last_id] = value
@@ -98,14 +97,16 @@ function Port:pop()
   return event
 end
 
-local function stale(id)
-  return nil, ("there is no handle %s (any more)"):format(tostring(id)), "EBADF"
+---@param call string
+---@param id any
+function Port.stale(call, id)
+  return nil, ("%s: there is no such handle (any more): %s"):format(call, tostring(id)), "EBADF"
 end
 
-local function expect(kind, value, position, name)
-  if type(value) == kind then return value end
-  error(("bad argument #%d to '%s' (%s expected, got %s)"):format(position, name, kind,
-    value == nil and "no value" or type(value)), 3)
+local function copy(map)
+  local result = {}
+  for key, value in pairs(map) do result[key] = value end
+  return result
 end
 
 -- --- output ------------------------------------------------------------------------------------
@@ -126,9 +127,10 @@ end
 local calls = {} -- each gets the Port first; sim_port.interface binds it
 
 function calls.wait(self, block)
+  if block ~= nil then check.boolean("wait: block", block) end
   local event = self:pop()
   if event == nil and block ~= false then
-    error("wait() would wait for ever: in the simulator time passes only by box:advance", 2)
+    error("wait() would wait for ever: in the simulator time passes only by box:advance", 0)
   end
   return event
 end
@@ -138,7 +140,7 @@ function calls.clock(self) return self.clock:wall() end
 function calls.random(self) return self.random:next() end
 
 function calls.timer(self, seconds)
-  expect("number", seconds, 1, "timer")
+  check.number(-CENTURY, CENTURY)("timer: seconds", seconds)
   local handle = { kind = "timer" }
   local id = self:handle(handle)
   handle.entry = self.clock:after(seconds, self.timers, function()
@@ -155,132 +157,36 @@ function cancel.poll() end
 function cancel.process(_, handle) handle:cancel() end
 
 function calls.cancel(self, id)
-  expect("number", id, 1, "cancel")
+  check.any_number("cancel: id", id)
   local handle = self.handles[id]
-  if not handle then return stale(id) end
+  if not handle then return self.stale("cancel", id) end
   self:forget(id)
   self.queue:drop(id)
   cancel[handle.kind](self, handle)
   return true
 end
 
--- --- processes -----------------------------------------------------------------------------------
-
-local function copy(list)
-  local result = {}
-  for key, value in pairs(list) do result[key] = value end
-  return result
-end
-
-local function check_argv(argv)
-  if type(argv) ~= "table" or argv[1] == nil then error("bad argument #1 to 'spawn' (argv expected)", 3) end
-  for i, word in ipairs(argv) do
-    if type(word) ~= "string" then
-      error(("bad argument #1 to 'spawn' (argv[%d]: string expected, got %s)"):format(i, type(word)), 3)
-    end
-  end
-end
-
--- What keeps a program from being started where and as whom it is meant to run.
-local function account_error(self, options)
-  for _, kind in ipairs { "user", "group" } do
-    local known, name = self.users[kind], options[kind]
-    if type(name) == "string" and known and not known[name] then
-      return ("there is no %s %q"):format(kind, name), "ENOENT", kind
-    end
-  end
-end
-
-local function cwd_error(self, options)
-  if not options.cwd then return nil end
-  local ok, code = self.files:enter(options.cwd)
-  if not ok then return ("cannot enter %q"):format(options.cwd), code, "cwd" end
-end
-
-local function exec_error(self, argv, what)
-  if what == nil then
-    self.complain(("nobody described the program %q: box:program(%q, { exit = 0 })"):format(
-      table.concat(argv, " "), argv[1]))
-    return ("cannot run %q: no such file or directory"):format(argv[1]), "ENOENT", "exec"
-  end
-  local code, stage = behaviour.spawn_error(what)
-  if code then return ("cannot run %q: %s"):format(argv[1], code), code, stage end
-end
-
-local function spawn_error(self, options, what)
-  local message, code, stage = account_error(self, options)
-  if not message then message, code, stage = cwd_error(self, options) end
-  if not message then message, code, stage = exec_error(self, options.argv, what) end
-  return message, code, stage
-end
-
-function calls.spawn(self, options)
-  expect("table", options, 1, "spawn")
-  check_argv(options.argv)
-  options = copy(options)
-  options.argv, options.env = copy(options.argv), copy(options.env or self.environ)
-  if options.output and options.output.raw then options.capture = nil end
-  local what = self.programs:find(options.argv)
-  local message, code, stage = spawn_error(self, options, what)
-  if message then
-    self.record("spawn", { argv = options.argv, code = code, stage = stage })
-    return nil, message, code, stage
-  end
-  if options.notify then options.env.NOTIFY_SOCKET = "@luapilot-" .. self.last_id + 1 end
-  local id = self:handle(false)
-  local one = child.start(self, id, options, behaviour.script(what))
-  self.handles[id] = one
-  self.record("spawn", { argv = options.argv, job = options.output and options.output.name, child = one })
-  return id, one.group.leader.pid
-end
-
-local function process_of(self, id)
-  local handle = self.handles[id]
-  return handle and handle.kind == "process" and handle or nil
-end
-
-local function signal_result(code)
-  if not code then return true end
-  return nil, SIGNAL_ERRORS[code], code
-end
-
-function calls.kill(self, id, signal, target)
-  expect("number", id, 1, "kill")
-  expect("string", signal, 2, "kill")
-  if not self.signals[signal] then
-    error(("bad argument #2 to 'kill' (unknown signal '%s')"):format(signal), 2)
-  end
-  if target ~= "group" and target ~= "leader" then
-    error("bad argument #3 to 'kill' ('group' or 'leader' expected)", 2)
-  end
-  local one = process_of(self, id)
-  if not one then return stale(id) end
-  local code = one:kill(signal, target)
-  if not code then self.record("signal", { child = one, signal = signal, target = target }) end
-  return signal_result(code)
-end
-
-function calls.capture(self, id, on)
-  expect("number", id, 1, "capture")
-  local one = process_of(self, id)
-  if not one then return stale(id) end
-  return signal_result(one:capture(on and true or false))
-end
-
 -- --- network -------------------------------------------------------------------------------------
 
-local OUTCOMES = {
+local function refused(address, code, why)
+  return { error = ("cannot connect to %s: %s"):format(address, why), code = code }
+end
+
+local outcomes = {
   up = function() return {} end,
-  down = function() return { error = "connection refused", code = "ECONNREFUSED" } end,
-  hangs = function(seconds)
-    return { error = ("timed out after %g s"):format(seconds), code = "ETIMEDOUT" }
+  down = function(address) return refused(address, "ECONNREFUSED", "connection refused") end,
+  hangs = function(address, seconds)
+    return refused(address, "ETIMEDOUT", ("no answer within %g s"):format(seconds))
   end,
 }
-OUTCOMES.unknown = OUTCOMES.down
+outcomes.unknown = outcomes.down
 
 function calls.connect(self, address, timeout)
-  expect("string", address, 1, "connect")
-  expect("number", timeout, 2, "connect")
+  check.word("connect: address", address)
+  check.number(0, 1e6)("connect: timeout", timeout)
+  if not address:find "^[^%[%]:]+:%d+$" and not address:find "^%[[^%]]+%]:%d+$" then
+    error(("connect: address: expected host:port or [address]:port, got %q"):format(address), 0)
+  end
   local state = self.network:state(address)
   if state == "unknown" then
     self.complain((
@@ -290,7 +196,7 @@ function calls.connect(self, address, timeout)
   local handle = { kind = "connect" }
   local id = self:handle(handle)
   handle.entry = self:later(self:line(), function()
-    local event = OUTCOMES[state](timeout)
+    local event = outcomes[state](address, timeout)
     event.type, event.id = "connected", id
     self:push(handle, event, function() self:forget(id) end)
   end, state == "hangs" and timeout or math.min(self:latency(), timeout))
@@ -313,13 +219,11 @@ local function tell_ready(self, id, handle)
 end
 
 function calls.poll(self, fd, mode)
-  expect("number", fd, 1, "poll")
-  if mode ~= "r" and mode ~= "w" and mode ~= "rw" then
-    error("bad argument #2 to 'poll' ('r', 'w' or 'rw' expected)", 2)
-  end
+  check.integer(0, 2 ^ 31 - 1)("poll: fd", fd)
+  check.choice { "r", "w", "rw" }("poll: mode", mode)
   if not self.descriptors[fd] then
     self.complain(('nobody described the descriptor %d: box:descriptor(%d, "r")'):format(fd, fd))
-    return nil, "bad file descriptor", "EBADF"
+    return nil, ("cannot wait for descriptor %d: bad file descriptor"):format(fd), "EBADF"
   end
   local handle = { kind = "poll", fd = fd, mode = mode, line = self:line() }
   local id = self:handle(handle)
@@ -343,8 +247,15 @@ end
 -- --- signals, files, the machine -------------------------------------------------------------------
 
 function calls.signals(self, names)
-  expect("table", names, 1, "signals")
-  for _, name in ipairs(names) do self.heard[name] = true end
+  check.table("signals: names", names)
+  for i, name in ipairs(names) do
+    local where = ("signals: [%d]"):format(i)
+    check.signal(where, name)
+    if name == "SIGKILL" or name == "SIGSTOP" then
+      error(("%s: %s cannot be caught"):format(where, name), 0)
+    end
+    self.heard[name] = true
+  end
 end
 
 ---A signal from outside. False when the pilot does not listen to it.
@@ -353,23 +264,45 @@ end
 ---@return boolean
 function Port:signal(name, options)
   if not self.heard[name] then return false end
+  if self.waiting[name] then return true end -- the same signal twice is one
   options = options or {}
-  self:push_urgent {
+  self.waiting[name] = true
+  self:push_urgent({
     type = "signal", name = name, pid = options.pid or 0, terminal = options.terminal or false,
-  }
+  }, function() self.waiting[name] = nil end)
   return true
 end
 
-function calls.read(self, ...) return self.files:read(...) end
-function calls.rename(self, ...) return self.files:rename(...) end
-function calls.remove(self, ...) return self.files:remove(...) end
-function calls.stat(self, ...) return self.files:stat(...) end
-function calls.chmod(self, ...) return self.files:chmod(...) end
-function calls.realpath(self, ...) return self.files:realpath(...) end
+local check_writing = check.fields {
+  mode = check.integer(0, 4095), append = check.boolean, exclusive = check.boolean, sync = check.boolean,
+}
+local check_change = check.fields {
+  mode = check.integer(0, 4095), uid = check.integer(0, 2 ^ 32 - 2), gid = check.integer(0, 2 ^ 32 - 2),
+}
+
+function calls.read(self, path, limit)
+  check.word("read: path", path)
+  if limit ~= nil then check.integer(0, 2 ^ 53)("read: limit", limit) end
+  return self.files:read(path, limit)
+end
 
 function calls.write(self, path, data, options)
-  expect("string", data, 2, "write")
+  check.word("write: path", path)
+  check.string("write: data", data)
+  if options ~= nil then check_writing("write", options) end
   return self.files:write(path, data, options)
+end
+
+function calls.rename(self, from, to)
+  return self.files:rename(check.word("rename: from", from), check.word("rename: to", to))
+end
+
+function calls.remove(self, path) return self.files:remove(check.word("remove: path", path)) end
+function calls.stat(self, path) return self.files:stat(check.word("stat: path", path)) end
+function calls.realpath(self, path) return self.files:realpath(check.word("realpath: path", path)) end
+
+function calls.chmod(self, path, options)
+  return self.files:chmod(check.word("chmod: path", path), check_change("chmod", options))
 end
 
 function calls.addresses(self)
@@ -384,27 +317,45 @@ function calls.pid(self) return self.own_pid end
 
 -- --- logs --------------------------------------------------------------------------------------
 
-local LEVELS = { debug = true, info = true, warn = true, error = true }
-local FORMATS = { default = true, text = true, json = true }
+local FIELDS = 64 -- in one message
+local PLAIN = { string = true, number = true, boolean = true }
+local check_level = check.choice { "debug", "info", "warn", "error" }
+local check_logging = check.fields {
+  level = check_level, format = check.choice { "default", "text", "json" },
+  output = function(where, value)
+    check.word(where, value)
+    if value ~= "stdout" and value ~= "stderr" and value:sub(1, 1) ~= "/" then
+      error(('%s: expected "stdout", "stderr" or an absolute path, got %q'):format(where, value), 0)
+    end
+  end,
+}
+
+local function check_log_fields(fields)
+  check.table("log: fields", fields)
+  local count = 0
+  for name, value in pairs(fields) do
+    check.string("log: fields: a name", name)
+    if not PLAIN[type(value)] then
+      check.wrong("log: fields: a value", "a string, a number or a boolean", value)
+    end
+    count = count + 1
+  end
+  if count > FIELDS then error(("log: fields: more than %d"):format(FIELDS), 0) end
+end
 
 function calls.log(self, level, message, fields)
-  if not LEVELS[level] then
-    error(("bad argument #1 to 'log' (unknown level '%s')"):format(tostring(level)), 2)
-  end
-  expect("string", message, 2, "log")
+  check_level("log: level", level)
+  check.string("log: message", message)
+  if fields ~= nil then check_log_fields(fields) end
   local entry = { level = level, message = message, fields = fields and copy(fields) or {} }
   self.logs[#self.logs + 1] = entry
   self.record("log", entry)
 end
 
 function calls.logging(self, options)
-  expect("table", options, 1, "logging")
-  local level, format = options.level, options.format
-  if level and not LEVELS[level] then error("unknown level: " .. tostring(level), 2) end
-  if format and not FORMATS[format] then error("unknown format: " .. tostring(format), 2) end
+  check_logging("logging", options)
   local output = options.output
-  if output and output ~= "stdout" and output ~= "stderr" then
-    if output:sub(1, 1) ~= "/" then error("unknown output: " .. tostring(output), 2) end
+  if output and output:sub(1, 1) == "/" then
     local ok, message, code = self.files:write(output, "", { append = true, mode = 416 }) -- rw-r-----
     if not ok then return nil, message, code end
   end
@@ -416,7 +367,7 @@ function calls.reopen(self) self.reopened = (self.reopened or 0) + 1 end
 function calls.flush() return 0 end
 
 function calls.deadline(self, seconds)
-  self.must_end = self.clock:now() + expect("number", seconds, 1, "deadline")
+  self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)
 end
 
 ---The functions that the core calls.
@@ -424,8 +375,10 @@ end
 ---@return luapilot.Port
 function sim_port.interface(self)
   local interface = {}
-  for name, fn in pairs(calls) do
-    interface[name] = function(...) return fn(self, ...) end
+  for _, group in ipairs { calls, spawn.calls } do
+    for name, fn in pairs(group) do
+      interface[name] = function(...) return fn(self, ...) end
+    end
   end
   return interface
 end

@@ -77,6 +77,15 @@ function World:load(path, options)
   return one
 end
 
+---A box without a pilot: its port is the caller's, who takes the events himself.
+---@param options table?
+---@return luapilot.sim.Box
+function World:machine(options)
+  local one = box.new(self, "", options or {}, #self.boxes + 1)
+  self.boxes[#self.boxes + 1] = one
+  return one
+end
+
 ---Lets every box do what is ready.
 function World:rest()
   local count = 0

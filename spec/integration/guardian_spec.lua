@@ -1,0 +1,310 @@
+-- The guardian: what happens when the pilot does not end as it should, and what PID 1 owes its container.
+
+local machine = require "support.machine"
+local run     = require "support.run"
+
+local function can(...)
+  local p = run.program({ ... })
+  return p:wait() == 0
+end
+
+local namespaces = can("unshare", "--pid", "--fork", "--mount-proc", "true")
+run.cleanup()
+
+local AS_PID_1 = { "unshare", "--pid", "--fork", "--mount-proc", "--kill-child" }
+
+local ONE_JOB = [[
+  local pilot = require "luapilot"
+  pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
+]]
+
+-- Stops obediently, but takes note of how it was told to.
+local POLITE = [[
+  local pilot = require "luapilot"
+  pilot.job "polite" {
+    exec = { "sh", "-c", "trap 'echo got INT; exit 0' INT; trap 'echo got TERM; exit 0' TERM; echo ready; while :; do sleep 0.05; done" },
+    stop_signal = "SIGINT", restart = "always",
+  }
+]]
+
+local function started(text, options)
+  local p = run.pilot(text, options)
+  p:wait_for_line "ready"
+  return p
+end
+
+describe("the guardian", function()
+  after_each(run.cleanup)
+
+  describe("passes on", function()
+    it("SIGTERM, and the pilot's exit code comes back", function()
+      local p = started [[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
+        pilot.on("shutdown", function() pilot.log.info "shutting down in order" end)
+      ]]
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      assert.equal(1, #p:lines "shutting down in order")
+    end)
+
+    it("a signal that the file handles, once", function()
+      local p = started [[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
+        pilot.on("SIGUSR2", function() pilot.log.info "heard USR2" end)
+      ]]
+      p:signal "SIGUSR2"
+      p:wait_for_line "heard USR2"
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      assert.equal(1, #p:lines "heard USR2")
+    end)
+
+    it("the exit code of a main job", function()
+      local p = run.pilot [[
+        require "luapilot".job "app" { exec = { "sh", "-c", "exit 23" }, main = true }
+      ]]
+      assert.equal(23, p:wait())
+    end)
+  end)
+
+  describe("when the pilot is killed", function()
+    it("ends its jobs, says so, and fails", function()
+      local p = started(ONE_JOB)
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait())
+      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGKILL; ended 1 processes")
+    end)
+
+    it("sends each job its own stop signal", function()
+      local p = started(POLITE)
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait())
+      assert.equal(1, #p:lines "got INT")
+      assert.equal(0, #p:lines "got TERM")
+    end)
+
+    it("kills what does not stop, after the job's own time", function()
+      local p = started [[
+        require "luapilot".job "deaf" {
+          exec = { "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done" }, stop_timeout = "700ms",
+        }
+      ]]
+      local before = run.now()
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait())
+      assert.is_true(run.now() - before >= 0.6)
+      assert.is_true(run.now() - before < 5)
+    end)
+
+    it("kills at once when it is told to end a second time", function()
+      local p = started [[
+        require "luapilot".job "deaf" {
+          exec = { "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done" }, stop_timeout = "1h",
+        }
+      ]]
+      p:signal("SIGKILL", p:pilot())
+      p:signal "SIGTERM"
+      p:wait_for("the pilot's end", function() return #p:children() > 0 and p:children()[1].name ~= "luapilot" end)
+      p:signal "SIGTERM"
+      assert.equal(137, p:wait(5))
+    end)
+
+    it("finds stopped jobs, and those that left their session", function()
+      local p = started [[
+        local pilot = require "luapilot"
+        pilot.job "stopped" { exec = { "sh", "-c", "kill -STOP $$; sleep 1000" } }
+        pilot.job "strays" { exec = { "sh", "-c", "setsid sleep 1001 & setsid sleep 1002 & echo ready; exec sleep 1000" } }
+      ]]
+      p:wait_for("five processes", function() return #p:processes() >= 6 end)
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait())
+    end)
+  end)
+
+  it("ends what escaped a pilot that ended well, and names it", function()
+    local p = started [[
+      local pilot = require "luapilot"
+      pilot.job "app" { exec = { "sh", "-c", "setsid sleep 1000 & sleep 0.3; echo ready" }, main = true }
+    ]]
+    assert.equal(0, p:wait())
+    assert.equal(1, #p:lines "luapilot: ended 1 processes that the pilot had left behind: sleep %(%d+%)")
+  end)
+
+  it("leaves the jobs to a pilot whose guardian was killed, which ends them in order", function()
+    local p = started(POLITE)
+    p:signal("SIGKILL", p:guardian())
+    assert.equal(137, p:wait())
+    p:wait_for("everybody's end", function() return #p:processes() == 0 end)
+    assert.equal(1, #p:lines "got INT")
+  end)
+
+  describe("looks at the heartbeat:", function()
+    local FAST = { LUAPILOT_HEARTBEAT = "50" }
+
+    it("an idle pilot is left alone", function()
+      local p = started([[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1" }, main = true }
+      ]], { env = { LUAPILOT_HEARTBEAT = "10" } })
+      assert.equal(0, p:wait())
+    end)
+
+    it("a pilot that is stuck is aborted, and its jobs ended", function()
+      local p = started([[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
+        local ffi = require "ffi"
+        ffi.cdef "unsigned sleep(unsigned seconds);"
+        pilot.on("SIGUSR2", function() while true do ffi.C.sleep(1000) end end)
+      ]], { env = FAST })
+      p:signal "SIGUSR2"
+      assert.equal(134, p:wait())
+      assert.equal(1, #p:lines "luapilot: the pilot has not turned its loop for 300 ms")
+      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGABRT; ended 1 processes")
+    end)
+
+    it("one that is stuck while it loads its file is, too", function()
+      local p = run.pilot("local n = 0 while true do n = n + 1 end", { env = FAST })
+      assert.equal(134, p:wait())
+    end)
+
+    it("a pilot that is stopped is killed", function()
+      local p = started(ONE_JOB, { env = FAST })
+      p:signal("SIGSTOP", p:pilot())
+      assert.equal(137, p:wait())
+      assert.equal(1, #p:lines "luapilot: the pilot is stopped %(SIGSTOP%)")
+    end)
+
+    it("one that is continued in time is left alone", function()
+      local p = started(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "200" } })
+      local pilot = p:pilot()
+      for _ = 1, 5 do                                  -- together longer than six looks
+        p:signal("SIGSTOP", pilot)
+        local until_then = run.now() + 0.4
+        p:wait_for("a while", function() return run.now() > until_then end)
+        p:signal("SIGCONT", pilot)
+        p:wait_for("it to go on", function()
+          for _, process in ipairs(p:processes()) do
+            if process.pid == pilot then return process.state ~= "T" end
+          end
+        end)
+      end
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end)
+
+    it("a container that is stopped as a whole is left alone", function()
+      local p = started(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "100" } })
+      local all = p:processes()
+      table.sort(all, function(a, b) return a.pid < b.pid end)    -- the guardian first
+      for _, process in ipairs(all) do p:signal("SIGSTOP", process.pid) end
+      local until_then = run.now() + 1.5
+      p:wait_for("a while", function() return run.now() > until_then end)
+      for _, process in ipairs(all) do p:signal("SIGCONT", process.pid) end
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end)
+
+    it("'off' switches it off, nonsense is refused", function()
+      local p = started(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "off" } })
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      local q = run.pilot(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "5s" } })
+      assert.equal(64, q:wait())
+      assert.equal(1, #q:lines "luapilot: LUAPILOT_HEARTBEAT is '5s'")
+    end)
+  end)
+
+  describe("reaps orphans", function()
+    local ORPHANS = [[
+      local pilot = require "luapilot"
+      pilot.job "parent" {
+        exec = { "sh", "-c", "i=0; while [ $i -lt 500 ]; do (setsid sleep 0.1 &) ; i=$((i+1)); done; echo ready; exec sleep 1000" },
+      }
+    ]]
+
+    local function none_left(p)
+      p:wait_for("the orphans' end", function()
+        for _, process in ipairs(p:processes()) do
+          if process.command:find "sleep 0.1" then return false end
+        end
+        return true
+      end)
+    end
+
+    -- A zombie has no environment, so the mark does not find it: it is looked for by its parent.
+    local function zombies_of(pid)
+      local list = io.popen("ps -o pid= --ppid " .. pid)
+      local number = 0
+      for line in list:lines() do
+        if line:find "%d" then number = number + 1 end
+      end
+      list:close()
+      return number - 1                                -- the pilot itself
+    end
+
+    it("as a subreaper", function()
+      local p = started(ORPHANS)
+      none_left(p)
+      p:wait_for("the zombies' end", function() return zombies_of(p.pid) == 0 end)
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end)
+
+    it("as PID 1", function()
+      if not namespaces then machine.skip "no PID namespaces" end
+      local p = started(ORPHANS, { wrap = AS_PID_1 })
+      none_left(p)
+      local guardian = p:guardian()
+      p:wait_for("the zombies' end", function() return zombies_of(guardian) == 0 end)
+      p:signal("SIGTERM", guardian)
+      assert.equal(0, p:wait())
+    end)
+  end)
+
+  it("as PID 1, ends everybody when the pilot is killed", function()
+    if not namespaces then machine.skip "no PID namespaces" end
+    local p = started(POLITE, { wrap = AS_PID_1 })
+    p:signal("SIGKILL", p:pilot())
+    assert.equal(137, p:wait())
+    assert.equal(1, #p:lines "got INT")
+  end)
+
+  describe("a terminal's Ctrl-C", function()
+    it("counts once", function()
+      local reading, writing = run.pipe()
+      local p = run.pilot([[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
+        pilot.on("SIGINT", function() pilot.log.info "heard INT" end)
+        pilot.on("SIGUSR2", function() pilot.shutdown(0) end)
+      ]], { stdin = reading })
+      run.close(reading)
+      p:wait_for_line "ready"
+      run.close(writing)
+      p:signal "SIGUSR2"
+      assert.equal(0, p:wait())
+    end)
+  end)
+
+  describe("starts with", function()
+    for _, name in ipairs { "stdin", "stdout", "stderr" } do
+      it(name .. " closed, and no file takes its place", function()
+        local p = run.pilot([[
+          require "luapilot".job "app" { exec = { "sh", "-c", "readlink /proc/self/fd/0 /proc/$PPID/fd/0 /proc/$PPID/fd/1 /proc/$PPID/fd/2 >where; exit 7" }, main = true }
+        ]], { [name] = false })
+        assert.equal(7, p:wait())
+        local _, nulls = p:read "where":gsub("/dev/null", "")
+        assert.is_true(nulls >= 2)
+      end)
+    end
+  end)
+
+  it("is not started for the other commands", function()
+    local p = run.luapilot { "version" }
+    assert.equal(0, p:wait())
+    assert.truthy(p:stdout():find "%d+%.%d+%.%d+")
+  end)
+end)

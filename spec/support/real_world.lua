@@ -1,0 +1,209 @@
+-- The real world for the specs of the port: real processes, files, sockets, and the runtime's module.
+--
+-- A world is an adapter with these fields; spec/support/sim_world.lua has the same for the simulated one.
+--
+--   world.port                   the port
+--   world.next(seconds)          the next event, or nil when none comes within so many seconds
+--   world.program(behaviour)     an argv that behaves so (see below)
+--   world.path(name)             a path in a directory of this spec's own
+--   world.alive(pid)             whether there is such a process
+--   world.listener()             an address where somebody answers; world.refused(): where nobody does;
+--   world.silent()               where nobody says anything
+--   world.pipe()                 { fd = …, write = function(text), close = function() }: a readable descriptor
+--   world.send_signal(name)      somebody sends the pilot a signal
+--   world.close()                undoes all that the spec did with the world
+--
+-- A behaviour is a table: { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }, { stdout = "…",
+-- stderr = "…" }, { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } }
+-- (prints the name and goes on), { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { closes_output =
+-- true }, { notify = { "READY=1" } }, { floods = true }, { grandchild = { setsid = true, … } }, { spawn_error =
+-- "ENOENT" | "EACCES" | "ENOEXEC" }. Without `exit`, `signal` or `after` it runs until a signal ends it. One that
+-- has `ignores`, `on` or `tells` prints "ready" when they are in force.
+
+local ffi = require "ffi"
+local port = require "luapilot.rt"
+
+ffi.cdef [[
+  int kill(int pid, int sig);
+  int pipe2(int ends[2], int flags);
+  int socket(int domain, int type, int protocol);
+  int bind(int fd, const void *address, unsigned size);
+  int listen(int fd, int backlog);
+  int connect(int fd, const void *address, unsigned size);
+  int getsockname(int fd, void *address, unsigned *size);
+  int close(int fd);
+  ssize_t write(int fd, const void *data, size_t size);
+  char *mkdtemp(char *template);
+  struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
+]]
+
+local AF_INET, SOCK_STREAM, CLOEXEC, NONBLOCK = 2, 1, 0x80000, 0x800
+
+local world = { port = port, name = "real" }
+
+local directory     -- of this spec; made when it is first asked for
+local open = {}     -- descriptors to close
+
+-- --- time ----------------------------------------------------------------------------------------
+
+function world.next(seconds)
+  local bound = port.timer(seconds)
+  local event = port.wait()
+  if event.type == "timer" and event.id == bound then return nil end
+  port.cancel(bound)
+  return event
+end
+
+-- --- programs ------------------------------------------------------------------------------------
+
+local function quote(text) return "'" .. text:gsub("'", "'\\''") .. "'" end
+
+-- sd_notify(3) in two system calls: the shell has no datagrams.
+local NOTIFY = [[
+  local ffi = require "ffi"
+  ffi.cdef "int socket(int, int, int); long sendto(int, const void *, size_t, int, const void *, unsigned);"
+  local name = "\1\0\0" .. os.getenv("NOTIFY_SOCKET"):sub(2)
+  local fd = ffi.C.socket(1, 2, 0)
+  for _, message in ipairs(arg) do
+    assert(ffi.C.sendto(fd, message, #message, 0, name, #name) == #message)
+  end
+]]
+
+function world.notify_script(messages)
+  local words = { "luajit - " }
+  for _, message in ipairs(messages) do words[#words + 1] = quote(message) end
+  return table.concat(words, " ") .. " <<'END'\n" .. NOTIFY .. "END"
+end
+
+local script
+
+local function traps(b, lines)
+  for _, name in ipairs(b.ignores or {}) do lines[#lines + 1] = ("trap '' %s"):format(name:sub(4)) end
+  for name, code in pairs(b.on or {}) do lines[#lines + 1] = ("trap 'exit %d' %s"):format(code, name:sub(4)) end
+  for _, name in ipairs(b.tells or {}) do
+    lines[#lines + 1] = ("trap 'echo %s' %s"):format(name, name:sub(4))
+  end
+end
+
+-- The leader goes on when its grandchild has its session and its traps: it reads a pipe that the
+-- grandchild holds until then as its standard output.
+local function grandchild(b, lines)
+  if not b then return end
+  local words = { b.setsid and "setsid" or "", "sh -c", quote(script(b, "exec 1>&4 4>&-")), "4>&4 &" }
+  lines[#lines + 1] = "exec 4>&1; : $(" .. table.concat(words, " ") .. "); exec 4>&-"
+end
+
+local function life(b, lines)
+  if b.after then lines[#lines + 1] = ("sleep %g"):format(b.after) end
+  if b.cat then lines[#lines + 1] = "exec cat" end
+  if b.floods then lines[#lines + 1] = "exec yes" end
+  if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end
+  if b.exit or b.after then lines[#lines + 1] = ("exit %d"):format(b.exit or 0) end
+  if b.on or b.tells then -- the shell runs a trap at once only while it waits in a builtin
+    lines[#lines + 1] = "while :; do sleep 1000 & wait; done"
+  end
+  lines[#lines + 1] = "exec sleep 1000"
+end
+
+function script(b, settled)
+  local lines = {}
+  traps(b, lines)
+  lines[#lines + 1] = settled
+  if b.ignores or b.on or b.tells then lines[#lines + 1] = "echo ready" end
+  grandchild(b.grandchild, lines)
+  if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
+  if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end
+  if b.shows then lines[#lines + 1] = ('printf %%s "$%s"'):format(b.shows) end
+  if b.shows_cwd then lines[#lines + 1] = "pwd -P" end
+  if b.notify then lines[#lines + 1] = world.notify_script(b.notify) end
+  if b.closes_output then lines[#lines + 1] = "exec >/dev/null 2>&1" end
+  life(b, lines)
+  return table.concat(lines, "\n")
+end
+
+function world.program(b)
+  if b.spawn_error == "ENOENT" then return { "luapilot-no-such-program" } end
+  if b.spawn_error == "EACCES" then
+    local path = world.path "not-executable"
+    assert(port.write(path, "#!/bin/sh\n", { mode = 420 }))
+    return { path }
+  end
+  if b.spawn_error == "ENOEXEC" then
+    local path = world.path "not-a-program"
+    assert(port.write(path, "just text\n", { mode = 493 }))
+    return { path }
+  end
+  return { "/bin/sh", "-c", script(b) }
+end
+
+function world.alive(pid) return ffi.C.kill(pid, 0) == 0 end
+
+function world.send_signal(name) os.execute(("kill -%s %d"):format(name:sub(4), port.pid())) end
+
+-- --- files ---------------------------------------------------------------------------------------
+
+function world.path(name)
+  directory = directory or ffi.string(assert(ffi.C.mkdtemp(ffi.new("char[64]", "/tmp/luapilot-spec-XXXXXX"))))
+  return name == "" and directory or directory .. "/" .. name
+end
+
+-- --- descriptors ---------------------------------------------------------------------------------
+
+local function keep(fd)
+  assert(fd >= 0)
+  open[fd] = true
+  return fd
+end
+
+local function close(fd)
+  if open[fd] then ffi.C.close(fd) end
+  open[fd] = nil
+end
+
+function world.pipe()
+  local ends = ffi.new "int[2]"
+  assert(ffi.C.pipe2(ends, CLOEXEC) == 0)
+  local reading, writing = keep(ends[0]), keep(ends[1])
+  return {
+    fd = reading,
+    write = function(text) ffi.C.write(writing, text, #text) end,
+    close = function() close(reading) close(writing) end,
+  }
+end
+
+local function listen(backlog)
+  local fd = keep(ffi.C.socket(AF_INET, SOCK_STREAM + CLOEXEC, 0))
+  local address = ffi.new("struct luapilot_spec_inet", { family = AF_INET, address = 0x0100007f })
+  local size = ffi.new("unsigned[1]", 16)
+  assert(ffi.C.bind(fd, address, 16) == 0)
+  assert(ffi.C.listen(fd, backlog) == 0)
+  assert(ffi.C.getsockname(fd, address, size) == 0)
+  local number = bit.rshift(bit.bswap(address.port), 16)
+  return ("127.0.0.1:%d"):format(number), fd, address
+end
+
+function world.listener() return (listen(16)) end
+
+function world.refused()
+  local address, fd = listen(1)
+  close(fd)
+  return address
+end
+
+-- A queue of connections that is full, and nobody who accepts: the kernel drops what comes.
+function world.silent()
+  local text, _, address = listen(0)
+  for _ = 1, 3 do
+    ffi.C.connect(keep(ffi.C.socket(AF_INET, SOCK_STREAM + CLOEXEC + NONBLOCK, 0)), address, 16)
+  end
+  return text
+end
+
+function world.close()
+  for fd in pairs(open) do ffi.C.close(fd) end
+  open = {}
+  if directory then os.execute("rm -rf " .. directory) end
+  directory = nil
+end
+
+return world

@@ -1,0 +1,214 @@
+-- How one job stops: handlers, signal, kill, under one budget.
+local boxes = require "support.boxes"
+
+describe("a job stops", function()
+  after_each(boxes.check)
+
+  local SOURCE = [[
+    local app = pilot.job "app" { exec = "app", restart = "always" %s }
+    pilot.on("SIGUSR1", function() app:stop() print "returned" end)
+    pilot.on("SIGUSR2", function() app:start() print "started again" end)
+  ]]
+
+  local function run(behaviour, fields, more)
+    local box = boxes.run(SOURCE:format(fields or "") .. (more or ""), { app = behaviour })
+    box:advance "10s"
+    return box, box:job "app"
+  end
+
+  local function when(box, text)
+    for _, moment in ipairs(box.moments) do
+      if moment.kind == "log" and moment.message:find(text, 1, true) then return moment.at end
+    end
+  end
+
+  it("by SIGTERM to its group, and :stop() returns when it is gone", function()
+    local box, app = run { term_delay = "2s", grandchild = { term_delay = "3s" } }
+    box:signal "SIGUSR1"
+    assert.equal("stopping", app.state)
+    box:advance "2900ms"
+    assert.equal(0, boxes.logged(box, "returned"))
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(1, app:received "SIGTERM")
+    assert.equal(1, boxes.logged(box, "returned"))
+    assert.equal("stopping stopped", boxes.events(box, "app"))
+    assert.is_nil(app.pid)
+  end)
+
+  it("and stays so, whatever its policy, until it is started", function()
+    local box, app = run {}
+    box:signal "SIGUSR1"
+    box:advance "1h"
+    assert.equal(1, app:starts())
+    assert.equal("stopped", app.state)
+    assert.is_nil(box.exit_code)
+    box:signal "SIGUSR2"
+    box:advance "1s"
+    assert.equal(2, app:starts())
+    assert.is_true(app.running)
+  end)
+
+  it("by its stop_signal", function()
+    local box, app = run({ term_delay = "1s" }, ', stop_signal = "SIGQUIT"')
+    box:signal "SIGUSR1"
+    box:advance "2s"
+    assert.equal(1, app:received "SIGQUIT")
+    assert.equal(0, app:received "SIGTERM")
+    assert.equal("stopped", app.state)
+  end)
+
+  it("by SIGKILL when stop_timeout is over", function()
+    local box, app = run({ ignores = { "SIGTERM" } }, ', stop_timeout = "5s"')
+    box:signal "SIGUSR1"
+    box:advance "4900ms"
+    assert.equal(0, app:received "SIGKILL")
+    box:advance "200ms"
+    assert.equal(1, app:received "SIGKILL")
+    assert.equal("stopped", app.state)
+    assert.equal("SIGKILL", app.exit.signal)
+  end)
+
+  it("within 10 s by default", function()
+    local box, app = run { ignores = { "SIGTERM" } }
+    box:signal "SIGUSR1"
+    box:advance "9900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+  end)
+
+  it("with its whole group: a grandchild that outlives the leader is killed too", function()
+    local box, app = run({ grandchild = { ignores = { "SIGTERM" } } }, ', stop_timeout = "3s"')
+    box:signal "SIGUSR1"
+    box:advance "2s"
+    assert.equal("stopping", app.state)
+    assert.equal(0, boxes.logged(box, "returned"))
+    box:advance "1100ms"
+    assert.equal("stopped", app.state)
+  end)
+
+  it("after its stopping handlers", function()
+    local box, app = run({}, "", [[
+      app:on("stopping", function() pilot.sleep "2s" print "handled" end)
+      app:on("stopping", function() pilot.sleep "1s" end)
+    ]])
+    box:signal "SIGUSR1"
+    box:advance "1900ms"
+    assert.equal(0, app:received "SIGTERM")
+    box:advance "200ms"
+    assert.equal(1, app:received "SIGTERM")
+    assert.equal("stopped", app.state)
+    assert.is_true(when(box, "handled") < when(box, "returned"))
+  end)
+
+  it("in one budget: the handlers' time is taken from the signal's", function()
+    local box, app = run({ ignores = { "SIGTERM" } }, ', stop_timeout = "5s"', [[
+      app:on("stopping", function() pilot.sleep "3s" end)
+    ]])
+    box:signal "SIGUSR1"
+    box:advance "3100ms"
+    assert.equal(1, app:received "SIGTERM")
+    box:advance "1800ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+  end)
+
+  it("even if a handler never ends: it is cancelled, and the signal gets the rest", function()
+    local box, app = run({ ignores = { "SIGTERM" } }, ', stop_timeout = "5s"', [[
+      app:on("stopping", function()
+        pilot.defer(function(why) print("given up: " .. why) end)
+        pilot.sleep "1h"
+      end)
+    ]])
+    box:signal "SIGUSR1"
+    box:advance "3900ms"
+    assert.equal(0, app:received "SIGTERM")
+    box:advance "200ms"
+    assert.equal(1, app:received "SIGTERM")
+    assert.equal(1, boxes.logged(box, "given up: cancel"))
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+  end)
+
+  it("even if a handler raises", function()
+    local box, app = run({}, "", [[ app:on("stopping", function() error "oops" end) ]])
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal(1, #box:forget_errors())
+  end)
+
+  it("when a handler ends at the very end of the budget", function()
+    local box, app = run({ ignores = { "SIGTERM" } }, ', stop_timeout = "5s"', [[
+      app:on("stopping", function()
+        while true do pcall(pilot.sleep, "1h") end
+      end)
+    ]])
+    box:signal "SIGUSR1"
+    box:advance "5100ms"
+    assert.equal("stopped", app.state)
+    box:forget_errors()
+  end)
+
+  it("and a crash during the handlers is not started again", function()
+    local box, app = run({}, "", [[ app:on("stopping", function() pilot.sleep "3s" end) ]])
+    box:signal "SIGUSR1"
+    app:process():crash "SIGSEGV"
+    box:advance "1m"
+    assert.equal("stopped", app.state)
+    assert.equal(1, app:starts())
+    assert.equal("stopping stopped", boxes.events(box, "app"))
+  end)
+
+  it("counts as success: an exit that was asked for is no failure", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app" }
+      pilot.after("1s", function() app:stop() end)
+    ]], { app = {} })
+    box:advance "5s"
+    assert.equal("stopping stopped", boxes.events(box, "app"))
+    assert.equal(143, box:job "app".exit.code)
+    assert.equal(0, box.exit_code)
+  end)
+
+  it("during its backoff: it is not started again", function()
+    local box, app = run { exit = 1 }
+    box:run_until(function() return app.state == "backoff" end)
+    local starts = app:starts()
+    box:signal "SIGUSR1"
+    box:advance "1h"
+    assert.equal(starts, app:starts())
+    assert.equal("stopped", app.state)
+    assert.equal(1, boxes.logged(box, "returned"))
+  end)
+
+  it("while it is stopped by SIGSTOP", function()
+    local box, app = run {}
+    app:process():deliver "SIGSTOP"
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal("SIGTERM", app.exit.signal)
+  end)
+
+  it("and starts again when :start() comes meanwhile", function()
+    local box, app = run { term_delay = "2s" }
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    box:signal "SIGUSR2"
+    box:advance "2s"
+    assert.equal(2, app:starts())
+    assert.is_true(app.running)
+    assert.equal(1, boxes.logged(box, "started again"))
+  end)
+
+  it("tells its post-stop handlers", function()
+    local box = run({}, "", [[ app:on("stopped", function() pilot.exec "post-stop" end) ]])
+    box:program("post-stop", { exit = 0, after = "1s" })
+    box:signal "SIGUSR1"
+    box:advance "3s"
+    assert.equal(1, boxes.logged(box, "returned"))
+  end)
+end)

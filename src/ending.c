@@ -1,0 +1,208 @@
+#include "ending.h"
+
+#include <ctype.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define MILLISECOND 1000000LL
+#define AT_LEAST (500 * MILLISECOND) /* between the signal and SIGKILL, whatever the deadline */
+#define LOOK_OFTEN (20 * MILLISECOND)
+#define LOOK_SELDOM (100 * MILLISECOND)
+#define HASTE NANOSECONDS /* so long it looks often: most jobs end at once */
+
+/* Who was signalled: a group's id, or (negative) that of a process in a group we must spare. The
+ * pages of the table come into being only when they are used. */
+#define TARGETS 32768
+static struct target {
+  pid_t id; /* 0 = free */
+  int64_t kill_at;
+} targets[TARGETS];
+
+static struct target *find_target(pid_t id) {
+  unsigned place = (unsigned)id;
+  for (unsigned i = 0; i < TARGETS; i++) {
+    struct target *target = &targets[(place + i) % TARGETS];
+    if (target->id == id || target->id == 0) return target;
+  }
+  return NULL;
+}
+
+/* --- whom -------------------------------------------------------------------------------- */
+
+/* A child alone when its group is ours, or lies outside this namespace (0). */
+static pid_t target_of(pid_t pid) {
+  pid_t group = getpgid(pid);
+  return group <= 0 || group == getpgrp() ? -pid : group;
+}
+
+static void signal_target(pid_t id, int number) {
+  (void)kill(-id, number); /* kill() has it the other way round: a group is negative */
+}
+
+static void append_name(struct ending *ending, pid_t pid) {
+  char path[40], name[32] = "?";
+  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t size = fd >= 0 ? read(fd, name, sizeof name - 1) : -1;
+  if (fd >= 0) close(fd);
+  if (size > 0) name[size - (name[size - 1] == '\n')] = '\0';
+  for (char *byte = name; *byte; byte++)
+    if (!isprint((unsigned char)*byte)) *byte = '?';
+  size_t used = strlen(ending->names);
+  if (used + sizeof name + 20 > sizeof ending->names) return;
+  (void)snprintf(ending->names + used, sizeof ending->names - used, "%s%s (%d)", used ? ", " : "",
+                 name, (int)pid);
+}
+
+/* --- how --------------------------------------------------------------------------------- */
+
+/* When a target that is signalled now must be killed. */
+static int64_t time_of_death(const struct ending *ending, const struct guardian_note *note,
+                             int64_t now) {
+  int64_t grace = note ? note->grace : GUARDIAN_GRACE;
+  int64_t when = now + grace * MILLISECOND;
+  int64_t deadline = atomic_load(&ending->page->deadline);
+  if (deadline == 0) return when;
+  if (deadline < now + AT_LEAST) deadline = now + AT_LEAST;
+  return deadline < when ? deadline : when;
+}
+
+static void greet(struct ending *ending, struct target *target, pid_t pid, int64_t now) {
+  const struct guardian_note *note = guardian_find(ending->page, target->id);
+  append_name(ending, pid);
+  target->kill_at = time_of_death(ending, note, now);
+  if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
+  signal_target(target->id, note ? note->signal : SIGTERM);
+  signal_target(target->id, SIGCONT); /* a stopped one hears nothing else */
+}
+
+/* More targets than the table holds are told again at each look; no harm. */
+static void meet(struct ending *ending, pid_t pid, int64_t now, int64_t *next) {
+  struct target spare = {0};
+  pid_t id = target_of(pid);
+  struct target *target = find_target(id);
+  if (target == NULL) target = &spare;
+  if (target->id == 0) {
+    target->id = id;
+    greet(ending, target, pid, now);
+    if (target == &spare) target->kill_at = ending->last_call;
+  }
+  ending->found++;
+  if (ending->hurry || now >= target->kill_at) signal_target(id, SIGKILL);
+  if (target->kill_at > now && target->kill_at < *next) *next = target->kill_at;
+}
+
+/* --- where they are ---------------------------------------------------------------------- */
+
+struct look {
+  struct ending *ending;
+  int64_t now, next;
+};
+
+static void met(struct look *look, pid_t pid) {
+  meet(look->ending, pid, look->now, &look->next);
+}
+
+/* "12 13 14 ": one line, as long as it needs to be. False: this kernel has no such file. */
+static bool look_at_list(struct look *look) {
+  char bytes[4096];
+  long pid = 0;
+  int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return false;
+  for (ssize_t size; (size = read(fd, bytes, sizeof bytes)) > 0;)
+    for (ssize_t i = 0; i < size; i++) {
+      if (isdigit((unsigned char)bytes[i])) {
+        pid = pid * 10 + (bytes[i] - '0');
+      } else {
+        if (pid > 0) met(look, (pid_t)pid);
+        pid = 0;
+      }
+    }
+  close(fd);
+  return true;
+}
+
+/* 12 (a name with ) in it) S 1 …: the parent is the second word after the last parenthesis. */
+static pid_t parent_of(const char *pid) {
+  char path[288], bytes[512];
+  (void)snprintf(path, sizeof path, "/proc/%s/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t size = read(fd, bytes, sizeof bytes - 1);
+  close(fd);
+  if (size <= 0) return -1;
+  bytes[size] = '\0';
+  char *end = strrchr(bytes, ')');
+  return end && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : -1;
+}
+
+struct entry { /* of getdents64: readdir() would allocate */
+  uint64_t inode;
+  int64_t offset;
+  unsigned short size;
+  unsigned char type;
+  char name[];
+};
+
+static bool look_at_everybody(struct look *look) {
+  _Alignas(struct entry) char bytes[4096];
+  int fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  bool any = false;
+  if (fd < 0) return false;
+  for (long size; (size = syscall(SYS_getdents64, fd, bytes, sizeof bytes)) > 0;)
+    for (long i = 0; i < size;) {
+      const struct entry *entry = (const struct entry *)(bytes + i);
+      i += entry->size;
+      if (!isdigit((unsigned char)entry->name[0])) continue;
+      any = true;
+      if (parent_of(entry->name) == getpid()) met(look, (pid_t)strtol(entry->name, NULL, 10));
+    }
+  close(fd);
+  return any;
+}
+
+/* Without /proc there is only what the pilot wrote down. */
+static void look_at_notes(struct look *look) {
+  for (size_t i = 0; i < GUARDIAN_NOTES; i++) {
+    pid_t pid = atomic_load(&look->ending->page->notes[i].pid);
+    siginfo_t info;
+    if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) met(look, pid);
+  }
+}
+
+/* --- the interface ----------------------------------------------------------------------- */
+
+static int64_t longest_grace(struct guardian_page *page) {
+  int64_t grace = GUARDIAN_GRACE;
+  for (size_t i = 0; i < GUARDIAN_NOTES; i++)
+    if (atomic_load(&page->notes[i].pid) > 0 && page->notes[i].grace > grace)
+      grace = page->notes[i].grace;
+  return grace * MILLISECOND;
+}
+
+void ending_begin(struct ending *ending, struct guardian_page *page) {
+  int64_t now = loop_now();
+  *ending = (struct ending){.page = page, .begun = now, .last_call = now + longest_grace(page)};
+  int64_t deadline = atomic_load(&page->deadline);
+  if (deadline == 0 || deadline > ending->last_call) return;
+  ending->last_call = deadline > now + AT_LEAST ? deadline : now + AT_LEAST;
+}
+
+int64_t ending_look(struct ending *ending) {
+  int64_t now = loop_now();
+  struct look look = {.ending = ending, .now = now, .next = INT64_MAX};
+  ending->found = 0;
+  if (!look_at_list(&look) && !look_at_everybody(&look)) look_at_notes(&look);
+  /* As PID 1 everybody else is ours, also who came in from outside. */
+  if (getpid() == 1 && now >= ending->last_call) (void)kill(-1, SIGKILL);
+  int64_t soon = now + (now < ending->begun + HASTE ? LOOK_OFTEN : LOOK_SELDOM);
+  return look.next < soon ? look.next : soon;
+}

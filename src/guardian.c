@@ -1,0 +1,343 @@
+#include "guardian.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "ending.h"
+
+#define LOOK 5000    /* milliseconds */
+#define PATIENCE 6   /* looks */
+#define PROBES 64    /* how far a note may stand from where its pid says */
+#define GIVE_UP 5000 /* milliseconds from the last SIGKILL until we leave without them */
+#define CODE_USAGE 64
+#define CODE_MACHINE 71
+
+struct guardian {
+  struct guardian_page *page;
+  pid_t pilot;
+  bool ended;   /* the pilot is reaped */
+  int status;   /* as waitpid() gave it, once it has ended */
+  bool stopped; /* it has been sent SIGSTOP */
+
+  int64_t look;      /* nanoseconds between two looks; 0 = never */
+  int64_t next_look; /* of CLOCK_MONOTONIC */
+  uint64_t turns;    /* at the latest look */
+  int idle_looks;
+  bool condemned; /* it has been told to die */
+
+  unsigned terms;  /* SIGTERM and SIGINT that came so far */
+  unsigned reaped; /* since the end began; the pilot does not count */
+};
+
+/* --- notes ------------------------------------------------------------------------------- */
+
+/* A note stands at its pid's place or soon after it. Neighbouring pids have neighbouring places, so
+ * there are few collisions, and the search has a bound. */
+static struct guardian_note *find_note(struct guardian_page *page, pid_t pid) {
+  for (unsigned i = 0; i < PROBES; i++) {
+    struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
+    if (atomic_load(&note->pid) == pid) return note;
+  }
+  return NULL;
+}
+
+static struct guardian_note *free_note(struct guardian_page *page, pid_t pid) {
+  for (unsigned i = 0; i < PROBES; i++) {
+    struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
+    if (atomic_load(&note->pid) == 0) return note;
+  }
+  return NULL;
+}
+
+const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid) {
+  return pid > 0 ? find_note(page, pid) : NULL;
+}
+
+void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace) {
+  if (page == NULL || pid <= 0) return;
+  struct guardian_note *note = find_note(page, pid);
+  if (signal == 0) {
+    if (note) atomic_store(&note->pid, 0);
+    return;
+  }
+  if (note == NULL) note = free_note(page, pid);
+  if (note == NULL) return;
+  note->signal = signal;
+  note->grace = grace;
+  atomic_store(&note->pid, pid);
+}
+
+/* --- small things ------------------------------------------------------------------------ */
+
+/* A stderr that nobody reads must not stop the guardian. */
+__attribute__((format(printf, 1, 2))) static void say(const char *format, ...) {
+  char line[512] = "luapilot: ";
+  const size_t prefix = sizeof "luapilot: " - 1;
+  va_list arguments;
+  va_start(arguments, format);
+  int size = vsnprintf(line + prefix, sizeof line - prefix - 1, format, arguments);
+  va_end(arguments);
+  if (size < 0) return;
+  size_t length = strlen(line);
+  line[length++] = '\n';
+  struct pollfd ready = {.fd = STDERR_FILENO, .events = POLLOUT};
+  if (poll(&ready, 1, 0) != 1 || !(ready.revents & POLLOUT)) return;
+  ssize_t ignored = write(STDERR_FILENO, line, length);
+  (void)ignored;
+}
+
+static int64_t monotonic(void) {
+  struct timespec now;
+  (void)clock_gettime(CLOCK_MONOTONIC, &now);
+  return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+}
+
+static const char *signal_name(int number, char text[16]) {
+  const char *abbreviation = sigabbrev_np(number);
+  if (abbreviation) {
+    (void)snprintf(text, 16, "SIG%s", abbreviation);
+  } else {
+    (void)snprintf(text, 16, "signal %d", number); /* a real-time one */
+  }
+  return text;
+}
+
+/* --- children ---------------------------------------------------------------------------- */
+
+static void pilot_changed(struct guardian *guardian, int status) {
+  if (WIFSTOPPED(status) || WIFCONTINUED(status)) {
+    guardian->stopped = WIFSTOPPED(status);
+    guardian->idle_looks = 0;
+    return;
+  }
+  guardian->ended = true;
+  guardian->status = status;
+}
+
+/* To exhaustion: one SIGCHLD stands for any number of them. False: there are no children. */
+static bool reap(struct guardian *guardian) {
+  for (;;) {
+    int status;
+    pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
+    if (pid == 0) return true;
+    if (pid < 0) return errno == EINTR;
+    if (pid == guardian->pilot) {
+      pilot_changed(guardian, status);
+    } else if (!WIFSTOPPED(status) && !WIFCONTINUED(status)) {
+      guardian->reaped++;
+    }
+  }
+}
+
+/* --- signals ----------------------------------------------------------------------------- */
+
+static bool stays_here(int number) {
+  static const int numbers[] = {SIGCHLD, SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU, SIGSEGV,
+                                SIGBUS,  SIGFPE,  SIGILL,  SIGTRAP, SIGSYS};
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    if (numbers[i] == number) return true;
+  return false;
+}
+
+/* A hangup of the terminal means: nobody is there any more. The SIGHUP that somebody sends means:
+ * read your configuration. */
+static int meaning(const siginfo_t *info) {
+  return info->si_signo == SIGHUP && info->si_code == SI_KERNEL ? SIGTERM : info->si_signo;
+}
+
+static void pass_on(struct guardian *guardian, const siginfo_t *info) {
+  int number = meaning(info);
+  if (number == SIGTERM || number == SIGINT) guardian->terms++;
+  bool mine = info->si_code == SI_USER && info->si_pid == getpid(); /* SIGPIPE of say() */
+  if (stays_here(number) || mine || guardian->ended) return;
+  (void)kill(guardian->pilot, number);
+}
+
+/* Waits for a signal, `nanoseconds` at most (< 0: for ever), and handles it. */
+static void wait_signal(struct guardian *guardian, int64_t nanoseconds) {
+  sigset_t all;
+  siginfo_t info;
+  struct timespec timeout = {0};
+  if (nanoseconds > 0) {
+    timeout.tv_sec = nanoseconds / NANOSECONDS;
+    timeout.tv_nsec = nanoseconds % NANOSECONDS;
+  }
+  (void)sigfillset(&all);
+  int number = sigtimedwait(&all, &info, nanoseconds < 0 ? NULL : &timeout);
+  if (number > 0) pass_on(guardian, &info);
+}
+
+/* --- the heartbeat ----------------------------------------------------------------------- */
+
+/* It waits for a dead disk, perhaps: then the rest is ended without it. */
+static void look_at_condemned(struct guardian *guardian) {
+  (void)kill(guardian->pilot, SIGKILL);
+  if (++guardian->idle_looks < PATIENCE) return;
+  say("the pilot does not die, not even by SIGKILL");
+  guardian->ended = true;
+  guardian->status = SIGKILL;
+}
+
+static void condemn(struct guardian *guardian) {
+  guardian->idle_looks = 0;
+  guardian->condemned = true;
+  if (guardian->stopped) {
+    say("the pilot is stopped (SIGSTOP) and nobody continues it; killing it");
+    (void)kill(guardian->pilot, SIGKILL);
+    return;
+  }
+  say("the pilot has not turned its loop for %lld ms: an endless loop, or a call that blocks; "
+      "aborting it",
+      (long long)(guardian->look / 1000000 * PATIENCE));
+  (void)kill(guardian->pilot, SIGABRT);
+}
+
+static void look(struct guardian *guardian) {
+  struct heartbeat *heartbeat = &guardian->page->heartbeat;
+  uint64_t turns = atomic_load(&heartbeat->turns);
+  bool alive = turns != guardian->turns || atomic_load(&heartbeat->waiting) != 0;
+  guardian->turns = turns;
+  if (guardian->condemned) {
+    look_at_condemned(guardian);
+  } else if (alive && !guardian->stopped) {
+    guardian->idle_looks = 0;
+  } else if (++guardian->idle_looks >= PATIENCE) {
+    condemn(guardian);
+  }
+}
+
+/* --- the watch --------------------------------------------------------------------------- */
+
+/* Not woken at all between two looks, but by signals. After a pause of the whole container one look
+ * is due, however long it was. */
+static void watch(struct guardian *guardian) {
+  guardian->next_look = monotonic() + guardian->look;
+  while (!guardian->ended) {
+    int64_t left = -1;
+    if (guardian->look > 0) {
+      left = guardian->next_look - monotonic();
+      if (left < 0) left = 0;
+    }
+    wait_signal(guardian, left);
+    (void)reap(guardian);
+    if (guardian->look == 0 || guardian->ended || monotonic() < guardian->next_look) continue;
+    look(guardian);
+    guardian->next_look = monotonic() + guardian->look;
+  }
+}
+
+/* --- the end ----------------------------------------------------------------------------- */
+
+static void end_the_rest(struct guardian *guardian, struct ending *ending) {
+  const int64_t give_up = (int64_t)GIVE_UP * 1000000;
+  ending_begin(ending, guardian->page);
+  for (int64_t next = 0; reap(guardian);) {
+    int64_t now = loop_now();
+    ending->hurry = guardian->terms > 1;
+    if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
+    if (now >= next) next = ending_look(ending);
+    if (now > ending->last_call + give_up) {
+      say("%u processes do not die, not even by SIGKILL; leaving them", ending->found);
+      return;
+    }
+    wait_signal(guardian, next > now ? next - now : 0);
+  }
+}
+
+static int report(const struct guardian *guardian, const struct ending *ending) {
+  char name[16];
+  if (WIFSIGNALED(guardian->status)) {
+    int number = WTERMSIG(guardian->status);
+    say("the pilot was killed by %s; ended %u processes", signal_name(number, name),
+        guardian->reaped);
+    return 128 + number;
+  }
+  if (guardian->reaped > 0 && ending->names[0] != '\0')
+    say("ended %u processes that the pilot had left behind: %s", guardian->reaped, ending->names);
+  return WEXITSTATUS(guardian->status);
+}
+
+/* --- the start --------------------------------------------------------------------------- */
+
+static _Noreturn void refuse(int code, const char *what) {
+  say("%s: %s", what, strerror(errno));
+  _exit(code);
+}
+
+/* Milliseconds of a look; 0 = off. */
+static int64_t heartbeat_setting(void) {
+  const char *text = getenv("LUAPILOT_HEARTBEAT");
+  if (text == NULL || *text == '\0') return LOOK;
+  if (strcmp(text, "off") == 0) return 0;
+  char *end;
+  errno = 0;
+  long value = strtol(text, &end, 10);
+  if (errno == 0 && *end == '\0' && value >= 10 && value <= INT_MAX) return value;
+  say("LUAPILOT_HEARTBEAT is '%s'; it takes milliseconds (10 at least), or 'off'", text);
+  _exit(CODE_USAGE);
+}
+
+/* It keeps stderr for what it has to say, and nothing that somebody may wait for the end of: not our
+ * stdin or stdout, not a socket that was handed to us. */
+static void let_go(void) {
+  int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (null >= 0) {
+    (void)dup2(null, STDIN_FILENO);
+    (void)dup2(null, STDOUT_FILENO);
+  }
+  if (syscall(SYS_close_range, 3U, ~0U, 0U) != 0)
+    for (int fd = 3; fd < 1024; fd++) close(fd);
+}
+
+static _Noreturn void guard(struct guardian *guardian) {
+  struct ending ending;
+  if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
+    say("cannot become a subreaper (%s): orphans go to init", strerror(errno));
+  (void)prctl(PR_SET_NAME, "luapilot-guard", 0, 0, 0);
+  let_go();
+  watch(guardian);
+  guardian->reaped = 0;
+  end_the_rest(guardian, &ending);
+  _exit(report(guardian, &ending));
+}
+
+/* A group of its own: what is sent to our group (a Ctrl-C of the terminal, a kill of the whole group)
+ * reaches the guardian alone, who passes it on; so it counts once, whoever sent it.
+ * When only the guardian is killed, the pilot must still end its jobs in order: so TERM, which it
+ * takes as an order to shut down, not KILL. */
+static void become_pilot(pid_t guardian) {
+  (void)setpgid(0, 0);
+  if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) != 0) refuse(CODE_MACHINE, "cannot watch the guardian");
+  if (getppid() != guardian) _exit(CODE_MACHINE); /* it was killed before that line */
+}
+
+struct guardian_page *guardian_start(void) {
+  static struct guardian guardian;
+  guardian.look = heartbeat_setting() * 1000000;
+  guardian.page = mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE,
+                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
+  pid_t self = getpid();
+  guardian.pilot = fork();
+  if (guardian.pilot < 0) refuse(CODE_MACHINE, "cannot fork the pilot");
+  if (guardian.pilot > 0) {
+    (void)setpgid(guardian.pilot, guardian.pilot);
+    guard(&guardian);
+  }
+  become_pilot(self);
+  return guardian.page;
+}

@@ -1,0 +1,213 @@
+/* main: from the arguments to the Lua core, and from its result to the exit code.
+ *
+ *   run      (no argument, `run`, a file, or `--`) forks the guardian; the pilot goes on in Lua with all
+ *            signals blocked, the loop takes them from a signalfd
+ *   others   `check`, `status`, …: no guardian, signals as anywhere
+ *
+ * Either way `require("luapilot.cli").main(arguments)` decides everything else and returns the exit
+ * code; an error that nobody caught is printed with its traceback, code 70.
+ *
+ * The Lua core is inside the program. LUA_INIT and the like are not read: what runs in a container is
+ * what was put there. The JIT is off: loops that it compiled cannot be interrupted, and a supervisor
+ * must be able to. */
+#include <errno.h>
+#include <fcntl.h>
+#include <lauxlib.h>
+#include <lua.h>
+#include <luajit.h>
+#include <lualib.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "embedded.h"
+#include "guardian.h"
+#include "port.h"
+
+#define CODE_SOFTWARE 70
+
+#ifndef LUAPILOT_VERSION
+#define LUAPILOT_VERSION "0"
+#endif
+
+struct arguments {
+  int count;
+  char **list;
+};
+
+/* --- the process ------------------------------------------------------------------------- */
+
+/* What we open must never become somebody's stdin, stdout or stderr. Where there is no /dev/null, a
+ * descriptor that takes nothing holds the place. */
+static void fill_descriptors(void) {
+  for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
+    if (fcntl(fd, F_GETFD) >= 0 || errno != EBADF) continue;
+    if (open("/dev/null", O_RDWR | O_NOCTTY) < 0) (void)open("/", O_PATH | O_DIRECTORY);
+  }
+}
+
+static void block_signals(void) {
+  sigset_t all;
+  (void)sigfillset(&all);
+  (void)sigprocmask(SIG_SETMASK, &all, NULL);
+}
+
+static void unblock_signals(void) {
+  sigset_t none;
+  (void)sigemptyset(&none);
+  (void)sigprocmask(SIG_SETMASK, &none, NULL);
+}
+
+/* In the pilot the loop takes the signals, but for those that say that there is no going on. SIGABRT is
+ * how the guardian ends a pilot that is stuck. */
+static void unblock_faults(void) {
+  static const int numbers[] = {SIGABRT, SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS};
+  sigset_t faults;
+  (void)sigemptyset(&faults);
+  for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+    (void)sigaddset(&faults, numbers[i]);
+  (void)sigprocmask(SIG_UNBLOCK, &faults, NULL);
+}
+
+static bool is_run(int argc, char **argv) {
+  if (argc < 2) return true;
+  const char *word = argv[1];
+  return strcmp(word, "run") == 0 || strcmp(word, "--") == 0 || strpbrk(word, "/.") != NULL;
+}
+
+/* --- the Lua state ----------------------------------------------------------------------- */
+
+static const struct embedded_module *find_module(const char *name) {
+  size_t low = 0, high = embedded_count;
+  while (low < high) {
+    size_t middle = low + (high - low) / 2;
+    int order = strcmp(name, embedded_modules[middle].name);
+    if (order == 0) return &embedded_modules[middle];
+    if (order < 0) {
+      high = middle;
+    } else {
+      low = middle + 1;
+    }
+  }
+  return NULL;
+}
+
+/* A package searcher: name → loader. Stands before the one that looks into files, so nothing on
+ * LUA_PATH can take the core's place. */
+static int search_embedded(lua_State *L) {
+  const char *name = luaL_checkstring(L, 1);
+  const struct embedded_module *module = find_module(name);
+  if (module == NULL) {
+    lua_pushfstring(L, "\n\tno module '%s' inside luapilot", name);
+    return 1;
+  }
+  if (luaL_loadbuffer(L, (const char *)module->code, module->size, name) != 0) return lua_error(L);
+  return 1;
+}
+
+/* package.loaders: 1 looks into package.preload; ours becomes 2. */
+static void add_searcher(lua_State *L) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "loaders");
+  for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+    lua_rawgeti(L, -1, i);
+    lua_rawseti(L, -2, i + 1);
+  }
+  lua_pushcfunction(L, search_embedded);
+  lua_rawseti(L, -2, 2);
+  lua_pop(L, 2);
+}
+
+static void preload(lua_State *L, const char *name, lua_CFunction open) {
+  lua_getglobal(L, "package");
+  lua_getfield(L, -1, "preload");
+  lua_pushcfunction(L, open);
+  lua_setfield(L, -2, name);
+  lua_pop(L, 2);
+}
+
+static int open_version(lua_State *L) {
+  lua_pushliteral(L, LUAPILOT_VERSION);
+  return 1;
+}
+
+#ifdef LUAPILOT_STATIC_CJSON
+int luaopen_cjson(lua_State *L);
+int luaopen_cjson_safe(lua_State *L);
+
+static void preload_cjson(lua_State *L) {
+  preload(L, "cjson", luaopen_cjson);
+  preload(L, "cjson.safe", luaopen_cjson_safe);
+}
+#else
+static void preload_cjson(lua_State *L) {
+  (void)L; /* a rock, found on LUA_CPATH */
+}
+#endif
+
+static void call_main(lua_State *L, const struct arguments *arguments) {
+  lua_getglobal(L, "require");
+  lua_pushliteral(L, "luapilot.cli");
+  lua_call(L, 1, 1);
+  lua_getfield(L, -1, "main");
+  lua_createtable(L, arguments->count, 0);
+  for (int i = 1; i < arguments->count; i++) {
+    lua_pushstring(L, arguments->list[i]);
+    lua_rawseti(L, -2, i);
+  }
+  lua_call(L, 1, 1);
+}
+
+/* Runs protected. Returns main's result. */
+static int run(lua_State *L) {
+  const struct arguments *arguments = lua_touserdata(L, 1);
+  luaL_openlibs(L);
+  add_searcher(L);
+  preload(L, "luapilot.rt", luaopen_luapilot_rt);
+  preload(L, "luapilot.version", open_version);
+  preload_cjson(L);
+  call_main(L, arguments);
+  return 1;
+}
+
+static int add_traceback(lua_State *L) {
+  const char *message = lua_tostring(L, 1);
+  if (message == NULL) message = lua_pushfstring(L, "(an error that is a %s)", luaL_typename(L, 1));
+  luaL_traceback(L, L, message, 1);
+  return 1;
+}
+
+static int complain(const char *message) {
+  (void)fprintf(stderr, "luapilot: error: %s\n", message ? message : "out of memory");
+  return CODE_SOFTWARE;
+}
+
+static int run_lua(lua_State *L, struct arguments *arguments) {
+  lua_pushcfunction(L, add_traceback);
+  lua_pushcfunction(L, run);
+  lua_pushlightuserdata(L, arguments);
+  if (lua_pcall(L, 1, 1, 1) != 0) return complain(lua_tostring(L, -1));
+  if (!lua_isnumber(L, -1)) return complain("luapilot.cli returned no exit code");
+  return (int)lua_tointeger(L, -1);
+}
+
+int main(int argc, char **argv) {
+  struct arguments arguments = {argc, argv};
+  block_signals();
+  fill_descriptors();
+  if (is_run(argc, argv)) {
+    port_guardian(guardian_start()); /* from here on we are the pilot */
+    unblock_faults();
+  } else {
+    unblock_signals();
+  }
+  lua_State *L = luaL_newstate();
+  if (L == NULL) return complain(NULL);
+  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
+  int code = run_lua(L, &arguments);
+  port_close();
+  lua_close(L);
+  return code;
+}
