@@ -174,7 +174,8 @@ static void look_at_notes(struct look *look) {
   for (size_t i = 0; i < GUARDIAN_NOTES; i++) {
     pid_t pid = atomic_load(&look->ending->page->notes[i].pid);
     siginfo_t info;
-    if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0) met(look, pid);
+    if (pid > 0 && waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+      met(look, pid);
   }
 }
 

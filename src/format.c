@@ -266,7 +266,8 @@ struct tail {
 };
 
 static const struct tail *tail_of(enum output_format kind, bool partial) {
-#define TAIL(text) {text, sizeof text - 1}
+#define TAIL(text)                                                                                 \
+  { text, sizeof text - 1 }
   static const struct tail tails[][2] = {
       [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
       [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},

@@ -37,7 +37,7 @@ struct guardian {
   int64_t next_look; /* of CLOCK_MONOTONIC */
   uint64_t turns;    /* at the latest look */
   int idle_looks;
-  bool condemned; /* it has been told to die */
+  int last_words; /* what it was sent to make it die: SIGABRT, SIGKILL; 0 = nothing */
 
   unsigned terms;  /* SIGTERM and SIGINT that came so far */
   unsigned reaped; /* since the end began; the pilot does not count */
@@ -183,27 +183,29 @@ static void wait_signal(struct guardian *guardian, int64_t nanoseconds) {
 
 /* --- the heartbeat ----------------------------------------------------------------------- */
 
-/* It waits for a dead disk, perhaps: then the rest is ended without it. */
-static void look_at_condemned(struct guardian *guardian) {
-  (void)kill(guardian->pilot, SIGKILL);
-  if (++guardian->idle_looks < PATIENCE) return;
-  say("the pilot does not die, not even by SIGKILL");
-  guardian->ended = true;
-  guardian->status = SIGKILL;
+static void kill_pilot(struct guardian *guardian, int number) {
+  guardian->idle_looks = 0;
+  guardian->last_words = number;
+  (void)kill(guardian->pilot, number);
 }
 
-static void condemn(struct guardian *guardian) {
-  guardian->idle_looks = 0;
-  guardian->condemned = true;
-  if (guardian->stopped) {
+static void lose_patience(struct guardian *guardian) {
+  if (guardian->last_words ==
+      SIGKILL) { /* it waits for a dead disk; the rest is ended without it */
+    say("the pilot does not die, not even by SIGKILL");
+    guardian->ended = true;
+    guardian->status = SIGKILL;
+  } else if (guardian->last_words == SIGABRT) { /* it has had the time to leave a core */
+    kill_pilot(guardian, SIGKILL);
+  } else if (guardian->stopped) {
     say("the pilot is stopped (SIGSTOP) and nobody continues it; killing it");
-    (void)kill(guardian->pilot, SIGKILL);
-    return;
+    kill_pilot(guardian, SIGKILL);
+  } else {
+    say("the pilot has not turned its loop for %lld ms: an endless loop, or a call that blocks; "
+        "aborting it",
+        (long long)(guardian->look / 1000000 * PATIENCE));
+    kill_pilot(guardian, SIGABRT);
   }
-  say("the pilot has not turned its loop for %lld ms: an endless loop, or a call that blocks; "
-      "aborting it",
-      (long long)(guardian->look / 1000000 * PATIENCE));
-  (void)kill(guardian->pilot, SIGABRT);
 }
 
 static void look(struct guardian *guardian) {
@@ -211,12 +213,10 @@ static void look(struct guardian *guardian) {
   uint64_t turns = atomic_load(&heartbeat->turns);
   bool alive = turns != guardian->turns || atomic_load(&heartbeat->waiting) != 0;
   guardian->turns = turns;
-  if (guardian->condemned) {
-    look_at_condemned(guardian);
-  } else if (alive && !guardian->stopped) {
+  if (alive && !guardian->stopped && guardian->last_words == 0) {
     guardian->idle_looks = 0;
   } else if (++guardian->idle_looks >= PATIENCE) {
-    condemn(guardian);
+    lose_patience(guardian);
   }
 }
 
@@ -321,15 +321,16 @@ static _Noreturn void guard(struct guardian *guardian) {
  * takes as an order to shut down, not KILL. */
 static void become_pilot(pid_t guardian) {
   (void)setpgid(0, 0);
-  if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) != 0) refuse(CODE_MACHINE, "cannot watch the guardian");
+  if (prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0) != 0)
+    refuse(CODE_MACHINE, "cannot watch the guardian");
   if (getppid() != guardian) _exit(CODE_MACHINE); /* it was killed before that line */
 }
 
 struct guardian_page *guardian_start(void) {
   static struct guardian guardian;
   guardian.look = heartbeat_setting() * 1000000;
-  guardian.page = mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE,
-                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  guardian.page =
+      mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
   pid_t self = getpid();
   guardian.pilot = fork();

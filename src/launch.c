@@ -163,7 +163,10 @@ IN_CHILD static _Noreturn void run(const struct child *child) {
   int code = ENOENT, which = -1;
   for (int i = 0; plan->candidates[i]; i++) {
     (void)execve(plan->candidates[i], plan->argv, plan->envp);
-    if (errno == ENOENT || errno == ENOTDIR) continue;
+    if (errno == ENOENT || errno == ENOTDIR) {
+      if (plan->candidates[1] == NULL) code = errno; /* nothing was searched: say it as it is */
+      continue;
+    }
     if (errno == EACCES && code == EACCES) continue; /* the first one found is the one to name */
     code = errno;
     which = i;

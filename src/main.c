@@ -29,7 +29,7 @@
 #define CODE_SOFTWARE 70
 
 #ifndef LUAPILOT_VERSION
-#define LUAPILOT_VERSION "0"
+#  define LUAPILOT_VERSION "0"
 #endif
 
 struct arguments {

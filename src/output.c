@@ -203,7 +203,8 @@ void output_log(struct output *output, enum log_level level, const char *message
    * taken out while it is in use. */
   struct buffer line = output->scratch;
   output->scratch = (struct buffer){0};
-  if (format_own(output->streams.format, &line, wall_clock(), level, message, size, fields, count)) {
+  if (format_own(output->streams.format, &line, wall_clock(), level, message, size, fields,
+                 count)) {
     sink_own(output->main, buffer_front(&line), buffer_size(&line));
   } else {
     output->main->dropped++;

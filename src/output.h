@@ -91,8 +91,9 @@ struct stream *stream_new(struct output *output, int fd, const char *name, struc
                           void (*ended)(void *context), void *context);
 /* Events on or off. A stream has one event at a time and reads on when Lua has taken it. */
 void stream_capture(struct stream *stream, bool on);
-/* The group is gone: with a capture-only stream, what is in the pipe now is the rest: it ends when
- * that is read, even if a stranger still holds the pipe. A stream with a sink goes on. */
+/* The group is gone: what is in the pipe now is the rest: the events end when that is read, even if a
+ * stranger still holds the pipe. With a sink the stream then lives on by itself, as after
+ * stream_abandon(); one that nobody captures goes on anyway. */
 void stream_group_gone(struct stream *stream);
 /* Nobody wants events any more and `ended` must not be called: a capture-only stream is closed and
  * freed at once, one with a sink lives on by itself until its end of file. */

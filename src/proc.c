@@ -153,13 +153,17 @@ static void group_gone_taken(struct event *event) {
   finish(proc);
 }
 
+static void end_streams(struct proc *proc) {
+  for (int i = 0; i < 2; i++)
+    if (proc->outlets[i].stream) stream_group_gone(proc->outlets[i].stream);
+}
+
 static void announce(void *context) {
   struct proc *proc = context;
   notify_free(proc->notify);
   proc->notify = NULL;
   loop_publish(proc->procs->loop, &proc->group_gone);
-  for (int i = 0; i < 2; i++)
-    if (proc->outlets[i].stream) stream_group_gone(proc->outlets[i].stream);
+  end_streams(proc);
 }
 
 static void group_has_gone(struct proc *proc) {
@@ -294,6 +298,7 @@ int proc_capture(struct proc *proc, bool on) {
   proc->capture = on;
   for (int i = 0; i < 2; i++)
     if (proc->outlets[i].stream) stream_capture(proc->outlets[i].stream, on);
+  if (on && proc->state == GONE) end_streams(proc);
   if (!on && proc->told) give_up_streams(proc);
   finish(proc);
   return 0;

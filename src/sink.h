@@ -59,11 +59,12 @@ struct sink {
   struct loop *loop; /* not owned */
   enum sink_way way;
   enum sink_state state;
-  int inherited;          /* 1 or 2, never closed; -1: a file */
-  struct watcher watcher; /* .fd is what is written to; owned unless it is `inherited`; -1: closed */
-  char *path;             /* owned; NULL: 1 or 2 */
-  unsigned references;    /* the owner's business */
-  bool widened;           /* its pipe, if it is one */
+  int inherited; /* 1 or 2, never closed; -1: a file */
+  struct watcher
+      watcher;         /* .fd is what is written to; owned unless it is `inherited`; -1: closed */
+  char *path;          /* owned; NULL: 1 or 2 */
+  unsigned references; /* the owner's business */
+  bool widened;        /* its pipe, if it is one */
 
   struct buffer buffer; /* what is not written yet */
   struct buffer *spare; /* an empty buffer, common to all sinks: one that writes borrows it, so a

@@ -129,14 +129,26 @@ static void publish(struct stream *stream, bool last) {
   loop_publish(stream->set->loop, &stream->event.event);
 }
 
+/* Its process is told the end; what a stranger still writes goes to the log. */
+static void live_on(struct stream *stream) {
+  void (*ended)(void *context) = stream->ended;
+  stream->ended = NULL;
+  stream->capture = false;
+  stream->rest = -1;
+  read_on(stream);
+  if (ended) ended(stream->context);
+}
+
 static void taken(struct event *event) {
   struct stream *stream = STREAM_OF(event.event, event);
   stream->in_flight = false;
   buffer_free(&stream->held);
-  if (stream->event.last) {
+  if (!stream->event.last) {
+    read_on(stream);
+  } else if (at_end(stream)) {
     conclude(stream);
   } else {
-    read_on(stream);
+    live_on(stream);
   }
 }
 
@@ -221,6 +233,16 @@ static void finish(struct stream *stream) {
   }
 }
 
+/* The group is gone and its rest is read, but somebody else still holds the pipe. */
+static void finish_capture(struct stream *stream) {
+  if (stream->sink == NULL) {
+    finish(stream);
+    return;
+  }
+  hold(stream, buffer_front(&stream->carry), buffer_size(&stream->carry), false);
+  publish(stream, true);
+}
+
 /* Best effort, and one try. */
 static void widen(struct stream *stream) {
   if (stream->wide || stream->set->wide_pipes >= WIDE_PIPES) return;
@@ -255,12 +277,14 @@ static void read_stream(struct stream *stream) {
     sink_wait(stream->sink, &stream->feeder);
     return;
   }
-  ssize_t size = stream->rest == 0 ? 0 : read_chunk(stream);
+  ssize_t size = stream->rest == 0 ? -1 : read_chunk(stream);
   if (size > 0) {
     take(stream, (size_t)size);
     read_on(stream);
-  } else if (size == 0 || stream->rest > 0) {
+  } else if (size == 0) {
     finish(stream);
+  } else if (stream->rest >= 0) {
+    finish_capture(stream);
   }
 }
 
@@ -292,8 +316,8 @@ struct stream *stream_open(struct stream_set *set, int fd, const char *name, str
                            void (*ended)(void *context), void *context) {
   struct stream *stream = calloc(1, sizeof *stream);
   if (stream == NULL) goto fail;
-  *stream = (struct stream){.set = set, .capture = sink == NULL, .rest = -1, .ended = ended,
-                            .context = context};
+  *stream = (struct stream){
+      .set = set, .capture = sink == NULL, .rest = -1, .ended = ended, .context = context};
   stream->watcher = (struct watcher){.fd = fd, .ready = readable};
   stream->timer.fire = timer_fires;
   stream->feeder.resume = resume;
@@ -314,7 +338,9 @@ fail:;
 
 void stream_capture(struct stream *stream, bool on) {
   stream->capture = on;
-  if (on || !stream->in_flight || stream->event.last) return;
+  if (on || at_end(stream)) return; /* the last event comes, or has come, anyway */
+  if (!stream->in_flight && stream->rest < 0) return;
+  stream->rest = -1;
   loop_unpublish(stream->set->loop, &stream->event.event);
   stream->in_flight = false;
   buffer_free(&stream->held);
@@ -322,7 +348,7 @@ void stream_capture(struct stream *stream, bool on) {
 }
 
 void stream_group_gone(struct stream *stream) {
-  if (stream->sink || stream->rest >= 0 || at_end(stream)) return;
+  if (!stream->capture || stream->rest >= 0 || at_end(stream)) return;
   if (ioctl(stream->watcher.fd, FIONREAD, &stream->rest) != 0) stream->rest = 0;
   read_on(stream);
 }

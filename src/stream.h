@@ -20,7 +20,7 @@ struct stream_set {
   struct loop *loop; /* not owned */
   enum output_format format;
   struct stream *first;
-  char *chunk;   /* owned; OUTPUT_LINE bytes: what is read goes here */
+  char *chunk;    /* owned; OUTPUT_LINE bytes: what is read goes here */
   int wide_pipes; /* how many were given a larger pipe */
 };
 

@@ -72,6 +72,13 @@ function health.result(memory, checks, index, status, output, now, early)
   return state, restart
 end
 
+-- The next multiple of the interval, counted from the start.
+local function next_mark(memory, check, now)
+  local marks = math.floor((now - memory.started) / check.interval + 1e-9) + 1
+  return memory.started + marks * check.interval
+end
+health.next_mark = next_mark
+
 ---When to probe next. `marks` of the interval count from the start; until the first pass there are early
 ---probes between them, 0.25 s apart at first, then twice as long each time.
 ---@param memory luapilot.HealthMemory
@@ -81,8 +88,7 @@ end
 ---@return number due, boolean early
 function health.next_probe(memory, check, index, now)
   local one = memory.checks[index]
-  local marks = math.floor((now - memory.started) / check.interval + 1e-9) + 1
-  local mark = memory.started + marks * check.interval
+  local mark = next_mark(memory, check, now)
   if one.status ~= "unknown" then return mark, false end
   one.step = one.step and one.step * 2 or FIRST_PROBE
   local due = now + one.step

@@ -25,7 +25,7 @@ local job = {}
 
 local RELOAD_AGE = 1        -- seconds: a process younger than this has no handler for SIGHUP yet
 local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
-local SPAWN_BACKOFF_MAX = 60
+local SPAWN_BACKOFF_MAX = 15
 
 -- States as the user sees them (job.state).
 job.VISIBLE = {
@@ -153,8 +153,8 @@ end
 local function refused(c, message)
   local m = c.memory
   m.refused = m.refused + 1
-  local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX)
-  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %d s"):format(message, delay))
+  local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
+  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay))
   emit(c, "timer", "restart", delay)
   return "backoff"
 end

@@ -8,8 +8,11 @@
 ---@field port luapilot.Port
 ---@field routes table<integer, fun(event: table)>  owner of each live handle
 ---@field phases fun(): boolean[]                    each returns true when it did something
+---@field again integer?                            the timer that goes on with phases that found no rest
 local Loop = {}
 Loop.__index = Loop
+
+local ROUNDS = 1000 -- of the phases, then the world may speak
 
 local loop = {}
 
@@ -67,15 +70,21 @@ function Loop:phase(fn)
   self.phases[#self.phases + 1] = fn
 end
 
----Runs what is ready, to rest.
+local function round(phases)
+  local busy = false
+  for i = 1, #phases do
+    if phases[i]() then busy = true end
+  end
+  return busy
+end
+
+---Runs what is ready, to rest. Jobs that start each other for ever never rest: signals are heard all the same.
 function Loop:rest()
   local phases = self.phases
-  repeat
-    local busy = false
-    for i = 1, #phases do
-      if phases[i]() then busy = true end
-    end
-  until not busy
+  for _ = 1, ROUNDS do
+    if not round(phases) then return end
+  end
+  self.again = self.again or self:after(0, function() self.again = nil end)
 end
 
 ---One turn: an event, and all that follows from it.

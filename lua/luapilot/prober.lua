@@ -91,14 +91,15 @@ local function report(self, index, status, output, early)
   end
 end
 
+-- An early probe that is still under way at a mark of the interval stands in for the one that was due there.
 local function probe(self, index, early)
-  local check, under_way = self.checks[index], self.under_way
-  local finished = false
+  local check, under_way, loop = self.checks[index], self.under_way, self.app.loop
+  local mark, finished = health.next_mark(self.memory, check, loop.port.now()), false
   local cancel = start[check.kind](self, check, function(status, output)
     finished = true
     under_way[index] = nil
     if self.stopped then return end
-    report(self, index, status, output, early)
+    report(self, index, status, output, early and loop.port.now() < mark)
     if not self.stopped then schedule_probe(self, index) end
   end)
   if not finished then under_way[index] = cancel end

@@ -188,6 +188,13 @@ function Runner:spawn_options(argv)
   }
 end
 
+-- Is there a check that waits for sd_notify?
+local function says_ready(spec)
+  for _, check in ipairs(spec.health) do
+    if check.kind == "notify" then return true end
+  end
+end
+
 local function job_options(self)
   local spec = self.spec
   local options, log = self:spawn_options(spec.exec), spec.log
@@ -195,7 +202,7 @@ local function job_options(self)
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
   }
   options.capture = self.app.bus:has(self.topic, "output") or nil
-  options.notify = self.notifies
+  options.notify = says_ready(spec) or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.end_signal = spec.stop_signal
   if spec.cgroup then

@@ -17,10 +17,12 @@ M.names = {
   "SIGPWR", "SIGSYS",
 }
 
--- Job control, children and faults end at the guardian or at the kernel.
+-- Job control, children and faults end at the guardian or at the kernel. SIGABRT is how the guardian ends a
+-- pilot that is stuck, and SIGPIPE comes from our own writing.
 local UNHEARD = {
   SIGKILL = true, SIGSTOP = true, SIGCHLD = true, SIGCONT = true, SIGTSTP = true, SIGTTIN = true,
   SIGTTOU = true, SIGILL = true, SIGTRAP = true, SIGBUS = true, SIGFPE = true, SIGSEGV = true, SIGSYS = true,
+  SIGABRT = true, SIGPIPE = true,
 }
 
 local REALTIME = 30 -- "SIGRTMIN+0" to "SIGRTMIN+30": systemd in a container stops by SIGRTMIN+3

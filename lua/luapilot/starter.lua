@@ -63,7 +63,6 @@ end
 
 local function give_up(self, leaf, why)
   if not trigger.expire(self.trigger, leaf) then return end
-  self.runner:log("error", why)
   self.runner:post("give_up", { message = why })
 end
 

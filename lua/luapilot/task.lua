@@ -19,6 +19,7 @@ local MAX_RAISES = 3      -- waits at which a cancelled task raises before it is
 local DEFER_SECONDS = 30  -- all defer functions of a task together
 
 local WAIT = {}           -- what `await` yields: passed through the user's own coroutines
+local YIELDED = "coroutine.yield outside of a coroutine of its own: a task waits with pilot.sleep, wait_for …"
 
 local task = {}
 
@@ -50,6 +51,39 @@ local function is_user_frame(line)
   return not line:find("lua/luapilot/", 1, true)
 end
 
+local BROKEN = "(an error value whose __tostring fails)"
+
+-- Whatever a user raises: its text, even when asking for it fails.
+local function text_of(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or BROKEN
+end
+
+-- A table that has nothing to say for itself.
+local function is_bare(value)
+  if type(value) ~= "table" then return false end
+  local meta = debug.getmetatable(value) -- not getmetatable: __metatable may hide it
+  return not (meta and rawget(meta, "__tostring"))
+end
+
+local SHOWN, LOOKED_AT = 8, 1000
+
+---What an error value that is a bare table says, for a log line.
+---@param value table
+---@return string
+function task.describe(value)
+  local parts = {}
+  for key, field in next, value do
+    local shown = type(field) == "string" and ("%q"):format(field) or text_of(field)
+    parts[#parts + 1] = text_of(key) .. " = " .. shown
+    if #parts == LOOKED_AT then break end
+  end
+  table.sort(parts)
+  return "an error that is a table: { " .. table.concat(parts, ", ", 1, math.min(#parts, SHOWN)) .. " }"
+end
+
+local function say(value) return is_bare(value) and task.describe(value) or text_of(value) end
+
 ---A traceback without the frames of the core.
 ---@param value any
 ---@param level integer?
@@ -59,28 +93,9 @@ function task.traceback(value, level)
   for line in debug.traceback("", (level or 1) + 1):gmatch("[^\n]+") do
     if is_user_frame(line) then lines[#lines + 1] = line end
   end
-  local ok, text = pcall(tostring, value)
-  if not ok then text = "(an error value whose __tostring fails)" end
-  if type(value) == "table" and not (getmetatable(value) or {}).__tostring then
-    text = task.describe(value)
-  end
   while lines[#lines] and lines[#lines]:find("^%s*%[C%]") do lines[#lines] = nil end
-  if #lines <= 1 then return text end
-  return text .. "\n" .. table.concat(lines, "\n")
-end
-
----What an error value that is a bare table says, for a log line.
----@param value table
----@return string
-function task.describe(value)
-  local parts = {}
-  for key, field in pairs(value) do
-    local shown = type(field) == "string" and ("%q"):format(field) or tostring(field)
-    parts[#parts + 1] = tostring(key) .. " = " .. shown
-    if #parts == 8 then break end
-  end
-  table.sort(parts)
-  return "an error that is a table: { " .. table.concat(parts, ", ") .. " }"
+  if #lines <= 1 then return say(value) end
+  return say(value) .. "\n" .. table.concat(lines, "\n")
 end
 
 ---What an error says, in one line and without its traceback.
@@ -88,16 +103,19 @@ end
 ---@return string
 function task.message(err)
   if getmetatable(err) == TaskError then err = err.value end
-  if type(err) == "table" and not (getmetatable(err) or {}).__tostring then return task.describe(err) end
-  local ok, text = pcall(tostring, err)
-  return ok and (text:match("^[^\n]*")) or "(an error value whose __tostring fails)"
+  return say(err):match("^[^\n]*")
 end
+
+-- The last error that went on to another task as the bare value that was raised: its traceback is kept for
+-- the log, should nobody catch it there either.
+local passed_on
 
 ---The error handler for xpcall: the value with its traceback, in the words of the user's files.
 ---@param value any
 ---@return any
 function task.error(value)
   if getmetatable(value) == Cancelled or getmetatable(value) == TaskError then return value end
+  if passed_on and value ~= nil and rawequal(passed_on.value, value) then return passed_on end
   return setmetatable({ value = value, traceback = task.traceback(value, 2) }, TaskError)
 end
 
@@ -155,7 +173,7 @@ function Tasks:spawn(fn, options, ...)
   self.born = self.born + 1
   local t = setmetatable({
     tasks = self, name = options.name or "task", number = self.born, parent = parent, children = {},
-    raises = 0, on_end = options.ended and { options.ended } or nil, defers = nil,
+    raises = 0, tell = options.ended,
   }, Task)
   t.co = co_create(function(...) return xpcall(fn, task.error, ...) end)
   if parent then parent.children[t] = true end
@@ -165,9 +183,9 @@ function Tasks:spawn(fn, options, ...)
   return t
 end
 
-local function unlink(t)
+-- Children outlive a task that ended well: its parent has them from now on.
+local function leave_children(t)
   local parent = t.parent
-  if parent then parent.children[t] = nil end
   for child in pairs(t.children) do
     child.parent = parent
     if parent then parent.children[child] = true end
@@ -175,15 +193,26 @@ local function unlink(t)
   t.children = {}
 end
 
+-- A wait that a library's coroutine kept for itself ends with the task.
+local function take_back(t)
+  if t.unwait then t.unwait() end
+end
+
 -- The task is over, its defers included.
 local function finish(self, t)
   t.state = "ended"
-  unlink(t)
+  take_back(t)
+  leave_children(t)
+  if t.parent then t.parent.children[t] = nil end
   self.live[t] = nil
   self.count = self.count - 1
   t.co, t.defers = nil, nil
-  for _, fn in ipairs(t.on_end or {}) do fn(t) end
-  t.on_end = nil
+  local waiters = t.waiters
+  t.waiters = nil
+  if t.tell then t.tell(t) end
+  if waiters then
+    for i = 1, #waiters do waiters[i](t) end
+  end
   if self.count == 0 then self:on_idle() end
 end
 
@@ -205,7 +234,10 @@ end
 -- The function of the task is over: children, then defers in a coroutine of their own (the task's may
 -- have been abandoned in the middle of anything), then the end.
 function Tasks:conclude(t)
-  if not t.ok then
+  take_back(t)
+  if t.ok then
+    leave_children(t)
+  else
     for _, child in ipairs(t:sorted_children()) do child:cancel(t.reason or "cancel") end
   end
   if not t.defers then return finish(self, t) end
@@ -218,11 +250,12 @@ function Tasks:conclude(t)
   t.limit = self.loop:after(DEFER_SECONDS, function()
     t.limit = nil
     self:report(t, ("its defer functions took longer than %d s and were abandoned"):format(DEFER_SECONDS), "defer")
-    if t.unwait then t.unwait() end
     finish(self, t)
   end)
   make_ready(self, t)
 end
+
+local function cancellation_of(t) return setmetatable({ reason = t.reason }, Cancelled) end
 
 local function ended(self, t, alive, ok, ...)
   if t.deferring then
@@ -233,33 +266,39 @@ local function ended(self, t, alive, ok, ...)
   if t.ok then
     t.results = pack(...)
   else
-    t.error = (not alive and task.error(ok)) or (not ok and (...)) or setmetatable({ reason = t.reason }, Cancelled)
+    t.error = (not alive and task.error(ok)) or (not ok and (...)) or cancellation_of(t)
   end
   self:conclude(t)
+end
+
+-- It ends where it is: its coroutine is never resumed again.
+local function stop_at_once(self, t, err)
+  t.ok, t.error = false, err
+  return self:conclude(t)
 end
 
 -- Resumed: either it waits again (it yielded WAIT), or it is over.
 local function resumed(self, t, alive, first, ...)
   self.current = nil
   if t.state == "ended" then return end
-  if alive and co_status(t.co) == "suspended" then
-    if t.abandoned and not t.deferring then
-      t.ok, t.error = false, setmetatable({ reason = t.reason }, Cancelled)
-      self:report(t, "cancelled, but went on waiting: abandoned", "cancel")
-      return self:conclude(t)
-    end
-    if t.state == "running" then t.state = "waiting" end
+  if not alive or co_status(t.co) ~= "suspended" then return ended(self, t, alive, first, ...) end
+  if t.deferring then
+    t.state = "deferring"
     return
   end
-  return ended(self, t, alive, first, ...)
+  if first ~= WAIT then return stop_at_once(self, t, YIELDED) end
+  if t.abandoned then
+    self:report(t, "cancelled, but went on waiting: abandoned", "cancel")
+    return stop_at_once(self, t, cancellation_of(t))
+  end
+  if t.state == "running" then t.state = "waiting" end
 end
 
 local function step(self, t)
   t.queued = false
   if t.state == "ended" then return end
   if t.reason and not t.started and not t.deferring then -- cancelled before it began
-    t.ok, t.error = false, setmetatable({ reason = t.reason }, Cancelled)
-    return self:conclude(t)
+    return stop_at_once(self, t, cancellation_of(t))
   end
   t.started, t.state = true, "running"
   self.current = t
@@ -280,6 +319,7 @@ function Tasks:run()
     self.first = self.first + 1
     step(self, t)
   end
+  if self.first > self.last then self.first, self.last = 1, 0 end
   return true
 end
 
@@ -305,7 +345,7 @@ local function raise_cancelled(t)
     t.abandoned = true
     return co_yield(WAIT) -- for ever: nobody resumes it
   end
-  error(setmetatable({ reason = t.reason }, Cancelled), 0)
+  error(cancellation_of(t), 0)
 end
 
 local function unless_cancelled(t, ...)
@@ -329,6 +369,9 @@ function Tasks:await(what, start)
       .. "in prepare, or in pilot.spawn(function() … end)", 0)
   end
   if t.reason and not t.deferring then raise_cancelled(t) end
+  if t.unwait then
+    error(what .. ": the task waits already, in a coroutine of a library that does not pass waits through", 0)
+  end
   local awake, results = false, nil
   local function wake(...)
     if awake then return end
@@ -363,10 +406,8 @@ end
 function Task:abandon()
   if self.state == "ended" or self.deferring then return end
   self:cancel("cancel")
-  if self.unwait then self.unwait() end
   self.wake_with, self.cancel_now = nil, nil
-  self.ok, self.error = false, setmetatable({ reason = self.reason }, Cancelled)
-  self.tasks:conclude(self)
+  stop_at_once(self.tasks, self, cancellation_of(self))
 end
 
 ---@private
@@ -377,18 +418,40 @@ function Task:sorted_children()
   return list
 end
 
+---Has it raised something else than its cancellation?
+---@return boolean
+function Task:failed()
+  return self.state == "ended" and not self.ok and not task.is_cancelled(self.error)
+end
+
 ---Has it ended, its defer functions included?
 ---@return boolean
 function Task:is_ended()
   return self.state == "ended"
 end
 
----Calls fn(task) when the task has ended (at once if it has).
+---Calls fn(task) when the task has ended (at once if it has). Returns what takes it back.
 ---@param fn fun(t: luapilot.Task)
+---@return fun()
 function Task:when_ended(fn)
-  if self.state == "ended" then return fn(self) end
-  self.on_end = self.on_end or {}
-  self.on_end[#self.on_end + 1] = fn
+  if self.state == "ended" then
+    fn(self)
+    return function() end
+  end
+  local waiters = self.waiters or {}
+  self.waiters = waiters
+  waiters[#waiters + 1] = fn
+  return function()
+    for i = #waiters, 1, -1 do
+      if waiters[i] == fn then table.remove(waiters, i) end
+    end
+  end
+end
+
+---Does anybody wait for its end?
+---@return boolean
+function Task:is_awaited()
+  return self.waiters ~= nil and #self.waiters > 0
 end
 
 ---Suspends the running task for `seconds`.
@@ -405,25 +468,36 @@ end
 local function await_end(self, t, seconds, what)
   if t:is_ended() then return true end
   return self:await(what, function(wake)
-    local open, timer = true, nil
-    if seconds then timer = self.loop:after(seconds, function() open = false wake(nil) end) end
-    t:when_ended(function()
-      if not open then return end
+    local timer
+    local forget = t:when_ended(function()
       if timer then self.loop:cancel(timer) end
       wake(true)
     end)
+    if seconds then
+      timer = self.loop:after(seconds, function()
+        forget()
+        wake(nil)
+      end)
+    end
     return function()
-      open = false
+      forget()
       if timer then self.loop:cancel(timer) end
     end
   end)
+end
+
+-- Raises what a task raised: the value itself, as if there were one task only.
+local function raise_again(err)
+  if getmetatable(err) ~= TaskError then error(err, 0) end
+  passed_on = err
+  error(err.value, 0)
 end
 
 -- What a task came to: its results, or nil and "cancelled", or its error again.
 local function outcome_of(t)
   if t.ok then return unpack(t.results, 1, t.results.n) end
   if task.is_cancelled(t.error) then return nil, "cancelled" end
-  error(t.error, 0)
+  raise_again(t.error)
 end
 
 ---Waits for a task: its results; nil, "timeout"; nil, "cancelled"; raises what it raised.
@@ -447,7 +521,7 @@ function Tasks:timeout(seconds, fn, ...)
   t:cancel("timeout")
   await_end(self, t, nil, "pilot.timeout")
   if t.ok then return outcome_of(t) end
-  if t.error and not task.is_cancelled(t.error) then error(t.error, 0) end
+  if not task.is_cancelled(t.error) then raise_again(t.error) end
   return nil, "timeout"
 end
 

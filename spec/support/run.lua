@@ -47,6 +47,7 @@ ffi.cdef [[
   int pipe2(int ends[2], int flags);
   int close(int fd);
   ssize_t read(int fd, void *data, size_t size);
+  ssize_t write(int fd, const void *data, size_t size);
   char *mkdtemp(char *template);
   char *getcwd(char *path, size_t size);
   char *strerror(int number);
@@ -139,6 +140,9 @@ function run.pipe()
 end
 
 function run.close(fd) C.close(fd) end
+
+--- A few bytes, for a pipe that has room for them.
+function run.write(fd, text) assert(C.write(fd, text, #text) == #text, "short write") end
 
 --- All that comes until the end of file; blocks, so only for the end of a program that is sure to end.
 function run.drain(fd)
@@ -381,6 +385,17 @@ end
 
 --- The program under test.
 run.binary = absolute(os.getenv "LUAPILOT_BINARY" or "build/luapilot")
+
+--- Runs a Lua script with the runtime, `require "luapilot.rt"`, and no core.
+---@param text string
+---@param options spec.RunOptions?
+---@return spec.Program
+function run.runtime(text, options)
+  local all = { files = {} }
+  for name, value in pairs(options or {}) do all[name] = value end
+  all.files["script.lua"] = ("package.cpath = %q .. package.cpath\n"):format(run.binary:match "^(.*/)" .. "lib/?.so;") .. text
+  return run.program({ "luajit", "script.lua", unpack(all.args or {}) }, all)
+end
 
 --- Runs a subcommand: run.luapilot { "check", "pilot.lua" }.
 function run.luapilot(args, options)

@@ -12,7 +12,7 @@ local terminal = require "luapilot.cli.terminal"
 
 local cli = {}
 
-local INTERNAL = 70 -- EX_SOFTWARE: the mistake is luapilot's own
+local INTERNAL = 70 -- EX_SOFTWARE: neither the pilot.lua nor the command line is to blame
 
 ---In the order in which the help lists them.
 ---@type luapilot.Command[]
@@ -136,7 +136,11 @@ function cli.main(argv, screen)
     screen.err("luapilot: an error inside luapilot, please report it: " .. tostring(result) .. "\n")
     result = INTERNAL
   end
-  screen.flush()
+  local written, why = screen.flush()
+  if not written then
+    screen.err("luapilot: cannot write to stdout: " .. tostring(why) .. "\n")
+    if result == 0 then result = INTERNAL end
+  end
   return result
 end
 

@@ -33,7 +33,7 @@ function load.file(screen, options)
   end
   if ok then return pilot, path end
   screen.err(table.concat(list, "\n") .. "\n")
-  screen.err(("%s: %s%s\n"):format(path, load.count(#list, "mistake"), options.after or ""))
+  screen.err(("%s%s: %s%s\n"):format(path, message or "", load.count(#list, "mistake"), options.after or ""))
   return nil
 end
 

@@ -20,11 +20,11 @@ end
 ---@param port luapilot.Port
 ---@param file string?       as on the command line
 ---@return string? path
----@return string? message   where it looked, in lines
+---@return string? message   without a path: where it looked, in lines; with one: " (from $LUAPILOT)", if it is
 function locate.file(port, file)
   if file then return file end
   local named = port.environ().LUAPILOT
-  if named and named ~= "" then return named end
+  if named and named ~= "" then return named, " (from $LUAPILOT)" end
   local looked = { { "$LUAPILOT", "is not set" } }
   for _, path in ipairs(PLACES) do
     local found, _, code = port.stat(path)

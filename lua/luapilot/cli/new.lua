@@ -59,6 +59,7 @@ end
 
 function new.act(arguments, screen)
   local port, dir = screen.port(), arguments.dir or "."
+  if dir == "" then dir = "." end
   local there = existing(port, dir)
   if #there > 0 then
     screen.err(("luapilot init: %s: there already; nothing was written\n"):format(table.concat(there, ", ")))

@@ -8,19 +8,16 @@ local terminal = {}
 ---@class luapilot.Terminal
 ---@field out fun(text: string)          to stdout
 ---@field err fun(text: string)          to stderr
----@field flush fun()
+---@field flush fun(): boolean?, string?   false and why when stdout did not take all
 ---@field port fun(): luapilot.Port
 ---@field version fun(): string
 
 ---@return luapilot.Terminal
 function terminal.real()
   return {
-    out = function(text) io.stdout:write(text) end,
+    out = function(text) io.stdout:write(text) end, -- what goes wrong here, flush tells
     err = function(text) io.stderr:write(text) end,
-    flush = function()
-      io.stdout:flush()
-      io.stderr:flush()
-    end,
+    flush = function() return io.stdout:flush() end,
     port = function() return require "luapilot.rt" end,
     version = function()
       local ok, version = pcall(require, "luapilot.version")

@@ -4,50 +4,55 @@
 -- the same moment keep their order when they have the same source (a box's timers, a process); between
 -- sources the seed decides, so that no pilot.lua comes to rely on an order that reality does not promise.
 --
--- Inside, time is a whole number of microseconds: a hundred times "50ms" is then exactly "5s".
+-- Inside, time is a whole number of ticks of 2^-20 seconds: Lua's numbers hold that exactly, so a timer of
+-- 0.02 s never seems to have fired after 0.0199999 s. Spans are rounded up.
 --
 -- It owns the agenda (a heap). It never waits and never looks at the real clock.
 
 local random = require "luapilot.sim.random"
 
-local MICRO = 1000000
-local BOOT = 1000 * MICRO -- of the clock that never goes back; not 0, so that nobody takes it for one
+local SECOND = 2 ^ 20
+local BOOT = 1000 * SECOND -- of the clock that never goes back; not 0, so that nobody takes it for one
 
 local clock = {}
 
 ---@class luapilot.sim.Entry
----@field due integer      microseconds
+---@field due integer      ticks
 ---@field fn function?     nil: cancelled
 
 ---@class luapilot.sim.Clock
----@field time integer     microseconds
+---@field time integer     ticks
 local Clock = {}
 Clock.__index = Clock
+
+---@param seconds number
+---@return integer
+function Clock.ticks(seconds) return math.ceil(seconds * SECOND) end
 
 ---@param seed integer
 ---@param epoch number      what the wall clock shows at the beginning
 ---@return luapilot.sim.Clock
 function clock.new(seed, epoch)
   return setmetatable({
-    seed = seed, time = BOOT, epoch = epoch * MICRO - BOOT, heap = {}, orders = 0, sources = 0,
+    seed = seed, time = BOOT, epoch = Clock.ticks(epoch) - BOOT, heap = {}, orders = 0, sources = 0,
   }, Clock)
 end
 
 ---Seconds of the clock that never goes back.
 ---@return number
-function Clock:now() return self.time / MICRO end
+function Clock:now() return self.time / SECOND end
 
 ---Seconds since the epoch.
 ---@return number
-function Clock:wall() return (self.epoch + self.time) / MICRO end
+function Clock:wall() return (self.epoch + self.time) / SECOND end
 
 ---Seconds since the world began.
 ---@return number
-function Clock:elapsed() return (self.time - BOOT) / MICRO end
+function Clock:elapsed() return (self.time - BOOT) / SECOND end
 
 ---Sets the wall clock by `seconds` forward or back: it may jump, the other may not.
 ---@param seconds number
-function Clock:shift(seconds) self.epoch = self.epoch + math.floor(seconds * MICRO + 0.5) end
+function Clock:shift(seconds) self.epoch = self.epoch + Clock.ticks(seconds) end
 
 ---A number for something whose entries keep their order.
 ---@return integer
@@ -91,17 +96,25 @@ local function pop(heap)
   return top
 end
 
----Calls `fn` in `seconds`, never earlier, as a real timer.
----@param seconds number
+---Calls `fn` at a moment.
+---@param due integer       ticks, as `time`
 ---@param source integer    of source()
 ---@param fn fun()
 ---@return luapilot.sim.Entry
-function Clock:after(seconds, source, fn)
-  local due = self.time + math.max(0, math.ceil(seconds * MICRO - 1e-3))
+function Clock:at(due, source, fn)
   self.orders = self.orders + 1
   local entry = { due = due, tie = random.of(self.seed, source, due), order = self.orders, fn = fn }
   push(self.heap, entry)
   return entry
+end
+
+---Calls `fn` in `seconds`, never earlier, as a real timer.
+---@param seconds number
+---@param source integer
+---@param fn fun()
+---@return luapilot.sim.Entry
+function Clock:after(seconds, source, fn)
+  return self:at(self.time + math.max(0, Clock.ticks(seconds)), source, fn)
 end
 
 ---@param entry luapilot.sim.Entry
@@ -116,7 +129,7 @@ function Clock:next_due()
 end
 
 ---Moves to the next entry that is due by `limit` and does it. False when there is none.
----@param limit integer?    microseconds, as `time`
+---@param limit integer?    ticks, as `time`
 ---@return boolean
 function Clock:step(limit)
   local due = self:next_due()
@@ -130,6 +143,6 @@ end
 ---The moment `seconds` from now.
 ---@param seconds number
 ---@return integer
-function Clock:moment(seconds) return self.time + math.floor(seconds * MICRO + 0.5) end
+function Clock:moment(seconds) return self.time + Clock.ticks(seconds) end
 
 return clock

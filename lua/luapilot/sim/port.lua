@@ -14,7 +14,6 @@ local spawn = require "luapilot.sim.spawn"
 local sim_port = {}
 
 local LATENCY_LOW, LATENCY_HIGH = 0.0001, 0.002
-local MICRO = 1000000
 local CENTURY = 100 * 366 * 24 * 3600
 ---@class luapilot.sim.Port
 ---@field clock luapilot.sim.Clock
@@ -31,7 +30,7 @@ Port.__index = Port
 function sim_port.new(parts)
   local self = setmetatable({
     queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
-    logs = {}, lines = {}, descriptors = {}, waiting = {},
+    logs = {}, lines = {}, descriptors = {}, waiting = {}, log_options = {},
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
   return self
@@ -51,8 +50,8 @@ function Port:line() return { source = self.clock:source(), due = 0 } end
 ---@param seconds number?     default: a latency
 function Port:later(line, fn, seconds)
   local clock = self.clock
-  line.due = math.max(line.due, clock.time + math.ceil((seconds or self:latency()) * MICRO))
-  return clock:after((line.due - clock.time) / MICRO, line.source, fn)
+  line.due = math.max(line.due, clock:moment(seconds or self:latency()))
+  return clock:at(line.due, line.source, fn)
 end
 
 -- --- handles and events ------------------------------------------------------------------------
@@ -184,7 +183,8 @@ outcomes.unknown = outcomes.down
 function calls.connect(self, address, timeout)
   check.word("connect: address", address)
   check.number(0, 1e6)("connect: timeout", timeout)
-  if not address:find "^[^%[%]:]+:%d+$" and not address:find "^%[[^%]]+%]:%d+$" then
+  local number = tonumber(address:match "^[^%[%]:]+:(%d+)$" or address:match "^%[[^%]]+%]:(%d+)$")
+  if not number or number < 1 or number > 65535 then
     error(("connect: address: expected host:port or [address]:port, got %q"):format(address), 0)
   end
   local state = self.network:state(address)
@@ -350,6 +350,10 @@ function calls.log(self, level, message, fields)
   local entry = { level = level, message = message, fields = fields and copy(fields) or {} }
   self.logs[#self.logs + 1] = entry
   self.record("log", entry)
+  local file = self.log_options.output
+  if file and file:sub(1, 1) == "/" then
+    self.files:write(file, ("%s: %s\n"):format(level, message), { append = true })
+  end
 end
 
 function calls.logging(self, options)
@@ -357,14 +361,18 @@ function calls.logging(self, options)
   local output = options.output
   if output and output:sub(1, 1) == "/" then
     local ok, message, code = self.files:write(output, "", { append = true, mode = 416 }) -- rw-r-----
-    if not ok then return nil, message, code end
+    if not ok then return nil, ("cannot log to %q: %s"):format(output, message), code end
   end
-  self.log_options = copy(options)
+  for name, value in pairs(options) do self.log_options[name] = value end
   return true
 end
 
 function calls.reopen(self) self.reopened = (self.reopened or 0) + 1 end
-function calls.flush() return 0 end
+
+function calls.flush(_, seconds)
+  check.any_number("flush: seconds", seconds)
+  return 0
+end
 
 function calls.deadline(self, seconds)
   self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)

@@ -254,11 +254,21 @@ function Process:unlisten(address)
   end
 end
 
----Says something by sd_notify, if it was given a socket: { READY = "1" }.
----@param fields table<string, string|number>
-function Process:notify(fields)
-  local sent = {}
-  for key, value in pairs(fields) do sent[key] = tostring(value) end
+-- "KEY=value" lines; a line without "=" is none.
+local function datagram(text)
+  local fields = {}
+  for line in text:gmatch "[^\n]+" do
+    local key, value = line:match "^([^=]+)=(.*)$"
+    if key then fields[key] = value end
+  end
+  return fields
+end
+
+---Says something by sd_notify, if it was given a socket: { READY = "1" }, or "READY=1".
+---@param what table<string, string|number>|string
+function Process:notify(what)
+  local sent = type(what) == "string" and datagram(what) or {}
+  for key, value in pairs(type(what) == "table" and what or {}) do sent[key] = tostring(value) end
   if self.notify_socket then self.notify_socket(sent) end
 end
 

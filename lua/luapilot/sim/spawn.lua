@@ -27,13 +27,33 @@ local function limit(where, value)
   end
 end
 
+local LIMITS = {}
+for _, name in ipairs {
+  "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+  "rtprio", "rttime", "sigpending", "stack",
+} do LIMITS[name] = true end
+
+local function limits(where, value)
+  check.map(limit)(where, value)
+  for name in pairs(value) do
+    if not LIMITS[name] then error(("%s.%s: there is no such limit"):format(where, name), 0) end
+  end
+end
+
+local function environment(where, value)
+  check.map(check.word)(where, value)
+  for name in pairs(value) do
+    if name == "" or name:find "=" then error(("%s: bad name %q"):format(where, name), 0) end
+  end
+end
+
 local check_output = check.fields {
   name = check.word, raw = check.boolean, level = check.word, prefix = check.boolean, file = check.word,
 }
 
 local check_options = check.fields {
-  argv = check.argv, env = check.map(check.word), cwd = check.word, user = account, group = account,
-  umask = check.integer(0, 511), limits = check.map(limit), no_new_privs = check.boolean,
+  argv = check.argv, env = environment, cwd = check.word, user = account, group = account,
+  umask = check.integer(0, 511), limits = limits, no_new_privs = check.boolean,
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
   stop_timeout = check.number(0, 1e6),
@@ -46,8 +66,9 @@ local check_options = check.fields {
 local function check_all(options)
   check_options("spawn", options)
   if options.argv == nil then error("spawn: argv: expected a table, got nil", 0) end
-  local output = options.output
+  local output, cgroup = options.output, options.cgroup
   if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
+  if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
   if output and output.raw and options.capture then
     error("spawn: capture: raw output does not pass through the pilot", 0)
   end

@@ -65,9 +65,15 @@ function Stream:close()
   self.port:later(self.line, function() finish(self) end)
 end
 
----The group is gone: without a sink, what a stranger still writes is nobody's.
+---The group is gone: events end, whoever still holds the other end. What a stranger still writes goes to
+---the log, if there is one.
 function Stream:group_gone()
-  if not self.sink then self:close() end
+  if not self.sink then return self:close() end
+  self.port:later(self.line, function()
+    if self.ended or self.given_up or not self.capture then return end
+    emit(self, self.partial, true)
+    self.given_up = true
+  end)
 end
 
 ---Nobody listens to its events any more.

@@ -1,0 +1,433 @@
+-- What becomes of the lines of jobs, and of the pilot's own: formats, files, long lines, pressure.
+-- Each `it` runs a script with the real runtime in a process of its own, whose stdout is looked at.
+
+local cjson = require "cjson"
+local run   = require "support.run"
+
+-- Spawns shells one after the other, each to its end; `events` collects what was captured.
+local PRELUDE = [[
+  local rt = require "luapilot.rt"
+  events = {}
+  local lasts, gone = 0, 0
+
+  local function take(event)
+    if event.type == "output" then
+      table.insert(events, event.stream .. ":" .. event.data)
+      if event.last then lasts = lasts + 1 end
+    elseif event.type == "group_gone" then
+      gone = gone + 1
+    end
+  end
+
+  function start(script, output, options)
+    local spawn = { argv = { "/bin/sh", "-c", script }, output = output }
+    for name, value in pairs(options or {}) do spawn[name] = value end
+    return assert(rt.spawn(spawn))
+  end
+
+  function wait_gone(count)
+    while gone < count do take(rt.wait()) end
+  end
+
+  function wait_lasts(count)
+    while lasts < count do take(rt.wait()) end
+  end
+
+  function sh(script, output, options)
+    start(script, output or { name = "app" }, options)
+    wait_gone(gone + 1)
+    assert(rt.flush(5) == 0)
+  end
+]]
+
+local function script(text, options)
+  return run.runtime(PRELUDE .. text, options)
+end
+
+local function finished(text, options)
+  local p = script(text, options)
+  local code = p:wait()
+  assert(code == 0, p:output())
+  return p
+end
+
+local function exists(program, name)
+  local file = io.open(program:path(name))
+  if file then file:close() end
+  return file ~= nil
+end
+
+local STAMP = "%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ"
+
+-- The text without its times.
+local function timeless(text) return (text:gsub(STAMP, "T")) end
+
+local function decode_all(text)
+  local list = {}
+  for line in text:gmatch "[^\n]+" do table.insert(list, cjson.decode(line)) end
+  return list
+end
+
+local NASTY = [[printf 'plain\nq"b\\t\there\n\000nul\ncaf\303\251 \342\202\254 \377 \355\240\200\n']]
+
+describe("output", function()
+  after_each(run.cleanup)
+
+  describe("in the default format", function()
+    it("has time and name in front, and changes no byte", function()
+      local p = finished("sh [[" .. NASTY .. "]]")
+      assert.equal('T app: plain\nT app: q"b\\t\there\nT app: \0nul\nT app: caf\195\169 \226\130\172 \255 \237\160\128\n',
+                   timeless(p:stdout()))
+    end)
+
+    it("ends a last line that has no newline", function()
+      local p = finished [[ sh "printf 'one\ntwo'" ]]
+      assert.equal("T app: one\nT app: two\n", timeless(p:stdout()))
+    end)
+
+    it("keeps empty lines", function()
+      local p = finished [[ sh "printf '\n\na\n'" ]]
+      assert.equal("T app: \nT app: \nT app: a\n", timeless(p:stdout()))
+    end)
+
+    it("is the bare line without prefix", function()
+      local p = finished([[ sh([=[]] .. NASTY .. [[]=], { name = "app", prefix = false }) ]])
+      assert.equal('plain\nq"b\\t\there\n\0nul\ncaf\195\169 \226\130\172 \255 \237\160\128\n', p:stdout())
+    end)
+
+    it("shows own messages, each of their lines with the level and the first with the fields", function()
+      local p = finished [[
+        local rt = require "luapilot.rt"
+        rt.log("info", "hello", { job = "app", n = 12, text = "two words", empty = "" })
+        rt.log("error", "it broke\n  here\n")
+        rt.log("debug", "hidden")
+        rt.logging { level = "debug" }
+        rt.log("debug", "shown")
+        rt.logging { level = "error" }
+        rt.log("warn", "hidden")
+        sh "echo a job is not filtered"
+      ]]
+      assert.equal('T luapilot: hello empty="" job=app n=12 text="two words"\n' ..
+                   "T luapilot: error: it broke\nT luapilot: error:   here\nT luapilot: debug: shown\n" ..
+                   "T app: a job is not filtered\n", timeless(p:stdout()))
+    end)
+  end)
+
+  it("as text is logfmt, with escapes in quotes", function()
+    local p = finished([[
+      local rt = require "luapilot.rt"
+      rt.logging { format = "text" }
+      sh([=[]] .. NASTY .. [[; echo err >&2]=], { name = "app", level = "warn" })
+      rt.log("warn", "say \"hi\"", { n = 1, s = "a b" })
+    ]])
+    assert.equal(table.concat({
+      'time=T level=warn job=app stream=stdout msg="plain"',
+      [[time=T level=warn job=app stream=stdout msg="q\"b\\t\there"]],
+      [[time=T level=warn job=app stream=stdout msg="\u0000nul"]],
+      'time=T level=warn job=app stream=stdout msg="caf\195\169 \226\130\172 \239\191\189 \239\191\189\239\191\189\239\191\189"',
+      'time=T level=warn job=app stream=stderr msg="err"',
+      [[time=T level=warn msg="say \"hi\"" n=1 s="a b"]],
+    }, "\n") .. "\n", timeless(p:stdout()))
+  end)
+
+  it("as JSON is valid, whatever a job writes", function()
+    local p = finished([[
+      local rt = require "luapilot.rt"
+      rt.logging { format = "json" }
+      sh([=[]] .. NASTY .. [[]=])
+      sh "head -c 300000 /dev/urandom"
+      rt.log("info", "own", { n = 1.5, yes = true, nan = 0/0, level = "mine" })
+    ]])
+    local lines = decode_all(p:stdout())
+    assert.equal("plain", lines[1].msg)
+    assert.same({ "info", "app", "stdout" }, { lines[1].level, lines[1].job, lines[1].stream })
+    assert.truthy(lines[1].time:find("^" .. STAMP .. "$"))
+    assert.equal('q"b\\t\there', lines[2].msg)
+    assert.equal("\0nul", lines[3].msg)
+    assert.equal("caf\195\169 \226\130\172 \239\191\189 \239\191\189\239\191\189\239\191\189", lines[4].msg)
+    assert.is_true(#lines > 500)
+    local own = lines[#lines]
+    assert.same({ "own", 1.5, true, "string", "mine", "info" },
+                { own.msg, own.n, own.yes, type(own.nan), own.level_, own.level })
+  end)
+
+  describe("of a line of 1 MiB", function()
+    -- "a", then characters of two bytes: every boundary would cut one.
+    local LONG = [[luajit -e 'io.write("a", string.rep("\195\169", 524288), "\nshort\n")']]
+
+    it("comes in parts that are whole characters, marked but for the last", function()
+      local p = finished([[
+        require "luapilot.rt".logging { format = "json" }
+        sh([=[]] .. LONG .. [[]=])
+      ]])
+      local lines, text = decode_all(p:stdout()), {}
+      assert.equal(18, #lines)
+      for i, line in ipairs(lines) do
+        assert.equal(i <= 16 or nil, line.partial)
+        assert.is_true(#line.msg <= 65536)
+        assert.is_nil(line.msg:find("\239\191\189", 1, true))
+        table.insert(text, line.msg)
+      end
+      assert.equal("a" .. ("\195\169"):rep(524288) .. "short", table.concat(text))
+    end)
+
+    it("loses no byte in the default format", function()
+      local p = finished([[ sh([=[]] .. LONG .. [[]=], { name = "app", prefix = false }) ]])
+      assert.equal("a" .. ("\195\169"):rep(524288) .. "short", (p:stdout():gsub("\n", "")))
+    end)
+
+    it("that is exactly as long as a part is one line", function()
+      local p = finished [[ sh("head -c 65536 /dev/zero | tr '\\0' x; echo; echo end", { name = "app", prefix = false }) ]]
+      assert.equal(("x"):rep(65536) .. "\nend\n", p:stdout())
+    end)
+  end)
+
+  it("raw is written by the job itself", function()
+    local p = finished [[ sh("printf 'no newline'; printf err >&2", { name = "app", raw = true }) ]]
+    assert.equal("no newline", p:stdout())
+    assert.equal("err", p:stderr())
+  end)
+
+  describe("to a file", function()
+    it("appends, and creates it for owner and group", function()
+      local p = finished [[
+        sh("echo one", { name = "app", file = "log" })
+        sh("echo two; echo three >&2", { name = "app", file = "log", prefix = false })
+      ]]
+      assert.equal("", p:stdout())
+      assert.equal("T app: one\ntwo\nthree\n", timeless(p:read "log"))
+      local stat = io.popen("stat -c %a " .. p:path "log")
+      assert.equal("640", stat:read "*l")
+      stat:close()
+    end)
+
+    it("goes to a new one after a rotation", function()
+      local p = finished [[
+        local rt = require "luapilot.rt"
+        start("while [ ! -e go ]; do echo line; sleep 0.02; done; echo last", { name = "app", file = "log", prefix = false })
+        rt.timer(0.1)
+        rt.wait()
+        os.rename("log", "log.1")
+        rt.reopen()
+        rt.write("go", "")
+        wait_gone(1)
+        rt.flush(5)
+      ]]
+      assert.truthy(p:read "log.1":find "line")
+      assert.truthy(p:read "log":find "last\n$")
+    end)
+
+    it("that cannot be opened is an error of the spawn", function()
+      finished [[
+        local rt = require "luapilot.rt"
+        local id, message, code = rt.spawn { argv = { "/bin/true" }, output = { name = "app", file = "/nowhere/log" } }
+        assert(id == nil and code == "ENOENT", message)
+      ]]
+    end)
+
+    it("takes the pilot's own output, and that of running jobs, too", function()
+      local p = finished [[
+        local rt = require "luapilot.rt"
+        start("echo before; read x; echo after", { name = "app", prefix = false }, { stdin = "go\n" })
+        assert(rt.logging { output = rt.realpath(".") .. "/log" })
+        wait_gone(1)
+        rt.log("info", "own")
+        rt.flush(5)
+      ]]
+      assert.equal("before\nafter\n" .. "T luapilot: own\n", timeless(p:stdout() .. p:read "log"))
+    end)
+  end)
+
+  describe("that is captured", function()
+    it("beside the log comes as whole lines", function()
+      local p = finished [[
+        start("printf one; sleep 0.1; printf ' two\nthree\nfo'; sleep 0.1; printf ur", { name = "app", prefix = false }, { capture = true })
+        wait_gone(1)
+        wait_lasts(2)
+        for _, event in ipairs(events) do
+          assert(event == "stderr:" or event:find "\n$" or event == "stdout:four", event)
+        end
+        table.sort(events)
+        io.stderr:write(table.concat(events, "|"))
+        assert(require "luapilot.rt".flush(5) == 0)
+      ]]
+      assert.equal("one two\nthree\nfour\n", p:stdout())
+      assert.equal("stderr:|stdout:four|stdout:one two\nthree\n", p:stderr())
+    end)
+
+    it("without a log comes as it is, every byte", function()
+      local p = finished [[
+        start("head -c 1000000 /dev/zero; printf end", nil, { capture = true })
+        wait_gone(1)
+        wait_lasts(2)
+        local size = 0
+        for _, event in ipairs(events) do size = size + #event - 7 end
+        io.stdout:write(size, events[#events]:sub(-3) == "end" and " end" or "")
+      ]]
+      assert.truthy(p:stdout():find "^1000003")
+    end)
+
+    it("ends soon after its group, whoever else holds the pipe", function()
+      local p = finished [[
+        local id = start("setsid sleep 5 & sleep 0.1; echo parent", nil, { capture = true })
+        wait_gone(1)
+        wait_lasts(2)
+        io.stdout:write(table.concat(events, "|"))
+      ]]
+      assert.truthy(p:stdout():find "stdout:parent\n")
+      for _, process in ipairs(p:processes()) do p:signal("SIGKILL", process.pid) end
+    end)
+
+    it("can be switched on and off while it runs", function()
+      local p = finished [[
+        local rt = require "luapilot.rt"
+        local id = start("while [ ! -e go ]; do echo line; sleep 0.02; done", { name = "app", file = "/dev/null" })
+        rt.timer(0.1)
+        assert(rt.wait().type == "timer")
+        assert(rt.capture(id, true))
+        local event = rt.wait()
+        assert(event.type == "output" and event.data:find "^line\n", event.type)
+        assert(rt.capture(id, false))
+        rt.timer(0.1)
+        assert(rt.wait().type == "timer")
+        rt.write("go", "")
+        wait_gone(1)
+        assert(#events == 0)
+      ]]
+      assert.equal("", p:stdout())
+    end)
+  end)
+
+  describe("whose reader is slow", function()
+    it("holds the jobs back, never the loop, and loses no line", function()
+      local reading, writing = run.pipe()
+      local p = script([[
+        local rt = require "luapilot.rt"
+        for i = 1, 4 do
+          start("i=0; while [ $i -lt 20000 ]; do echo " .. i .. " $i " .. ("."):rep(60) .. "; i=$((i+1)); done; echo >done" .. i,
+                { name = "app", prefix = false })
+        end
+        rt.timer(1)
+        while rt.wait().type ~= "timer" do end          -- the loop turns while nobody reads
+        for i = 1, 4 do assert(not rt.stat("done" .. i), "it was not held back") end
+        assert(rt.write("turned", ""))
+        wait_gone(4)
+        rt.flush(5)
+      ]], { stdout = writing })
+      run.close(writing)
+      p:wait_for("the loop to turn", function() return exists(p, "turned") end)
+      local text = run.drain(reading)
+      run.close(reading)
+      assert.equal(0, p:wait())
+      local expected = { 0, 0, 0, 0 }
+      for job, number in text:gmatch "(%d+) (%d+) %.+\n" do
+        job = tonumber(job)
+        assert.equal(expected[job], tonumber(number))
+        expected[job] = expected[job] + 1
+      end
+      assert.same({ 20000, 20000, 20000, 20000 }, expected)
+    end)
+
+    it("drops own messages over their megabyte, and tells how many", function()
+      local reading, writing = run.pipe()
+      local p = script([[
+        local rt = require "luapilot.rt"
+        for i = 1, 3000 do rt.log("info", ("x"):rep(1000)) end
+        rt.write("logged", "")
+        rt.flush(5)
+        rt.timer(0)
+        rt.wait()
+        rt.flush(5)
+      ]], { stdout = writing })
+      run.close(writing)
+      p:wait_for("the messages", function() return exists(p, "logged") end)
+      local text = run.drain(reading)
+      run.close(reading)
+      assert.equal(0, p:wait())
+      local _, whole = text:gsub("T%S+ luapilot: x+\n", "")
+      local dropped = tonumber(text:match "warning: (%d+) messages of luapilot were dropped while the output was stalled\n")
+      assert.equal(3000, whole + dropped)
+      assert.is_true(whole > 900 and dropped > 900)
+    end)
+
+    it("gives up at the end, and says how many bytes were lost", function()
+      local reading, writing = run.pipe()
+      local p = script([[
+        local rt = require "luapilot.rt"
+        for i = 1, 500 do rt.log("info", ("x"):rep(1000)) end
+        io.stderr:write("lost ", rt.flush(0.2))
+      ]], { stdout = writing })
+      run.close(writing)
+      assert.equal(0, p:wait())
+      assert.is_true(tonumber(p:stderr():match "lost (%d+)") > 100000)
+      run.close(reading)
+    end)
+  end)
+
+  it("whose reader is gone is swallowed: jobs neither block nor die", function()
+    local reading, writing = run.pipe()
+    run.close(reading)
+    local p = script([[
+      sh "i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done"
+      require "luapilot.rt".log("info", "own")
+    ]], { stdout = writing })
+    run.close(writing)
+    assert.equal(0, p:wait())
+    assert.equal("\n", p:read "done")
+    assert.equal(1, #p:lines "luapilot: error: cannot write to stdout: Broken pipe")
+  end)
+
+  it("to a full disk drops what it cannot keep, says so once, and the job goes on", function()
+    local p = script [[
+      local rt = require "luapilot.rt"
+      start("i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done",
+            { name = "app", file = "/dev/full" })
+      wait_gone(1)
+      io.stderr:write("lost ", rt.flush(0.2))
+    ]]
+    assert.equal(0, p:wait())
+    assert.equal("\n", p:read "done")
+    assert.equal(1, #p:lines "luapilot: error: cannot write to /dev/full: No space left on device")
+    assert.is_true(tonumber(p:stderr():match "lost (%d+)") > 200000)
+  end)
+
+  it("goes on, with the count, when a disk has room again", function()
+    local p = finished [[
+      local rt = require "luapilot.rt"
+      os.execute "ln -s /dev/full log"
+      start("i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done",
+            { name = "app", file = "log", prefix = false })
+      wait_gone(1)
+      rt.flush(0.1)
+      os.remove "log"
+      rt.reopen()
+      rt.flush(5)
+    ]]
+    local _, kept = p:read "log":gsub("a line of some length\n", "")
+    local lost = tonumber(p:stdout():match "writing to log works again; (%d+) lines were lost")
+    assert.equal(20000, kept + lost)
+    assert.is_true(kept > 1000 and lost > 1000)
+  end)
+
+  it("is complete in what two sharers of a pipe write, however short the writes", function()
+    local reading, writing = run.pipe()
+    local p = script([[
+      for i = 1, 2 do
+        start("luajit -e 'for n = 1, 300 do print((" .. i .. " .. \":\"):rep(3000)) end'", { name = "app", prefix = false })
+      end
+      wait_gone(2)
+      require "luapilot.rt".flush(5)
+    ]], { stdout = writing })
+    run.close(writing)
+    local text = run.drain(reading)
+    run.close(reading)
+    assert.equal(0, p:wait())
+    local lines = 0
+    for line in text:gmatch "[^\n]+" do
+      assert.equal(6000, #line)
+      assert.equal(line:sub(1, 2):rep(3000), line)
+      lines = lines + 1
+    end
+    assert.equal(600, lines)
+  end)
+end)

@@ -1,0 +1,589 @@
+-- What only the real port has: users, limits, control groups, descriptors, and the machine's own words.
+
+local ffi = require "ffi"
+local machine = require "support.machine"
+local world = require "support.real_world"
+
+ffi.cdef [[
+  unsigned geteuid(void);
+  int dup2(int from, int to);
+  int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
+  int umount(const char *target);
+  int mkfifo(const char *path, unsigned mode);
+  int symlink(const char *to, const char *path);
+  int mkdir(const char *path, unsigned mode);
+  int open(const char *path, int flags);
+]]
+
+local BOUND = 20
+local port = world.port
+local root = ffi.C.geteuid() == 0
+
+describe("the real port", function()
+  local started
+
+  before_each(function() started = {} end)
+
+  after_each(function()
+    for _, id in ipairs(started) do port.cancel(id) end
+    while world.next(0) do end
+    world.close()
+  end)
+
+  -- --- helpers -----------------------------------------------------------------------------------
+
+  local function need_root()
+    if not root then machine.skip "needs root" end
+  end
+
+  local function keep(id, ...)
+    if id then started[#started + 1] = id end
+    return id, ...
+  end
+
+  local function spawn(argv, options)
+    options = options or {}
+    options.argv = type(argv) == "string" and { "/bin/sh", "-c", argv } or argv
+    return keep(port.spawn(options))
+  end
+
+  local function wait_for(kind, id)
+    while true do
+      local event = world.next(BOUND)
+      if not event then error("no " .. kind, 2) end
+      if event.type == kind and event.id == id then return event end
+    end
+  end
+
+  -- Runs a program to its end: what it said on stdout, its exit event, what it said on stderr.
+  local function run(argv, options)
+    options = options or {}
+    options.capture = true
+    local id = assert(spawn(argv, options))
+    local parts, open, exit, gone = { stdout = {}, stderr = {} }, 2, nil, false
+    while open > 0 or not gone do
+      local event = assert(world.next(BOUND), "it does not end")
+      if event.id == id and event.type == "output" then
+        table.insert(parts[event.stream], event.data)
+        if event.last then open = open - 1 end
+      end
+      if event.id == id and event.type == "exit" then exit = event end
+      if event.id == id and event.type == "group_gone" then gone = true end
+    end
+    return table.concat(parts.stdout), exit, table.concat(parts.stderr)
+  end
+
+  -- A pilot of its own: Lua code in a fresh LuaJIT, with `rt`. What it prints.
+  local function pilot(code, options)
+    options = options or {}
+    options.env = port.environ()
+    options.env.LUA_CPATH, options.env.LUA_PATH = package.cpath, package.path
+    local output, exit, errors = run({ "luajit", "-e", 'rt = require "luapilot.rt" ' .. code }, options)
+    assert.equal(0, exit.code, errors)
+    return output
+  end
+
+  local function fails(argv, options)
+    local id, message, code, stage = spawn(argv, options)
+    assert.is_nil(id)
+    return message, code, stage
+  end
+
+  local function write(name, text, mode)
+    local path = world.path(name)
+    assert(port.write(path, text, { mode = mode or 420 }))
+    return path
+  end
+
+  local function directory(name)
+    local path = world.path(name)
+    assert.equal(0, ffi.C.mkdir(path, 493))
+    return path
+  end
+
+  local EXECUTABLE = 493 -- 0755
+
+  -- --- rights ------------------------------------------------------------------------------------
+
+  describe("gives a process", function()
+    it("its user, group and groups", function()
+      need_root()
+      local status = run("grep -E '^(Uid|Gid|Groups):' /proc/self/status", { user = "nobody" })
+      assert.matches("Uid:%s65534%s65534%s65534%s65534\n", status)
+      assert.matches("Gid:%s65534%s65534%s65534%s65534\n", status)
+      assert.matches("Groups:%s65534%s*\n", status)
+      status = run("grep -E '^(Uid|Gid|Groups):' /proc/self/status", { user = 1234, group = "daemon" })
+      assert.matches("Uid:%s1234%s", status)
+      assert.matches("Gid:%s1%s", status)
+      assert.matches("Groups:%s1%s*\n", status)
+      status = run("id -u; id -g", { user = "65534" })
+      assert.equal("65534\n65534\n", status)
+    end)
+
+    it("an explanation when a number has no group", function()
+      need_root()
+      local message, code, stage = fails("true", { user = 1234 })
+      assert.same({ "ENOENT", "user" }, { code, stage })
+      assert.matches("give one", message)
+    end)
+
+    it("standard streams that its user can open by name", function()
+      need_root()
+      local output, exit, errors = run("cat /dev/stdin >/dev/stdout; echo e >/dev/stderr",
+        { user = "nobody", stdin = "text" })
+      assert.equal("", errors:gsub("^e\n$", ""))
+      assert.equal("text", output)
+      assert.equal(0, exit.code)
+    end)
+
+    it("its umask, no new privileges, an OOM score", function()
+      need_root()
+      assert.equal("0027\n", (run("umask", { umask = 23 })))
+      assert.matches("NoNewPrivs:%s1", (run("grep NoNewPrivs /proc/self/status", { no_new_privs = true })))
+      assert.equal("7\n", (run("cat /proc/self/oom_score_adj", { oom_score_adj = 7, user = "nobody" })))
+    end)
+
+    it("its limits", function()
+      local limits = run("cat /proc/self/limits", { limits = { nofile = { 64, 128 }, core = { 0, -1 } } })
+      assert.matches("Max open files%s+64%s+128", limits)
+      assert.matches("Max core file size%s+0%s+unlimited", limits)
+      assert.equal("4\n", (run("ulimit -n", { limits = { nofile = { 4, 4 } } }))) -- what a loader needs
+    end)
+
+    it("a reason when it may not have them", function()
+      need_root()
+      local output = pilot([[
+        print(select(2, rt.spawn { argv = { "true" }, limits = { nofile = { 100, 200 } } }))
+        print(select(2, rt.spawn { argv = { "true" }, user = "root" }))
+        print(select(2, rt.spawn { argv = { "true" }, oom_score_adj = -500 }))
+        print(select(2, rt.spawn { argv = { "true" }, user = "nobody", group = "nogroup" }))
+      ]], { user = "nobody", limits = { nofile = { 64, 64 } } })
+      assert.matches("limit nofile = 100, 200: operation not permitted %(its hard limit here is 64", output)
+      assert.matches("cannot take the groups of user \"root\" %(uid 0%): operation not permitted", output)
+      assert.matches("oom_score_adj = %-500: permission denied", output)
+      assert.matches("\n%d+\n$", output) -- who becomes what he is needs no privilege
+    end)
+
+    it("default dispositions and an empty mask, whatever the pilot has", function()
+      port.signals { "SIGHUP", "SIGUSR1" } -- SIGPIPE is ignored since the port was opened
+      local status = run { "cat", "/proc/self/status" }
+      for _, name in ipairs { "SigBlk", "SigIgn", "SigCgt" } do
+        assert.equal(("0"):rep(16), status:match(name .. ":%s(%x+)"))
+      end
+    end)
+
+    it("descriptors 0, 1 and 2 only", function()
+      local kept = ffi.C.open("/dev/null", 0) -- not close-on-exec
+      assert.is_true(ffi.C.dup2(kept, 500) == 500)
+      local found = run [[i=3; while [ $i -lt 600 ]; do [ -e /proc/$$/fd/$i ] && echo $i; i=$((i+1)); done; true]]
+      ffi.C.close(kept)
+      ffi.C.close(500)
+      assert.equal("", found)
+    end)
+
+    it("a session and a group of its own", function()
+      local id, pid = spawn("cut -d' ' -f1,5,6 /proc/$$/stat; exec sleep 1000", { capture = true })
+      assert.equal(("%d %d %d\n"):format(pid, pid, pid), wait_for("output", id).data)
+    end)
+
+    it("ten megabytes of input", function()
+      assert.equal("10000000\n", (run("wc -c", { stdin = ("0123456789"):rep(1000000) })))
+    end)
+
+    it("its share of the processor time", function()
+      local _, exit = run "i=0; while [ $i -lt 100000 ]; do i=$((i+1)); done"
+      assert.is_true(exit.usage.user > 0.001)
+      assert.is_true(exit.usage.maxrss > 100000)
+    end)
+  end)
+
+  -- --- exec --------------------------------------------------------------------------------------
+
+  describe("finds a program", function()
+    it("on the job's own PATH, in order", function()
+      local one, two = directory "one", directory "two"
+      write("two/tool", "#!/bin/sh\necho two\n", EXECUTABLE)
+      local env = { PATH = one .. ":" .. two .. ":/missing:/etc/passwd" }
+      assert.equal("two\n", (run({ "tool" }, { env = env })))
+      write("one/tool", "#!/bin/sh\necho one\n", 420) -- not executable: the search goes on
+      assert.equal("two\n", (run({ "tool" }, { env = env })))
+      assert(port.chmod(one .. "/tool", { mode = EXECUTABLE }))
+      assert.equal("one\n", (run({ "tool" }, { env = env })))
+    end)
+
+    it("on the default path when the job has no PATH", function()
+      local _, exit = run({ "true" }, { env = {} })
+      assert.equal(0, exit.code)
+      assert.matches("on PATH %(/bin:/usr/bin%)", (fails({ "luapilot-missing" }, { env = {} })))
+    end)
+
+    it("relative to the job's directory", function()
+      write("tool", "#!/bin/sh\necho here\n", EXECUTABLE)
+      local cwd = world.path ""
+      assert.equal("here\n", (run({ "./tool" }, { cwd = cwd })))
+      assert.equal("here\n", (run({ "tool" }, { cwd = cwd, env = { PATH = "/missing:" } })))
+      local _, code = fails({ "./tool" }, { cwd = "/" })
+      assert.equal("ENOENT", code)
+    end)
+
+    it("or says what is wrong with it", function()
+      local path = write("script", "#!/missing/interpreter -x\n", EXECUTABLE)
+      assert.equal(('cannot run "%s": its interpreter "/missing/interpreter" does not exist'):format(path),
+        (fails { path }))
+      local plain = write("plain", "#!/bin/sh\n", 420)
+      assert.equal(('cannot run "%s": permission denied: not executable'):format(plain), (fails { plain }))
+      local message, code = fails { "/tmp" }
+      assert.same({ 'cannot run "/tmp": permission denied: it is a directory', "EACCES" }, { message, code })
+      local text = write("text", "x", EXECUTABLE)
+      assert.equal(('cannot run "%s": no #! line or not a program for this machine'):format(text), (fails { text }))
+      assert.equal('cannot find program "noode" on PATH (/usr/bin:/bin)',
+        (fails({ "noode" }, { env = { PATH = "/usr/bin:/bin" } })))
+      assert.equal('cannot run "/missing/x": no such file or directory', (fails { "/missing/x" }))
+      message, code = fails { plain .. "/x" }
+      assert.same({ ('cannot run "%s/x": not a directory'):format(plain), "ENOTDIR" }, { message, code })
+    end)
+
+    it("but not for a user who may not see it", function()
+      need_root()
+      local closed = directory "closed"
+      write("closed/tool", "#!/bin/sh\n", EXECUTABLE)
+      port.chmod(world.path "", { mode = 493 })
+      port.chmod(closed, { mode = 448 })
+      local message, code = fails({ closed .. "/tool" }, { user = "nobody" })
+      assert.equal("EACCES", code)
+      assert.matches('permission denied for user "nobody" %(uid 65534%)', message)
+      local _, stage
+      message, _, stage = fails({ "true" }, { user = "nobody", cwd = closed })
+      assert.equal("cwd", stage)
+      assert.matches('permission denied for user "nobody"', message)
+    end)
+  end)
+
+  -- --- descriptors -------------------------------------------------------------------------------
+
+  describe("keeps its descriptors in order:", function()
+    local COUNT = [[
+      local function count()
+        local files = io.popen("ls /proc/" .. rt.pid() .. "/fd | wc -l")
+        local number = files:read "*n"
+        files:close()
+        return number
+      end
+    ]]
+
+    it("it leaks none, whatever happens to a process", function()
+      local output = pilot(COUNT .. [[
+        local function once(i)
+          local id = rt.spawn { argv = { "true" }, capture = true, notify = true, stdin = "x" }
+          rt.spawn { argv = { "luapilot-missing" }, capture = true, notify = true, stdin = "x" }
+          rt.spawn { argv = { "true" }, cwd = "/missing", output = { name = "x" } }
+          local timer = rt.timer(10)
+          if i % 2 == 0 then rt.cancel(id) end
+          while true do
+            local event = rt.wait(i % 2 == 1)
+            if not event or event.type == "group_gone" then break end
+          end
+          rt.cancel(id)
+          rt.cancel(timer)
+        end
+        once(1)
+        local before = count()
+        for i = 1, 40 do once(i) end
+        local timer = rt.timer(0.2)
+        while rt.wait().type ~= "timer" do end
+        print(before == count() or (before .. " " .. count()))
+      ]])
+      assert.equal("true\n", output)
+    end)
+
+    it("without any left, a start fails cleanly and exits are still noticed", function()
+      local output = pilot([[
+        local ffi = require "ffi"
+        ffi.cdef "int dup(int); int close(int);"
+        local running = rt.spawn { argv = { "sleep", "1000" }, capture = true }
+        local taken = {}
+        while true do
+          local fd = ffi.C.dup(1)
+          if fd < 0 then break end
+          taken[#taken + 1] = fd
+        end
+        for free = 0, 8 do
+          local id, message, code, stage = rt.spawn { argv = { "true" }, capture = true, notify = true, stdin = "x" }
+          if id then break end
+          assert(code == "EMFILE" and stage == "descriptors", message)
+          local left = ffi.C.dup(1)
+          assert(free == 0 and left < 0 or left >= 0)
+          if left >= 0 then ffi.C.close(left) end
+          ffi.C.close(table.remove(taken))
+          if free == 4 then
+            rt.kill(running, "SIGTERM", "group")
+            repeat local event = rt.wait() until event.type == "exit" and event.signal == "SIGTERM"
+          end
+        end
+        for _, fd in ipairs(taken) do ffi.C.close(fd) end
+        local id = assert(rt.spawn { argv = { "true" } })
+        repeat local event = rt.wait() until event.type == "exit" and event.id == id
+        print "well"
+      ]], { limits = { nofile = { 40, 40 } } })
+      assert.equal("well\n", output)
+    end)
+
+    it("it can be started with none of 0, 1 and 2", function()
+      local path = world.path "out"
+      pilot(([[
+        local ffi = require "ffi"
+        ffi.cdef "int execvp(const char *, const char *const[]); int close(int);"
+        if not rt then return end
+        local code = 'local rt = require "luapilot.rt" local id = rt.spawn { argv = { "echo", "x" }, capture = true }' ..
+          ' repeat local event = rt.wait() until event.type == "output" rt.write(%q, event.data)'
+        local argv = ffi.new("const char *[4]", { "luajit", "-e", code })
+        for fd = 0, 2 do ffi.C.close(fd) end
+        ffi.C.execvp("luajit", argv)
+      ]]):format(path))
+      assert.equal("x\n", port.read(path))
+    end)
+  end)
+
+  -- --- where output goes -------------------------------------------------------------------------
+
+  describe("lets output pass", function()
+    it("raw, to its own stdout and stderr, or to a file", function()
+      local log = world.path "log"
+      local output = pilot(([[
+        local one = rt.spawn { argv = { "sh", "-c", "echo out; echo err >&2" }, output = { name = "a", raw = true } }
+        local two = rt.spawn { argv = { "echo", "file" }, output = { name = "b", raw = true, file = %q } }
+        local gone = 0
+        while gone < 2 do if rt.wait().type == "group_gone" then gone = gone + 1 end end
+      ]]):format(log))
+      assert.equal("out\n", output)
+      assert.equal("file\n", port.read(log))
+    end)
+
+    it("as lines into a file", function()
+      local log = world.path "log"
+      local id = assert(spawn("echo one; printf two", { output = { name = "job", prefix = false, file = log } }))
+      wait_for("group_gone", id)
+      port.flush(1)
+      assert.equal("one\ntwo\n", port.read(log))
+    end)
+
+    it("not into a file that cannot be opened", function()
+      local message, code, stage = fails("true", { output = { name = "job", file = "/missing/log" } })
+      assert.same({ 'cannot open log file "/missing/log": no such file or directory', "ENOENT", "output" },
+        { message, code, stage })
+    end)
+  end)
+
+  -- --- control groups ----------------------------------------------------------------------------
+
+  describe("with control groups", function()
+    local function need_cgroup()
+      need_root()
+      local id, message, _, stage = port.spawn { argv = { "true" }, cgroup = { name = "probe", pids_max = 10 } }
+      if not id and stage == "cgroup" then machine.skip(message) end
+      wait_for("group_gone", keep(id))
+    end
+
+    -- The directories of the luapilot groups that are there now.
+    local function groups()
+      return (run("find /sys/fs/cgroup -type d -name 'luapilot-" .. port.pid() .. "-*' | sort"))
+    end
+
+    it("limits memory, processor time and processes, and cleans up", function()
+      need_cgroup()
+      local id = assert(spawn("exec sleep 1000",
+        { cgroup = { name = "we/b", memory_max = 64 * 1024 * 1024, cpu_max = 0.5, pids_max = 7 } }))
+      local values = run("for d in $(find /sys/fs/cgroup -type d -name 'luapilot-" .. port.pid() .. "-we_b*'); do " ..
+        "cat $d/memory.max $d/memory.limit_in_bytes $d/cpu.max $d/cpu.cfs_quota_us $d/pids.max; done 2>/dev/null")
+      assert.matches("67108864\n", values)
+      assert.matches("50000[ \n]", values)
+      assert.is_truthy(("\n" .. values):find("\n7\n", 1, true), values)
+      port.kill(id, "SIGKILL", "group")
+      wait_for("group_gone", id)
+      assert.equal("", groups())
+    end)
+
+    it("holds the number of processes down", function()
+      need_cgroup()
+      local _, exit, errors = run("for i in 1 2 3 4 5 6; do sleep 0.2 & done; wait", {
+        cgroup = { name = "few", pids_max = 3 } })
+      assert.are_not.equal(0, exit.code)
+      assert.matches("[Cc]annot fork", errors)
+    end)
+
+    it("two of the same name have a group each", function()
+      need_cgroup()
+      local one = assert(spawn("exec sleep 1000", { cgroup = { name = "twin", pids_max = 5 } }))
+      local two = assert(spawn("exec sleep 1000", { cgroup = { name = "twin", pids_max = 5 } }))
+      assert.matches("%-twin\n", groups())
+      assert.matches("%-twin%-2\n", groups())
+      for _, id in ipairs { one, two } do
+        port.kill(id, "SIGKILL", "group")
+        wait_for("group_gone", id)
+      end
+      assert.equal("", groups())
+    end)
+
+    it("counts what has left the process group, and reaches it", function()
+      need_cgroup()
+      local argv = world.program { exit = 0, grandchild = { setsid = true, ignores = { "SIGTERM" } } }
+      local id = assert(spawn(argv, { cgroup = { name = "held", pids_max = 10 } }))
+      wait_for("exit", id)
+      local event = world.next(0.05)
+      assert.is_nil(event)
+      assert.is_true(port.kill(id, "SIGKILL", "group"))
+      wait_for("group_gone", id)
+      assert.equal("", groups())
+    end)
+
+    it("says which file refused, why, and what to do", function()
+      need_root()
+      local output = pilot([[
+        local _, message, code, stage = rt.spawn { argv = { "true" }, cgroup = { name = "x", memory_max = 1e8 } }
+        print(stage, code, message)
+      ]], { user = "nobody" })
+      assert.matches("^cgroup\tE%u+\t", output)
+      assert.matches('"/[^"]+"', output)
+      assert.matches("as root, or delegate", output)
+    end)
+  end)
+
+  -- --- readiness ---------------------------------------------------------------------------------
+
+  describe("with the readiness protocol", function()
+    it("ignores strangers, what is too long, and descriptors", function()
+      local socket = world.path "socket"
+      local id = assert(spawn(('echo "$NOTIFY_SOCKET" >%s; %s\nexec sleep 1000'):format(socket,
+        world.notify_script { "READY=1" }), { notify = true }))
+      assert.same({ READY = "1" }, wait_for("notify", id).fields)
+      local name = port.read(socket):gsub("\n$", "")
+      local _, exit = run("export NOTIFY_SOCKET=" .. name .. "; " .. world.notify_script { "STOPPING=1" } ..
+        "\nexec sleep 0.1", root and { user = "nobody" } or nil)
+      assert.equal(0, exit.code)
+      assert.is_nil(world.next(0.05))
+      port.kill(id, "SIGKILL", "group")
+      wait_for("group_gone", id)
+    end)
+
+    it("listens to every descendant in the session, and skips what is longer than a page", function()
+      local id = assert(spawn("( " .. world.notify_script { "A=" .. ("x"):rep(5000), "B=2" } .. "\n)", { notify = true }))
+      assert.same({ B = "2" }, wait_for("notify", id).fields)
+      wait_for("group_gone", id)
+    end)
+
+    it("replaces a NOTIFY_SOCKET of the environment", function()
+      local names = run("env | grep -c NOTIFY_SOCKET; echo $NOTIFY_SOCKET",
+        { notify = true, env = { NOTIFY_SOCKET = "/run/other", PATH = port.environ().PATH } })
+      assert.matches("^1\n@luapilot%-%x+\n$", names)
+    end)
+  end)
+
+  -- --- signals -----------------------------------------------------------------------------------
+
+  it("knows real-time signals by name", function()
+    local id = assert(spawn "exec sleep 1000")
+    assert.is_true(port.kill(id, "SIGRTMIN+1", "leader"))
+    assert.equal("SIGRTMIN+1", wait_for("exit", id).signal)
+  end)
+
+  it("tells who sent a signal", function()
+    port.signals { "SIGUSR1" }
+    local id, pid = assert(spawn(("exec kill -USR1 %d"):format(port.pid())))
+    local event
+    repeat event = assert(world.next(BOUND)) until event.type == "signal"
+    assert.is_true(id and event.pid == pid or event.pid > 0)
+  end)
+
+  -- --- network -----------------------------------------------------------------------------------
+
+  describe("on the network", function()
+    it("connects to a name", function()
+      local address = world.listener():gsub("127.0.0.1", "localhost")
+      local id = port.connect(address, 10)
+      assert.is_nil(wait_for("connected", id).error)
+    end)
+
+    it("says when a name cannot be resolved", function()
+      local event = wait_for("connected", port.connect("luapilot-missing.invalid:80", 10))
+      assert.is_truthy(event.code:find "^EAI_" or event.code == "ETIMEDOUT", event.code)
+      assert.matches("luapilot%-missing.invalid:80", event.error)
+    end)
+
+    it("never waits for a lookup that nobody wants any more", function()
+      for _ = 1, 20 do assert.is_true(port.cancel(port.connect("luapilot-missing.invalid:80", 10))) end
+      assert.is_nil(world.next(0.05))
+    end)
+  end)
+
+  -- --- descriptors of others ---------------------------------------------------------------------
+
+  describe("with descriptors of others", function()
+    it("refuses what is always ready, and the same one twice", function()
+      local pipe = world.pipe()
+      local id = assert(port.poll(pipe.fd, "r"))
+      local _, _, code = port.poll(pipe.fd, "r")
+      assert.equal("EEXIST", code)
+      port.cancel(id)
+      id = assert(port.poll(pipe.fd, "r"))
+      port.cancel(id)
+      local file = io.open(write("file", "x"))
+      local fd = ffi.C.open(world.path "file", 0)
+      _, _, code = port.poll(fd, "r")
+      assert.equal("EPERM", code)
+      ffi.C.close(fd)
+      file:close()
+    end)
+  end)
+
+  -- --- files -------------------------------------------------------------------------------------
+
+  describe("with files", function()
+    local function code_of(_, message, code)
+      assert.is_string(message)
+      return code, message
+    end
+
+    it("reads what says that it is empty", function()
+      assert.matches("Name:%s", port.read "/proc/self/status")
+      assert.equal("EFBIG", (code_of(port.read("/proc/self/status", 10))))
+    end)
+
+    it("never waits for a FIFO, and says what is not a file", function()
+      local fifo = world.path "fifo"
+      assert.equal(0, ffi.C.mkfifo(fifo, 384))
+      local code, message = code_of(port.read(fifo))
+      assert.equal("EINVAL", code)
+      assert.matches("a FIFO, not a file", message)
+      assert.equal("ENXIO", (code_of(port.write(fifo, "x"))))
+      assert.equal("EINVAL", (code_of(port.read "/dev/zero")))
+      assert.equal("other", port.stat(fifo).type)
+      assert.is_true(port.write("/dev/null", "x"))
+    end)
+
+    it("knows links, and owners", function()
+      local file, link = write("file", "x"), world.path "link"
+      assert.equal(0, ffi.C.symlink(file, link))
+      assert.equal("link", port.stat(link).type)
+      assert.equal(port.realpath(file), port.realpath(link))
+      assert.equal("EEXIST", (code_of(port.write(link, "y", { exclusive = true }))))
+      need_root()
+      assert.is_true(port.chmod(file, { uid = 1234, mode = 2541 })) -- 04755
+      assert.same({ 1234, 0, 2541 }, { port.stat(file).uid, port.stat(file).gid, port.stat(file).mode })
+    end)
+
+    it("tells EBUSY, EROFS and ENOSPC apart", function()
+      need_root()
+      local mounted = directory "mounted"
+      if ffi.C.mount("luapilot-spec", mounted, "tmpfs", 0, "size=8k") ~= 0 then machine.skip "may not mount" end
+      local other = write("other", "x")
+      assert.equal("ENOSPC", (code_of(port.write(mounted .. "/big", ("x"):rep(100000)))))
+      port.remove(mounted .. "/big")
+      assert.equal("EXDEV", (code_of(port.rename(other, mounted .. "/x"))))
+      assert.equal("EBUSY", (code_of(port.rename(mounted, world.path "elsewhere"))))
+      assert.equal(0, ffi.C.mount("", mounted, "", 33, nil)) -- MS_REMOUNT | MS_RDONLY
+      assert.equal("EROFS", (code_of(port.rename(mounted .. "/a", mounted .. "/b"))))
+      assert.equal("EROFS", (code_of(port.write(mounted .. "/a", ""))))
+      assert.equal(0, ffi.C.umount(mounted))
+    end)
+  end)
+end)

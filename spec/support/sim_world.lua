@@ -1,0 +1,117 @@
+-- The simulated world for the specs of the port: see real_world.lua for what a world must have.
+--
+-- One machine of the simulator without a pilot. Time passes only in `next`.
+
+local sim = require "luapilot.sim"
+
+local FLOOD = 0.0002 -- seconds between two pieces of a flood
+
+local machine, port, directory
+local count = 0
+local heart = sim.world { seed = 11 }
+
+machine = heart:machine { closed = true, users = {}, groups = {} }
+port = machine.interface
+
+local world = { port = port, name = "simulated" }
+
+-- --- time ----------------------------------------------------------------------------------------
+
+function world.next(seconds)
+  local limit = heart.clock:moment(seconds)
+  local event = port.wait(false)
+  while not event and heart.clock:step(limit) do event = port.wait(false) end
+  if not event then heart.clock.time = limit end
+  return event
+end
+
+-- --- programs ------------------------------------------------------------------------------------
+
+local function install(proc, b)
+  for _, name in ipairs(b.ignores or {}) do proc:handle(name, "ignore") end
+  for name, code in pairs(b.on or {}) do proc:handle(name, function(me) me:exit(code) end) end
+  for _, name in ipairs(b.tells or {}) do proc:handle(name, function(me) me:print(name) end) end
+  if b.ignores or b.on or b.tells then proc:print "ready" end
+end
+
+local function live(proc, b)
+  if b.after then proc:sleep(b.after) end
+  if b.cat then
+    proc:write(proc.stdin)
+    proc:exit(0)
+  end
+  while b.floods do
+    proc:print(("y\n"):rep(100))
+    proc:sleep(FLOOD)
+  end
+  if b.signal then proc:crash(b.signal) end
+  if b.exit or b.after then proc:exit(b.exit or 0) end
+  while true do proc:sleep "1h" end
+end
+
+local function script(b)
+  return function(proc)
+    install(proc, b)
+    if b.grandchild then proc:fork(script(b.grandchild), b.grandchild) end
+    if b.stdout then proc:write(b.stdout) end
+    if b.stderr then proc:write(b.stderr, "stderr") end
+    if b.shows then proc:write(proc.env[b.shows] or "") end
+    if b.shows_cwd then proc:print(proc.cwd) end
+    for _, message in ipairs(b.notify or {}) do proc:notify(message) end
+    if b.closes_output then proc:close_output() end
+    live(proc, b)
+  end
+end
+
+function world.program(b)
+  count = count + 1
+  local argv = { "program-" .. count }
+  machine:program(argv, b.spawn_error and { spawn_error = b.spawn_error } or script(b))
+  return argv
+end
+
+function world.alive(pid)
+  for _, proc in ipairs(machine.port.kernel.all) do
+    if proc.pid == pid then return proc.state ~= "dead" or (proc.group ~= nil and proc.group.zombie) end
+  end
+  return false
+end
+
+function world.send_signal(name) machine:signal(name) end
+
+-- --- files, network, descriptors -------------------------------------------------------------------
+
+function world.path(name)
+  if not directory then
+    count = count + 1
+    directory = "/spec-" .. count
+    machine:write(directory, true)
+  end
+  return name == "" and directory or directory .. "/" .. name
+end
+
+local function address(state)
+  count = count + 1
+  local text = "127.0.0.1:" .. 10000 + count
+  machine:tcp(text, state)
+  return text
+end
+
+function world.listener() return address "up" end
+function world.refused() return address "down" end
+function world.silent() return address "hangs" end
+
+function world.pipe()
+  count = count + 1
+  local fd = count
+  machine:descriptor(fd, "")
+  return {
+    fd = fd,
+    write = function() machine:descriptor(fd, "r") end,
+    close = function() end,
+  }
+end
+
+function world.close() directory = nil end
+
+return world

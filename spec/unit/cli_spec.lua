@@ -1,0 +1,367 @@
+-- The command line without processes: which command is meant, what it says, the drawings. The port is a stub
+-- that answers from tables; anything else that a command asks of it is an error.
+
+local app = require "luapilot.app"
+local cli = require "luapilot.cli"
+local diagram = require "luapilot.cli.diagram"
+local dot = require "luapilot.cli.dot"
+local mermaid = require "luapilot.cli.mermaid"
+local shutdown = require "luapilot.cli.shutdown"
+local test = require "luapilot.cli.test"
+
+local GOOD = 'require "luapilot".job "app" { exec = "server" }\n'
+
+local function port_over(files, environ)
+  local port = {
+    environ = function() return environ or {} end,
+    now = function() return 0 end,
+  }
+  function port.read(path)
+    if files[path] then return files[path] end
+    return nil, path .. ": no such file or directory", "ENOENT"
+  end
+  function port.stat(path)
+    if files[path] then return { type = "file" } end
+    return nil, path .. ": no such file or directory", "ENOENT"
+  end
+  return port
+end
+
+-- luapilot WORDS: { code, out, err }
+local function luapilot(words, files, environ)
+  local result, out, err = {}, {}, {}
+  result.code = cli.main(words, {
+    out = function(text) out[#out + 1] = text end,
+    err = function(text) err[#err + 1] = text end,
+    flush = function() return true end,
+    port = function() return port_over(files or {}, environ) end,
+    version = function() return "1.2.3" end,
+  })
+  result.out, result.err = table.concat(out), table.concat(err)
+  return result
+end
+
+local function loaded(text)
+  local pilot = app.new { port = port_over { ["pilot.lua"] = 'local pilot = require "luapilot"\n' .. text } }
+  local ok, list = pilot:load "pilot.lua"
+  assert(ok, table.concat(list or {}, "\n"))
+  return pilot
+end
+
+describe("luapilot", function()
+  it("has help, of the whole and of each command", function()
+    local whole = luapilot({ "--help" }).out
+    assert.equal(whole, luapilot({ "-h" }).out)
+    assert.equal(whole, luapilot({ "help" }).out)
+    for _, command in ipairs(cli.commands) do
+      assert.matches("\n   [^\n]*" .. command.name .. "[^\n]*" .. command.summary:sub(1, 10), whole)
+      local own = luapilot { command.name, "--help" }
+      assert.equal(0, own.code)
+      assert.matches("^Usage: luapilot " .. command.name, own.out)
+      assert.equal(own.out, luapilot({ "help", command.name }).out)
+    end
+  end)
+
+  it("names the exit codes in the help", function()
+    for _, words in ipairs { { "--help" }, { "run", "--help" }, { "check", "--help" } } do
+      local out = luapilot(words).out
+      assert.matches("Exit codes:\n", out)
+      assert.matches("\n   2 +mistakes", out)
+      assert.matches("\n   70 +an error inside luapilot\n", out)
+    end
+  end)
+
+  it("keeps the help within 110 columns", function()
+    for _, command in ipairs(cli.commands) do
+      for line in (luapilot({ command.name, "-h" }).out .. cli.help()):gmatch "[^\n]+" do
+        assert.is_true(#line <= 110, line)
+      end
+    end
+  end)
+
+  it("tells its version", function()
+    local expected = ("luapilot 1.2.3\n%s (%s, %s)\n"):format(jit.version, jit.os, jit.arch)
+    for _, word in ipairs { "version", "--version", "-V" } do assert.equal(expected, luapilot({ word }).out) end
+  end)
+
+  describe("refuses, with code 2 and nothing on stdout,", function()
+    local wrong = {
+      { { "chekc" }, 'luapilot: unknown command "chekc" (did you mean "check"?)\n'
+        .. "To run a file of that name: luapilot run chekc\n" },
+      { { "service" }, 'luapilot: unknown command "service" (valid: "run", "check", "graph", "test", "init", "version")\n'
+        .. "To run a file of that name: luapilot run service\n" },
+      { { "status" }, 'luapilot: the command "status" is not part of this version: the control socket comes with a '
+        .. "later one\nTo run a file of that name: luapilot run status\n" },
+      { { "--versoin" }, 'luapilot: unknown option "--versoin" (did you mean "--version"?)\nTry: luapilot --help\n' },
+      { { "--file=./x" }, 'luapilot: unknown option "--file=./x" (valid: "--help", "--version")\nTry: luapilot --help\n' },
+      { { "check", "--no-evn" }, "luapilot check: unknown option '--no-evn' (did you mean '--no-env'?)\n"
+        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+      { { "check", "a.lua", "b.lua" }, "luapilot check: too many arguments\n"
+        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+      { { "check", "--", "x" }, 'luapilot check: there is nothing to give after "--"\n'
+        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+      { { "graph", "--format", "svg" }, "luapilot graph: argument for option '--format' must be one of 'mermaid', "
+        .. "'dot'\nUsage: luapilot graph [-f FORMAT] [-h] [FILE]\nTry: luapilot graph --help\n" },
+      { { "run", "a.lua", "b" }, "luapilot run: too many arguments\n"
+        .. "Usage: luapilot run [-h] [FILE] [-- ARGS]\nTry: luapilot run --help\n" },
+    }
+    for _, case in ipairs(wrong) do
+      it(table.concat(case[1], " "), function()
+        assert.same({ code = 2, out = "", err = case[2] }, luapilot(case[1]))
+      end)
+    end
+  end)
+
+  it("says of an error of its own that it is one", function()
+    local result = luapilot({ "check", "pilot.lua" }, setmetatable({}, { __index = function() error "a bug" end }))
+    assert.equal(70, result.code)
+    assert.matches("^luapilot: an error inside luapilot, please report it: .*a bug\nstack traceback:", result.err)
+  end)
+
+  it("fails when its output cannot be written", function()
+    local err = {}
+    local code = cli.main({ "version" }, {
+      out = function() end, err = function(text) err[#err + 1] = text end,
+      flush = function() return nil, "No space left on device" end, version = function() return "1" end,
+    })
+    assert.equal(70, code)
+    assert.equal("luapilot: cannot write to stdout: No space left on device\n", table.concat(err))
+  end)
+end)
+
+describe("which pilot.lua is meant:", function()
+  local function checked(words, files, environ)
+    local all = {}
+    for _, path in ipairs(files) do all[path] = GOOD end
+    return luapilot({ "check", unpack(words) }, all, environ)
+  end
+
+  local everywhere = { "named.lua", "env.lua", "pilot.lua", "/etc/pilot.lua" }
+
+  it("the one on the command line", function()
+    assert.matches("^named.lua: no mistakes\n", checked({ "named.lua" }, everywhere, { LUAPILOT = "env.lua" }).out)
+  end)
+
+  it("else that of $LUAPILOT", function()
+    assert.matches("^env.lua: no mistakes\n", checked({}, everywhere, { LUAPILOT = "env.lua" }).out)
+    assert.matches("^pilot.lua: no mistakes\n", checked({}, everywhere, { LUAPILOT = "" }).out)
+  end)
+
+  it("else ./pilot.lua, else /etc/pilot.lua", function()
+    assert.matches("^pilot.lua: no mistakes\n", checked({}, everywhere).out)
+    assert.matches("^/etc/pilot.lua: no mistakes\n", checked({}, { "/etc/pilot.lua" }).out)
+  end)
+
+  it("or none, and where it looked", function()
+    assert.same({ code = 2, out = "", err = [[
+luapilot: there is no pilot.lua. Looked for:
+  $LUAPILOT        is not set
+  ./pilot.lua      does not exist
+  /etc/pilot.lua   does not exist
+Name it: luapilot run FILE. luapilot init writes a first one.
+]] }, checked({}, {}))
+  end)
+
+  it("a wrong one of $LUAPILOT is not silently another", function()
+    local result = checked({}, { "pilot.lua" }, { LUAPILOT = "gone.lua" })
+    assert.equal("gone.lua: there is no such file; luapilot init writes a first one\n"
+      .. "gone.lua (from $LUAPILOT): 1 mistake\n", result.err)
+    assert.equal(2, result.code)
+  end)
+end)
+
+describe("run", function()
+  it("tells every mistake, and starts nothing", function()
+    local text = 'local pilot = require "luapilot"\npilot.job "a" { exce = "x" }\npilot.job "b" { exec = "x | y" }\n'
+    for _, words in ipairs { {}, { "run" }, { "./pilot.lua" }, { "run", "./pilot.lua" }, { "--", "x" } } do
+      local result = luapilot(words, { ["pilot.lua"] = text, ["./pilot.lua"] = text })
+      assert.equal(2, result.code)
+      assert.equal("", result.out)
+      assert.matches('pilot.lua:2: job "a": has nothing to do', result.err)
+      assert.matches("pilot.lua: 3 mistakes; nothing was started\n$", result.err)
+    end
+  end)
+
+  it("gives what stands after -- to pilot.args", function()
+    local text = 'local pilot = require "luapilot"\nerror(table.concat(pilot.args, "|"))\n'
+    for _, words in ipairs { { "--", "a", "--b", "--" }, { "run", "pilot.lua", "--", "a", "--b", "--" } } do
+      assert.matches("^pilot.lua:2: a|%-%-b|%-%-\n", luapilot(words, { ["pilot.lua"] = text }).err)
+    end
+  end)
+end)
+
+describe("check", function()
+  it("sums up", function()
+    local result = luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+local db = pilot.job "db" { exec = "postgres", stop_timeout = "3s" }
+local app = pilot.job "app" { exec = "server", when = pilot.all { db:once "stopped", pilot.once "SIGUSR2" } }
+app:on("exit_failed", function() end)
+pilot.on("SIGHUP", function() end)
+pilot.every("5s", function() end)
+pilot.shutdown_timeout "20s"
+]] })
+    assert.same({ code = 0, err = "", out = [[
+pilot.lua: no mistakes
+2 jobs (db, app), 2 triggers, 1 timer, 2 handlers
+shutdown in 13s at most: app; then db
+]] }, result)
+  end)
+end)
+
+describe("the plan of the shutdown", function()
+  local function plan(text) return shutdown.plan(loaded(text)) end
+
+  it("goes against the triggers, in groups", function()
+    local result = plan [[
+      local db = pilot.job "db" { exec = "db", stop_timeout = "3s" }
+      local cache = pilot.job "cache" { exec = "cache", stop_timeout = "1s" }
+      local app = pilot.job "app" { exec = "app", stop_timeout = "2s",
+        when = pilot.all { db:once "stopped", cache:once "stopped" } }
+      pilot.job "web" { exec = "web", when = app:each "stopped", stop_timeout = "500ms" }
+      pilot.job "cron" { exec = "cron", when = pilot.every "1h", stop_timeout = "4s" }
+    ]]
+    assert.same({ { "web", "cron" }, { "app" }, { "db", "cache" } }, result.groups)
+    assert.equal(5.5, result.longest)
+    assert.equal(5.5, result.bound)
+    assert.equal("web, cron; then app; then db, cache", shutdown.describe(result))
+  end)
+
+  it("is bounded by shutdown_timeout", function()
+    assert.equal(8, plan('pilot.job "a" { exec = "a", stop_timeout = "1m" }').bound)
+    assert.equal(2, plan('pilot.shutdown_timeout "2s" pilot.job "a" { exec = "a" }').bound)
+  end)
+
+  it("ends jobs that wait for each other together", function()
+    local result = plan [[
+      local a, b = pilot.job "a", pilot.job "b"
+      a { exec = "a", when = pilot.any { b:each "stopped", pilot.each "startup" }, stop_timeout = "1s" }
+      b { exec = "b", when = a:each "stopped", stop_timeout = "2s" }
+      pilot.job "c" { exec = "c", when = b:once "stopped", stop_timeout = "3s" }
+    ]]
+    assert.same({ { "c" }, { "a", "b" } }, result.groups)
+    assert.equal(5, result.longest)
+  end)
+
+  it("of nothing is nothing", function()
+    assert.equal("shutdown: 0s at most", shutdown.line(plan 'pilot.on("SIGHUP", function() end)'))
+  end)
+end)
+
+describe("graph", function()
+  local EVERYTHING = [[
+local db = pilot.job "db" { exec = "postgres", health = { tcp = "localhost:5432" }, restart = "on_failure" }
+local migrate = pilot.job "migrate-all" { exec = "migrate", when = db:once("healthy", { timeout = "1m" }) }
+pilot.job "app" {
+  exec = "server", main = true, restart = 3, stop_timeout = "2s",
+  when = pilot.all { migrate:once "exit_success", pilot.any { pilot.once "SIGUSR2", pilot.every "30s" } },
+  health = { { exec = "true" }, { check = function() return true end }, { exec = "false" } },
+}
+pilot.job "end" { exec = "backup", when = pilot.cron("0 3 * * *", { jitter = "5m" }) }
+pilot.job "hook" { exec = "hook", when = pilot.each("SIGHUP", { settle = "1s", when_busy = "drop" }) }
+pilot.job "by-hand" { exec = "x", when = "manual", restart = "always" }
+pilot.job "maybe" { exec = "x", when = function() return true end }
+]]
+
+  it("is Mermaid", function()
+    assert.equal([[
+flowchart LR
+  job_db["db<br/>restart on failure<br/>health: tcp"]
+  job_migrate_all["migrate-all"]
+  job_app[["app<br/>main<br/>restart 3×<br/>health: exec, check"]].."]]"..[[
+
+  job_end["end"]
+  job_hook["hook"]
+  job_by_hand["by-hand<br/>restart always"]
+  job_maybe["maybe"]
+  source_1(["start-up"])
+  group_1{{"all of"}}
+  group_2{{"any of"}}
+  source_2(["pilot: SIGUSR2"])
+  source_3(["every 30s"])
+  source_4(["cron 0 3 * * *"])
+  source_5(["pilot: SIGHUP"])
+  source_6(["job:start()"])
+  source_7(["function at pilot.lua:12"])
+  source_1 --> job_db
+  job_db -->|"once healthy, within 1m"| job_migrate_all
+  job_migrate_all -->|"once exit_success"| group_1
+  source_2 -->|"once"| group_2
+  source_3 -->|"each"| group_2
+  group_2 --> group_1
+  group_1 --> job_app
+  source_4 -->|"each, jitter 5m"| job_end
+  source_5 -->|"each, settle 1s, when busy: drop"| job_hook
+  source_6 -.-> job_by_hand
+  source_7 -->|"when true"| job_maybe
+%% shutdown: app, end, hook, by-hand, maybe; then migrate-all; then db; 8s at most
+]], mermaid.draw(diagram.of(loaded(EVERYTHING))))
+  end)
+
+  it("is DOT", function()
+    assert.equal([[
+digraph pilot {
+  rankdir=LR;
+  job_db [label="db", shape=box, style=rounded];
+  job_end [label="end\nmain\nrestart always", shape=box, style=rounded, peripheries=2];
+  group_1 [label="all of", shape=diamond];
+  source_1 [label="start-up", shape=plaintext];
+  source_2 [label="job:start()", shape=plaintext];
+  job_db -> group_1 [label="each exit_failed, settle 500ms"];
+  group_1 -> job_end;
+  source_2 -> job_db [style=dashed];
+}
+// shutdown: end; then db; 8s at most
+]], (function()
+      local text = dot.draw(diagram.of(loaded [[
+local db = pilot.job "db"
+pilot.job "end" { exec = "x", main = true, restart = "always", when = pilot.all { db:each("exit_failed", { settle = "500ms" }) } }
+db { exec = "x", when = "manual" }
+]]))
+      return text
+    end)())
+  end)
+
+  it("escapes what the languages give a meaning", function()
+    local drawn = {
+      nodes = { { id = "a", kind = "source", lines = { 'a "b" <c> #d \\e `f` & g' } } }, edges = {}, footer = "f",
+    }
+    assert.matches('a%(%["a #quot;b#quot; #lt;c#gt; #35;d \\e #96;f#96; #amp; g"%]%)', mermaid.draw(drawn))
+    assert.matches('a %[label="a \\"b\\" <c> #d \\\\e `f` & g", ', dot.draw(drawn))
+  end)
+
+  it("does not need the variables that the file needs", function()
+    local result = luapilot({ "graph" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "app" { exec = { "server", pilot.env "DB" } }
+]] })
+    assert.equal(0, result.code)
+    assert.matches('^warning: pilot.lua:2: pilot.env "DB": is not set', result.err)
+  end)
+
+  it("tells mistakes", function()
+    local result = luapilot({ "graph" }, { ["pilot.lua"] = "" })
+    assert.equal(2, result.code)
+    assert.equal("", result.out)
+    assert.matches("^pilot.lua: declares nothing", result.err)
+  end)
+end)
+
+describe("test", function()
+  it("makes an exit code of os.exit", function()
+    local codes = { { nil, 0 }, { true, 0 }, { false, 1 }, { 0, 0 }, { 3, 3 } }
+    for _, case in ipairs(codes) do
+      assert.equal(case[2], (test.contain(function() os.exit(case[1], true) end)))
+    end
+  end)
+
+  it("makes an exit code of an error, and leaves os.exit as it was", function()
+    local before = os.exit
+    assert.equal(0, (test.contain(function() end)))
+    assert.same({ 1 }, { test.contain(function() error() end) }) -- busted's way to fail
+    local code, message = test.contain(function() error "oops" end)
+    assert.equal(1, code)
+    assert.matches("oops\nstack traceback", message)
+    assert.equal(before, os.exit)
+  end)
+end)
