@@ -1,5 +1,5 @@
 std = "luajit"
-max_line_length = 110
+max_line_length = 120
 cache = false
 
 -- A field or method that does not exist is found by the specs; an unused argument documents a signature.

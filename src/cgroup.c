@@ -250,7 +250,7 @@ static int pass_on(const char *base, const char *controller, struct failure *fai
 
 static void safe_name(const char *name, char safe[NAME_LENGTH + 1]) {
   size_t i = 0;
-  for (; name[i] != '\0' && i < NAME_LENGTH; i++)
+  for (; i < NAME_LENGTH && name[i] != '\0'; i++)
     safe[i] = (char)(isalnum((unsigned char)name[i]) || strchr("-_", name[i]) ? name[i] : '_');
   safe[i] = '\0';
 }

@@ -30,9 +30,9 @@ void feed_start(struct feed *feed, struct loop *loop, int fd, char *text, size_t
   *feed = (struct feed){
       .loop = loop,
       .watcher = {.fd = fd, .ready = writable},
-      .text = text,
       .size = size,
   };
+  feed->text = text;
   /* A watch that is refused (no memory) ends the text early, as a reader that left would. */
   if (!push(feed) || loop_watch(loop, &feed->watcher, EPOLLOUT) != 0) feed_stop(feed);
 }

@@ -218,6 +218,16 @@ static bool head_json(const struct format *format, struct buffer *out, size_t *s
          put_text(out, format->stream) && put_text(out, "\",\"msg\":\"");
 }
 
+static void choose_tails(struct format *format) {
+  static const char *const tails[][2] = {[OUTPUT_DEFAULT] = {"\n", "\n"},
+                                         [OUTPUT_TEXT] = {"\"\n", "\" partial=true\n"},
+                                         [OUTPUT_JSON] = {"\"}\n", "\",\"partial\":true}\n"}};
+  for (int partial = 0; partial < 2; partial++) {
+    const char *text = tails[format->kind][partial];
+    format->tails[partial] = (struct format_tail){text, strlen(text)};
+  }
+}
+
 static bool render_head(struct format *format, enum output_format kind) {
   static bool (*const heads[])(const struct format *, struct buffer *, size_t *) = {
       [OUTPUT_DEFAULT] = head_default, [OUTPUT_TEXT] = head_text, [OUTPUT_JSON] = head_json};
@@ -232,6 +242,7 @@ static bool render_head(struct format *format, enum output_format kind) {
   format->head = head.data;
   format->head_size = head.end;
   format->stamp = stamp;
+  choose_tails(format);
   return true;
 }
 
@@ -260,31 +271,15 @@ void format_stamp(struct format *format, int64_t milliseconds) {
   if (format->stamp != FORMAT_NO_STAMP) format_time(format->head + format->stamp, milliseconds);
 }
 
-struct tail {
-  const char *text;
-  size_t size;
-};
-
-static const struct tail *tail_of(enum output_format kind, bool partial) {
-#define TAIL(text)                                                                                 \
-  { text, sizeof text - 1 }
-  static const struct tail tails[][2] = {
-      [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
-      [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},
-      [OUTPUT_JSON] = {TAIL("\"}\n"), TAIL("\",\"partial\":true}\n")}};
-#undef TAIL
-  return &tails[kind][partial];
-}
-
 /* The rest of a line, from the first byte on that is not plain. */
 static bool put_difficult(struct buffer *out, const char *line, size_t size,
-                          const struct tail *tail) {
+                          const struct format_tail *tail) {
   return put_escaped(out, line, size) && buffer_append(out, tail->text, tail->size);
 }
 
 bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
                  bool partial) {
-  const struct tail *tail = tail_of(format->kind, partial);
+  const struct format_tail *tail = &format->tails[partial];
   size_t before = buffer_size(out);
   if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
   bool quoted = format->kind != OUTPUT_DEFAULT;

@@ -23,6 +23,11 @@
 
 #define FORMAT_STAMP (sizeof "2026-11-22T12:47:31.123Z" - 1)
 
+struct format_tail {
+  const char *text; /* static */
+  size_t size;
+};
+
 /* How the lines of one stream look. */
 struct format {
   enum output_format kind;
@@ -31,7 +36,8 @@ struct format {
   const char *stream; /* static; "stdout" or "stderr" */
   char *head;         /* owned */
   size_t head_size;
-  size_t stamp; /* where in the head the time stands; NO_STAMP: nowhere */
+  size_t stamp;                /* where in the head the time stands; FORMAT_NO_STAMP: nowhere */
+  struct format_tail tails[2]; /* of a whole line, of a part */
 };
 
 #define FORMAT_NO_STAMP SIZE_MAX

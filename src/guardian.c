@@ -203,7 +203,7 @@ static void lose_patience(struct guardian *guardian) {
   } else {
     say("the pilot has not turned its loop for %lld ms: an endless loop, or a call that blocks; "
         "aborting it",
-        (long long)(guardian->look / 1000000 * PATIENCE));
+        (long long)guardian->look / 1000000 * PATIENCE);
     kill_pilot(guardian, SIGABRT);
   }
 }

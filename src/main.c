@@ -7,8 +7,8 @@
  * Either way `require("luapilot.cli").main(arguments)` decides everything else and returns the exit
  * code; an error that nobody caught is printed with its traceback, code 70.
  *
- * The Lua core is inside the program. LUA_INIT and the like are not read: what runs in a container is
- * what was put there. The JIT is off: loops that it compiled cannot be interrupted, and a supervisor
+ * The Lua core is inside the program and found before anything on LUA_PATH, which is for the user's
+ * rocks. LUA_INIT is not read: what runs in a container is what was put there. The JIT is off: loops that it compiled cannot be interrupted, and a supervisor
  * must be able to. */
 #include <errno.h>
 #include <fcntl.h>

@@ -239,8 +239,8 @@ static bool open_socket(struct attempt *attempt) {
 }
 
 static int64_t share_of(const struct attempt *attempt) {
-  int64_t now = loop_now(), count = 0;
-  for (const struct addrinfo *rest = attempt->current; rest; rest = rest->ai_next) count++;
+  int64_t now = loop_now(), count = 1;
+  for (const struct addrinfo *rest = attempt->current->ai_next; rest; rest = rest->ai_next) count++;
   return now + (attempt->deadline - now) / count;
 }
 

@@ -132,11 +132,10 @@ static void sweep(struct output *output) {
 }
 
 struct sink *output_file(struct output *output, const char *path) {
+  sweep(output);
   struct sink *sink = find_file(output, path);
   if (sink == NULL) sink = add_file(output, path);
-  if (sink == NULL) return NULL;
-  sink->references++;
-  sweep(output);
+  if (sink) sink->references++;
   return sink;
 }
 

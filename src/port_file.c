@@ -83,9 +83,9 @@ struct writing {
 };
 
 static bool flag(lua_State *L, const char *name) {
-  struct path path;
-  if (!port_field(L, 3, "write", name, &path)) return false;
-  bool value = port_boolean(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, 3, "write", name, path)) return false;
+  bool value = port_boolean(L, -1, path);
   lua_pop(L, 1);
   return value;
 }
@@ -93,11 +93,10 @@ static bool flag(lua_State *L, const char *name) {
 static struct writing check_writing(lua_State *L) {
   static const char *const names[] = {"mode", "append", "exclusive", "sync", NULL};
   struct writing how = {.mode = -1};
-  struct path path;
+  char path[PORT_PATH];
   if (lua_isnoneornil(L, 3)) return how;
   port_options(L, 3, "write", names);
-  if (port_field(L, 3, "write", "mode", &path))
-    how.mode = (int)port_integer(L, -1, path.text, 0, 07777);
+  if (port_field(L, 3, "write", "mode", path)) how.mode = (int)port_integer(L, -1, path, 0, 07777);
   how.append = flag(L, "append");
   how.exclusive = flag(L, "exclusive");
   how.sync = flag(L, "sync");
@@ -179,19 +178,19 @@ static int l_stat(lua_State *L) {
 
 /* An id that is not given stays: chown(2) takes -1 for that. */
 static int64_t optional_id(lua_State *L, const char *name) {
-  struct path path;
-  if (!port_field(L, 2, "chmod", name, &path)) return -1;
-  return port_integer(L, -1, path.text, 0, UINT32_MAX - 1.0);
+  char path[PORT_PATH];
+  if (!port_field(L, 2, "chmod", name, path)) return -1;
+  return port_integer(L, -1, path, 0, UINT32_MAX - 1.0);
 }
 
 static int l_chmod(lua_State *L) {
   static const char *const names[] = {"mode", "uid", "gid", NULL};
   const char *path = port_word(L, 1, "chmod: path");
-  struct path field;
+  char field[PORT_PATH];
   port_options(L, 2, "chmod", names);
   int64_t uid = optional_id(L, "uid"), gid = optional_id(L, "gid");
-  bool change = port_field(L, 2, "chmod", "mode", &field);
-  mode_t mode = change ? (mode_t)port_integer(L, -1, field.text, 0, 07777) : 0;
+  bool change = port_field(L, 2, "chmod", "mode", field);
+  mode_t mode = change ? (mode_t)port_integer(L, -1, field, 0, 07777) : 0;
   /* The owner first: chown takes setuid bits away. */
   if ((uid >= 0 || gid >= 0) && chown(path, (uid_t)uid, (gid_t)gid) != 0)
     return port_failure(L, errno, "cannot change the owner of \"%s\"", path);

@@ -77,18 +77,18 @@ static int l_log(lua_State *L) {
 /* --- settings ---------------------------------------------------------------------------- */
 
 static const char *check_place(lua_State *L, int table) {
-  struct path path;
-  if (!port_field(L, table, "logging", "output", &path)) return NULL;
-  const char *where = port_word(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, table, "logging", "output", path)) return NULL;
+  const char *where = port_word(L, -1, path);
   if (where[0] != '/' && strcmp(where, "stdout") != 0 && strcmp(where, "stderr") != 0)
-    luaL_error(L, "%s: expected \"stdout\", \"stderr\" or an absolute path, got \"%s\"", path.text,
+    luaL_error(L, "%s: expected \"stdout\", \"stderr\" or an absolute path, got \"%s\"", path,
                where);
   return where;
 }
 
 static int optional_choice(lua_State *L, const char *name, const char *const *names) {
-  struct path path;
-  return port_field(L, 1, "logging", name, &path) ? check_choice(L, -1, path.text, names) : -1;
+  char path[PORT_PATH];
+  return port_field(L, 1, "logging", name, path) ? check_choice(L, -1, path, names) : -1;
 }
 
 static int l_logging(lua_State *L) {

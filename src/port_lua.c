@@ -73,8 +73,9 @@ void port_options(lua_State *L, int index, const char *where, const char *const 
   }
 }
 
-bool port_field(lua_State *L, int table, const char *where, const char *name, struct path *path) {
-  (void)snprintf(path->text, sizeof path->text, "%s: %s", where, name);
+bool port_field(lua_State *L, int table, const char *where, const char *name,
+                char path[PORT_PATH]) {
+  (void)snprintf(path, PORT_PATH, "%s: %s", where, name);
   lua_getfield(L, table, name);
   if (!lua_isnil(L, -1)) return true;
   lua_pop(L, 1);

@@ -2,7 +2,7 @@
  *
  * An error message about an argument names the function, the field and what was found there:
  * `spawn: argv[2]: expected a string, got nil`. Where a field's name is computed it is written into
- * a `struct path` by the caller; the functions here never keep it. */
+ * a buffer by the caller; the functions here never keep it. */
 #ifndef LUAPILOT_PORT_LUA_H
 #define LUAPILOT_PORT_LUA_H
 
@@ -49,11 +49,9 @@ int port_signal(lua_State *L, int index, const char *where);
 
 /* The options of one function: a table whose fields are all among `names` (NULL ends them). */
 void port_options(lua_State *L, int index, const char *where, const char *const *names);
+#define PORT_PATH 96
 /* Pushes the field `name`; false (and nothing pushed): it is nil. `path` becomes "where: name". */
-struct path {
-  char text[96];
-};
-bool port_field(lua_State *L, int table, const char *where, const char *name, struct path *path);
+bool port_field(lua_State *L, int table, const char *where, const char *name, char path[PORT_PATH]);
 
 /* --- results --- */
 

@@ -8,8 +8,6 @@
 #include "net.h"
 #include "port_lua.h"
 
-extern char **environ;
-
 void port_push_connected(lua_State *L, const struct event *event) {
   const struct net_connected *connected = (const struct net_connected *)event;
   if (connected->code[0] == '\0') return;

@@ -8,8 +8,6 @@
 #include "notify.h"
 #include "port_lua.h"
 
-extern char **environ;
-
 /* --- events ------------------------------------------------------------------------------ */
 
 void port_push_exit(lua_State *L, const struct event *event) {
@@ -78,9 +76,9 @@ static size_t check_variable(lua_State *L) {
   if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "spawn: env: a name", "a string", -2);
   const char *name = port_word(L, -2, "spawn: env: a name");
   if (name[0] == '\0' || strchr(name, '=')) luaL_error(L, "spawn: env: bad name \"%s\"", name);
-  struct path where;
-  (void)snprintf(where.text, sizeof where.text, "spawn: env.%s", name);
-  return strlen(name) + strlen(port_word(L, -1, where.text)) + 2;
+  char where[PORT_PATH];
+  (void)snprintf(where, sizeof where, "spawn: env.%s", name);
+  return strlen(name) + strlen(port_word(L, -1, where)) + 2;
 }
 
 static char *put_variable(lua_State *L, char *at) {
@@ -112,40 +110,40 @@ static char **check_env(lua_State *L, int index) {
 
 static struct identity check_identity(lua_State *L, int table, const char *name) {
   struct identity identity = {NULL, -1};
-  struct path path;
-  if (!port_field(L, table, "spawn", name, &path)) return identity;
+  char path[PORT_PATH];
+  if (!port_field(L, table, "spawn", name, path)) return identity;
   if (lua_type(L, -1) == LUA_TNUMBER) {
-    identity.number = port_integer(L, -1, path.text, 0, UINT32_MAX - 1.0);
+    identity.number = port_integer(L, -1, path, 0, UINT32_MAX - 1.0);
   } else {
-    if (lua_type(L, -1) != LUA_TSTRING) port_wrong(L, path.text, "a name or a number", -1);
-    identity.name = port_word(L, -1, path.text);
-    if (identity.name[0] == '\0') luaL_error(L, "%s: it is empty", path.text);
+    if (lua_type(L, -1) != LUA_TSTRING) port_wrong(L, path, "a name or a number", -1);
+    identity.name = port_word(L, -1, path);
+    if (identity.name[0] == '\0') luaL_error(L, "%s: it is empty", path);
   }
   lua_pop(L, 1);
   return identity;
 }
 
 static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
-  struct path path;
-  if (!port_field(L, table, where, name, &path)) return NULL;
-  const char *word = port_word(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return NULL;
+  const char *word = port_word(L, -1, path);
   lua_pop(L, 1);
   return word;
 }
 
 static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
                              bool otherwise) {
-  struct path path;
-  if (!port_field(L, table, where, name, &path)) return otherwise;
-  bool value = port_boolean(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return otherwise;
+  bool value = port_boolean(L, -1, path);
   lua_pop(L, 1);
   return value;
 }
 
 static int optional_signal(lua_State *L, int table, const char *name) {
-  struct path path;
-  if (!port_field(L, table, "spawn", name, &path)) return SIGTERM;
-  int number = port_signal(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, table, "spawn", name, path)) return SIGTERM;
+  int number = port_signal(L, -1, path);
   lua_pop(L, 1);
   return number;
 }
@@ -153,9 +151,9 @@ static int optional_signal(lua_State *L, int table, const char *name) {
 /* A number that is 0 when it is not given. */
 static double optional_number(lua_State *L, int table, const char *where, const char *name,
                               double least, double most) {
-  struct path path;
-  if (!port_field(L, table, where, name, &path)) return 0;
-  double number = port_number(L, -1, path.text, least, most);
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return 0;
+  double number = port_number(L, -1, path, least, most);
   lua_pop(L, 1);
   return number;
 }
@@ -169,25 +167,25 @@ static rlim_t check_bound(lua_State *L, int index, int which, const char *where)
 
 /* One { soft, hard } on the top of the stack, below it its name. */
 static void check_limit(lua_State *L, struct spawn_options *options) {
-  struct path where;
+  char where[PORT_PATH];
   if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "spawn: limits: a name", "a string", -2);
   const char *name = lua_tostring(L, -2);
-  (void)snprintf(where.text, sizeof where.text, "spawn: limits.%s", name);
+  (void)snprintf(where, sizeof where, "spawn: limits.%s", name);
   int resource = limit_number(name);
-  if (resource < 0) luaL_error(L, "%s: there is no such limit", where.text);
-  port_table(L, -1, where.text);
+  if (resource < 0) luaL_error(L, "%s: there is no such limit", where);
+  port_table(L, -1, where);
   struct launch_limit limit = {.resource = resource};
-  limit.value.rlim_cur = check_bound(L, lua_gettop(L), 1, where.text);
-  limit.value.rlim_max = check_bound(L, lua_gettop(L), 2, where.text);
+  limit.value.rlim_cur = check_bound(L, lua_gettop(L), 1, where);
+  limit.value.rlim_max = check_bound(L, lua_gettop(L), 2, where);
   if (limit.value.rlim_cur > limit.value.rlim_max)
-    luaL_error(L, "%s: the soft limit is above the hard one", where.text);
+    luaL_error(L, "%s: the soft limit is above the hard one", where);
   options->limits[options->limit_count++] = limit; /* names are unique, so there is room for all */
 }
 
 static void check_limits(lua_State *L, int table, struct spawn_options *options) {
-  struct path path;
-  if (!port_field(L, table, "spawn", "limits", &path)) return;
-  port_table(L, -1, path.text);
+  char path[PORT_PATH];
+  if (!port_field(L, table, "spawn", "limits", path)) return;
+  port_table(L, -1, path);
   int limits = lua_gettop(L);
   for (lua_pushnil(L); lua_next(L, limits); lua_pop(L, 1)) check_limit(L, options);
   lua_pop(L, 1);
@@ -197,8 +195,8 @@ static const struct cgroup_options *check_cgroup(lua_State *L, int table,
                                                  struct cgroup_options *cgroup) {
   static const char *const names[] = {"name", "memory_max", "cpu_max", "pids_max", NULL};
   const char *where = "spawn: cgroup";
-  struct path path;
-  if (!port_field(L, table, "spawn", "cgroup", &path)) return NULL;
+  char path[PORT_PATH];
+  if (!port_field(L, table, "spawn", "cgroup", path)) return NULL;
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
   *cgroup = (struct cgroup_options){.name = optional_word(L, fields, where, "name")};
@@ -214,8 +212,8 @@ static const struct cgroup_options *check_cgroup(lua_State *L, int table,
 static const struct proc_output *check_output(lua_State *L, int table, struct proc_output *output) {
   static const char *const names[] = {"name", "raw", "level", "prefix", "file", NULL};
   const char *where = "spawn: output";
-  struct path path;
-  if (!port_field(L, table, "spawn", "output", &path)) return NULL;
+  char path[PORT_PATH];
+  if (!port_field(L, table, "spawn", "output", path)) return NULL;
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
   *output = (struct proc_output){
@@ -240,33 +238,33 @@ static const char *const spawn_names[] = {
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
-  struct path path;
-  if (!port_field(L, 1, "spawn", "argv", &path))
+  char path[PORT_PATH];
+  if (!port_field(L, 1, "spawn", "argv", path))
     luaL_error(L, "spawn: argv: expected a table, got nil");
   options->argv = check_argv(L, lua_gettop(L)); /* both stay on the stack until the call returns */
   options->envp = environ;
-  if (port_field(L, 1, "spawn", "env", &path)) options->envp = check_env(L, lua_gettop(L));
+  if (port_field(L, 1, "spawn", "env", path)) options->envp = check_env(L, lua_gettop(L));
   options->cwd = optional_word(L, 1, "spawn", "cwd");
 }
 
 static void check_rights(lua_State *L, struct spawn_options *options) {
-  struct path path;
+  char path[PORT_PATH];
   options->user = check_identity(L, 1, "user");
   options->group = check_identity(L, 1, "group");
   options->umask = -1;
-  if (port_field(L, 1, "spawn", "umask", &path))
-    options->umask = (int)port_integer(L, -1, path.text, 0, 0777);
+  if (port_field(L, 1, "spawn", "umask", path))
+    options->umask = (int)port_integer(L, -1, path, 0, 0777);
   options->no_new_privs = optional_boolean(L, 1, "spawn", "no_new_privs", false);
-  options->has_oom_score_adj = port_field(L, 1, "spawn", "oom_score_adj", &path);
+  options->has_oom_score_adj = port_field(L, 1, "spawn", "oom_score_adj", path);
   if (options->has_oom_score_adj)
-    options->oom_score_adj = (int)port_integer(L, -1, path.text, -1000, 1000);
+    options->oom_score_adj = (int)port_integer(L, -1, path, -1000, 1000);
   check_limits(L, 1, options);
 }
 
 static void check_talk(lua_State *L, struct proc_options *options, struct proc_output *output) {
-  struct path path;
-  if (port_field(L, 1, "spawn", "stdin", &path))
-    options->text = port_bytes(L, -1, path.text, &options->text_size);
+  char path[PORT_PATH];
+  if (port_field(L, 1, "spawn", "stdin", path))
+    options->text = port_bytes(L, -1, path, &options->text_size);
   options->output = check_output(L, 1, output);
   options->capture = optional_boolean(L, 1, "spawn", "capture", false);
   options->notify = optional_boolean(L, 1, "spawn", "notify", false);
@@ -275,12 +273,12 @@ static void check_talk(lua_State *L, struct proc_options *options, struct proc_o
 }
 
 static void check_signals(lua_State *L, struct proc_options *options) {
-  struct path path;
+  char path[PORT_PATH];
   options->end_signal = optional_signal(L, 1, "end_signal");
   options->stop_signal = optional_signal(L, 1, "stop_signal");
   options->grace = 10000;
-  if (port_field(L, 1, "spawn", "stop_timeout", &path))
-    options->grace = (int)(port_number(L, -1, path.text, 0, 1e6) * 1000);
+  if (port_field(L, 1, "spawn", "stop_timeout", path))
+    options->grace = (int)(port_number(L, -1, path, 0, 1e6) * 1000);
 }
 
 static int l_spawn(lua_State *L) {

@@ -349,7 +349,7 @@ static struct sink *find_sink(struct procs *procs, const struct proc_output *out
 
 static void choose_descriptors(struct procs *procs, const struct proc_options *options,
                                struct sink *sink, int chosen[2]) {
-  bool raw = options->output && options->output->raw;
+  bool raw = sink && options->output->raw;
   bool pipes = !raw && (options->output || options->capture);
   for (int i = 0; i < 2; i++) {
     chosen[i] = pipes ? SPAWN_PIPE : procs->null;
@@ -466,7 +466,8 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
 
 void procs_free(struct procs *procs) {
   if (procs == NULL) return;
-  for (struct proc *proc; (proc = procs->first);) {
+  for (struct proc *proc = procs->first, *next; proc; proc = next) {
+    next = proc->next;
     if (proc->state != GONE) (void)signal_group(proc, SIGKILL);
     if (proc->state == RUNNING) reap(proc);
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);

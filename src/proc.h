@@ -71,7 +71,7 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
 void procs_free(struct procs *procs);
 
 /* Returns the handle's id and, in `pid`, the process; or 0 with `failure` and nothing left behind. */
-uint64_t proc_spawn(struct procs *procs, const struct proc_options *options, pid_t *pid,
+uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_t *pid,
                     struct failure *failure);
 
 /* The process behind a handle of kind HANDLE_PROC. */

@@ -363,7 +363,10 @@ void stream_abandon(struct stream *stream) {
 }
 
 void stream_close_all(struct stream_set *set) {
-  while (set->first) free_stream(set->first);
+  for (struct stream *stream = set->first, *next; stream; stream = next) {
+    next = stream->next;
+    free_stream(stream);
+  }
 }
 
 void stream_change_format(struct stream_set *set, enum output_format format) {

@@ -498,8 +498,9 @@ local function code_of_jobs(self)
   return first and first.code or 0
 end
 
+-- Of several main jobs, the one that completed first ended the pilot.
 local function code_of_main(self)
-  for _, runner in ipairs(self.order) do
+  for _, runner in ipairs(self.main and { self.main } or self.order) do
     local exit = runner.memory.exit
     if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
   end

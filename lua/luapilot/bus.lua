@@ -9,13 +9,13 @@
 -- error in a handler never reaches whoever published.
 
 local QUEUE_BOUND = 1000
+local TOLD_EVERY = 100 -- of the dropped events
 
 local bus = {}
 
 ---@class luapilot.BusEvent
 ---@field name string
 ---@field source any       the object that the user knows: a job, the pilot
----@field topic string     "job:app", "pilot"
 
 ---@class luapilot.Subscription
 ---@field topic string
@@ -23,6 +23,8 @@ local bus = {}
 ---@field options table          { when_busy, settle, max_wait, timeout }: seconds
 ---@field fn fun(event: table)
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
+---@field waiting table[]         events that wait for the run to end
+---@field running table<luapilot.Task, true>
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -35,12 +37,19 @@ Bus.__index = Bus
 function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
-    topics = {}, queue = {}, first = 1, last = 0, published = 0, settling = 0,
+    topics = {}, queue = {}, queued_topics = {}, first = 1, last = 0, published = 0, settling = 0,
+    tickets = setmetatable({}, { __mode = "k" }),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
   return self
 end
 
+local function peek(self, topic, name)
+  local names = self.topics[topic]
+  return names and names[name]
+end
+
+-- A list of subscribers: who has gone keeps the place until the list is not being walked and many have gone.
 local function subscribers(self, topic, name)
   local names = self.topics[topic]
   if not names then
@@ -49,38 +58,50 @@ local function subscribers(self, topic, name)
   end
   local list = names[name]
   if not list then
-    list = {}
+    list = { gone = 0, walked = false }
     names[name] = list
   end
   return list
 end
 
--- Counts what an event still has under way, for whoever waits until all its handlers are done.
-local function ticket_add(event)
-  if event.ticket then event.ticket.open = event.ticket.open + 1 end
+local function sweep(list)
+  if list.walked or 2 * list.gone < #list then return end
+  local kept = 0
+  for i = 1, #list do
+    local entry = list[i]
+    list[i] = nil
+    if not entry.gone then
+      kept = kept + 1
+      list[kept] = entry
+    end
+  end
+  list.gone = 0
 end
 
-local function ticket_done(event)
-  local ticket = event.ticket
+-- A ticket counts what an event still has under way, for whoever waits until all its handlers are done.
+local function ticket_add(self, event)
+  local ticket = self.tickets[event]
+  if ticket then ticket.open = ticket.open + 1 end
+end
+
+local function ticket_done(self, event)
+  local ticket = self.tickets[event]
   if not ticket then return end
   ticket.open = ticket.open - 1
-  if ticket.open == 0 and ticket.done then
-    local done = ticket.done
-    ticket.done = nil
-    done()
-  end
+  if ticket.open > 0 then return end
+  self.tickets[event] = nil
+  ticket.done()
 end
 
 ---Enqueues an event. `done` is called when every handler that it started has ended.
----@param topic string
----@param event table       needs `name`
+---@param topic string      "job:app", "pilot"
+---@param event table       needs `name`; a table of its own for each call
 ---@param done fun()?
 function Bus:publish(topic, event, done)
-  event.topic = topic
-  if done then event.ticket = { open = 1, done = done } end
+  if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
   self.published = self.published + 1
   self.last = self.last + 1
-  self.queue[self.last] = event
+  self.queue[self.last], self.queued_topics[self.last] = event, topic
 end
 
 ---Is anybody subscribed?
@@ -88,8 +109,8 @@ end
 ---@param name string
 ---@return boolean
 function Bus:has(topic, name)
-  local names = self.topics[topic]
-  return names ~= nil and names[name] ~= nil and #names[name] > 0
+  local list = peek(self, topic, name)
+  return list ~= nil and #list > list.gone
 end
 
 ---A listener of the core: fn(event) is called in the drain. Returns what `forget` takes.
@@ -107,11 +128,11 @@ end
 ---Ends a listener or a subscription.
 ---@param entry table
 function Bus:forget(entry)
+  if entry.gone then return end
   entry.gone = true
   local list = subscribers(self, entry.topic, entry.name)
-  for i = #list, 1, -1 do
-    if list[i] == entry then table.remove(list, i) end
-  end
+  list.gone = list.gone + 1
+  sweep(list)
 end
 
 ---A handler of the user.
@@ -135,14 +156,33 @@ end
 function Subscription:cancel()
   if self.gone then return end
   self.bus:forget(self)
+  self:forget_events()
+end
+
+---@private
+-- What has not begun never will.
+function Subscription:forget_events()
   self:unsettle()
-  for _, event in ipairs(self.waiting) do ticket_done(event) end
+  local waiting = self.waiting
   self.waiting = {}
+  for i = 1, #waiting do ticket_done(self.bus, waiting[i]) end
+end
+
+local function cancel_running(self)
+  local list = {}
+  for t in pairs(self.running) do list[#list + 1] = t end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  for _, t in ipairs(list) do t:cancel("cancel") end
 end
 
 -- --- when_busy -------------------------------------------------------------------------------
 
 local start -- forward: a run ends, and the next begins
+
+local function complaint(self, t)
+  if t:failed() then return t.error end
+  if t.reason == "timeout" then return ("timed out after %g s"):format(self.options.timeout) end
+end
 
 local function run_ended(self, event, t)
   self.running[t] = nil
@@ -151,12 +191,12 @@ local function run_ended(self, event, t)
     self.bus.loop:cancel(self.timer_of[t])
     self.timer_of[t] = nil
   end
-  if t.error and not t.ok and (t.reason == nil or t.reason == "timeout") then
+  local err = complaint(self, t)
+  if err then
     self.errors = self.errors + 1
-    self.bus.on_error(self, event, t.reason == "timeout"
-      and ("timed out after %g s"):format(self.options.timeout) or t.error)
+    self.bus.on_error(self, event, err)
   end
-  ticket_done(event)
+  ticket_done(self.bus, event)
   local next_event = table.remove(self.waiting, 1)
   if next_event then start(self, next_event) end
 end
@@ -183,8 +223,10 @@ end
 
 local function drop(self, event, why)
   self.dropped = self.dropped + 1
-  if why then self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }) end
-  ticket_done(event)
+  if why and self.dropped % TOLD_EVERY == 1 then
+    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
+  end
+  ticket_done(self.bus, event)
 end
 
 local busy = {} -- what happens to an event that comes while the handler works
@@ -209,7 +251,7 @@ end
 
 function busy.restart(self, event)
   busy.latest(self, event)
-  for t in pairs(self.running) do t:cancel("cancel") end
+  cancel_running(self)
 end
 
 function busy.parallel(self, event)
@@ -234,7 +276,7 @@ function Subscription:unsettle()
   local settling = self.settling
   if not settling then return end
   unsettle(self, settling)
-  ticket_done(settling.event)
+  ticket_done(self.bus, settling.event)
 end
 
 local function settled(self)
@@ -247,7 +289,7 @@ local function settle(self, event)
   local loop, options = self.bus.loop, self.options
   local settling = self.settling
   if settling then
-    ticket_done(settling.event)
+    ticket_done(self.bus, settling.event)
     loop:cancel(settling.quiet)
     settling.event = event
   else
@@ -261,23 +303,23 @@ end
 
 -- --- the drain -------------------------------------------------------------------------------
 
-local function hand_over(subscriber, event)
+local function hand_over(self, subscriber, event)
   if subscriber.gone then return end
   if subscriber.hear then return subscriber.hear(event) end
-  ticket_add(event)
+  ticket_add(self, event)
   if subscriber.options.settle then return settle(subscriber, event) end
   deliver(subscriber, event)
 end
 
-local function dispatch(self, event)
-  local names = self.topics[event.topic]
-  local list = names and names[event.name]
+local function dispatch(self, topic, event)
+  local list = peek(self, topic, event.name)
   if list then
-    -- a copy: subscribers come and go while they are served; who comes now hears the next event
-    local now = { unpack(list) }
-    for i = 1, #now do hand_over(now[i], event) end
+    list.walked = true
+    for i = 1, #list do hand_over(self, list[i], event) end -- who comes meanwhile hears the next event
+    list.walked = false
+    if list.gone > 0 then sweep(list) end
   end
-  ticket_done(event) -- the publisher's own share
+  ticket_done(self, event)
 end
 
 ---Gives out what is queued now; what is published meanwhile waits for the next phase.
@@ -286,23 +328,23 @@ function Bus:drain()
   local last = self.last
   if self.first > last then return false end
   while self.first <= last do
-    local event = self.queue[self.first]
-    self.queue[self.first] = nil
+    local event, topic = self.queue[self.first], self.queued_topics[self.first]
+    self.queue[self.first], self.queued_topics[self.first] = nil, nil
     self.first = self.first + 1
-    dispatch(self, event)
+    dispatch(self, topic, event)
   end
+  if self.first > self.last then self.first, self.last = 1, 0 end
   return true
 end
 
----Cancels the handlers of this event that run, and what waits for them.
+---Cancels the handlers of this event that run, and what waits or settles for them.
 ---@param topic string
 ---@param name string
 function Bus:cancel_runs(topic, name)
-  for _, entry in ipairs(subscribers(self, topic, name)) do
-    if entry.fn then
-      for _, event in ipairs(entry.waiting) do ticket_done(event) end
-      entry.waiting = {}
-      for t in pairs(entry.running) do t:cancel("cancel") end
+  for _, entry in ipairs(peek(self, topic, name) or {}) do
+    if entry.fn and not entry.gone then
+      entry:forget_events()
+      cancel_running(entry)
     end
   end
 end
@@ -327,7 +369,7 @@ function Bus:count(matches)
   for _, names in pairs(self.topics) do
     for _, list in pairs(names) do
       for _, entry in ipairs(list) do
-        if entry.fn and matches(entry) then count = count + 1 end
+        if entry.fn and not entry.gone and matches(entry) then count = count + 1 end
       end
     end
   end

@@ -134,9 +134,10 @@ local function after_run(c)
     return rest(c)
   end
   m.restarts = m.restarts + 1
-  if delay <= 0 then return begin(c) end
-  emit(c, "timer", "restart", delay)
-  emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), { restarts = m.restarts })
+  emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
+  if delay > 0 then
+    emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), { restarts = m.restarts })
+  end
   return "backoff"
 end
 
@@ -181,7 +182,9 @@ end
 local function ask_to_stop(c)
   local m, budget = c.memory, c.spec.stop_timeout
   m.stop = { handlers = false, signalled = false, gone = false }
+  m.reloading = nil
   emit(c, "untimer", "run")
+  emit(c, "untimer", "reload")
   emit(c, "unprobe")
   emit(c, "timer", "handlers", budget - math.min(1, TERM_SHARE * budget))
   emit(c, "timer", "kill", budget)
@@ -209,6 +212,8 @@ local function record_exit(c, asked)
   local reason = m.killed_by or (input.signal and "signal" or (input.reason or "exit"))
   local code = input.code
   if m.killed_by == "timeout" then code = 124 end
+  if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
+  m.health = "unknown"
   m.exit = {
     code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
     usage = input.usage,
@@ -222,26 +227,38 @@ local machine = {}
 
 local function start(c) return begin_anew(c) end
 
+-- It has run, and now nothing starts it by itself.
+local function say_stopped(c)
+  if c.memory.exit then emit(c, "publish", "stopped", {}) end
+end
+
 -- Inputs that mean the same in every state that has no process.
 local function hold(c)
+  if c.input.again then return begin_anew(c) end
   c.memory.hold = true
-  emit(c, "untimer", "restart")
   return "held"
 end
 
 local function close(c)
   c.memory.closing = true
-  emit(c, "untimer", "restart")
   return "complete"
+end
+
+local function hold_waiting(c)
+  if not c.input.again then say_stopped(c) end
+  return hold(c)
+end
+
+local function close_waiting(c)
+  say_stopped(c)
+  return close(c)
 end
 
 -- The trigger can never fire again.
 local function dead(c)
   local exit = c.memory.exit
-  if exit then
-    exit.final = true -- it counts for the pilot's exit code
-    emit(c, "publish", "stopped", {})
-  end
+  if exit then exit.final = true end -- it counts for the pilot's exit code
+  say_stopped(c)
   return "complete"
 end
 
@@ -252,9 +269,9 @@ local function give_up(c)
   return rest(c)
 end
 
-machine.waiting = { start = start, stop = hold, close = close, dead = dead, give_up = give_up }
+machine.waiting = { start = start, stop = hold_waiting, close = close_waiting, dead = dead, give_up = give_up }
 machine.held = { start = start, stop = hold, close = close }
-machine.complete = { start = start, close = close }
+machine.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
 
 machine.backoff = {
   start = function(c)
@@ -263,14 +280,19 @@ machine.backoff = {
   end,
   restart_due = function(c) return begin(c) end,
   stop = function(c)
-    emit(c, "publish", "stopped", {})
-    return hold(c)
+    emit(c, "untimer", "restart")
+    return hold_waiting(c)
   end,
   close = function(c)
-    emit(c, "publish", "stopped", {})
-    return close(c)
+    emit(c, "untimer", "restart")
+    return close_waiting(c)
   end,
 }
+
+-- An event of the trigger while it runs: once more afterwards. A start by hand takes nothing of that away.
+local function start_again(c)
+  c.memory.again = c.input.again or c.memory.again
+end
 
 -- A stop during prepare: there is no process, so there is nothing to signal.
 local function stop_preparing(c)
@@ -282,7 +304,7 @@ local function stop_preparing(c)
 end
 
 machine.preparing = {
-  start = function(c) c.memory.again = c.input.again or nil end,
+  start = start_again,
   prepared = function(c) emit(c, "spawn") end,
   prepare_failed = function(c) return failed_start(c, 1, "prepare", c.input.message) end,
   spawned = function(c)
@@ -335,8 +357,7 @@ local function reload_or_defer(c)
 end
 
 machine.running = {
-  -- An event of the trigger while it runs: once more afterwards.
-  start = function(c) c.memory.again = c.input.again or nil end,
+  start = start_again,
   exited = function(c)
     record_exit(c)
     emit(c, "untimer", "run")
@@ -366,7 +387,9 @@ machine.running = {
   end,
   kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
   reload = reload_or_defer,
-  reload_due = reload_or_defer,
+  reload_due = function(c)
+    if c.memory.reloading then reload_or_defer(c) end
+  end,
   stop = function(c)
     c.memory.hold = not c.input.again
     c.memory.again = c.input.again
@@ -448,7 +471,8 @@ job.MACHINE = machine
 ---@return boolean changed      the state is another than before
 function job.input(spec, memory, name, input, now, random)
   local cell = machine[memory.state][name]
-  if not cell or (memory.closing and name == "start") then return {}, false end
+  local starts = name == "start" or input.again
+  if not cell or (memory.closing and starts) then return {}, false end
   local c = { spec = spec, memory = memory, input = input, now = now, random = random, effects = {} }
   local before = memory.state
   local state = cell(c)

@@ -274,7 +274,7 @@ local function spawn_program(self)
   self.process, self.rests = id, nil
   route(self, id)
   self:log("info", "started", { pid = pid })
-  self:post("spawned", { pid = pid })
+  self:input("spawned", { pid = pid })
 end
 
 -- A job written in Lua: a task instead of a process, the same life.
@@ -295,13 +295,15 @@ local function spawn_task(self)
   }, self.object)
   self.lua_run = t
   self:log("info", "started")
-  self:post("spawned", {})
+  self:input("spawned", {})
 end
 
+-- What exists is "running" at once, not at the next command: that may be a stop, which must find it. It is
+-- always the last effect of its input.
 function apply.spawn(self)
   if self.spec.run then return spawn_task(self) end
   if self.spec.exec then return spawn_program(self) end
-  self:post("spawned", {}) -- it only registers and checks: there is no process
+  self:input("spawned", {}) -- it only registers and checks: there is no process
 end
 
 -- What a signal means to a job without a process.

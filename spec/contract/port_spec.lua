@@ -275,7 +275,8 @@ local function contract(name, world)
       end)
 
       it("says nothing more of one that is cancelled after its exit", function()
-        local id = spawn({ exit = 0, stdout = "x", grandchild = { ignores = { "SIGTERM" } } }, { capture = true })
+        local id = spawn({ exit = 0, stdout = "x", grandchild = { ignores = { "SIGTERM" } } },
+          { capture = true })
         wait_for("exit", id)
         assert.is_true(port.cancel(id))
         assert.is_true(quiet())
@@ -316,7 +317,8 @@ local function contract(name, world)
       end)
 
       it("tells of the exit though somebody else holds the pipes", function()
-        local id = spawn({ exit = 0, stdout = "x", grandchild = { setsid = true, after = 2 } }, { capture = true })
+        local id = spawn({ exit = 0, stdout = "x", grandchild = { setsid = true, after = 2 } },
+          { capture = true })
         wait_for("exit", id)
         wait_for("group_gone", id)
         local before = port.now()
@@ -497,7 +499,8 @@ local function contract(name, world)
       end)
 
       it("lets two sources take turns", function()
-        local one, two = spawn({ floods = true }, { capture = true }), spawn({ floods = true }, { capture = true })
+        local one = spawn({ floods = true }, { capture = true })
+        local two = spawn({ floods = true }, { capture = true })
         wait_for("output", one)
         wait_for("output", two)
         local count = { [one] = 0, [two] = 0 }
@@ -565,9 +568,10 @@ local function contract(name, world)
       end)
 
       it("refuses what is no address", function()
-        for _, address in ipairs { "", "host", "host:", ":80", "host:http", "host:0", "host:65536", "::1:80", "[::1]" } do
-          refuses("connect: address", port.connect, address, 1)
-        end
+        local wrong = {
+          "", "host", "host:", ":80", "host:http", "host:0", "host:65536", "::1:80", "[::1]",
+        }
+        for _, address in ipairs(wrong) do refuses("connect: address", port.connect, address, 1) end
         refuses("connect: timeout", port.connect, "127.0.0.1:80", nil)
       end)
 
@@ -690,7 +694,8 @@ local function contract(name, world)
 
       it("resolves a path", function()
         port.write(path, "")
-        assert.equal(port.realpath(world.path "") .. "/file", port.realpath(world.path "../" .. path:match "[^/]+/file$"))
+        local directory = port.realpath(world.path "")
+        assert.equal(directory .. "/file", port.realpath(directory .. "/../" .. path:match "[^/]+/file$"))
         assert.equal("ENOENT", code_of(port.realpath(path .. "x")))
       end)
 

@@ -166,7 +166,7 @@ describe("the real port", function()
 
     it("default dispositions and an empty mask, whatever the pilot has", function()
       port.signals { "SIGHUP", "SIGUSR1" } -- SIGPIPE is ignored since the port was opened
-      local status = run { "cat", "/proc/self/status" }
+      local status = run({ "cat", "/proc/self/status" }, { env = {} })
       for _, name in ipairs { "SigBlk", "SigIgn", "SigCgt" } do
         assert.equal(("0"):rep(16), status:match(name .. ":%s(%x+)"))
       end
@@ -175,7 +175,12 @@ describe("the real port", function()
     it("descriptors 0, 1 and 2 only", function()
       local kept = ffi.C.open("/dev/null", 0) -- not close-on-exec
       assert.is_true(ffi.C.dup2(kept, 500) == 500)
-      local found = run [[i=3; while [ $i -lt 600 ]; do [ -e /proc/$$/fd/$i ] && echo $i; i=$((i+1)); done; true]]
+      local found = run [[
+        i=3
+        while [ $i -lt 600 ]; do
+          [ -e /proc/$$/fd/$i ] && echo $i
+          i=$((i+1))
+        done]]
       ffi.C.close(kept)
       ffi.C.close(500)
       assert.equal("", found)
@@ -235,7 +240,8 @@ describe("the real port", function()
       local message, code = fails { "/tmp" }
       assert.same({ 'cannot run "/tmp": permission denied: it is a directory', "EACCES" }, { message, code })
       local text = write("text", "x", EXECUTABLE)
-      assert.equal(('cannot run "%s": no #! line or not a program for this machine'):format(text), (fails { text }))
+      assert.equal(('cannot run "%s": no #! line or not a program for this machine'):format(text),
+        (fails { text }))
       assert.equal('cannot find program "noode" on PATH (/usr/bin:/bin)',
         (fails({ "noode" }, { env = { PATH = "/usr/bin:/bin" } })))
       assert.equal('cannot run "/missing/x": no such file or directory', (fails { "/missing/x" }))
@@ -308,7 +314,8 @@ describe("the real port", function()
           taken[#taken + 1] = fd
         end
         for free = 0, 8 do
-          local id, message, code, stage = rt.spawn { argv = { "true" }, capture = true, notify = true, stdin = "x" }
+          local options = { argv = { "true" }, capture = true, notify = true, stdin = "x" }
+          local id, message, code, stage = rt.spawn(options)
           if id then break end
           assert(code == "EMFILE" and stage == "descriptors", message)
           local left = ffi.C.dup(1)
@@ -334,8 +341,8 @@ describe("the real port", function()
         local ffi = require "ffi"
         ffi.cdef "int execvp(const char *, const char *const[]); int close(int);"
         if not rt then return end
-        local code = 'local rt = require "luapilot.rt" local id = rt.spawn { argv = { "echo", "x" }, capture = true }' ..
-          ' repeat local event = rt.wait() until event.type == "output" rt.write(%q, event.data)'
+        local code = 'local rt = require "luapilot.rt" rt.spawn { argv = { "echo", "x" }, capture = true }' ..
+          ' local event repeat event = rt.wait() until event.type == "output" rt.write(%q, event.data)'
         local argv = ffi.new("const char *[4]", { "luajit", "-e", code })
         for fd = 0, 2 do ffi.C.close(fd) end
         ffi.C.execvp("luajit", argv)
@@ -350,8 +357,9 @@ describe("the real port", function()
     it("raw, to its own stdout and stderr, or to a file", function()
       local log = world.path "log"
       local output = pilot(([[
-        local one = rt.spawn { argv = { "sh", "-c", "echo out; echo err >&2" }, output = { name = "a", raw = true } }
-        local two = rt.spawn { argv = { "echo", "file" }, output = { name = "b", raw = true, file = %q } }
+        local argv = { "sh", "-c", "echo out; echo err >&2" }
+        rt.spawn { argv = argv, output = { name = "a", raw = true } }
+        rt.spawn { argv = { "echo", "file" }, output = { name = "b", raw = true, file = %q } }
         local gone = 0
         while gone < 2 do if rt.wait().type == "group_gone" then gone = gone + 1 end end
       ]]):format(log))
@@ -361,7 +369,8 @@ describe("the real port", function()
 
     it("as lines into a file", function()
       local log = world.path "log"
-      local id = assert(spawn("echo one; printf two", { output = { name = "job", prefix = false, file = log } }))
+      local output = { name = "job", prefix = false, file = log }
+      local id = assert(spawn("echo one; printf two", { output = output }))
       wait_for("group_gone", id)
       port.flush(1)
       assert.equal("one\ntwo\n", port.read(log))
@@ -379,9 +388,9 @@ describe("the real port", function()
   describe("with control groups", function()
     local function need_cgroup()
       need_root()
-      local id, message, _, stage = port.spawn { argv = { "true" }, cgroup = { name = "probe", pids_max = 10 } }
+      local id, message, _, stage = spawn("true", { cgroup = { name = "probe", pids_max = 10 } })
       if not id and stage == "cgroup" then machine.skip(message) end
-      wait_for("group_gone", keep(id))
+      wait_for("group_gone", id)
     end
 
     -- The directories of the luapilot groups that are there now.
@@ -393,8 +402,8 @@ describe("the real port", function()
       need_cgroup()
       local id = assert(spawn("exec sleep 1000",
         { cgroup = { name = "we/b", memory_max = 64 * 1024 * 1024, cpu_max = 0.5, pids_max = 7 } }))
-      local values = run("for d in $(find /sys/fs/cgroup -type d -name 'luapilot-" .. port.pid() .. "-we_b*'); do " ..
-        "cat $d/memory.max $d/memory.limit_in_bytes $d/cpu.max $d/cpu.cfs_quota_us $d/pids.max; done 2>/dev/null")
+      local values = run("for d in $(find /sys/fs/cgroup -type d -name 'luapilot-" .. port.pid() .. "-we_b*')\n" ..
+        "do cd $d; cat memory.max memory.limit_in_bytes cpu.max cpu.cfs_quota_us pids.max; done 2>/dev/null")
       assert.matches("67108864\n", values)
       assert.matches("50000[ \n]", values)
       assert.is_truthy(("\n" .. values):find("\n7\n", 1, true), values)
@@ -439,7 +448,8 @@ describe("the real port", function()
     it("says which file refused, why, and what to do", function()
       need_root()
       local output = pilot([[
-        local _, message, code, stage = rt.spawn { argv = { "true" }, cgroup = { name = "x", memory_max = 1e8 } }
+        local cgroup = { name = "x", memory_max = 1e8 }
+        local _, message, code, stage = rt.spawn { argv = { "true" }, cgroup = cgroup }
         print(stage, code, message)
       ]], { user = "nobody" })
       assert.matches("^cgroup\tE%u+\t", output)
@@ -466,7 +476,8 @@ describe("the real port", function()
     end)
 
     it("listens to every descendant in the session, and skips what is longer than a page", function()
-      local id = assert(spawn("( " .. world.notify_script { "A=" .. ("x"):rep(5000), "B=2" } .. "\n)", { notify = true }))
+      local script = world.notify_script { "A=" .. ("x"):rep(5000), "B=2" }
+      local id = assert(spawn("( " .. script .. "\n)", { notify = true }))
       assert.same({ B = "2" }, wait_for("notify", id).fields)
       wait_for("group_gone", id)
     end)
@@ -574,7 +585,8 @@ describe("the real port", function()
     it("tells EBUSY, EROFS and ENOSPC apart", function()
       need_root()
       local mounted = directory "mounted"
-      if ffi.C.mount("luapilot-spec", mounted, "tmpfs", 0, "size=8k") ~= 0 then machine.skip "may not mount" end
+      local done = ffi.C.mount("luapilot-spec", mounted, "tmpfs", 0, "size=8k")
+      if done ~= 0 then machine.skip "may not mount" end
       local other = write("other", "x")
       assert.equal("ENOSPC", (code_of(port.write(mounted .. "/big", ("x"):rep(100000)))))
       port.remove(mounted .. "/big")

@@ -9,16 +9,21 @@
 --   world.alive(pid)             whether there is such a process
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
---   world.pipe()                 { fd = …, write = function(text), close = function() }: a readable descriptor
+--   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
 --   world.close()                undoes all that the spec did with the world
 --
--- A behaviour is a table: { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }, { stdout = "…",
--- stderr = "…" }, { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } }
--- (prints the name and goes on), { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { closes_output =
--- true }, { notify = { "READY=1" } }, { floods = true }, { grandchild = { setsid = true, … } }, { spawn_error =
--- "ENOENT" | "EACCES" | "ENOEXEC" }. Without `exit`, `signal` or `after` it runs until a signal ends it. One that
--- has `ignores`, `on` or `tells` prints "ready" when they are in force.
+-- A behaviour is a table:
+--
+--   { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }
+--   { stdout = "…", stderr = "…" }, { floods = true }, { closes_output = true }
+--   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
+--       name and goes on): these three print "ready" when they are in force
+--   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
+--   { grandchild = { setsid = true, … } }: in the same group, or not
+--   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
+--
+-- Without `exit`, `signal` or `after` it runs until a signal ends it.
 
 local ffi = require "ffi"
 local port = require "luapilot.rt"
@@ -79,7 +84,9 @@ local script
 
 local function traps(b, lines)
   for _, name in ipairs(b.ignores or {}) do lines[#lines + 1] = ("trap '' %s"):format(name:sub(4)) end
-  for name, code in pairs(b.on or {}) do lines[#lines + 1] = ("trap 'exit %d' %s"):format(code, name:sub(4)) end
+  for name, code in pairs(b.on or {}) do
+    lines[#lines + 1] = ("trap 'exit %d' %s"):format(code, name:sub(4))
+  end
   for _, name in ipairs(b.tells or {}) do
     lines[#lines + 1] = ("trap 'echo %s' %s"):format(name, name:sub(4))
   end

@@ -88,12 +88,14 @@ describe("luapilot", function()
     local wrong = {
       { { "chekc" }, 'luapilot: unknown command "chekc" (did you mean "check"?)\n'
         .. "To run a file of that name: luapilot run chekc\n" },
-      { { "service" }, 'luapilot: unknown command "service" (valid: "run", "check", "graph", "test", "init", "version")\n'
+      { { "service" }, 'luapilot: unknown command "service" '
+        .. '(valid: "run", "check", "graph", "test", "init", "version")\n'
         .. "To run a file of that name: luapilot run service\n" },
       { { "status" }, 'luapilot: the command "status" is not part of this version: the control socket comes with a '
         .. "later one\nTo run a file of that name: luapilot run status\n" },
       { { "--versoin" }, 'luapilot: unknown option "--versoin" (did you mean "--version"?)\nTry: luapilot --help\n' },
-      { { "--file=./x" }, 'luapilot: unknown option "--file=./x" (valid: "--help", "--version")\nTry: luapilot --help\n' },
+      { { "--file=./x" }, 'luapilot: unknown option "--file=./x" (valid: "--help", "--version")\n'
+        .. "Try: luapilot --help\n" },
       { { "check", "--no-evn" }, "luapilot check: unknown option '--no-evn' (did you mean '--no-env'?)\n"
         .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
       { { "check", "a.lua", "b.lua" }, "luapilot check: too many arguments\n"
@@ -299,27 +301,26 @@ flowchart LR
   end)
 
   it("is DOT", function()
+    local pilot = loaded [[
+local db = pilot.job "db" { exec = "x", when = "manual" }
+pilot.job "end" {
+  exec = "x", main = true, restart = "always",
+  when = pilot.all { db:each("exit_failed", { settle = "500ms" }) },
+}
+]]
     assert.equal([[
 digraph pilot {
   rankdir=LR;
   job_db [label="db", shape=box, style=rounded];
   job_end [label="end\nmain\nrestart always", shape=box, style=rounded, peripheries=2];
+  source_1 [label="job:start()", shape=plaintext];
   group_1 [label="all of", shape=diamond];
-  source_1 [label="start-up", shape=plaintext];
-  source_2 [label="job:start()", shape=plaintext];
+  source_1 -> job_db [style=dashed];
   job_db -> group_1 [label="each exit_failed, settle 500ms"];
   group_1 -> job_end;
-  source_2 -> job_db [style=dashed];
 }
 // shutdown: end; then db; 8s at most
-]], (function()
-      local text = dot.draw(diagram.of(loaded [[
-local db = pilot.job "db"
-pilot.job "end" { exec = "x", main = true, restart = "always", when = pilot.all { db:each("exit_failed", { settle = "500ms" }) } }
-db { exec = "x", when = "manual" }
-]]))
-      return text
-    end)())
+]], dot.draw(diagram.of(pilot)))
   end)
 
   it("escapes what the languages give a meaning", function()

@@ -1,0 +1,356 @@
+-- The commands of the built program, as somebody types them: what they print, what they leave, how they end.
+
+local machine = require "support.machine"
+local run = require "support.run"
+
+local SERVICE = [[
+local pilot = require "luapilot"
+local setup = pilot.job "setup" { exec = "true" }
+pilot.job "web-app" { exec = "sleep 100", when = setup:once "exit_success", main = true }
+pilot.job "cron" { exec = "true", when = pilot.cron "0 3 * * *" }
+]]
+
+local PASSING = [[
+local sim = require "luapilot.sim"
+describe("pilot.lua", function()
+  it("starts", function()
+    local box = sim.load "pilot.lua"
+    box:program("true", { exit = 0 })
+    box:program("sleep", sim.server)
+    box:start()
+    box:advance "1s"
+    assert.is_true(box:job("web-app").running)
+  end)
+end)
+]]
+
+---A command to its end, in a directory of its own with these files.
+local function luapilot(words, options)
+  local program = run.luapilot(words, options)
+  local code = program:wait()
+  return { code = code, out = program:stdout(), err = program:stderr(), program = program }
+end
+
+---The same in a directory that is there already.
+local function luapilot_in(program, words, env)
+  local script = 'cd "$1" && shift && exec "$@"'
+  local again = run.program({ "sh", "-c", script, "sh", program.directory, run.binary, unpack(words) }, { env = env })
+  local code = again:wait()
+  return { code = code, out = again:stdout(), err = again:stderr(), program = again }
+end
+
+local function listing(directory)
+  local pipe = io.popen("cd '" .. directory .. "' && find . -type f ! -name stdout ! -name stderr | LC_ALL=C sort")
+  local text = pipe:read "*a"
+  pipe:close()
+  return text
+end
+
+local function is_installed(program) return os.execute("command -v " .. program .. " >/dev/null 2>&1") == 0 end
+
+describe("luapilot", function()
+  after_each(run.cleanup)
+
+  it("tells its version and that of LuaJIT", function()
+    for _, word in ipairs { "version", "--version", "-V" } do
+      local result = luapilot { word }
+      assert.matches("^luapilot %d+%.%d+%.%d+\nLuaJIT 2%.1[^\n]* %(Linux, %w+%)\n$", result.out)
+      assert.equal(0, result.code)
+    end
+  end)
+
+  it("helps, on stdout", function()
+    for _, words in ipairs { { "--help" }, { "help", "run" }, { "run", "--help" }, { "check", "-h" } } do
+      local result = luapilot(words)
+      assert.matches("^Usage: luapilot ", result.out)
+      assert.equal("", result.err)
+      assert.equal(0, result.code)
+    end
+  end)
+
+  it("refuses what it does not know, on stderr, with code 2", function()
+    local wrong = { { "rnu" }, { "--nope" }, { "run", "--nope" }, { "check", "a", "b" }, { "graph", "-f", "x" } }
+    for _, words in ipairs(wrong) do
+      local result = luapilot(words)
+      assert.matches("^luapilot", result.err)
+      assert.equal("", result.out)
+      assert.equal(2, result.code)
+    end
+  end)
+
+  it("says when stdout takes nothing", function()
+    local result = luapilot({ "version" }, { stdout = "/dev/full" })
+    assert.equal("luapilot: cannot write to stdout: No space left on device\n", result.err)
+    assert.equal(70, result.code)
+  end)
+end)
+
+describe("luapilot run", function()
+  after_each(run.cleanup)
+
+  local ENDS = [[
+local pilot = require "luapilot"
+pilot.job "app" { exec = { "sh", "-c", "exit " .. (pilot.args[1] or "7") }, main = true }
+]]
+
+  it("finds the file and ends with the code of the main job", function()
+    local files = { ["pilot.lua"] = ENDS, ["other.lua"] = ENDS:gsub("7", "8") }
+    assert.equal(7, luapilot({}, { files = files }).code)
+    assert.equal(7, luapilot({ "run" }, { files = files }).code)
+    assert.equal(8, luapilot({ "other.lua" }, { files = files }).code)
+    assert.equal(8, luapilot({}, { files = files, env = { LUAPILOT = "other.lua" } }).code)
+    assert.equal(7, luapilot({ "run", "./pilot.lua" }, { files = files, env = { LUAPILOT = "other.lua" } }).code)
+  end)
+
+  it("gives what stands after -- to pilot.args", function()
+    assert.equal(9, luapilot({ "--", "9" }, { files = { ["pilot.lua"] = ENDS } }).code)
+    assert.equal(9, luapilot({ "run", "pilot.lua", "--", "9" }, { files = { ["pilot.lua"] = ENDS } }).code)
+  end)
+
+  it("starts nothing when there are mistakes", function()
+    local result = luapilot({ "run" }, { files = { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "touch" { exec = "touch started" }
+pilot.job "app" { exec = "a | b", restrat = "always" }
+]] } })
+    assert.equal([[
+pilot.lua:3: job "app": exec: | at column 3 is a pipe, and there is no shell here: ]]
+      .. [[write pilot.sh "…" to use one, or a list of words { "a", "b" } for the literal text
+pilot.lua:3: job "app": restrat: unknown field (did you mean "restart"?)
+pilot.lua: 2 mistakes; nothing was started
+]], result.err)
+    assert.equal("", result.out)
+    assert.equal(2, result.code)
+    assert.equal("./pilot.lua\n", listing(result.program.directory))
+  end)
+
+  it("counts the bytes that a stalled reader did not take", function()
+    local reading, writing = run.pipe()
+    local program = run.luapilot({}, { stdout = writing, files = { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.after("100ms", function()
+  for _ = 1, 2000 do pilot.log.info(("x"):rep(100)) end
+  pilot.shutdown(3)
+end)
+]] } })
+    assert.equal(3, program:wait(20))
+    assert.matches("luapilot: %d+ bytes of output could not be written\n", program:stderr())
+    run.close(writing)
+    run.close(reading)
+  end)
+end)
+
+describe("luapilot check", function()
+  after_each(run.cleanup)
+
+  it("sums up what is there", function()
+    local result = luapilot({ "check" }, { files = { ["pilot.lua"] = SERVICE } })
+    assert.equal([[
+pilot.lua: no mistakes
+3 jobs (setup, web-app, cron), 2 triggers, 0 timers, 0 handlers
+shutdown in 8s at most: web-app, cron; then setup
+]], result.out)
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+  end)
+
+  it("starts and touches nothing", function()
+    local result = luapilot({ "check" }, { files = { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "app" { exec = "touch app", log = { file = "log" }, prepare = function() pilot.fs.write("prepare", "") end }
+pilot.spawn(function() pilot.fs.write("task", "") end)
+pilot.logging { output = "/tmp/luapilot-check-must-not-open-this" }
+]] } })
+    assert.equal(0, result.code)
+    assert.equal("./pilot.lua\n", listing(result.program.directory))
+    assert.is_nil(io.open "/tmp/luapilot-check-must-not-open-this")
+  end)
+end)
+
+describe("luapilot graph", function()
+  after_each(run.cleanup)
+
+  it("draws Mermaid", function()
+    local result = luapilot({ "graph" }, { files = { ["pilot.lua"] = SERVICE } })
+    assert.equal([[
+flowchart LR
+  job_setup["setup"]
+  job_web_app[["web-app<br/>main"]].."]]"..[[
+
+  job_cron["cron"]
+  source_1(["start-up"])
+  source_2(["cron 0 3 * * *"])
+  source_1 --> job_setup
+  job_setup -->|"once exit_success"| job_web_app
+  source_2 -->|"each"| job_cron
+%% shutdown: web-app, cron; then setup; 8s at most
+]], result.out)
+    assert.equal(0, result.code)
+  end)
+
+  it("draws DOT that Graphviz understands", function()
+    if not is_installed "dot" then machine.skip "has no Graphviz" end
+    local result = luapilot({ "graph", "--format", "dot" }, { files = { ["pilot.lua"] = SERVICE } })
+    assert.equal(0, result.code)
+    local svg = run.program({ "dot", "-Tsvg", result.program:path "stdout" })
+    assert.equal(0, svg:wait())
+    assert.equal("", svg:stderr())
+    local drawn = svg:stdout():gsub("&#45;", "-")
+    for _, text in ipairs { ">web-app<", ">main<", ">once exit_success<", ">cron 0 3 * * *<" } do
+      assert.is_truthy(drawn:find(text, 1, true), text)
+    end
+  end)
+end)
+
+describe("luapilot init", function()
+  after_each(run.cleanup)
+
+  local WRITTEN = "./.luarc.json\n./pilot.lua\n./spec/pilot_spec.lua\n"
+
+  it("writes files that pass check and test at once", function()
+    local result = luapilot { "init" }
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+    assert.equal(WRITTEN, listing(result.program.directory))
+    local checked = luapilot_in(result.program, { "check" })
+    assert.equal("", checked.err)
+    assert.equal(0, checked.code)
+    local tested = luapilot_in(result.program, { "test" })
+    assert.matches("4 successes / 0 failures / 0 errors / 0 pending", tested.out)
+    assert.equal(0, tested.code)
+    local json = require "cjson"
+    assert.equal("LuaJIT", json.decode(result.program:read ".luarc.json")["runtime.version"])
+  end)
+
+  it("writes a spec for plain busted as well", function()
+    local result = luapilot { "init" }
+    local root = run.binary:match "^(/.*)/build/"
+    if not root then machine.skip "has the program without its source tree" end
+    local busted = run.program({ "sh", "-c", 'cd "$1" && busted --lua=luajit', "sh", result.program.directory }, {
+      env = { LUA_PATH = root .. "/lua/?.lua;" .. root .. "/lua/?/init.lua;;" },
+    })
+    assert.equal(0, busted:wait())
+    assert.matches("4 successes / 0 failures / 0 errors", busted:stdout())
+  end)
+
+  it("writes a pilot.lua that runs and ends in order", function()
+    local result = luapilot { "init" }
+    local program = run.luapilot({ result.program:path "pilot.lua" })
+    program:wait_for_line 'job "app": is healthy'
+    program:wait_for_line "usage: Filesystem"
+    program:signal "SIGTERM"
+    assert.equal(0, program:wait())
+  end)
+
+  it("makes the directory", function()
+    local result = luapilot { "init", "deep/er" }
+    assert.equal(0, result.code)
+    assert.equal("./deep/er/.luarc.json\n./deep/er/pilot.lua\n./deep/er/spec/pilot_spec.lua\n",
+      listing(result.program.directory))
+  end)
+
+  it("overwrites nothing", function()
+    local result = luapilot({ "init" }, { files = { ["pilot.lua"] = "mine" } })
+    assert.equal("luapilot init: pilot.lua: there already; nothing was written\n", result.err)
+    assert.equal(2, result.code)
+    assert.equal("mine", result.program:read "pilot.lua")
+    assert.equal("./pilot.lua\n", listing(result.program.directory))
+  end)
+
+  it("says when it cannot write", function()
+    local result = luapilot { "init", "/proc/luapilot" }
+    assert.matches("^luapilot init: cannot write /proc/luapilot/pilot.lua: ", result.err)
+    assert.equal(2, result.code)
+  end)
+end)
+
+describe("luapilot test", function()
+  after_each(run.cleanup)
+
+  -- A directory with a pilot.lua and specs beside it.
+  local function test(specs, words, env)
+    specs["pilot.lua"] = SERVICE
+    return luapilot({ "test", unpack(words or {}) }, { files = specs, env = env })
+  end
+
+  it("runs the specs beside pilot.lua, with the simulator", function()
+    local result = test { ["pilot_spec.lua"] = PASSING, ["not_one.lua"] = "error()" }
+    assert.matches("1 success / 0 failures / 0 errors", result.out)
+    assert.equal("", result.err)
+    assert.equal(0, result.code)
+  end)
+
+  it("runs ./spec, and finds helpers there", function()
+    local made = luapilot { "init" }
+    made.program:write("spec/helper.lua", "return { answer = 42 }")
+    made.program:write("spec/helped_spec.lua",
+      'it("is helped", function() assert.equal(42, require("spec.helper").answer) end)')
+    local result = luapilot_in(made.program, { "test" })
+    assert.matches("5 successes / 0 failures / 0 errors", result.out)
+    assert.equal(0, result.code)
+  end)
+
+  it("fails with the specs, with everything printed", function()
+    local result = test {
+      ["pilot_spec.lua"] = PASSING, ["bad_spec.lua"] = 'it("is bad", function() assert.equal(1, 2) end)',
+    }
+    assert.matches("1 success / 1 failure / 0 errors", result.out)
+    assert.matches("bad_spec.lua:1: Expected objects to be equal", result.out)
+    assert.equal(1, result.code)
+  end)
+
+  it("fails with more failures than an exit code can hold", function()
+    local result = test { ["bad_spec.lua"] = 'for i = 1, 256 do it("is bad " .. i, function() error "x" end) end' }
+    assert.matches("0 successes / 0 failures / 256 errors", result.out)
+    assert.equal(1, result.code)
+  end)
+
+  it("fails when a spec ends the process", function()
+    local result = test { ["exit_spec.lua"] = 'it("exits", function() os.exit(0) end) it("goes on", function() end)' }
+    assert.matches("1 success / 0 failures / 1 error", result.out)
+    assert.matches("os.exit%(0%) was called", result.out)
+    assert.equal(1, result.code)
+  end)
+
+  it("shows the mistakes of the pilot.lua", function()
+    local result = luapilot({ "test" }, { files = { ["pilot_spec.lua"] = PASSING,
+      ["pilot.lua"] = 'require "luapilot".job "app" { exce = "x" }' } })
+    assert.matches("pilot.lua has mistakes:", result.out)
+    assert.matches('job "app": exce: unknown field %(did you mean "exec"%?%)', result.out)
+    assert.equal(1, result.code)
+  end)
+
+  it("takes paths, and options of busted after --", function()
+    local specs = {
+      ["a_spec.lua"] = 'it("a", function() end)',
+      ["b_spec.lua"] = 'it("b", function() end) it("c", function() end)',
+    }
+    assert.matches("3 successes", test(specs).out)
+    assert.matches("2 successes", test(specs, { "b_spec.lua" }).out)
+    assert.matches("1 success /", test(specs, { "b_spec.lua", "--", "--filter=c" }).out)
+    assert.matches("^ok 1 %- a\n", test(specs, { "a_spec.lua", "--", "--output=TAP" }).out)
+    local result = test(specs, { "--", "--nope" })
+    assert.matches("luapilot test: error: .*nope", result.err)
+    assert.equal(1, result.code)
+  end)
+
+  it("obeys .busted, but for the interpreter", function()
+    local result = test({ [".busted"] = 'return { default = { lua = "false", ROOT = { "mine.lua" }, pattern = "" } }',
+      ["mine.lua"] = 'it("is mine", function() assert.equal("Linux", jit.os) end)' })
+    assert.matches("1 success / 0 failures / 0 errors", result.out)
+    assert.equal(0, result.code)
+  end)
+
+  it("says that there are no specs", function()
+    local result = test {}
+    assert.matches("^luapilot test: there are no specs: ", result.err)
+    assert.equal(2, result.code)
+    assert.equal(1, test({}, { "gone_spec.lua" }).code)
+  end)
+
+  it("says what to install when busted is not there", function()
+    local result = test({ ["pilot_spec.lua"] = PASSING }, {}, { LUA_PATH = "/nowhere/?.lua" })
+    assert.matches("^luapilot test: busted is not installed.*\n  apt%-get install lua%-busted", result.err)
+    assert.equal(2, result.code)
+  end)
+end)

@@ -1,0 +1,529 @@
+-- app: the whole of one pilot. It wires the parts, loads a pilot.lua, starts what it declares, and ends it.
+--
+--   declaring ──load──▶ loaded ──start──▶ running ──shutdown──▶ closing ──▶ ended
+--
+-- It owns the list of jobs, the queue of commands, the order of the shutdown and the exit code. It never talks
+-- to the world but through the port, and it never runs user code outside a task, the top level of the file apart.
+
+local bus = require "luapilot.bus"
+local environment = require "luapilot.environment"
+local loader = require "luapilot.loader"
+local loop = require "luapilot.loop"
+local mistakes = require "luapilot.mistakes"
+local signals = require "luapilot.signals"
+local luapilot = require "luapilot"
+local task = require "luapilot.task"
+local validate = require "luapilot.validate"
+
+local app = {}
+
+local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
+local OVER = { complete = true, held = true } -- states in which a job waits for nothing
+local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be buried after SIGKILL
+
+---@class luapilot.App
+---@field port luapilot.Port
+---@field loop luapilot.Loop
+---@field tasks luapilot.Tasks
+---@field bus luapilot.Bus
+---@field jobs table<string, luapilot.Runner>
+---@field order luapilot.Runner[]        in the order of declaration
+---@field phase "declaring"|"running"|"closing"|"ended"
+---@field ended boolean
+---@field exit_code integer?
+---@field errors { message: string }[]   what handlers raised
+---@field observe fun(event: table)?     sees every published event
+local App = {}
+App.__index = App
+
+---@param options { port: luapilot.Port, args: string[]?, calendar: table?, lenient: boolean? }
+---@return luapilot.App
+function app.new(options)
+  local self = setmetatable({
+    port = options.port, args = options.args or {}, calendar = options.calendar,
+    searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {}, secrets = {}, state = {},
+    mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,
+    resting = {}, unfinished = 0,
+    shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
+  }, App)
+  self.loop = loop.new(options.port)
+  self.tasks = task.new(self.loop)
+  self.loop:phase(function() return self:run_commands() end)
+  self.bus = bus.new {
+    loop = self.loop, tasks = self.tasks,
+    on_error = function(subscription, event, err) self:complain(subscription.label, err, event) end,
+    log = function(...) self:log(...) end,
+  }
+  self.loop:phase(function() return self:look_around() end)
+  self.tasks.on_idle = function() self.dirty = true end
+  self.loop:otherwise(function(event) self:outside(event) end)
+  self.tasks.report = function(_, t, err, where)
+    self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
+  end
+  self.object = luapilot.attach(self)
+  return self
+end
+
+-- --- messages --------------------------------------------------------------------------------
+
+local function masked(self, text)
+  for _, secret in ipairs(self.secrets) do
+    local from, to = text:find(secret, 1, true)
+    while from do
+      text = text:sub(1, from - 1) .. "***" .. text:sub(to + 1)
+      from, to = text:find(secret, from + 3, true)
+    end
+  end
+  return text
+end
+
+---A line of the pilot's own; secrets are masked by value.
+---@param level "debug"|"info"|"warn"|"error"
+---@param message string
+---@param fields table?
+function App:log(level, message, fields)
+  if #self.secrets > 0 then
+    message = masked(self, message)
+    local clean = {}
+    for key, value in pairs(fields or {}) do
+      clean[key] = type(value) == "string" and masked(self, value) or value
+    end
+    fields = clean
+  end
+  self.port.log(level, message, fields)
+end
+
+---An error in the user's code: logged with its traceback, counted, published as `error`.
+---@param where string      "job \"app\": prepare"
+---@param err any           a value, or a TaskError with its traceback
+---@param event table?      that a handler was called for
+function App:complain(where, err, event)
+  local message = tostring(err)
+  self.errors[#self.errors + 1] = { where = where, message = message }
+  self:log("error", where .. ": " .. message)
+  if event and event.name == "error" then return end -- never recursively
+  local said = task.message(err)
+  self:publish("pilot", { name = "error", source = self.object, where = where, message = said, error = err })
+end
+
+-- --- commands and events ---------------------------------------------------------------------
+
+---Does fn() in this turn, after what is being done now.
+---@param fn fun()
+function App:command(fn)
+  self.commands[#self.commands + 1] = fn
+end
+
+---@private
+function App:run_commands()
+  local commands = self.commands
+  if #commands == 0 then return false end
+  self.commands = {}
+  for i = 1, #commands do commands[i]() end
+  return true
+end
+
+---Publishes. `done` is called when all handlers that the event started have ended.
+---@param topic string
+---@param event table
+---@param done fun()?
+function App:publish(topic, event, done)
+  event.at = self.port.clock()
+  if self.observe then self.observe(event) end
+  if self.phase == "closing" then -- a post-stop handler is part of the stop
+    self.finishing = self.finishing + 1
+    local inner = done
+    done = function()
+      self.finishing = self.finishing - 1
+      self.dirty = true
+      if inner then inner() end
+    end
+  end
+  self.bus:publish(topic, event, done)
+end
+
+-- --- declaring -------------------------------------------------------------------------------
+
+---Reads, checks and runs a pilot.lua, up to where it would start.
+---@param path string
+---@return true?
+---@return string[] mistakes    formatted, in order
+function App:load(path)
+  self.loader = loader.new {
+    read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
+    print = function(...) self:print(...) end, coroutine = task.coroutine_library(self.tasks),
+    libraries = self.libraries,
+  }
+  local chunk = self.loader:load(path)
+  if chunk then
+    self.loader:globals_check()
+    validate.run(self, chunk)
+    validate.declarations(self, path)
+  end
+  local list = {}
+  for i, mistake in ipairs(self.mistakes:list()) do list[i] = mistakes.format(mistake) end
+  if #list > 0 then return nil, list end
+  return true, list
+end
+
+---@private
+function App:print(...)
+  local parts = {}
+  for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
+  self:log("info", table.concat(parts, "\t"))
+end
+
+---Is this a source of the user's (and not of the core)?
+---@param source string      as of debug.getinfo
+---@return boolean
+function App:is_user_source(source)
+  return self.loader ~= nil and self.loader:is_user(source)
+end
+
+---The user's line that is being run: "pilot.lua:12".
+---@return string?
+function App:where()
+  for level = 2, 40 do
+    local info = debug.getinfo(level, "Sl")
+    if not info then return nil end
+    if self:is_user_source(info.source) and info.currentline > 0 then
+      return info.source:gsub("^@", "") .. ":" .. info.currentline
+    end
+  end
+end
+
+---Something that keeps the pilot alive (a timer, a poll): counted until it is cancelled.
+---@param holder table
+function App:hold(holder)
+  self.held = (self.held or 0) + 1
+  self.holders[holder] = self.held
+end
+
+---Calls fn() when the pilot starts; at once if it runs.
+---@param fn fun()
+function App:when_started(fn)
+  if self.phase ~= "declaring" then return fn() end
+  self.starts[#self.starts + 1] = fn
+end
+
+---@private
+function App:sorted_holders()
+  local list = {}
+  for holder in pairs(self.holders) do list[#list + 1] = holder end
+  table.sort(list, function(a, b) return self.holders[a] < self.holders[b] end)
+  return list
+end
+
+---@param holder table
+function App:release(holder)
+  self.holders[holder] = nil
+  self.dirty = true
+end
+
+-- --- running ---------------------------------------------------------------------------------
+
+---The pilot's own environment, read once.
+---@return table<string, string>
+function App:environ()
+  self.own_environ = self.own_environ or self.port.environ()
+  return self.own_environ
+end
+
+---@private
+function App:apply_logging()
+  local options = self.logging
+  if not options then return end
+  local ok, message = self.port.logging(options)
+  if not ok then self:log("error", "pilot.logging: " .. message) end
+end
+
+---What a program is started with.
+---@param spec { env: table?, env_file: string?, env_clear: boolean? }
+---@param runner luapilot.Runner?    the job it belongs to: it sees the pids of the jobs it waits for
+---@return table<string, string>
+function App:environment(spec, runner)
+  return environment.build(self, spec, runner)
+end
+
+---Begins: every trigger is armed, tasks of the top level run.
+function App:start()
+  self.phase, self.dirty = "running", true
+  self.port.signals(signals.heard)
+  self:apply_logging()
+  self:publish("pilot", { name = "startup", source = self.object })
+  for _, fn in ipairs(self.starts) do fn() end
+  for _, runner in ipairs(self.order) do
+    self.has_manual = self.has_manual or runner.starter:has("manual")
+    runner.starter:arm()
+  end
+  self.loop:rest()
+end
+
+---@param event table    of the port
+function App:turn(event)
+  self.loop:turn(event)
+end
+
+-- Signals. TERM, INT and QUIT end the pilot (QUIT: many images have it as their STOPSIGNAL), unless somebody
+-- listens for QUIT; so does a terminal that is gone. A second one kills.
+local function ends_pilot(self, event)
+  local name = event.name
+  if name == "SIGTERM" or name == "SIGINT" then return true end
+  if name == "SIGQUIT" then return not self.bus:has("pilot", name) end
+  return name == "SIGHUP" and event.terminal
+end
+
+---@private
+function App:outside(event)
+  if event.type ~= "signal" then return end
+  if ends_pilot(self, event) then
+    if self.phase == "closing" then
+      self:log("warn", event.name .. " again: killing what is left")
+      return self:kill()
+    end
+    self:log("info", event.name .. ": shutting down")
+    return self:shutdown()
+  end
+  if event.name == "SIGUSR1" then
+    self.port.reopen()
+    self:log("info", "SIGUSR1: log files were opened anew")
+  end
+  self:publish("pilot", { name = event.name, source = self.object })
+end
+
+---Is an event of a topic true as a state now (for `once`)?
+---@param topic string
+---@param event string
+---@return boolean
+function App:is_now(topic, event)
+  local runner = self.jobs[topic:match "^job:(.*)$" or ""]
+  if not runner or event == "stopping" or event == "output" then return false end
+  if event == "stopped" then return runner.memory.exit ~= nil and runner:is(event) end
+  return runner:is(event)
+end
+
+---Can this event still come? For jobs whose trigger waits for it.
+---@param topic string
+---@param event string
+---@param asker luapilot.Runner
+---@return boolean
+function App:can_speak(topic, event, asker)
+  if topic == "pilot" then return event:find("^SIG") ~= nil end
+  local source = self.jobs[topic:match "^job:(.*)$"]
+  if source == asker then return false end
+  local state = source.memory.state
+  return state ~= "complete" and state ~= "held"
+end
+
+---A job has another state: keeps the books that `look_around` and the shutdown read, so that neither walks
+---through all jobs at every turn.
+---@param runner luapilot.Runner
+---@param before string
+---@param after string
+function App:state_changed(runner, before, after)
+  self.dirty = true
+  self.resting[runner] = after == "waiting" or nil
+  self.unfinished = self.unfinished + (OVER[before] and 1 or 0) - (OVER[after] and 1 or 0)
+  if after == "complete" and runner.spec.main and not self.main then self.main = runner end
+  if self.phase == "closing" then self:closed(runner) end
+end
+
+local function in_order(set)
+  local list = {}
+  for runner in pairs(set) do list[#list + 1] = runner end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+-- Jobs at rest whose trigger can never fire again are complete; that may end the hope of others.
+local function mark_dead(self)
+  local again
+  repeat
+    again = false
+    for _, runner in ipairs(in_order(self.resting)) do
+      if not runner.starter:has("manual") and not runner.starter:can_fire() then
+        if runner.memory.runs == 0 and not runner.memory.exit then
+          runner:log("warn", "will not be started: what it waits for cannot come any more")
+        end
+        runner:input("dead", {})
+        again = true
+      end
+    end
+  until not again
+end
+
+local function hears_signals(self)
+  return self.bus:count(function(entry) return entry.topic == "pilot" and entry.name:find("^SIG") ~= nil end) > 0
+end
+
+-- Can nothing happen any more?
+local function is_idle(self)
+  if self.unfinished > 0 or self.tasks.count > 0 or next(self.holders) or self.bus:pending() then return false end
+  return not self.has_manual and not hears_signals(self)
+end
+
+---@private
+function App:look_around()
+  if not self.dirty or #self.commands > 0 or self.bus:queued() then return false end
+  self.dirty = false
+  if self.phase == "running" then
+    mark_dead(self)
+    if self.main then
+      self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name))
+      self:shutdown()
+    elseif is_idle(self) and #self.commands == 0 then
+      self:log("info", "nothing is left to do: shutting down")
+      self:shutdown()
+    end
+  elseif self.phase == "closing" then
+    self:close_step()
+  end
+  return #self.commands > 0 or self.bus:queued() or self.dirty
+end
+
+-- --- the end ---------------------------------------------------------------------------------
+
+-- A job is asked to stop when those are gone whose trigger names it: `before` counts them.
+local function plan_shutdown(self)
+  self.open = #self.order
+  for _, runner in ipairs(self.order) do runner.before = 0 end
+  for _, runner in ipairs(self.order) do
+    for _, source in ipairs(self:sources_of(runner)) do source.before = source.before + 1 end
+  end
+end
+
+---The jobs that the trigger of `runner` names, itself apart.
+---@param runner luapilot.Runner
+---@return luapilot.Runner[]
+function App:sources_of(runner)
+  local sources, seen = {}, { [runner] = true }
+  for _, topic in ipairs(runner.starter.topics) do
+    local source = self.jobs[topic:match "^job:(.*)$" or ""]
+    if source and not seen[source] then
+      seen[source] = true
+      sources[#sources + 1] = source
+    end
+  end
+  return sources
+end
+
+local function close(self, runner)
+  runner:input("close", {})
+  self:closed(runner)
+end
+
+---@private
+function App:closed(runner)
+  if runner.closed or not runner.memory.closing or runner:is_active() then return end
+  runner.closed, self.open, self.dirty = true, self.open - 1, true
+  for _, source in ipairs(self:sources_of(runner)) do
+    source.before = source.before - 1
+    if source.before == 0 then self:command(function() close(self, source) end) end
+  end
+end
+
+---Ends the pilot in order; returns at once.
+---@param code integer?    the exit code (else it is that of the jobs)
+function App:shutdown(code)
+  self.asked_code = self.asked_code or code
+  if self.phase ~= "running" then return end
+  self.phase, self.dirty = "closing", true
+  for _, runner in ipairs(self.order) do runner.starter:stop() end
+  for _, holder in ipairs(self:sorted_holders()) do holder:cancel() end
+  self:publish("pilot", { name = "shutdown", source = self.object })
+  self:limit_shutdown(self.shutdown_timeout)
+  plan_shutdown(self)
+  for _, runner in ipairs(self.order) do
+    if runner.before == 0 then self:command(function() close(self, runner) end) end
+  end
+end
+
+---@private
+function App:limit_shutdown(seconds)
+  self.port.deadline(seconds)
+  self.loop:after(seconds - math.min(LAST_MOST, LAST_SHARE * seconds), function()
+    self:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
+    self:kill()
+  end)
+  self.loop:after(seconds, function() self:finish() end)
+end
+
+---SIGKILL to all, nobody is waited for.
+function App:kill()
+  self.killing, self.dirty = true, true
+  for _, runner in ipairs(self.order) do
+    if not runner.closed then
+      runner:kill()
+      self:closed(runner)
+    end
+  end
+end
+
+local function is_closing(self)
+  for _, runner in ipairs(self.order) do
+    if runner.memory.closing and not runner.closed then return true end
+  end
+  return false
+end
+
+---@private
+function App:close_step()
+  if self.open == 0 then
+    if self.finishing == 0 or self.killing then self:end_tasks() end
+  elseif not is_closing(self) then -- jobs that wait for each other: all of them together
+    for _, runner in ipairs(self.order) do
+      if not runner.closed then close(self, runner) end
+    end
+  end
+end
+
+---@private
+function App:end_tasks()
+  for _, t in ipairs(self.tasks:list()) do
+    if self.killing then t:abandon() else t:cancel("shutdown") end
+  end
+  if self.tasks.count == 0 then self:finish() end
+end
+
+-- The first job that failed and will not be started again decides.
+local function code_of_jobs(self)
+  local first
+  for _, runner in ipairs(self.order) do
+    local exit = runner.memory.exit
+    if exit and exit.final and exit.code ~= 0 and not exit.asked and (not first or exit.at < first.at) then
+      first = exit
+    end
+  end
+  return first and first.code or 0
+end
+
+local function code_of_main(self)
+  for _, runner in ipairs(self.order) do
+    local exit = runner.memory.exit
+    if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
+  end
+end
+
+---@private
+function App:finish()
+  if self.ended then return end
+  self.phase, self.ended = "ended", true
+  self.exit_code = self.asked_code or code_of_main(self) or code_of_jobs(self)
+  self:log("info", "ended", { code = self.exit_code })
+end
+
+---Runs until the pilot has ended.
+---@return integer exit_code
+function App:run()
+  self:start()
+  local wait = self.port.wait
+  while not self.ended do
+    local event = wait()
+    local ok, err = xpcall(self.turn, debug.traceback, self, event)
+    if not ok then self:log("error", "an error inside luapilot, please report it: " .. tostring(err)) end
+  end
+  return self.exit_code
+end
+
+return app

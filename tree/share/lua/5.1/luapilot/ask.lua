@@ -1,0 +1,137 @@
+-- ask: reads what the user asks for (triggers, handlers, durations) and turns it into the core's data.
+--
+-- One rule in one place: while the file is being loaded a mistake is collected and loading goes on; later it is
+-- raised at the user's line. It owns nothing.
+
+local config = require "luapilot.config"
+local describe = require "luapilot.describe"
+local events = require "luapilot.events"
+local mistakes = require "luapilot.mistakes"
+
+local ask = {}
+
+-- Triggers are tables of the core; this tells them from the user's.
+local Trigger = { __tostring = function(self) return "trigger " .. self.kind end }
+
+---@param node table
+---@return luapilot.TriggerNode
+function ask.node(node) return setmetatable(node, Trigger) end
+
+---@param value any
+---@return boolean
+function ask.is_trigger(value) return getmetatable(value) == Trigger end
+
+---Collects a mistake while loading, raises it later.
+---@param app luapilot.App
+---@param path string?
+---@param message string
+function ask.fail(app, path, message)
+  local where = app:where()
+  if app.phase == "declaring" then return app.mistakes:add(where, path, message) end
+  error(mistakes.format { where = where, path = path, message = message }, 0)
+end
+
+---Reads a value with a parser of config.lua's kind: read(path, where, mistakes).
+---@param app luapilot.App
+---@param read fun(where: string?, list: luapilot.Mistakes): any
+---@return any
+function ask.read(app, read)
+  local where = app:where()
+  if app.phase == "declaring" then return read(where, app.mistakes) end
+  local list = mistakes.new()
+  local result = read(where, list)
+  local first = list:list()[1]
+  if first then error(mistakes.format(first), 0) end
+  return result
+end
+
+---@param app luapilot.App
+---@param kind "once"|"each"
+---@param source_kind "job"|"pilot"
+---@param topic string
+---@param event any
+---@param options any
+---@return luapilot.TriggerNode
+function ask.event_trigger(app, kind, source_kind, topic, event, options)
+  local ok, message = events.check(source_kind, event)
+  if not ok then
+    ask.fail(app, nil, message)
+    return ask.node { kind = kind, topic = topic, event = "?" }
+  end
+  local read = ask.read(app, function(where, list)
+    return config.trigger_options(options, ("%s(%q)"):format(kind, event), where, list)
+  end)
+  return ask.node { kind = kind, topic = topic, event = event, options = read }
+end
+
+---What stands in `when`, as a node; nil: at start-up.
+---@param app luapilot.App
+---@param value any
+---@param where string?
+---@param path string
+---@return luapilot.TriggerNode?
+function ask.trigger(app, value, where, path)
+  if value == nil or ask.is_trigger(value) then return value end
+  if value == "manual" then return ask.node { kind = "manual" } end
+  if type(value) == "function" then return ask.node { kind = "function", fn = value } end
+  local advice = "a trigger such as db:once \"healthy\", pilot.every \"60s\", pilot.all { … }, \"manual\" or a function"
+  local found = describe.value(value)
+  if type(value) == "table" and getmetatable(value) and tostring(value):find("^job ") then
+    found = ("the %s itself: add :once \"healthy\" (or another event)"):format(tostring(value))
+  end
+  app.mistakes:add(where, path, ("expected %s, got %s"):format(advice, found))
+  return nil
+end
+
+---pilot.all and pilot.any.
+---@param app luapilot.App
+---@param kind "all"|"any"
+---@param parts any
+---@return luapilot.TriggerNode
+function ask.group(app, kind, parts)
+  local node = ask.node { kind = kind, parts = {} }
+  local what = ("pilot.%s"):format(kind)
+  if type(parts) ~= "table" or ask.is_trigger(parts) or #parts == 0 then
+    ask.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }, got "
+      .. (ask.is_trigger(parts) and "one trigger" or describe.value(parts)))
+    return node
+  end
+  for i, part in ipairs(parts) do
+    if not ask.is_trigger(part) or part.kind == "manual" or part.kind == "function" then
+      ask.fail(app, ("%s[%d]"):format(what, i), "expected a trigger such as db:once \"healthy\", got "
+        .. describe.value(part))
+    else
+      node.parts[#node.parts + 1] = part
+    end
+  end
+  return node
+end
+
+---Subscribes a handler: on(event, [options,] fn).
+---@param app luapilot.App
+---@param kind "job"|"pilot"
+---@param topic string
+---@param label string        'job "app"'
+---@param event any
+---@param options any
+---@param fn any
+---@return luapilot.Subscription
+function ask.subscribe(app, kind, topic, label, event, options, fn)
+  if fn == nil then options, fn = nil, options end
+  local ok, message = events.check(kind, event)
+  if not ok then ask.fail(app, nil, message) end
+  local call = ("%s:on %q"):format(label, tostring(event))
+  if type(fn) ~= "function" then
+    ask.fail(app, nil, ("on(%s): expected a function as the handler, got %s")
+      :format(describe.value(event), describe.value(fn)))
+    fn = function() end
+  end
+  local read = ask.read(app, function(where, list)
+    return config.handler_options(options, ("on(%s)"):format(describe.value(event)), where, list)
+  end)
+  local where = app:where()
+  if kind == "job" and event == "changed" and not read.when_busy then read.when_busy = "latest" end
+  return app.bus:subscribe(topic, tostring(event), read, fn, where and ("%s at %s"):format(call, where) or call)
+end
+
+return ask

@@ -1,0 +1,379 @@
+-- bus: events, and who hears of them.
+--
+-- Publishing enqueues; nobody is called from inside `publish`. A drain takes the events in order and gives
+-- each to its subscribers in the order in which they subscribed. Two kinds subscribe: listeners of the core
+-- (called at once, must not wait) and handlers of the user (each event a task of its own, under the rules
+-- that `when_busy`, `settle`, `max_wait` and `timeout` set).
+--
+-- It owns the queue, the subscriptions and what waits in them. It never drops an event in silence, and an
+-- error in a handler never reaches whoever published.
+
+local QUEUE_BOUND = 1000
+local TOLD_EVERY = 100 -- of the dropped events
+
+local bus = {}
+
+---@class luapilot.BusEvent
+---@field name string
+---@field source any       the object that the user knows: a job, the pilot
+
+---@class luapilot.Subscription
+---@field topic string
+---@field name string            of the event
+---@field options table          { when_busy, settle, max_wait, timeout }: seconds
+---@field fn fun(event: table)
+---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
+---@field waiting table[]         events that wait for the run to end
+---@field running table<luapilot.Task, true>
+local Subscription = {}
+Subscription.__index = Subscription
+
+---@class luapilot.Bus
+local Bus = {}
+Bus.__index = Bus
+
+---@param env table      { loop, tasks, on_error = fun(subscription, event, err), log = fun(level, message, fields) }
+---@return luapilot.Bus
+function bus.new(env)
+  local self = setmetatable({
+    loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
+    topics = {}, queue = {}, queued_topics = {}, first = 1, last = 0, published = 0, settling = 0,
+    tickets = setmetatable({}, { __mode = "k" }),
+  }, Bus)
+  env.loop:phase(function() return self:drain() end)
+  return self
+end
+
+local function peek(self, topic, name)
+  local names = self.topics[topic]
+  return names and names[name]
+end
+
+-- A list of subscribers: who has gone keeps the place until the list is not being walked and many have gone.
+local function subscribers(self, topic, name)
+  local names = self.topics[topic]
+  if not names then
+    names = {}
+    self.topics[topic] = names
+  end
+  local list = names[name]
+  if not list then
+    list = { gone = 0, walked = false }
+    names[name] = list
+  end
+  return list
+end
+
+local function sweep(list)
+  if list.walked or 2 * list.gone < #list then return end
+  local kept = 0
+  for i = 1, #list do
+    local entry = list[i]
+    list[i] = nil
+    if not entry.gone then
+      kept = kept + 1
+      list[kept] = entry
+    end
+  end
+  list.gone = 0
+end
+
+-- A ticket counts what an event still has under way, for whoever waits until all its handlers are done.
+local function ticket_add(self, event)
+  local ticket = self.tickets[event]
+  if ticket then ticket.open = ticket.open + 1 end
+end
+
+local function ticket_done(self, event)
+  local ticket = self.tickets[event]
+  if not ticket then return end
+  ticket.open = ticket.open - 1
+  if ticket.open > 0 then return end
+  self.tickets[event] = nil
+  ticket.done()
+end
+
+---Enqueues an event. `done` is called when every handler that it started has ended.
+---@param topic string      "job:app", "pilot"
+---@param event table       needs `name`; a table of its own for each call
+---@param done fun()?
+function Bus:publish(topic, event, done)
+  if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
+  self.published = self.published + 1
+  self.last = self.last + 1
+  self.queue[self.last], self.queued_topics[self.last] = event, topic
+end
+
+---Is anybody subscribed?
+---@param topic string
+---@param name string
+---@return boolean
+function Bus:has(topic, name)
+  local list = peek(self, topic, name)
+  return list ~= nil and #list > list.gone
+end
+
+---A listener of the core: fn(event) is called in the drain. Returns what `forget` takes.
+---@param topic string
+---@param name string
+---@param fn fun(event: table)
+---@return table
+function Bus:listen(topic, name, fn)
+  local listener = { topic = topic, name = name, hear = fn }
+  local list = subscribers(self, topic, name)
+  list[#list + 1] = listener
+  return listener
+end
+
+---Ends a listener or a subscription.
+---@param entry table
+function Bus:forget(entry)
+  if entry.gone then return end
+  entry.gone = true
+  local list = subscribers(self, entry.topic, entry.name)
+  list.gone = list.gone + 1
+  sweep(list)
+end
+
+---A handler of the user.
+---@param topic string
+---@param name string
+---@param options { when_busy: string?, settle: number?, max_wait: number?, timeout: number? }
+---@param fn fun(event: table)
+---@param label string
+---@return luapilot.Subscription
+function Bus:subscribe(topic, name, options, fn, label)
+  local subscription = setmetatable({
+    bus = self, topic = topic, name = name, options = options, fn = fn, label = label,
+    waiting = {}, running = {}, runs = 0, dropped = 0, errors = 0,
+  }, Subscription)
+  local list = subscribers(self, topic, name)
+  list[#list + 1] = subscription
+  return subscription
+end
+
+---Ends the subscription: no further event starts the handler; one that runs goes on.
+function Subscription:cancel()
+  if self.gone then return end
+  self.bus:forget(self)
+  self:forget_events()
+end
+
+---@private
+-- What has not begun never will.
+function Subscription:forget_events()
+  self:unsettle()
+  local waiting = self.waiting
+  self.waiting = {}
+  for i = 1, #waiting do ticket_done(self.bus, waiting[i]) end
+end
+
+local function cancel_running(self)
+  local list = {}
+  for t in pairs(self.running) do list[#list + 1] = t end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  for _, t in ipairs(list) do t:cancel("cancel") end
+end
+
+-- --- when_busy -------------------------------------------------------------------------------
+
+local start -- forward: a run ends, and the next begins
+
+local function complaint(self, t)
+  if t:failed() then return t.error end
+  if t.reason == "timeout" then return ("timed out after %g s"):format(self.options.timeout) end
+end
+
+local function run_ended(self, event, t)
+  self.running[t] = nil
+  self.runs = self.runs - 1
+  if self.timer_of and self.timer_of[t] then
+    self.bus.loop:cancel(self.timer_of[t])
+    self.timer_of[t] = nil
+  end
+  local err = complaint(self, t)
+  if err then
+    self.errors = self.errors + 1
+    self.bus.on_error(self, event, err)
+  end
+  ticket_done(self.bus, event)
+  local next_event = table.remove(self.waiting, 1)
+  if next_event then start(self, next_event) end
+end
+
+local function limit_run(self, t)
+  local seconds = self.options.timeout
+  if not seconds then return end
+  self.timer_of = self.timer_of or {}
+  self.timer_of[t] = self.bus.loop:after(seconds, function()
+    self.timer_of[t] = nil
+    t:cancel("timeout")
+  end)
+end
+
+function start(self, event)
+  self.runs = self.runs + 1
+  local t = self.bus.tasks:spawn(self.fn, {
+    name = self.label, detached = true,
+    ended = function(t) run_ended(self, event, t) end,
+  }, event)
+  self.running[t] = true
+  limit_run(self, t)
+end
+
+local function drop(self, event, why)
+  self.dropped = self.dropped + 1
+  if why and self.dropped % TOLD_EVERY == 1 then
+    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
+  end
+  ticket_done(self.bus, event)
+end
+
+local busy = {} -- what happens to an event that comes while the handler works
+
+function busy.queue(self, event)
+  self.waiting[#self.waiting + 1] = event
+  if #self.waiting > QUEUE_BOUND then
+    drop(self, table.remove(self.waiting, 1),
+      ("more than %d events wait for this handler: the oldest was dropped"):format(QUEUE_BOUND))
+  end
+end
+
+function busy.latest(self, event)
+  local older = self.waiting[1]
+  self.waiting[1] = event
+  if older then drop(self, older) end
+end
+
+function busy.drop(self, event)
+  drop(self, event)
+end
+
+function busy.restart(self, event)
+  busy.latest(self, event)
+  cancel_running(self)
+end
+
+function busy.parallel(self, event)
+  start(self, event)
+end
+
+local function deliver(self, event)
+  if self.runs == 0 then return start(self, event) end
+  busy[self.options.when_busy or "queue"](self, event)
+end
+
+-- --- settle ----------------------------------------------------------------------------------
+
+local function unsettle(self, settling)
+  self.settling = nil
+  self.bus.settling = self.bus.settling - 1
+  self.bus.loop:cancel(settling.quiet)
+  self.bus.loop:cancel(settling.latest)
+end
+
+function Subscription:unsettle()
+  local settling = self.settling
+  if not settling then return end
+  unsettle(self, settling)
+  ticket_done(self.bus, settling.event)
+end
+
+local function settled(self)
+  local settling = self.settling
+  unsettle(self, settling)
+  deliver(self, settling.event)
+end
+
+local function settle(self, event)
+  local loop, options = self.bus.loop, self.options
+  local settling = self.settling
+  if settling then
+    ticket_done(self.bus, settling.event)
+    loop:cancel(settling.quiet)
+    settling.event = event
+  else
+    settling = { event = event }
+    self.settling = settling
+    self.bus.settling = self.bus.settling + 1
+    settling.latest = loop:after(options.max_wait or 4 * options.settle, function() settled(self) end)
+  end
+  settling.quiet = loop:after(options.settle, function() settled(self) end)
+end
+
+-- --- the drain -------------------------------------------------------------------------------
+
+local function hand_over(self, subscriber, event)
+  if subscriber.gone then return end
+  if subscriber.hear then return subscriber.hear(event) end
+  ticket_add(self, event)
+  if subscriber.options.settle then return settle(subscriber, event) end
+  deliver(subscriber, event)
+end
+
+local function dispatch(self, topic, event)
+  local list = peek(self, topic, event.name)
+  if list then
+    list.walked = true
+    for i = 1, #list do hand_over(self, list[i], event) end -- who comes meanwhile hears the next event
+    list.walked = false
+    if list.gone > 0 then sweep(list) end
+  end
+  ticket_done(self, event)
+end
+
+---Gives out what is queued now; what is published meanwhile waits for the next phase.
+---@return boolean busy
+function Bus:drain()
+  local last = self.last
+  if self.first > last then return false end
+  while self.first <= last do
+    local event, topic = self.queue[self.first], self.queued_topics[self.first]
+    self.queue[self.first], self.queued_topics[self.first] = nil, nil
+    self.first = self.first + 1
+    dispatch(self, topic, event)
+  end
+  if self.first > self.last then self.first, self.last = 1, 0 end
+  return true
+end
+
+---Cancels the handlers of this event that run, and what waits or settles for them.
+---@param topic string
+---@param name string
+function Bus:cancel_runs(topic, name)
+  for _, entry in ipairs(peek(self, topic, name) or {}) do
+    if entry.fn and not entry.gone then
+      entry:forget_events()
+      cancel_running(entry)
+    end
+  end
+end
+
+---Are there events that the next drain gives out?
+---@return boolean
+function Bus:queued()
+  return self.first <= self.last
+end
+
+---Is an event under way that has not reached its handlers: queued, or settling?
+---@return boolean
+function Bus:pending()
+  return self:queued() or self.settling > 0
+end
+
+---How many handlers are subscribed, to anything that `matches`.
+---@param matches fun(subscription: luapilot.Subscription): boolean
+---@return integer
+function Bus:count(matches)
+  local count = 0
+  for _, names in pairs(self.topics) do
+    for _, list in pairs(names) do
+      for _, entry in ipairs(list) do
+        if entry.fn and not entry.gone and matches(entry) then count = count + 1 end
+      end
+    end
+  end
+  return count
+end
+
+return bus

@@ -1,0 +1,73 @@
+-- command: the words of one command: options, arguments, help, and what to say of a wrong one.
+--
+-- A command is a table; argparse reads the words up to "--", what follows belongs to the command as it is.
+-- Wrong words are told on stderr, with the usage, and are mistakes: exit code 2, never a raise.
+
+local argparse = require "argparse"
+
+local command = {}
+
+---The exit code of mistakes, on the command line or in the pilot.lua.
+command.MISTAKES = 2
+
+---@class luapilot.Command
+---@field name string
+---@field usage string?                  for the list of commands: "check [FILE]"
+---@field summary string                 one line
+---@field description string             a paragraph
+---@field epilog string?                 exit codes and examples
+---@field rest string?                   what stands behind "--", for the usage: "ARGS"
+---@field define fun(parser: table)      adds options and arguments
+---@field act fun(arguments: table, screen: luapilot.Terminal): integer
+--- `arguments` has what argparse found, and `rest`: the words after "--"
+
+local function parser_of(cmd)
+  local parser = argparse("luapilot " .. cmd.name, cmd.description, cmd.epilog)
+  parser:add_help(false):help_max_width(100)
+  cmd.define(parser)
+  parser:flag("-h --help"):description "Show this help."
+  if cmd.rest then
+    local tail = " [-- " .. cmd.rest .. "]"
+    parser:usage(parser:get_usage() .. tail)
+  end
+  return parser
+end
+
+---@param cmd luapilot.Command
+---@return string
+function command.help(cmd) return parser_of(cmd):get_help() .. "\n" end
+
+-- The words before and after the first "--".
+local function split(words)
+  for i, word in ipairs(words) do
+    if word == "--" then return { unpack(words, 1, i - 1) }, { unpack(words, i + 1) } end
+  end
+  return words, {}
+end
+
+local function refuse(cmd, parser, message, screen)
+  message = message:gsub("\nDid you mean (.*)%?$", " (did you mean %1?)")
+  screen.err(("luapilot %s: %s\n%s\nTry: luapilot %s --help\n"):format(cmd.name, message, parser:get_usage(), cmd.name))
+  return command.MISTAKES
+end
+
+---Reads the words and lets the command act.
+---@param cmd luapilot.Command
+---@param words string[]
+---@param screen luapilot.Terminal
+---@return integer exit_code
+function command.call(cmd, words, screen)
+  local parser = parser_of(cmd)
+  local before, rest = split(words)
+  local ok, arguments = parser:pparse(before)
+  if not ok then return refuse(cmd, parser, arguments, screen) end
+  if arguments.help then
+    screen.out(command.help(cmd))
+    return 0
+  end
+  if #rest > 0 and not cmd.rest then return refuse(cmd, parser, 'there is nothing to give after "--"', screen) end
+  arguments.rest = rest
+  return cmd.act(arguments, screen)
+end
+
+return command

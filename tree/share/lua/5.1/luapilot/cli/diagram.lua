@@ -1,0 +1,144 @@
+-- diagram: a loaded pilot.lua as nodes and edges, before anybody draws them.
+--
+--   job      a box: its name, and what it says about main, restart and checks
+--   source   what starts jobs and is none: start-up, an event of the pilot, a timer, cron, a function, job:start()
+--   group    pilot.all and pilot.any
+--
+-- An edge goes from what happens to what it starts, and says which event, how often, and the options. Pure.
+
+local duration = require "luapilot.duration"
+local shutdown = require "luapilot.cli.shutdown"
+
+local diagram = {}
+
+---@class luapilot.DiagramNode
+---@field id string             letters, digits and "_", unique
+---@field kind "job"|"source"|"group"
+---@field lines string[]
+---@field main boolean?
+
+---@class luapilot.DiagramEdge
+---@field from string
+---@field to string
+---@field label string?
+---@field by_hand boolean?      only when Lua code asks for it
+
+---@class luapilot.Diagram
+---@field nodes luapilot.DiagramNode[]
+---@field edges luapilot.DiagramEdge[]
+---@field footer string
+
+-- --- jobs ------------------------------------------------------------------------------------
+
+local function restart_text(policy)
+  if policy.count then return policy.count > 0 and ("restart %d×"):format(policy.count) or nil end
+  if policy.policy == "never" then return nil end
+  return "restart " .. policy.policy:gsub("_", " ")
+end
+
+local function checks_text(checks)
+  local kinds, seen = {}, {}
+  for _, check in ipairs(checks) do
+    if not seen[check.kind] then kinds[#kinds + 1] = check.kind end
+    seen[check.kind] = true
+  end
+  return #kinds > 0 and "health: " .. table.concat(kinds, ", ") or nil
+end
+
+local function job_node(runner)
+  local spec = runner.spec
+  local lines = { spec.name }
+  lines[#lines + 1] = spec.main and "main" or nil
+  lines[#lines + 1] = restart_text(spec.restart)
+  lines[#lines + 1] = checks_text(spec.health)
+  return { id = diagram.job_id(spec.name), kind = "job", lines = lines, main = spec.main }
+end
+
+---Names have no "_", so no two become one.
+---@param name string
+---@return string
+function diagram.job_id(name) return "job_" .. name:gsub("-", "_") end
+
+-- --- triggers --------------------------------------------------------------------------------
+
+local function options_text(options)
+  local parts = {}
+  if not options then return parts end
+  if options.timeout then parts[#parts + 1] = "within " .. duration.format(options.timeout) end
+  if options.settle then parts[#parts + 1] = "settle " .. duration.format(options.settle) end
+  if options.when_busy then parts[#parts + 1] = "when busy: " .. options.when_busy end
+  return parts
+end
+
+-- "once healthy, within 1m"
+local function event_label(leaf, event)
+  local parts = options_text(leaf.options)
+  table.insert(parts, 1, leaf.kind .. (event and " " .. event or ""))
+  return table.concat(parts, ", ")
+end
+
+local function function_text(fn)
+  local info = debug.getinfo(fn, "S")
+  return ("function at %s:%d"):format(info.source:gsub("^@", ""), info.linedefined)
+end
+
+-- What a leaf without a job comes from: its text, and the label of the edge.
+local source_of = {
+  startup = function() return "start-up" end,
+  manual = function() return "job:start()" end,
+  every = function(leaf) return "every " .. duration.format(leaf.interval), "each" end,
+  cron = function(leaf)
+    local jitter = leaf.jitter or 0
+    return "cron " .. leaf.text, jitter > 0 and "each, jitter " .. duration.format(jitter) or "each"
+  end,
+  ["function"] = function(leaf) return function_text(leaf.fn), "when true" end,
+  once = function(leaf) return "pilot: " .. leaf.event, event_label(leaf) end,
+}
+source_of.each = source_of.once
+
+-- --- the whole -------------------------------------------------------------------------------
+
+local Builder = {}
+Builder.__index = Builder
+
+function Builder:edge(from, to, label, by_hand)
+  self.edges[#self.edges + 1] = { from = from, to = to, label = label, by_hand = by_hand }
+end
+
+function Builder:node(kind, text)
+  self.counts[kind] = (self.counts[kind] or 0) + 1
+  local id = ("%s_%d"):format(kind, self.counts[kind])
+  self.nodes[#self.nodes + 1] = { id = id, kind = kind, lines = { text } }
+  return id
+end
+
+-- Sources that read the same are one node.
+function Builder:source(text)
+  self.sources[text] = self.sources[text] or self:node("source", text)
+  return self.sources[text]
+end
+
+function Builder:connect(node, to)
+  if node.parts then
+    local group = self:node("group", node.kind == "all" and "all of" or "any of")
+    for _, part in ipairs(node.parts) do self:connect(part, group) end
+    return self:edge(group, to)
+  end
+  local job = node.topic and node.topic:match "^job:(.*)$"
+  if job then return self:edge(diagram.job_id(job), to, event_label(node, node.event)) end
+  local text, label = source_of[node.kind](node)
+  self:edge(self:source(text), to, label, node.kind == "manual" or nil)
+end
+
+---@param pilot luapilot.App     loaded
+---@return luapilot.Diagram
+function diagram.of(pilot)
+  local self = setmetatable({ nodes = {}, edges = {}, counts = {}, sources = {} }, Builder)
+  for _, runner in ipairs(pilot.order) do self.nodes[#self.nodes + 1] = job_node(runner) end
+  for _, runner in ipairs(pilot.order) do
+    self:connect(runner.starter.trigger.node, diagram.job_id(runner.spec.name))
+  end
+  return { nodes = self.nodes, edges = self.edges, footer = shutdown.line(shutdown.plan(pilot)) }
+end
+
+return diagram

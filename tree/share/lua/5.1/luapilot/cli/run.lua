@@ -1,0 +1,52 @@
+-- luapilot [run] [FILE] [-- ARGS]: the container's ENTRYPOINT.
+--
+-- Loads, validates, runs to the end. The guardian was forked before this (src/main.c).
+
+local command = require "luapilot.cli.command"
+local load = require "luapilot.cli.load"
+
+local FLUSH = 2 -- seconds for a slow reader of our output, at the end
+
+---@type luapilot.Command
+local run = {
+  name = "run", usage = "[run] [FILE]", rest = "ARGS",
+  summary = "run it: the container's ENTRYPOINT",
+  description = "Runs a pilot.lua to its end. All of it is checked first: a file with mistakes starts nothing.\n"
+    .. 'ARGS are pilot.args. The word "run" may be left out before a FILE with "." or "/" in it.',
+  epilog = [[
+Signals:
+   SIGTERM, SIGINT       end the pilot in order; a second one kills
+   SIGQUIT               likewise, unless the file listens for it
+   SIGUSR1               opens log files anew
+
+Exit codes:
+   2                     mistakes; nothing was started
+   70                    an error inside luapilot
+   else the pilot's own  pilot.shutdown(code), or the main job's, or that of the first job that failed
+                         for good, or 0
+
+Examples:
+   luapilot                                  the pilot.lua that is found
+   luapilot run /etc/pilot.lua
+   luapilot service.lua -- --verbose         pilot.args[1] is "--verbose"]],
+}
+
+function run.define(parser)
+  parser:argument("FILE"):target "file":argname "FILE":args "?"
+    :description "The file. Default: $LUAPILOT, ./pilot.lua, /etc/pilot.lua, the first that is there."
+end
+
+function run.act(arguments, screen)
+  local pilot = load.file(screen, {
+    file = arguments.file, args = arguments.rest, after = "; nothing was started",
+  })
+  if not pilot then return command.MISTAKES end
+  local code = pilot:run()
+  local lost = pilot.port.flush(FLUSH)
+  if lost > 0 then
+    screen.err(("luapilot: %s of output could not be written\n"):format(load.count(lost, "byte")))
+  end
+  return code
+end
+
+return run

@@ -1,0 +1,29 @@
+-- terminal: what the commands know of the outside: two streams, the port, the version.
+--
+-- Specs hand in their own; the real one is made here. The port is asked for when a command needs it, because
+-- opening it takes descriptors that `luapilot test` and `luapilot version` have no use for.
+
+local terminal = {}
+
+---@class luapilot.Terminal
+---@field out fun(text: string)          to stdout
+---@field err fun(text: string)          to stderr
+---@field flush fun(): boolean?, string?   false and why when stdout did not take all
+---@field port fun(): luapilot.Port
+---@field version fun(): string
+
+---@return luapilot.Terminal
+function terminal.real()
+  return {
+    out = function(text) io.stdout:write(text) end, -- what goes wrong here, flush tells
+    err = function(text) io.stderr:write(text) end,
+    flush = function() return io.stdout:flush() end,
+    port = function() return require "luapilot.rt" end,
+    version = function()
+      local ok, version = pcall(require, "luapilot.version")
+      return ok and version or "(from source)"
+    end,
+  }
+end
+
+return terminal

@@ -1,0 +1,54 @@
+-- How values look in messages: `got a number: 5`, `got a function`.
+--
+-- Owns the words for "what was found", so that every message of luapilot says it the same way. It never
+-- decides whether a value is right.
+
+local M = {}
+
+local LONGEST = 60
+
+---A string in double quotes, on one line, cut when it is long.
+---@param text string
+---@return string
+function M.quote(text)
+  if #text > LONGEST then text = text:sub(1, LONGEST - 3) .. "..." end
+  local escaped = text:gsub('[%c"\\]', function(char)
+    if char == "\n" then return "\\n" end
+    if char == "\t" then return "\\t" end
+    if char == '"' or char == "\\" then return "\\" .. char end
+    return ("\\%03d"):format(char:byte())
+  end)
+  return '"' .. escaped .. '"'
+end
+
+---A number as people write it: 8000, not 8e+03.
+---@param number number
+---@return string
+function M.number(number)
+  if number == math.floor(number) and math.abs(number) < 2 ^ 53 then return ("%.0f"):format(number) end
+  return tostring(number)
+end
+
+local function table_kind(value)
+  local meta = getmetatable(value)
+  local name = type(meta) == "table" and rawget(meta, "__name")
+  if type(name) == "string" then return "a " .. name end
+  if next(value) == nil then return "an empty table" end
+  return "a table"
+end
+
+---What a value is, for "got …".
+---@param value any
+---@return string
+function M.value(value)
+  local kind = type(value)
+  if kind == "nil" then return "nothing" end
+  if kind == "string" then return "a string: " .. M.quote(value) end
+  if kind == "number" then return "a number: " .. M.number(value) end
+  if kind == "boolean" then return "a boolean: " .. tostring(value) end
+  if kind == "table" then return table_kind(value) end
+  if kind == "thread" then return "a coroutine" end
+  return "a " .. kind
+end
+
+return M

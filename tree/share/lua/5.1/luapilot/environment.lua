@@ -1,0 +1,74 @@
+-- environment: the variables that a program is started with.
+--
+--   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID and the pids of the jobs that
+--   its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec.
+--
+-- It reads the file anew at each start. It never changes the pilot's own environment.
+
+local environment = {}
+
+-- "a b" and 'a b' lose their quotes; the rest of the line is the value, as docker's --env-file has it.
+local function value_of(text)
+  local quote = text:match "^([\"']).*%1$"
+  if quote and #text >= 2 then return text:sub(2, -2) end
+  return text
+end
+
+---Reads KEY=value lines. Comments and blank lines are passed over, `export ` in front is allowed.
+---@param text string
+---@param path string
+---@return table<string, string>?
+---@return string? message
+function environment.parse(text, path)
+  local result, number = {}, 0
+  for line in (text .. "\n"):gmatch "([^\n]*)\n" do
+    number = number + 1
+    line = line:gsub("\r$", ""):gsub("^%s+", "")
+    if line ~= "" and line:sub(1, 1) ~= "#" then
+      local key, value = line:gsub("^export%s+", ""):match "^([%a_][%w_]*)=(.*)$"
+      if not key then
+        return nil, ("%s:%d: expected NAME=value, got %q"):format(path, number, line)
+      end
+      result[key] = value_of(value)
+    end
+  end
+  return result
+end
+
+local function merge(into, from)
+  for key, value in pairs(from) do into[key] = value end
+end
+
+local function variable(name)
+  return "LUAPILOT_" .. name:upper():gsub("-", "_") .. "_PID"
+end
+
+local function add_pids(env, runners)
+  for _, runner in ipairs(runners) do
+    local pid = runner.memory.pid
+    if pid then env[variable(runner.spec.name)] = tostring(pid) end
+  end
+end
+
+---Raises when env_file cannot be read or is malformed.
+---@param app luapilot.App
+---@param spec { env: table?, env_file: string?, env_clear: boolean? }
+---@param runner luapilot.Runner?
+---@return table<string, string>
+function environment.build(app, spec, runner)
+  local env = {}
+  if not spec.env_clear then merge(env, app:environ()) end
+  if spec.env_file then
+    local text, message = app.port.read(spec.env_file)
+    local values = text and environment.parse(text, spec.env_file)
+    if not text then error("env_file: " .. message, 0) end
+    if not values then error("env_file: " .. select(2, environment.parse(text, spec.env_file)), 0) end
+    merge(env, values)
+  end
+  if spec.env then merge(env, spec.env) end
+  env.LUAPILOT_PID = tostring(app.port.pid())
+  add_pids(env, runner and app:sources_of(runner) or app.order)
+  return env
+end
+
+return environment

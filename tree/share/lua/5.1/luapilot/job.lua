@@ -1,0 +1,506 @@
+-- job: the machine of a job. State × input → next state and effects. Pure.
+--
+--            start                 prepared            exited              group_gone
+--   waiting ───────▶ preparing ────────────▶ running ─────────▶ ending ───────────────▶ waiting
+--      ▲                                        │                 ▲                     backoff ─▶ …
+--      │                                        │ stop            │                     complete
+--    (held)  ◀── stopped ◀── group gone ──── stopping ────────────┘                     held
+--
+--   waiting    for its trigger            backoff    will be started again after a delay
+--   preparing  `prepare` runs             held       stopped by hand: until start, or the trigger
+--   running    its process lives          complete   nothing will start it again
+--   stopping   handlers, drain, signal, kill: one budget
+--   ending     its leader has exited by itself; the rest of its group is being ended
+--
+-- An input is a name and a table; what comes out is data: { "spawn" }, { "signal", "SIGTERM", "group" },
+-- { "timer", "kill", 10 }, { "publish", "exit_failed", { code = 1, … } } … which runner.lua applies, in
+-- order. A new process is never asked for before the old one's group is gone.
+--
+-- It owns the state of one job (`memory`, plain data: it survives a reload). It never waits, never asks
+-- for the time (`now` and `random` come in) and knows no other job.
+
+local restart = require "luapilot.restart"
+
+local job = {}
+
+local RELOAD_AGE = 1        -- seconds: a process younger than this has no handler for SIGHUP yet
+local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
+local SPAWN_BACKOFF_MAX = 15
+
+-- States as the user sees them (job.state).
+job.VISIBLE = {
+  waiting = "waiting", preparing = "preparing", running = "running", stopping = "stopping",
+  ending = "stopping", backoff = "backoff", held = "stopped", complete = "complete",
+}
+
+---@class luapilot.JobMemory    plain data
+---@field state string
+---@field runs integer          starts so far
+---@field restarts integer      of them, by the restart policy
+---@field since number          when the state was entered
+---@field pid integer?
+---@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean? }?
+---@field again "trigger"|"user"|nil   start once more when the group is gone
+---@field hold boolean?         held by hand
+---@field closing boolean?      the pilot shuts down
+---@field stop { handlers: boolean, signalled: boolean, gone: boolean }?   while stopping
+---@field killed_by "timeout"|"health"|nil
+---@field health string         "unknown"|"healthy"|"unhealthy"
+---@field reloading boolean?    a reload waits for the job to be ready
+---@field policy table          restart.lua's memory
+---@field refused integer       spawns that the machine refused in a row
+
+---@param now number
+---@return luapilot.JobMemory
+function job.new(now)
+  return {
+    state = "waiting", runs = 0, restarts = 0, since = now, health = "unknown",
+    policy = restart.new(), refused = 0,
+  }
+end
+
+---Does a process (or a Lua run) of the job exist, or is one about to?
+---@param memory luapilot.JobMemory
+---@return boolean
+function job.active(memory)
+  local state = memory.state
+  return state == "running" or state == "stopping" or state == "ending" or state == "preparing"
+end
+
+local function emit(c, ...)
+  c.effects[#c.effects + 1] = { ... }
+end
+
+-- --- starting --------------------------------------------------------------------------------
+
+local function begin(c)
+  local m = c.memory
+  m.again, m.hold, m.killed_by, m.stop, m.reloading = nil, nil, nil, nil, nil
+  m.runs, m.health = m.runs + 1, "unknown"
+  if c.spec.prepare then
+    emit(c, "prepare")
+  else
+    emit(c, "spawn")
+  end
+  return "preparing"
+end
+
+-- Started by the trigger or by hand: the restart policy counts from here.
+local function begin_anew(c)
+  restart.triggered(c.memory.policy)
+  return begin(c)
+end
+
+local function publish_exit(c)
+  local exit = c.memory.exit
+  local name = exit.code == 0 and "exit_success" or "exit_failed"
+  emit(c, "publish", name, { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error })
+end
+
+-- --- what comes after a run ------------------------------------------------------------------
+
+local ALWAYS -- for a job with restart_after and restart = "never"
+
+local function policy_of(c)
+  if c.memory.killed_by == "health" and c.spec.restart.policy == "never" then
+    ALWAYS = ALWAYS or restart.parse("always")
+    return ALWAYS
+  end
+  return c.spec.restart
+end
+
+-- Nothing starts it again by itself: the trigger may, or not; only the app knows the other jobs.
+local function rest(c)
+  emit(c, "rest")
+  return "waiting"
+end
+
+local function after_run(c)
+  local m = c.memory
+  if m.closing then
+    emit(c, "publish", "stopped", {})
+    return "complete"
+  end
+  if m.hold then
+    emit(c, "publish", "stopped", {})
+    return "held"
+  end
+  if m.again then return begin_anew(c) end
+  local run = { success = m.exit.code == 0 and not m.killed_by, started = m.started or c.now, ended = c.now }
+  local delay, why = restart.decide(policy_of(c), m.policy, run, c.random)
+  if not delay then
+    local used_up = policy_of(c).policy ~= "never" and not run.success
+    if used_up then emit(c, "log", "error", "not started again: " .. why) end
+    return rest(c)
+  end
+  m.restarts = m.restarts + 1
+  emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
+  if delay > 0 then
+    emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), { restarts = m.restarts })
+  end
+  return "backoff"
+end
+
+-- A run that never had a process: the spawn, prepare or the trigger failed.
+local function failed_start(c, code, reason, message)
+  local m = c.memory
+  m.exit = { code = code, reason = reason, at = c.now, error = message }
+  m.started = nil
+  publish_exit(c)
+  return after_run(c)
+end
+
+-- The machine refused for lack of something that comes back: wait and retry, never an exit.
+local function refused(c, message)
+  local m = c.memory
+  m.refused = m.refused + 1
+  local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
+  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay))
+  emit(c, "timer", "restart", delay)
+  return "backoff"
+end
+
+-- --- stopping --------------------------------------------------------------------------------
+
+local function send_stop(c)
+  local m = c.memory
+  if m.stop.signalled then return end
+  m.stop.signalled = true
+  emit(c, "untimer", "drain")
+  emit(c, "signal", c.spec.stop_signal, "group")
+end
+
+local function drain_or_signal(c)
+  if c.spec.drain and c.spec.service then
+    emit(c, "deregister")
+    emit(c, "timer", "drain", c.spec.drain)
+  else
+    send_stop(c)
+  end
+end
+
+local function ask_to_stop(c)
+  local m, budget = c.memory, c.spec.stop_timeout
+  m.stop = { handlers = false, signalled = false, gone = false }
+  m.reloading = nil
+  emit(c, "untimer", "run")
+  emit(c, "untimer", "reload")
+  emit(c, "unprobe")
+  emit(c, "timer", "handlers", budget - math.min(1, TERM_SHARE * budget))
+  emit(c, "timer", "kill", budget)
+  emit(c, "stopping")
+  return "stopping"
+end
+
+local function finish_stop(c)
+  local stop = c.memory.stop
+  if not (stop.gone and stop.handlers) then return end
+  emit(c, "untimer", "handlers")
+  emit(c, "untimer", "drain")
+  emit(c, "untimer", "kill")
+  local m = c.memory
+  m.stop, m.pid = nil, nil
+  emit(c, "publish", "stopped", {})
+  if m.closing then return "complete" end
+  if m.again and not m.hold then return begin_anew(c) end
+  if m.hold then return "held" end
+  return rest(c)
+end
+
+local function record_exit(c, asked)
+  local m, input = c.memory, c.input
+  local reason = m.killed_by or (input.signal and "signal" or (input.reason or "exit"))
+  local code = input.code
+  if m.killed_by == "timeout" then code = 124 end
+  if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
+  m.health = "unknown"
+  m.exit = {
+    code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
+    usage = input.usage,
+  }
+end
+
+-- --- the machine: state × input --------------------------------------------------------------
+
+-- Each cell: function(c) → next state, or nil to stay. c = { spec, memory, input, now, random, effects }.
+local machine = {}
+
+local function start(c) return begin_anew(c) end
+
+-- It has run, and now nothing starts it by itself.
+local function say_stopped(c)
+  if c.memory.exit then emit(c, "publish", "stopped", {}) end
+end
+
+-- Inputs that mean the same in every state that has no process.
+local function hold(c)
+  if c.input.again then return begin_anew(c) end
+  c.memory.hold = true
+  return "held"
+end
+
+local function close(c)
+  c.memory.closing = true
+  return "complete"
+end
+
+local function hold_waiting(c)
+  if not c.input.again then say_stopped(c) end
+  return hold(c)
+end
+
+local function close_waiting(c)
+  say_stopped(c)
+  return close(c)
+end
+
+-- The trigger can never fire again.
+local function dead(c)
+  local exit = c.memory.exit
+  if exit then exit.final = true end -- it counts for the pilot's exit code
+  say_stopped(c)
+  return "complete"
+end
+
+local function give_up(c)
+  local m = c.memory
+  m.exit = { code = 1, reason = "trigger", at = c.now, error = c.input.message }
+  publish_exit(c)
+  return rest(c)
+end
+
+machine.waiting = { start = start, stop = hold_waiting, close = close_waiting, dead = dead, give_up = give_up }
+machine.held = { start = start, stop = hold, close = close }
+machine.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
+
+machine.backoff = {
+  start = function(c)
+    emit(c, "untimer", "restart")
+    return begin_anew(c)
+  end,
+  restart_due = function(c) return begin(c) end,
+  stop = function(c)
+    emit(c, "untimer", "restart")
+    return hold_waiting(c)
+  end,
+  close = function(c)
+    emit(c, "untimer", "restart")
+    return close_waiting(c)
+  end,
+}
+
+-- An event of the trigger while it runs: once more afterwards. A start by hand takes nothing of that away.
+local function start_again(c)
+  c.memory.again = c.input.again or c.memory.again
+end
+
+-- A stop during prepare: there is no process, so there is nothing to signal.
+local function stop_preparing(c)
+  emit(c, "unprepare")
+  emit(c, "publish", "stopped", {})
+  if c.memory.closing then return "complete" end
+  if c.memory.again and not c.memory.hold then return begin_anew(c) end
+  return "held"
+end
+
+machine.preparing = {
+  start = start_again,
+  prepared = function(c) emit(c, "spawn") end,
+  prepare_failed = function(c) return failed_start(c, 1, "prepare", c.input.message) end,
+  spawned = function(c)
+    local m = c.memory
+    m.pid, m.started, m.refused = c.input.pid, c.now, 0
+    if c.spec.timeout then emit(c, "timer", "run", c.spec.timeout) end
+    emit(c, "probe")
+    return "running"
+  end,
+  spawn_failed = function(c)
+    if c.input.transient then return refused(c, c.input.message) end
+    return failed_start(c, c.input.code, "spawn", c.input.message)
+  end,
+  stop = function(c)
+    c.memory.hold = not c.input.again
+    c.memory.again = c.input.again
+    return stop_preparing(c)
+  end,
+  close = function(c)
+    c.memory.closing = true
+    return stop_preparing(c)
+  end,
+}
+
+local function kill_for(c, why, code_signal)
+  local m = c.memory
+  m.killed_by = why
+  emit(c, "untimer", "run")
+  emit(c, "signal", code_signal, "group")
+end
+
+local function is_ready(c)
+  local m = c.memory
+  if #c.spec.health > 0 and m.health == "unknown" then return false end
+  return c.now - m.started >= RELOAD_AGE
+end
+
+-- A reload that came too early: sent as soon as the job can take it.
+local function reload_or_defer(c)
+  local m = c.memory
+  if is_ready(c) then
+    m.reloading = nil
+    emit(c, "untimer", "reload")
+    emit(c, "reload")
+    return
+  end
+  m.reloading = true
+  local age = c.now - m.started
+  if age < RELOAD_AGE then emit(c, "timer", "reload", RELOAD_AGE - age) end
+end
+
+machine.running = {
+  start = start_again,
+  exited = function(c)
+    record_exit(c)
+    emit(c, "untimer", "run")
+    emit(c, "untimer", "reload")
+    emit(c, "unprobe")
+    if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
+    publish_exit(c)
+    return "ending"
+  end,
+  run_due = function(c)
+    emit(c, "log", "warn", ("ran longer than its timeout of %g s: killed"):format(c.spec.timeout))
+    kill_for(c, "timeout", "SIGKILL")
+  end,
+  health = function(c)
+    local m, input = c.memory, c.input
+    if input.change then
+      m.health = input.change
+      emit(c, "publish", input.change, { output = input.output })
+    end
+    if input.restart and not m.killed_by then
+      emit(c, "log", "warn", "failed too many checks: restarted", { output = input.output })
+      emit(c, "unprobe")
+      kill_for(c, "health", c.spec.stop_signal)
+      emit(c, "timer", "kill", c.spec.stop_timeout)
+    end
+    if m.reloading then reload_or_defer(c) end
+  end,
+  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  reload = reload_or_defer,
+  reload_due = function(c)
+    if c.memory.reloading then reload_or_defer(c) end
+  end,
+  stop = function(c)
+    c.memory.hold = not c.input.again
+    c.memory.again = c.input.again
+    return ask_to_stop(c)
+  end,
+  close = function(c)
+    c.memory.closing = true
+    return ask_to_stop(c)
+  end,
+}
+
+machine.stopping = {
+  start = function(c) -- by hand, or by the trigger: when it has stopped
+    c.memory.again, c.memory.hold = c.input.again or "user", nil
+  end,
+  handlers_done = function(c)
+    local stop = c.memory.stop
+    stop.handlers = true
+    emit(c, "untimer", "handlers")
+    if stop.gone then return finish_stop(c) end
+    if not stop.signalled then return drain_or_signal(c) end
+  end,
+  drain_due = function(c) send_stop(c) end,
+  handlers_due = function(c) -- the rest of the budget belongs to the signal
+    if not c.memory.stop.handlers then emit(c, "abandon_handlers") end
+    if not c.memory.stop.gone then send_stop(c) end
+  end,
+  kill_due = function(c)
+    local stop = c.memory.stop
+    if not stop.gone then
+      emit(c, "log", "warn", ("did not end within %g s of being asked to: killed"):format(c.spec.stop_timeout))
+      emit(c, "signal", "SIGKILL", "group")
+    end
+    if not stop.handlers then
+      emit(c, "abandon_handlers")
+      stop.handlers = true
+      return finish_stop(c)
+    end
+  end,
+  exited = function(c) record_exit(c, true) end,
+  group_gone = function(c)
+    c.memory.stop.gone = true
+    return finish_stop(c)
+  end,
+  stop = function(c)
+    c.memory.hold = not c.input.again
+    c.memory.again = c.input.again
+  end,
+  close = function(c) c.memory.closing = true end,
+}
+
+machine.ending = {
+  start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
+  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  group_gone = function(c)
+    emit(c, "untimer", "kill")
+    c.memory.pid = nil
+    return after_run(c)
+  end,
+  stop = function(c)
+    c.memory.hold = not c.input.again
+    c.memory.again = c.input.again
+  end,
+  close = function(c) c.memory.closing = true end,
+}
+
+job.MACHINE = machine
+
+---Feeds an input into a job. Inputs that mean nothing in the present state do nothing.
+---@param spec table            of config.lua
+---@param memory luapilot.JobMemory    changed in place
+---@param name string           start stop close prepared prepare_failed spawned spawn_failed exited group_gone
+---                             handlers_done health reload dead give_up, and <timer>_due
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; exited: { code, signal };
+---                             spawn_failed: { code, message, transient }; health: { change, restart, output }
+---@param now number
+---@param random fun(): number
+---@return table[] effects      in the order in which they must be applied
+---@return boolean changed      the state is another than before
+function job.input(spec, memory, name, input, now, random)
+  local cell = machine[memory.state][name]
+  local starts = name == "start" or input.again
+  if not cell or (memory.closing and starts) then return {}, false end
+  local c = { spec = spec, memory = memory, input = input, now = now, random = random, effects = {} }
+  local before = memory.state
+  local state = cell(c)
+  if state and state ~= before then
+    memory.state, memory.since = state, now
+    return c.effects, true
+  end
+  if state then memory.since = now end
+  return c.effects, false
+end
+
+local function copy(value)
+  if type(value) ~= "table" then return value end
+  local result = {}
+  for key, field in pairs(value) do result[key] = copy(field) end
+  return result
+end
+
+---@param memory luapilot.JobMemory
+---@return table   plain data
+function job.snapshot(memory)
+  return copy(memory)
+end
+
+---@param data table   of snapshot()
+---@return luapilot.JobMemory
+function job.restore(data)
+  return copy(data)
+end
+
+return job

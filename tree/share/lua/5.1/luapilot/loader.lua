@@ -1,0 +1,442 @@
+-- Loads a pilot.lua in an environment of its own.
+--
+-- Owns the globals that a pilot.lua sees, its `require` and the checks of its files before anything runs.
+-- Each loader is one box: two of them share no global, no module and no library table (but `string`, to which
+-- ("text"):method() is bound). Never runs the chunk it returns. The user's files come through `read`; only
+-- installed rocks are loaded from the disk directly, as Lua itself would.
+
+local describe = require "luapilot.describe"
+local lexer = require "luapilot.lexer"
+local mistakes = require "luapilot.mistakes"
+local size = require "luapilot.size"
+local strict = require "luapilot.strict"
+local suggest = require "luapilot.suggest"
+local syntax = require "luapilot.syntax"
+
+local M = {}
+
+M.LIMIT = 1024 ^ 2 -- bytes of one file
+
+---@class luapilot.LoaderOptions
+---`read` takes a path and a limit in bytes; nil, message and a code such as "ENOENT", "EISDIR" or "EFBIG".
+---@field read fun(path: string, limit: integer): string|nil, string|nil, string|nil
+---@field api table what require "luapilot" gives
+---@field mistakes luapilot.Mistakes
+---@field print? fun(...) default: nothing is printed
+---@field searchpath? string where Lua rocks are, default package.path
+---@field coroutine? table instead of Lua's library
+---@field libraries? table<string, table> functions that stand in for those of a library, by its name
+
+---@class luapilot.Loader
+---@field env table the globals of the user's code
+---@field path string|nil of the main file
+local Loader = {}
+Loader.__index = Loader
+
+-- ------------------------------------------------------------------------------------------------ files
+
+local FILE_ERRORS = {
+  ENOENT = "there is no such file; luapilot init writes a first one",
+  EISDIR = "is a directory: give the file in it, such as %s/pilot.lua",
+  EFBIG = ("is larger than %s, which is the limit for a configuration"):format(size.format(M.LIMIT)),
+  EACCES = "may not be read by this user (permission denied)",
+}
+
+local BINARY = "contains binary data, the first on line %d: it is no Lua source"
+
+local function read_error(path, message, code)
+  local text = FILE_ERRORS[code]
+  if not text then return "cannot be read: " .. tostring(message or code or "unknown error") end
+  return (text:gsub("%%s", (path:gsub("/+$", ""):gsub("%%", "%%%%"))))
+end
+
+-- What is no text of Lua, or nil.
+local function refusal(source)
+  if #source > M.LIMIT then return ("has %d bytes: it %s"):format(#source, FILE_ERRORS.EFBIG) end
+  if source:sub(1, 1) == "\27" then return "is compiled bytecode: give the Lua source" end
+  local mark = source:sub(1, 2)
+  if mark == "\255\254" or mark == "\254\255" then return "is UTF-16 text: save it as UTF-8" end
+  local nul = source:find("\0", 1, true)
+  if nul then
+    local _, newlines = source:sub(1, nul):gsub("\n", "")
+    return ("contains NUL bytes, the first on line %d: it is no Lua source"):format(newlines + 1)
+  end
+end
+
+---The text of a file as Lua takes it: without byte order mark and "#!" (the line stays, for the numbers).
+---@return string|nil source
+---@return string|nil message
+---@return string|nil code "ENOENT" and the like
+local function read_source(self, path)
+  local source, message, code = self.read(path, M.LIMIT)
+  if not source then return nil, read_error(path, message, code), code end
+  source = source:gsub("^\239\187\191", "")
+  local why = refusal(source)
+  if why then return nil, why end
+  return (source:gsub("^#[^\n]*", ""))
+end
+
+-- ------------------------------------------------------------------------------------- the user's files
+
+---@class luapilot.UserFile
+---@field path string
+---@field chunk function|nil
+---@field where string|nil of what is wrong
+---@field message string|nil what is wrong
+
+local function compile(self, path, source)
+  local chunk, message = load(source, "@" .. path, "t", self.env)
+  if chunk then return { path = path, chunk = chunk } end
+  local binary = source:find "[\1-\8\14-\31]"
+  if binary then
+    local _, newlines = source:sub(1, binary):gsub("\n", "")
+    return { path = path, where = path, message = BINARY:format(newlines + 1) }
+  end
+  message = syntax.explain(message, source)
+  local line, text = message:match "^.-:(%d+): (.*)$"
+  return { path = path, where = path .. (line and ":" .. line or ""), message = text or message }
+end
+
+---Reads and compiles one of the user's files, once. Nil when there is none.
+---@return luapilot.UserFile|nil
+local function user_file(self, path)
+  if self.files[path] then return self.files[path] end
+  local source, message, code = read_source(self, path)
+  if not source and (code == "ENOENT" or code == "ENOTDIR" or code == "EISDIR") then return nil end
+  local file = source and compile(self, path, source) or { path = path, where = path, message = message }
+  self.files[path], self.sources[path] = file, source
+  self.order[#self.order + 1] = file
+  return file
+end
+
+-- Where a module of the user may be: beside pilot.lua.
+local function places(self, name)
+  local relative = self.directory .. name:gsub("%.", "/")
+  return { relative .. ".lua", relative .. "/init.lua" }
+end
+
+local function user_module(self, name)
+  for _, path in ipairs(places(self, name)) do
+    local file = user_file(self, path)
+    if file then return file end
+  end
+end
+
+local function format_problem(file) return mistakes.format { where = file.where, message = file.message } end
+
+-- The content of "x" or ("x") at a token, when that is the whole argument.
+local function literal_argument(tokens, i)
+  if tokens[i].text ~= "(" then return tokens[i].value end
+  local closed = tokens[i + 2] and tokens[i + 2].text == ")"
+  return closed and tokens[i + 1].value or nil
+end
+
+-- The modules and files that a source names literally: require "x", require("x"), dofile "x".
+local function named_files(self, source)
+  local tokens, files = lexer.tokens(source), {}
+  for i = 1, #tokens - 1 do
+    local name = tokens[i].kind == "name" and literal_argument(tokens, i + 1)
+    local is_module = tokens[i].text == "require" and name and not self.env.package.loaded[name]
+    if is_module then files[#files + 1] = user_module(self, name) end
+    if tokens[i].text == "dofile" and name then files[#files + 1] = user_file(self, name) end
+  end
+  return files
+end
+
+---Compiles what a file names, and what that names in turn, without running any of it.
+local function compile_all(self, file)
+  if file.followed then return end
+  file.followed = true
+  if file.message then self.mistakes:add(file.where, nil, file.message) end
+  for _, other in ipairs(self.sources[file.path] and named_files(self, self.sources[file.path]) or {}) do
+    compile_all(self, other)
+  end
+end
+
+-- ---------------------------------------------------------------------------------------------- require
+
+local LOADING = {}
+
+local function chain(self, path)
+  local names = {}
+  for i, other in ipairs(self.loading) do
+    if other == path or #names > 0 then names[#names + 1] = self.loading[i] end
+  end
+  names[#names + 1] = path
+  return table.concat(names, " -> ")
+end
+
+-- Modules that nobody named literally are checked when they are loaded; it is too late to go on then.
+local function check_late(self, file)
+  if file.checked then return end
+  file.checked = true
+  local list = strict.check({ file.chunk }, self:known_globals(), self.sources)
+  if list[1] then error(mistakes.format(list[1]), 0) end
+end
+
+local function run_user_module(self, file, name)
+  if file.message then error(format_problem(file), 0) end
+  for _, path in ipairs(self.loading) do
+    if path == file.path then error("modules require each other in a circle: " .. chain(self, path), 0) end
+  end
+  check_late(self, file)
+  table.insert(self.loading, file.path)
+  local ok, result = pcall(file.chunk, name, file.path)
+  table.remove(self.loading)
+  if not ok then error(result, 0) end
+  return result
+end
+
+local function from_preload(self, name)
+  return self.env.package.preload[name]
+end
+
+local function from_user(self, name)
+  local file = user_module(self, name)
+  return file and function() return run_user_module(self, file, name) end
+end
+
+-- A Lua rock: its own copy in each box, in the box's globals.
+local function from_rocks(self, name)
+  if package.preload[name] then return nil end
+  local path = package.searchpath(name, self.env.package.path)
+  if not path then return nil end
+  local chunk, message = loadfile(path, "bt", self.env)
+  if not chunk then error(message, 0) end
+  return chunk, path
+end
+
+-- What is built in or written in C is one for all boxes: the real require has it.
+local function from_lua(self, name)
+  local cpath, root = self.env.package.cpath, name:match "^[^.]*"
+  local built_in = package.preload[name] or package.loaded[name]
+  if not (built_in or package.searchpath(name, cpath) or package.searchpath(root, cpath)) then return nil end
+  return function()
+    local before = package.cpath
+    package.cpath = cpath
+    local ok, result = pcall(require, name)
+    package.cpath = before
+    if not ok then error(result, 0) end
+    return result
+  end
+end
+
+local function not_found(self, name)
+  local beside = table.concat(places(self, name), " nor ")
+  local hint = suggest.near(name, { "luapilot" }) and ' (did you mean "luapilot"?)' or ""
+  return ("module %s not found%s: there is neither %s, nor such a rock or library on package.path and "
+    .. "package.cpath"):format(describe.quote(name), hint, beside)
+end
+
+local function check_name(name)
+  if type(name) ~= "string" then error("require expects a module's name, got " .. describe.value(name), 3) end
+  if name:find "^luapilot%." then
+    local advice = name:find "^luapilot%.sim" and 'the simulator is for specs (luapilot test)'
+      or "it is an inner part of luapilot"
+    error(("%s cannot be required in a pilot.lua: %s; require \"luapilot\" has all there is")
+      :format(describe.quote(name), advice), 3)
+  end
+end
+
+local function run_loader(loaded, name, loader, extra)
+  loaded[name] = LOADING
+  local ok, result = pcall(loader, name, extra)
+  if loaded[name] == LOADING then loaded[name] = nil end -- unless the module set it by itself
+  if not ok then error(result, 0) end
+  if result ~= nil then loaded[name] = result end
+  if loaded[name] == nil then loaded[name] = true end
+  return loaded[name]
+end
+
+local SEARCHERS = { from_preload, from_user, from_rocks, from_lua }
+
+local function require_module(self, name)
+  local loaded = self.env.package.loaded
+  if loaded[name] ~= nil and loaded[name] ~= LOADING then return loaded[name] end
+  for _, search in ipairs(SEARCHERS) do
+    local loader, extra = search(self, name)
+    if loader then
+      if loaded[name] == LOADING and search ~= from_user then
+        error(("module %s requires itself, perhaps through others"):format(describe.quote(name)), 3)
+      end
+      return run_loader(loaded, name, loader, extra)
+    end
+  end
+  error(not_found(self, name), 3)
+end
+
+-- ------------------------------------------------------------------------------------------ environment
+
+local PLAIN = { "assert", "collectgarbage", "error", "gcinfo", "getfenv", "getmetatable", "ipairs",
+  "newproxy", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setfenv",
+  "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "_VERSION" }
+local LIBRARIES = { "table", "math", "bit", "debug", "jit", "os", "io", "coroutine" }
+
+local INSTEAD = {
+  { "os", "execute", 'pilot.exec { "program", "argument" }, which waits without stopping everything else' },
+  { "io", "popen", 'pilot.exec { "program", "argument" }, whose result has stdout' },
+  { "os", "exit", "pilot.shutdown(code), which stops the jobs in order" },
+}
+
+local function copy(library)
+  local result = {}
+  for key, value in pairs(library) do result[key] = value end
+  return result
+end
+
+local function forbid(env)
+  for _, entry in ipairs(INSTEAD) do
+    local library, name, instead = unpack(entry)
+    env[library][name] = function()
+      error(("%s.%s is not available in a pilot.lua: use %s"):format(library, name, instead), 2)
+    end
+  end
+end
+
+local function chunk_functions(self)
+  local env = self.env
+
+  function env.load(chunk, name, mode, ...)
+    if select("#", ...) > 0 then return load(chunk, name, mode, (...)) end
+    return load(chunk, name, mode, env)
+  end
+
+  function env.loadstring(text, name) return load(text, name or text, nil, env) end
+
+  function env.loadfile(path, _, ...)
+    if type(path) ~= "string" then return nil, "loadfile expects a path, got " .. describe.value(path) end
+    local file = user_file(self, path)
+    if not file then return nil, path .. ": " .. read_error(path, nil, "ENOENT") end
+    if file.message then return nil, format_problem(file) end
+    local chunk = load(self.sources[path], "@" .. path, "t", env)
+    return select("#", ...) > 0 and setfenv(chunk, (...)) or chunk
+  end
+
+  function env.dofile(path)
+    local chunk, message = env.loadfile(path)
+    if not chunk then error(message, 2) end
+    return chunk()
+  end
+
+  function env.require(name)
+    check_name(name)
+    local module = require_module(self, name) -- no tail call: errors count the levels up to the user
+    return module
+  end
+end
+
+-- The `module` of Lua 5.1, which old rocks still use: one whose modules live in this box.
+local function module_function(self)
+  local env = self.env
+  return function(name, ...)
+    local loaded = env.package.loaded
+    local module = type(loaded[name]) == "table" and loaded[name] ~= LOADING and loaded[name] or {}
+    module._M, module._NAME, module._PACKAGE = module, name, name:match "^(.*%.)[^.]*$" or ""
+    loaded[name] = module
+    local parent = env
+    for part in name:gmatch "([^.]+)%." do
+      parent[part] = parent[part] or {}
+      parent = parent[part]
+    end
+    parent[name:match "[^.]*$"] = module
+    setfenv(2, module)
+    for _, option in ipairs { ... } do option(module) end
+  end
+end
+
+local function package_table(self, searchpath)
+  local env = self.env
+  local loaded = { _G = env, luapilot = self.api, string = env.string }
+  for _, name in ipairs(LIBRARIES) do loaded[name] = env[name] end
+  env.package = {
+    path = searchpath, cpath = package.cpath, config = package.config, loaded = loaded, preload = {},
+    searchpath = package.searchpath, loadlib = package.loadlib,
+    seeall = function(module) setmetatable(module, { __index = env }) end,
+  }
+  loaded.package = env.package
+end
+
+local function build_env(self, options)
+  local env = { string = string, print = options.print or function() end }
+  for _, name in ipairs(PLAIN) do env[name] = _G[name] end
+  for _, name in ipairs(LIBRARIES) do env[name] = copy(_G[name]) end
+  for name, functions in pairs(options.libraries or {}) do
+    for key, fn in pairs(functions) do env[name][key] = fn end
+  end
+  if options.coroutine then env.coroutine = options.coroutine end
+  env._G, self.env = env, env
+  forbid(env)
+  chunk_functions(self)
+  package_table(self, options.searchpath or package.path)
+  env.module = module_function(self)
+end
+
+-- --------------------------------------------------------------------------------------------- the loader
+
+---@param options luapilot.LoaderOptions
+---@return luapilot.Loader
+function M.new(options)
+  local self = setmetatable({
+    read = options.read, api = options.api, mistakes = options.mistakes,
+    directory = "",
+    files = {},   -- the user's files by path
+    order = {},   -- … and in the order of their reading
+    sources = {},
+    loading = {}, -- paths of the user's files that run now, for circles
+  }, Loader)
+  build_env(self, options)
+  return self
+end
+
+---Reads and compiles the main file, and the modules that it names beside it. Runs nothing.
+---@param path string
+---@return function|nil chunk nil after a mistake in this file
+function Loader:load(path)
+  self.path, self.directory = path, path:match "^(.*/)[^/]*$" or ""
+  local source, message = read_source(self, path)
+  if not source then
+    self.mistakes:add(path, nil, message)
+    return nil
+  end
+  local file = compile(self, path, source)
+  self.files[path], self.sources[path] = file, source
+  self.order[#self.order + 1] = file
+  self.loading = { path }
+  compile_all(self, file)
+  return file.chunk
+end
+
+---The globals that exist: those of the box, and those that any of the user's files sets.
+---@return table<string, any>
+function Loader:known_globals()
+  local known = {}
+  for name in pairs(self.env) do known[name] = true end
+  for _, file in ipairs(self.order) do
+    for _, use in ipairs(file.chunk and strict.globals(file.chunk) or {}) do
+      if use.set then known[use.name] = true end
+    end
+  end
+  return known
+end
+
+---Looks for undefined globals in all of the user's files read so far; adds them to the mistakes.
+---@return boolean fine
+function Loader:globals_check()
+  local chunks = {}
+  for _, file in ipairs(self.order) do
+    file.checked = true
+    chunks[#chunks + 1] = file.chunk
+  end
+  local list = strict.check(chunks, self.env, self.sources)
+  for _, mistake in ipairs(list) do self.mistakes:add(mistake.where, mistake.path, mistake.message) end
+  return #list == 0
+end
+
+---Is this the source (as of debug.getinfo) of one of the user's own files?
+---@param source string
+---@return boolean
+function Loader:is_user(source)
+  return source:sub(1, 1) == "@" and self.files[source:sub(2)] ~= nil
+end
+
+return M

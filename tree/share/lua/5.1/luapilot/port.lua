@@ -1,0 +1,192 @@
+---@meta
+-- The port: all that Lua knows of the world, as an interface file. It is never loaded.
+-- Two things implement it: src/port.c (the real one, `require "luapilot.rt"`) and
+-- lua/luapilot/sim/port.lua (the simulated one). spec/contract runs the same spec on both.
+--
+-- The rules:
+--   * `wait` is the only call that blocks. Nothing here ever calls a Lua function.
+--   * Handles are integers that are never used again. A stale one gives nil, message, "EBADF".
+--   * An expected failure is nil, message, CODE; a wrong argument raises.
+--   * Events of one source come in order; sources take turns; exits and signals come first.
+--   * `exit` never waits for the end of output, and the end of output never implies `exit`.
+--   * A cancelled handle yields no further event.
+
+---@class luapilot.Port
+local port = {}
+
+---@alias luapilot.PortEvent
+---| { type: "timer", id: integer }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: { user: number, system: number, maxrss: integer } }
+---| { type: "group_gone", id: integer }
+---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
+---| { type: "notify", id: integer, fields: table<string, string> }
+---| { type: "connected", id: integer, error: string?, code: string? }
+---| { type: "poll", id: integer, readable: boolean, writable: boolean }
+---| { type: "signal", name: string, pid: integer, terminal: boolean }
+
+---Waits for the next event. With `block == false` returns nil when there is none now.
+---A signal's `terminal` is true when the kernel sent it on behalf of a terminal (Ctrl-C).
+---@param block boolean? default true
+---@return luapilot.PortEvent?
+function port.wait(block) end
+
+---Seconds of the clock that counts suspended time and never goes back (CLOCK_BOOTTIME).
+---@return number
+function port.now() end
+
+---Seconds since the epoch: the wall clock, which may jump.
+---@return number
+function port.clock() end
+
+---A random number in [0, 1).
+---@return number
+function port.random() end
+
+---Fires once, `seconds` from now: { type = "timer", id }. Then the handle is gone.
+---@param seconds number
+---@return integer id
+function port.timer(seconds) end
+
+---Ends whatever the handle names and frees it. A process is killed with its group (SIGKILL) and
+---reaped silently.
+---@param id integer
+---@return true?, string? message, string? code
+function port.cancel(id) end
+
+---@class luapilot.SpawnOptions
+---@field argv string[]              argv[1] without a slash is looked up on PATH of `env`
+---@field env table<string,string>?  the whole environment; nil: the pilot's own
+---@field cwd string?
+---@field user string|integer|nil    name or uid; its groups are set too (initgroups), HOME is not
+---@field group string|integer|nil
+---@field umask integer?
+---@field limits table<string, { [1]: number, [2]: number }>?  soft, hard; -1 = unlimited
+---@field no_new_privs boolean?
+---@field oom_score_adj integer?
+---@field cgroup { name: string, memory_max: integer?, cpu_max: number?, pids_max: integer? }?
+---@field stdin string?              text to feed; nil: /dev/null
+---@field output luapilot.OutputOptions?   where lines go; nil with `capture`: nowhere
+---@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log;
+---                                  beside the log `data` holds whole lines
+---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
+---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
+---                                  this very signal was already sent to the group; default SIGTERM
+---@field stop_signal string?        what the guardian sends if the pilot dies; default SIGTERM
+---@field stop_timeout number?       after so many seconds the guardian kills; default 10
+
+---@class luapilot.OutputOptions
+---@field name string        the job's
+---@field raw boolean?       true: the program writes to our own stdout and stderr (or the file) itself
+---@field level string?      label of its lines, default "info"
+---@field prefix boolean?    default true; false: the bare line
+---@field file string?       append there instead of to our output
+
+---Starts a program as the leader of a session and group of its own. It cannot exit before its id is
+---known. Then come, in any order with its output: one `exit` (at once, whoever holds its pipes), after
+---it one `group_gone` when no process of the group lives; with the latter the handle is gone, except
+---for what the pipes still hold: each captured stream ends with one `last = true`, at its end of
+---file or soon after `group_gone`.
+---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
+---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
+---"descriptors" (EMFILE, ENFILE) …
+---@param options luapilot.SpawnOptions
+---@return integer? id, string|integer pid_or_message, string? code, string? stage
+function port.spawn(options) end
+
+---@param id integer
+---@param signal string     "SIGTERM"
+---@param target "group"|"leader"
+---@return true?, string? message, string? code   ESRCH: nobody is left
+function port.kill(id, signal, target) end
+
+---Whole lines of a process that has `output` also come as output events, from now on, or no longer.
+---@param id integer
+---@param on boolean
+---@return true?, string? message, string? code
+function port.capture(id, on) end
+
+---Opens a TCP connection and closes it again: { type = "connected", id, error? }, then the handle is gone.
+---@param address string    "host:port", "127.0.0.1:80", "[::1]:80"
+---@param timeout number    seconds
+---@return integer id
+function port.connect(address, timeout) end
+
+---Level-triggered readiness of a descriptor that the caller owns, until cancelled.
+---@param fd integer
+---@param mode "r"|"w"|"rw"
+---@return integer? id, string? message, string? code
+function port.poll(fd, mode) end
+
+---From now on these signals come as events instead of having their default effect.
+---@param names string[]
+function port.signals(names) end
+
+---@param path string
+---@param limit integer?    bytes; more is an error (EFBIG)
+---@return string? data, string? message, string? code
+function port.read(path, limit) end
+
+---Writes a whole file. Not atomic by itself: see fs.write.
+---@param path string
+---@param data string
+---@param options { mode: integer?, append: boolean?, exclusive: boolean?, sync: boolean? }?
+---@return true?, string? message, string? code
+function port.write(path, data, options) end
+
+---@param from string
+---@param to string
+---@return true?, string? message, string? code
+function port.rename(from, to) end
+
+---@param path string
+---@return true?, string? message, string? code
+function port.remove(path) end
+
+---@param path string
+---@return { type: "file"|"directory"|"link"|"other", mode: integer, uid: integer, gid: integer, size: integer, mtime: number }?
+---@return string? message, string? code
+function port.stat(path) end
+
+---@param path string       changes mode and owner; nil fields stay
+---@param options { mode: integer?, uid: integer?, gid: integer? }
+---@return true?, string? message, string? code
+function port.chmod(path, options) end
+
+---The path with every symbolic link resolved.
+---@param path string
+---@return string?, string? message, string? code
+function port.realpath(path) end
+
+---@return { name: string, family: "inet"|"inet6", address: string, prefix: integer, loopback: boolean, up: boolean }[]
+function port.addresses() end
+---@return string
+function port.hostname() end
+---@return table<string, string>
+function port.environ() end
+---@return integer
+function port.pid() end
+
+---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
+---@param level "debug"|"info"|"warn"|"error"
+---@param message string
+---@param fields table<string, string|number|boolean>?
+function port.log(level, message, fields) end
+
+---@param options { format: "default"|"text"|"json"|nil, output: string?, level: string? }
+---     output: "stdout", "stderr" or an absolute path; unknown words raise, an unusable file returns
+---@return true?, string? message, string? code
+function port.logging(options) end
+
+---Opens log files anew (SIGUSR1, after a rotation).
+function port.reopen() end
+
+---Writes out what is buffered; blocks for `seconds` at most.
+---@param seconds number
+---@return integer lost     bytes that could not be written
+function port.flush(seconds) end
+
+---Tells the guardian when, at the latest, everything must have ended.
+---@param seconds number    from now
+function port.deadline(seconds) end
+
+return port

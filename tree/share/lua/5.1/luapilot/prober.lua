@@ -1,0 +1,176 @@
+-- prober: runs the checks of one job while its process lives.
+--
+--   tcp      a connection opened and closed       exec     a program that must end with 0
+--   check    a Lua function in a task             notify   what the job itself says (sd_notify)
+--
+-- It owns the timers, processes and tasks of the checks under way, one at a time for each check. What results
+-- mean is health.lua's; what follows from it is job.lua's.
+
+local health = require "luapilot.health"
+local program = require "luapilot.program"
+local task = require "luapilot.task"
+
+local prober = {}
+
+local MAX_OUTPUT = 64 * 1024  -- of an exec check: it ends up in a log line
+local NOTE = 200              -- characters of it that are kept
+
+---@class luapilot.Prober
+---@field runner table
+local Prober = {}
+Prober.__index = Prober
+
+local function note(text)
+  text = tostring(text):gsub("%s+$", "")
+  if #text > NOTE then text = text:sub(1, NOTE) .. "…" end
+  return text ~= "" and text or nil
+end
+
+-- Each starts a check and returns how to take it back; `done(status, output)` is called once.
+local start = {}
+
+function start.tcp(self, check, done)
+  local loop = self.app.loop
+  local id = loop.port.connect(check.tcp, check.timeout)
+  loop:route(id, function(event)
+    loop:unroute(id)
+    if event.error then return done("fail", event.error) end
+    done("pass")
+  end)
+  return function() loop:cancel(id) end
+end
+
+function start.exec(self, check, done)
+  local options = self.runner:spawn_options(check.exec)
+  options.end_signal = "SIGKILL"
+  local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
+    function(result)
+      local said = note(result.stdout ~= "" and result.stdout or result.stderr)
+      if result.code == 0 then return done("pass", said) end
+      done("fail", said or program.describe_exit(result, check.timeout))
+    end)
+  if cancel then return cancel end
+  done("fail", message)
+end
+
+function start.check(self, check, done)
+  local tasks, timed_out = self.app.tasks, false
+  local t = tasks:spawn(check.check, {
+    name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
+    ended = function(t)
+      if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
+      if t.reason then return end
+      if not t.ok then
+        self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), t.error)
+        return done("fail", note(task.message(t.error)))
+      end
+      local passed, text = t.results[1], t.results[2]
+      if passed == "warn" then return done("warn", text and note(text)) end
+      done(passed and "pass" or "fail", text and note(text))
+    end,
+  }, self.runner.object)
+  local timer = self.app.loop:after(check.timeout, function()
+    timed_out = true
+    t:cancel("timeout")
+  end)
+  t:when_ended(function() self.app.loop:cancel(timer) end)
+  return function()
+    self.app.loop:cancel(timer)
+    t:cancel("cancel")
+  end
+end
+
+local schedule_probe -- forward
+
+local function report(self, index, status, output, early)
+  local now = self.app.loop.port.now()
+  local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
+  self.runner:checked(index, status, output)
+  if change or restart then
+    self.runner:post("health", { change = change, restart = restart, output = output })
+  end
+end
+
+-- An early probe that is still under way at a mark of the interval stands in for the one that was due there.
+local function probe(self, index, early)
+  local check, under_way, loop = self.checks[index], self.under_way, self.app.loop
+  local mark, finished = health.next_mark(self.memory, check, loop.port.now()), false
+  local cancel = start[check.kind](self, check, function(status, output)
+    finished = true
+    under_way[index] = nil
+    if self.stopped then return end
+    report(self, index, status, output, early and loop.port.now() < mark)
+    if not self.stopped then schedule_probe(self, index) end
+  end)
+  if not finished then under_way[index] = cancel end
+end
+
+function schedule_probe(self, index)
+  local now = self.app.loop.port.now()
+  local due, early = health.next_probe(self.memory, self.checks[index], index, now)
+  self.timers[index] = self.app.loop:after(due - now, function()
+    self.timers[index] = nil
+    probe(self, index, early)
+  end)
+end
+
+-- A job that says WATCHDOG=1 in time passes; each interval without it is a failure.
+local function watch_dog(self, index)
+  local check = self.checks[index]
+  if not check.interval_given then return end
+  if self.timers[index] then self.app.loop:cancel(self.timers[index]) end
+  self.timers[index] = self.app.loop:after(check.interval, function()
+    self.timers[index] = nil
+    report(self, index, "fail", ("no WATCHDOG=1 for %g s"):format(check.interval), false)
+    if not self.stopped then watch_dog(self, index) end
+  end)
+end
+
+---What a job said by sd_notify.
+---@param fields table<string, string>
+function Prober:notified(fields)
+  for index, check in ipairs(self.checks) do
+    if check.kind == "notify" then
+      local ready, alive = fields.READY == "1", fields.WATCHDOG == "1"
+      if ready then self.ready = true end
+      if ready or (alive and self.ready) then
+        report(self, index, "pass", fields.STATUS)
+        if not self.stopped then watch_dog(self, index) end
+      elseif fields.WATCHDOG == "trigger" then
+        report(self, index, "fail", fields.STATUS or "WATCHDOG=trigger")
+      end
+    end
+  end
+end
+
+---Ends every check under way.
+function Prober:stop()
+  self.stopped = true
+  for _, timer in pairs(self.timers) do self.app.loop:cancel(timer) end
+  for _, cancel in pairs(self.under_way) do cancel() end
+  self.timers, self.under_way = {}, {}
+end
+
+---Begins to check a job that has just started.
+---@param runner table     of runner.lua
+---@param memory luapilot.HealthMemory?   of a former core: goes on with what it knew
+---@return luapilot.Prober
+function prober.start(runner, memory)
+  local checks, now = runner.spec.health, runner.app.loop.port.now()
+  local self = setmetatable({
+    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {},
+    memory = memory or health.new(checks, now), stopped = false, ready = memory ~= nil,
+  }, Prober)
+  for index, check in ipairs(checks) do
+    if check.kind == "notify" then
+      if memory then watch_dog(self, index) end
+    elseif memory then
+      schedule_probe(self, index)
+    else
+      probe(self, index, true) -- at once: readiness is noticed soon, a failure does not count yet
+    end
+  end
+  return self
+end
+
+return prober

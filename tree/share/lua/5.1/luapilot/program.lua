@@ -1,0 +1,96 @@
+-- program: runs one program to its end and collects what it says. What pilot.exec and exec checks are made of.
+--
+-- It owns the process from spawn to the last byte. It never retries, never interprets the output, and leaves
+-- nothing behind: a cancelled wait kills the group.
+
+local program = {}
+
+local function append(result, event, bound)
+  local stream = event.stream
+  local data = event.data
+  if #data == 0 then return true end
+  local chunks = result[stream]
+  local room = bound - chunks.size
+  if #data > room then data = data:sub(1, room) end
+  chunks[#chunks + 1] = data
+  chunks.size = chunks.size + #data
+  return #event.data <= room
+end
+
+local function describe_exit(result, timeout)
+  if result.timed_out then return ("timed out after %g s and was killed"):format(timeout) end
+  if result.overflow then return "wrote too much: killed" end
+  if result.signal then return "was killed by " .. result.signal end
+  return "exit code " .. result.code
+end
+program.describe_exit = describe_exit
+
+local function settle_exit(state, event)
+  local result = state.result
+  result.signal = event.signal
+  result.code = event.code
+  if result.timed_out then result.code = 124 end
+end
+
+local handle = {} -- by type of the port's event
+
+function handle.exit(state, event) settle_exit(state, event) end
+
+function handle.group_gone(state) state.gone = true end
+
+function handle.output(state, event)
+  local result = state.result
+  if not append(result, event, state.bound) and not result.overflow then
+    result.overflow = event.stream
+    state.port.kill(state.id, "SIGKILL", "group")
+  end
+  if event.last then state.open = state.open - 1 end
+end
+
+local function finish(state)
+  if state.timer then state.loop:cancel(state.timer) end
+  state.loop:unroute(state.id)
+  local result = state.result
+  result.stdout = table.concat(result.stdout)
+  result.stderr = table.concat(result.stderr)
+  state.done(result)
+end
+
+---Starts a program; done(result) is called when it has ended and its group is gone.
+---result = { code, signal, stdout, stderr, timed_out, overflow }
+---@param loop luapilot.Loop
+---@param options luapilot.SpawnOptions     without capture
+---@param limits { timeout: number?, max_output: integer }
+---@param done fun(result: table)
+---@return fun()? cancel      kills it; nil when it could not be started
+---@return string? message
+---@return string? code
+---@return string? stage
+function program.start(loop, options, limits, done)
+  local port = loop.port
+  options.capture = true
+  local id, message, code, stage = port.spawn(options)
+  if not id then return nil, message, code, stage end
+  local state = {
+    port = port, loop = loop, id = id, done = done, open = 2, gone = false, bound = limits.max_output,
+    result = { stdout = { size = 0 }, stderr = { size = 0 } },
+  }
+  loop:route(id, function(event)
+    local fn = handle[event.type]
+    if fn then fn(state, event) end
+    if state.gone and state.open == 0 then finish(state) end
+  end)
+  if limits.timeout then
+    state.timer = loop:after(limits.timeout, function()
+      state.timer = nil
+      state.result.timed_out = true
+      port.kill(id, "SIGKILL", "group")
+    end)
+  end
+  return function()
+    if state.timer then loop:cancel(state.timer) end
+    loop:cancel(id)
+  end
+end
+
+return program

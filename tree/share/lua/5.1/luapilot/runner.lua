@@ -1,0 +1,447 @@
+-- runner: one job at work. It feeds what happens into the machine (job.lua) and does what comes out.
+--
+-- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
+-- It decides nothing: a decision belongs into job.lua. Inputs are posted to the app's queue, never nested.
+
+local health = require "luapilot.health"
+local job = require "luapilot.job"
+local prober = require "luapilot.prober"
+local starter = require "luapilot.starter"
+local task = require "luapilot.task"
+
+local runner = {}
+
+-- Errors of a spawn that go away by themselves.
+local TRANSIENT = { EAGAIN = true, ENOMEM = true, EMFILE = true, ENFILE = true, EINTR = true, ENOBUFS = true }
+local NOT_FOUND, NOT_EXECUTABLE = 127, 126
+
+---@class luapilot.Runner
+---@field app table
+---@field spec table
+---@field memory luapilot.JobMemory
+---@field object table          what the user holds
+---@field topic string          "job:app"
+local Runner = {}
+Runner.__index = Runner
+
+---@param app table
+---@param spec table
+---@param object table
+---@param node luapilot.TriggerNode?
+---@return luapilot.Runner
+function runner.new(app, spec, object, node)
+  local self = setmetatable({
+    app = app, spec = spec, object = object, topic = "job:" .. spec.name,
+    memory = job.new(app.loop.port.now()), timers = {}, due = {}, watchers = {}, results = {},
+  }, Runner)
+  self.starter = starter.new(self, node)
+  return self
+end
+
+---@param level string
+---@param message string
+---@param fields table?
+function Runner:log(level, message, fields)
+  self.app:log(level, ("job %q: %s"):format(self.spec.name, message), fields)
+end
+
+---Is there a process, or about to be one?
+---@return boolean
+function Runner:is_active()
+  return job.active(self.memory)
+end
+
+---An input for the machine, applied in this turn, after what is being done now.
+---@param name string
+---@param input table?
+function Runner:post(name, input)
+  self.app:command(function() self:input(name, input or {}) end)
+end
+
+local apply = {} -- by effect
+
+---@param name string
+---@param input table
+function Runner:input(name, input)
+  local port = self.app.loop.port
+  local before = self.memory.state
+  local effects, changed = job.input(self.spec, self.memory, name, input, port.now(), port.random)
+  if changed then self.app:state_changed(self, before, self.memory.state) end
+  for _, effect in ipairs(effects) do
+    apply[effect[1]](self, effect[2], effect[3], effect[4])
+  end
+  if changed or #effects > 0 then self:changed() end
+end
+
+---Calls fn() after each change of state, until it returns true. Returns what takes it back.
+---@param fn fun(): boolean
+---@return fun()
+function Runner:watch(fn)
+  self.watchers[fn] = true
+  return function() self.watchers[fn] = nil end
+end
+
+---@private
+function Runner:changed()
+  local now = {}
+  for fn in pairs(self.watchers) do now[#now + 1] = fn end
+  for _, fn in ipairs(now) do
+    if self.watchers[fn] and fn() then self.watchers[fn] = nil end
+  end
+end
+
+-- --- effects: timers, log, events ------------------------------------------------------------
+
+function apply.timer(self, key, seconds)
+  apply.untimer(self, key)
+  self.due[key] = self.app.loop.port.now() + seconds
+  self.timers[key] = self.app.loop:after(seconds, function()
+    self.timers[key], self.due[key] = nil, nil
+    self:post(key .. "_due")
+  end)
+end
+
+function apply.untimer(self, key)
+  if self.timers[key] then self.app.loop:cancel(self.timers[key]) end
+  self.timers[key], self.due[key] = nil, nil
+end
+
+function apply.log(self, level, message, fields)
+  self:log(level, message, fields)
+end
+
+local function exit_line(fields)
+  if fields.reason == "timeout" then return "timed out" end
+  if fields.error and fields.reason ~= "exit" then return fields.error end -- a raise in `run` is logged by itself
+  if fields.signal then return "was killed by " .. fields.signal end
+  return "exited with code " .. fields.code
+end
+
+-- What the log says of an event; nil: nothing.
+local say = {
+  exit_success = function() return "info", "exited with code 0" end,
+  exit_failed = function(fields) return "error", exit_line(fields) end,
+  healthy = function() return "info", "is healthy" end,
+  unhealthy = function(fields) return "warn", "is unhealthy" .. (fields.output and ": " .. fields.output or "") end,
+  stopped = function() return "info", "stopped" end,
+}
+
+function apply.publish(self, name, fields)
+  if say[name] then self:log(say[name](fields)) end
+  local event = { name = name, source = self.object }
+  for key, value in pairs(fields) do event[key] = value end
+  self.app:publish(self.topic, event)
+end
+
+-- The `stopping` handlers are awaited; `held` keeps which they are, so that they can be given up.
+function apply.stopping(self)
+  self:log("info", "stopping")
+  self.app:publish(self.topic, { name = "stopping", source = self.object }, function() self:post("handlers_done") end)
+end
+
+function apply.abandon_handlers(self)
+  self:log("warn", "its stopping handlers took too long: cancelled")
+  self.app.bus:cancel_runs(self.topic, "stopping")
+end
+
+-- Nothing starts it again by itself; the app looks at the triggers when this turn is over.
+function apply.rest(self)
+  self.app.dirty = true
+end
+
+function apply.deregister() end -- a job without a registered service has nothing to take back
+
+-- --- effects: prepare ------------------------------------------------------------------------
+
+function apply.prepare(self)
+  local t
+  t = self.app.tasks:spawn(self.spec.prepare, {
+    name = ("prepare of job %q"):format(self.spec.name), detached = true,
+    ended = function()
+      if self.preparing ~= t then return end
+      self.preparing = nil
+      if t.ok then return self:post("prepared") end
+      self.app:complain(("job %q: prepare"):format(self.spec.name), t.error)
+      self:post("prepare_failed", { message = "prepare failed: " .. task.message(t.error) })
+    end,
+  }, self.object)
+  self.preparing = t
+end
+
+function apply.unprepare(self)
+  local t = self.preparing
+  self.preparing = nil
+  if t then t:cancel("cancel") end
+end
+
+-- --- effects: the process --------------------------------------------------------------------
+
+---What every program of this job is started with: its checks as well as itself.
+---@param argv string[]
+---@return luapilot.SpawnOptions
+function Runner:spawn_options(argv)
+  local spec = self.spec
+  return {
+    argv = argv, env = self.app:environment(spec, self), cwd = spec.cwd, user = spec.user, group = spec.group,
+    umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
+    oom_score_adj = spec.oom_score_adj,
+  }
+end
+
+-- Is there a check that waits for sd_notify?
+local function says_ready(spec)
+  for _, check in ipairs(spec.health) do
+    if check.kind == "notify" then return true end
+  end
+end
+
+local function job_options(self)
+  local spec = self.spec
+  local options, log = self:spawn_options(spec.exec), spec.log
+  options.output = {
+    name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
+  }
+  options.capture = self.app.bus:has(self.topic, "output") or nil
+  options.notify = says_ready(spec) or nil
+  options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
+  options.end_signal = spec.stop_signal
+  if spec.cgroup then
+    options.cgroup = { name = spec.name }
+    for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
+  end
+  return options
+end
+
+local function publish_lines(self, event)
+  local rest = self.rests and self.rests[event.stream] or ""
+  local data = rest .. event.data
+  local from = 1
+  for line, after in data:gmatch("([^\n]*)\n()") do
+    self.app:publish(self.topic, { name = "output", source = self.object, stream = event.stream, line = line })
+    from = after
+  end
+  rest = data:sub(from)
+  if event.last and rest ~= "" then
+    self.app:publish(self.topic, { name = "output", source = self.object, stream = event.stream, line = rest })
+    rest = ""
+  end
+  self.rests = self.rests or {}
+  self.rests[event.stream] = rest
+end
+
+local on_event = {} -- by type of the port's event
+
+function on_event.exit(self, event)
+  local code = event.code
+  if event.signal then code = 128 + self.app.signal_number(event.signal) end
+  self:post("exited", { code = code, signal = event.signal, usage = event.usage })
+end
+
+function on_event.group_gone(self, event)
+  if self.process == event.id then self.process = nil end
+  self:post("group_gone")
+end
+
+function on_event.output(self, event) publish_lines(self, event) end
+
+function on_event.notify(self, event)
+  if self.prober then self.prober:notified(event.fields) end
+end
+
+local function route(self, id)
+  self.app.loop:route(id, function(event)
+    local fn = on_event[event.type]
+    if fn then fn(self, event) end
+  end)
+end
+
+local function failure_code(code, stage)
+  if stage == "exec" and code == "ENOENT" then return NOT_FOUND end
+  return NOT_EXECUTABLE
+end
+
+local function spawn_program(self)
+  local ok, options = pcall(job_options, self)
+  if not ok then
+    return self:post("spawn_failed", { code = NOT_EXECUTABLE, message = task.message(options) })
+  end
+  local id, pid, code, stage = self.app.loop.port.spawn(options)
+  if not id then
+    return self:post("spawn_failed", {
+      message = pid, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
+    })
+  end
+  self.process, self.rests = id, nil
+  route(self, id)
+  self:log("info", "started", { pid = pid })
+  self:input("spawned", { pid = pid })
+end
+
+-- A job written in Lua: a task instead of a process, the same life.
+local function spawn_task(self)
+  local t
+  t = self.app.tasks:spawn(self.spec.run, {
+    name = ("run of job %q"):format(self.spec.name), detached = true,
+    ended = function()
+      if self.lua_run == t then self.lua_run = nil end
+      local failed = not t.ok and not t.reason
+      if failed then self.app:complain(("job %q: run"):format(self.spec.name), t.error) end
+      local code = t.ok and 0 or 1
+      self:post("exited", {
+        code = code, reason = "exit", error = failed and task.message(t.error) or nil,
+      })
+      self:post("group_gone")
+    end,
+  }, self.object)
+  self.lua_run = t
+  self:log("info", "started")
+  self:input("spawned", {})
+end
+
+-- What exists is "running" at once, not at the next command: that may be a stop, which must find it. It is
+-- always the last effect of its input.
+function apply.spawn(self)
+  if self.spec.run then return spawn_task(self) end
+  if self.spec.exec then return spawn_program(self) end
+  self:input("spawned", {}) -- it only registers and checks: there is no process
+end
+
+-- What a signal means to a job without a process.
+local function signal_task(self, name)
+  local t = self.lua_run
+  if name == "SIGKILL" then
+    if t then t:abandon() end
+  elseif t then
+    t:cancel(self.memory.closing and "shutdown" or "cancel")
+  end
+end
+
+function apply.signal(self, name, target)
+  if self.spec.run then return signal_task(self, name) end
+  if not self.spec.exec then
+    self:post("exited", { code = 0 })
+    return self:post("group_gone")
+  end
+  if not self.process then return end
+  self.app.loop.port.kill(self.process, name, target)
+  -- A stopped (SIGSTOP) process hears of a signal when it goes on.
+  if name == self.spec.stop_signal then self.app.loop.port.kill(self.process, "SIGCONT", target) end
+end
+
+function apply.reload(self)
+  local reload = self.spec.reload
+  if type(reload) == "string" then return apply.signal(self, reload, "leader") end
+  self.app.tasks:spawn(reload, {
+    name = ("reload of job %q"):format(self.spec.name), detached = true,
+    ended = function(t)
+      if not t.ok and not t.reason then
+        self.app:complain(("job %q: reload"):format(self.spec.name), t.error)
+      end
+    end,
+  }, self.object)
+end
+
+-- --- effects: checks -------------------------------------------------------------------------
+
+function apply.probe(self)
+  self.results = {}
+  if #self.spec.health > 0 then self.prober = prober.start(self) end
+end
+
+function apply.unprobe(self)
+  if self.prober then self.prober:stop() end
+  self.prober = nil
+end
+
+---A check has a result (told by the prober).
+---@param index integer
+---@param status string
+---@param output string?
+function Runner:checked(index, status, output)
+  local before = self.results[index]
+  self.results[index] = status
+  if before == status or (status == "pass" and before == nil) then return end
+  local check = self.spec.health[index]
+  if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest
+    return self:log("debug", ("%s (%s): %s%s"):format(check.path, check.kind, status, output and ": " .. output or ""))
+  end
+  self:log(status == "fail" and "warn" or "info", ("%s (%s) %s%s"):format(check.path, check.kind,
+    status == "fail" and "fails" or status == "warn" and "warns" or "passes again", output and ": " .. output or ""))
+end
+
+-- --- what the user asks ----------------------------------------------------------------------
+
+---Lines reach Lua from now on (somebody subscribed to `output`).
+function Runner:capture()
+  if self.process then self.app.loop.port.capture(self.process, true) end
+end
+
+---Is `state` (of wait_for) true now?
+---@param state string
+---@return boolean
+function Runner:is(state)
+  local m = self.memory
+  if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
+  if state == "running" then return m.state == "running" end
+  if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
+  local over = m.exit ~= nil and not self:is_active()
+  if state == "exited" then return over end
+  if state == "exit_success" then return over and m.exit.code == 0 end
+  return over and m.exit.code ~= 0
+end
+
+---Why `state` can no longer come, or nil when it still can.
+---@param state string
+---@return string?
+function Runner:never(state)
+  if self.memory.state ~= "complete" or self:is(state) then return nil end
+  return "complete"
+end
+
+---Ends it now, whatever it is doing: SIGKILL, and nobody is waited for.
+function Runner:kill()
+  self:input("close", {})
+  self:input("kill_due", {})
+end
+
+-- Timers of the machine survive a reload: what is left of each.
+local function timers_left(self)
+  local left, now = {}, self.app.loop.port.now()
+  for key, due in pairs(self.due) do left[key] = math.max(0, due - now) end
+  return left
+end
+
+---@return table    plain data, the process id at the port included
+function Runner:snapshot()
+  return {
+    memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
+    timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
+  }
+end
+
+-- Tasks do not survive a reload: what they were doing is done again, or counts as done.
+local function replace_tasks(self)
+  local m = self.memory
+  if m.state == "preparing" then return apply.prepare(self) end
+  if m.state == "stopping" and not m.stop.handlers then return self:post("handlers_done") end
+  if self.spec.run and m.state == "running" then
+    m.state = "waiting"
+    self:post("start", {})
+  end
+end
+
+---Takes over a job that a former core left: its process goes on, its counters too.
+---@param data table
+function Runner:restore(data)
+  self.memory, self.process = job.restore(data.memory), data.process
+  if self.process then route(self, self.process) end
+  for key, seconds in pairs(data.timers) do apply.timer(self, key, seconds) end
+  if self.memory.state == "running" and #self.spec.health > 0 and not self.spec.run then
+    local now = self.app.loop.port.now()
+    self.prober = prober.start(self, data.health and health.restore(data.health, self.spec.health, now))
+  end
+  replace_tasks(self)
+  self.starter:arm(data.starter)
+end
+
+return runner

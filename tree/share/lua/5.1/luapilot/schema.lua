@@ -1,0 +1,247 @@
+-- Types for what the user declares, and the reading of tables by them.
+--
+-- A type is a function (value, path, report) that returns the normalised value, or nil after having reported
+-- every mistake it found. Types are put together from smaller ones, so that a configuration reads as a
+-- table of fields. Owns the walking, the paths, the unknown fields and the defaults. Never knows what a field
+-- means.
+
+local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
+local size = require "luapilot.size"
+local suggest = require "luapilot.suggest"
+
+local M = {}
+
+---@alias luapilot.Report fun(path: string, message: string)
+---@alias luapilot.Type fun(value: any, path: string, report: luapilot.Report): any
+
+---@class luapilot.Field
+---@field [1] luapilot.Type
+---@field default any what stands for a missing or a wrong value; a function is called for it
+
+-- ------------------------------------------------------------------------------------------------ paths
+
+---The path of a key: `health` + `interval` → `health.interval`; `health` + 2 → `health[2]`.
+---@param path string
+---@param key any
+---@return string
+function M.join(path, key)
+  local plain = type(key) == "string" and key:find "^[%a_][%w_]*$"
+  if plain then return path == "" and key or path .. "." .. key end
+  if type(key) == "string" then return ("%s[%s]"):format(path, describe.quote(key)) end
+  return ("%s[%s]"):format(path, tostring(key))
+end
+
+---The keys of a table, in an order that is the same every time: numbers first.
+---@param value table
+---@return any[]
+function M.keys(value)
+  local keys = {}
+  for key in pairs(value) do keys[#keys + 1] = key end
+  table.sort(keys, function(a, b)
+    if type(a) == "number" and type(b) == "number" then return a < b end
+    if type(a) ~= type(b) then return type(a) == "number" or type(b) ~= "number" and type(a) < type(b) end
+    return tostring(a) < tostring(b)
+  end)
+  return keys
+end
+
+---A report that writes into a collector of mistakes.
+---@param mistakes luapilot.Mistakes
+---@param where string|nil
+---@return luapilot.Report
+function M.reporter(mistakes, where)
+  return function(path, message) mistakes:add(where, path, message) end
+end
+
+---Checks one value alone and stops at its first mistake.
+---@param check luapilot.Type
+---@param value any
+---@return any normalised nil when there is a mistake
+---@return string|nil message
+---@return string|nil path
+function M.first(check, value)
+  local first
+  local function report(path, message) first = first or { path = path, message = message } end
+  local result = check(value, "", report)
+  if first then return nil, first.message, first.path end
+  return result
+end
+
+-- ----------------------------------------------------------------------------------------- simple types
+
+---Reports `expected …, got …`; returns nil.
+---@param path string
+---@param report luapilot.Report
+---@param what string
+---@param value any
+---@param advice? string
+function M.expected(path, report, what, value, advice)
+  report(path, ("expected %s, got %s%s"):format(what, describe.value(value), advice and "; " .. advice or ""))
+end
+
+---Lifts `parse(value) -> result | nil, message` to a type.
+---@param parse fun(value: any): any, string|nil
+---@return luapilot.Type
+function M.by(parse)
+  return function(value, path, report)
+    local result, message = parse(value)
+    if result == nil then report(path, message) end
+    return result
+  end
+end
+
+-- A value of one Lua type.
+local function of(kind, what)
+  return function(value, path, report)
+    if type(value) == kind then return value end
+    return M.expected(path, report, what, value)
+  end
+end
+
+---Anything, as it is.
+function M.any(value) return value end
+
+M.boolean = of("boolean", "true or false")
+M.fn = of("function", "a function")
+M.duration = M.by(duration.parse)
+M.size = M.by(size.parse)
+
+---A string without NUL bytes, and not empty.
+function M.text(value, path, report)
+  if type(value) ~= "string" then return M.expected(path, report, "a string", value) end
+  if value == "" then return report(path, "is an empty string") end
+  if value:find("\0", 1, true) then return report(path, "contains a NUL byte") end
+  return value
+end
+
+---A duration longer than nothing.
+M.span = M.by(function(value)
+  local seconds, message = duration.parse(value)
+  if seconds == 0 then return nil, "must be longer than 0" end
+  return seconds, message
+end)
+
+---A whole number.
+---@param min integer
+---@param max? integer
+---@return luapilot.Type
+function M.integer(min, max)
+  local what = max and ("a whole number from %d to %d"):format(min, max)
+    or ("a whole number from %d"):format(min)
+  return function(value, path, report)
+    local whole = type(value) == "number" and value == math.floor(value) and math.abs(value) < 2 ^ 53
+    if whole and value >= min and (not max or value <= max) then return value end
+    return M.expected(path, report, what, value)
+  end
+end
+
+---A finite number above zero.
+function M.positive(value, path, report)
+  if type(value) == "number" and value > 0 and value < math.huge then return value end
+  return M.expected(path, report, "a number above 0", value)
+end
+
+---One of some strings.
+---@param names string[]
+---@return luapilot.Type
+function M.one_of(names)
+  local quoted = {}
+  for i, name in ipairs(names) do quoted[i] = describe.quote(name) end
+  local last = table.remove(quoted)
+  local what = #quoted > 0 and table.concat(quoted, ", ") .. " or " .. last or last
+  return function(value, path, report)
+    for _, name in ipairs(names) do
+      if value == name then return value end
+    end
+    local near = suggest.near(value, names)
+    return M.expected(path, report, what, value, near and ("did you mean %s?"):format(describe.quote(near)))
+  end
+end
+
+-- --------------------------------------------------------------------------------------- composed types
+
+local function field_hint(key, names, synonyms)
+  synonyms = synonyms or {}
+  local meant = synonyms[key] or suggest.near(key, names) or synonyms[suggest.near(key, M.keys(synonyms))]
+  return meant and (" (did you mean %s?)"):format(describe.quote(meant)) or suggest.hint(key, names)
+end
+
+local function report_unknown(value, fields, names, synonyms, path, report)
+  for _, key in ipairs(M.keys(value)) do
+    if type(key) == "number" then
+      report(M.join(path, key), "expected only named fields, got " .. describe.value(value[key]))
+    elseif fields[key] == nil then
+      report(M.join(path, key), "unknown field" .. field_hint(key, names, synonyms))
+    end
+  end
+end
+
+local function default_of(field)
+  if type(field.default) == "function" then return field.default() end
+  return field.default
+end
+
+---A table with named fields. The result has every field, with defaults where there was nothing (or nothing
+---right).
+---@param fields table<string, luapilot.Field>
+---@param what string "a table of …", for messages
+---@param synonyms? table<string, string> words of other tools, and the field that is meant
+---@return luapilot.Type
+function M.fields(fields, what, synonyms)
+  local names = M.keys(fields)
+  return function(value, path, report)
+    if type(value) ~= "table" then return M.expected(path, report, what, value) end
+    local result = {}
+    for _, name in ipairs(names) do
+      local given, field = value[name], fields[name]
+      if given ~= nil then given = field[1](given, M.join(path, name), report) end
+      if given == nil then given = default_of(field) end
+      result[name] = given
+    end
+    report_unknown(value, fields, names, synonyms, path, report)
+    return result
+  end
+end
+
+---The length of a list that may have holes. `#` cannot be asked: it may see a hole or not.
+---@param list table
+---@return integer length the largest key
+---@return integer|nil hole the first key without a value below it
+---@return integer|nil following the first key with a value behind the hole
+function M.length(list)
+  local numbers = {}
+  for key in pairs(list) do
+    if type(key) == "number" then numbers[#numbers + 1] = key end
+  end
+  table.sort(numbers)
+  for i, number in ipairs(numbers) do
+    if number ~= i then return numbers[#numbers], i, number end
+  end
+  return #numbers
+end
+
+---A list without holes and without named fields. Wrong items are left out of the result.
+---@param item luapilot.Type
+---@param what string "a list of …", for messages
+---@return luapilot.Type
+function M.list(item, what)
+  return function(value, path, report)
+    if type(value) ~= "table" then return M.expected(path, report, what, value) end
+    local result = {}
+    local length, hole = M.length(value)
+    if hole then
+      report(M.join(path, hole), ("is nil, but there is an item %d"):format(length))
+      return nil
+    end
+    for i = 1, length do result[#result + 1] = item(value[i], M.join(path, i), report) end
+    for _, key in ipairs(M.keys(value)) do
+      if type(key) ~= "number" then
+        report(M.join(path, key), ("expected %s, got a named field"):format(what))
+      end
+    end
+    return result
+  end
+end
+
+return M

@@ -1,0 +1,404 @@
+-- box: one simulated container with its pilot.
+--
+-- A box holds the same core as the real program, on the simulated port. The spec describes what is around
+-- it (programs, files, addresses), starts it, lets time pass, and looks. What the pilot needs and nobody
+-- described is recorded as an error, and so is what it leaves behind.
+--
+-- It owns the parts of the simulated world that are this container's own, and everything that a spec can
+-- ask. It never moves time by itself: the world does.
+
+local app = require "luapilot.app"
+local blame = require "luapilot.sim.blame"
+local files = require "luapilot.sim.files"
+local handle = require "luapilot.sim.handle"
+local history = require "luapilot.sim.history"
+local kernel = require "luapilot.sim.kernel"
+local network = require "luapilot.sim.network"
+local programs = require "luapilot.sim.programs"
+local random = require "luapilot.sim.random"
+local sandbox = require "luapilot.sim.sandbox"
+local sim_port = require "luapilot.sim.port"
+local signals = require "luapilot.signals"
+local suggest = require "luapilot.suggest"
+
+local box = {}
+
+local CWD = "/pilot"
+local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local OWN_PID = 2 -- 1 is the guardian
+local FIRST_STREAM = 16 -- of random numbers: those below belong to the world
+
+local OPTIONS = {
+  "files", "env", "args", "hostname", "addresses", "seed", "now", "source", "users", "groups", "closed",
+}
+
+---@class luapilot.sim.BoxOptions
+---@field files table<string, string|boolean|table>?   path → content; true: a directory; false: absent
+---@field env table<string, string>?
+---@field args string[]?
+---@field hostname string?
+---@field addresses table[]?        { name, address, family, prefix, loopback, up }; four have defaults
+---@field source string?            the text of the pilot.lua, instead of a real file
+---@field users string[]?           default: every name exists
+---@field groups string[]?
+---@field closed boolean?           only described directories exist
+---@field seed integer?             of sim.load
+---@field now string|number|nil     of sim.load
+
+---@class luapilot.sim.Box
+---@field world luapilot.sim.World
+---@field app luapilot.App?
+---@field interface luapilot.Port     what the core calls
+---@field exit_code integer?     nil while it runs
+---@field ended boolean
+local methods = {}
+
+local Box = {}
+
+function Box.__index(self, key)
+  if methods[key] then return methods[key] end
+  local core = rawget(self, "app")
+  local crashed = rawget(self, "crashed")
+  if key == "ended" then return crashed ~= nil or (core ~= nil and core.ended) end
+  if key == "exit_code" then return crashed or (core and core.ended and core.exit_code) or nil end
+end
+
+-- --- making one ----------------------------------------------------------------------------------
+
+local function set_of(list)
+  if not list then return nil end
+  local set = {}
+  for _, name in ipairs(list) do set[name] = true end
+  return set
+end
+
+local function interfaces_of(given, number)
+  local result = {}
+  local usual = {
+    { name = "lo", address = "127.0.0.1", prefix = 8 },
+    { name = "eth0", address = "172.17.0." .. number + 1, prefix = 16 },
+  }
+  for i, one in ipairs(given or usual) do
+    local inet6 = one.address:find(":", 1, true) ~= nil
+    result[i] = {
+      name = one.name, address = one.address,
+      up = one.up ~= false, loopback = one.loopback or one.name == "lo",
+      family = one.family or (inet6 and "inet6" or "inet"), prefix = one.prefix or (inet6 and 64 or 24),
+    }
+  end
+  return result
+end
+
+local function environ_of(given)
+  local environ = { PATH = PATH, HOME = "/root" }
+  for name, value in pairs(given or {}) do environ[name] = tostring(value) end
+  return environ
+end
+
+local function directory_of(path) return path:match "^(.*/)[^/]*$" or "" end
+
+-- The file as the box calls it, and where it is on the real disk.
+local function find_file(self)
+  if self.options.source then return end
+  local directory, path = blame.directory(), self.path
+  for _, real in ipairs { directory .. path, path } do
+    if (real == path or path:sub(1, 1) ~= "/") and files.from_disk(real) then
+      return self.files:overlay(files.normalize(directory_of(path), CWD), directory_of(real))
+    end
+  end
+  blame.raise("sim.load: there is no file %q, neither beside the spec (%s) nor in the current directory",
+    self.path, directory == "" and "." or directory)
+end
+
+local function make_network(self, world)
+  return network.new(function() return self:names() end, function(host)
+    local other = world:find(host, self)
+    return other and other.network
+  end)
+end
+
+local function make_port(self, world, number)
+  local options = self.options
+  self.port = sim_port.new {
+    clock = world.clock, latencies = world.latencies,
+    random = random.new(world.seed, FIRST_STREAM + number),
+    files = self.files, network = self.network, programs = self.programs, own_pid = OWN_PID,
+    name = options.hostname or self.name, interfaces = interfaces_of(options.addresses, number),
+    environ = environ_of(options.env),
+    users = { user = set_of(options.users), group = set_of(options.groups) },
+    complain = function(message) self:complain(message) end,
+    record = function(kind, moment) self:record(kind, moment) end,
+  }
+  self.port.kernel = kernel.new {
+    clock = world.clock, network = self.network, complain = self.port.complain,
+    latency = function() return self.port:latency() end,
+  }
+end
+
+local function describe_files(self)
+  local paths = {}
+  for path in pairs(self.options.files or {}) do paths[#paths + 1] = path end
+  table.sort(paths)
+  for _, path in ipairs(paths) do self.files:describe(path, self.options.files[path]) end
+  if self.options.source then self.files:describe(self.path, self.options.source) end
+end
+
+---@param world luapilot.sim.World
+---@param path string
+---@param options luapilot.sim.BoxOptions
+---@param number integer
+---@return luapilot.sim.Box
+function box.new(world, path, options, number)
+  for name in pairs(options) do
+    if not set_of(OPTIONS)[name] then
+      blame.raise("sim.load: unknown option %q%s", tostring(name), suggest.hint(tostring(name), OPTIONS))
+    end
+  end
+  local self = setmetatable({
+    world = world, path = path, options = options, name = number == 1 and "box" or "box-" .. number,
+    moments = {}, complaints = {}, children = {}, started = false,
+  }, Box)
+  self.programs = programs.new()
+  self.files = files.new {
+    cwd = CWD, closed = options.closed, clock = function() return world.clock:wall() end,
+    unknown = function(name)
+      self:complain(('nobody described the file %q: files = { [%q] = "content" }, or false if there is none')
+        :format(name, name))
+    end,
+  }
+  self.files:describe(CWD, true)
+  self.network = make_network(self, world)
+  make_port(self, world, number)
+  self.interface = sim_port.interface(self.port)
+  describe_files(self)
+  return self
+end
+
+---Loads the pilot.lua; its mistakes are an error of the spec.
+function methods:load()
+  find_file(self)
+  self.app = app.new {
+    port = self.interface, args = self.options.args, calendar = sandbox.calendar,
+    libraries = sandbox.libraries(self.port),
+  }
+  self.app.observe = function(event) self:observe(event) end
+  local ok, mistakes = self.app:load(self.path)
+  if not ok then
+    self.mistakes = mistakes
+    blame.raise("%s has mistakes:\n  %s", self.path, table.concat(mistakes, "\n  "))
+  end
+end
+
+-- --- what happens, written down --------------------------------------------------------------------
+
+---@private
+function methods:record(kind, moment)
+  moment.kind, moment.at = kind, self.world.clock:elapsed()
+  self.moments[#self.moments + 1] = moment
+  if kind == "spawn" and moment.job and moment.child then
+    local list = self.children[moment.job] or {}
+    self.children[moment.job] = list
+    list[#list + 1] = moment
+  end
+end
+
+---@private
+function methods:complain(message)
+  for _, said in ipairs(self.complaints) do
+    if said == message then return end -- a check that is repeated fails again and again
+  end
+  self.complaints[#self.complaints + 1] = message
+  self:record("complaint", { message = message })
+end
+
+---@private
+function methods:observe(event)
+  local source = event.source == self.app.object and "pilot" or event.source.name
+  self:record("event", { name = event.name, source = source, event = event })
+end
+
+---The starts of a job's program.
+---@param name string
+---@return table[]
+function methods:spawns(name) return self.children[name] or {} end
+
+-- --- running -----------------------------------------------------------------------------------------
+
+local function check_end(self)
+  if not self.app.ended or self.buried then return end
+  self.buried = true
+  for _, proc in ipairs(self.port.kernel:alive()) do
+    self:complain(("still alive when the pilot ended: %s"):format(proc:describe()))
+  end
+  self.port.kernel:kill_all()
+end
+
+---Takes one event. False when there is none, or nobody to take it.
+---@return boolean
+function methods:turn()
+  if not self.started or self.ended then return false end
+  local event = self.port:pop()
+  if not event then return false end
+  local ok, err = xpcall(self.app.turn, debug.traceback, self.app, event)
+  if not ok then
+    blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history())
+  end
+  check_end(self)
+  return true
+end
+
+---Starts the pilot.
+---@return luapilot.sim.Box
+function methods:start()
+  if self.started then blame.raise("box:start: it runs already") end
+  self.started = true
+  self.app:start()
+  check_end(self)
+  self.world:rest()
+  return self
+end
+
+---Lets time pass, in the whole world.
+---@param time string|number
+function methods:advance(time) self.world:advance(time) end
+
+---Lets time pass until predicate() is true; an error when it is not within `limit` (default an hour).
+---@param predicate fun(): any
+---@param limit string|number|nil
+---@return any
+function methods:run_until(predicate, limit) return self.world:run_until(predicate, limit) end
+
+---A signal to the pilot. SIGKILL kills it, and the guardian ends the rest.
+---@param name string
+---@param options { pid: integer?, terminal: boolean? }?
+function methods:signal(name, options)
+  local _, message = signals.parse(name)
+  if message then blame.raise("box:signal: %s", message) end
+  if self.ended then return end
+  if not self.port:signal(name, options) and signals.can_hear(name) or name == "SIGKILL" then
+    self.crashed = 128 + signals.number(name)
+    self.port.kernel:kill_all()
+  end
+  self.world:rest()
+end
+
+---SIGTERM, and time until the pilot has ended.
+---@return integer exit_code
+function methods:stop()
+  if not self.ended then
+    self:signal "SIGTERM"
+    self.world:run_until(function() return self.ended end, "5m")
+  end
+  return self.exit_code
+end
+
+-- --- describing ----------------------------------------------------------------------------------------
+
+---What a program does: see behaviour.lua. `prefix` is the beginning of its argv.
+---@param prefix string|string[]|fun(argv: string[]): boolean
+---@param behaviour luapilot.sim.Behaviour|function|table[]
+function methods:program(prefix, behaviour)
+  for _, address in ipairs(self.programs:describe(prefix, behaviour)) do self.network:expect(address) end
+end
+
+---@param address string      "host:port"
+---@param state "up"|"down"|"hangs"
+function methods:tcp(address, state) self.network:describe(address, state) end
+
+---Writes a file from outside: a string, false (removes it), or a description as in `files`.
+---@param path string
+---@param what string|boolean|table
+function methods:write(path, what) self.files:describe(path, what) end
+
+---From now on an operation on a file fails with a code; without a code it works again.
+---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"realpath"
+---@param path string
+---@param code string?        "ENOSPC"
+function methods:fault(operation, path, code) self.files:fault(operation, path, code) end
+
+---A descriptor that pilot.poll waits for: ready "r", "w", "rw" or "".
+---@param fd integer
+---@param ready string
+function methods:descriptor(fd, ready) self.port:descriptor(fd, ready) end
+
+-- --- looking -------------------------------------------------------------------------------------------
+
+---@param name string
+---@return luapilot.sim.Job
+function methods:job(name)
+  if not self.app.jobs[name] then
+    local names = {}
+    for _, runner in ipairs(self.app.order) do names[#names + 1] = runner.spec.name end
+    blame.raise("there is no job %q%s", tostring(name), suggest.hint(tostring(name), names))
+  end
+  return handle.new(self, name)
+end
+
+---The content of a file now, or nil.
+---@param path string
+---@return string?
+function methods:file(path) return self.files:content(path) end
+
+---The pilot's own log: { level, message, fields, at }.
+---@return table[]
+function methods:log() return self.port.logs end
+
+---What a job wrote, both streams, in order.
+---@param name string
+---@return string
+function methods:output(name)
+  local lines = {}
+  for _, line in ipairs(self.port.lines) do
+    if line.job == name then lines[#lines + 1] = line.line .. "\n" end
+  end
+  return table.concat(lines)
+end
+
+---Published events so far: { name, source, at, event }; `source` is the job's name or "pilot", `at` seconds
+---since the world began.
+---@return table[]
+function methods:events()
+  local list = {}
+  for _, moment in ipairs(self.moments) do
+    if moment.kind == "event" then list[#list + 1] = moment end
+  end
+  return list
+end
+
+---Everything that is wrong: unhandled errors, what nobody described, what was left behind.
+---@return string[]
+function methods:errors()
+  local list = {}
+  for _, message in ipairs(self.complaints) do list[#list + 1] = message end
+  local raised = self.app and self.app.errors or {}
+  for i = (self.forgotten or 0) + 1, #raised do
+    local err = raised[i]
+    list[#list + 1] = err.where .. ": " .. err.message
+  end
+  for i, message in ipairs(list) do list[i] = ("%s [seed %d]"):format(message, self.world.seed) end
+  return list
+end
+
+---Returns the errors and forgets them: for specs that provoke them.
+---@return string[]
+function methods:forget_errors()
+  local list = self:errors()
+  self.complaints, self.forgotten = {}, self.app and #self.app.errors or 0
+  return list
+end
+
+---What happened, for failure messages.
+---@return string
+function methods:history() return history.format(self.name, self.moments, self.world.seed) end
+
+---The names and addresses of this box.
+---@return table<string, boolean>
+function methods:names()
+  local names = { [self.port.name] = true }
+  for _, one in ipairs(self.port.interfaces) do
+    if not one.loopback then names[one.address] = true end
+  end
+  return names
+end
+
+return box

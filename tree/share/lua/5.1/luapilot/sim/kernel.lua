@@ -1,0 +1,177 @@
+-- kernel: the processes of one box: pids, groups, pipes, zombies.
+--
+-- A program that is started leads a group; what it forks belongs to the group unless it leaves it. When the
+-- leader ends it is a zombie until it is reaped; the group is gone when no other process of it lives. Pids
+-- are never used again. It owns the groups. It tells the port of ends at once; that the news takes time is
+-- the port's rule.
+
+local process = require "luapilot.sim.process"
+
+local kernel = {}
+
+local FIRST_PID = 100
+
+---@class luapilot.sim.Group
+---@field id integer                        the leader's pid
+---@field leader luapilot.sim.Process
+---@field members luapilot.sim.Process[]    alive ones, the leader too while it lives
+---@field zombie boolean                    the leader has ended and is not reaped
+---@field sent table<string, boolean>       signals that the whole group was sent
+---@field on_exit fun()?
+---@field on_empty fun()?
+
+---@class luapilot.sim.Kernel
+---@field clock luapilot.sim.Clock
+---@field network luapilot.sim.Network
+---@field complain fun(message: string)
+---@field latency fun(): number
+local Kernel = {}
+Kernel.__index = Kernel
+
+---@param options table    { clock, network, complain, latency }
+---@return luapilot.sim.Kernel
+function kernel.new(options)
+  return setmetatable({
+    clock = options.clock, network = options.network, complain = options.complain, latency = options.latency,
+    last_pid = FIRST_PID, groups = {}, strays = {}, all = {},
+  }, Kernel)
+end
+
+-- --- pipes -------------------------------------------------------------------------------------
+
+-- One end of a pipe, shared by the processes that hold it.
+local Pipe = {}
+Pipe.__index = Pipe
+
+---@param on_data fun(data: string)
+---@param on_end fun()
+function kernel.pipe(on_data, on_end)
+  return setmetatable({ holders = 1, on_data = on_data, on_end = on_end }, Pipe)
+end
+
+function Pipe:write(data)
+  if data ~= "" then self.on_data(data) end
+end
+
+function Pipe:release()
+  self.holders = self.holders - 1
+  if self.holders == 0 then self.on_end() end
+end
+
+local function shared(pipes)
+  local copy = {}
+  for stream, pipe in pairs(pipes) do
+    pipe.holders = pipe.holders + 1
+    copy[stream] = pipe
+  end
+  return copy
+end
+
+-- --- processes -----------------------------------------------------------------------------------
+
+local function next_pid(self)
+  self.last_pid = self.last_pid + 1
+  return self.last_pid
+end
+
+---Starts a program as the leader of a group of its own.
+---@param options table      { argv, env, cwd, user, stdin, pipes, notify }
+---@param fn fun(proc: luapilot.sim.Process)
+---@return luapilot.sim.Group
+function Kernel:spawn(options, fn)
+  options.pid = next_pid(self)
+  local group = { id = options.pid, members = {}, sent = {}, zombie = false }
+  options.group = group
+  local leader = process.new(self, options)
+  group.leader, group.members[1] = leader, leader
+  self.groups[#self.groups + 1] = group
+  self.all[#self.all + 1] = leader
+  leader:begin(fn, self.latency())
+  return group
+end
+
+---@param parent luapilot.sim.Process
+---@param fn fun(proc: luapilot.sim.Process)
+---@param leaves boolean     it leaves the group
+---@return luapilot.sim.Process
+function Kernel:fork(parent, fn, leaves)
+  local group = not leaves and parent.group or nil
+  local child = process.new(self, {
+    pid = next_pid(self), argv = parent.argv, env = parent.env, cwd = parent.cwd, user = parent.user,
+    pipes = shared(parent.pipes), group = group, notify = parent.notify_socket,
+  })
+  for signal, handler in pairs(parent.handlers) do child.handlers[signal] = handler end
+  self.all[#self.all + 1] = child
+  local list = group and group.members or self.strays
+  list[#list + 1] = child
+  child:begin(fn, self.latency())
+  return child
+end
+
+local function remove(list, value)
+  for i = #list, 1, -1 do
+    if list[i] == value then table.remove(list, i) end
+  end
+end
+
+---@private
+function Kernel:died(proc)
+  local group = proc.group
+  if not group then return remove(self.strays, proc) end
+  remove(group.members, proc)
+  if proc == group.leader then
+    group.zombie = true
+    if group.on_exit then group.on_exit() end
+  elseif #group.members == 0 and not group.zombie and group.on_empty then
+    group.on_empty()
+  end
+end
+
+---The leader's status is fetched: its pid is free, the group lives on only in its members.
+---@param group luapilot.sim.Group
+function Kernel:reap(group)
+  group.zombie = false
+  remove(self.groups, group)
+  if #group.members > 0 then self.groups[#self.groups + 1] = group end
+end
+
+---Signals every process of a group. False when there is none, not even a zombie.
+---@param group luapilot.sim.Group
+---@param signal string
+---@return boolean
+function Kernel:signal_group(group, signal)
+  if #group.members == 0 and not group.zombie then return false end
+  group.sent[signal] = true
+  for _, proc in ipairs { unpack(group.members) } do proc:deliver(signal) end
+  return true
+end
+
+---Signals the leader. False when it has been reaped.
+---@param group luapilot.sim.Group
+---@param signal string
+---@return boolean
+function Kernel:signal_leader(group, signal)
+  if group.leader.state == "dead" and not group.zombie then return false end
+  group.leader:deliver(signal)
+  return true
+end
+
+---Processes of groups that live.
+---@return luapilot.sim.Process[]
+function Kernel:alive()
+  local list = {}
+  for _, proc in ipairs(self.all) do
+    if proc.state ~= "dead" and proc.group then list[#list + 1] = proc end
+  end
+  return list
+end
+
+---What the guardian does at the end: nothing lives on, strays included.
+function Kernel:kill_all()
+  for _, group in ipairs(self.groups) do group.on_exit, group.on_empty = nil, nil end
+  for _, proc in ipairs(self.all) do
+    if proc.state ~= "dead" then proc:die { signal = "SIGKILL" } end
+  end
+end
+
+return kernel

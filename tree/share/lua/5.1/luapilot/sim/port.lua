@@ -1,0 +1,394 @@
+-- port: the simulated world behind the interface of lua/luapilot/port.lua.
+--
+-- One port is the world of one box: handles, events in order, and the simple calls. Time comes from the
+-- clock of the world, which only the spec moves: `wait` never waits. Whatever takes a moment in reality
+-- takes a moment here (0.1 to 2 ms, drawn from the seed).
+--
+-- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
+-- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
+
+local check = require "luapilot.sim.check"
+local queue = require "luapilot.sim.queue"
+local spawn = require "luapilot.sim.spawn"
+
+local sim_port = {}
+
+local LATENCY_LOW, LATENCY_HIGH = 0.0001, 0.002
+local CENTURY = 100 * 366 * 24 * 3600
+---@class luapilot.sim.Port
+---@field clock luapilot.sim.Clock
+---@field kernel luapilot.sim.Kernel
+---@field files luapilot.sim.Files
+---@field network luapilot.sim.Network
+---@field programs luapilot.sim.Programs
+local Port = {}
+Port.__index = Port
+
+---@param parts table    { clock, files, network, programs, latencies, random, name, interfaces, environ,
+---                      own_pid, users, complain, record }; the kernel is set by the box
+---@return luapilot.sim.Port
+function sim_port.new(parts)
+  local self = setmetatable({
+    queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
+    logs = {}, lines = {}, descriptors = {}, waiting = {}, log_options = {},
+  }, Port)
+  for name, value in pairs(parts) do self[name] = value end
+  return self
+end
+
+---A latency.
+---@return number seconds
+function Port:latency() return self.latencies:between(LATENCY_LOW, LATENCY_HIGH) end
+
+---Something whose events arrive in order.
+---@return { source: integer, due: integer }
+function Port:line() return { source = self.clock:source(), due = 0 } end
+
+---Does fn() a moment later, after what the same line was given before.
+---@param line { source: integer, due: integer }
+---@param fn fun()
+---@param seconds number?     default: a latency
+function Port:later(line, fn, seconds)
+  local clock = self.clock
+  line.due = math.max(line.due, clock:moment(seconds or self:latency()))
+  return clock:at(line.due, line.source, fn)
+end
+
+-- --- handles and events ------------------------------------------------------------------------
+
+---A new handle for a value.
+---@param value any
+---@return integer id
+function Port:handle(value)
+  self.last_id = self.last_id + 1
+  self.handles[self.last_id] = value
+  return self.last_id
+end
+
+---@param id integer
+function Port:forget(id) self.handles[id] = nil end
+
+---Queues an event of a source; `taken` is called when the core has got it.
+---@param source any
+---@param event table
+---@param taken fun()?
+function Port:push(source, event, taken)
+  self.taken[event] = taken
+  self.queue:push(source, event)
+end
+
+---@param event table
+---@param taken fun()?
+function Port:push_urgent(event, taken)
+  self.taken[event] = taken
+  self.queue:push_urgent(event)
+end
+
+---The next event, or nil.
+---@return table?
+function Port:pop()
+  local event = self.queue:pop()
+  local taken = event and self.taken[event]
+  if taken then
+    self.taken[event] = nil
+    taken()
+  end
+  return event
+end
+
+---@param call string
+---@param id any
+function Port.stale(call, id)
+  return nil, ("%s: there is no such handle (any more): %s"):format(call, tostring(id)), "EBADF"
+end
+
+local function copy(map)
+  local result = {}
+  for key, value in pairs(map) do result[key] = value end
+  return result
+end
+
+-- --- output ------------------------------------------------------------------------------------
+
+---A line of a job.
+---@param sink luapilot.OutputOptions
+---@param stream string
+---@param line string
+function Port:put_line(sink, stream, line)
+  local entry = { job = sink.name, stream = stream, line = line }
+  self.lines[#self.lines + 1] = entry
+  self.record("line", entry)
+  if sink.file then self.files:write(sink.file, line .. "\n", { append = true }) end
+end
+
+-- --- the calls ---------------------------------------------------------------------------------
+
+local calls = {} -- each gets the Port first; sim_port.interface binds it
+
+function calls.wait(self, block)
+  if block ~= nil then check.boolean("wait: block", block) end
+  local event = self:pop()
+  if event == nil and block ~= false then
+    error("wait() would wait for ever: in the simulator time passes only by box:advance", 0)
+  end
+  return event
+end
+
+function calls.now(self) return self.clock:now() end
+function calls.clock(self) return self.clock:wall() end
+function calls.random(self) return self.random:next() end
+
+function calls.timer(self, seconds)
+  check.number(-CENTURY, CENTURY)("timer: seconds", seconds)
+  local handle = { kind = "timer" }
+  local id = self:handle(handle)
+  handle.entry = self.clock:after(seconds, self.timers, function()
+    self:push("timers", { type = "timer", id = id }, function() self:forget(id) end)
+  end)
+  return id
+end
+
+local cancel = {}
+
+function cancel.timer(self, handle) self.clock:cancel(handle.entry) end
+function cancel.connect(self, handle) self.clock:cancel(handle.entry) end
+function cancel.poll() end
+function cancel.process(_, handle) handle:cancel() end
+
+function calls.cancel(self, id)
+  check.any_number("cancel: id", id)
+  local handle = self.handles[id]
+  if not handle then return self.stale("cancel", id) end
+  self:forget(id)
+  self.queue:drop(id)
+  cancel[handle.kind](self, handle)
+  return true
+end
+
+-- --- network -------------------------------------------------------------------------------------
+
+local function refused(address, code, why)
+  return { error = ("cannot connect to %s: %s"):format(address, why), code = code }
+end
+
+local outcomes = {
+  up = function() return {} end,
+  down = function(address) return refused(address, "ECONNREFUSED", "connection refused") end,
+  hangs = function(address, seconds)
+    return refused(address, "ETIMEDOUT", ("no answer within %g s"):format(seconds))
+  end,
+}
+outcomes.unknown = outcomes.down
+
+function calls.connect(self, address, timeout)
+  check.word("connect: address", address)
+  check.number(0, 1e6)("connect: timeout", timeout)
+  local number = tonumber(address:match "^[^%[%]:]+:(%d+)$" or address:match "^%[[^%]]+%]:(%d+)$")
+  if not number or number < 1 or number > 65535 then
+    error(("connect: address: expected host:port or [address]:port, got %q"):format(address), 0)
+  end
+  local state = self.network:state(address)
+  if state == "unknown" then
+    self.complain((
+      'nobody described the address %q: box:tcp(%q, "up") or "down", or a program with listens = %q'
+    ):format(address, address, address))
+  end
+  local handle = { kind = "connect" }
+  local id = self:handle(handle)
+  handle.entry = self:later(self:line(), function()
+    local event = outcomes[state](address, timeout)
+    event.type, event.id = "connected", id
+    self:push(handle, event, function() self:forget(id) end)
+  end, state == "hangs" and timeout or math.min(self:latency(), timeout))
+  return id
+end
+
+-- Readiness of a descriptor that the spec moves (box:descriptor). Level-triggered: while it is ready, told
+-- again.
+local function tell_ready(self, id, handle)
+  if self.handles[id] ~= handle or handle.queued then return end
+  local ready = self.descriptors[handle.fd] or ""
+  local readable = handle.mode:find "r" ~= nil and ready:find "r" ~= nil
+  local writable = handle.mode:find "w" ~= nil and ready:find "w" ~= nil
+  if not readable and not writable then return end
+  handle.queued = true
+  self:push(handle, { type = "poll", id = id, readable = readable, writable = writable }, function()
+    handle.queued = nil
+    self:later(handle.line, function() tell_ready(self, id, handle) end)
+  end)
+end
+
+function calls.poll(self, fd, mode)
+  check.integer(0, 2 ^ 31 - 1)("poll: fd", fd)
+  check.choice { "r", "w", "rw" }("poll: mode", mode)
+  if not self.descriptors[fd] then
+    self.complain(('nobody described the descriptor %d: box:descriptor(%d, "r")'):format(fd, fd))
+    return nil, ("cannot wait for descriptor %d: bad file descriptor"):format(fd), "EBADF"
+  end
+  local handle = { kind = "poll", fd = fd, mode = mode, line = self:line() }
+  local id = self:handle(handle)
+  self:later(handle.line, function() tell_ready(self, id, handle) end)
+  return id
+end
+
+---A descriptor is ready from now on: "", "r", "w" or "rw".
+---@param fd integer
+---@param ready string
+function Port:descriptor(fd, ready)
+  self.descriptors[fd] = ready
+  for id = 1, self.last_id do
+    local handle = self.handles[id]
+    if handle and handle.kind == "poll" and handle.fd == fd then
+      self:later(handle.line, function() tell_ready(self, id, handle) end)
+    end
+  end
+end
+
+-- --- signals, files, the machine -------------------------------------------------------------------
+
+function calls.signals(self, names)
+  check.table("signals: names", names)
+  for i, name in ipairs(names) do
+    local where = ("signals: [%d]"):format(i)
+    check.signal(where, name)
+    if name == "SIGKILL" or name == "SIGSTOP" then
+      error(("%s: %s cannot be caught"):format(where, name), 0)
+    end
+    self.heard[name] = true
+  end
+end
+
+---A signal from outside. False when the pilot does not listen to it.
+---@param name string
+---@param options { pid: integer?, terminal: boolean? }?
+---@return boolean
+function Port:signal(name, options)
+  if not self.heard[name] then return false end
+  if self.waiting[name] then return true end -- the same signal twice is one
+  options = options or {}
+  self.waiting[name] = true
+  self:push_urgent({
+    type = "signal", name = name, pid = options.pid or 0, terminal = options.terminal or false,
+  }, function() self.waiting[name] = nil end)
+  return true
+end
+
+local check_writing = check.fields {
+  mode = check.integer(0, 4095), append = check.boolean, exclusive = check.boolean, sync = check.boolean,
+}
+local check_change = check.fields {
+  mode = check.integer(0, 4095), uid = check.integer(0, 2 ^ 32 - 2), gid = check.integer(0, 2 ^ 32 - 2),
+}
+
+function calls.read(self, path, limit)
+  check.word("read: path", path)
+  if limit ~= nil then check.integer(0, 2 ^ 53)("read: limit", limit) end
+  return self.files:read(path, limit)
+end
+
+function calls.write(self, path, data, options)
+  check.word("write: path", path)
+  check.string("write: data", data)
+  if options ~= nil then check_writing("write", options) end
+  return self.files:write(path, data, options)
+end
+
+function calls.rename(self, from, to)
+  return self.files:rename(check.word("rename: from", from), check.word("rename: to", to))
+end
+
+function calls.remove(self, path) return self.files:remove(check.word("remove: path", path)) end
+function calls.stat(self, path) return self.files:stat(check.word("stat: path", path)) end
+function calls.realpath(self, path) return self.files:realpath(check.word("realpath: path", path)) end
+
+function calls.chmod(self, path, options)
+  return self.files:chmod(check.word("chmod: path", path), check_change("chmod", options))
+end
+
+function calls.addresses(self)
+  local list = {}
+  for i, one in ipairs(self.interfaces) do list[i] = copy(one) end
+  return list
+end
+
+function calls.hostname(self) return self.name end
+function calls.environ(self) return copy(self.environ) end
+function calls.pid(self) return self.own_pid end
+
+-- --- logs --------------------------------------------------------------------------------------
+
+local FIELDS = 64 -- in one message
+local PLAIN = { string = true, number = true, boolean = true }
+local check_level = check.choice { "debug", "info", "warn", "error" }
+local check_logging = check.fields {
+  level = check_level, format = check.choice { "default", "text", "json" },
+  output = function(where, value)
+    check.word(where, value)
+    if value ~= "stdout" and value ~= "stderr" and value:sub(1, 1) ~= "/" then
+      error(('%s: expected "stdout", "stderr" or an absolute path, got %q'):format(where, value), 0)
+    end
+  end,
+}
+
+local function check_log_fields(fields)
+  check.table("log: fields", fields)
+  local count = 0
+  for name, value in pairs(fields) do
+    check.string("log: fields: a name", name)
+    if not PLAIN[type(value)] then
+      check.wrong("log: fields: a value", "a string, a number or a boolean", value)
+    end
+    count = count + 1
+  end
+  if count > FIELDS then error(("log: fields: more than %d"):format(FIELDS), 0) end
+end
+
+function calls.log(self, level, message, fields)
+  check_level("log: level", level)
+  check.string("log: message", message)
+  if fields ~= nil then check_log_fields(fields) end
+  local entry = { level = level, message = message, fields = fields and copy(fields) or {} }
+  self.logs[#self.logs + 1] = entry
+  self.record("log", entry)
+  local file = self.log_options.output
+  if file and file:sub(1, 1) == "/" then
+    self.files:write(file, ("%s: %s\n"):format(level, message), { append = true })
+  end
+end
+
+function calls.logging(self, options)
+  check_logging("logging", options)
+  local output = options.output
+  if output and output:sub(1, 1) == "/" then
+    local ok, message, code = self.files:write(output, "", { append = true, mode = 416 }) -- rw-r-----
+    if not ok then return nil, ("cannot log to %q: %s"):format(output, message), code end
+  end
+  for name, value in pairs(options) do self.log_options[name] = value end
+  return true
+end
+
+function calls.reopen(self) self.reopened = (self.reopened or 0) + 1 end
+
+function calls.flush(_, seconds)
+  check.any_number("flush: seconds", seconds)
+  return 0
+end
+
+function calls.deadline(self, seconds)
+  self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)
+end
+
+---The functions that the core calls.
+---@param self luapilot.sim.Port
+---@return luapilot.Port
+function sim_port.interface(self)
+  local interface = {}
+  for _, group in ipairs { calls, spawn.calls } do
+    for name, fn in pairs(group) do
+      interface[name] = function(...) return fn(self, ...) end
+    end
+  end
+  return interface
+end
+
+return sim_port

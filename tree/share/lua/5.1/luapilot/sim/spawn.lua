@@ -1,0 +1,170 @@
+-- spawn: the port's calls about processes: spawn, kill, capture.
+--
+-- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
+-- It owns nothing; handles are the port's.
+
+local behaviour = require "luapilot.sim.behaviour"
+local check = require "luapilot.sim.check"
+local child = require "luapilot.sim.child"
+
+local spawn = {}
+
+local BIG = 2 ^ 53
+
+local function account(where, value)
+  if type(value) == "number" then return check.integer(0, 2 ^ 32 - 2)(where, value) end
+  if type(value) ~= "string" then check.wrong(where, "a name or a number", value) end
+  if value == "" then error(where .. ": it is empty", 0) end
+end
+
+local function limit(where, value)
+  check.table(where, value)
+  local bound = check.integer(-1, BIG)
+  bound(where, value[1])
+  bound(where, value[2])
+  if value[2] >= 0 and (value[1] < 0 or value[1] > value[2]) then
+    error(where .. ": the soft limit is above the hard one", 0)
+  end
+end
+
+local LIMITS = {}
+for _, name in ipairs {
+  "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss",
+  "rtprio", "rttime", "sigpending", "stack",
+} do LIMITS[name] = true end
+
+local function limits(where, value)
+  check.map(limit)(where, value)
+  for name in pairs(value) do
+    if not LIMITS[name] then error(("%s.%s: there is no such limit"):format(where, name), 0) end
+  end
+end
+
+local function environment(where, value)
+  check.map(check.word)(where, value)
+  for name in pairs(value) do
+    if name == "" or name:find "=" then error(("%s: bad name %q"):format(where, name), 0) end
+  end
+end
+
+local check_output = check.fields {
+  name = check.word, raw = check.boolean, level = check.word, prefix = check.boolean, file = check.word,
+}
+
+local check_options = check.fields {
+  argv = check.argv, env = environment, cwd = check.word, user = account, group = account,
+  umask = check.integer(0, 511), limits = limits, no_new_privs = check.boolean,
+  oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
+  capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
+  stop_timeout = check.number(0, 1e6),
+  cgroup = check.fields {
+    name = check.word, memory_max = check.number(1, BIG), cpu_max = check.number(1e-6, 1e6),
+    pids_max = check.number(1, 1e9),
+  },
+}
+
+local function check_all(options)
+  check_options("spawn", options)
+  if options.argv == nil then error("spawn: argv: expected a table, got nil", 0) end
+  local output, cgroup = options.output, options.cgroup
+  if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
+  if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
+  if output and output.raw and options.capture then
+    error("spawn: capture: raw output does not pass through the pilot", 0)
+  end
+end
+
+-- --- what keeps a program from being started ---------------------------------------------------------
+
+local function account_error(port, options)
+  for _, kind in ipairs { "user", "group" } do
+    local known, name = port.users[kind], options[kind]
+    if type(name) == "string" and known and not known[name] then
+      return ("there is no %s %q"):format(kind, name), "ENOENT", kind
+    end
+  end
+end
+
+local function cwd_error(port, options)
+  if not options.cwd then return nil end
+  local ok, code, text = port.files:enter(options.cwd)
+  if not ok then return ("working directory %q: %s"):format(options.cwd, text), code, "cwd" end
+end
+
+local function exec_error(port, argv, what)
+  if what == nil then
+    port.complain(("nobody described the program %q: box:program(%q, { exit = 0 })"):format(
+      table.concat(argv, " "), argv[1]))
+    return ("cannot run %q: no such file or directory"):format(argv[1]), "ENOENT", "exec"
+  end
+  local code, stage = behaviour.spawn_error(what)
+  if code then return ("cannot run %q: %s"):format(argv[1], code), code, stage end
+end
+
+local function find_error(port, options, what)
+  local message, code, stage = account_error(port, options)
+  if not message then message, code, stage = cwd_error(port, options) end
+  if not message then message, code, stage = exec_error(port, options.argv, what) end
+  return message, code, stage
+end
+
+-- --- the calls ---------------------------------------------------------------------------------------
+
+local function copy(map)
+  local result = {}
+  for key, value in pairs(map) do result[key] = value end
+  return result
+end
+
+spawn.calls = {}
+
+function spawn.calls.spawn(port, options)
+  check_all(options)
+  options = copy(options)
+  options.argv, options.env = copy(options.argv), copy(options.env or port.environ)
+  local what = port.programs:find(options.argv)
+  local message, code, stage = find_error(port, options, what)
+  if message then
+    port.record("spawn", { argv = options.argv, code = code, stage = stage })
+    return nil, message, code, stage
+  end
+  local id = port:handle(false)
+  if options.notify then options.env.NOTIFY_SOCKET = "@luapilot-" .. id end
+  local one = child.start(port, id, options, behaviour.script(what))
+  port.handles[id] = one
+  port.record("spawn", { argv = options.argv, job = options.output and options.output.name, child = one })
+  return id, one.group.leader.pid
+end
+
+local function process_of(port, id)
+  local handle = port.handles[id]
+  return handle and handle.kind == "process" and handle or nil
+end
+
+local WHY = { EBADF = "bad file descriptor", ESRCH = "no such process" }
+
+function spawn.calls.kill(port, id, signal, target)
+  check.signal("kill: signal", signal)
+  if target ~= "group" and target ~= "leader" then
+    error(('kill: target: expected "group" or "leader", got %q'):format(tostring(target)), 0)
+  end
+  check.any_number("kill: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("kill", id) end
+  local code = one:kill(signal, target)
+  if code then return nil, ("cannot send %s: %s"):format(signal, WHY[code]), code end
+  port.record("signal", { child = one, signal = signal, target = target })
+  return true
+end
+
+function spawn.calls.capture(port, id, on)
+  check.boolean("capture: on", on)
+  check.any_number("capture: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("capture", id) end
+  local code = one:capture(on)
+  if code then return nil, "cannot capture: its output is not read as lines: invalid argument", code end
+  return true
+end
+
+return spawn

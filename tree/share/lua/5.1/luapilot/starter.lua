@@ -1,0 +1,181 @@
+-- starter: makes the triggers of one job hear the world, and starts the job when they fire.
+--
+-- It owns the subscriptions, timers and the task of a job's `when`. What the leaves add up to is trigger.lua's;
+-- what a start does to a running job is said here (`when_busy`) and done by job.lua.
+
+local duration = require "luapilot.duration"
+local schedule = require "luapilot.schedule"
+local trigger = require "luapilot.trigger"
+
+local starter = {}
+
+---@class luapilot.Starter
+---@field trigger table    of trigger.lua
+local Starter = {}
+Starter.__index = Starter
+
+-- What a firing trigger does to a job that is not at rest.
+local busy = {
+  latest = function(runner) runner:post("start", { again = "trigger" }) end,
+  drop = function() end,
+  restart = function(runner) runner:post("stop", { again = "trigger" }) end,
+}
+busy.queue = busy.latest
+
+local function fire(self, leaf)
+  local runner = self.runner
+  if not runner:is_active() then return runner:post("start", { again = "trigger" }) end
+  if leaf.kind == "every" or leaf.kind == "cron" then
+    return runner:log("info", "the last run is not over: this one is skipped")
+  end
+  busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+end
+
+local function hear(self, leaf)
+  if self.stopped then return end
+  if trigger.hear(self.trigger, leaf) then fire(self, leaf) end
+end
+
+-- settle: the leaf counts when its events were quiet for a while, at the latest after max_wait.
+local function settle(self, leaf)
+  local loop, options = self.app.loop, leaf.options
+  local state = self.settling[leaf]
+  if state then
+    loop:cancel(state.quiet)
+  else
+    state = {}
+    self.settling[leaf] = state
+  end
+  local function over()
+    self.settling[leaf] = nil
+    loop:cancel(state.quiet)
+    loop:cancel(state.latest)
+    hear(self, leaf)
+  end
+  state.latest = state.latest or loop:after(options.max_wait, over)
+  state.quiet = loop:after(options.settle, over)
+end
+
+local function heard(self, leaf)
+  if leaf.options and leaf.options.settle then return settle(self, leaf) end
+  hear(self, leaf)
+end
+
+local function give_up(self, leaf, why)
+  if not trigger.expire(self.trigger, leaf) then return end
+  self.runner:post("give_up", { message = why })
+end
+
+local arm = {} -- by kind of leaf
+
+local function arm_event(self, leaf)
+  local listeners = self.listeners
+  listeners[#listeners + 1] = self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end)
+  if leaf.kind == "once" and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
+end
+arm.once, arm.each = arm_event, arm_event
+
+function arm.startup(self, leaf) hear(self, leaf) end
+
+function arm.manual() end
+
+function arm.every(self, leaf, again)
+  if not again then hear(self, leaf) end
+  self.schedules[#self.schedules + 1] = schedule.every(self.app.loop, leaf.interval, leaf.interval,
+    function() hear(self, leaf) end)
+end
+
+function arm.cron(self, leaf)
+  self.schedules[#self.schedules + 1] = schedule.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
+    function() hear(self, leaf) end)
+end
+
+arm["function"] = function(self, leaf)
+  self.task = self.app.tasks:spawn(leaf.fn, {
+    name = ("when of job %q"):format(self.runner.spec.name), detached = true,
+    ended = function(t)
+      self.task = nil
+      if t.reason then return end
+      if not t.ok then self.app:complain(("job %q: when"):format(self.runner.spec.name), t.error) end
+      if t.ok and t.results[1] then return hear(self, leaf) end
+      give_up(self, leaf, t.ok and "its `when` function returned nothing true: it will not be started"
+        or "its `when` function failed: it will not be started")
+    end,
+  }, self.runner.object)
+end
+
+local function arm_timeout(self, leaf)
+  local seconds = leaf.options and leaf.options.timeout
+  if not seconds then return end
+  self.timers[#self.timers + 1] = self.app.loop:after(seconds, function()
+    give_up(self, leaf, ("gave up waiting for %s after %s"):format(
+      trigger.describe(leaf, duration.format), duration.format(seconds)))
+  end)
+end
+
+---Starts to listen. With the snapshot of a former core it goes on where that one stopped: what has fired
+---does not fire again, what is due stays due.
+---@param data table?
+function Starter:arm(data)
+  if data then trigger.restore(self.trigger, data.trigger) end
+  for _, leaf in ipairs(self.trigger.leaves) do
+    arm_timeout(self, leaf)
+    arm[leaf.kind](self, leaf, data ~= nil)
+  end
+  for i, each in ipairs(self.schedules) do
+    if data and data.schedules[i] then each:restore(data.schedules[i]) end
+  end
+end
+
+---Can the trigger still fire?
+---@return boolean
+function Starter:can_fire()
+  if self.stopped then return false end
+  if next(self.settling) then return true end
+  return trigger.can_fire(self.trigger, function(topic, event) return self.app:can_speak(topic, event, self.runner) end)
+end
+
+---Is it a job that only job:start() starts, or one that waits for the clock or a task?
+---@param kind string
+---@return boolean
+function Starter:has(kind)
+  for _, leaf in ipairs(self.trigger.leaves) do
+    if leaf.kind == kind then return true end
+  end
+  return false
+end
+
+---Hears nothing any more.
+function Starter:stop()
+  local loop = self.app.loop
+  self.stopped = true
+  for _, listener in ipairs(self.listeners) do self.app.bus:forget(listener) end
+  for _, each in ipairs(self.schedules) do each:cancel() end
+  for _, timer in ipairs(self.timers) do loop:cancel(timer) end
+  for _, state in pairs(self.settling) do
+    loop:cancel(state.quiet)
+    loop:cancel(state.latest)
+  end
+  if self.task then self.task:cancel("shutdown") end
+  self.listeners, self.schedules, self.timers, self.settling = {}, {}, {}, {}
+end
+
+---@return table   plain data: what has fired, and what is due when
+function Starter:snapshot()
+  local due = {}
+  for i, each in ipairs(self.schedules) do due[i] = each:snapshot() end
+  return { trigger = trigger.snapshot(self.trigger), schedules = due }
+end
+
+---@param runner table
+---@param node luapilot.TriggerNode?    nil: at start-up
+---@return luapilot.Starter
+function starter.new(runner, node)
+  node = node or { kind = "startup" }
+  return setmetatable({
+    runner = runner, app = runner.app, trigger = trigger.new(node), topics = trigger.topics(node),
+    listeners = {}, schedules = {}, timers = {}, settling = {}, stopped = false,
+  }, Starter)
+end
+
+return starter

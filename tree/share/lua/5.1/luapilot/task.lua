@@ -1,0 +1,596 @@
+-- task: coroutines that wait. Every handler, every `run`, every `prepare` is one.
+--
+--   ready ──resume──▶ running ──await──▶ waiting ──wake──▶ ready …  until the function ends,
+--   then its `defer` functions run (last first, shielded, 30 s in all), then whoever waits for the
+--   task is told.
+--
+-- Cancellation is structured and sticky. Structured: the children of a task that is cancelled or that
+-- fails are cancelled with it; the children of one that ends well live on under its parent. Sticky: a
+-- cancelled task raises at its next wait, and at the next; at the fourth it is abandoned, so that no
+-- `pcall` in a loop can hold up a shutdown.
+--
+-- It owns the coroutines, the queue of the ready ones and their cancellation. It never calls user code
+-- outside a coroutine and never blocks: `await` suspends the task, not the program.
+
+local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
+local co_running, co_status = coroutine.running, coroutine.status
+
+local MAX_RAISES = 3      -- waits at which a cancelled task raises before it is abandoned
+local DEFER_SECONDS = 30  -- all defer functions of a task together
+
+local WAIT = {}           -- what `await` yields: passed through the user's own coroutines
+local YIELDED = "coroutine.yield outside of a coroutine of its own: a task waits with pilot.sleep, wait_for …"
+
+local task = {}
+
+-- The error that a cancelled task sees at its waits.
+local Cancelled = {
+  __tostring = function(self) return "task cancelled: " .. self.reason end,
+}
+Cancelled.__index = Cancelled
+
+---Is this error value the cancellation of a task?
+---@param value any
+---@return boolean
+function task.is_cancelled(value)
+  return getmetatable(value) == Cancelled
+end
+
+---What the error handler of a task makes of an error: the value and where it came from.
+---@class luapilot.TaskError
+---@field value any
+---@field traceback string
+local TaskError = {
+  __tostring = function(self) return self.traceback end,
+}
+
+-- Frames of the core say nothing to the author of a pilot.lua; what is left are his own lines.
+local function is_user_frame(line)
+  if line:find("^%s*luapilot[/.]") or line:find("^%s*%[C%]: in function 'xpcall'") then return false end
+  if line:find("^%s*%[builtin") or line:find("^%s*%[C%]: in function 'error'") then return false end
+  return not line:find("lua/luapilot/", 1, true)
+end
+
+local BROKEN = "(an error value whose __tostring fails)"
+
+-- Whatever a user raises: its text, even when asking for it fails.
+local function text_of(value)
+  local ok, text = pcall(tostring, value)
+  return ok and type(text) == "string" and text or BROKEN
+end
+
+-- A table that has nothing to say for itself.
+local function is_bare(value)
+  if type(value) ~= "table" then return false end
+  local meta = debug.getmetatable(value) -- not getmetatable: __metatable may hide it
+  return not (meta and rawget(meta, "__tostring"))
+end
+
+local SHOWN, LOOKED_AT = 8, 1000
+
+---What an error value that is a bare table says, for a log line.
+---@param value table
+---@return string
+function task.describe(value)
+  local parts = {}
+  for key, field in next, value do
+    local shown = type(field) == "string" and ("%q"):format(field) or text_of(field)
+    parts[#parts + 1] = text_of(key) .. " = " .. shown
+    if #parts == LOOKED_AT then break end
+  end
+  table.sort(parts)
+  return "an error that is a table: { " .. table.concat(parts, ", ", 1, math.min(#parts, SHOWN)) .. " }"
+end
+
+local function say(value) return is_bare(value) and task.describe(value) or text_of(value) end
+
+---A traceback without the frames of the core.
+---@param value any
+---@param level integer?
+---@return string
+function task.traceback(value, level)
+  local lines = {}
+  for line in debug.traceback("", (level or 1) + 1):gmatch("[^\n]+") do
+    if is_user_frame(line) then lines[#lines + 1] = line end
+  end
+  while lines[#lines] and lines[#lines]:find("^%s*%[C%]") do lines[#lines] = nil end
+  if #lines <= 1 then return say(value) end
+  return say(value) .. "\n" .. table.concat(lines, "\n")
+end
+
+---What an error says, in one line and without its traceback.
+---@param err any      a value or a TaskError
+---@return string
+function task.message(err)
+  if getmetatable(err) == TaskError then err = err.value end
+  return say(err):match("^[^\n]*")
+end
+
+-- The last error that went on to another task as the bare value that was raised: its traceback is kept for
+-- the log, should nobody catch it there either.
+local passed_on
+
+---The error handler for xpcall: the value with its traceback, in the words of the user's files.
+---@param value any
+---@return any
+function task.error(value)
+  if getmetatable(value) == Cancelled or getmetatable(value) == TaskError then return value end
+  if passed_on and value ~= nil and rawequal(passed_on.value, value) then return passed_on end
+  return setmetatable({ value = value, traceback = task.traceback(value, 2) }, TaskError)
+end
+
+---@class luapilot.Task
+---@field name string
+---@field parent luapilot.Task?
+---@field children table<luapilot.Task, true>
+---@field state "ready"|"running"|"waiting"|"deferring"|"ended"
+---@field reason string?      why it was cancelled
+---@field ok boolean?         how it ended
+---@field results table?      { n = …, … } when it ended well
+---@field error any           a TaskError or a Cancelled when it did not
+local Task = {}
+Task.__index = Task
+
+---@class luapilot.Tasks
+---@field loop luapilot.Loop
+---@field current luapilot.Task?   the one that runs now
+---@field live table<luapilot.Task, true>
+---@field count integer            live ones
+local Tasks = {}
+Tasks.__index = Tasks
+
+---@param loop luapilot.Loop
+---@return luapilot.Tasks
+function task.new(loop)
+  local self = setmetatable({
+    loop = loop, current = nil, live = {}, count = 0, born = 0,
+    queue = {}, first = 1, last = 0,
+  }, Tasks)
+  loop:phase(function() return self:run() end)
+  return self
+end
+
+local function pack(...) return { n = select("#", ...), ... } end
+
+-- Puts a coroutine of `t` at the end of the queue; what it will be resumed with.
+local function make_ready(self, t, ...)
+  t.state = t.deferring and "deferring" or "ready"
+  t.wake_with = select("#", ...) > 0 and pack(...) or nil
+  if t.queued then return end
+  t.queued = true
+  self.last = self.last + 1
+  self.queue[self.last] = t
+end
+
+---Starts a task. `fn` runs in a later phase of this turn, never inside this call.
+---@param fn function
+---@param options { name: string?, parent: luapilot.Task?, detached: boolean?, ended: fun(t: luapilot.Task)? }?
+---@param ... any                 arguments of fn
+---@return luapilot.Task
+function Tasks:spawn(fn, options, ...)
+  options = options or {}
+  local parent = options.parent or (not options.detached and self.current) or nil
+  self.born = self.born + 1
+  local t = setmetatable({
+    tasks = self, name = options.name or "task", number = self.born, parent = parent, children = {},
+    raises = 0, tell = options.ended,
+  }, Task)
+  t.co = co_create(function(...) return xpcall(fn, task.error, ...) end)
+  if parent then parent.children[t] = true end
+  self.live[t] = true
+  self.count = self.count + 1
+  make_ready(self, t, ...)
+  return t
+end
+
+-- Children outlive a task that ended well: its parent has them from now on.
+local function leave_children(t)
+  local parent = t.parent
+  for child in pairs(t.children) do
+    child.parent = parent
+    if parent then parent.children[child] = true end
+  end
+  t.children = {}
+end
+
+-- A wait that a library's coroutine kept for itself ends with the task.
+local function take_back(t)
+  if t.unwait then t.unwait() end
+end
+
+-- The task is over, its defers included.
+local function finish(self, t)
+  t.state = "ended"
+  take_back(t)
+  leave_children(t)
+  if t.parent then t.parent.children[t] = nil end
+  self.live[t] = nil
+  self.count = self.count - 1
+  t.co, t.defers = nil, nil
+  local waiters = t.waiters
+  t.waiters = nil
+  if t.tell then t.tell(t) end
+  if waiters then
+    for i = 1, #waiters do waiters[i](t) end
+  end
+  if self.count == 0 then self:on_idle() end
+end
+
+---Why the task ended, in the words that `defer` functions get.
+---@return string
+function Task:outcome()
+  if self.reason then return self.reason end
+  return self.ok and "done" or "error"
+end
+
+local function run_defers(defers, outcome, report)
+  for i = #defers, 1, -1 do
+    local ok, err = xpcall(defers[i], task.error, outcome)
+    if not ok then report(err) end
+  end
+end
+
+---@private
+-- The function of the task is over: children, then defers in a coroutine of their own (the task's may
+-- have been abandoned in the middle of anything), then the end.
+function Tasks:conclude(t)
+  take_back(t)
+  if t.ok then
+    leave_children(t)
+  else
+    for _, child in ipairs(t:sorted_children()) do child:cancel(t.reason or "cancel") end
+  end
+  if not t.defers then return finish(self, t) end
+  local defers, outcome = t.defers, t:outcome()
+  t.deferring, t.defers = true, nil
+  t.co = co_create(function()
+    run_defers(defers, outcome, function(err) self:report(t, err, "defer") end)
+    return true
+  end)
+  t.limit = self.loop:after(DEFER_SECONDS, function()
+    t.limit = nil
+    self:report(t, ("its defer functions took longer than %d s and were abandoned"):format(DEFER_SECONDS), "defer")
+    finish(self, t)
+  end)
+  make_ready(self, t)
+end
+
+local function cancellation_of(t) return setmetatable({ reason = t.reason }, Cancelled) end
+
+local function ended(self, t, alive, ok, ...)
+  if t.deferring then
+    if t.limit then self.loop:cancel(t.limit) end
+    return finish(self, t)
+  end
+  t.ok = alive and ok and not t.reason
+  if t.ok then
+    t.results = pack(...)
+  else
+    t.error = (not alive and task.error(ok)) or (not ok and (...)) or cancellation_of(t)
+  end
+  self:conclude(t)
+end
+
+-- It ends where it is: its coroutine is never resumed again.
+local function stop_at_once(self, t, err)
+  t.ok, t.error = false, err
+  return self:conclude(t)
+end
+
+-- Resumed: either it waits again (it yielded WAIT), or it is over.
+local function resumed(self, t, alive, first, ...)
+  self.current = nil
+  if t.state == "ended" then return end
+  if not alive or co_status(t.co) ~= "suspended" then return ended(self, t, alive, first, ...) end
+  if t.deferring then
+    t.state = "deferring"
+    return
+  end
+  if first ~= WAIT then return stop_at_once(self, t, YIELDED) end
+  if t.abandoned then
+    self:report(t, "cancelled, but went on waiting: abandoned", "cancel")
+    return stop_at_once(self, t, cancellation_of(t))
+  end
+  if t.state == "running" then t.state = "waiting" end
+end
+
+local function step(self, t)
+  t.queued = false
+  if t.state == "ended" then return end
+  if t.reason and not t.started and not t.deferring then -- cancelled before it began
+    return stop_at_once(self, t, cancellation_of(t))
+  end
+  t.started, t.state = true, "running"
+  self.current = t
+  local with = t.wake_with
+  t.wake_with = nil
+  if with then return resumed(self, t, co_resume(t.co, unpack(with, 1, with.n))) end
+  return resumed(self, t, co_resume(t.co))
+end
+
+---Runs all that is ready, and what becomes ready meanwhile is left to the next phase.
+---@return boolean busy
+function Tasks:run()
+  local last = self.last
+  if self.first > last then return false end
+  while self.first <= last do
+    local t = self.queue[self.first]
+    self.queue[self.first] = nil
+    self.first = self.first + 1
+    step(self, t)
+  end
+  if self.first > self.last then self.first, self.last = 1, 0 end
+  return true
+end
+
+---Where complaints go that have no other place (a failing defer): set by the app.
+---@param t luapilot.Task
+---@param err any
+---@param where string
+function Tasks:report(t, err, where) -- luacheck: ignore
+end
+
+---The last task has ended: set by the app.
+function Tasks:on_idle() end -- luacheck: ignore
+
+---Is a task running (so that waiting is possible)?
+---@return boolean
+function Tasks:inside()
+  return self.current ~= nil
+end
+
+local function raise_cancelled(t)
+  t.raises = t.raises + 1
+  if t.raises > MAX_RAISES then
+    t.abandoned = true
+    return co_yield(WAIT) -- for ever: nobody resumes it
+  end
+  error(cancellation_of(t), 0)
+end
+
+local function unless_cancelled(t, ...)
+  if t.cancel_now then
+    t.cancel_now = nil
+    raise_cancelled(t)
+  end
+  return ...
+end
+
+---Suspends the running task until `wake(…)` is called, and returns what it was called with.
+---`start(wake)` begins the wait and returns a function that takes it back (or nil); a cancelled
+---task calls that. `what` names the call in the message for the top level.
+---@param what string
+---@param start fun(wake: fun(...: any)): fun()?
+---@return any ...
+function Tasks:await(what, start)
+  local t = self.current
+  if not t then
+    error(what .. " waits, and the top level of a pilot.lua only declares: call it in a handler, in run, "
+      .. "in prepare, or in pilot.spawn(function() … end)", 0)
+  end
+  if t.reason and not t.deferring then raise_cancelled(t) end
+  if t.unwait then
+    error(what .. ": the task waits already, in a coroutine of a library that does not pass waits through", 0)
+  end
+  local awake, results = false, nil
+  local function wake(...)
+    if awake then return end
+    awake = true
+    if t.unwait == nil then results = pack(...) return end -- woken inside start()
+    t.unwait = nil
+    make_ready(self, t, ...)
+  end
+  local unstart = start(wake)
+  if awake then return unpack(results, 1, results.n) end
+  t.unwait = function()
+    awake, t.unwait = true, nil
+    if unstart then unstart() end
+  end
+  return unless_cancelled(t, co_yield(WAIT))
+end
+
+---Cancels the task and its children: it raises at its next wait (at once if it waits now).
+---@param reason string?   "cancel" (default), "lost", "shutdown", "reload", "timeout"
+function Task:cancel(reason)
+  if self.state == "ended" or self.reason or self.deferring then return end
+  self.reason = reason or "cancel"
+  for _, child in ipairs(self:sorted_children()) do child:cancel(self.reason) end
+  if self.unwait then
+    self.unwait()
+    self.cancel_now = true
+    make_ready(self.tasks, self)
+  end
+end
+
+---Ends a task that must not hold anything up any longer: it is never resumed; its defers still run.
+function Task:abandon()
+  if self.state == "ended" or self.deferring then return end
+  self:cancel("cancel")
+  self.wake_with, self.cancel_now = nil, nil
+  stop_at_once(self.tasks, self, cancellation_of(self))
+end
+
+---@private
+function Task:sorted_children()
+  local list = {}
+  for child in pairs(self.children) do list[#list + 1] = child end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+---Has it raised something else than its cancellation?
+---@return boolean
+function Task:failed()
+  return self.state == "ended" and not self.ok and not task.is_cancelled(self.error)
+end
+
+---Has it ended, its defer functions included?
+---@return boolean
+function Task:is_ended()
+  return self.state == "ended"
+end
+
+---Calls fn(task) when the task has ended (at once if it has). Returns what takes it back.
+---@param fn fun(t: luapilot.Task)
+---@return fun()
+function Task:when_ended(fn)
+  if self.state == "ended" then
+    fn(self)
+    return function() end
+  end
+  local waiters = self.waiters or {}
+  self.waiters = waiters
+  waiters[#waiters + 1] = fn
+  return function()
+    for i = #waiters, 1, -1 do
+      if waiters[i] == fn then table.remove(waiters, i) end
+    end
+  end
+end
+
+---Does anybody wait for its end?
+---@return boolean
+function Task:is_awaited()
+  return self.waiters ~= nil and #self.waiters > 0
+end
+
+---Suspends the running task for `seconds`.
+---@param seconds number
+---@param what string?
+function Tasks:sleep(seconds, what)
+  self:await(what or "pilot.sleep", function(wake)
+    local id = self.loop:after(seconds, wake)
+    return function() self.loop:cancel(id) end
+  end)
+end
+
+-- Waits for the end of `t`; true, or nil when `seconds` were over first.
+local function await_end(self, t, seconds, what)
+  if t:is_ended() then return true end
+  return self:await(what, function(wake)
+    local timer
+    local forget = t:when_ended(function()
+      if timer then self.loop:cancel(timer) end
+      wake(true)
+    end)
+    if seconds then
+      timer = self.loop:after(seconds, function()
+        forget()
+        wake(nil)
+      end)
+    end
+    return function()
+      forget()
+      if timer then self.loop:cancel(timer) end
+    end
+  end)
+end
+
+-- Raises what a task raised: the value itself, as if there were one task only.
+local function raise_again(err)
+  if getmetatable(err) ~= TaskError then error(err, 0) end
+  passed_on = err
+  error(err.value, 0)
+end
+
+-- What a task came to: its results, or nil and "cancelled", or its error again.
+local function outcome_of(t)
+  if t.ok then return unpack(t.results, 1, t.results.n) end
+  if task.is_cancelled(t.error) then return nil, "cancelled" end
+  raise_again(t.error)
+end
+
+---Waits for a task: its results; nil, "timeout"; nil, "cancelled"; raises what it raised.
+---@param t luapilot.Task
+---@param seconds number?
+---@return any ...
+function Tasks:wait(t, seconds)
+  if not await_end(self, t, seconds, "task:wait") then return nil, "timeout" end
+  return outcome_of(t)
+end
+
+---Runs fn as a child that may take `seconds`: its results, or nil, "timeout" when it was cancelled for that.
+---@param seconds number
+---@param fn function
+---@return any ...
+function Tasks:timeout(seconds, fn, ...)
+  local owner = self.current
+  if not owner then self:await("pilot.timeout", function() end) end
+  local t = self:spawn(fn, { name = owner.name }, ...)
+  if await_end(self, t, seconds, "pilot.timeout") then return outcome_of(t) end
+  t:cancel("timeout")
+  await_end(self, t, nil, "pilot.timeout")
+  if t.ok then return outcome_of(t) end
+  if not task.is_cancelled(t.error) then raise_again(t.error) end
+  return nil, "timeout"
+end
+
+---Runs fn(reason) when the running task ends, however it ends.
+---@param fn fun(reason: string)
+function Tasks:defer(fn)
+  local t = self.current
+  if not t then error("pilot.defer belongs to a task, and the top level of a pilot.lua is none", 0) end
+  if t.deferring then error("pilot.defer: the task is ending already", 3) end
+  t.defers = t.defers or {}
+  t.defers[#t.defers + 1] = fn
+end
+
+---Live tasks, oldest first.
+---@return luapilot.Task[]
+function Tasks:list()
+  local list = {}
+  for t in pairs(self.live) do list[#list + 1] = t end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+-- --- the user's own coroutines ---------------------------------------------------------------
+
+-- A wait inside a coroutine that the user made must suspend the whole task. So `resume` hands WAIT on
+-- to whoever resumed it, down to the scheduler, and comes back with what the task was woken with.
+
+local waiting = setmetatable({}, { __mode = "k" }) -- the user's coroutines that wait with their task
+
+local function pass(co, alive, first, ...)
+  waiting[co] = nil
+  if not (alive and first == WAIT and co_status(co) == "suspended") then return alive, first, ... end
+  waiting[co] = true
+  return pass(co, co_resume(co, co_yield(WAIT)))
+end
+
+local function resume(co, ...)
+  if type(co) == "thread" and waiting[co] then
+    return false, "cannot resume a coroutine that waits in another task"
+  end
+  return pass(co, co_resume(co, ...))
+end
+
+---The coroutine library for user code: the same, but waits pass through.
+---@param tasks luapilot.Tasks
+---@return table
+function task.coroutine_library(tasks)
+  local library = {}
+  for name, fn in pairs(coroutine) do library[name] = fn end
+  library.resume = resume
+  function library.status(co)
+    return waiting[co] and "normal" or co_status(co)
+  end
+  function library.wrap(fn)
+    local co = co_create(fn)
+    local function check(alive, first, ...)
+      if alive then return first, ... end
+      error(first, type(first) == "string" and 2 or 0)
+    end
+    return function(...) return check(resume(co, ...)) end
+  end
+  function library.yield(...)
+    local t = tasks.current
+    if t and co_running() == t.co then
+      error("coroutine.yield outside of a coroutine of your own: a handler waits with pilot.sleep, wait_for …", 2)
+    end
+    return co_yield(...)
+  end
+  return library
+end
+
+return task

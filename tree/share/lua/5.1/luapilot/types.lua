@@ -1,0 +1,165 @@
+-- The types that only processes need: environment, umask, limits, users, addresses.
+--
+-- Owns how these are written in pilot.lua and what they become. Never asks the system whether a user or an
+-- address exists: a container's files may differ from those where `check` runs.
+
+local describe = require "luapilot.describe"
+local schema = require "luapilot.schema"
+local size = require "luapilot.size"
+
+local M = {}
+
+---`unlimited`, in a normalised limit.
+M.UNLIMITED = -1
+
+-- ------------------------------------------------------------------------------------------ environment
+
+local function env_name_message(name, value)
+  if type(name) ~= "string" then
+    local text = type(value) == "string" and value:match "^[%a_][%w_]*="
+    local advice = text and ('; write %s = "…"'):format(text:sub(1, -2)) or ""
+    return ('expected NAME = "value", got %s%s'):format(describe.value(value), advice)
+  end
+  if name == "" or name:find "[=%z]" then return 'a name cannot be empty or contain "=" or a NUL byte' end
+end
+
+local function env_value(value, path, report)
+  if type(value) == "number" then return describe.number(value) end
+  if type(value) ~= "string" then
+    local advice = type(value) == "boolean" and ('write "%s"'):format(tostring(value)) or nil
+    return schema.expected(path, report, "a string or a number", value, advice)
+  end
+  if value:find("\0", 1, true) then return report(path, "contains a NUL byte") end
+  return value
+end
+
+---Environment variables: { PORT = "8000" }.
+---@type luapilot.Type
+function M.env(value, path, report)
+  if type(value) ~= "table" then
+    return schema.expected(path, report, 'a table such as { PORT = "8000" }', value)
+  end
+  local env = {}
+  for _, name in ipairs(schema.keys(value)) do
+    local message = env_name_message(name, value[name])
+    if message then
+      report(schema.join(path, name), message)
+    else
+      env[name] = env_value(value[name], schema.join(path, name), report)
+    end
+  end
+  return env
+end
+
+-- -------------------------------------------------------------------------------------- users and files
+
+---A user or group: a name or a number.
+---@type luapilot.Type
+function M.account(value, path, report)
+  if type(value) == "number" then return schema.integer(0, 2 ^ 32 - 2)(value, path, report) end
+  if type(value) ~= "string" then return schema.expected(path, report, "a name or a number", value) end
+  local user, group = value:match "^([^:]*):(.*)$"
+  if user then
+    local advice = 'write user = "%s", group = "%s"'
+    return schema.expected(path, report, "one name", value, advice:format(user, group))
+  end
+  return schema.text(value, path, report)
+end
+
+---File permissions to withhold: octal digits in a string, because 027 in Lua is the number 27.
+---@type luapilot.Type
+function M.umask(value, path, report)
+  if type(value) == "string" and value:find "^0?[0-7]?[0-7]?[0-7]$" then return tonumber(value, 8) end
+  local digits = type(value) == "number" and ("%03.0f"):format(value)
+  local advice = digits and digits:find "^[0-7]+$" and ('write "%s"'):format(digits) or nil
+  return schema.expected(path, report, 'a string of octal digits such as "027"', value, advice)
+end
+
+-- ----------------------------------------------------------------------------------------------- limits
+
+local LIMITS = { "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",
+  "nproc", "rss", "rtprio", "rttime", "sigpending", "stack" }
+local WHAT_LIMIT = 'a number, a size such as "64K", "unlimited", or { soft, hard }'
+
+local function one_limit(value, path, report)
+  if value == "unlimited" then return M.UNLIMITED end
+  local number = (type(value) == "number" or type(value) == "string") and size.parse(value)
+  if number then return number end
+  return schema.expected(path, report, WHAT_LIMIT, value)
+end
+
+local function is_above(soft, hard)
+  if hard == M.UNLIMITED then return false end
+  return soft == M.UNLIMITED or soft > hard
+end
+
+---One resource limit: { soft, hard }.
+local function limit(value, path, report)
+  if type(value) ~= "table" then
+    local both = one_limit(value, path, report)
+    return both and { both, both }
+  end
+  local pair = schema.list(one_limit, "{ soft, hard }")(value, path, report)
+  if not pair then return nil end
+  if schema.length(value) ~= 2 then
+    return report(path, ("expected two values, { soft, hard }, got %d"):format(schema.length(value)))
+  end
+  if #pair < 2 then return nil end
+  if is_above(pair[1], pair[2]) then return report(path, "the soft limit is above the hard limit") end
+  return pair
+end
+
+local limit_fields = {}
+for _, name in ipairs(LIMITS) do limit_fields[name] = { limit } end
+
+---Resource limits: { nofile = { soft, hard } } by the names of setrlimit.
+---@type luapilot.Type
+M.limits = schema.fields(limit_fields, "a table such as { nofile = 65536 }")
+
+-- -------------------------------------------------------------------------------------------- addresses
+
+local function tcp_advice(text)
+  local rest = text:match "^%a[%w+.-]*://([^/]*)"
+  if rest then return ("it is no URL: write only %s"):format(describe.quote(rest)) end
+  if text:find "^:%d+$" then return ('the host is missing: write "localhost%s"'):format(text) end
+  if text:find "^%d+$" then return ('the host is missing: write "localhost:%s"'):format(text) end
+  local host, port = text:match "^([%x:]+:[%x:]*):(%d+)$"
+  if host then return ('write an IPv6 address in brackets: "[%s]:%s"'):format(host, port) end
+  if text:find "^[%w%.%-]+$" then return ('the port is missing: write for example "%s:80"'):format(text) end
+end
+
+---An address: "localhost:80" or "[::1]:80".
+---@type luapilot.Type
+function M.address(value, path, report)
+  local what = '"host:port" such as "localhost:80"'
+  if type(value) == "number" then
+    return schema.expected(path, report, what, value, tcp_advice(describe.number(value)))
+  end
+  if type(value) ~= "string" then return schema.expected(path, report, what, value) end
+  local port = value:match "^%[[%x:]*:[%x:%.]*%]:(%d+)$" or value:match "^[%w%.%-_]+:(%d+)$"
+  if not port then return schema.expected(path, report, what, value, tcp_advice(value)) end
+  if tonumber(port) < 1 or tonumber(port) > 65535 then
+    return report(path, ("the port %s is not within 1-65535"):format(port))
+  end
+  return value
+end
+
+-- ------------------------------------------------------------------------------------------------ names
+
+-- "App_1" → "app-1", where that is a name at all.
+local function as_name(text)
+  local name = text:lower():gsub("[^a-z0-9]+", "-"):gsub("^[^a-z]+", ""):gsub("%-+$", "")
+  return name ~= "" and name or nil
+end
+
+---The name of a job.
+---@type luapilot.Type
+function M.name(value, path, report)
+  local what = 'a name of letters, digits and "-" that begins with a small letter'
+  if type(value) == "string" and value:find "^[a-z][a-zA-Z0-9-]*$" then return value end
+  local better = type(value) == "string" and as_name(value)
+  return schema.expected(path, report, what, value, better and ('write "%s"'):format(better) or nil)
+end
+
+
+return M

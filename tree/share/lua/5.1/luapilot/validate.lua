@@ -1,0 +1,188 @@
+-- validate: runs the top level of a pilot.lua and looks at what it declared as a whole.
+--
+-- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
+-- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
+
+local calls = require "luapilot.calls"
+local suggest = require "luapilot.suggest"
+local task = require "luapilot.task"
+local trigger = require "luapilot.trigger"
+
+local validate = {}
+
+-- An undefined global is reported where it is read; the error that follows from it says the same again.
+local function is_reported(app, where)
+  for _, mistake in ipairs(app.mistakes:list()) do
+    if mistake.where == where and mistake.message:find("global", 1, true) then return true end
+  end
+  return false
+end
+
+-- "pilot.lua:7: text" → "pilot.lua:7", "text"
+local function split(message)
+  local where, text = message:match "^([^\n:]+:%d+): (.*)$"
+  return where, text or message
+end
+
+-- A field of something that is nil: the name that was called may be misspelt.
+local function user_line(app, trace)
+  for file, line in trace:gmatch "\n%s*([^\n:]+):(%d+): in " do
+    if app:is_user_source("@" .. file) then return file .. ":" .. line end
+  end
+end
+
+local function add_raised(app, err)
+  local where, text = split(task.message(err))
+  if not (where and app:is_user_source("@" .. where:match "^(.*):%d+$")) then
+    where, text = user_line(app, tostring(err)) or app.loader.path, task.message(err)
+  end
+  if not is_reported(app, where) then app.mistakes:add(where, nil, text) end
+end
+
+---Runs the main chunk. What it raises is the last mistake of this run.
+---@param app luapilot.App
+---@param chunk function
+function validate.run(app, chunk)
+  local ok, err = xpcall(chunk, task.error)
+  if not ok then
+    app.raised = true
+    add_raised(app, err)
+  end
+end
+
+-- --- jobs ------------------------------------------------------------------------------------
+
+local function incomplete_jobs(app)
+  local known = {}
+  for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
+  for _, object in ipairs(app.declared) do
+    local name = object.name
+    if not app.jobs[name] and not app.raised then
+      local meant = suggest.near(name, known)
+      local hint = meant and (" (did you mean %q?)"):format(meant) or ""
+      app.mistakes:add(object.where, ("job %q"):format(name),
+        ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
+          :format(hint, name))
+    end
+  end
+end
+
+local function leaf_path(runner) return ("job %q.when"):format(runner.spec.name) end
+
+local function check_leaf(app, runner, leaf)
+  local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
+  if not source then return end
+  local healthless = #source.spec.health == 0 and not source.spec.failed
+  if healthless and (leaf.event == "healthy" or leaf.event == "unhealthy") then
+    app.mistakes:add(runner.spec.where, leaf_path(runner),
+      ("waits for %q of job %q, which has no health check: give it health = { … }, or wait for another event")
+        :format(leaf.event, source.spec.name))
+  end
+  if leaf.options and leaf.options.when_busy == "parallel" then
+    app.mistakes:add(runner.spec.where, leaf_path(runner),
+      'when_busy = "parallel" would run two processes of one job: use "latest", "drop" or "restart"')
+  end
+end
+
+-- Jobs that can start at all, if nobody else starts them by hand.
+local function startable_jobs(app)
+  local startable, more = {}, nil
+  local function is(topic) -- a job that nobody described is told elsewhere
+    local described = app.jobs[topic:match "^job:(.*)$" or ""] ~= nil
+    return not described or startable[topic] == true
+  end
+  repeat
+    more = false
+    for _, runner in ipairs(app.order) do
+      if not startable[runner.topic] and trigger.possible(runner.starter.trigger.node, is) then
+        startable[runner.topic] = true
+        more = true
+      end
+    end
+  until not more
+  return startable
+end
+
+local function next_in_cycle(app, runner, startable)
+  for _, source in ipairs(app:sources_of(runner)) do
+    if not startable[source.topic] then return source end
+  end
+end
+
+local function cycle_of(app, runner, startable)
+  local chain, seen = {}, {}
+  while runner and not seen[runner] do
+    seen[runner] = true
+    chain[#chain + 1] = runner
+    runner = next_in_cycle(app, runner, startable)
+  end
+  if not runner then return nil end -- it waits for itself
+  local names, inside = {}, false
+  for _, each in ipairs(chain) do
+    inside = inside or each == runner
+    if inside then names[#names + 1] = each.spec.name end
+  end
+  names[#names + 1] = runner.spec.name
+  return names, chain
+end
+
+local function waits_for_itself(app, runner)
+  app.mistakes:add(runner.spec.where, leaf_path(runner),
+    "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
+end
+
+local function cycles(app)
+  local startable, told = startable_jobs(app), {}
+  for _, runner in ipairs(app.order) do
+    if not startable[runner.topic] and not told[runner] then
+      local names, chain = cycle_of(app, runner, startable)
+      if not names then
+        waits_for_itself(app, runner)
+      else
+        for _, each in ipairs(chain) do told[each] = true end
+        app.mistakes:add(runner.spec.where, leaf_path(runner),
+          ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
+      end
+    end
+  end
+end
+
+-- `app:reload()` in a handler would raise when it is called, perhaps at night.
+local function reloads(app)
+  for path, source in pairs(app.loader.sources) do
+    for _, call in ipairs(calls.on_jobs(source, "reload")) do
+      local runner = app.jobs[call.job]
+      if runner and not runner.spec.reload then
+        app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
+          ('%s:reload() is called here, and the job has none: describe it with reload = "SIGHUP", or a function')
+            :format(call.name))
+      end
+    end
+  end
+end
+
+-- --- the file --------------------------------------------------------------------------------
+
+local function declares_something(app)
+  return #app.declared > 0 or next(app.holders) ~= nil or app.tasks.count > 0
+    or app.bus:count(function() return true end) > 0
+end
+
+---@param app luapilot.App
+---@param path string
+function validate.declarations(app, path)
+  incomplete_jobs(app)
+  for _, runner in ipairs(app.order) do
+    for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
+  end
+  if not app.raised then
+    cycles(app)
+    reloads(app)
+  end
+  if not app.raised and app.mistakes:count() == 0 and not declares_something(app) then
+    app.mistakes:add(path, nil, 'declares nothing: no job, no timer, no handler; start with '
+      .. 'local pilot = require "luapilot" and pilot.job "app" { exec = { "program" } }')
+  end
+end
+
+return validate
