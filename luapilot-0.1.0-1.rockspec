@@ -20,7 +20,7 @@ description = {
 
 supported_platforms = { "linux" }
 
--- The Makefile needs LuaJIT's static library, which the program contains; the modules run on any Lua 5.1.
+-- The Makefile needs LuaJIT's static library, which the program contains; the modules need LuaJIT to run.
 dependencies = {
   "lua == 5.1",
   "lua-cjson",

@@ -14,7 +14,7 @@
  * dropped, counted, and the count is told when there is room again. Nothing is torn: what shares a
  * sink shares one buffer and is written in whole lines, however short the writes are.
  *
- * A reader that is gone (EPIPE), or a disk that is full, never stops supervision: see output.c.
+ * A reader that is gone (EPIPE), or a disk that is full, never stops supervision: see sink.h.
  *
  * It owns the pipes it was given, the files it opened, the buffers. It never closes descriptors 1
  * and 2, never sets O_NONBLOCK on a description that it shares with others, and never forks. */
@@ -55,6 +55,7 @@ struct output_event {
   bool last;
 };
 
+/* NULL with errno set. Ignores SIGPIPE in the whole process. */
 struct output *output_new(struct loop *loop);
 /* Frees everything; what is not flushed is lost. Accepts NULL. */
 void output_free(struct output *output);

@@ -115,21 +115,33 @@ local function rest(c)
   return "waiting"
 end
 
+-- How long the policy waits before the next start; nil and why there is none.
+local function delay_of(c)
+  local m = c.memory
+  local run = { success = m.exit.code == 0 and not m.killed_by, started = m.started or c.now, ended = c.now }
+  local delay, why = restart.decide(policy_of(c), m.policy, run, c.random)
+  return delay, why, run.success
+end
+
+-- It ended by itself while the pilot was being shut down: that may have been the reason for it.
+local function end_closing(c)
+  local m = c.memory
+  m.exit.final = not m.again and not delay_of(c) or nil
+  emit(c, "publish", "stopped", {})
+  return "complete"
+end
+
 local function after_run(c)
   local m = c.memory
-  if m.closing then
-    emit(c, "publish", "stopped", {})
-    return "complete"
-  end
+  if m.closing then return end_closing(c) end
   if m.hold then
     emit(c, "publish", "stopped", {})
     return "held"
   end
   if m.again then return begin_anew(c) end
-  local run = { success = m.exit.code == 0 and not m.killed_by, started = m.started or c.now, ended = c.now }
-  local delay, why = restart.decide(policy_of(c), m.policy, run, c.random)
+  local delay, why, success = delay_of(c)
   if not delay then
-    local used_up = policy_of(c).policy ~= "never" and not run.success
+    local used_up = policy_of(c).policy ~= "never" and not success
     if used_up then emit(c, "log", "error", "not started again: " .. why) end
     return rest(c)
   end
@@ -476,12 +488,9 @@ function job.input(spec, memory, name, input, now, random)
   local c = { spec = spec, memory = memory, input = input, now = now, random = random, effects = {} }
   local before = memory.state
   local state = cell(c)
-  if state and state ~= before then
-    memory.state, memory.since = state, now
-    return c.effects, true
-  end
-  if state then memory.since = now end
-  return c.effects, false
+  if not state or state == before then return c.effects, false end
+  memory.state, memory.since = state, now
+  return c.effects, true
 end
 
 local function copy(value)

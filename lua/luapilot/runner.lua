@@ -33,6 +33,7 @@ function runner.new(app, spec, object, node)
   local self = setmetatable({
     app = app, spec = spec, object = object, topic = "job:" .. spec.name,
     memory = job.new(app.loop.port.now()), timers = {}, due = {}, watchers = {}, results = {},
+    streams = 0, -- of the process, captured and not at their end
   }, Runner)
   self.starter = starter.new(self, node)
   return self
@@ -201,7 +202,7 @@ local function job_options(self)
   options.output = {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
   }
-  options.capture = self.app.bus:has(self.topic, "output") or nil
+  options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.end_signal = spec.stop_signal
@@ -237,18 +238,34 @@ function on_event.exit(self, event)
   self:post("exited", { code = code, signal = event.signal, usage = event.usage })
 end
 
-function on_event.group_gone(self, event)
-  if self.process == event.id then self.process = nil end
+-- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
+-- heard everything, and a pilot does not end before that. (The port ends captured streams soon after the group.)
+local function gone(self)
+  if not self.group_gone or self.streams > 0 then return end
+  self.group_gone, self.process = nil, nil
   self:post("group_gone")
 end
 
-function on_event.output(self, event) publish_lines(self, event) end
+function on_event.group_gone(self)
+  self.group_gone = true
+  gone(self)
+end
+
+function on_event.output(self, event)
+  publish_lines(self, event)
+  if not event.last then return end
+  self.streams = self.streams - 1
+  gone(self)
+end
 
 function on_event.notify(self, event)
   if self.prober then self.prober:notified(event.fields) end
 end
 
+-- What the streams of a former process still say (it was captured only later) is not this one's.
 local function route(self, id)
+  if self.routed then self.app.loop:unroute(self.routed) end
+  self.routed = id
   self.app.loop:route(id, function(event)
     local fn = on_event[event.type]
     if fn then fn(self, event) end
@@ -271,7 +288,7 @@ local function spawn_program(self)
       message = pid, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
     })
   end
-  self.process, self.rests = id, nil
+  self.process, self.rests, self.streams = id, nil, options.capture and 2 or 0
   route(self, id)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })

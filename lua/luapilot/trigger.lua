@@ -31,13 +31,15 @@ local REPEATS = { each = true, every = true, cron = true }
 ---@field leaves table<integer, boolean>   which have fired, by number
 ---@field groups table<integer, boolean>   `any` nodes whose once parts have fired, by number
 
----The leaves in the order in which they are written, and every node numbered in `numbers`.
+---The leaves in the order in which they are written, and every node numbered in `numbers`. A node that is written
+---down twice counts once.
 ---@param node luapilot.TriggerNode
 ---@return luapilot.TriggerNode[] leaves
 ---@return table<luapilot.TriggerNode, integer> numbers
 function trigger.leaves(node)
   local leaves, numbers, count = {}, {}, 0
   local function walk(n)
+    if numbers[n] then return end
     count = count + 1
     numbers[n] = count
     if n.parts then
@@ -112,9 +114,40 @@ end
 ---@return boolean
 function trigger.expire(self, leaf)
   local memory = self.memory
-  if memory.leaves[self.numbers[leaf]] or memory.fired > 0 then return false end
+  if memory.gave_up or memory.leaves[self.numbers[leaf]] or memory.fired > 0 then return false end
   memory.gave_up = true
   return true
+end
+
+-- Can `node` fire? With `spent` only by a leaf that repeats: the `once` parts of an `any` above have fired it.
+local can = {}
+
+local function node_can(self, node, alive, spent)
+  return (can[node.kind] or can.leaf)(self, node, alive, spent)
+end
+
+function can.leaf(self, leaf, alive, spent)
+  if not REPEATS[leaf.kind] and (spent or self.memory.leaves[self.numbers[leaf]]) then return false end
+  if leaf.topic then return alive(leaf.topic, leaf.event) end
+  return leaf.kind ~= "manual"
+end
+
+-- What is missing must still come, and one part must be able to be the last.
+function can.all(self, node, alive, spent)
+  local last = false
+  for _, part in ipairs(node.parts) do
+    if not trigger.satisfied(self, part) and not node_can(self, part, alive, false) then return false end
+    last = last or node_can(self, part, alive, spent)
+  end
+  return last
+end
+
+function can.any(self, node, alive, spent)
+  spent = spent or self.memory.groups[self.numbers[node]] or false
+  for _, part in ipairs(node.parts) do
+    if node_can(self, part, alive, spent) then return true end
+  end
+  return false
 end
 
 ---Can it still fire, if `alive(topic, event)` tells which sources can still speak?
@@ -122,37 +155,7 @@ end
 ---@param alive fun(topic: string, event: string): boolean
 ---@return boolean
 function trigger.can_fire(self, alive)
-  local memory, numbers = self.memory, self.numbers
-  if memory.gave_up then return false end
-
-  local can
-  local function leaf_can(leaf)
-    if not REPEATS[leaf.kind] and memory.leaves[numbers[leaf]] then return false end
-    if leaf.topic then return alive(leaf.topic, leaf.event) end
-    return leaf.kind ~= "manual"
-  end
-  local function all_can(node)
-    local some = false
-    for _, part in ipairs(node.parts) do
-      local this = can(part)
-      if not this and not trigger.satisfied(self, part) then return false end
-      some = some or this
-    end
-    return some
-  end
-  local function any_can(node)
-    for _, part in ipairs(node.parts) do
-      local spent = memory.groups[numbers[node]] and not REPEATS[part.kind] and not part.parts
-      if can(part) and not spent then return true end
-    end
-    return false
-  end
-  function can(node)
-    if node.kind == "all" then return all_can(node) end
-    if node.kind == "any" then return any_can(node) end
-    return leaf_can(node)
-  end
-  return can(self.node)
+  return not self.memory.gave_up and node_can(self, self.node, alive, false)
 end
 
 ---Could the trigger ever fire if only the jobs in `startable` ever start? For finding cycles at load.

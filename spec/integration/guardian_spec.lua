@@ -22,7 +22,12 @@ local ONE_JOB = [[
 local POLITE = [[
   local pilot = require "luapilot"
   pilot.job "polite" {
-    exec = { "sh", "-c", "trap 'echo INT >told; exit 0' INT; trap 'echo TERM >told; exit 0' TERM; echo ready; while :; do sleep 0.05; done" },
+    exec = { "sh", "-c", [=[
+      trap 'echo INT >told; exit 0' INT
+      trap 'echo TERM >told; exit 0' TERM
+      echo ready
+      while :; do sleep 0.05; done
+    ]=] },
     stop_signal = "SIGINT", restart = "always",
   }
 ]]
@@ -114,7 +119,9 @@ describe("the guardian", function()
       local p = started [[
         local pilot = require "luapilot"
         pilot.job "stopped" { exec = { "sh", "-c", "kill -STOP $$; sleep 1000" } }
-        pilot.job "strays" { exec = { "sh", "-c", "setsid sleep 1001 & setsid sleep 1002 & echo ready; exec sleep 1000" } }
+        pilot.job "strays" {
+          exec = { "sh", "-c", "setsid sleep 1001 & setsid sleep 1002 & echo ready; exec sleep 1000" },
+        }
       ]]
       p:wait_for("five processes", function() return #p:processes() >= 6 end)
       p:signal("SIGKILL", p:pilot())
@@ -220,7 +227,11 @@ describe("the guardian", function()
     local ORPHANS = [[
       local pilot = require "luapilot"
       pilot.job "parent" {
-        exec = { "sh", "-c", "i=0; while [ $i -lt 500 ]; do (setsid sleep 0.1 &) ; i=$((i+1)); done; echo ready; exec sleep 1000" },
+        exec = { "sh", "-c", [=[
+          i=0; while [ $i -lt 500 ]; do (setsid sleep 0.1 &) ; i=$((i+1)); done
+          echo ready
+          exec sleep 1000
+        ]=] },
       }
     ]]
 
@@ -290,7 +301,10 @@ describe("the guardian", function()
     for _, name in ipairs { "stdin", "stdout", "stderr" } do
       it(name .. " closed, and no file takes its place", function()
         local p = run.pilot([[
-          require "luapilot".job "app" { exec = { "sh", "-c", "readlink /proc/self/fd/0 /proc/$PPID/fd/0 /proc/$PPID/fd/1 /proc/$PPID/fd/2 >where; exit 7" }, main = true }
+          require "luapilot".job "app" {
+            exec = { "sh", "-c", "d=/proc/$PPID/fd; readlink /proc/self/fd/0 $d/0 $d/1 $d/2 >where; exit 7" },
+            main = true,
+          }
         ]], { [name] = false })
         assert.equal(7, p:wait())
         local _, nulls = p:read "where":gsub("/dev/null", "")

@@ -16,22 +16,28 @@ describe("the rockspec", function()
     local root = io.popen("pwd"):read "*l"
     local made = run.program({ "sh", "-c", [[
       here=$PWD
-      mkdir source && (cd "$1" && git ls-files -co --exclude-standard -z | tar -c --null -T - -f -) | tar -x -C source &&
+      mkdir source
+      (cd "$1" && git ls-files -co --exclude-standard -z | tar -c --null -T - -f -) | tar -x -C source &&
       cd source && luarocks --lua-version 5.1 make --tree "$here/tree" luapilot-*.rockspec
-    ]], "sh", root }, { files = { ["luarocks.lua"] = CONFIG }, env = { LUAROCKS_CONFIG = "../luarocks.lua", HOME = "." } })
+    ]], "sh", root }, {
+      files = { ["luarocks.lua"] = CONFIG },
+      env = { LUAROCKS_CONFIG = "../luarocks.lua", HOME = "." },
+    })
     assert.equal(0, made:wait(240), made:output())
 
     local version = run.program({ made:path "tree/bin/luapilot", "version" })
     assert.equal(0, version:wait(), version:output())
     assert.is_truthy(version:stdout():find "^luapilot %d+%.%d+%.%d+")
 
-    version:write("pilot.lua", 'require("luapilot").job "a" { exec = { "sh", "-c", "echo hello; exit 3" }, main = true }')
+    version:write("pilot.lua",
+      'require("luapilot").job "a" { exec = { "sh", "-c", "echo hello; exit 3" }, main = true }')
     local pilot = run.program({ made:path "tree/bin/luapilot", version:path "pilot.lua" })
     assert.equal(3, pilot:wait(), pilot:output())
     assert.is_truthy(pilot:output():find "a: hello")
 
+    local modules = made:path "tree/share/lua/5.1"
     local sim = run.program({ "luajit", "-e", 'print(type(require("luapilot.sim").load))' },
-      { env = { LUA_PATH = made:path "tree/share/lua/5.1/?.lua" .. ";" .. made:path "tree/share/lua/5.1/?/init.lua" .. ";;" } })
+      { env = { LUA_PATH = ("%s/?.lua;%s/?/init.lua;;"):format(modules, modules) } })
     assert.equal(0, sim:wait(), sim:output())
     assert.equal("function\n", sim:stdout())
   end)

@@ -329,7 +329,8 @@ local function redirect(actions, fd, where, default, flags)
 end
 
 local function spawn(argv, options, directory, mark)
-  local actions, attributes, none, all = ffi.new "spec_opaque", ffi.new "spec_opaque", ffi.new "spec_opaque", ffi.new "spec_opaque"
+  local actions, attributes = ffi.new "spec_opaque", ffi.new "spec_opaque"
+  local none, all = ffi.new "spec_opaque", ffi.new "spec_opaque"
   C.posix_spawn_file_actions_init(actions)
   redirect(actions, 0, options.stdin, "/dev/null", RDONLY)
   redirect(actions, 1, options.stdout, directory .. "/stdout", WRONLY_CREATE_APPEND)
@@ -393,7 +394,8 @@ run.binary = absolute(os.getenv "LUAPILOT_BINARY" or "build/luapilot")
 function run.runtime(text, options)
   local all = { files = {} }
   for name, value in pairs(options or {}) do all[name] = value end
-  all.files["script.lua"] = ("package.cpath = %q .. package.cpath\n"):format(run.binary:match "^(.*/)" .. "lib/?.so;") .. text
+  local modules = run.binary:match "^(.*/)" .. "lib/?.so;"
+  all.files["script.lua"] = ("package.cpath = %q .. package.cpath\n"):format(modules) .. text
   return run.program({ "luajit", "script.lua", unpack(all.args or {}) }, all)
 end
 

@@ -9,13 +9,18 @@ local run    = require "support.run"
 
 local story = {}
 
---- What a file handler may write to tell of everything that happens to the jobs it is given: one line an
---- event, "<job> <event> code=… reason=… signal=…". To be put in front of a pilot.lua; one line, so
---- that line numbers stay.
-story.TELL = [[local function tell(...) for _, job in ipairs { ... } do for _, name in ipairs { "healthy", "unhealthy", ]]
-  .. [["exit_success", "exit_failed", "stopping", "stopped" } do job:on(name, function(event) ]]
-  .. [[print(("%s %s code=%s reason=%s signal=%s;"):format(job.name, name, event.code, event.reason, event.signal)) ]]
-  .. [[end) end end end ]]
+--- For a pilot.lua: tell(job, …) prints a line for all that happens to these jobs.
+story.TELL = [[
+  local function tell(...)
+    for _, job in ipairs { ... } do
+      for _, name in ipairs { "healthy", "unhealthy", "exit_success", "exit_failed", "stopping", "stopped" } do
+        job:on(name, function(event)
+          print(("%s %s code=%s reason=%s signal=%s;"):format(job.name, name, event.code, event.reason, event.signal))
+        end)
+      end
+    end
+  end
+]]
 
 local function all(program)
   return table.concat(program:lines "", "\n")
@@ -45,7 +50,8 @@ end
 ---@param times integer
 ---@param pattern string
 function story.assert_lines(program, times, pattern)
-  assert.message(("lines that match %q in\n%s"):format(pattern, all(program))).equal(times, #program:lines(pattern))
+  local what = ("lines that match %q in\n%s"):format(pattern, all(program))
+  assert.message(what).equal(times, #program:lines(pattern))
 end
 
 --- The pilot's end: its exit code.

@@ -220,7 +220,29 @@ describe("a handler", function()
     for _, line in ipairs { "stdout:one", "stdout:", "stdout:two", "stdout:three", "stderr:err" } do
       assert.is_true(lines[line], line)
     end
-    assert.equal("one\n\ntwo\nerr\nthree\n", (box:output("app"):gsub("three\nerr", "err\nthree")))
+    assert.is_true(box.ended)
+  end)
+
+  it("of stopped has heard every line before", function()
+    for seed = 1, 20 do
+      local box = boxes.run([[
+        local app, lines = pilot.job "app" { exec = "app" }, 0
+        app:on("output", function() lines = lines + 1 end)
+        app:on("stopped", function() print("> " .. lines) end)
+      ]], { app = { exit = 0, after = "1s", stdout = "one\ntwo" } }, { seed = seed })
+      box:advance "3s"
+      assert.same({ "1 2" }, printed(box))
+    end
+  end)
+
+  it("hears no lines of a raw job, which does no harm", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app", log = "raw" }
+      app:on("output", function() print "> line" end)
+    ]], { app = { exit = 0, stdout = "raw\n" } })
+    box:advance "1s"
+    assert.same({}, printed(box))
+    assert.equal("raw\n", box:output "app")
   end)
 
   it("gets lines from when it subscribed, while the job runs", function()

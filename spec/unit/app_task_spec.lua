@@ -326,7 +326,12 @@ describe("a task", function()
     local box = boxes.load [[
       local n = 0
       local poll
-      poll = pilot.poll(7, "r", function() n = n + 1 print("> " .. n) pilot.sleep "1s" if n == 3 then poll:cancel() end end)
+      poll = pilot.poll(7, "r", function()
+        n = n + 1
+        print("> " .. n)
+        pilot.sleep "1s"
+        if n == 3 then poll:cancel() end
+      end)
     ]]
     box:descriptor(7, "")
     box:start()

@@ -22,6 +22,20 @@ local lua_layers = {
   { "app" },
 }
 
+local c_layers = {
+  { "buffer", "names", "handle", "loop", "launch", "embedded" },
+  { "guardian", "ending" },            -- PID 1: these two and the clock of loop.h
+  { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
+  { "account", "cgroup", "program", "feed", "notify", "net" },
+  { "spawn" },
+  { "proc" },
+  { "port", "port_lua", "port_file", "port_log", "port_net", "port_proc", "port_wait" },
+  { "main" },
+}
+
+-- Inside these lines the files share one header and may see each other.
+local c_families = { [2] = true, [3] = true, [7] = true }
+
 -- Whole folders above the core: inside they keep their own order.
 local folders = { sim = true, cli = true }
 
@@ -103,11 +117,36 @@ describe("the layers", function()
     assert.same({}, wrong)
   end)
 
-  it("keep the guardian small: it knows the loop's clock and nothing else of the runtime", function()
+  it("list every file of the runtime", function()
+    local rank, unknown = ranks(c_layers), {}
+    for _, path in ipairs(files "src/*") do
+      if not rank[path:match "([%w_]+)%.[ch]$"] then unknown[#unknown + 1] = path end
+    end
+    assert.same({}, unknown)
+  end)
+
+  it("are never climbed by an include", function()
+    local rank, wrong = ranks(c_layers), {}
+    for _, path in ipairs(files "src/*") do
+      local name = path:match "([%w_]+)%.[ch]$"
+      for header in lines_of(path):gmatch '#include "([%w_]+)%.h"' do
+        local family = rank[header] == rank[name] and c_families[rank[name]]
+        if header ~= name and not family and not (rank[header] and rank[header] < rank[name]) then
+          wrong[#wrong + 1] = name .. " → " .. header
+        end
+      end
+    end
+    assert.same({}, wrong)
+  end)
+
+  it("keep the guardian small: nothing of the runtime but the clock and the page", function()
     local wrong = {}
-    for header in lines_of("src/guardian.c"):gmatch '#include "([%w_]+)%.h"' do
-      local may = { guardian = true, loop = true, names = true }
-      if not may[header] then wrong[#wrong + 1] = header end
+    for _, path in ipairs { "src/guardian.c", "src/guardian.h", "src/ending.c", "src/ending.h" } do
+      for header in lines_of(path):gmatch '#include "([%w_]+)%.h"' do
+        local may = header == "guardian" or header == "ending" or header == "loop"
+        if not may then wrong[#wrong + 1] = path .. " → " .. header end
+      end
+      if lines_of(path):find "malloc%(" then wrong[#wrong + 1] = path .. " allocates" end
     end
     assert.same({}, wrong)
   end)

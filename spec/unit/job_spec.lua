@@ -1,0 +1,514 @@
+local cjson = require "cjson"
+local job = require "luapilot.job"
+local restart = require "luapilot.restart"
+
+local function least() return 0 end -- random numbers: no jitter
+
+-- A spec as config.lua makes it, the fields that the machine reads.
+local function describe_job(options)
+  local spec = {
+    name = "app", stop_timeout = 10, stop_signal = "SIGTERM", health = {}, reload = "SIGHUP",
+  }
+  for key, value in pairs(options or {}) do spec[key] = value end
+  spec.restart = assert(restart.parse(options and options.restart or "never"))
+  return spec
+end
+
+-- Effects in words: "timer kill 10", "publish exit_failed 3 signal SIGTERM".
+local WORDS = {
+  log = function(e) return "log " .. e[2] end,
+  signal = function(e) return "signal " .. e[2] .. (e[3] == "group" and "" or " " .. e[3]) end,
+  publish = function(e)
+    local f = e[3]
+    if not f.code then return "publish " .. e[2] end
+    return ("publish %s %d %s%s"):format(e[2], f.code, f.reason, f.signal and " " .. f.signal or "")
+  end,
+}
+
+local function words_of(effects)
+  local list = {}
+  for i, e in ipairs(effects) do list[i] = WORDS[e[1]] and WORDS[e[1]](e) or table.concat(e, " ") end
+  return table.concat(list, ", ")
+end
+
+local FLAGS = { "again", "hold", "closing", "killed_by", "reloading" }
+
+local function flags_of(memory)
+  local list = {}
+  for _, flag in ipairs(FLAGS) do
+    local value = memory[flag]
+    if value then list[#list + 1] = value == true and flag or flag .. "=" .. value end
+  end
+  return #list > 0 and " (" .. table.concat(list, " ") .. ")" or ""
+end
+
+-- One job, fed by hand.
+local function machine(options)
+  local self = { spec = describe_job(options), memory = job.new(1000), now = 1000 }
+  ---Feeds an input; what comes out: "running (again=trigger): effect, effect".
+  function self.feed(name, input)
+    local effects, changed = job.input(self.spec, self.memory, name, input or {}, self.now, least)
+    local said = words_of(effects)
+    self.changed = changed
+    return self.memory.state .. flags_of(self.memory) .. (said ~= "" and ": " .. said or "")
+  end
+  function self.pass(seconds) self.now = self.now + seconds end
+  function self.go(...)
+    for _, step in ipairs { ... } do
+      self.pass(5)
+      self.feed(step[1], step[2])
+    end
+    return self
+  end
+  return self
+end
+
+local START, STOP, PREPARED, GONE, CLOSE = { "start" }, { "stop" }, { "prepared" }, { "group_gone" }, { "close" }
+local SPAWNED, FAILED, ENDED = { "spawned", { pid = 7 } }, { "exited", { code = 3 } }, { "exited", { code = 0 } }
+local HANDLED = { "handlers_done" }
+
+local function running(options) return machine(options).go(START, PREPARED, SPAWNED) end
+
+describe("job", function()
+  describe("every input in every state", function()
+    -- How a state is reached, for a job with prepare, timeout and restart = "always".
+    local REACH = {
+      waiting = {}, preparing = { START }, running = { START, PREPARED, SPAWNED },
+      stopping = { START, PREPARED, SPAWNED, STOP }, ending = { START, PREPARED, SPAWNED, FAILED },
+      backoff = { START, PREPARED, SPAWNED, FAILED, GONE }, held = { STOP },
+    }
+
+    local INPUTS = {
+      ["start"] = {}, ["start again"] = { again = "trigger" }, ["stop"] = {}, ["stop again"] = { again = "trigger" },
+      ["close"] = {}, ["prepared"] = {}, ["prepare_failed"] = { message = "m" }, ["spawned"] = { pid = 9 },
+      ["spawn_failed"] = { code = 127, message = "m" }, ["spawn_failed transient"] = { message = "m", transient = true },
+      ["exited 0"] = { code = 0 }, ["exited by signal"] = { code = 143, signal = "SIGTERM" }, ["group_gone"] = {},
+      ["handlers_done"] = {}, ["health"] = { change = "healthy" }, ["health restart"] = { restart = true },
+      ["reload"] = {}, ["dead"] = {}, ["give_up"] = { message = "m" }, ["restart_due"] = {}, ["run_due"] = {},
+      ["kill_due"] = {}, ["handlers_due"] = {}, ["drain_due"] = {}, ["reload_due"] = {},
+    }
+
+    local AGAIN = "publish exit_failed %s, timer restart 1, log info"
+    local BEGIN_STOP = "untimer run, untimer reload, unprobe, timer handlers 9, timer kill 10, stopping"
+    local END = "untimer run, untimer reload, unprobe, timer kill 10, publish "
+
+    -- What is not here changes nothing and has no effect.
+    local MATRIX = {
+      waiting = {
+        ["start"] = "preparing: prepare", ["start again"] = "preparing: prepare",
+        ["stop"] = "held (hold)", ["stop again"] = "preparing: prepare", ["close"] = "complete (closing)",
+        ["dead"] = "complete", ["give_up"] = "waiting: publish exit_failed 1 trigger, rest",
+      },
+      preparing = {
+        ["start again"] = "preparing (again=trigger)",
+        ["stop"] = "held (hold): unprepare, publish stopped",
+        ["stop again"] = "preparing: unprepare, publish stopped, prepare",
+        ["close"] = "complete (closing): unprepare, publish stopped",
+        ["prepared"] = "preparing: spawn",
+        ["prepare_failed"] = "backoff: " .. AGAIN:format "1 prepare",
+        ["spawned"] = "running: timer run 60, probe",
+        ["spawn_failed"] = "backoff: " .. AGAIN:format "127 spawn",
+        ["spawn_failed transient"] = "backoff: log error, timer restart 1",
+      },
+      running = {
+        ["start again"] = "running (again=trigger)",
+        ["stop"] = "stopping (hold): " .. BEGIN_STOP,
+        ["stop again"] = "stopping (again=trigger): " .. BEGIN_STOP,
+        ["close"] = "stopping (closing): " .. BEGIN_STOP,
+        ["exited 0"] = "ending: " .. END .. "exit_success 0 exit",
+        ["exited by signal"] = "ending: " .. END .. "exit_failed 143 signal SIGTERM",
+        ["health"] = "running: publish healthy",
+        ["health restart"] = "running (killed_by=health): log warn, unprobe, untimer run, signal SIGTERM, timer kill 10",
+        ["reload"] = "running: untimer reload, reload",
+        ["run_due"] = "running (killed_by=timeout): log warn, untimer run, signal SIGKILL",
+        ["kill_due"] = "running: signal SIGKILL",
+      },
+      stopping = {
+        ["start"] = "stopping (again=user)", ["start again"] = "stopping (again=trigger)",
+        ["stop again"] = "stopping (again=trigger)", ["close"] = "stopping (hold closing)",
+        ["exited 0"] = "stopping (hold)", ["exited by signal"] = "stopping (hold)", ["group_gone"] = "stopping (hold)",
+        ["handlers_done"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
+        ["handlers_due"] = "stopping (hold): abandon_handlers, untimer drain, signal SIGTERM",
+        ["drain_due"] = "stopping (hold): untimer drain, signal SIGTERM",
+        ["kill_due"] = "stopping (hold): log warn, signal SIGKILL, abandon_handlers",
+      },
+      ending = {
+        ["start"] = "ending (again=user)", ["start again"] = "ending (again=trigger)",
+        ["stop"] = "ending (hold)", ["stop again"] = "ending (again=trigger)", ["close"] = "ending (closing)",
+        ["group_gone"] = "backoff: untimer kill, timer restart 1, log info",
+        ["kill_due"] = "ending: signal SIGKILL",
+      },
+      backoff = {
+        ["start"] = "preparing: untimer restart, prepare", ["start again"] = "preparing: untimer restart, prepare",
+        ["stop"] = "held (hold): untimer restart, publish stopped",
+        ["stop again"] = "preparing: untimer restart, prepare",
+        ["close"] = "complete (closing): untimer restart, publish stopped",
+        ["restart_due"] = "preparing: prepare",
+      },
+      held = {
+        ["start"] = "preparing: prepare", ["start again"] = "preparing: prepare",
+        ["stop again"] = "preparing: prepare", ["close"] = "complete (hold closing)",
+      },
+      complete = {
+        ["start"] = "preparing: prepare", ["start again"] = "preparing: prepare",
+        ["stop again"] = "preparing: prepare", ["close"] = "complete (closing)",
+      },
+    }
+
+    local function reach(state)
+      local m = machine { prepare = true, timeout = 60, restart = "always" }
+      if state == "complete" then
+        m.go({ "dead" })
+      else
+        m.go(unpack(REACH[state]))
+      end
+      assert.equal(state, m.memory.state)
+      m.pass(5)
+      return m
+    end
+
+    for state, cells in pairs(MATRIX) do
+      for input, data in pairs(INPUTS) do
+        it(state .. " × " .. input, function()
+          local m = reach(state)
+          local before, since = job.snapshot(m.memory), m.memory.since
+          local result = m.feed(input:match "^%S+", data)
+          if not cells[input] then
+            assert.equal(state .. flags_of(before), result)
+            assert.same(before, m.memory)
+            assert.is_false(m.changed)
+          else
+            assert.equal(cells[input], result)
+            assert.equal(m.memory.state ~= state, m.changed)
+            assert.equal(m.changed and m.now or since, m.memory.since)
+          end
+        end)
+      end
+    end
+
+    it("starts nothing once the pilot shuts down", function()
+      for state in pairs(MATRIX) do
+        local m = reach(state)
+        m.memory.closing = true
+        for _, input in ipairs { "start", "stop again", "start again" } do
+          local before = job.snapshot(m.memory)
+          m.feed(input:match "^%S+", INPUTS[input])
+          if input ~= "stop again" or state ~= "running" then assert.same(before, m.memory) end
+        end
+      end
+    end)
+  end)
+
+  describe("a life", function()
+    it("without prepare", function()
+      local m = machine()
+      assert.equal("preparing: spawn", m.feed "start")
+      assert.equal("running: probe", m.feed("spawned", { pid = 7 }))
+      assert.equal(7, m.memory.pid)
+      m.feed("exited", { code = 0 })
+      assert.equal("waiting: untimer kill, rest", m.feed "group_gone")
+      assert.is_nil(m.memory.pid)
+      assert.equal("complete: publish stopped", m.feed "dead")
+      assert.is_true(m.memory.exit.final)
+      assert.same({ runs = 1, restarts = 0 }, { runs = m.memory.runs, restarts = m.memory.restarts })
+    end)
+
+    it("again after an event that came while it ran, once", function()
+      local m = running()
+      m.feed("start", { again = "trigger" })
+      m.feed("start", { again = "trigger" })
+      m.go(ENDED)
+      assert.equal("preparing: untimer kill, spawn", m.feed "group_gone")
+      m.go(SPAWNED, ENDED)
+      assert.equal("waiting: untimer kill, rest", m.feed "group_gone")
+    end)
+
+    it("a start by hand does not take an event of the trigger away", function()
+      local m = running()
+      m.feed("start", { again = "trigger" })
+      m.feed "start"
+      assert.equal("trigger", m.memory.again)
+    end)
+
+    it("between two runs without backoff the world may speak", function()
+      local m = running { restart = { backoff = 0 } }.go(FAILED)
+      assert.equal("backoff: untimer kill, timer restart 0", m.feed "group_gone")
+    end)
+
+    it("restarts with growing delays, and gives up", function()
+      local m = machine { restart = 2 }.go(START)
+      for _, delay in ipairs { 1, 2 } do
+        m.go(SPAWNED, FAILED)
+        assert.equal(("backoff: untimer kill, timer restart %d, log info"):format(delay), m.feed "group_gone")
+        m.feed "restart_due"
+      end
+      m.go(SPAWNED, FAILED)
+      assert.equal("waiting: untimer kill, log error, rest", m.feed "group_gone")
+      assert.equal(2, m.memory.restarts)
+      m.go(START, SPAWNED, FAILED)
+      assert.equal("backoff: untimer kill, timer restart 1, log info", m.feed "group_gone")
+    end)
+
+    it("a start by the trigger makes the policy count anew", function()
+      local m = running { restart = "always" }
+      for _ = 1, 4 do m.go(FAILED, GONE, { "restart_due" }, SPAWNED) end
+      m.go(FAILED, GONE)
+      m.go(START, SPAWNED, FAILED)
+      assert.equal("backoff: untimer kill, timer restart 1, log info", m.feed "group_gone")
+    end)
+  end)
+
+  describe("exits", function()
+    local function exit_of(options, input, ...)
+      return running(options).go(...).go({ "exited", input }).memory.exit
+    end
+
+    it("are told with code, signal and reason", function()
+      assert.same({ code = 3, reason = "exit", at = 1020 }, exit_of(nil, { code = 3 }))
+      assert.same({ code = 143, signal = "SIGTERM", reason = "signal", at = 1020 },
+        exit_of(nil, { code = 143, signal = "SIGTERM" }))
+      assert.same({ code = 124, signal = "SIGKILL", reason = "timeout", at = 1025 },
+        exit_of({ timeout = 5 }, { code = 137, signal = "SIGKILL" }, { "run_due" }))
+      assert.same({ code = 1, reason = "exit", error = "raised", at = 1020 },
+        exit_of(nil, { code = 1, reason = "exit", error = "raised" }))
+    end)
+
+    it("for failing checks are failures, also with code 0", function()
+      local exit = exit_of(nil, { code = 0 }, { "health", { restart = true } })
+      assert.same({ code = 1, reason = "health", at = 1025 }, exit)
+    end)
+
+    it("that the pilot asked for are not told, but remembered", function()
+      local m = running().go(STOP, HANDLED)
+      assert.equal("stopping (hold)", m.feed("exited", { code = 143, signal = "SIGTERM" }))
+      assert.is_true(m.memory.exit.asked)
+    end)
+
+    it("leave no health behind", function()
+      local m = running { health = { {} } }
+      m.feed("health", { change = "healthy" })
+      assert.equal("healthy", m.memory.health)
+      m.go(ENDED)
+      assert.equal("unknown", m.memory.health)
+    end)
+
+    it("by themselves, while the pilot is being shut down, count if nothing would have started it again", function()
+      local function final(options)
+        local m = running(options).go(FAILED, CLOSE)
+        assert.equal("complete (closing): untimer kill, publish stopped", m.feed "group_gone")
+        return m.memory.exit.final
+      end
+      assert.is_true(final())
+      assert.is_nil(final { restart = "always" })
+    end)
+  end)
+
+  describe("starts that fail", function()
+    it("in prepare and spawn count as runs", function()
+      local m = machine { prepare = true }.go(START)
+      assert.equal("waiting: publish exit_failed 1 prepare, rest", m.feed("prepare_failed", { message = "no" }))
+      assert.equal("no", m.memory.exit.error)
+      m.go(START, PREPARED)
+      assert.equal("waiting: publish exit_failed 127 spawn, rest", m.feed("spawn_failed", { code = 127, message = "no" }))
+    end)
+
+    it("for want of something that comes back are tried again, ever more slowly, whatever the policy says", function()
+      local m = machine().go(START)
+      for _, delay in ipairs { 1, 2, 4, 8, 15, 15 } do
+        assert.equal("backoff: log error, timer restart " .. delay,
+          m.feed("spawn_failed", { transient = true, message = "EAGAIN" }))
+        m.feed "restart_due"
+      end
+      m.go(SPAWNED, FAILED, GONE)
+      assert.equal(0, m.memory.refused)
+      assert.equal("waiting", m.memory.state)
+    end)
+  end)
+
+  describe("stop", function()
+    it("handlers, then the signal, then the group is gone", function()
+      local m = running().go(STOP)
+      assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM", m.feed "handlers_done")
+      m.feed("exited", { code = 0 })
+      assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped", m.feed "group_gone")
+    end)
+
+    it("the process may be gone before the handlers are done", function()
+      local m = running().go(STOP, ENDED)
+      assert.equal("stopping (hold)", m.feed "group_gone")
+      assert.equal("held (hold): untimer handlers, untimer handlers, untimer drain, untimer kill, publish stopped",
+        m.feed "handlers_done")
+    end)
+
+    it("drains between, within the same budget", function()
+      local m = running { drain = 5, service = { {} } }.go(STOP)
+      assert.equal("stopping (hold): untimer handlers, deregister, timer drain 5", m.feed "handlers_done")
+      assert.equal("stopping (hold): untimer drain, signal SIGTERM", m.feed "drain_due")
+      assert.equal("stopping (hold)", m.feed "drain_due")
+      assert.equal("stopping (hold)", m.feed "handlers_due")
+      assert.equal("stopping (hold): log warn, signal SIGKILL", m.feed "kill_due")
+    end)
+
+    it("handlers that take too long are abandoned, and the signal is sent once", function()
+      local m = running().go(STOP)
+      assert.equal("stopping (hold): abandon_handlers, untimer drain, signal SIGTERM", m.feed "handlers_due")
+      assert.equal("stopping (hold): untimer handlers", m.feed "handlers_done")
+      assert.equal("stopping (hold): log warn, signal SIGKILL", m.feed "kill_due")
+    end)
+
+    it("does not wait longer than its budget for handlers of a process that is gone", function()
+      local m = running().go(STOP, ENDED, GONE)
+      assert.equal("stopping (hold): abandon_handlers", m.feed "handlers_due")
+      assert.equal("held (hold): abandon_handlers, untimer handlers, untimer drain, untimer kill, publish stopped",
+        m.feed "kill_due")
+      assert.equal("held (hold)", m.feed "handlers_done")
+    end)
+
+    it("keeps at most a second of the budget for the signal", function()
+      local function handlers(stop_timeout)
+        return running { stop_timeout = stop_timeout }.feed("stop"):match "timer handlers ([%d.]+)"
+      end
+      assert.equal("9", handlers(10))
+      assert.equal("0.8", handlers(1))
+      assert.equal("0", handlers(0))
+    end)
+
+    it("then start, then stop: held", function()
+      local m = running().go(STOP, START, STOP, HANDLED, ENDED)
+      assert.matches("^held %(hold%): .*publish stopped$", m.feed "group_gone")
+    end)
+
+    it("then start: once more", function()
+      local m = running().go(STOP, START, HANDLED, ENDED)
+      assert.matches("^preparing: .*publish stopped, spawn$", m.feed "group_gone")
+    end)
+
+    it("then close: complete, whatever was to come", function()
+      local m = running { restart = "always" }.go(STOP, START, CLOSE, HANDLED, ENDED)
+      assert.matches("^complete %(again=user closing%): .*publish stopped$", m.feed "group_gone")
+    end)
+
+    it("by the trigger (restart): once more, unless the user stops it meanwhile", function()
+      local m = running().go({ "stop", { again = "trigger" } }, HANDLED, ENDED)
+      assert.matches("^preparing: .*publish stopped, spawn$", m.feed "group_gone")
+      m = running().go({ "stop", { again = "trigger" } }, STOP, HANDLED, ENDED)
+      assert.matches("^held", m.feed "group_gone")
+    end)
+
+    it("while the rest of a group is being ended: held after it, no restart", function()
+      local m = running { restart = "always" }.go(FAILED, STOP)
+      assert.equal("held (hold): untimer kill, publish stopped", m.feed "group_gone")
+    end)
+
+    it("tells of the stop of a job that has run before, even if it rests", function()
+      local m = running().go(ENDED, GONE)
+      assert.equal("held (hold): publish stopped", m.feed "stop")
+      assert.equal("complete (hold closing)", m.feed "close")
+      m = running().go(ENDED, GONE)
+      assert.equal("complete (closing): publish stopped", m.feed "close")
+    end)
+
+    it("a new process is never asked for before the old group is gone", function()
+      local m = running { restart = "always" }
+      for _, input in ipairs { START, STOP, START, HANDLED, { "kill_due" }, ENDED, { "restart_due" }, PREPARED, START } do
+        assert.is_nil(m.feed(input[1], input[2]):find "spawn")
+      end
+      assert.matches("spawn", m.feed "group_gone")
+    end)
+  end)
+
+  describe("reload", function()
+    it("is sent to a job that is ready", function()
+      local m = running()
+      m.pass(1)
+      assert.equal("running: untimer reload, reload", m.feed "reload")
+    end)
+
+    it("waits until it is a second old; several become one", function()
+      local m = machine().go(START, SPAWNED)
+      m.pass(0.25)
+      assert.equal("running (reloading): timer reload 0.75", m.feed "reload")
+      m.pass(0.25)
+      assert.equal("running (reloading): timer reload 0.5", m.feed "reload")
+      m.pass(0.5)
+      assert.equal("running: untimer reload, reload", m.feed "reload_due")
+      assert.equal("running", m.feed "reload_due")
+    end)
+
+    it("waits until its health is known", function()
+      local m = machine { health = { {} } }.go(START, SPAWNED)
+      m.pass(5)
+      assert.equal("running (reloading)", m.feed "reload")
+      assert.equal("running: publish healthy, untimer reload, reload", m.feed("health", { change = "healthy" }))
+    end)
+
+    it("is forgotten when the job stops", function()
+      local m = machine().go(START, SPAWNED)
+      m.feed "reload"
+      assert.matches("untimer reload", m.feed "stop")
+      assert.is_nil(m.memory.reloading)
+      m.go(HANDLED, ENDED, GONE, START, SPAWNED)
+      assert.equal("running", m.feed "reload_due")
+    end)
+  end)
+
+  describe("health", function()
+    it("that fails too often ends it, and starts it again even with restart = \"never\"", function()
+      local m = running()
+      assert.equal("running (killed_by=health): publish unhealthy, log warn, unprobe, untimer run, signal SIGTERM, "
+        .. "timer kill 10", m.feed("health", { change = "unhealthy", restart = true, output = "x" }))
+      assert.equal("running (killed_by=health)", m.feed("health", { restart = true }))
+      assert.equal("running (killed_by=health): signal SIGKILL", m.feed "kill_due")
+      assert.equal("ending (killed_by=health): untimer run, untimer reload, unprobe, publish exit_failed 137 health SIGKILL",
+        m.feed("exited", { code = 137, signal = "SIGKILL" }))
+      assert.equal("backoff (killed_by=health): untimer kill, timer restart 1, log info", m.feed "group_gone")
+      assert.equal("preparing: spawn", m.feed "restart_due")
+    end)
+
+    it("a stop meanwhile goes on as a stop", function()
+      local m = running().go({ "health", { restart = true } }, STOP, HANDLED, ENDED)
+      assert.equal("held (hold killed_by=health): untimer handlers, untimer drain, untimer kill, publish stopped",
+        m.feed "group_gone")
+    end)
+  end)
+
+  it("knows when a process exists or is about to", function()
+    local active = {}
+    for state in pairs(job.MACHINE) do active[state] = job.active { state = state } end
+    assert.same({
+      waiting = false, preparing = true, running = true, stopping = true, ending = true, backoff = false, held = false,
+      complete = false,
+    }, active)
+    for state in pairs(job.MACHINE) do assert.is_string(job.VISIBLE[state]) end
+  end)
+
+  it("survives a reload, in every state", function()
+    local steps = { START, PREPARED, SPAWNED, { "health", { change = "healthy" } }, { "start", { again = "trigger" } },
+      STOP, HANDLED, START, { "exited", { code = 3, usage = { user = 0.5, system = 0.25, maxrss = 4096 } } }, GONE,
+      PREPARED, SPAWNED, FAILED, GONE, { "restart_due" } }
+    local options = { prepare = true, restart = { limit = 5 }, timeout = 60 }
+    for last = 0, #steps do
+      local m, n = machine(options), machine(options)
+      for i = 1, last do
+        m.feed(steps[i][1], steps[i][2])
+        n.feed(steps[i][1], steps[i][2])
+      end
+      n.memory = job.restore(cjson.decode(cjson.encode(job.snapshot(m.memory))))
+      assert.same(m.memory, n.memory)
+      for i = last + 1, #steps do
+        assert.equal(m.feed(steps[i][1], steps[i][2]), n.feed(steps[i][1], steps[i][2]))
+      end
+      assert.same(m.memory, n.memory)
+    end
+  end)
+
+  it("gives a snapshot that does not change any more", function()
+    local m = running().go(STOP)
+    local data = job.snapshot(m.memory)
+    m.go(HANDLED)
+    assert.is_false(data.stop.signalled)
+    local memory = job.restore(data)
+    memory.stop.signalled = true
+    assert.is_false(data.stop.signalled)
+  end)
+end)
