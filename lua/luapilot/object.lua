@@ -312,4 +312,10 @@ function methods.signal(self, name)
   return r.app.port.kill(r.process, signal, "leader") == true
 end
 
+---The names of all methods, sorted.
+---@type string[]
+object.METHODS = {}
+for name in pairs(methods) do object.METHODS[#object.METHODS + 1] = name end
+table.sort(object.METHODS)
+
 return object

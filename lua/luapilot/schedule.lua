@@ -64,18 +64,18 @@ local function next_due(self, after)
   self.late = self.jitter and self.jitter * self.loop.port.random() or 0
 end
 
+-- A clock that is set back a little runs nothing again; after a great step what is due is counted anew.
 function look(self)
-  local now = self.loop.port.clock()
-  if now >= self.due + self.late then
-    next_due(self, math.max(now, self.due))
-    plan(self)
-    self.tick()
-    return
-  end
-  -- The clock was set: what is due is counted anew, but what has run is not run again for a small step.
-  if now < self.seen - CLOCK_FIXED then next_due(self, now) end
+  local now, seen = self.loop.port.clock(), self.seen
   self.seen = now
+  local is_due = now >= self.due + self.late
+  if is_due then
+    next_due(self, math.max(now, self.due))
+  elseif now < seen - CLOCK_FIXED then
+    next_due(self, now)
+  end
   plan(self)
+  if is_due then self.tick() end
 end
 
 ---Ticks by a cron rule, up to `jitter` seconds late.
@@ -104,7 +104,7 @@ function Schedule:restore(data)
   if self.timer then self.loop:cancel(self.timer) end
   self.due = data.due
   if self.rule then
-    self.late = data.late
+    self.late = data.late or 0
     plan(self)
   else
     arm(self, self.due - self.loop.port.now(), tick_interval)

@@ -248,11 +248,11 @@ describe("a job's", function()
     it("the limits are in force before the program begins, and the groups go with it", function()
       need_cgroups()
       local p = job('exec = pilot.sh [==[' .. WHERE .. [[
-        cat $(cat memory.path)/memory.limit_in_bytes $(cat cpu.path)/cpu.cfs_quota_us $(cat cpu.path)/cpu.cfs_period_us \
-          $(cat pids.path)/pids.max >limits
+        cat $(cat memory.path)/memory.limit_in_bytes $(cat pids.path)/pids.max >limits
+        cat $(cat cpu.path)/cpu.cfs_quota_us $(cat cpu.path)/cpu.cfs_period_us >>limits
       ]==], cgroup = { memory_max = "64M", cpu_max = 0.5, pids_max = 20 }]])
       story.assert_ends(p, 0)
-      assert.equal("67108864\n50000\n100000\n20\n", p:read "limits")
+      assert.equal("67108864\n20\n50000\n100000\n", p:read "limits")
       for _, name in ipairs { "memory", "cpu", "pids" } do
         local path = p:read(name .. ".path"):gsub("\n", "")
         assert.is_not_nil(path:find "luapilot%-%d+%-app$")
@@ -352,7 +352,7 @@ describe("a job's", function()
 
   describe("run:", function()
     it("has the life of a job: success, events, the job as argument", function()
-      local p = job [[ run = function(job) 
+      local p = job [[ run = function(job)
         print("in " .. job.name .. " " .. job.state .. " " .. tostring(job.running))
         pilot.sleep "10ms"
       end ]]

@@ -1,0 +1,267 @@
+---@meta luapilot
+-- What `require "luapilot"` is inside a pilot.lua, for editors (LuaLS). Never loaded; spec/unit/library_spec.lua keeps
+-- it equal to what the program gives. docs/reference.md says the same in prose.
+
+---@class luapilot
+---@field args string[]                 arguments after `--`
+---@field state table                   JSON-like values that survive a reload
+local pilot = {}
+
+---@alias luapilot.Span string|number   "500ms", "5s", "1m30s", "2h", or a number of seconds
+---@alias luapilot.Argv string|string[] words with quotes and no shell, or a list; pilot.sh makes one for a shell
+---@alias luapilot.Trigger table        of once, each, every, cron, all, any
+
+---@class luapilot.HandlerOptions
+---@field when_busy "queue"|"latest"|"drop"|"restart"|"parallel"|nil   what happens to an event while the handler works
+---@field settle luapilot.Span?         wait until it was quiet that long …
+---@field max_wait luapilot.Span?       … this long at most (default 4 × settle)
+---@field timeout luapilot.Span?        one run may take this long
+
+---@class luapilot.TriggerOptions
+---@field timeout luapilot.Span?        give up after this long: the job completes with exit_failed
+---@field settle luapilot.Span?
+---@field max_wait luapilot.Span?
+---@field when_busy "latest"|"queue"|"drop"|"restart"|nil
+
+---@class luapilot.Event
+---@field name string
+---@field source any                    the job, or the pilot
+---@field at number                     epoch seconds
+---@field code integer?                 exit_success, exit_failed
+---@field signal string?                exit_failed
+---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|nil
+---@field output string?                healthy, unhealthy: what the check said
+---@field stream "stdout"|"stderr"|nil  output
+---@field line string?                  output
+
+---@class luapilot.CheckOptions
+---@field tcp string?                   "host:port"
+---@field exec luapilot.Argv?
+---@field check (fun(job: luapilot.Job): any, string?)?   truthy passes; "warn", "text" warns
+---@field notify true?                  sd_notify: READY=1 passes, a missed WATCHDOG=1 fails
+---@field interval luapilot.Span?       default "10s"
+---@field timeout luapilot.Span?        default: the interval
+---@field ttl luapilot.Span?            default: 3 × interval
+---@field rise integer?                 default 1
+---@field fall integer?                 default 3
+---@field start_period luapilot.Span?   failures in it do not count
+---@field restart_after integer?        failures in a row after which the job is restarted
+
+---@class luapilot.RestartOptions
+---@field policy "always"|"on_failure"|"never"|nil
+---@field count integer?
+---@field backoff luapilot.Span?        default "1s", doubling with jitter …
+---@field max_backoff luapilot.Span?    … to this, default "1m"
+---@field reset_after luapilot.Span?    a run this long starts the doubling anew, default "1m"
+---@field limit integer?                so many restarts …
+---@field within luapilot.Span?         … in this time, default "1m"
+
+---@class luapilot.JobOptions
+---@field name string?                  only in pilot.job { name = … }
+---@field exec luapilot.Argv?
+---@field run fun(job: luapilot.Job)?   instead of exec: a job written in Lua
+---@field prepare fun(job: luapilot.Job)?   before every start; a raise is a failed start
+---@field when luapilot.Trigger|"manual"|(fun(job: luapilot.Job): any)|nil   default: at start-up
+---@field restart "always"|"on_failure"|"never"|integer|luapilot.RestartOptions|nil
+---@field timeout luapilot.Span?
+---@field stop_signal string?           default "SIGTERM"
+---@field stop_timeout luapilot.Span?   default "10s": stopping handlers, then the signal; then SIGKILL
+---@field reload string|fun(job: luapilot.Job)|nil
+---@field main boolean?                 when it completes, the pilot ends with its exit code
+---@field health luapilot.CheckOptions|luapilot.CheckOptions[]|nil
+---@field env table<string, string|number>?
+---@field env_file string?
+---@field env_clear boolean?
+---@field cwd string?
+---@field user string|integer|nil
+---@field group string|integer|nil
+---@field umask string?                 octal: "027"
+---@field limits table<string, integer|"unlimited"|table>?   nofile, core, nproc …
+---@field no_new_privs boolean?
+---@field oom_score_adj integer?
+---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
+---@field log "lines"|"raw"|{ mode: string?, level: string?, prefix: boolean?, file: string? }|nil
+
+---@alias luapilot.JobEvent "healthy"|"unhealthy"|"exit_success"|"exit_failed"|"stopping"|"stopped"|"output"
+---@alias luapilot.JobState "healthy"|"unhealthy"|"running"|"stopped"|"exited"|"exit_success"|"exit_failed"
+
+---@class luapilot.Job
+---@field name string
+---@field state "waiting"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
+---@field pid integer?
+---@field running boolean
+---@field health "unknown"|"healthy"|"unhealthy"
+---@field exit { code: integer, signal: string?, reason: string, at: number }?   of the last run
+---@field restarts integer
+---@field since number                  epoch seconds of the last change of state
+---@overload fun(options: luapilot.JobOptions): luapilot.Job
+local job = {}
+
+---The first time that `event` happens (at once if it is so now).
+---@param event luapilot.JobEvent
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function job:once(event, options) end
+
+---Every time that `event` happens.
+---@param event luapilot.JobEvent
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function job:each(event, options) end
+
+---Calls fn(event) for each `event`, in a task of its own.
+---@param event luapilot.JobEvent
+---@param options luapilot.HandlerOptions|fun(event: luapilot.Event)
+---@param fn fun(event: luapilot.Event)?
+---@return { cancel: fun(self: table) }
+function job:on(event, options, fn) end
+
+---Returns at once if it is so now.
+---@param state luapilot.JobState
+---@param timeout luapilot.Span?
+---@return true?, string? why           "timeout", or "complete": it can no longer come
+function job:wait_for(state, timeout) end
+
+---Waits for the next time.
+---@param event luapilot.JobEvent
+---@param timeout luapilot.Span?
+---@return luapilot.Event?, string? why
+function job:next(event, timeout) end
+
+---Starts it and waits until its process exists; raises when that fails.
+function job:start() end
+---Stops it and waits until no process of it lives; holds until :start() or its trigger.
+function job:stop() end
+function job:restart() end
+---@return boolean sent                 or deferred; false: it does not run
+function job:reload() end
+---@param name string                   "SIGHUP"
+---@return boolean sent
+function job:signal(name) end
+
+---pilot.job "name" { … }, or pilot.job { name = "name", … }; pilot.job "name" alone is completed by a later call.
+---@param name string|luapilot.JobOptions
+---@return luapilot.Job
+function pilot.job(name) end
+
+---@param event string                  startup, shutdown, error, or a signal: "SIGHUP"
+---@param options luapilot.HandlerOptions|fun(event: luapilot.Event)
+---@param fn fun(event: luapilot.Event)?
+---@return { cancel: fun(self: table) }
+function pilot.on(event, options, fn) end
+---@param event string
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function pilot.once(event, options) end
+---@param event string
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function pilot.each(event, options) end
+---@param parts luapilot.Trigger[]
+---@return luapilot.Trigger
+function pilot.all(parts) end
+---@param parts luapilot.Trigger[]
+---@return luapilot.Trigger
+function pilot.any(parts) end
+
+---A trigger (first run at start-up); with a function: calls it every `interval`, the first time after that.
+---@param interval luapilot.Span
+---@param fn fun()?
+function pilot.every(interval, fn) end
+---@param delay luapilot.Span
+---@param fn fun()
+---@return { cancel: fun(self: table) }
+function pilot.after(delay, fn) end
+---A trigger, or with a function at the end: calls it then.
+---@param spec string                   "0 3 * * *"
+---@param options { jitter: luapilot.Span? }|fun()|nil
+---@param fn fun()?
+function pilot.cron(spec, options, fn) end
+
+---@param duration luapilot.Span
+function pilot.sleep(duration) end
+---@return number epoch_seconds
+function pilot.now() end
+---@param fn function
+---@return { cancel: fun(self: table), wait: fun(self: table, timeout: luapilot.Span?): ... }
+function pilot.spawn(fn, ...) end
+---fn's results, or nil and "timeout".
+---@param duration luapilot.Span
+---@param fn function
+function pilot.timeout(duration, fn, ...) end
+---@param fn fun(reason: "done"|"error"|"cancel"|"timeout"|"shutdown"|"reload"|"lost")
+function pilot.defer(fn) end
+
+---Runs a program to its end. Raises when it fails, unless check = false.
+---@param command luapilot.Argv
+---@param options { check: boolean?, env: table?, cwd: string?, user: string|integer|nil, stdin: string?, timeout: luapilot.Span?, max_output: string|integer|nil }?
+---@return { code: integer, signal: string?, stdout: string, stderr: string }
+function pilot.exec(command, options) end
+---@param text string                   "a | b"
+---@return string[] argv
+function pilot.sh(text) end
+
+---@param name string
+---@param default any
+---@return string
+function pilot.env(name, default) end
+---@param name string                   "db-password": /run/secrets/db-password, or what DB_PASSWORD_FILE names
+---@return string
+function pilot.secret(name) end
+---@param spec string|string[]|nil      default "eth0:inet", then "inet"
+---@return string
+function pilot.address(spec) end
+---@return string
+function pilot.hostname() end
+
+---@param fd integer
+---@param mode "r"|"w"|"rw"
+---@param fn fun()
+---@return { cancel: fun(self: table) }
+function pilot.poll(fd, mode, fn) end
+---Ends the pilot in order; returns at once.
+---@param code integer?
+function pilot.shutdown(code) end
+---@param bound luapilot.Span           default "8s"
+function pilot.shutdown_timeout(bound) end
+---@param options { level: "debug"|"info"|"warn"|"error"|nil, format: "default"|"text"|"json"|nil, output: string? }
+function pilot.logging(options) end
+
+pilot.log = {}
+---@param message any
+---@param fields table<string, any>?
+function pilot.log.debug(message, fields) end
+---@param message any
+---@param fields table<string, any>?
+function pilot.log.info(message, fields) end
+---@param message any
+---@param fields table<string, any>?
+function pilot.log.warn(message, fields) end
+---@param message any
+---@param fields table<string, any>?
+function pilot.log.error(message, fields) end
+
+pilot.json = {}
+---@type any
+pilot.json.null = nil
+---@param value any
+---@return string
+function pilot.json.encode(value) end
+---@param text string
+---@return any
+function pilot.json.decode(text) end
+
+pilot.fs = {}
+---@param path string
+---@return string? data                 nil: there is none
+function pilot.fs.read(path) end
+---Replaces the file atomically.
+---@param path string
+---@param data string
+---@param options { mode: string? }?
+function pilot.fs.write(path, data, options) end
+---@param path string
+---@return boolean
+function pilot.fs.exists(path) end
+
+return pilot

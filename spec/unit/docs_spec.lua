@@ -1,0 +1,220 @@
+-- The documentation is tried: every example loads, and every public name has its place in the reference.
+--
+--   ```lua    that requires "luapilot" is a whole pilot.lua: the core loads it, without mistakes
+--   ```lua    anything else must compile: as it stands, or as fields of a table
+--
+-- What is public is read from the core itself, so a new name without a word about it fails here.
+
+local app = require "luapilot.app"
+local boxes = require "luapilot.sim.box"
+local behaviour = require "luapilot.sim.behaviour"
+local cli = require "luapilot.cli"
+local config = require "luapilot.config"
+local events = require "luapilot.events"
+local object = require "luapilot.object"
+local restart = require "luapilot.restart"
+local sim = require "luapilot.sim"
+
+local function read(path)
+  local file = assert(io.open(path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function pages()
+  local list = { "README.md" }
+  for path in io.popen("ls docs/*.md"):lines() do list[#list + 1] = path end
+  return list
+end
+
+-- { where, text } of each ```lua block.
+local function examples(path)
+  local list, lines, number = {}, nil, 0
+  for line in (read(path) .. "\n"):gmatch "([^\n]*)\n" do
+    number = number + 1
+    if lines and line:find "^%s*```" then
+      list[#list].text = table.concat(lines, "\n") .. "\n"
+      lines = nil
+    elseif lines then
+      lines[#lines + 1] = line
+    elseif line:find "^%s*```lua%s*$" then
+      lines = {}
+      list[#list + 1] = { where = ("%s:%d"):format(path, number) }
+    end
+  end
+  assert(not lines, path .. ": a block is not closed")
+  return list
+end
+
+local function is_pilot(text) return text:find 'require "luapilot"' ~= nil end
+
+local function mistakes_of(text)
+  local machine = sim.world():machine { files = { ["/pilot/pilot.lua"] = text } }
+  local pilot = app.new { port = machine.interface, lenient = true }
+  local ok, list = pilot:load "/pilot/pilot.lua"
+  return ok and {} or list
+end
+
+-- --- what is public --------------------------------------------------------------------------
+
+-- A local of a module, through the functions that use it.
+local function upvalue(fn, name)
+  for i = 1, 60 do
+    local found, value = debug.getupvalue(fn, i)
+    if not found then break end
+    if found == name then return value end
+  end
+  error("no upvalue " .. name, 2)
+end
+
+local function keys(value)
+  local list = {}
+  for key in pairs(value) do list[#list + 1] = key end
+  table.sort(list)
+  return list
+end
+
+local function a_pilot()
+  local pilot = app.new { port = sim.world():machine({}).interface }
+  return pilot.object, object.named(pilot, "app")
+end
+
+local pilot_table, job_object = a_pilot()
+local index_of_job = getmetatable(job_object).__index
+local job_fields = upvalue(upvalue(config.job, "read_job"), "fields")
+local check_fields = upvalue(upvalue(upvalue(job_fields.health[1], "one_check"), "read_check"), "fields")
+
+local reference = read "docs/reference.md"
+
+-- As code: `name`, or inside of a longer piece such as `job:name(…)`.
+local function is_told(word, before)
+  local pattern = "%f[%w_]" .. word:gsub("%p", "%%%0") .. "%f[^%w_]"
+  for code in reference:gmatch "`([^`\n]+)`" do
+    local at = code:find(pattern)
+    if at and (not before or code:sub(1, at - 1):find(before .. "$")) then return true end
+  end
+  return false
+end
+
+local function untold(words, before)
+  local list = {}
+  for _, word in ipairs(words) do
+    if not is_told(word, before) then list[#list + 1] = word end
+  end
+  return list
+end
+
+describe("an example in the documentation", function()
+  for _, path in ipairs(pages()) do
+    for _, example in ipairs(examples(path)) do
+      if is_pilot(example.text) then
+        it("loads without mistakes: " .. example.where, function()
+          assert.same({}, mistakes_of(example.text))
+        end)
+      else
+        it("compiles: " .. example.where, function()
+          local ok = load(example.text) or load("return {" .. example.text .. "}")
+          assert.is_truthy(ok, example.where .. ": " .. tostring(select(2, load(example.text))))
+        end)
+      end
+    end
+  end
+end)
+
+describe("the check of examples", function()
+  it("finds blocks and their lines", function()
+    local list = examples "docs/reference.md"
+    assert.is_true(#list > 10)
+    assert.is_truthy(list[1].where:find "^docs/reference.md:%d+$")
+  end)
+
+  it("sees a mistake", function()
+    local list = mistakes_of 'local pilot = require "luapilot"\npilot.job "a" { exce = "x" }\n'
+    assert.is_truthy(list[1]:find('did you mean "exec"', 1, true))
+  end)
+end)
+
+describe("links in the documentation", function()
+  for _, path in ipairs(pages()) do
+    it("lead somewhere: " .. path, function()
+      local text, directory = read(path), path:match "^(.*/)" or ""
+      for target in text:gmatch "%]%(([^)%s]+)%)" do
+        local file, anchor = target:match "^([^#]*)#?(.*)$"
+        if not target:find "^%a+:" then
+          local whole = file == "" and path or directory .. file
+          local found = io.open(whole)
+          assert.is_truthy(found, path .. " names " .. target)
+          found:close()
+          if anchor ~= "" then
+            local anchors = {}
+            for heading in ("\n" .. read(whole)):gmatch "\n#+ ([^\n]+)" do
+              anchors[heading:lower():gsub("[^%w%s_-]", ""):gsub("%s", "-")] = true
+            end
+            assert.is_true(anchors[anchor] == true, path .. " names " .. target)
+          end
+        end
+      end
+    end)
+  end
+end)
+
+describe("docs/reference.md tells", function()
+  it("every name of pilot", function()
+    assert.same({}, untold(keys(pilot_table), "pilot%."))
+    for _, library in ipairs { "fs", "json" } do
+      assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
+    end
+    assert.same({}, untold(keys(pilot_table.log), "%."))
+  end)
+
+  it("every method and field of a job", function()
+    assert.same({}, untold(keys(upvalue(index_of_job, "methods")), "job:"))
+    assert.same({}, untold(keys(upvalue(index_of_job, "fields"))))
+  end)
+
+  it("every field of a declaration", function()
+    assert.same({}, untold(keys(job_fields)))
+    assert.same({}, untold(keys(check_fields)))
+    assert.same({}, untold(keys(upvalue(upvalue(upvalue(restart.type, "from_table"), "read_fields"), "fields"))))
+    assert.same({}, untold(keys(upvalue(job_fields.limits[1], "fields"))))
+    assert.same({}, untold(keys(upvalue(job_fields.cgroup[1], "fields"))))
+    assert.same({}, untold(keys(upvalue(upvalue(job_fields.log[1], "by_type").table, "fields"))))
+  end)
+
+  it("every option of a call", function()
+    for _, name in ipairs { "handler_options", "trigger_options", "cron_options", "logging", "exec_options" } do
+      assert.same({}, untold(keys(upvalue(upvalue(config[name], "read"), "fields"))), name)
+    end
+  end)
+
+  it("every event and every state", function()
+    assert.same({}, untold(events.names.job))
+    assert.same({}, untold(events.names.pilot))
+    assert.same({}, untold(events.states))
+  end)
+
+  it("every signal that a pilot.lua can hear", function()
+    for _, signal in ipairs(events.list "pilot") do
+      assert.is_truthy(reference:find("%f[%w]" .. signal .. "%f[^%w]"), signal)
+    end
+  end)
+
+  it("every command", function()
+    for _, command in ipairs(cli.commands) do assert.is_true(is_told(command.name, "luapilot %[?"), command.name) end
+  end)
+
+  it("the simulator", function()
+    local box = sim.world():machine {}
+    assert.same({}, untold(keys(sim), "sim%."))
+    assert.same({}, untold(upvalue(boxes.new, "OPTIONS")))
+    assert.same({}, untold(upvalue(behaviour.list, "check_table") and keys {
+      exit = 1, signal = 1, after = 1, start_delay = 1, stdout = 1, stderr = 1, ignores = 1, term_delay = 1,
+      term_exit = 1, on = 1, listens = 1, notify = 1, grandchild = 1, spawn_error = 1, spawn_stage = 1, setsid = 1,
+    }))
+    local inner = { load = true, turn = true, record = true, complain = true, observe = true, spawns = true, names = true }
+    for _, method in ipairs(keys(upvalue(getmetatable(box).__index, "methods"))) do
+      assert.is_true(inner[method] or is_told(method, "box:"), method)
+    end
+  end)
+end)

@@ -1,0 +1,59 @@
+-- The interface file for editors says what the program gives: no name more, no name less.
+
+local config = require "luapilot.config"
+local mistakes = require "luapilot.mistakes"
+
+local function library()
+  local file = assert(io.open "lua/luapilot/library.lua")
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+local function names(pattern)
+  local found = {}
+  for name in library():gmatch(pattern) do found[#found + 1] = name end
+  table.sort(found)
+  return found
+end
+
+local function keys(set)
+  local list = {}
+  for key in pairs(set) do list[#list + 1] = key end
+  table.sort(list)
+  return list
+end
+
+describe("the interface file for editors", function()
+  it("has the functions and libraries of pilot", function()
+    local given = require("luapilot").attach { state = {}, args = {}, port = {} }
+    local listed = {}
+    for _, pattern in ipairs { "\nfunction pilot%.([%w_]+)%(", "\npilot%.([%w_]+) = {}" } do
+      for _, name in ipairs(names(pattern)) do listed[name] = true end
+    end
+    listed.args, listed.state = true, true
+    assert.same(keys(given), keys(listed))
+    for _, name in ipairs { "log", "json", "fs" } do
+      local members = {}
+      local of = "pilot%." .. name .. "%.([%w_]+)"
+      for _, pattern in ipairs { "\nfunction " .. of .. "%(", "\n" .. of .. " =" } do
+        for _, member in ipairs(names(pattern)) do members[member] = true end
+      end
+      assert.same(keys(given[name]), keys(members))
+    end
+  end)
+
+  it("has no job field that does not exist", function()
+    local section = library():match "@class luapilot.JobOptions\n(.-)\n\n"
+    for field in section:gmatch "@field ([%w_]+)" do
+      local list = mistakes.new()
+      config.job("app", { exec = "x", [field] = {} }, "here", list)
+      for _, mistake in ipairs(list:list()) do assert.is_nil(mistake.message:find "unknown field", field) end
+    end
+  end)
+
+  it("has the methods of a job", function()
+    local object = require "luapilot.object"
+    assert.same(object.METHODS, names "\nfunction job:([%w_]+)%(")
+  end)
+end)
