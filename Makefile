@@ -132,9 +132,11 @@ sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 # into the jobs as well, where it must not catch signals.
 test-asan: asan ## the integration and contract specs with it
 	@tools/deps test
-	@tools/sanitized tools/specs $(integration)
-	@ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 LUAJIT="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) $(LUAJIT)" \
-	  tools/sanitized tools/specs $(contracts)
+	@status=0; tools/sanitized tools/specs $(integration) || status=1; \
+	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 \
+	  LUAJIT="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) $(LUAJIT)" \
+	  tools/sanitized tools/specs $(contracts) || status=1; \
+	  exit $$status
 
 valgrind: all ## a small pilot's whole life under valgrind
 	@tools/deps lint

@@ -480,6 +480,7 @@ end
 
 ---@private
 function App:end_tasks()
+  self.bus:close() -- the end of one run must not be the beginning of the next
   for _, t in ipairs(self.tasks:list()) do
     if self.killing then t:abandon() else t:cancel("shutdown") end
   end
@@ -510,6 +511,7 @@ end
 function App:finish()
   if self.ended then return end
   self.phase, self.ended = "ended", true
+  self.loop:stop()
   self.exit_code = self.asked_code or code_of_main(self) or code_of_jobs(self)
   self:log("info", "ended", { code = self.exit_code })
 end

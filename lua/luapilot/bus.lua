@@ -259,6 +259,7 @@ function busy.parallel(self, event)
 end
 
 local function deliver(self, event)
+  if self.bus.closed then return ticket_done(self.bus, event) end
   if self.runs == 0 then return start(self, event) end
   busy[self.options.when_busy or "queue"](self, event)
 end
@@ -345,6 +346,26 @@ function Bus:cancel_runs(topic, name)
     if entry.fn and not entry.gone then
       entry:forget_events()
       cancel_running(entry)
+    end
+  end
+end
+
+local function sorted_keys(map)
+  local keys = {}
+  for key in pairs(map) do keys[#keys + 1] = key end
+  table.sort(keys)
+  return keys
+end
+
+---Begins no handler any more: those that run are the last.
+function Bus:close()
+  if self.closed then return end
+  self.closed = true
+  for _, topic in ipairs(sorted_keys(self.topics)) do
+    for _, name in ipairs(sorted_keys(self.topics[topic])) do
+      for _, entry in ipairs(self.topics[topic][name]) do
+        if entry.fn and not entry.gone then entry:forget_events() end
+      end
     end
   end
 end

@@ -9,9 +9,7 @@ local environment = {}
 
 -- "a b" and 'a b' lose their quotes; the rest of the line is the value, as docker's --env-file has it.
 local function value_of(text)
-  local quote = text:match "^([\"']).*%1$"
-  if quote and #text >= 2 then return text:sub(2, -2) end
-  return text
+  return text:find "^([\"']).*%1$" and text:sub(2, -2) or text
 end
 
 ---Reads KEY=value lines. Comments and blank lines are passed over, `export ` in front is allowed.
@@ -50,6 +48,14 @@ local function add_pids(env, runners)
   end
 end
 
+local function read_file(app, path)
+  local text, message = app.port.read(path)
+  local values
+  if text then values, message = environment.parse(text, path) end
+  if not values then error("env_file: " .. message, 0) end
+  return values
+end
+
 ---Raises when env_file cannot be read or is malformed.
 ---@param app luapilot.App
 ---@param spec { env: table?, env_file: string?, env_clear: boolean? }
@@ -58,13 +64,7 @@ end
 function environment.build(app, spec, runner)
   local env = {}
   if not spec.env_clear then merge(env, app:environ()) end
-  if spec.env_file then
-    local text, message = app.port.read(spec.env_file)
-    local values = text and environment.parse(text, spec.env_file)
-    if not text then error("env_file: " .. message, 0) end
-    if not values then error("env_file: " .. select(2, environment.parse(text, spec.env_file)), 0) end
-    merge(env, values)
-  end
+  if spec.env_file then merge(env, read_file(app, spec.env_file)) end
   if spec.env then merge(env, spec.env) end
   env.LUAPILOT_PID = tostring(app.port.pid())
   add_pids(env, runner and app:sources_of(runner) or app.order)

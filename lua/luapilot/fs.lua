@@ -3,6 +3,9 @@
 -- It owns the temporary file between its creation and the rename. It never follows a symbolic link out of the
 -- directory by accident: the target is resolved first, and what is replaced is the file that the link names.
 
+local describe = require "luapilot.describe"
+local suggest = require "luapilot.suggest"
+
 local fs = {}
 
 local READ_LIMIT = 64 * 1024 * 1024
@@ -29,10 +32,33 @@ function fs.replace(port, path, data, mode)
   if ok then ok, message, code = like_target(port, target, temporary, mode) end
   if ok then ok, message, code = port.rename(temporary, target) end
   if not ok then
-    port.remove(temporary)
+    if code ~= "EEXIST" then port.remove(temporary) end -- else it is somebody else's
     return nil, ("cannot write %q: %s"):format(path, message), code
   end
   return true
+end
+
+local function check_string(value, what, call)
+  if type(value) ~= "string" then
+    error(("%s: expected %s, got %s"):format(call, what, describe.value(value)), 3)
+  end
+end
+
+-- { mode = "0640" } as a number.
+local function mode_of(options)
+  if options == nil then return nil end
+  if type(options) ~= "table" then
+    error("pilot.fs.write: expected a table such as { mode = \"0640\" }, got " .. describe.value(options), 3)
+  end
+  for key in pairs(options) do
+    if key ~= "mode" then
+      error(("pilot.fs.write: %s: unknown field%s"):format(tostring(key), suggest.hint(tostring(key), { "mode" })), 3)
+    end
+  end
+  local mode = options.mode
+  if mode == nil then return nil end
+  if type(mode) == "string" and mode:find "^[0-7]+$" then return tonumber(mode, 8) end
+  error(("pilot.fs.write: mode: expected octal digits such as \"0640\", got %s"):format(describe.value(mode)), 3)
 end
 
 ---The library for one pilot.
@@ -45,6 +71,7 @@ function fs.library(app)
   ---@param path string
   ---@return string?
   function library.read(path)
+    check_string(path, "a path", "pilot.fs.read")
     local data, message, code = port.read(path, READ_LIMIT)
     if data then return data end
     if code == "ENOENT" or code == "ENOTDIR" then return nil end
@@ -60,17 +87,16 @@ function fs.library(app)
       error("pilot.fs.write changes the world, and the top level of a pilot.lua only declares: "
         .. "call it in a handler, in run or in prepare", 2)
     end
-    local mode = options and options.mode and tonumber(options.mode, 8)
-    if options and options.mode and not mode then
-      error(("pilot.fs.write: mode: expected octal digits such as \"0640\", got %q"):format(tostring(options.mode)), 2)
-    end
-    local ok, message = fs.replace(port, path, data, mode)
+    check_string(path, "a path", "pilot.fs.write")
+    check_string(data, "a string", "pilot.fs.write")
+    local ok, message = fs.replace(port, path, data, mode_of(options))
     if not ok then error("pilot.fs.write: " .. message, 2) end
   end
 
   ---@param path string
   ---@return boolean
   function library.exists(path)
+    check_string(path, "a path", "pilot.fs.exists")
     return port.stat(path) ~= nil
   end
 

@@ -70,19 +70,23 @@ function Loop:phase(fn)
   self.phases[#self.phases + 1] = fn
 end
 
-local function round(phases)
-  local busy = false
+-- False: nothing is left to do, or nothing must be done any more.
+local function round(self)
+  local phases, busy = self.phases, false
   for i = 1, #phases do
+    if self.stopped then return false end
     if phases[i]() then busy = true end
   end
   return busy
 end
 
+---Nothing runs any more, not even what is ready.
+function Loop:stop() self.stopped = true end
+
 ---Runs what is ready, to rest. Jobs that start each other for ever never rest: signals are heard all the same.
 function Loop:rest()
-  local phases = self.phases
   for _ = 1, ROUNDS do
-    if not round(phases) then return end
+    if not round(self) then return end
   end
   self.again = self.again or self:after(0, function() self.again = nil end)
 end

@@ -306,6 +306,21 @@ describe("the pilot ends", function()
       assert.is_true(box.ended)
     end)
 
+    it("and begins nothing after that: neither a waiting event nor a defer starts a program", function()
+      local box = boxes.run([[
+        pilot.on("SIGUSR1", function()
+          pilot.defer(function() pilot.sleep "20s" pilot.exec "app" end)
+          pilot.exec "app"
+        end)
+      ]], { app = { ignores = { "SIGTERM" } } })
+      for _ = 1, 3 do box:signal "SIGUSR1" end
+      box:advance "1s"
+      box:signal "SIGTERM"
+      box:advance "8s"
+      assert.is_true(box.ended)
+      assert.equal(1, #box.port.kernel.all)
+    end)
+
     it("even if a handler of shutdown never ends", function()
       local box = boxes.run([[
         pilot.on("shutdown", function() while true do pcall(pilot.sleep, "1h") end end)

@@ -2,7 +2,7 @@
 local boxes = require "support.boxes"
 local random = require "luapilot.sim.random"
 
-local SEEDS = tonumber(os.getenv "LUAPILOT_FUZZ") or 60
+local SEEDS = tonumber(os.getenv "LUAPILOT_FUZZ") or 20
 local FIRST = 1000
 
 describe("whatever happens", function()
@@ -147,6 +147,19 @@ describe("whatever happens", function()
     end
   end
 
+  -- A stop that was asked for is told as such: stopping, then stopped, and no exit_… in between.
+  local function check_stops(box)
+    local stopping = {}
+    for _, each in ipairs(box:events()) do
+      local job, name = each.source, each.name
+      local told_twice = stopping[job] and (name == "stopping" or name:find "^exit_")
+      if told_twice then error(("job %s: %s while it stops\n%s"):format(job, name, box:history())) end
+      if name == "stopping" then stopping[job] = true end
+      if name == "stopped" then stopping[job] = nil end
+    end
+    if next(stopping) then error(next(stopping) .. " never stopped\n" .. box:history()) end
+  end
+
   local function check_core_is_sound(box)
     for _, entry in ipairs(box:log()) do
       assert.is_nil(entry.message:find("an error inside luapilot", 1, true))
@@ -176,6 +189,7 @@ describe("whatever happens", function()
       box:run_until(function() return box.ended end, "8s")
     end
     assert.is_number(box.exit_code)
+    check_stops(box)
     check_core_is_sound(box)
   end
 

@@ -1,0 +1,75 @@
+local environment = require "luapilot.environment"
+local stub_port = require "support.stub_port"
+
+describe("environment", function()
+  describe("parse", function()
+    local function parse(text) return environment.parse(text, "app.env") end
+
+    it("reads lines", function()
+      assert.same({ A = "1", B = "", C = "a=b", D = " spaced ", E = "#x", _F1 = "y" },
+        parse "A=1\nB=\nC=a=b\nD= spaced \nE=#x\n_F1=y")
+    end)
+
+    it("passes over blank lines and comments, and allows export, CRLF and quotes", function()
+      assert.same({ A = "1", B = "a b", C = "it's", D = "'", E = '"x', F = "" },
+        parse "\n  # comment\r\n  export A=1\r\nB=\"a b\"\nC=\"it's\"\nD='\nE=\"x\nF=\"\"\n\n")
+    end)
+
+    it("lets the last of two win", function()
+      assert.same({ A = "2" }, parse "A=1\nA=2")
+    end)
+
+    it("says which line is wrong", function()
+      for _, line in ipairs { "A", "1A=x", "A B=x", "=x", "A-B=x" } do
+        local values, message = parse("OK=1\n\n" .. line)
+        assert.is_nil(values)
+        assert.equal(('app.env:3: expected NAME=value, got "%s"'):format(line), message)
+      end
+    end)
+  end)
+
+  describe("build", function()
+    local app
+
+    local function job(name, pid) return { spec = { name = name }, memory = { pid = pid } } end
+
+    before_each(function()
+      local world = stub_port.new { read = true, pid = true }
+      world.files["app.env"] = "A=file\nB=file"
+      app = {
+        port = world.port, environ = function() return { PATH = "/bin", A = "own", LUAPILOT_PID = "77" } end,
+        order = { job("app", 10), job("other-one", 11), job("third") },
+        sources_of = function(_, runner) return runner.sources end,
+      }
+    end)
+
+    it("adds the file, then env, to the pilot's own", function()
+      local env = environment.build(app, { env_file = "app.env", env = { B = "env", C = "env" } }, { sources = {} })
+      assert.same({ PATH = "/bin", A = "file", B = "env", C = "env", LUAPILOT_PID = "2" }, env)
+      assert.equal("own", app.environ().A)
+    end)
+
+    it("begins with nothing when asked to", function()
+      assert.same({ X = "1", LUAPILOT_PID = "2" }, environment.build(app, { env_clear = true, env = { X = "1" } },
+        { sources = {} }))
+    end)
+
+    it("names the processes of the jobs that a job waits for, or of all", function()
+      local own = environment.build(app, { env_clear = true }, { sources = { app.order[2], app.order[3] } })
+      assert.same({ LUAPILOT_PID = "2", LUAPILOT_OTHER_ONE_PID = "11" }, own)
+      assert.same({ LUAPILOT_PID = "2", LUAPILOT_APP_PID = "10", LUAPILOT_OTHER_ONE_PID = "11" },
+        environment.build(app, { env_clear = true }))
+    end)
+
+    it("reads the file anew each time, and raises when it cannot", function()
+      local spec = { env_file = "gone.env" }
+      local ok, message = pcall(environment.build, app, spec)
+      assert.is_false(ok)
+      assert.equal('env_file: cannot read "gone.env": no such file or directory', message)
+      app.port = stub_port.new({ read = function() return "A" end, pid = true }).port
+      ok, message = pcall(environment.build, app, spec)
+      assert.is_false(ok)
+      assert.equal('env_file: gone.env:1: expected NAME=value, got "A"', message)
+    end)
+  end)
+end)
