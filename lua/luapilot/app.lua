@@ -36,15 +36,17 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be 
 local App = {}
 App.__index = App
 
----@param options { port: luapilot.Port, args: string[]?, calendar: table?, lenient: boolean? }
+---@param options { port: luapilot.Port, args: string[]?, calendar: table?, lenient: boolean?, state: table? }
+---       state: pilot.state, of a former core
 ---@return luapilot.App
 function app.new(options)
   local self = setmetatable({
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {}, secrets = {}, state = {},
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {}, secrets = {},
+    state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,
-    resting = {}, unfinished = 0,
+    resting = {}, rest_count = 0, held_jobs = {}, unfinished = 0,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
   }, App)
   self.loop = loop.new(options.port)
@@ -246,17 +248,19 @@ function App:environment(spec, runner)
   return environment.build(self, spec, runner)
 end
 
+local function open(self)
+  self.phase, self.dirty = "running", true
+  self.port.signals(signals.taken)
+  self:apply_logging()
+  for _, runner in ipairs(self.order) do self.has_manual = self.has_manual or runner.starter:has("manual") end
+end
+
 ---Begins: every trigger is armed, tasks of the top level run.
 function App:start()
-  self.phase, self.dirty = "running", true
-  self.port.signals(signals.heard)
-  self:apply_logging()
+  open(self)
   self:publish("pilot", { name = "startup", source = self.object })
   for _, fn in ipairs(self.starts) do fn() end
-  for _, runner in ipairs(self.order) do
-    self.has_manual = self.has_manual or runner.starter:has("manual")
-    runner.starter:arm()
-  end
+  for _, runner in ipairs(self.order) do runner.starter:arm() end
   self.loop:rest()
 end
 
@@ -297,6 +301,7 @@ end
 ---@param event string
 ---@return boolean
 function App:is_now(topic, event)
+  if topic == "pilot" then return event == "startup" and self.restored == true end
   local runner = self.jobs[topic:match "^job:(.*)$" or ""]
   if not runner or event == "stopping" or event == "output" then return false end
   if event == "stopped" then return runner.memory.exit ~= nil and runner:is(event) end
@@ -309,11 +314,29 @@ end
 ---@param asker luapilot.Runner
 ---@return boolean
 function App:can_speak(topic, event, asker)
-  if topic == "pilot" then return event:find("^SIG") ~= nil end
+  if topic == "pilot" then return event:find("^SIG") ~= nil or (event == "error" and self:is_busy()) end
   local source = self.jobs[topic:match "^job:(.*)$"]
   if source == asker then return false end
   local state = source.memory.state
-  return state ~= "complete" and state ~= "held"
+  if state == "held" then return self:is_busy() or self:may_return(source) end
+  return state ~= "complete"
+end
+
+---Can the trigger of a job that is held by hand start it again?
+---@param runner luapilot.Runner
+---@return boolean
+function App:may_return(runner)
+  if runner.asking then return false end -- two held jobs that wait for each other
+  runner.asking = true
+  local can = runner.starter:can_fire()
+  runner.asking = false
+  return can
+end
+
+---Is there a job at work, a task or a timer: something of the user's that may still act?
+---@return boolean
+function App:is_busy()
+  return self.unfinished > self.rest_count or self.tasks.count > 0 or next(self.holders) ~= nil
 end
 
 ---A job has another state: keeps the books that `look_around` and the shutdown read, so that neither walks
@@ -324,6 +347,8 @@ end
 function App:state_changed(runner, before, after)
   self.dirty = true
   self.resting[runner] = after == "waiting" or nil
+  self.held_jobs[runner] = after == "held" or nil
+  self.rest_count = self.rest_count + (after == "waiting" and 1 or 0) - (before == "waiting" and 1 or 0)
   self.unfinished = self.unfinished + (OVER[before] and 1 or 0) - (OVER[after] and 1 or 0)
   if after == "complete" and runner.spec.main and not self.main then self.main = runner end
   if self.phase == "closing" then self:closed(runner) end
@@ -360,6 +385,9 @@ end
 -- Can nothing happen any more?
 local function is_idle(self)
   if self.unfinished > 0 or self.tasks.count > 0 or next(self.holders) or self.bus:pending() then return false end
+  for runner in pairs(self.held_jobs) do
+    if self:may_return(runner) then return false end
+  end
   return not self.has_manual and not hears_signals(self)
 end
 
@@ -408,9 +436,20 @@ function App:sources_of(runner)
   return sources
 end
 
+-- Its stop may take what is left of the shutdown, whatever its stop_timeout says.
 local function close(self, runner)
-  runner:input("close", {})
+  if runner.asked or runner.closed then return end
+  runner.asked = true
+  runner:input("close", { budget = math.max(0.1, self.kill_at - self.port.now()) })
   self:closed(runner)
+end
+
+-- No new starts from now on. Jobs without a process have nothing to wait for.
+local function freeze(self, runner)
+  if runner.before == 0 or not runner:is_active() or runner.memory.state == "preparing" then
+    return close(self, runner)
+  end
+  runner:input("freeze", {})
 end
 
 ---@private
@@ -434,15 +473,17 @@ function App:shutdown(code)
   self:publish("pilot", { name = "shutdown", source = self.object })
   self:limit_shutdown(self.shutdown_timeout)
   plan_shutdown(self)
-  for _, runner in ipairs(self.order) do
-    if runner.before == 0 then self:command(function() close(self, runner) end) end
-  end
+  self:command(function()
+    for _, runner in ipairs(self.order) do freeze(self, runner) end
+  end)
 end
 
 ---@private
 function App:limit_shutdown(seconds)
+  local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
+  self.kill_at = self.port.now() + orderly
   self.port.deadline(seconds)
-  self.loop:after(seconds - math.min(LAST_MOST, LAST_SHARE * seconds), function()
+  self.loop:after(orderly, function()
     self:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
     self:kill()
   end)
@@ -462,7 +503,7 @@ end
 
 local function is_closing(self)
   for _, runner in ipairs(self.order) do
-    if runner.memory.closing and not runner.closed then return true end
+    if runner.asked and not runner.closed then return true end
   end
   return false
 end
@@ -506,6 +547,101 @@ local function code_of_main(self)
     if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
   end
 end
+
+-- --- the handoff to a new core ---------------------------------------------------------------
+
+-- A copy of what is plain data; else nil and the path of what is none.
+local function plain(value, path, above)
+  local kind = type(value)
+  if kind == "string" or kind == "number" or kind == "boolean" then return value end
+  if kind ~= "table" then return nil, ("%s is a %s: only plain data survives a reload"):format(path, kind) end
+  if above[value] then return nil, path .. " contains itself: only plain data survives a reload" end
+  above[value] = true
+  local copy = {}
+  for key, field in pairs(value) do
+    local here = ("%s[%s]"):format(path, type(key) == "string" and ("%q"):format(key) or tostring(key))
+    local message
+    copy[key], message = plain(field, here, above)
+    if message then return nil, message end
+  end
+  above[value] = nil
+  return copy
+end
+
+---What a new core needs to go on, to be taken between two turns: jobs, and pilot.state. Queued events, settling ones
+---and tasks are dropped.
+---@return table? data       plain
+---@return string? message   it cannot be handed over
+function App:snapshot()
+  if self.phase ~= "running" then return nil, "the pilot is not running" end
+  local state, message = plain(self.state, "pilot.state", {})
+  if not state then return nil, message end
+  local jobs = {}
+  for name, runner in pairs(self.jobs) do jobs[name] = runner:snapshot() end
+  return { jobs = jobs, state = state }
+end
+
+-- The books of state_changed, after jobs got other memories.
+local function count_jobs(self)
+  self.resting, self.held_jobs, self.rest_count, self.unfinished = {}, {}, 0, 0
+  for _, runner in ipairs(self.order) do
+    local state = runner.memory.state
+    self.resting[runner] = state == "waiting" or nil
+    self.held_jobs[runner] = state == "held" or nil
+    if state == "waiting" then self.rest_count = self.rest_count + 1 end
+    if not OVER[state] then self.unfinished = self.unfinished + 1 end
+  end
+end
+
+local function left_over(self, jobs)
+  local left = {}
+  for name, former in pairs(jobs) do
+    if not self.jobs[name] then
+      left[#left + 1] = {
+        name = name, process = former.process, pid = former.memory.pid,
+        stop_signal = former.stop_signal, stop_timeout = former.stop_timeout,
+      }
+    end
+  end
+  table.sort(left, function(a, b) return a.name < b.name end)
+  return left
+end
+
+---Begins where a former core stopped, instead of `start`. Jobs that are in both files go on with their processes, new
+---ones wait for their triggers.
+---@param data table     of snapshot()
+---@return { name: string, process: integer?, pid: integer?, stop_signal: string, stop_timeout: number }[] left
+---        the jobs that this file no longer has: the caller ends their processes
+function App:restore(data)
+  open(self)
+  self.restored = true
+  local starters = {}
+  for _, runner in ipairs(self.order) do
+    local former = data.jobs[runner.spec.name]
+    starters[runner] = former and runner:restore(former) or nil
+  end
+  count_jobs(self)
+  for _, fn in ipairs(self.starts) do fn() end
+  for _, runner in ipairs(self.order) do runner.starter:arm(starters[runner]) end
+  self.loop:rest()
+  return left_over(self, data.jobs)
+end
+
+---After its data went to a new core: ends what did not go over (timers, checks, programs of its tasks). It never runs
+---again.
+function App:let_go()
+  for _, runner in ipairs(self.order) do
+    if runner.process then self.loop:unroute(runner.process) end
+  end
+  local ids = {}
+  for id in pairs(self.loop.routes) do ids[#ids + 1] = id end
+  table.sort(ids)
+  for _, id in ipairs(ids) do self.loop:cancel(id) end
+  self.loop:stop()
+  self.phase, self.ended = "ended", true
+end
+
+-- --- the last of it --------------------------------------------------------------------------
 
 ---@private
 function App:finish()

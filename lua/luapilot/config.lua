@@ -301,12 +301,6 @@ end
 
 local WHEN_BUSY = { "queue", "latest", "drop", "restart", "parallel" }
 
-local function with(fields, name, field)
-  local copy = { [name] = field }
-  for key, value in pairs(fields) do copy[key] = value end
-  return copy
-end
-
 local reaction_fields = {
   when_busy = { schema.one_of(WHEN_BUSY) },       -- the default depends on the event
   settle    = { schema.duration },
@@ -337,10 +331,9 @@ M.handler_options = options_reader(reaction_fields, 'a table such as { settle = 
 ---@type luapilot.OptionsReader
 M.trigger_options = options_reader(reaction_fields, 'a table such as { timeout = "60s" }', check_reaction)
 
----Options of pilot.cron: those of a trigger and { jitter }.
+---Options of pilot.cron: { jitter }.
 ---@type luapilot.OptionsReader
-M.cron_options = options_reader(with(reaction_fields, "jitter", { schema.duration, default = 0 }),
-  'a table such as { jitter = "5m" }', check_reaction)
+M.cron_options = options_reader({ jitter = { schema.duration, default = 0 } }, 'a table such as { jitter = "5m" }')
 
 ---pilot.logging: { level, format, output }.
 ---@type luapilot.OptionsReader

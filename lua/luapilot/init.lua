@@ -67,13 +67,14 @@ function api.job(app, first)
   return object.named(app, first)
 end
 
+local ENDS_PILOT = { SIGTERM = true, SIGINT = true }
+
 ---@param event string
 ---@param options table|fun(event: table)
 ---@param fn fun(event: table)?
 ---@return luapilot.Subscription
 function api.on(app, event, options, fn)
-  local reserved = { SIGTERM = true, SIGINT = true }
-  if reserved[event] then
+  if ENDS_PILOT[event] then
     ask.fail(app, nil, ("on(%q): this signal ends the pilot: use pilot.on(\"shutdown\", …)"):format(event))
   end
   return ask.subscribe(app, "pilot", "pilot", "pilot", event, options, fn)
@@ -81,6 +82,10 @@ end
 
 local function pilot_trigger(kind)
   return function(app, event, options)
+    if ENDS_PILOT[event] or event == "shutdown" then
+      ask.fail(app, nil, ("%s(%q): the pilot ends with it, and starts nothing any more: use pilot.on(\"shutdown\", …)")
+        :format(kind, event))
+    end
     return ask.event_trigger(app, kind, "pilot", "pilot", event, options)
   end
 end
@@ -361,7 +366,7 @@ function api.sh(app, text)
 end
 
 local function exec_message(words, result, timeout)
-  local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  local said = (result.stderr ~= "" and result.stderr or result.stdout):sub(-1000):gsub("%s+$", "")
   if #said > 500 then said = "…" .. said:sub(-500) end
   return ("pilot.exec %s: %s%s"):format(describe.quote(words[1]), program.describe_exit(result, timeout),
     said ~= "" and ": " .. said or "")
@@ -401,6 +406,22 @@ end
 
 -- --- the table -------------------------------------------------------------------------------
 
+-- A log line takes what it is given: tables as JSON, the rest as tostring has it.
+local function plain_fields(fields)
+  local plain = {}
+  for key, value in pairs(fields) do
+    local kind = type(value)
+    if kind == "table" then
+      local ok, text = pcall(json.encode, value)
+      value = ok and text or tostring(value)
+    elseif kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
+      value = tostring(value)
+    end
+    plain[tostring(key)] = value
+  end
+  return plain
+end
+
 local function log_functions(app)
   local log = {}
   for _, level in ipairs { "debug", "info", "warn", "error" } do
@@ -408,7 +429,7 @@ local function log_functions(app)
       if fields ~= nil and type(fields) ~= "table" then
         error(("pilot.log.%s: expected a table of fields, got %s"):format(level, describe.value(fields)), 2)
       end
-      app:log(level, tostring(message), fields)
+      app:log(level, tostring(message), fields and plain_fields(fields))
     end
   end
   return log

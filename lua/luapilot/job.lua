@@ -43,7 +43,7 @@ job.VISIBLE = {
 ---@field again "trigger"|"user"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
----@field stop { handlers: boolean, signalled: boolean, gone: boolean }?   while stopping
+---@field stop { handlers: boolean, signalled: boolean, gone: boolean, asked: number }?   while stopping
 ---@field killed_by "timeout"|"health"|nil
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
@@ -192,8 +192,8 @@ local function drain_or_signal(c)
 end
 
 local function ask_to_stop(c)
-  local m, budget = c.memory, c.spec.stop_timeout
-  m.stop = { handlers = false, signalled = false, gone = false }
+  local m, budget = c.memory, math.min(c.spec.stop_timeout, c.input.budget or math.huge)
+  m.stop = { handlers = false, signalled = false, gone = false, asked = c.now }
   m.reloading = nil
   emit(c, "untimer", "run")
   emit(c, "untimer", "reload")
@@ -368,8 +368,12 @@ local function reload_or_defer(c)
   if age < RELOAD_AGE then emit(c, "timer", "reload", RELOAD_AGE - age) end
 end
 
+-- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
+local function freeze(c) c.memory.closing = true end
+
 machine.running = {
   start = start_again,
+  freeze = freeze,
   exited = function(c)
     record_exit(c)
     emit(c, "untimer", "run")
@@ -398,6 +402,12 @@ machine.running = {
     if m.reloading then reload_or_defer(c) end
   end,
   kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  lost = function(c) -- a Lua run does not survive a reload
+    emit(c, "untimer", "run")
+    emit(c, "untimer", "reload")
+    emit(c, "unprobe")
+    return begin_anew(c)
+  end,
   reload = reload_or_defer,
   reload_due = function(c)
     if c.memory.reloading then reload_or_defer(c) end
@@ -413,7 +423,19 @@ machine.running = {
   end,
 }
 
+local function gone_while_stopping(c)
+  c.memory.stop.gone = true
+  return finish_stop(c)
+end
+
+local function gone_by_itself(c)
+  emit(c, "untimer", "kill")
+  c.memory.pid = nil
+  return after_run(c)
+end
+
 machine.stopping = {
+  freeze = freeze,
   start = function(c) -- by hand, or by the trigger: when it has stopped
     c.memory.again, c.memory.hold = c.input.again or "user", nil
   end,
@@ -432,8 +454,9 @@ machine.stopping = {
   kill_due = function(c)
     local stop = c.memory.stop
     if not stop.gone then
-      emit(c, "log", "warn", ("did not end within %g s of being asked to: killed"):format(c.spec.stop_timeout))
+      emit(c, "log", "warn", ("did not end within %.2g s of being asked to: killed"):format(c.now - stop.asked))
       emit(c, "signal", "SIGKILL", "group")
+      stop.signalled = true
     end
     if not stop.handlers then
       emit(c, "abandon_handlers")
@@ -442,10 +465,8 @@ machine.stopping = {
     end
   end,
   exited = function(c) record_exit(c, true) end,
-  group_gone = function(c)
-    c.memory.stop.gone = true
-    return finish_stop(c)
-  end,
+  group_gone = gone_while_stopping,
+  lost = gone_while_stopping,
   stop = function(c)
     c.memory.hold = not c.input.again
     c.memory.again = c.input.again
@@ -454,13 +475,11 @@ machine.stopping = {
 }
 
 machine.ending = {
+  freeze = freeze,
   start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
   kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
-  group_gone = function(c)
-    emit(c, "untimer", "kill")
-    c.memory.pid = nil
-    return after_run(c)
-  end,
+  group_gone = gone_by_itself,
+  lost = gone_by_itself,
   stop = function(c)
     c.memory.hold = not c.input.again
     c.memory.again = c.input.again
@@ -473,9 +492,10 @@ job.MACHINE = machine
 ---Feeds an input into a job. Inputs that mean nothing in the present state do nothing.
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
----@param name string           start stop close prepared prepare_failed spawned spawn_failed exited group_gone
----                             handlers_done health reload dead give_up, and <timer>_due
----@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; exited: { code, signal };
+---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
+---                             handlers_done health reload dead give_up lost, and <timer>_due
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
+---                             exited: { code, signal };
 ---                             spawn_failed: { code, message, transient }; health: { change, restart, output }
 ---@param now number
 ---@param random fun(): number

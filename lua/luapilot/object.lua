@@ -16,6 +16,13 @@ local object = {}
 
 local methods = {}
 
+-- The last exit as the user sees it: a copy, in the time of events.
+local function last_exit(exit, app)
+  if not exit then return nil end
+  local at = app.port.clock() - (app.port.now() - exit.at)
+  return { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error, at = at }
+end
+
 -- What :state and its like show, before and after the job is completed.
 local fields = {
   name = function(_, name) return name end,
@@ -23,7 +30,7 @@ local fields = {
   pid = function(r) return r and r.memory.pid end,
   running = function(r) return r ~= nil and r.memory.state == "running" end,
   health = function(r) return r and r.memory.health or "unknown" end,
-  exit = function(r) return r and r.memory.exit end,
+  exit = function(r, _, app) return r and last_exit(r.memory.exit, app) end,
   restarts = function(r) return r and r.memory.restarts or 0 end,
   since = function(r, _, app) return r and app.port.clock() - (app.port.now() - r.memory.since) or nil end,
 }
@@ -108,6 +115,18 @@ function object.topic(self) return "job:" .. hidden[self].name end
 function object.named(app, name)
   local existing = app.objects[name]
   if existing then return existing end
+  if app.phase ~= "declaring" then
+    local others = {}
+    for other in pairs(app.jobs) do others[#others + 1] = other end
+    table.sort(others)
+    error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 4)
+  end
+  if app.phase ~= "declaring" then
+    local others = {}
+    for other in pairs(app.jobs) do others[#others + 1] = other end
+    table.sort(others)
+    error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 2)
+  end
   local self = setmetatable({}, Object)
   local where = app:where()
   hidden[self] = { app = app, name = name, where = where }
@@ -140,7 +159,7 @@ function object.complete(app, self, name, options)
   local r = runner.new(app, spec, self, node)
   r.number = #app.order + 1
   app.jobs[name], app.order[r.number] = r, r
-  app.resting[r], app.unfinished = true, app.unfinished + 1
+  app.resting[r], app.rest_count, app.unfinished = true, app.rest_count + 1, app.unfinished + 1
   return self
 end
 
@@ -203,7 +222,7 @@ end
 ---@param state string
 ---@param timeout string|number|nil
 ---@return true?
----@return string? why      "timeout", or "complete": it can no longer come
+---@return string? why      "timeout", or why it can no longer come: "complete", "no health check"
 function methods.wait_for(self, state, timeout)
   local h, r = of(self, "wait_for")
   local ok, message = events.check_state(state)
@@ -225,7 +244,7 @@ end
 ---@param event string
 ---@param timeout string|number|nil
 ---@return table? event
----@return string? why      "timeout"
+---@return string? why      "timeout", or "complete": the job will not run again
 function methods.next(self, event, timeout)
   local h, r = of(self, "next")
   local ok, message = events.check("job", event)
@@ -233,60 +252,102 @@ function methods.next(self, event, timeout)
   local seconds = seconds_of(timeout, "job:next")
   return wait_until(h.app, "job:next", seconds, function(done)
     local listener
-    listener = h.app.bus:listen(object.topic(self), event, function(what)
+    local unwatch
+    local function stop()
       h.app.bus:forget(listener)
+      unwatch()
+    end
+    listener = h.app.bus:listen(object.topic(self), event, function(what)
+      stop()
       done(what)
     end)
+    -- The last events of a job that completes are still on the bus: they come first.
+    local function give_up()
+      if r.memory.state ~= "complete" or listener.gone then return end
+      if h.app.bus:queued() then return h.app:command(give_up) end
+      stop()
+      done(nil, "complete")
+    end
+    unwatch = r:watch(function()
+      if r.memory.state == "complete" then h.app:command(give_up) end
+      return false
+    end)
+    h.app:command(give_up)
     if event == "output" then r:capture() end
-    return function() h.app.bus:forget(listener) end
+    return stop
   end)
 end
 
 -- --- acting ----------------------------------------------------------------------------------
 
-local function settled(app, r, what, is_over)
+-- Posts an input and waits. begin(), called just before it is applied, gives the question whether what was asked for
+-- has come.
+local function post_and_wait(app, r, what, name, begin)
   return wait_until(app, what, nil, function(done)
-    local function look()
-      local over, message = is_over()
-      if over then done(over, message) return true end
-      return false
+    local taken_back, unwatch = false, nil
+    app:command(function()
+      if taken_back then return end
+      local is_over = begin()
+      r:input(name, {})
+      local function look()
+        local over, message = is_over()
+        if over then done(over, message) end
+        return over ~= nil
+      end
+      if not look() then unwatch = r:watch(look) end
+    end)
+    return function()
+      taken_back = true
+      if unwatch then unwatch() end
     end
-    app:command(function() if not look() then r:watch(look) end end)
-    return function() end
   end)
+end
+
+local NO_PROCESS = { waiting = true, held = true, complete = true }
+
+-- What has become of a start since the exit before it: "yes", or "no" and why; nil while it is under way.
+local function started(r, exit)
+  local m = r.memory
+  if m.state == "running" then return "yes" end
+  if m.closing then return "no", "the pilot shuts down" end
+  local failed = m.exit ~= exit and m.exit.error
+  if failed and m.state ~= "stopping" and m.state ~= "ending" then return "no", failed end
+  if NO_PROCESS[m.state] then return "no", "it was stopped meanwhile" end
+end
+
+-- Posts a start and waits: nothing, or why it cannot be started.
+local function start(r, app)
+  local how, message = post_and_wait(app, r, "job:start", "start", function()
+    local exit = r.memory.exit
+    return function() return started(r, exit) end
+  end)
+  if how == "no" then return ("job %q cannot be started: %s"):format(r.spec.name, message) end
 end
 
 ---Starts it, and waits until its process exists. Raises when it cannot be started. A job that runs stays as it is.
 function methods.start(self)
   local r, app = acting(self, "start")
-  local runs, exits = r.memory.runs, r.memory.exit
-  r:post("start", {})
-  local how, message = settled(app, r, "job:start", function()
-    local m = r.memory
-    if m.closing then return "no", "the pilot shuts down" end
-    if m.state == "running" then return "yes" end
-    if m.exit ~= exits and m.runs > runs then
-      if m.exit.reason == "spawn" or m.exit.reason == "prepare" then return "no", m.exit.error end
-      return "yes" -- short, but it ran
-    end
-  end)
-  if how == "no" then error(("job %q cannot be started: %s"):format(r.spec.name, message), 2) end
+  local why = start(r, app)
+  if why then error(why, 2) end
 end
 
 ---Stops it, and waits until no process of it lives. It stays so until :start() or its trigger.
 function methods.stop(self)
   local r, app = acting(self, "stop")
-  r:post("stop", {})
-  settled(app, r, "job:stop", function() return r:is("stopped") end)
+  post_and_wait(app, r, "job:stop", "stop", function()
+    local runs = r.memory.runs
+    return function() return r:is("stopped") or r.memory.runs > runs or nil end
+  end)
 end
 
 ---Stops it if it runs, and starts it. Returns when it runs again.
 function methods.restart(self)
-  local r = acting(self, "restart")
+  local r, app = acting(self, "restart")
   if r:is_active() then
     methods.stop(self)
   end
-  methods.start(self)
+  local why = start(r, app)
+  if why then error(why, 2) end
 end
 
 ---Makes it read its configuration anew, as its `reload` says: deferred while it is not yet healthy, or younger than

@@ -13,7 +13,8 @@ local task = require "luapilot.task"
 local prober = {}
 
 local MAX_OUTPUT = 64 * 1024  -- of an exec check: it ends up in a log line
-local NOTE = 200              -- characters of it that are kept
+local NOTE = 200              -- characters of it that are kept …
+local LOOKED_AT = 4 * NOTE    -- … of so many: blanks at their end go first
 
 ---@class luapilot.Prober
 ---@field runner table
@@ -21,7 +22,7 @@ local Prober = {}
 Prober.__index = Prober
 
 local function note(text)
-  text = tostring(text):gsub("%s+$", "")
+  text = text:sub(1, LOOKED_AT):gsub("%s+$", "")
   if #text > NOTE then text = text:sub(1, NOTE) .. "…" end
   return text ~= "" and text or nil
 end
@@ -41,7 +42,8 @@ function start.tcp(self, check, done)
 end
 
 function start.exec(self, check, done)
-  local options = self.runner:spawn_options(check.exec)
+  local ok, options = pcall(self.runner.spawn_options, self.runner, check.exec)
+  if not ok then return done("fail", task.message(options)) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
     function(result)
@@ -59,14 +61,14 @@ function start.check(self, check, done)
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
-      if t.reason then return end
-      if not t.ok then
+      if t:failed() then
         self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), t.error)
         return done("fail", note(task.message(t.error)))
       end
+      if not t.ok then return end -- taken back
       local passed, text = t.results[1], t.results[2]
-      if passed == "warn" then return done("warn", text and note(text)) end
-      done(passed and "pass" or "fail", text and note(text))
+      text = text ~= nil and note(task.message(text)) or nil
+      done(passed == "warn" and "warn" or passed and "pass" or "fail", text)
     end,
   }, self.runner.object)
   local timer = self.app.loop:after(check.timeout, function()
@@ -86,9 +88,11 @@ local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
   local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
   self.runner:checked(index, status, output)
-  if change or restart then
-    self.runner:post("health", { change = change, restart = restart, output = output })
-  end
+  if not (change or restart) then return end
+  self.app:command(function() -- unless the process has ended meanwhile
+    if self.stopped then return end
+    self.runner:input("health", { change = change, restart = restart, output = output })
+  end)
 end
 
 -- An early probe that is still under way at a mark of the interval stands in for the one that was due there.

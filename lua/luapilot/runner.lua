@@ -33,6 +33,7 @@ function runner.new(app, spec, object, node)
   local self = setmetatable({
     app = app, spec = spec, object = object, topic = "job:" .. spec.name,
     memory = job.new(app.loop.port.now()), timers = {}, due = {}, watchers = {}, results = {},
+    stops = 0,
     streams = 0, -- of the process, captured and not at their end
   }, Runner)
   self.starter = starter.new(self, node)
@@ -78,28 +79,39 @@ end
 ---@param fn fun(): boolean
 ---@return fun()
 function Runner:watch(fn)
-  self.watchers[fn] = true
-  return function() self.watchers[fn] = nil end
+  self.watchers[#self.watchers + 1] = fn
+  return function()
+    for i, other in ipairs(self.watchers) do
+      if other == fn then return table.remove(self.watchers, i) end
+    end
+  end
 end
 
 ---@private
 function Runner:changed()
-  local now = {}
-  for fn in pairs(self.watchers) do now[#now + 1] = fn end
-  for _, fn in ipairs(now) do
-    if self.watchers[fn] and fn() then self.watchers[fn] = nil end
+  if #self.watchers == 0 then return end
+  local left = {}
+  for _, fn in ipairs(self.watchers) do
+    if not fn() then left[#left + 1] = fn end
   end
+  self.watchers = left
 end
 
 -- --- effects: timers, log, events ------------------------------------------------------------
 
+-- A timer that was taken back after it fired, but before its input was applied, is none.
 function apply.timer(self, key, seconds)
   apply.untimer(self, key)
-  self.due[key] = self.app.loop.port.now() + seconds
-  self.timers[key] = self.app.loop:after(seconds, function()
-    self.timers[key], self.due[key] = nil, nil
-    self:post(key .. "_due")
+  local app, id = self.app, nil
+  self.due[key] = app.loop.port.now() + seconds
+  id = app.loop:after(seconds, function()
+    app:command(function()
+      if self.timers[key] ~= id then return end
+      self.timers[key], self.due[key] = nil, nil
+      self:input(key .. "_due", {})
+    end)
   end)
+  self.timers[key] = id
 end
 
 function apply.untimer(self, key)
@@ -134,10 +146,14 @@ function apply.publish(self, name, fields)
   self.app:publish(self.topic, event)
 end
 
--- The `stopping` handlers are awaited; `held` keeps which they are, so that they can be given up.
+-- The `stopping` handlers are awaited. Those of an earlier stop, abandoned then, do not count for this one.
 function apply.stopping(self)
   self:log("info", "stopping")
-  self.app:publish(self.topic, { name = "stopping", source = self.object }, function() self:post("handlers_done") end)
+  self.stops = self.stops + 1
+  local number = self.stops
+  self.app:publish(self.topic, { name = "stopping", source = self.object }, function()
+    if self.stops == number then self:post("handlers_done") end
+  end)
 end
 
 function apply.abandon_handlers(self)
@@ -159,14 +175,22 @@ function apply.prepare(self)
   t = self.app.tasks:spawn(self.spec.prepare, {
     name = ("prepare of job %q"):format(self.spec.name), detached = true,
     ended = function()
-      if self.preparing ~= t then return end
-      self.preparing = nil
-      if t.ok then return self:post("prepared") end
-      self.app:complain(("job %q: prepare"):format(self.spec.name), t.error)
-      self:post("prepare_failed", { message = "prepare failed: " .. task.message(t.error) })
+      if t.ok then return self:prepared(t, "prepared", {}) end
+      if self.preparing == t then self.app:complain(("job %q: prepare"):format(self.spec.name), t.error) end
+      self:prepared(t, "prepare_failed", { message = "prepare failed: " .. task.message(t.error) })
     end,
   }, self.object)
   self.preparing = t
+end
+
+---@private
+-- The end of a `prepare` that was taken back meanwhile says nothing.
+function Runner:prepared(t, name, input)
+  self.app:command(function()
+    if self.preparing ~= t then return end
+    self.preparing = nil
+    self:input(name, input)
+  end)
 end
 
 function apply.unprepare(self)
@@ -242,6 +266,7 @@ end
 -- heard everything, and a pilot does not end before that. (The port ends captured streams soon after the group.)
 local function gone(self)
   if not self.group_gone or self.streams > 0 then return end
+  if not self.late then self.app.loop:unroute(self.process) end
   self.group_gone, self.process = nil, nil
   self:post("group_gone")
 end
@@ -265,7 +290,7 @@ end
 -- What the streams of a former process still say (it was captured only later) is not this one's.
 local function route(self, id)
   if self.routed then self.app.loop:unroute(self.routed) end
-  self.routed = id
+  self.process, self.routed, self.rests = id, id, nil
   self.app.loop:route(id, function(event)
     local fn = on_event[event.type]
     if fn then fn(self, event) end
@@ -280,15 +305,15 @@ end
 local function spawn_program(self)
   local ok, options = pcall(job_options, self)
   if not ok then
-    return self:post("spawn_failed", { code = NOT_EXECUTABLE, message = task.message(options) })
+    return self:input("spawn_failed", { code = NOT_EXECUTABLE, message = task.message(options) })
   end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
   if not id then
-    return self:post("spawn_failed", {
+    return self:input("spawn_failed", {
       message = pid, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
     })
   end
-  self.process, self.rests, self.streams = id, nil, options.capture and 2 or 0
+  self.streams, self.late = options.capture and 2 or 0, nil
   route(self, id)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })
@@ -301,7 +326,7 @@ local function spawn_task(self)
     name = ("run of job %q"):format(self.spec.name), detached = true,
     ended = function()
       if self.lua_run == t then self.lua_run = nil end
-      local failed = not t.ok and not t.reason
+      local failed = t:failed()
       if failed then self.app:complain(("job %q: run"):format(self.spec.name), t.error) end
       local code = t.ok and 0 or 1
       self:post("exited", {
@@ -334,26 +359,32 @@ local function signal_task(self, name)
 end
 
 function apply.signal(self, name, target)
-  if self.spec.run then return signal_task(self, name) end
-  if not self.spec.exec then
+  if not self.process then
+    if self.spec.run then return signal_task(self, name) end
+    if self.spec.exec then return end
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
-  if not self.process then return end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.
   if name == self.spec.stop_signal then self.app.loop.port.kill(self.process, "SIGCONT", target) end
 end
 
+-- A reload function works alone: what is asked for meanwhile is done once more afterwards.
 function apply.reload(self)
   local reload = self.spec.reload
   if type(reload) == "string" then return apply.signal(self, reload, "leader") end
-  self.app.tasks:spawn(reload, {
+  if self.reload_task then
+    self.reload_again = true
+    return
+  end
+  self.reload_task = self.app.tasks:spawn(reload, {
     name = ("reload of job %q"):format(self.spec.name), detached = true,
     ended = function(t)
-      if not t.ok and not t.reason then
-        self.app:complain(("job %q: reload"):format(self.spec.name), t.error)
-      end
+      local again = self.reload_again and not t.reason
+      self.reload_task, self.reload_again = nil, nil
+      if t:failed() then self.app:complain(("job %q: reload"):format(self.spec.name), t.error) end
+      if again then self:post("reload") end
     end,
   }, self.object)
 end
@@ -390,7 +421,9 @@ end
 
 ---Lines reach Lua from now on (somebody subscribed to `output`).
 function Runner:capture()
-  if self.process then self.app.loop.port.capture(self.process, true) end
+  if not self.process or self.streams > 0 then return end
+  self.late = true -- when its streams end is not known any more
+  self.app.loop.port.capture(self.process, true)
 end
 
 ---Is `state` (of wait_for) true now?
@@ -401,7 +434,7 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local over = m.exit ~= nil and not self:is_active()
+  local over = m.exit ~= nil and (m.state == "ending" or not self:is_active())
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end
   return over and m.exit.code ~= 0
@@ -411,8 +444,9 @@ end
 ---@param state string
 ---@return string?
 function Runner:never(state)
-  if self.memory.state ~= "complete" or self:is(state) then return nil end
-  return "complete"
+  if self:is(state) then return nil end
+  if self.memory.state == "complete" then return "complete" end
+  if (state == "healthy" or state == "unhealthy") and #self.spec.health == 0 then return "no health check" end
 end
 
 ---Ends it now, whatever it is doing: SIGKILL, and nobody is waited for.
@@ -428,37 +462,80 @@ local function timers_left(self)
   return left
 end
 
+-- What makes it the same job for a new core: that with which its process was started.
+local IDENTITY = {
+  "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
+  "cgroup", "log",
+}
+
+local function identity(spec)
+  local data = { run = spec.run ~= nil }
+  for _, field in ipairs(IDENTITY) do data[field] = spec[field] end
+  return data
+end
+
+local function is_equal(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  for key, value in pairs(a) do
+    if not is_equal(value, b[key]) then return false end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then return false end
+  end
+  return true
+end
+
 ---@return table    plain data, the process id at the port included
 function Runner:snapshot()
   return {
     memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
     timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
+    identity = identity(self.spec), stop_signal = self.spec.stop_signal, stop_timeout = self.spec.stop_timeout,
   }
+end
+
+-- Its process goes on. Lines come from now on as the new file wants them.
+local function adopt_process(self, id)
+  local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
+  self.streams, self.late = 0, true
+  route(self, id)
+  self.app.loop.port.capture(id, captured)
+end
+
+local function adopt_checks(self, data)
+  local m, checks, now = self.memory, self.spec.health, self.app.loop.port.now()
+  if m.state ~= "running" or m.killed_by then return end
+  local memory = data and health.restore(data, checks, now) or health.new(checks, now)
+  m.health = memory.state
+  if #checks > 0 then self.prober = prober.start(self, memory) end
 end
 
 -- Tasks do not survive a reload: what they were doing is done again, or counts as done.
 local function replace_tasks(self)
   local m = self.memory
-  if m.state == "preparing" then return apply.prepare(self) end
-  if m.state == "stopping" and not m.stop.handlers then return self:post("handlers_done") end
-  if self.spec.run and m.state == "running" then
-    m.state = "waiting"
-    self:post("start", {})
+  if m.state == "preparing" then
+    if self.spec.prepare then return apply.prepare(self) end
+    return self:post("prepared")
   end
+  if m.state == "stopping" and not m.stop.handlers then self:post("handlers_done") end
+  local lives = self.process ~= nil or not (self.spec.run or self.spec.exec)
+  if self:is_active() and not lives then self:post("lost") end
 end
 
----Takes over a job that a former core left: its process goes on, its counters too.
+---Takes over a job that a former core left: its process goes on, its counters too. A job that was changed is started
+---anew; where its process lives it is stopped before.
 ---@param data table
+---@return table? starter    what its trigger goes on with; nil: as a new job
 function Runner:restore(data)
-  self.memory, self.process = job.restore(data.memory), data.process
-  if self.process then route(self, self.process) end
+  local changed = not is_equal(identity(self.spec), data.identity)
+  if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
+  self.memory = job.restore(data.memory)
+  if data.process then adopt_process(self, data.process) end
   for key, seconds in pairs(data.timers) do apply.timer(self, key, seconds) end
-  if self.memory.state == "running" and #self.spec.health > 0 and not self.spec.run then
-    local now = self.app.loop.port.now()
-    self.prober = prober.start(self, data.health and health.restore(data.health, self.spec.health, now))
-  end
+  adopt_checks(self, data.health)
   replace_tasks(self)
-  self.starter:arm(data.starter)
+  if changed and data.process and not self.memory.hold then self:post("stop", { again = "user" }) end
+  return data.starter
 end
 
 return runner

@@ -37,6 +37,11 @@ for _, name in ipairs(M.names) do
   if not UNHEARD[name] then M.heard[#M.heard + 1] = name end
 end
 
+---What the pilot takes from the kernel: these, and those of real time.
+---@type string[]
+M.taken = { unpack(M.heard) }
+for above = 0, REALTIME do M.taken[#M.taken + 1] = "SIGRTMIN+" .. above end
+
 ---Reads a signal's name as a user writes it.
 ---@param value any
 ---@return string|nil name

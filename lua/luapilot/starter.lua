@@ -11,6 +11,7 @@ local starter = {}
 
 ---@class luapilot.Starter
 ---@field trigger table    of trigger.lua
+---@field quiet boolean?   what is heard counts, but starts nothing
 local Starter = {}
 Starter.__index = Starter
 
@@ -33,7 +34,7 @@ end
 
 local function hear(self, leaf)
   if self.stopped then return end
-  if trigger.hear(self.trigger, leaf) then fire(self, leaf) end
+  if trigger.hear(self.trigger, leaf) and not self.quiet then fire(self, leaf) end
 end
 
 -- settle: the leaf counts when its events were quiet for a while, at the latest after max_wait.
@@ -57,7 +58,7 @@ local function settle(self, leaf)
 end
 
 local function heard(self, leaf)
-  if leaf.options and leaf.options.settle then return settle(self, leaf) end
+  if leaf.options and leaf.options.settle and not self.quiet then return settle(self, leaf) end
   hear(self, leaf)
 end
 
@@ -79,8 +80,8 @@ function arm.startup(self, leaf) hear(self, leaf) end
 
 function arm.manual() end
 
-function arm.every(self, leaf, again)
-  if not again then hear(self, leaf) end
+function arm.every(self, leaf)
+  if not trigger.satisfied(self.trigger, leaf) then hear(self, leaf) end -- the first run is at start-up
   self.schedules[#self.schedules + 1] = schedule.every(self.app.loop, leaf.interval, leaf.interval,
     function() hear(self, leaf) end)
 end
@@ -91,12 +92,14 @@ function arm.cron(self, leaf)
 end
 
 arm["function"] = function(self, leaf)
+  if self.quiet then return hear(self, leaf) end
+  if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
   self.task = self.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)
       self.task = nil
       if t.reason then return end
-      if not t.ok then self.app:complain(("job %q: when"):format(self.runner.spec.name), t.error) end
+      if t:failed() then self.app:complain(("job %q: when"):format(self.runner.spec.name), t.error) end
       if t.ok and t.results[1] then return hear(self, leaf) end
       give_up(self, leaf, t.ok and "its `when` function returned nothing true: it will not be started"
         or "its `when` function failed: it will not be started")
@@ -104,27 +107,42 @@ arm["function"] = function(self, leaf)
   }, self.runner.object)
 end
 
-local function arm_timeout(self, leaf)
+local function arm_timeout(self, leaf, number, due)
   local seconds = leaf.options and leaf.options.timeout
-  if not seconds then return end
-  self.timers[#self.timers + 1] = self.app.loop:after(seconds, function()
+  if not seconds or trigger.satisfied(self.trigger, leaf) then return end
+  local now = self.app.loop.port.now()
+  self.timeouts[number] = due or now + seconds
+  self.timers[#self.timers + 1] = self.app.loop:after(math.max(0, self.timeouts[number] - now), function()
     give_up(self, leaf, ("gave up waiting for %s after %s"):format(
       trigger.describe(leaf, duration.format), duration.format(seconds)))
   end)
 end
 
----Starts to listen. With the snapshot of a former core it goes on where that one stopped: what has fired
----does not fire again, what is due stays due.
+-- In the words of the file. With another text it is another trigger.
+local function text_of(self) return trigger.describe(self.trigger.node, duration.format) end
+
+local function arm_leaves(self, timeouts)
+  for number, leaf in ipairs(self.trigger.leaves) do
+    arm_timeout(self, leaf, number, timeouts and timeouts[number] or nil)
+    arm[leaf.kind](self, leaf)
+  end
+end
+
+---Starts to listen. With the snapshot of a former core it goes on where that one stopped: what has fired does not
+---fire again, what is due stays due. If the trigger was changed, what is so already starts a job that has run no
+---second time.
 ---@param data table?
 function Starter:arm(data)
-  if data then trigger.restore(self.trigger, data.trigger) end
-  for _, leaf in ipairs(self.trigger.leaves) do
-    arm_timeout(self, leaf)
-    arm[leaf.kind](self, leaf, data ~= nil)
+  if not data then return arm_leaves(self) end
+  if data.text ~= text_of(self) then
+    self.quiet = self.runner.memory.runs > 0
+    arm_leaves(self)
+    self.quiet = nil
+    return
   end
-  for i, each in ipairs(self.schedules) do
-    if data and data.schedules[i] then each:restore(data.schedules[i]) end
-  end
+  trigger.restore(self.trigger, data.trigger)
+  arm_leaves(self, data.timeouts)
+  for i, each in ipairs(self.schedules) do each:restore(data.schedules[i]) end
 end
 
 ---Can the trigger still fire?
@@ -164,7 +182,9 @@ end
 function Starter:snapshot()
   local due = {}
   for i, each in ipairs(self.schedules) do due[i] = each:snapshot() end
-  return { trigger = trigger.snapshot(self.trigger), schedules = due }
+  local timeouts = {}
+  for number = 1, #self.trigger.leaves do timeouts[number] = self.timeouts[number] or false end
+  return { text = text_of(self), trigger = trigger.snapshot(self.trigger), schedules = due, timeouts = timeouts }
 end
 
 ---@param runner table
@@ -174,7 +194,7 @@ function starter.new(runner, node)
   node = node or { kind = "startup" }
   return setmetatable({
     runner = runner, app = runner.app, trigger = trigger.new(node), topics = trigger.topics(node),
-    listeners = {}, schedules = {}, timers = {}, settling = {}, stopped = false,
+    listeners = {}, schedules = {}, timers = {}, timeouts = {}, settling = {}, stopped = false,
   }, Starter)
 end
 

@@ -84,6 +84,13 @@ local function check_leaf(app, runner, leaf)
   end
 end
 
+-- A raw job's lines never pass through the pilot.
+local function check_output(app, runner)
+  if runner.spec.log.mode ~= "raw" or not app.bus:has(runner.topic, "output") then return end
+  app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
+    'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
+end
+
 -- Jobs that can start at all, if nobody else starts them by hand.
 local function startable_jobs(app)
   local startable, more = {}, nil
@@ -174,6 +181,7 @@ function validate.declarations(app, path)
   incomplete_jobs(app)
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
+    check_output(app, runner)
   end
   if not app.raised then
     cycles(app)

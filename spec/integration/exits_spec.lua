@@ -43,9 +43,9 @@ describe("the exit code", function()
     local function assert_spawn(code, program, message)
       local p = assert_code(code, ([[
         tell(pilot.job "app" {
-          prepare = function() pilot.exec "chmod 755 interpreter empty" end, exec = { %q }, cwd = pilot.env "PWD",
+          prepare = function() pilot.exec "chmod 755 interpreter empty" end, exec = { %q },
         })
-      ]]):format(program), { files = files, wrap = { "sh", "-c", 'exec env PWD="$(pwd)" "$0" "$@"' } })
+      ]]):format(program), { files = files })
       story.assert_lines(p, 1, ("app exit_failed code=%d reason=spawn signal=nil;"):format(code))
       story.assert_lines(p, 1, 'job "app": ' .. message)
       story.assert_lines(p, 0, "started pid=")
@@ -139,7 +139,10 @@ describe("the exit of a job", function()
   it("is noticed at once, though somebody else holds its pipes, whose words still arrive", function()
     local p = pilot [[
       local app = pilot.job "app" {
-        exec = pilot.sh "setsid sh -c 'until test -e noticed; do sleep 0.02; done; echo late' & exit 3",
+        exec = pilot.sh [==[
+          setsid sh -c ': >away; until test -e noticed; do sleep 0.02; done; echo late' &
+          until test -e away; do sleep 0.02; done; exit 3
+        ]==],
       }
       app:on("exit_failed", function() print "noticed" pilot.fs.write("noticed", "") end)
       pilot.job "other" { exec = "sleep 1000" }

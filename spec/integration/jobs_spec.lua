@@ -316,7 +316,7 @@ describe("a job's", function()
           prepare = function() pilot.exec "chmod +x tool" end,
           exec = "tool", env = { PATH = pilot.env "PWD" .. ":/usr/bin:/bin" },
         }
-      ]], { files = files, wrap = { "sh", "-c", 'exec env PWD="$(pwd)" "$0" "$@"' } })
+      ]], { files = files, wrap = story.PWD })
       story.assert_ends(here, 0)
       story.assert_lines(here, 1, "app: the tool")
       assert_refused('exec = "ls", env = { PATH = "/nosuch" }', 127, 'cannot find program "ls" on PATH %(/nosuch%)')

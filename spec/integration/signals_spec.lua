@@ -6,6 +6,8 @@ local story   = require "support.story"
 
 local AS_PID_1 = { "unshare", "--pid", "--fork", "--mount-proc", "--kill-child" }
 
+local IN_TERMINAL = { "sh", "-c", 'exec script -qefc "exec $*" /dev/null', "sh" }
+
 -- Numbers as in signal(7); the helper knows the usual ones.
 local NUMBERS = {
   SIGXFSZ = 25, SIGVTALRM = 26, SIGPROF = 27, SIGIO = 29, SIGPWR = 30,
@@ -149,7 +151,7 @@ describe("SIGUSR1", function()
   after_each(run.cleanup)
 
   it("opens the log files anew: rotation by rename", function()
-    local p = run.pilot [[
+    local p = run.pilot([[
       local pilot = require "luapilot"
       pilot.logging { output = pilot.env "PWD" .. "/pilot.log" }
       pilot.job "app" {
@@ -157,7 +159,7 @@ describe("SIGUSR1", function()
       }
       pilot.on("SIGUSR2", function() print "after" end)
       pilot.on("SIGUSR1", function() print "heard USR1" end)
-    ]]
+    ]], { wrap = story.PWD })
     p:wait_for("both logs", function() return p:read "pilot.log" ~= "" and p:read "app.log" ~= "" end)
     os.rename(p:path "pilot.log", p:path "pilot.log.1")
     os.rename(p:path "app.log", p:path "app.log.1")
@@ -206,7 +208,7 @@ describe("an end that reaches more than the guardian", function()
   it("Ctrl-C in a terminal counts once", function()
     if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
     local reading, writing = run.pipe()
-    local p = started(SLOW, { wrap = { "script", "-q", "-e", "-f", "/dev/null", "-c" }, stdin = reading })
+    local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)
     run.write(writing, "\3")
     story.assert_ends(p, 0)
@@ -217,7 +219,7 @@ describe("an end that reaches more than the guardian", function()
   it("Ctrl-\\ in a terminal counts once", function()
     if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
     local reading, writing = run.pipe()
-    local p = started(SLOW, { wrap = { "script", "-q", "-e", "-f", "/dev/null", "-c" }, stdin = reading })
+    local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)
     run.write(writing, "\28")
     story.assert_ends(p, 0)
@@ -254,7 +256,7 @@ describe("an end that reaches more than the guardian", function()
   it("a hangup of the terminal ends in order", function()
     if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
     local reading, writing = run.pipe()
-    local p = started(SLOW, { wrap = { "script", "-q", "-e", "-f", "/dev/null", "-c" }, stdin = reading })
+    local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)
     p:signal "SIGKILL"                                  -- script, and with it the terminal
     p:wait()

@@ -22,6 +22,9 @@ story.TELL = [[
   end
 ]]
 
+--- The option that lets a pilot.lua say pilot.env "PWD" for its own directory.
+story.PWD = { "sh", "-c", 'exec env PWD="$(pwd)" "$0" "$@"' }
+
 local function all(program)
   return table.concat(program:lines "", "\n")
 end

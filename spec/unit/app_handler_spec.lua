@@ -235,14 +235,12 @@ describe("a handler", function()
     end
   end)
 
-  it("hears no lines of a raw job, which does no harm", function()
-    local box = boxes.run([[
+  it("of the lines of a raw job, which never pass through the pilot, is a mistake", function()
+    local message = boxes.mistakes [[
       local app = pilot.job "app" { exec = "app", log = "raw" }
-      app:on("output", function() print "> line" end)
-    ]], { app = { exit = 0, stdout = "raw\n" } })
-    box:advance "1s"
-    assert.same({}, printed(box))
-    assert.equal("raw\n", box:output "app")
+      app:on("output", function() end)
+    ]]
+    assert.is_truthy(message:find('pilot.lua:1: job "app": log: is "raw", so its "output" event can never come', 1, true))
   end)
 
   it("gets lines from when it subscribed, while the job runs", function()

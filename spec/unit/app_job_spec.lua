@@ -185,6 +185,13 @@ describe("a job", function()
     assert.equal(2, app:starts())
   end)
 
+  it("restart names the line of pilot.lua when it cannot be started", function()
+    local box = run("", [[ pilot.sleep "1s" say(pcall(app.restart, app)) pcall(function() app:restart() end) ]],
+      { {}, { spawn_error = "EACCES" } })
+    assert.is_truthy(printed(box)[1]:find('job "app" cannot be started', 1, true))
+    assert.is_nil(printed(box)[1]:find("object.lua", 1, true))
+  end)
+
   it("restart of a job that does not run starts it", function()
     local box, app = run(', when = "manual"', [[ app:restart() say(app.running) ]])
     assert.same({ "0 true" }, printed(box))

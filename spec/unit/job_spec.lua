@@ -85,7 +85,7 @@ describe("job", function()
       ["exited 0"] = { code = 0 }, ["exited by signal"] = { code = 143, signal = "SIGTERM" }, ["group_gone"] = {},
       ["handlers_done"] = {}, ["health"] = { change = "healthy" }, ["health restart"] = { restart = true },
       ["reload"] = {}, ["dead"] = {}, ["give_up"] = { message = "m" }, ["restart_due"] = {}, ["run_due"] = {},
-      ["kill_due"] = {}, ["handlers_due"] = {}, ["drain_due"] = {}, ["reload_due"] = {},
+      ["lost"] = {}, ["kill_due"] = {}, ["handlers_due"] = {}, ["drain_due"] = {}, ["reload_due"] = {},
     }
 
     local AGAIN = "publish exit_failed %s, timer restart 1, log info"
@@ -122,6 +122,7 @@ describe("job", function()
         ["reload"] = "running: untimer reload, reload",
         ["run_due"] = "running (killed_by=timeout): log warn, untimer run, signal SIGKILL",
         ["kill_due"] = "running: signal SIGKILL",
+        ["lost"] = "preparing: untimer run, untimer reload, unprobe, prepare",
       },
       stopping = {
         ["start"] = "stopping (again=user)", ["start again"] = "stopping (again=trigger)",
@@ -129,7 +130,7 @@ describe("job", function()
         ["exited 0"] = "stopping (hold)", ["exited by signal"] = "stopping (hold)", ["group_gone"] = "stopping (hold)",
         ["handlers_done"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
         ["handlers_due"] = "stopping (hold): abandon_handlers, untimer drain, signal SIGTERM",
-        ["drain_due"] = "stopping (hold): untimer drain, signal SIGTERM",
+        ["drain_due"] = "stopping (hold): untimer drain, signal SIGTERM", ["lost"] = "stopping (hold)",
         ["kill_due"] = "stopping (hold): log warn, signal SIGKILL, abandon_handlers",
       },
       ending = {
@@ -137,6 +138,7 @@ describe("job", function()
         ["stop"] = "ending (hold)", ["stop again"] = "ending (again=trigger)", ["close"] = "ending (closing)",
         ["group_gone"] = "backoff: untimer kill, timer restart 1, log info",
         ["kill_due"] = "ending: signal SIGKILL",
+        ["lost"] = "backoff: untimer kill, timer restart 1, log info",
       },
       backoff = {
         ["start"] = "preparing: untimer restart, prepare", ["start again"] = "preparing: untimer restart, prepare",

@@ -53,10 +53,13 @@ local OPTIONS = {
 ---@field ended boolean
 local methods = {}
 
+local LATER = { consul = true, http = true }
+
 local Box = {}
 
 function Box.__index(self, key)
   if methods[key] then return methods[key] end
+  if LATER[key] then error(("box.%s comes with a later version of luapilot (this one is 0.1.0)"):format(key), 2) end
   local core = rawget(self, "app")
   local crashed = rawget(self, "crashed")
   if key == "ended" then return crashed ~= nil or (core ~= nil and core.ended) end

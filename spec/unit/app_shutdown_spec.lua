@@ -1,0 +1,171 @@
+-- What a shutdown forbids, and what it leaves to the jobs; what a job held by hand means for the rest.
+local boxes = require "support.boxes"
+local sim = require "luapilot.sim"
+
+describe("a shutdown", function()
+  after_each(boxes.check)
+
+  it("starts nothing any more: no backoff that ends, no prepare that is done, no crash of a job that waits its turn",
+    function()
+      local box = boxes.run([[
+        local base = pilot.job "base" { exec = "base", restart = "always" }
+        local flaky = pilot.job "flaky" { exec = "flaky", restart = { policy = "always", backoff = "1s" } }
+        pilot.job "slow" { exec = "slow", prepare = function() pilot.sleep "3s" end }
+        pilot.job "on-base" { exec = "server", when = base:each "exit_failed", stop_timeout = "5s" }
+        pilot.job "on-flaky" { exec = "server", when = flaky:once "exit_failed", stop_timeout = "5s" }
+      ]], {
+        base = { exit = 1, after = "2s" }, flaky = { exit = 1 }, slow = sim.server,
+        server = { ignores = { "SIGTERM" } },
+      })
+      box:advance "2100ms"
+      local before = { box:job("base"):starts(), box:job("flaky"):starts(), box:job("slow"):starts() }
+      box:signal "SIGTERM"
+      box:advance "20s"
+      assert.is_true(box.ended)
+      assert.same(before, { box:job("base"):starts(), box:job("flaky"):starts(), box:job("slow"):starts() })
+    end)
+
+  it("cuts the stop of a job to what is left of it, so that slow handlers do not turn it into a SIGKILL", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app", stop_timeout = "1m" }
+      app:on("stopping", function() pilot.sleep "40s" end)
+    ]], { app = sim.server })
+    box:advance "1s"
+    box:signal "SIGTERM"
+    box:advance "20s"
+    assert.is_true(box.ended)
+    assert.equal(1, box:job("app"):received "SIGTERM")
+    assert.equal(0, box:job("app"):received "SIGKILL")
+  end)
+
+  it("sends nothing to a job that it has killed", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app", stop_timeout = "1s" }
+      app:on("stopping", function() pilot.sleep "5s" end)
+    ]], { app = { ignores = { "SIGTERM" } } })
+    box:advance "1s"
+    box:signal "SIGTERM"
+    box:advance "10s"
+    assert.is_true(box.ended)
+    assert.equal(1, box:job("app"):received "SIGTERM")
+    assert.equal(1, box:job("app"):received "SIGKILL")
+  end)
+
+  it("cannot be what starts a job", function()
+    for _, event in ipairs { "shutdown", "SIGTERM", "SIGINT" } do
+      local message = boxes.mistakes(('pilot.job "a" { exec = "a", when = pilot.once "%s" }'):format(event))
+      assert.is_truthy(message:find("the pilot ends with it, and starts nothing any more", 1, true), message)
+    end
+  end)
+end)
+
+describe("a job that is held by hand", function()
+  after_each(boxes.check)
+
+  it("comes again with its trigger, so the pilot stays", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app", when = pilot.each "SIGHUP" }
+      pilot.after("3s", function() app:stop() end)
+    ]], { app = sim.server })
+    box:advance "1s"
+    box:signal "SIGHUP"
+    box:advance "1m"
+    assert.equal("stopped", box:job("app").state)
+    assert.is_falsy(box.ended)
+    box:signal "SIGHUP"
+    box:advance "1s"
+    assert.equal(2, box:job("app"):starts())
+  end)
+
+  it("may still speak to those that wait for it while somebody can start it", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app" }
+      pilot.job "next" { exec = "next", when = app:once "exit_failed" }
+      pilot.spawn(function()
+        pilot.sleep "1s"
+        app:stop()
+        pilot.sleep "1m"
+        app:start()
+      end)
+    ]], { app = { sim.server, { exit = 3, after = "1s" } }, next = { exit = 0 } })
+    box:advance "2m"
+    assert.equal(1, box:job("next"):starts())
+    assert.is_true(box.ended)
+  end)
+
+  it("and that nobody can start again does not keep the pilot", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app" }
+      pilot.job "next" { exec = "next", when = app:once "exit_failed" }
+      pilot.after("1s", function() app:stop() end)
+    ]], { app = sim.server })
+    box:advance "10s"
+    assert.is_true(box.ended)
+    assert.equal(1, boxes.logged(box, "will not be started: what it waits for cannot come any more"))
+  end)
+end)
+
+describe("a job that waits for an error", function()
+  after_each(boxes.check)
+
+  it("is started by one, and is given up when none can come", function()
+    local source = [[
+      pilot.job "alarm" { exec = "alarm", when = pilot.once "error" }
+      pilot.after("5s", function() %s end)
+    ]]
+    local box = boxes.run(source:format 'error "boom"', { alarm = { exit = 0 } })
+    box:advance "10s"
+    assert.equal(1, box:job("alarm"):starts())
+    assert.equal(1, #box:errors())
+    box:forget_errors()
+    local quiet = boxes.run(source:format "")
+    quiet:advance "10s"
+    assert.is_true(quiet.ended)
+  end)
+end)
+
+describe("small things that a handler trips over", function()
+  after_each(boxes.check)
+
+  it("a job that does not exist is named, with a near miss", function()
+    local box = boxes.run([[
+      pilot.job "worker" { exec = "worker" }
+      pilot.on("startup", function() pilot.job "workr":start() end)
+    ]], { worker = sim.server })
+    box:advance "1s"
+    local errors = box:errors()
+    assert.equal(1, #errors)
+    assert.is_truthy(errors[1]:find('pilot.lua:2: there is no job "workr" (did you mean "worker"?)', 1, true), errors[1])
+    box:forget_errors()
+  end)
+
+  it("log fields may be anything", function()
+    local box = boxes.run([[
+      pilot.on("startup", function() pilot.log.info("seen", { list = { 1, 2 }, fn = print, ok = true, 7 }) end)
+    ]])
+    box:advance "1s"
+    for _, entry in ipairs(box:log()) do
+      if entry.message == "seen" then
+        assert.equal("[1,2]", entry.fields.list)
+        assert.is_truthy(entry.fields.fn:find "^function")
+        assert.is_true(entry.fields.ok)
+        assert.equal(7, entry.fields["1"])
+        return
+      end
+    end
+    error "no such line"
+  end)
+
+  it("the exit of a job is a copy, in the time of events", function()
+    local box = boxes.run([[
+      local app = pilot.job "app" { exec = "app" }
+      app:on("exit_failed", function(e)
+        assert(math.abs(app.exit.at - e.at) < 0.1, "not the same clock")
+        app.exit.code = 99
+        assert(app.exit.code == 7)
+      end)
+    ]], { app = { exit = 7 } })
+    box:advance "1s"
+    assert.equal(7, box.exit_code)
+  end)
+end)
