@@ -19,6 +19,7 @@ local app = {}
 
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
 local OVER = { complete = true, held = true } -- states in which a job waits for nothing
+local KEPT_ERRORS = 1000
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be buried after SIGKILL
 
 ---@class luapilot.App
@@ -31,7 +32,7 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be 
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
 ---@field exit_code integer?
----@field errors { message: string }[]   what handlers raised
+---@field errors { message: string }[]   what handlers raised, the first thousand
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
 App.__index = App
@@ -46,7 +47,7 @@ function app.new(options)
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {}, secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,
-    resting = {}, rest_count = 0, held_jobs = {}, unfinished = 0,
+    resting = {}, doubtful = {}, rest_count = 0, held_jobs = {}, unfinished = 0,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
   }, App)
   self.loop = loop.new(options.port)
@@ -68,6 +69,13 @@ function app.new(options)
 end
 
 -- --- messages --------------------------------------------------------------------------------
+
+---From now on this text is not shown in log lines.
+---@param secret string
+function App:hide(secret)
+  self.secrets[#self.secrets + 1] = secret
+  table.sort(self.secrets, function(a, b) return #a > #b end) -- one may contain another
+end
 
 local function masked(self, text)
   for _, secret in ipairs(self.secrets) do
@@ -102,7 +110,7 @@ end
 ---@param event table?      that a handler was called for
 function App:complain(where, err, event)
   local message = tostring(err)
-  self.errors[#self.errors + 1] = { where = where, message = message }
+  if #self.errors < KEPT_ERRORS then self.errors[#self.errors + 1] = { where = where, message = message } end
   self:log("error", where .. ": " .. message)
   if event and event.name == "error" then return end -- never recursively
   local said = task.message(err)
@@ -252,7 +260,13 @@ local function open(self)
   self.phase, self.dirty = "running", true
   self.port.signals(signals.taken)
   self:apply_logging()
-  for _, runner in ipairs(self.order) do self.has_manual = self.has_manual or runner.starter:has("manual") end
+  for _, runner in ipairs(self.order) do
+    self.has_manual = self.has_manual or runner.starter:has("manual")
+    runner.dependents, self.doubtful[runner] = {}, true
+  end
+  for _, runner in ipairs(self.order) do
+    for _, source in ipairs(self:sources_of(runner)) do source.dependents[#source.dependents + 1] = runner end
+  end
 end
 
 ---Begins: every trigger is armed, tasks of the top level run.
@@ -350,6 +364,10 @@ function App:state_changed(runner, before, after)
   self.held_jobs[runner] = after == "held" or nil
   self.rest_count = self.rest_count + (after == "waiting" and 1 or 0) - (before == "waiting" and 1 or 0)
   self.unfinished = self.unfinished + (OVER[before] and 1 or 0) - (OVER[after] and 1 or 0)
+  if after == "waiting" then self.doubtful[runner] = true end
+  if OVER[after] then
+    for _, dependent in ipairs(runner.dependents or {}) do self.doubtful[dependent] = true end
+  end
   if after == "complete" and runner.spec.main and not self.main then self.main = runner end
   if self.phase == "closing" then self:closed(runner) end
 end
@@ -361,34 +379,71 @@ local function in_order(set)
   return list
 end
 
--- Jobs at rest whose trigger can never fire again are complete; that may end the hope of others.
+---The trigger of a job may be unable to fire from now on: looked at when this turn comes to rest.
+---@param runner luapilot.Runner
+function App:doubt(runner)
+  self.doubtful[runner], self.dirty = true, true
+end
+
+local function declare_dead(runner)
+  if runner.memory.runs == 0 and not runner.memory.exit then
+    runner:log("warn", "will not be started: what it waits for cannot come any more")
+  end
+  runner:input("dead", {})
+end
+
+-- Does what it waits for depend on what is under way elsewhere, and not on its sources alone?
+local function stays_doubtful(self, runner)
+  for _, leaf in ipairs(runner.starter.trigger.leaves) do
+    if leaf.topic == "pilot" and leaf.event == "error" then return true end
+  end
+  for _, source in ipairs(self:sources_of(runner)) do
+    if source.memory.state == "held" then return true end
+  end
+  return false
+end
+
+-- Jobs at rest whose trigger can never fire again are complete; that makes those doubtful that wait for them.
 local function mark_dead(self)
-  local again
-  repeat
-    again = false
-    for _, runner in ipairs(in_order(self.resting)) do
-      if not runner.starter:has("manual") and not runner.starter:can_fire() then
-        if runner.memory.runs == 0 and not runner.memory.exit then
-          runner:log("warn", "will not be started: what it waits for cannot come any more")
+  local unsure = {}
+  while next(self.doubtful) do
+    local list = in_order(self.doubtful)
+    self.doubtful = {}
+    for _, runner in ipairs(list) do
+      if self.resting[runner] and not runner.starter:has("manual") then
+        if not runner.starter:can_fire() then
+          declare_dead(runner)
+        elseif stays_doubtful(self, runner) then
+          unsure[runner] = true
         end
-        runner:input("dead", {})
-        again = true
       end
     end
-  until not again
+  end
+  self.doubtful = unsure
 end
 
 local function hears_signals(self)
   return self.bus:count(function(entry) return entry.topic == "pilot" and entry.name:find("^SIG") ~= nil end) > 0
 end
 
--- Can nothing happen any more?
-local function is_idle(self)
-  if self.unfinished > 0 or self.tasks.count > 0 or next(self.holders) or self.bus:pending() then return false end
-  for runner in pairs(self.held_jobs) do
-    if self:may_return(runner) then return false end
+-- Is nothing under way, and nobody there who could be called?
+local function is_quiet(self)
+  if self:is_busy() or self.bus:pending() or self.has_manual then return false end
+  return not hears_signals(self)
+end
+
+local function wakes_by_itself(list)
+  for runner in pairs(list) do
+    if runner.starter:wakes_by_itself() then return true end
   end
-  return not self.has_manual and not hears_signals(self)
+  return false
+end
+
+-- Can nothing happen any more? Then jobs that are left wait for each other, and never start.
+local function is_idle(self)
+  if not is_quiet(self) or wakes_by_itself(self.resting) or wakes_by_itself(self.held_jobs) then return false end
+  for _, runner in ipairs(in_order(self.resting)) do declare_dead(runner) end
+  return true
 end
 
 ---@private

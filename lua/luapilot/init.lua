@@ -126,7 +126,7 @@ local function run_once(self)
   self.task = self.app.tasks:spawn(self.fn, {
     name = self.label, detached = true,
     ended = function(t)
-      if t.error and not t.ok and not t.reason then self.app:complain(self.label, t.error) end
+      if t:failed() then self.app:complain(self.label, t.error) end
       if self.after_run then self.after_run() end
     end,
   })
@@ -213,7 +213,6 @@ function Handle:cancel() self.task:cancel("cancel") end
 
 ---Its results; nil, "timeout"; nil, "cancelled"; raises what it raised.
 function Handle:wait(timeout)
-  self.awaited = true
   local seconds
   if timeout ~= nil then
     local message
@@ -231,7 +230,7 @@ function api.spawn(app, fn, ...)
   self.task = app.tasks:spawn(fn, {
     name = where and "pilot.spawn at " .. where or "pilot.spawn",
     ended = function(t)
-      if t.error and not t.ok and not t.reason and not self.awaited then app:complain(t.name, t.error) end
+      if t:failed() and not t:is_awaited() then app:complain(t.name, t.error) end
     end,
   }, ...)
   return self
@@ -335,7 +334,7 @@ function api.secret(app, name)
       ("%s; put it there, or name another file in %s"):format(message, variable), name)
   end
   value = value:gsub("\r?\n$", "")
-  if value ~= "" then app.secrets[#app.secrets + 1] = value end
+  if value ~= "" then app:hide(value) end
   return value
 end
 

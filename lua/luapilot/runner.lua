@@ -163,7 +163,7 @@ end
 
 -- Nothing starts it again by itself; the app looks at the triggers when this turn is over.
 function apply.rest(self)
-  self.app.dirty = true
+  self.app:doubt(self)
 end
 
 function apply.deregister() end -- a job without a registered service has nothing to take back

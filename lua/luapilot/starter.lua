@@ -52,6 +52,7 @@ local function settle(self, leaf)
     loop:cancel(state.quiet)
     loop:cancel(state.latest)
     hear(self, leaf)
+    self.app:doubt(self.runner)
   end
   state.latest = state.latest or loop:after(options.max_wait, over)
   state.quiet = loop:after(options.settle, over)
@@ -151,6 +152,14 @@ function Starter:can_fire()
   if self.stopped then return false end
   if next(self.settling) then return true end
   return trigger.can_fire(self.trigger, function(topic, event) return self.app:can_speak(topic, event, self.runner) end)
+end
+
+---Can the clock or a signal fire it, while no job and no handler is at work?
+---@return boolean
+function Starter:wakes_by_itself()
+  if self.stopped then return false end
+  if next(self.settling) then return true end
+  return trigger.can_fire(self.trigger, function(topic, event) return topic == "pilot" and event:find "^SIG" ~= nil end)
 end
 
 ---Is it a job that only job:start() starts, or one that waits for the clock or a task?

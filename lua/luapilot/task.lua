@@ -207,9 +207,9 @@ local function finish(self, t)
   self.live[t] = nil
   self.count = self.count - 1
   t.co, t.defers = nil, nil
+  if t.tell then t.tell(t) end
   local waiters = t.waiters
   t.waiters = nil
-  if t.tell then t.tell(t) end
   if waiters then
     for i = 1, #waiters do waiters[i](t) end
   end
@@ -402,9 +402,16 @@ function Task:cancel(reason)
   end
 end
 
----Ends a task that must not hold anything up any longer: it is never resumed; its defers still run.
+---Ends a task that must not hold anything up any longer: it is never resumed; its defers still run, but where one of
+---them waits already it is cut short.
 function Task:abandon()
-  if self.state == "ended" or self.deferring then return end
+  if self.state == "ended" then return end
+  if self.deferring then
+    if not self.unwait then return end
+    if self.limit then self.tasks.loop:cancel(self.limit) end
+    self.limit = nil
+    return finish(self.tasks, self)
+  end
   self:cancel("cancel")
   self.wake_with, self.cancel_now = nil, nil
   stop_at_once(self.tasks, self, cancellation_of(self))

@@ -115,6 +115,45 @@ describe("the guardian", function()
       assert.equal(137, p:wait(5))
     end)
 
+    it("hears what they say while they stop, and passes it on to stderr", function()
+      local p = started [[
+        require "luapilot".job "talker" {
+          exec = { "sh", "-c", [=[
+            trap 'echo "said on stdout"; echo "said on stderr" >&2; echo lived >told; exit 0' TERM
+            echo ready
+            while :; do sleep 0.05; done
+          ]=] },
+        }
+      ]]
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait())
+      assert.equal("lived\n", p:read "told")
+      assert.matches("said on stdout\n", p:stderr())
+      assert.matches("said on stderr\n", p:stderr())
+    end)
+
+    it("is not held up by what they say without end, and takes nothing from who reads it", function()
+      local p = started [[
+        local pilot = require "luapilot"
+        pilot.job "flood" {
+          exec = { "sh", "-c", "trap '' TERM; while :; do yes || sleep 0.05; done" }, stop_timeout = "700ms",
+        }
+        pilot.job "pair" {
+          exec = { "sh", "-c", [=[
+            trap 'exit 0' TERM
+            setsid sh -c 'setsid sh -c "trap \"\" TERM; echo ready >&2; while sleep 0.1; do echo more; done" |
+              { trap "" TERM; head -n 5 >told; exec sleep 1000; }' &
+            while :; do sleep 0.05; done
+          ]=] }, stop_timeout = "2s",
+        }
+      ]]
+      local before = run.now()
+      p:signal("SIGKILL", p:pilot())
+      assert.equal(137, p:wait(15))
+      assert.is_true(run.now() - before < 13)
+      assert.equal(("more\n"):rep(5), p:read "told")
+    end)
+
     it("finds stopped jobs, and those that left their session", function()
       local p = started [[
         local pilot = require "luapilot"
@@ -282,6 +321,14 @@ describe("the guardian", function()
     assert.equal("INT\n", p:read "told")
   end)
 
+  it("as PID 1 with the /proc of another namespace, still tells each job to stop", function()
+    if not namespaces then machine.skip "no PID namespaces" end
+    local p = started(POLITE, { wrap = { "unshare", "--pid", "--fork", "--kill-child" } })
+    p:signal("SIGKILL", p:pilot())
+    assert.equal(137, p:wait())
+    assert.equal("INT\n", p:read "told")
+  end)
+
   it("does not pass on a Ctrl-C that the terminal sent to the pilot itself", function()
     if not can("which", "script") then machine.skip "no script(1) to make a terminal" end
     local reading, writing = run.pipe()
@@ -311,6 +358,12 @@ describe("the guardian", function()
         assert.is_true(nulls >= 2)
       end)
     end
+  end)
+
+  it("notices the end of a pilot though it was started with SIGCHLD ignored", function()
+    local p = run.pilot([[ require "luapilot".job "app" { exec = "exit 7", main = true } ]],
+      { wrap = { "sh", "-c", [[trap '' CHLD; exec "$@"]], "sh" } })
+    assert.equal(7, p:wait())
   end)
 
   it("is not started for the other commands", function()

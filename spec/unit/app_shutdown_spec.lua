@@ -169,3 +169,23 @@ describe("small things that a handler trips over", function()
     assert.equal(7, box.exit_code)
   end)
 end)
+
+describe("a defer that waits too long", function()
+  after_each(boxes.check)
+
+  it("does not outlive the budget of its job's stop", function()
+    local box = boxes.run([[
+      local job = pilot.job "lua" {
+        run = function() pilot.defer(function() pilot.sleep "25s" end) pilot.sleep "1h" end,
+        stop_timeout = "2s", restart = "never",
+      }
+      job:on("stopped", function() print("> stopped") end)
+      pilot.after("1s", function() job:stop() end)
+      pilot.after("10s", function() end)
+    ]])
+    box:advance "4s"
+    assert.equal(1, boxes.logged(box, "> stopped"))
+    box:advance "1m"
+    assert.is_true(box.ended)
+  end)
+end)
