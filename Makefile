@@ -62,10 +62,11 @@ $(B)/luapilot: $(objects) $(B)/obj/embedded.o
 	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static-libgcc -Wl,-E -o $@ $(filter %.o,$^) $(cjson_static) $(luajit_link) -lm -ldl
 
 # The same objects without main, for specs that drive the runtime from LuaJIT. Lua's own symbols come from there.
+# Never unloaded: a thread that looks a name up may outlive the Lua state that loaded it.
 $(B)/lib/luapilot/rt.so: $(filter-out %/main.o,$(objects))
 	$(say) LINK $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -o $@ $(filter %.o,$^) -lm -ldl
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -shared -Wl,-z,nodelete -o $@ $(filter %.o,$^) -lm -ldl
 
 $(B)/obj/%.o: src/%.c $(B)/flags
 	$(say) CC $<

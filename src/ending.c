@@ -12,6 +12,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "lastwords.h"
+
 #define MILLISECOND 1000000LL
 #define AT_LEAST (500 * MILLISECOND) /* between the signal and SIGKILL, whatever the deadline */
 #define LOOK_OFTEN (20 * MILLISECOND)
@@ -50,7 +52,7 @@ static void signal_target(pid_t id, int number) {
 static void append_name(struct ending *ending, pid_t pid) {
   char path[40], name[32] = "?";
   (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  int fd = ending->proc ? open(path, O_RDONLY | O_CLOEXEC) : -1;
   ssize_t size = fd >= 0 ? read(fd, name, sizeof name - 1) : -1;
   if (fd >= 0) close(fd);
   if (size > 0) name[size - (name[size - 1] == '\n')] = '\0';
@@ -78,6 +80,7 @@ static int64_t time_of_death(const struct ending *ending, const struct guardian_
 static void greet(struct ending *ending, struct target *target, pid_t pid, int64_t now) {
   const struct guardian_note *note = guardian_find(ending->page, target->id);
   append_name(ending, pid);
+  if (ending->proc) lastwords_hear(pid);
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
   signal_target(target->id, note ? note->signal : SIGTERM);
@@ -109,6 +112,12 @@ struct look {
 
 static void met(struct look *look, pid_t pid) {
   meet(look->ending, pid, look->now, &look->next);
+}
+
+/* /proc may be another PID namespace's (unshare --pid alone): its numbers mean strangers here. */
+static bool proc_is_ours(void) {
+  char self[16] = "";
+  return readlink("/proc/self", self, sizeof self - 1) > 0 && strtol(self, NULL, 10) == getpid();
 }
 
 /* "12 13 14 ": one line, as long as it needs to be. False: this kernel has no such file. */
@@ -169,7 +178,7 @@ static bool look_at_everybody(struct look *look) {
   return any;
 }
 
-/* Without /proc there is only what the pilot wrote down. */
+/* Without a /proc there is only what the pilot wrote down. */
 static void look_at_notes(struct look *look) {
   for (size_t i = 0; i < GUARDIAN_NOTES; i++) {
     pid_t pid = atomic_load(&look->ending->page->notes[i].pid);
@@ -201,7 +210,9 @@ int64_t ending_look(struct ending *ending) {
   int64_t now = loop_now();
   struct look look = {.ending = ending, .now = now, .next = INT64_MAX};
   ending->found = 0;
-  if (!look_at_list(&look) && !look_at_everybody(&look)) look_at_notes(&look);
+  ending->proc = proc_is_ours();
+  if (!ending->proc || (!look_at_list(&look) && !look_at_everybody(&look))) look_at_notes(&look);
+  lastwords_pass_on();
   /* As PID 1 everybody else is ours, also who came in from outside. */
   if (getpid() == 1 && now >= ending->last_call) (void)kill(-1, SIGKILL);
   int64_t soon = now + (now < ending->begun + HASTE ? LOOK_OFTEN : LOOK_SELDOM);

@@ -24,6 +24,7 @@ struct ending {
   bool hurry;                 /* kill at once */
   char names[ENDING_NAMES];   /* of the first it met: "sleep (12), sh (13)" */
   unsigned found;             /* how many children the latest look found */
+  bool proc;                  /* /proc is there, and of this PID namespace */
 };
 
 void ending_begin(struct ending *ending, struct guardian_page *page);

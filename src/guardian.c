@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "ending.h"
+#include "lastwords.h"
 
 #define LOOK 5000    /* milliseconds */
 #define PATIENCE 6   /* looks */
@@ -256,6 +257,7 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
     }
     wait_signal(guardian, next > now ? next - now : 0);
   }
+  lastwords_pass_on();
 }
 
 static int report(const struct guardian *guardian, const struct ending *ending) {
@@ -332,6 +334,8 @@ struct guardian_page *guardian_start(void) {
   guardian.page =
       mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
+  (void)signal(SIGCHLD,
+               SIG_DFL); /* where it is ignored (which is inherited) nobody can be reaped */
   pid_t self = getpid();
   guardian.pilot = fork();
   if (guardian.pilot < 0) refuse(CODE_MACHINE, "cannot fork the pilot");

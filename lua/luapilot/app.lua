@@ -686,7 +686,7 @@ end
 ---again.
 function App:let_go()
   for _, runner in ipairs(self.order) do
-    if runner.process then self.loop:unroute(runner.process) end
+    if runner.routed then self.loop:unroute(runner.routed) end
   end
   local ids = {}
   for id in pairs(self.loop.routes) do ids[#ids + 1] = id end

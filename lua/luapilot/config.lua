@@ -205,6 +205,9 @@ local function check_work(options, path, report)
     report(path, 'has nothing to do: give it exec = { "program" } or run = function(job) … end '
       .. "(only a job with service or health may have neither)")
   end
+  if type(options.reload) == "string" and options.exec == nil and has_work then
+    report(schema.join(path, "reload"), "a job written in Lua has no process to signal: write reload = function(job) … end")
+  end
 end
 
 local function check_missing_features(spec, path, report, lacks)

@@ -505,9 +505,8 @@ end
 local function adopt_checks(self, data)
   local m, checks, now = self.memory, self.spec.health, self.app.loop.port.now()
   if m.state ~= "running" or m.killed_by then return end
-  local memory = data and health.restore(data, checks, now) or health.new(checks, now)
-  m.health = memory.state
-  if #checks > 0 then self.prober = prober.start(self, memory) end
+  if #checks > 0 then self.prober = prober.start(self, data and health.restore(data, checks, now)) end
+  m.health = self.prober and self.prober.memory.state or "unknown"
 end
 
 -- Tasks do not survive a reload: what they were doing is done again, or counts as done.

@@ -6,6 +6,7 @@ local world = require "support.real_world"
 
 ffi.cdef [[
   unsigned geteuid(void);
+  int dup(int fd);
   int dup2(int from, int to);
   int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
   int umount(const char *target);
@@ -529,20 +530,41 @@ describe("the real port", function()
   -- --- descriptors of others ---------------------------------------------------------------------
 
   describe("with descriptors of others", function()
-    it("refuses what is always ready, and the same one twice", function()
-      local pipe = world.pipe()
-      local id = assert(port.poll(pipe.fd, "r"))
-      local _, _, code = port.poll(pipe.fd, "r")
-      assert.equal("EEXIST", code)
-      port.cancel(id)
-      id = assert(port.poll(pipe.fd, "r"))
-      port.cancel(id)
-      local file = io.open(write("file", "x"))
+    it("refuses what is always ready", function()
+      write("file", "x")
       local fd = ffi.C.open(world.path "file", 0)
-      _, _, code = port.poll(fd, "r")
+      local _, _, code = port.poll(fd, "r")
       assert.equal("EPERM", code)
       ffi.C.close(fd)
-      file:close()
+    end)
+
+    it("takes the same one twice", function()
+      local pipe = world.pipe()
+      local one, two = keep(port.poll(pipe.fd, "r")), keep(port.poll(pipe.fd, "r"))
+      pipe.write "x"
+      assert.is_true(wait_for("poll", one).readable)
+      assert.is_true(wait_for("poll", two).readable)
+    end)
+
+    it("forgets one that was closed too early, whoever else still has it open", function()
+      local pipe = world.pipe()
+      local copy = ffi.C.dup(pipe.fd)
+      local cancelled, forgotten = port.poll(pipe.fd, "r"), keep(port.poll(pipe.fd, "r"))
+      ffi.C.close(pipe.fd)
+      assert.is_true(port.cancel(cancelled))
+      pipe.write "x"
+      assert.is_true(wait_for("poll", forgotten).readable)
+      assert.is_nil(world.next(0.05)) -- it was asked for once more, and is not there any more
+      ffi.C.close(copy)
+    end)
+
+    it("leaves what has got the number of one that was closed too early alone", function()
+      local pipe = world.pipe()
+      local poll = keep(port.poll(pipe.fd, "r"))
+      ffi.C.close(pipe.fd)
+      local id = assert(spawn("sleep 0.1; echo heard", { capture = true }))
+      port.cancel(poll)
+      assert.equal("heard\n", wait_for("output", id).data)
     end)
   end)
 

@@ -51,7 +51,8 @@ describe("whatever happens", function()
     if chance(0.3) then list[#list + 1] = "prepare = work" end
     if chance(0.3) then list[#list + 1] = ("timeout = %q"):format(span()) end
     if chance(0.5) then list[#list + 1] = ("stop_timeout = %q"):format(span()) end
-    list[#list + 1] = pick { 'reload = "SIGHUP"', "reload = work" }
+    local reload = pick { 'reload = "SIGHUP"', "reload = work" }
+    list[#list + 1] = list[1] == "run = work" and "reload = work" or reload
     return table.concat(list, ", ")
   end
 
