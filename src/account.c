@@ -48,12 +48,24 @@ static const struct passwd *find_user(struct identity user, int64_t *number,
   return entry;
 }
 
-static int find_group(struct account *account, struct identity group, struct failure *failure) {
+int64_t account_user(struct identity user, struct failure *failure) {
+  int64_t number;
+  (void)find_user(user, &number, failure);
+  return number;
+}
+
+int64_t account_group(struct identity group, struct failure *failure) {
   int64_t number = group.name ? digits(group.name) : group.number;
   errno = 0;
   const struct group *entry = group.name ? getgrnam(group.name) : NULL;
   if (entry) number = entry->gr_gid;
-  if (number < 0) return not_found(failure, "group", group, errno);
+  if (number < 0) not_found(failure, "group", group, errno);
+  return number;
+}
+
+static int find_group(struct account *account, struct identity group, struct failure *failure) {
+  int64_t number = account_group(group, failure);
+  if (number < 0) return -1;
   account->gid = (gid_t)number;
   return 0;
 }

@@ -33,6 +33,9 @@ struct account {
 int account_find(struct account *account, struct identity user, struct identity group,
                  struct failure *failure);
 void account_free(struct account *account);
+/* The number alone, for the owner of a file. -1: there is no such user or group, see `failure`. */
+int64_t account_user(struct identity user, struct failure *failure);
+int64_t account_group(struct identity group, struct failure *failure);
 /* `"app" (uid 1000)`, for messages. */
 const char *account_name(const struct account *account, struct identity user, char *text,
                          size_t size);

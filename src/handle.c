@@ -59,17 +59,9 @@ struct handle *handle_find(const struct handle_table *table, uint64_t id) {
   return handle;
 }
 
-static struct handle *oldest(const struct handle_table *table) {
-  struct handle *found = NULL;
-  for (size_t i = 0; i < table->size; i++)
-    for (struct handle *handle = table->buckets[i]; handle; handle = handle->next)
-      if (found == NULL || handle->id < found->id) found = handle;
-  return found;
-}
-
 void handle_close(struct handle_table *table) {
-  for (struct handle *handle = oldest(table); handle; handle = oldest(table))
-    handle->cancel(handle); /* takes itself out of the table */
+  for (size_t i = 0; i < table->size; i++)
+    while (table->buckets[i]) table->buckets[i]->cancel(table->buckets[i]); /* takes itself out */
   free(table->buckets);
   *table = (struct handle_table){.last = table->last};
 }

@@ -34,7 +34,7 @@ int handle_add(struct handle_table *table, struct handle *handle);
 void handle_remove(struct handle_table *table, struct handle *handle);
 /* NULL: never given, or gone. */
 struct handle *handle_find(const struct handle_table *table, uint64_t id);
-/* Cancels everything that is left, oldest first, and frees the buckets. */
+/* Cancels everything that is left, in no order, and frees the buckets. */
 void handle_close(struct handle_table *table);
 
 #endif

@@ -196,11 +196,12 @@ IN_CHILD static int child_main(void *argument) {
 /* --- in the parent ----------------------------------------------------------------------- */
 
 /* No signal may be handled in the child while it shares our memory. */
-static pid_t make_child(struct child *child) {
+static pid_t make_child(struct child *child, int *pidfd) {
+  const int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
   sigset_t all, old;
   sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  pid_t pid = clone(child_main, stack + sizeof stack, CLONE_VM | CLONE_VFORK | SIGCHLD, child);
+  pid_t pid = clone(child_main, stack + sizeof stack, flags, child, pidfd);
   int error = errno;
   (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
   errno = error;
@@ -220,17 +221,18 @@ static pid_t refused(struct launch_report *report, int code) {
   return -1;
 }
 
-pid_t launch(const struct launch *plan, struct launch_report *report) {
+pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return refused(report, errno);
   struct child child = {plan, ends[1]};
-  pid_t pid = make_child(&child);
+  pid_t pid = make_child(&child, pidfd);
   int error = errno;
   close(ends[1]);
   bool failed = pid > 0 && read_report(ends[0], report);
   close(ends[0]);
   if (pid < 0) return refused(report, error);
   if (!failed) return pid;
+  close(*pidfd);
   while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
   return -1;
 }

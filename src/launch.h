@@ -73,7 +73,9 @@ struct launch_report {
 };
 
 /* Returns the pid of the running program, leader of a session and a group of its own, not yet
- * reaped by anybody; or -1 with `report` filled in and nothing left behind. */
-pid_t launch(const struct launch *plan, struct launch_report *report);
+ * reaped by anybody, and in `pidfd` its descriptor, which is the caller's; or -1 with `report` filled
+ * in and nothing left behind. The descriptor is made before the child: without one to spare, nothing
+ * has run. */
+pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report);
 
 #endif

@@ -74,10 +74,14 @@ void port_close(void) {
   port = (struct port){.page = port.page, .handles.last = port.handles.last};
 }
 
-int luaopen_luapilot_rt(lua_State *L) {
+static int cannot_start(lua_State *L, int code) {
   char text[TEXT_SIZE];
-  if (port.loop == NULL && !open_runtime())
-    return luaL_error(L, "the runtime cannot start: %s", error_text(errno, text));
+  const char *hint = code == ENOSYS ? " (Linux 5.4 or later is needed)" : "";
+  return luaL_error(L, "the runtime cannot start: %s%s", error_text(code, text), hint);
+}
+
+int luaopen_luapilot_rt(lua_State *L) {
+  if (port.loop == NULL && !open_runtime()) return cannot_start(L, errno);
   lua_createtable(L, 0, 40);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)
     luaL_register(L, NULL, all_functions[i]);

@@ -338,5 +338,29 @@ static int l_capture(lua_State *L) {
   return port_failure(L, code, "cannot capture: its output is not read as lines");
 }
 
-const luaL_Reg port_proc_functions[] = {
-    {"spawn", l_spawn}, {"kill", l_kill}, {"capture", l_capture}, {NULL, NULL}};
+/* --- names of users and groups ----------------------------------------------------------- */
+
+static int l_lookup(lua_State *L) {
+  const char *kind = port_word(L, 1, "lookup: kind");
+  bool group = strcmp(kind, "group") == 0;
+  if (!group && strcmp(kind, "user") != 0)
+    luaL_error(L, "lookup: kind: expected \"user\" or \"group\", got \"%s\"", kind);
+  struct identity identity = {port_word(L, 2, "lookup: name"), -1};
+  struct failure failure = {0};
+  int64_t number = group ? account_group(identity, &failure) : account_user(identity, &failure);
+  if (number >= 0) {
+    lua_pushnumber(L, (double)number);
+    return 1;
+  }
+  char name[NAME_SIZE];
+  lua_pushnil(L);
+  lua_pushstring(L, failure.message);
+  lua_pushstring(L, error_name(failure.code, name));
+  return 3;
+}
+
+const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},
+                                        {"kill", l_kill},
+                                        {"capture", l_capture},
+                                        {"lookup", l_lookup},
+                                        {NULL, NULL}};

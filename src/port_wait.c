@@ -1,5 +1,6 @@
 /* The port: time, descriptors of others, signals, and the one call that waits. */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -85,9 +86,12 @@ static int l_timer(lua_State *L) {
 
 /* --- descriptors of others --------------------------------------------------------------- */
 
+/* We watch a duplicate: the caller may close his own at any time, and its number be given to something
+ * of ours, while epoll goes on reporting what somebody else has open, too. */
 struct poll {
   struct handle handle;
-  struct watcher watcher; /* its fd is the caller's */
+  int fd;                 /* the caller's */
+  struct watcher watcher; /* our duplicate of it; owned, -1 = none */
   struct event event;
   uint32_t wanted, seen; /* epoll's bits */
 };
@@ -97,13 +101,15 @@ static void cancel_poll(struct handle *handle) {
   loop_unwatch(port.loop, &poll->watcher);
   loop_unpublish(port.loop, &poll->event);
   handle_remove(&port.handles, handle);
+  if (poll->watcher.fd >= 0) close(poll->watcher.fd);
   free(poll);
 }
 
 /* Asks again only now, so that a descriptor that nobody serves costs nothing. When the caller has
- * closed it without cancelling, this fails, and no event comes any more. */
+ * closed it without cancelling, nobody will ever serve it: no event comes any more. */
 static void poll_taken(struct event *event) {
   struct poll *poll = (struct poll *)((char *)event - offsetof(struct poll, event));
+  if (fcntl(poll->fd, F_GETFD) < 0) return;
   (void)loop_watch(port.loop, &poll->watcher, poll->wanted);
 }
 
@@ -137,9 +143,10 @@ static int l_poll(lua_State *L) {
   struct poll *poll = calloc(1, sizeof *poll);
   if (poll == NULL) return luaL_error(L, "poll: out of memory");
   poll->handle = (struct handle){.kind = HANDLE_POLL, .cancel = cancel_poll};
-  poll->watcher = (struct watcher){.fd = fd, .ready = poll_ready};
+  poll->fd = fd;
+  poll->watcher = (struct watcher){.fd = fcntl(fd, F_DUPFD_CLOEXEC, 3), .ready = poll_ready};
   poll->wanted = wanted;
-  if (handle_add(&port.handles, &poll->handle) != 0 ||
+  if (poll->watcher.fd < 0 || handle_add(&port.handles, &poll->handle) != 0 ||
       loop_watch(port.loop, &poll->watcher, wanted) != 0) {
     int code = errno;
     cancel_poll(&poll->handle);

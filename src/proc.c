@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -219,9 +220,12 @@ static void end_group(struct proc *proc) {
   if (!(proc->sent & (UINT64_C(1) << (number - 1)))) (void)signal_group(proc, number);
 }
 
+/* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
+ * of a younger child of ours by now. glibc's waitid() has no room for the usage. */
 static void reap(struct proc *proc) {
   struct rusage usage = {0};
-  while (wait4(proc->pid, NULL, 0, &usage) < 0 && errno == EINTR) continue;
+  while (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, NULL, WEXITED, &usage) < 0 && errno == EINTR)
+    continue;
   loop_unwatch(proc->procs->loop, &proc->exited); /* it would stay readable for ever */
   close(proc->exited.fd);
   proc->exit.user = seconds(usage.ru_utime);
@@ -382,17 +386,16 @@ static int open_notify(struct proc *proc, char variable[NOTIFY_NAME], struct fai
   return failed(failure, "notify", "cannot open a notify socket", errno);
 }
 
-/* From here on it runs. What can still fail is being told of its exit; then it must not run. */
+/* From here on it runs. What can still fail is being told of its exit (no memory); then it must not
+ * run. */
 static int follow(struct proc *proc, struct spawn *spawn, struct failure *failure) {
   struct loop *loop = proc->procs->loop;
-  proc->exited.fd = (int)syscall(SYS_pidfd_open, proc->pid, 0);
-  if (proc->exited.fd >= 0 && loop_timer(loop, &proc->question, FAR_AWAY) == 0 &&
-      loop_watch(loop, &proc->exited, EPOLLIN) == 0 &&
+  if (loop_watch(loop, &proc->exited, EPOLLIN) == 0 &&
       (!proc->notify || notify_start(proc->notify, proc->pid, spawn->account.uid) == 0))
     return 0;
   int code = errno;
   loop_unwatch(loop, &proc->exited);
-  if (proc->exited.fd >= 0) close(proc->exited.fd);
+  close(proc->exited.fd);
   (void)kill(-proc->pid, SIGKILL);
   while (waitpid(proc->pid, NULL, 0) < 0 && errno == EINTR) continue;
   return failed(failure, "fork", "cannot follow a new process", code);
@@ -404,7 +407,9 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
                  struct failure *failure) {
   if (spawn_prepare(spawn, options, proc->procs->null, failure) != 0) return -1;
   if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0) return -1;
-  proc->pid = spawn_run(spawn, options, failure);
+  if (loop_timer(proc->procs->loop, &proc->question, FAR_AWAY) != 0)
+    return failed(failure, "fork", "cannot follow a new process", ENOMEM);
+  proc->pid = spawn_run(spawn, options, &proc->exited.fd, failure);
   if (proc->pid < 0) return -1;
   if (follow(proc, spawn, failure) != 0) return -1;
   if (text) {
@@ -453,8 +458,18 @@ fail:
 
 /* --- all of them ------------------------------------------------------------------------- */
 
+/* Old kernels do not know this way to wait for a process: EINVAL. */
+static bool can_follow(void) {
+  siginfo_t info;
+  return waitid(P_PIDFD, INT_MAX, &info, WEXITED | WNOHANG) == 0 || errno != EINVAL;
+}
+
 struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct output *output,
                         struct guardian_page *page) {
+  if (!can_follow()) {
+    errno = ENOSYS;
+    return NULL;
+  }
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
   *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page};

@@ -64,7 +64,7 @@ struct proc_exit {
   int64_t maxrss;      /* bytes */
 };
 
-/* Returns NULL with errno set. `page` may be NULL: no guardian. */
+/* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */
 struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct output *output,
                         struct guardian_page *page);
 /* Kills and reaps what is left, and frees everything. Before output_free(). Accepts NULL. */

@@ -104,6 +104,19 @@ static int explain_missing(const struct program *program, int code, const char *
               error_text(code, text));
 }
 
+/* A directory on PATH that may not be searched gives EACCES, too, whatever is or is not in it. NULL: a
+ * search, and none of the candidates from `which` on is there to be seen. */
+static const char *first_seen(const struct program *program, int which, const char *cwd) {
+  char full[4096];
+  struct stat info;
+  if (program->path == NULL) return program->candidates[which];
+  for (int i = which; program->candidates[i]; i++) {
+    place(cwd, program->candidates[i], full);
+    if (stat(full, &info) == 0) return program->candidates[i];
+  }
+  return NULL;
+}
+
 static int explain_denied(const char *path, const char *cwd, const char *user,
                           struct failure *failure) {
   char full[4096];
@@ -124,7 +137,13 @@ int program_explain(const struct program *program, int code, int which, const ch
                     const char *user, struct failure *failure) {
   if (which < 0) return explain_missing(program, code, cwd, failure);
   const char *path = program->candidates[which];
-  if (code == EACCES) return explain_denied(path, cwd, user, failure);
+  if (code == EACCES) {
+    path = first_seen(program, which, cwd);
+    if (path) return explain_denied(path, cwd, user, failure);
+    return fail(failure, "exec", ENOENT,
+                "cannot find program \"%s\" on PATH (%s), parts of which may not be searched",
+                program->name, program->path);
+  }
   if (code == ENOEXEC)
     return fail(failure, "exec", code,
                 "cannot run \"%s\": no #! line or not a program for this machine", path);

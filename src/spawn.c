@@ -162,9 +162,10 @@ static int explain(const struct spawn *spawn, const struct spawn_options *option
 
 /* --- the deed ---------------------------------------------------------------------------- */
 
-pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, struct failure *failure) {
+pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *pidfd,
+                struct failure *failure) {
   struct launch_report report;
-  pid_t pid = launch(&spawn->plan, &report);
+  pid_t pid = launch(&spawn->plan, pidfd, &report);
   return pid > 0 ? pid : explain(spawn, options, &report, failure);
 }
 

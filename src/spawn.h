@@ -55,8 +55,10 @@ struct spawn {
  * due in both cases. */
 int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
                   struct failure *failure);
-/* Starts the program. Returns its pid, or -1 with `failure`. */
-pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, struct failure *failure);
+/* Starts the program. Returns its pid and, in `pidfd`, its descriptor, which is the caller's; or -1
+ * with `failure`. */
+pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *pidfd,
+                struct failure *failure);
 void spawn_clean(struct spawn *spawn);
 
 #endif

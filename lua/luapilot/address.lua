@@ -123,7 +123,8 @@ forms[#forms + 1] = function(spec)
   if not name then
     name, family = spec:match "^([%w%-_%.]+):(%w+)$"
     if family and family ~= "inet" and family ~= "inet6" then
-      return nil, ("%q: expected inet or inet6 after the colon%s"):format(spec, suggest.hint(family, { "inet", "inet6" }))
+      local hint = suggest.hint(family, { "inet", "inet6" })
+      return nil, ("%q: expected inet or inet6 after the colon%s"):format(spec, hint)
     end
   end
   name = name or spec:match "^([%w%-_%.]+)$"

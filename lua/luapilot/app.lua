@@ -44,7 +44,8 @@ function app.new(options)
   local self = setmetatable({
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {}, secrets = {},
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
+    secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,
     resting = {}, doubtful = {}, rest_count = 0, held_jobs = {}, unfinished = 0,

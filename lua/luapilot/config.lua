@@ -206,7 +206,7 @@ local function check_work(options, path, report)
       .. "(only a job with service or health may have neither)")
   end
   if type(options.reload) == "string" and options.exec == nil and has_work then
-    report(schema.join(path, "reload"), "a job written in Lua has no process to signal: write reload = function(job) … end")
+    report(schema.join(path, "reload"), "there is no process to signal: write reload = function(job) … end")
   end
 end
 

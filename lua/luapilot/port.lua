@@ -105,6 +105,12 @@ function port.kill(id, signal, target) end
 ---@return true?, string? message, string? code
 function port.capture(id, on) end
 
+---The number of a user or group. Digits are themselves, unless somebody is called so.
+---@param kind "user"|"group"
+---@param name string
+---@return integer? id, string? message, string? code   ENOENT: there is none
+function port.lookup(kind, name) end
+
 ---Opens a TCP connection and closes it again: { type = "connected", id, error? }, then the handle is gone.
 ---@param address string    "host:port", "127.0.0.1:80", "[::1]:80"
 ---@param timeout number    seconds

@@ -129,6 +129,8 @@ describe("config.job", function()
       .. "(only a job with service or health may have neither)" }, wrong {})
     assert.same({ "run: a job has exec (a program) or run (a Lua function), not both" },
       wrong { exec = "x", run = print })
+    assert.same({ "reload: there is no process to signal: write reload = function(job) … end" },
+      wrong { run = print, reload = "SIGHUP" })
     assert.same({ "drain: needs service: it is the time between deregistering and stop_signal" },
       wrong { exec = "x", drain = "5s" })
     assert.same({ 'exec[2] is nil, but exec[3] is "x": a variable misspelt or set later, '

@@ -81,7 +81,8 @@ describe("fs", function()
     end)
 
     it("leaves the old file and nothing else when a step fails", function()
-      for _, fault in ipairs { { "write", "ENOSPC" }, { "write", "EACCES" }, { "chmod", "EPERM" }, { "rename", "EBUSY" } } do
+      local faults = { { "write", "ENOSPC" }, { "write", "EACCES" }, { "chmod", "EPERM" }, { "rename", "EBUSY" } }
+      for _, fault in ipairs(faults) do
         local files = { ["/etc/a"] = { data = "old", mode = 384, uid = 7, gid = 8 } }
         local ok, message, code = fs.replace(machine(files, { [fault[1]] = fault[2] }).port, "/etc/a", "new")
         assert.is_nil(ok)
@@ -130,7 +131,8 @@ describe("fs", function()
     end)
 
     it("refuses what it does not know", function()
-      assert.matches('mod: unknown field %(did you mean "mode"%?%)', raised(library({}).write, "/a", "x", { mod = "0640" }))
+      assert.matches('mod: unknown field %(did you mean "mode"%?%)',
+        raised(library({}).write, "/a", "x", { mod = "0640" }))
       assert.matches("expected a string, got", raised(library({}).write, "/a", 5))
       assert.matches("expected a string, got", raised(library({}).write, "/a"))
       assert.matches("expected a path, got", raised(library({}).write, nil, "x"))

@@ -183,7 +183,10 @@ describe("the handoff to a new core", function()
 
     it("with a stop of a Lua run: it is over", function()
       local FILE = [[
-        local app = pilot.job "app" { run = function() pilot.defer(function() pilot.sleep "20s" end) pilot.sleep "1h" end }
+        local app = pilot.job "app" { run = function()
+          pilot.defer(function() pilot.sleep "20s" end)
+          pilot.sleep "1h"
+        end }
         pilot.on("SIGUSR1", function() app:stop() end)
       ]]
       run(FILE)

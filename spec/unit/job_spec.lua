@@ -81,7 +81,8 @@ describe("job", function()
     local INPUTS = {
       ["start"] = {}, ["start again"] = { again = "trigger" }, ["stop"] = {}, ["stop again"] = { again = "trigger" },
       ["close"] = {}, ["prepared"] = {}, ["prepare_failed"] = { message = "m" }, ["spawned"] = { pid = 9 },
-      ["spawn_failed"] = { code = 127, message = "m" }, ["spawn_failed transient"] = { message = "m", transient = true },
+      ["spawn_failed"] = { code = 127, message = "m" },
+      ["spawn_failed transient"] = { message = "m", transient = true },
       ["exited 0"] = { code = 0 }, ["exited by signal"] = { code = 143, signal = "SIGTERM" }, ["group_gone"] = {},
       ["handlers_done"] = {}, ["health"] = { change = "healthy" }, ["health restart"] = { restart = true },
       ["reload"] = {}, ["dead"] = {}, ["give_up"] = { message = "m" }, ["restart_due"] = {}, ["run_due"] = {},
@@ -118,7 +119,8 @@ describe("job", function()
         ["exited 0"] = "ending: " .. END .. "exit_success 0 exit",
         ["exited by signal"] = "ending: " .. END .. "exit_failed 143 signal SIGTERM",
         ["health"] = "running: publish healthy",
-        ["health restart"] = "running (killed_by=health): log warn, unprobe, untimer run, signal SIGTERM, timer kill 10",
+        ["health restart"] = "running (killed_by=health): "
+          .. "log warn, unprobe, untimer run, signal SIGTERM, timer kill 10",
         ["reload"] = "running: untimer reload, reload",
         ["run_due"] = "running (killed_by=timeout): log warn, untimer run, signal SIGKILL",
         ["kill_due"] = "running: signal SIGKILL",
@@ -311,7 +313,8 @@ describe("job", function()
       assert.equal("waiting: publish exit_failed 1 prepare, rest", m.feed("prepare_failed", { message = "no" }))
       assert.equal("no", m.memory.exit.error)
       m.go(START, PREPARED)
-      assert.equal("waiting: publish exit_failed 127 spawn, rest", m.feed("spawn_failed", { code = 127, message = "no" }))
+      assert.equal("waiting: publish exit_failed 127 spawn, rest",
+        m.feed("spawn_failed", { code = 127, message = "no" }))
     end)
 
     it("for want of something that comes back are tried again, ever more slowly, whatever the policy says", function()
@@ -412,7 +415,8 @@ describe("job", function()
 
     it("a new process is never asked for before the old group is gone", function()
       local m = running { restart = "always" }
-      for _, input in ipairs { START, STOP, START, HANDLED, { "kill_due" }, ENDED, { "restart_due" }, PREPARED, START } do
+      local kill_due, restart_due = { "kill_due" }, { "restart_due" }
+      for _, input in ipairs { START, STOP, START, HANDLED, kill_due, ENDED, restart_due, PREPARED, START } do
         assert.is_nil(m.feed(input[1], input[2]):find "spawn")
       end
       assert.matches("spawn", m.feed "group_gone")
@@ -461,8 +465,8 @@ describe("job", function()
         .. "timer kill 10", m.feed("health", { change = "unhealthy", restart = true, output = "x" }))
       assert.equal("running (killed_by=health)", m.feed("health", { restart = true }))
       assert.equal("running (killed_by=health): signal SIGKILL", m.feed "kill_due")
-      assert.equal("ending (killed_by=health): untimer run, untimer reload, unprobe, publish exit_failed 137 health SIGKILL",
-        m.feed("exited", { code = 137, signal = "SIGKILL" }))
+      assert.equal("ending (killed_by=health): untimer run, untimer reload, unprobe, "
+        .. "publish exit_failed 137 health SIGKILL", m.feed("exited", { code = 137, signal = "SIGKILL" }))
       assert.equal("backoff (killed_by=health): untimer kill, timer restart 1, log info", m.feed "group_gone")
       assert.equal("preparing: spawn", m.feed "restart_due")
     end)

@@ -32,7 +32,8 @@ describe("object", function()
 
   it("shows what it is, before and after it is described", function()
     local app = run()
-    assert.same({ "app", "waiting", false, "unknown", 0 }, { app.name, app.state, app.running, app.health, app.restarts })
+    assert.same({ "app", "waiting", false, "unknown", 0 },
+      { app.name, app.state, app.running, app.health, app.restarts })
     assert.is_nil(app.pid)
     assert.is_nil(app.exit)
     task(function() app:start() end)

@@ -24,7 +24,8 @@ describe("prober", function()
 
   local function health() return box:job("app").memory.health end
   local function answer(err)
-    box.world:send(assert(box:handle "connection", "nothing is being connected to"), { type = "connected", error = err }, true)
+    local id = assert(box:handle "connection", "nothing is being connected to")
+    box.world:send(id, { type = "connected", error = err }, true)
   end
 
   describe("tcp", function()
@@ -172,7 +173,7 @@ describe("prober", function()
         app = pilot.job "app" {
           run = function() pilot.sleep "1s" end,
           when = pilot.every "10s",
-          health = { check = function() pilot.sleep "1s" return false end, interval = "5s", fall = 1, restart_after = 1 },
+          health = { check = function() pilot.sleep "1s" end, interval = "5s", fall = 1, restart_after = 1 },
         }
         pilot.on("SIGUSR1", function() app:start() end)
       ]]

@@ -50,7 +50,8 @@ describe("runner", function()
         { "ENOENT", "exec", 127 }, { "EACCES", "exec", 126 }, { "ENOENT", "cwd", 126 }, { "ENOENT", "user", 126 },
       }
       for _, row in ipairs(codes) do
-        run([[ pilot.job "app" { exec = "app" } ]], { calls = { spawn = function() return nil, "no", row[1], row[2] end } })
+        local function spawn() return nil, "no", row[1], row[2] end
+        run([[ pilot.job "app" { exec = "app" } ]], { calls = { spawn = spawn } })
         assert.equal(row[3], app().memory.exit.code)
         assert.equal("spawn", app().memory.exit.reason)
         box:check()

@@ -175,6 +175,35 @@ describe("starter", function()
     assert.equal(0, runs())
   end)
 
+  it("jobs at rest that wait for each other, and for nothing else, are complete", function()
+    box = stub_pilot.load [[
+      local pilot = require "luapilot"
+      local a, b = pilot.job "app", pilot.job "b"
+      a { exec = "a", when = pilot.any { pilot.once "startup", b:each "exit_failed" } }
+      b { exec = "b", when = a:each "exit_success" }
+    ]]
+    box:start()
+    exit "app"
+    exit "b"
+    assert.same({ "complete", "complete" }, { box:state "app", box:state "b" })
+    assert.is_true(box.app.ended)
+  end)
+
+  it("a job at rest that the clock starts keeps those alive that wait for it", function()
+    box = stub_pilot.load [[
+      local pilot = require "luapilot"
+      local tick = pilot.job "tick" { exec = "tick", when = pilot.every "10s" }
+      pilot.job "app" { exec = "app", when = tick:each "exit_success" }
+    ]]
+    box:start()
+    for _ = 1, 3 do
+      exit "tick"
+      exit "app"
+      assert.same({ "waiting", "waiting" }, { box:state "tick", box:state "app" })
+      box.world:advance(10)
+    end
+  end)
+
   describe("survives a reload", function()
     -- The same trigger in a new core, at the same port.
     local function reload(trigger)

@@ -1,7 +1,7 @@
 local cjson = require "cjson"
 local trigger = require "luapilot.trigger"
 
-local function once(name, options) return { kind = "once", topic = "job:" .. name, event = "healthy", options = options } end
+local function once(name) return { kind = "once", topic = "job:" .. name, event = "healthy" } end
 local function each(name) return { kind = "each", topic = "job:" .. name, event = "healthy" } end
 local function all(...) return { kind = "all", parts = { ... } } end
 local function any(...) return { kind = "any", parts = { ... } } end
@@ -44,7 +44,7 @@ describe("trigger", function()
       { "any of all, the other first", any(all(once "a", once "b"), once "c"), "c a b", "100" },
       { "all of any: any part of each", all(any(once "a", once "b"), once "c"), "a b c a b c", "001000" },
       { "all of any with each", all(any(each "a", once "b"), once "c"), "b c b a a", "01011" },
-      { "any: a repeating part of an all fires it again", any(all(once "a", each "c"), once "b"), "b c a c c", "10011" },
+      { "any: a repeating part of an all fires again", any(all(once "a", each "c"), once "b"), "b c a c c", "10011" },
       { "deep", all(any(all(once "a", once "b"), once "c"), any(once "d", each "e")), "e a b e d", "00111" },
     }
     for _, row in ipairs(FIRES) do

@@ -31,6 +31,7 @@ function sim_port.new(parts)
   local self = setmetatable({
     queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
     logs = {}, lines = {}, descriptors = {}, waiting = {}, log_options = {},
+    ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
   return self

@@ -143,6 +143,19 @@ end
 
 local WHY = { EBADF = "bad file descriptor", ESRCH = "no such process" }
 
+-- Names get numbers as they come; root is 0.
+function spawn.calls.lookup(port, kind, name)
+  check.choice { "user", "group" }("lookup: kind", kind)
+  check.word("lookup: name", name)
+  local known, numbers = port.users[kind], port.ids[kind]
+  if name:find "^%d+$" then return tonumber(name) end
+  if not numbers[name] then
+    if known and not known[name] then return nil, ("%s %q does not exist"):format(kind, name), "ENOENT" end
+    numbers[name], port.ids.next = port.ids.next, port.ids.next + 1
+  end
+  return numbers[name]
+end
+
 function spawn.calls.kill(port, id, signal, target)
   check.signal("kill: signal", signal)
   if target ~= "group" and target ~= "leader" then

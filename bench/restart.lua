@@ -1,0 +1,53 @@
+-- restart: a job that crashes at once, restarted without delay. The limit is `bare`, which does the same in C and
+-- nothing else. s6, runit and supervisord wait a second by design, whatever is asked.
+
+local figures = require "table"
+local supervisors = require "supervisors"
+local system = require "system"
+
+local function measure(name, starts, options)
+  options.env = { STAMP_CRASHES = starts }
+  return supervisors.run(name, 1, options, function(place)
+    place:await(starts)
+    local begun = place:stamps()
+    local pauses = {}
+    for i = 3, #begun do pauses[#pauses + 1] = begun[i] - begun[i - 1] end
+    return {
+      rate = (#begun - 2) / (begun[#begun] - begun[2]),
+      pause = (figures.median(pauses)),
+      cpu = place:sum(system.cpu) / (#begun - 1),
+    }
+  end)
+end
+
+local ALWAYS = '{ policy = "always", backoff = 0 }'
+
+return {
+  title = "crash → restart without delay",
+  figures = {
+    { name = "rate", title = "restarts", unit = "/s", against = { "bare" } },
+    { name = "pause", title = "start → next start (median)", unit = "s", against = { "bare" } },
+    { name = "cpu", title = "the supervisor's CPU for each", unit = "s", against = { "bare" } },
+  },
+  goals = { { variant = "luapilot", figure = "rate", against = "bare", at_least = 0.8 } },
+  variants = function(smoke)
+    local many, few = smoke and 100 or 5000, smoke and 2 or 4
+    local list = {
+      { name = "bare", measure = function() return measure("bare", many, { restart = ALWAYS }) end },
+      { name = "luapilot", measure = function() return measure("luapilot", many, { restart = ALWAYS }) end },
+      {
+        name = "luapilot, warnings only",
+        measure = function()
+          return measure("luapilot", many, { restart = ALWAYS, top = 'pilot.logging { level = "warn" }' })
+        end,
+      },
+    }
+    for _, name in ipairs { "s6", "runit", "supervisord" } do
+      list[#list + 1] = {
+        name = name, skip = supervisors.missing(name), rounds = 3,
+        measure = function() return measure(name, few, { restart = ALWAYS }) end,
+      }
+    end
+    return list
+  end,
+}

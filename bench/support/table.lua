@@ -1,0 +1,74 @@
+-- table: medians and ratios of what was measured, and their rendering.
+
+local table_of = {}
+
+---@param list number[]
+---@return number median, number least, number most
+function table_of.median(list)
+  local sorted = {}
+  for i, value in ipairs(list) do sorted[i] = value end
+  table.sort(sorted)
+  local middle = (#sorted + 1) / 2
+  return (sorted[math.floor(middle)] + sorted[math.ceil(middle)]) / 2, sorted[1], sorted[#sorted]
+end
+
+local SCALES = {
+  ["s"] = { { 1, "s" }, { 1e-3, "ms" }, { 1e-6, "µs" }, { 1e-9, "ns" } },
+  ["B"] = { { 1024 ^ 2, "MiB" }, { 1024, "KiB" }, { 1, "B" } },
+  ["B/s"] = { { 1e9, "GB/s" }, { 1e6, "MB/s" }, { 1e3, "kB/s" } },
+  ["/s"] = { { 1, "/s" } },
+  [""] = { { 1, "" } },
+}
+
+local function digits(value)
+  if value == 0 then return "0" end
+  local places = math.max(0, 2 - math.floor(math.log10(math.abs(value))))
+  return (("%." .. math.min(places, 3) .. "f"):format(value))
+end
+
+---A value in the unit that suits it.
+---@param unit "s"|"B"|"B/s"|"/s"|""
+function table_of.value(value, unit)
+  local scales = SCALES[unit]
+  local chosen = scales[#scales]
+  for _, scale in ipairs(scales) do
+    if math.abs(value) >= scale[1] then chosen = scale break end
+  end
+  return digits(value / chosen[1]) .. (chosen[2] ~= "" and " " .. chosen[2] or "")
+end
+
+---"1.07 ms (0.78 ms–1.43 ms)"
+function table_of.spread(list, unit)
+  local median, least, most = table_of.median(list)
+  return ("%s (%s–%s)"):format(table_of.value(median, unit), table_of.value(least, unit), table_of.value(most, unit))
+end
+
+---The median of the ratios of two series, round by round: what disturbs both cancels out.
+---@param above table<integer, number>    by round
+---@param below table<integer, number>
+---@return number? median, number? least, number? most
+function table_of.ratio(above, below)
+  local ratios = {}
+  for round, value in pairs(above) do
+    local other = below[round]
+    if other and other > 0 then ratios[#ratios + 1] = value / other end
+  end
+  if #ratios == 0 then return nil end
+  return table_of.median(ratios)
+end
+
+---Lines of a Markdown table.
+---@param rows string[][]    the first is the head
+---@return string
+function table_of.markdown(rows)
+  local lines = {}
+  for i, row in ipairs(rows) do
+    lines[#lines + 1] = "| " .. table.concat(row, " | ") .. " |"
+    if i == 1 then lines[#lines + 1] = ("|---"):rep(#row) .. "|" end
+  end
+  return table.concat(lines, "\n")
+end
+
+table_of.digits = digits
+
+return table_of
