@@ -1,12 +1,12 @@
 -- restart: a job that crashes at once, restarted without delay. The limit is `bare`, which does the same in C and
 -- nothing else. s6, runit and supervisord wait a second by design, whatever is asked.
 
-local figures = require "table"
+local figures = require "figures"
 local supervisors = require "supervisors"
 local system = require "system"
 
 local function measure(name, starts, options)
-  options.env = { STAMP_CRASHES = starts }
+  options.env = { STAMP_CRASHES = starts + 1 } -- the exec of the supervisor is the first
   return supervisors.run(name, 1, options, function(place)
     place:await(starts)
     local begun = place:stamps()

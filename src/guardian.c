@@ -165,7 +165,8 @@ static void pass_on(struct guardian *guardian, const siginfo_t *info) {
   if (number == SIGTERM || number == SIGINT) guardian->terms++;
   bool mine = info->si_code == SI_USER && info->si_pid == getpid(); /* SIGPIPE of say() */
   if (stays_here(number) || mine || guardian->ended) return;
-  (void)kill(guardian->pilot, number);
+  const union sigval sender = {.sival_int = info->si_code == SI_KERNEL ? 0 : info->si_pid};
+  if (sigqueue(guardian->pilot, number, sender) != 0) (void)kill(guardian->pilot, number);
 }
 
 /* Waits for a signal, `nanoseconds` at most (< 0: for ever), and handles it. */

@@ -186,11 +186,17 @@ static void signal_ready(struct watcher *watcher, uint32_t events) {
   if (signals.event.next == NULL) read_signal(); /* else when that is taken */
 }
 
+/* Who sent it: the guardian passes signals on with the first sender's pid. */
+static pid_t sender(const struct signalfd_siginfo *info) {
+  bool passed_on = info->ssi_code == SI_QUEUE && (pid_t)info->ssi_pid == getppid();
+  return passed_on ? info->ssi_int : (pid_t)info->ssi_pid;
+}
+
 /* Ctrl-C reaches the whole foreground group; the kernel sends it itself. */
 static void push_signal(lua_State *L) {
   char name[NAME_SIZE];
   port_set_string(L, "name", signal_name((int)signals.info.ssi_signo, name));
-  port_set_number(L, "pid", signals.info.ssi_pid);
+  port_set_number(L, "pid", sender(&signals.info));
   port_set_boolean(L, "terminal", signals.info.ssi_code == SI_KERNEL);
 }
 

@@ -22,6 +22,9 @@ static void end_all(int number) {
 static pid_t start(char **argv) {
   pid_t pid = vfork();
   if (pid == 0) {
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)sigprocmask(SIG_SETMASK, &none, NULL);
     (void)execv(argv[0], argv);
     _exit(127);
   }

@@ -14,9 +14,12 @@ static void breed(int count, volatile pid_t *pids, int go) {
   char byte;
   if (pipe(ends) != 0) _exit(1);
   for (int i = 0; i < count; i++) {
-    pids[i] = fork();
-    if (pids[i] < 0) _exit(1);
-    if (pids[i] > 0) continue;
+    pid_t pid = fork(); /* not straight into pids[i]: the child shares it */
+    if (pid < 0) _exit(1);
+    if (pid > 0) {
+      pids[i] = pid;
+      continue;
+    }
     (void)close(ends[1]);
     (void)read(ends[0], &byte, 1);
     _exit(0);

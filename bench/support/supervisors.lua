@@ -93,7 +93,7 @@ stdout_logfile_maxbytes = 0
 function supervisors.supervisord(place, count, options)
   local text = SUPERVISORD:format(place.directory, 3 * count + 100, options.program or JOB, count,
     options.restart and "true" or "false", options.output or "NONE")
-  return { argv = { "supervisord", "-n", "-c", place:write("supervisord.conf", text) } }
+  return { argv = { "supervisord", "-n", "-s", "-c", place:write("supervisord.conf", text) } }
 end
 
 -- The program that has to be there.

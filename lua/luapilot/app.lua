@@ -131,8 +131,20 @@ function App:run_commands()
   local commands = self.commands
   if #commands == 0 then return false end
   self.commands = {}
-  for i = 1, #commands do commands[i]() end
+  for i = 1, #commands do
+    local ok, err = xpcall(commands[i], debug.traceback)
+    if not ok then self:own_error(err) end
+  end
   return true
+end
+
+---An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown there is
+---nothing to go on with.
+---@param err string     with its traceback
+function App:own_error(err)
+  self:log("error", "an error inside luapilot, please report it: " .. tostring(err))
+  if self.phase ~= "closing" or self.killing then return end
+  self:command(function() self:kill() end)
 end
 
 ---Publishes. `done` is called when all handlers that the event started have ended.
@@ -301,7 +313,7 @@ function App:outside(event)
       self:log("warn", event.name .. " again: killing what is left")
       return self:kill()
     end
-    self:log("info", event.name .. ": shutting down")
+    self:log("info", event.name .. ": shutting down", event.pid > 0 and { sender = event.pid } or nil)
     return self:shutdown()
   end
   if event.name == "SIGUSR1" then
@@ -524,11 +536,11 @@ function App:shutdown(code)
   self.asked_code = self.asked_code or code
   if self.phase ~= "running" then return end
   self.phase, self.dirty = "closing", true
+  self:limit_shutdown(self.shutdown_timeout) -- first: whatever goes wrong below, it ends
+  plan_shutdown(self)
   for _, runner in ipairs(self.order) do runner.starter:stop() end
   for _, holder in ipairs(self:sorted_holders()) do holder:cancel() end
   self:publish("pilot", { name = "shutdown", source = self.object })
-  self:limit_shutdown(self.shutdown_timeout)
-  plan_shutdown(self)
   self:command(function()
     for _, runner in ipairs(self.order) do freeze(self, runner) end
   end)
@@ -716,7 +728,7 @@ function App:run()
   while not self.ended do
     local event = wait()
     local ok, err = xpcall(self.turn, debug.traceback, self, event)
-    if not ok then self:log("error", "an error inside luapilot, please report it: " .. tostring(err)) end
+    if not ok then self:own_error(err) end
   end
   return self.exit_code
 end

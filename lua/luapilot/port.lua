@@ -25,7 +25,8 @@ local port = {}
 ---| { type: "signal", name: string, pid: integer, terminal: boolean }
 
 ---Waits for the next event. With `block == false` returns nil when there is none now.
----A signal's `terminal` is true when the kernel sent it on behalf of a terminal (Ctrl-C).
+---A signal's `pid` is the sender's (0: the kernel, or a process outside of the PID namespace); `terminal` is true
+---when the kernel sent it on behalf of a terminal (Ctrl-C).
 ---@param block boolean? default true
 ---@return luapilot.PortEvent?
 function port.wait(block) end

@@ -493,12 +493,14 @@ local function await_end(self, t, seconds, what)
   end)
 end
 
--- Raises what a task raised: the value itself, as if there were one task only.
-local function raise_again(err)
+---Raises what task.error made of an error: the value itself, and where it came from is not forgotten.
+---@param err any
+function task.raise_again(err)
   if getmetatable(err) ~= TaskError then error(err, 0) end
   passed_on = err
   error(err.value, 0)
 end
+local raise_again = task.raise_again
 
 -- What a task came to: its results, or nil and "cancelled", or its error again.
 local function outcome_of(t)

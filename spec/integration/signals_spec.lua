@@ -282,3 +282,17 @@ describe("an end that reaches more than the guardian", function()
     story.assert_lines(p, 1, "ended code=0")
   end)
 end)
+
+describe("the order to shut down", function()
+  after_each(run.cleanup)
+
+  it("is logged with the pid of its sender", function()
+    local p = run.pilot [[ require("luapilot").job "app" { exec = { "sleep", "100" } } ]]
+    p:wait_for_line "started pid"
+    local sender = run.program { "sh", "-c", "echo $$; kill -TERM " .. p.pid }
+    sender:wait()
+    assert.equal(0, p:wait())
+    local pid = sender:stdout():match "%d+"
+    assert.equal(1, #p:lines("SIGTERM: shutting down sender=" .. pid .. "$"))
+  end)
+end)

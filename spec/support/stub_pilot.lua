@@ -120,7 +120,7 @@ end
 
 ---Ends the pilot; every process obeys.
 function Pilot:stop()
-  if not self.app.ended then self.app:turn { type = "signal", name = "SIGTERM" } end
+  if not self.app.ended then self.app:turn { type = "signal", name = "SIGTERM", pid = 1, terminal = false } end
   for _ = 1, 100 do
     if self.app.ended then return end
     local id = self.world:process()

@@ -189,3 +189,42 @@ describe("a defer that waits too long", function()
     assert.is_true(box.ended)
   end)
 end)
+
+describe("an error of the core itself", function()
+  after_each(boxes.check)
+
+  local function broken(when)
+    local box = boxes.run([[
+      pilot.job "app" { exec = "app" }
+      pilot.job "other" { exec = "app" }
+      pilot.on("SIGUSR2", function() print "> heard" end)
+    ]], { app = sim.server })
+    box:advance "1s"
+    local app = box.app
+    when(app)
+    return box
+  end
+
+  it("is told, and the rest goes on", function()
+    local box = broken(function(app) app:command(function() error "a bug" end) end)
+    box:signal "SIGUSR2"
+    box:advance "1s"
+    assert.equal(1, boxes.logged(box, "an error inside luapilot, please report it"))
+    assert.equal(1, boxes.logged(box, "> heard"))
+    assert.is_true(box:job("app").running)
+  end)
+
+  it("in a shutdown ends what is left at once", function()
+    local box = broken(function(app)
+      local other = app.jobs.other
+      other.input = function()
+        other.input = nil -- the next call is the class's again
+        error "a bug"
+      end
+    end)
+    box:signal "SIGTERM"
+    box:advance "20s"
+    assert.is_true(box.ended)
+    box:forget_errors()
+  end)
+end)

@@ -23,7 +23,7 @@ describe("the handoff to a new core", function()
   end
 
   local function exit(name, how) box.world:exit(box:process(name), how or { code = 0 }) end
-  local function signal(name) box.app:turn { type = "signal", name = name } end
+  local function signal(name) box.app:turn { type = "signal", name = name, pid = 1, terminal = false } end
   local function connected(err) box.world:send(box:handle "connection", { type = "connected", error = err }, true) end
 
   it("leaves running jobs and their processes as they are", function()

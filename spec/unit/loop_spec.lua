@@ -28,9 +28,9 @@ describe("loop", function()
   end)
 
   it("gives events without a handle to the others", function()
-    l:turn { type = "signal", name = "SIGHUP" }
+    l:turn { type = "signal", name = "SIGHUP", pid = 1, terminal = false }
     l:otherwise(function(event) heard[#heard + 1] = event.name end)
-    l:turn { type = "signal", name = "SIGHUP" }
+    l:turn { type = "signal", name = "SIGHUP", pid = 1, terminal = false }
     l:turn { type = "timer", id = 99 }
     assert.same({ "SIGHUP" }, heard)
   end)

@@ -144,7 +144,7 @@ describe("runner", function()
         pilot.on("SIGUSR1", function() app:on("output", function() end) end)
         pilot.on("SIGUSR2", function() app:next("output", "1s") end)
       ]]
-      box.app:turn { type = "signal", name = "SIGUSR1" }
+      box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
       assert.same({ "capture", box:process "app", true }, box.world.calls[#box.world.calls])
       exit()
       box.world:advance(2)
@@ -184,7 +184,7 @@ describe("runner", function()
         end }
         pilot.on("SIGUSR1", function() pilot.job "app":start() end)
       ]]
-      box.app:turn { type = "signal", name = "SIGUSR1" }
+      box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
       box.app.state.hook = function()
         box.app.state.hook = nil
         app():post("stop", { again = "user" })
@@ -205,7 +205,7 @@ describe("runner", function()
         end }
         pilot.on("SIGUSR1", function() pilot.job "app":stop() pilot.state.stopped = true end)
       ]]
-      box.app:turn { type = "signal", name = "SIGUSR1" }
+      box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
       assert.same({ reason = "cancel", stopped = true }, box.app.state)
       assert.equal("stopped", events())
     end)
@@ -235,7 +235,7 @@ describe("runner", function()
         end }
         pilot.on("SIGUSR1", function() pilot.job "app":stop() end)
       ]]
-      box.app:turn { type = "signal", name = "SIGUSR1" }
+      box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
       assert.equal("held", box:state "app")
       assert.same({ first = false, reason = "cancel" }, box.app.state)
       assert.same({ "run of job \"app\": cancelled, but went on waiting: abandoned" }, box:take_errors())
@@ -252,7 +252,7 @@ describe("runner", function()
         local app = pilot.job "app"
         app { run = function() end, when = pilot.any { pilot.once "startup", app:each "exit_success" } }
       ]]
-      box.app:turn { type = "signal", name = "SIGTERM" }
+      box.app:turn { type = "signal", name = "SIGTERM", pid = 1, terminal = false }
       assert.is_true(app().memory.runs > 10)
       box:stop()
     end)
@@ -269,7 +269,7 @@ describe("runner", function()
         pilot.on("SIGUSR1", function() app:restart() end)
       ]]
       local first = box:process "app"
-      box.app:turn { type = "signal", name = "SIGUSR1" }
+      box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
       box.world:advance(2) -- handlers abandoned, signal, kill
       assert.same({ "SIGTERM group", "SIGKILL group" }, box:signals())
       box.world:exit(first, { signal = "SIGKILL" })
@@ -306,7 +306,7 @@ describe("runner", function()
         pilot.on("SIGUSR1", { when_busy = "parallel" }, function() app:reload() end)
       ]]
       box.world:advance(2)
-      for _ = 1, 4 do box.app:turn { type = "signal", name = "SIGUSR1" } end
+      for _ = 1, 4 do box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false } end
       box.world:advance(1)
       assert.equal(1, box.app.state.count)
       box.world:advance(5)
@@ -322,7 +322,7 @@ describe("runner", function()
       pilot.on("SIGUSR1", function() pilot.job "app":stop() pilot.job "app":start() end)
     ]]
     assert.equal("running", box:state "app")
-    box.app:turn { type = "signal", name = "SIGUSR1" }
+    box.app:turn { type = "signal", name = "SIGUSR1", pid = 1, terminal = false }
     assert.equal("running", box:state "app")
     assert.equal("stopping, stopped", events())
     assert.equal(0, box.world:count "kill")

@@ -1,10 +1,10 @@
--- table: medians and ratios of what was measured, and their rendering.
+-- figures: medians and ratios of what was measured, and their rendering.
 
-local table_of = {}
+local figures = {}
 
 ---@param list number[]
 ---@return number median, number least, number most
-function table_of.median(list)
+function figures.median(list)
   local sorted = {}
   for i, value in ipairs(list) do sorted[i] = value end
   table.sort(sorted)
@@ -28,7 +28,7 @@ end
 
 ---A value in the unit that suits it.
 ---@param unit "s"|"B"|"B/s"|"/s"|""
-function table_of.value(value, unit)
+function figures.value(value, unit)
   local scales = SCALES[unit]
   local chosen = scales[#scales]
   for _, scale in ipairs(scales) do
@@ -38,29 +38,29 @@ function table_of.value(value, unit)
 end
 
 ---"1.07 ms (0.78 ms–1.43 ms)"
-function table_of.spread(list, unit)
-  local median, least, most = table_of.median(list)
-  return ("%s (%s–%s)"):format(table_of.value(median, unit), table_of.value(least, unit), table_of.value(most, unit))
+function figures.spread(list, unit)
+  local median, least, most = figures.median(list)
+  return ("%s (%s–%s)"):format(figures.value(median, unit), figures.value(least, unit), figures.value(most, unit))
 end
 
 ---The median of the ratios of two series, round by round: what disturbs both cancels out.
 ---@param above table<integer, number>    by round
 ---@param below table<integer, number>
 ---@return number? median, number? least, number? most
-function table_of.ratio(above, below)
+function figures.ratio(above, below)
   local ratios = {}
   for round, value in pairs(above) do
     local other = below[round]
     if other and other > 0 then ratios[#ratios + 1] = value / other end
   end
   if #ratios == 0 then return nil end
-  return table_of.median(ratios)
+  return figures.median(ratios)
 end
 
 ---Lines of a Markdown table.
 ---@param rows string[][]    the first is the head
 ---@return string
-function table_of.markdown(rows)
+function figures.markdown(rows)
   local lines = {}
   for i, row in ipairs(rows) do
     lines[#lines + 1] = "| " .. table.concat(row, " | ") .. " |"
@@ -69,6 +69,6 @@ function table_of.markdown(rows)
   return table.concat(lines, "\n")
 end
 
-table_of.digits = digits
+figures.digits = digits
 
-return table_of
+return figures

@@ -1,0 +1,291 @@
+-- render: a template and its data become a file, which a validator may refuse.
+--
+-- One render in its turn: what a killed pilot left is put back; the data is asked for (it may wait); text is made of it
+-- and compared with what is there; if it is another text it is written beside the file, checked, and put in its place.
+--
+--   validate with the word {file}    the candidate is checked, then swapped: nobody ever sees a wrong file
+--   validate without it              swapped, checked, put back: between the two the file is on trial, and no job
+--                                    starts or reloads
+--
+-- It owns the turns (one for each file that a path leads to), the files on trial and who waits for their verdict. What
+-- is expected to fail comes back as nil and a message; only what the user's own functions raise is raised.
+
+local describe = require "luapilot.describe"
+local program = require "luapilot.program"
+local swap = require "luapilot.swap"
+local task = require "luapilot.task"
+local template = require "luapilot.template"
+local turns = require "luapilot.turns"
+
+local render = {}
+
+local TEMPLATE_LIMIT = 1024 ^ 2     -- bytes
+local PATIENCE = 60                 -- seconds for a validator
+local SAID_LIMIT = 64 * 1024        -- bytes of its output that are read
+local SHOWN = 500                   -- … that are shown
+
+---@class luapilot.RenderSpec
+---@field to string
+---@field source string?      path of the template, or
+---@field text string?        the template itself
+---@field data table|fun(): table
+---@field mode integer?
+---@field owner { user: string|integer|nil, group: string|integer|nil }?
+---@field validate string[]?  an argv
+
+---@class luapilot.Renders
+---@field app luapilot.App
+---@field trials integer      files between swap and verdict
+local Renders = {}
+Renders.__index = Renders
+
+---@param app luapilot.App
+---@return luapilot.Renders
+function render.new(app)
+  return setmetatable({
+    app = app, turns = turns.new(app.tasks), trials = 0, waiting = {},
+  }, Renders)
+end
+
+-- --- files on trial --------------------------------------------------------------------------
+
+---Calls fn() when no file is on trial any more. Nil when none is now; else what takes it back.
+---@param fn fun()
+---@return fun()?
+function Renders:after_trials(fn)
+  if self.trials == 0 then return nil end
+  local entry = { fn = fn }
+  self.waiting[#self.waiting + 1] = entry
+  return function() entry.fn = nil end
+end
+
+local function trial_begins(self)
+  self.trials = self.trials + 1
+end
+
+local function trial_ends(self)
+  self.trials = self.trials - 1
+  if self.trials > 0 then return end
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, entry in ipairs(waiting) do
+    self.app:command(function()
+      if entry.fn then entry.fn() end
+    end)
+  end
+end
+
+---Puts back what a pilot that was killed in the middle of a trial left at these paths.
+---@param paths string[]
+function Renders:recover(paths)
+  for _, path in ipairs(paths) do
+    local target = swap.resolve(self.app.port, path)
+    if target then self:put_back_left_over(target) end
+  end
+end
+
+---@private
+---@return string? message
+function Renders:put_back_left_over(target)
+  local how, message = swap.recover(self.app.port, target)
+  if how then
+    self.app:log("warn", how == "restored" and ("put back the old %q: the new one had never been accepted"):format(target)
+      or ("removed %q: it had never been accepted"):format(target))
+  end
+  return message
+end
+
+-- --- the text --------------------------------------------------------------------------------
+
+---@private
+function Renders:store()
+  self.templates = self.templates or template.store(self.app.loader.env)
+  return self.templates
+end
+
+---What is wrong with a template that stands in the file itself, or nil.
+---@param text string
+---@return string?
+function Renders:mistake(text)
+  local _, message = self:store():compile(text, "line")
+  return message
+end
+
+local function data_of(spec)
+  if type(spec.data) ~= "function" then return spec.data end
+  local data = spec.data()
+  if type(data) == "table" then return data end
+  return nil, "data: the function must return a table, got " .. describe.value(data)
+end
+
+local function text_of(self, spec)
+  local source, message = spec.text, nil
+  if not source then source, message = self.app.port.read(spec.source, TEMPLATE_LIMIT) end
+  if not source then return nil, message end
+  local name = spec.source or "text"
+  local compiled
+  compiled, message = self:store():compile(source, name)
+  if not compiled then return nil, message end
+  local data
+  data, message = data_of(spec)
+  if not data then return nil, message end
+  return compiled:run(data, name)
+end
+
+-- --- the verdict -----------------------------------------------------------------------------
+
+local function names_candidate(words)
+  for _, word in ipairs(words) do
+    if word:find("{file}", 1, true) then return true end
+  end
+  return false
+end
+
+local function with_candidate(words, path)
+  local argv = {}
+  for i, word in ipairs(words) do argv[i] = word:gsub("{file}", (path:gsub("%%", "%%%%"))) end
+  return argv
+end
+
+local function refusal(words, result)
+  local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
+  return ("%s refuses it (%s)%s"):format(table.concat(words, " "),
+    program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
+end
+
+-- Runs the validator. When its task is cancelled, `undo` is called at once, whatever the task does then.
+local function verdict(self, words, undo)
+  local app = self.app
+  local result, message = app.tasks:await("pilot.render", function(wake)
+    local options = { argv = words, env = app:environment {} }
+    local cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
+    if not cancel then wake(nil, why) end
+    return function()
+      cancel()
+      undo()
+    end
+  end)
+  if not result then return nil, message end
+  if result.code == 0 then return true end
+  return nil, refusal(words, result)
+end
+
+-- --- one render ------------------------------------------------------------------------------
+
+local function numbers_of(self, spec)
+  local look, owner = { mode = spec.mode }, spec.owner or {}
+  for kind, field in pairs { user = "uid", group = "gid" } do
+    local name, message = owner[kind], nil
+    if type(name) == "string" then
+      name, message = self.app.port.lookup(kind, name)
+      if not name then return nil, "owner: " .. message end
+    end
+    look[field] = name
+  end
+  return look
+end
+
+-- Checks the candidate, then swaps.
+local function check_then_swap(self, spec, turn, new)
+  local function undo() new:discard() end
+  turn.cleanup = undo
+  local ok, message = verdict(self, with_candidate(spec.validate, new.new), undo)
+  turn.cleanup = nil
+  if ok then return new:commit(false) end
+  undo()
+  return nil, message
+end
+
+-- Swaps, then checks.
+local function swap_then_check(self, spec, turn, new)
+  local ok, message = new:commit(true)
+  if not ok then return nil, message end
+  trial_begins(self)
+  local function undo()
+    if not turn.cleanup then return end
+    turn.cleanup = nil
+    local back, why = new:put_back()
+    if not back then self.app:log("error", why) end
+    trial_ends(self)
+  end
+  turn.cleanup = undo
+  ok, message = verdict(self, spec.validate, undo)
+  if not ok then
+    undo()
+    return nil, message
+  end
+  turn.cleanup = nil
+  new:accept()
+  trial_ends(self)
+  return true
+end
+
+local function put(self, spec, turn, new)
+  if not spec.validate then return new:commit(false) end
+  if names_candidate(spec.validate) then return check_then_swap(self, spec, turn, new) end
+  return swap_then_check(self, spec, turn, new)
+end
+
+-- What stands there now; false: nothing. Nil and a message: no file can stand there.
+local function current(self, target)
+  local port = self.app.port
+  local stat, message, code = port.stat(target)
+  if not stat then
+    if code == "ENOENT" then return false end
+    return nil, message
+  end
+  if stat.type == "directory" then return nil, ("%q is a directory"):format(target) end
+  if stat.type ~= "file" then return nil, ("%q is not a file"):format(target) end
+  return port.read(target)
+end
+
+-- The steps of one render. Nil and a message, or whether the file is another one now.
+local function work(self, spec, turn, target)
+  local message = self:put_back_left_over(target)
+  if message then return nil, message end
+  local look, text, old, new
+  look, message = numbers_of(self, spec)
+  if not look then return nil, message end
+  text, message = text_of(self, spec)
+  if not text then return nil, message end
+  old, message = current(self, target)
+  if old == nil then return nil, message end
+  if old == text then return swap.dress(self.app.port, target, look) end
+  new, message = swap.begin(self.app.port, target, text, look)
+  if not new then return nil, message end
+  local ok, why = put(self, spec, turn, new)
+  if ok then self.app:log("info", ("rendered %q"):format(spec.to)) end
+  return ok, why
+end
+
+-- The turn of the file that a path leads to. While we wait for it the path may come to lead elsewhere.
+local function enter(self, path)
+  while true do
+    local target, message = swap.resolve(self.app.port, path)
+    if not target then return nil, message end
+    local turn
+    turn, message = self.turns:enter(target, "pilot.render")
+    if not turn then return nil, message end
+    if swap.resolve(self.app.port, path) == target then return turn, target end
+    turn:leave()
+  end
+end
+
+---Renders a file; waits. What the data's functions raise is raised.
+---@param spec luapilot.RenderSpec
+---@return boolean? changed
+---@return string? message
+function Renders:render(spec)
+  local turn, target = enter(self, spec.to)
+  if not turn then return nil, target end
+  local ok, changed, message = xpcall(work, task.error, self, spec, turn, target)
+  turn:leave()
+  if not ok then task.raise_again(changed) end
+  return changed, message
+end
+
+---Ends what is under way, as if its tasks had been cancelled: they will not run again.
+function Renders:let_go() self.turns:leave_all() end
+
+return render
