@@ -90,7 +90,9 @@ static int signal_group(struct proc *proc, int number) {
 
 static int signal_leader(const struct proc *proc, int number) {
   if (proc->state != RUNNING) return ESRCH;
-  return syscall(SYS_pidfd_send_signal, proc->exited.fd, number, NULL, 0) == 0 ? 0 : errno;
+  if (syscall(SYS_pidfd_send_signal, proc->exited.fd, number, NULL, 0) == 0) return 0;
+  if (errno != ENOSYS) return errno;
+  return kill(proc->pid, number) == 0 ? 0 : errno; /* not reaped, so still its number (valgrind) */
 }
 
 /* Asks soon whether the group is gone; there is a reason to think so. */
@@ -224,7 +226,9 @@ static void end_group(struct proc *proc) {
  * of a younger child of ours by now. glibc's waitid() has no room for the usage. */
 static void reap(struct proc *proc) {
   struct rusage usage = {0};
-  while (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, NULL, WEXITED, &usage) < 0 && errno == EINTR)
+  siginfo_t info; /* not used, but valgrind wants one */
+  while (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, WEXITED, &usage) < 0 &&
+         errno == EINTR)
     continue;
   loop_unwatch(proc->procs->loop, &proc->exited); /* it would stay readable for ever */
   close(proc->exited.fd);
