@@ -59,6 +59,7 @@ enum event_type {
   EVENT_NOTIFY,
   EVENT_CONNECTED,
   EVENT_POLL,
+  EVENT_RESPONSE,
 };
 
 /* Something that Lua must hear. Zero-initialise; set type, id, taken; queue with loop_publish().

@@ -26,8 +26,8 @@ static int l_deadline(lua_State *L) {
 static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
-    own_functions,       port_wait_functions, port_proc_functions,
-    port_file_functions, port_net_functions,  port_log_functions,
+    own_functions,      port_wait_functions, port_proc_functions, port_file_functions,
+    port_net_functions, port_http_functions, port_log_functions,
 };
 
 /* --- the runtime ------------------------------------------------------------------------- */
@@ -56,7 +56,8 @@ static bool open_runtime(void) {
   if (port.page) loop_heartbeat(port.loop, &port.page->heartbeat);
   port.output = output_new(port.loop);
   if (port.output) port.procs = procs_new(port.loop, &port.handles, port.output, port.page);
-  if (port.procs) return true;
+  if (port.procs) port.http = http_new(port.loop, &port.handles);
+  if (port.http) return true;
   int error = errno;
   port_close();
   errno = error;
@@ -66,6 +67,7 @@ static bool open_runtime(void) {
 void port_close(void) {
   if (port.loop == NULL) return;
   handle_close(&port.handles);
+  http_free(port.http);
   procs_free(port.procs);
   port_wait_close();
   output_free(port.output);

@@ -14,6 +14,7 @@
 #include "buffer.h"
 #include "guardian.h"
 #include "handle.h"
+#include "http.h"
 #include "loop.h"
 #include "output.h"
 #include "proc.h"
@@ -23,6 +24,7 @@ struct port {
   struct handle_table handles;
   struct output *output;
   struct procs *procs;
+  struct http *http;
   struct guardian_page *page; /* not owned; NULL = no guardian */
   struct buffer scratch; /* what a function reads before it becomes a Lua string: it stays ours,
                                  so that nothing leaks when Lua has no memory for the string */
@@ -75,6 +77,7 @@ void port_push_exit(lua_State *L, const struct event *event);
 void port_push_output(lua_State *L, const struct event *event);
 void port_push_notify(lua_State *L, const struct event *event);
 void port_push_connected(lua_State *L, const struct event *event);
+void port_push_response(lua_State *L, const struct event *event);
 
 /* --- the functions, by theme --- */
 
@@ -82,6 +85,7 @@ extern const luaL_Reg port_wait_functions[];
 extern const luaL_Reg port_proc_functions[];
 extern const luaL_Reg port_file_functions[];
 extern const luaL_Reg port_net_functions[];
+extern const luaL_Reg port_http_functions[];
 extern const luaL_Reg port_log_functions[];
 
 /* Ends the signals of port_wait.c. */

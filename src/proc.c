@@ -407,7 +407,7 @@ static int follow(struct proc *proc, struct spawn *spawn, struct failure *failur
 
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
-                 const struct proc_options *wanted, struct sink *sink, char *text,
+                 const struct proc_options *wanted, struct sink *sink, char **text,
                  struct failure *failure) {
   if (spawn_prepare(spawn, options, proc->procs->null, failure) != 0) return -1;
   if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0) return -1;
@@ -416,9 +416,10 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   proc->pid = spawn_run(spawn, options, &proc->exited.fd, failure);
   if (proc->pid < 0) return -1;
   if (follow(proc, spawn, failure) != 0) return -1;
-  if (text) {
-    feed_start(&proc->feed, proc->procs->loop, spawn->ours[0], text, wanted->text_size);
+  if (*text) {
+    feed_start(&proc->feed, proc->procs->loop, spawn->ours[0], *text, wanted->text_size);
     spawn->ours[0] = -1;
+    *text = NULL; /* the feed's now */
   }
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
@@ -444,7 +445,7 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   options.notify_socket = wanted->notify ? variable : NULL;
   options.feed = text != NULL;
   choose_descriptors(procs, wanted, sink, options.output);
-  if (start(proc, &spawn, &options, wanted, sink, text, failure) != 0) goto fail;
+  if (start(proc, &spawn, &options, wanted, sink, &text, failure) != 0) goto fail;
   if (sink && wanted->output->file) output_release(sink); /* the streams count for themselves */
   spawn_clean(&spawn);
   *pid = proc->pid;

@@ -10,6 +10,7 @@ local environment = require "luapilot.environment"
 local loader = require "luapilot.loader"
 local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
+local render = require "luapilot.render"
 local signals = require "luapilot.signals"
 local luapilot = require "luapilot"
 local task = require "luapilot.task"
@@ -32,6 +33,8 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be 
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
 ---@field exit_code integer?
+---@field renders luapilot.Renders
+---@field templates table<string, luapilot.Keeper>   by path
 ---@field errors { message: string }[]   what handlers raised, the first thousand
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
@@ -44,7 +47,7 @@ function app.new(options)
   local self = setmetatable({
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
+    jobs = {}, order = {}, objects = {}, templates = {}, template_objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
     secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,
@@ -65,6 +68,7 @@ function app.new(options)
   self.tasks.report = function(_, t, err, where)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
   end
+  self.renders = render.new(self)
   self.object = luapilot.attach(self)
   return self
 end
@@ -273,6 +277,7 @@ local function open(self)
   self.phase, self.dirty = "running", true
   self.port.signals(signals.taken)
   self:apply_logging()
+  self.renders:recover(validate.rendered_files(self))
   for _, runner in ipairs(self.order) do
     self.has_manual = self.has_manual or runner.starter:has("manual")
     runner.dependents, self.doubtful[runner] = {}, true
@@ -329,6 +334,8 @@ end
 ---@return boolean
 function App:is_now(topic, event)
   if topic == "pilot" then return event == "startup" and self.restored == true end
+  local keeper = self.templates[topic:match "^template:(.*)$" or ""]
+  if keeper then return keeper.rendered end
   local runner = self.jobs[topic:match "^job:(.*)$" or ""]
   if not runner or event == "stopping" or event == "output" then return false end
   if event == "stopped" then return runner.memory.exit ~= nil and runner:is(event) end
@@ -342,6 +349,7 @@ end
 ---@return boolean
 function App:can_speak(topic, event, asker)
   if topic == "pilot" then return event:find("^SIG") ~= nil or (event == "error" and self:is_busy()) end
+  if topic:find "^template:" then return self:is_busy() end -- it is tried again, or somebody may render it
   local source = self.jobs[topic:match "^job:(.*)$"]
   if source == asker then return false end
   local state = source.memory.state
@@ -409,6 +417,7 @@ end
 local function stays_doubtful(self, runner)
   for _, leaf in ipairs(runner.starter.trigger.leaves) do
     if leaf.topic == "pilot" and leaf.event == "error" then return true end
+    if leaf.topic and leaf.topic:find "^template:" then return true end
   end
   for _, source in ipairs(self:sources_of(runner)) do
     if source.memory.state == "held" then return true end
@@ -705,6 +714,7 @@ function App:let_go()
   for id in pairs(self.loop.routes) do ids[#ids + 1] = id end
   table.sort(ids)
   for _, id in ipairs(ids) do self.loop:cancel(id) end
+  self.renders:let_go()
   self.loop:stop()
   self.phase, self.ended = "ended", true
 end

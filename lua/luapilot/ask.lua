@@ -76,8 +76,9 @@ function ask.trigger(app, value, where, path)
   if type(value) == "function" then return ask.node { kind = "function", fn = value } end
   local advice = "a trigger such as db:once \"healthy\", pilot.every \"60s\", pilot.all { … }, \"manual\" or a function"
   local found = describe.value(value)
-  if type(value) == "table" and getmetatable(value) and tostring(value):find("^job ") then
-    found = ("the %s itself: add :once \"healthy\" (or another event)"):format(tostring(value))
+  if type(value) == "table" and getmetatable(value) and tostring(value):find "^%l+ \"" then
+    local event = tostring(value):find "^template" and "rendered" or "healthy"
+    found = ("the %s itself: add :once %q (or another event)"):format(tostring(value), event)
   end
   app.mistakes:add(where, path, ("expected %s, got %s"):format(advice, found))
   return nil

@@ -65,4 +65,19 @@ function calls.on_jobs(source, method)
   return found
 end
 
+---The strings that a source gives to a field of this name: to = "/etc/app.conf".
+---@param source string
+---@param field string
+---@return string[]
+function calls.fields(source, field)
+  local tokens, found = lexer.tokens(source), {}
+  for i, token in ipairs(tokens) do
+    local value, after = tokens[i + 2], tokens[i + 3]
+    local whole = is_name(token, field) and is_op(tokens[i + 1], "=") and value and value.kind == "string"
+      and (is_op(after, ",") or is_op(after, ";") or is_op(after, "}"))
+    if whole then found[#found + 1] = value.value end
+  end
+  return found
+end
+
 return calls

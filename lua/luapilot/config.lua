@@ -7,6 +7,7 @@
 local argv = require "luapilot.argv"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
+local http_types = require "luapilot.http_types"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
@@ -15,10 +16,8 @@ local types = require "luapilot.types"
 local M = {}
 
 ---What this version cannot do yet, and what to do instead. A line goes when its feature comes.
----@type table<"http"|"service", string|nil>
+---@type table<"service", string|nil>
 M.lacks = {
-  http = "this version (0.1.0) has no HTTP checks yet: "
-    .. 'use tcp = "localhost:80", exec = { "curl", "-fsS", "http://…" } or check = function(job) … end',
   service = "this version (0.1.0) cannot register services in Consul yet: leave this field out",
 }
 
@@ -42,13 +41,32 @@ local function must_be_true(value, path, report)
   return schema.expected(path, report, "true (or leave it out)", value)
 end
 
-local http_url = either("a URL or a table such as { url = \"http://localhost/\" }", {
-  string = schema.text,
-  table = schema.any,
+local bytes = either("a string", { string = schema.any })
+
+local read_http = schema.fields({
+  url     = { http_types.url },
+  method  = { http_types.method, default = "GET" },
+  headers = { http_types.headers, default = empty },
+  body    = { bytes },
+  status  = { http_types.status, default = function() return { { 200, 399 } } end },
+  tls     = { http_types.tls },
+}, "a table", { uri = "url", address = "url", verb = "method", code = "status", expect = "status", insecure = "tls" })
+
+local http_check = either("a URL or a table such as { url = \"http://localhost/\" }", {
+  string = function(value, path, report)
+    local url = http_types.url(value, path, report)
+    local result = url and read_http({}, path, report)
+    if result then result.url = url end
+    return result
+  end,
+  table = function(value, path, report)
+    if value.url == nil then report(path, 'has no url: write url = "http://localhost/health"') end
+    return read_http(value, path, report)
+  end,
 })
 
 local read_check = schema.fields({
-  http   = { http_url },
+  http   = { http_check },
   tcp    = { types.address },
   exec   = { argv.type },
   check  = { schema.fn },
@@ -212,9 +230,6 @@ end
 
 local function check_missing_features(spec, path, report, lacks)
   if spec.service and lacks.service then report(schema.join(path, "service"), lacks.service) end
-  for _, check in ipairs(spec.health) do
-    if check.http and lacks.http then report(("%s.%s.http"):format(path, check.path), lacks.http) end
-  end
 end
 
 ---@class luapilot.JobSpec
@@ -250,6 +265,7 @@ end
 ---@field kind "http"|"tcp"|"exec"|"check"|"notify"|nil nil only after a mistake
 ---@field exec string[]|nil
 ---@field tcp string|nil
+---@field http { url: luapilot.Url, method: string, headers: table, body: string|nil, status: integer[][], tls: table|nil }|nil
 ---@field check fun(job: table)|nil
 ---@field interval number
 ---@field interval_given boolean
@@ -291,13 +307,13 @@ end
 -- ---------------------------------------------------------------------------------------------- options
 
 -- Options of a call: nil stands for none; the result is complete in any case.
-local function options_reader(fields, what, check)
-  local read = schema.fields(fields, what)
+local function options_reader(fields, what, check, synonyms)
+  local read = schema.fields(fields, what, synonyms)
   return function(options, path, where, mistakes)
     local report = schema.reporter(mistakes, where)
     local given = options == nil and {} or options
     local result = read(given, path, report) or read({}, path, report)
-    if check then check(result, path, report) end
+    if check and type(given) == "table" then check(result, path, report, given) end
     return result
   end
 end
@@ -350,6 +366,67 @@ M.logging = options_reader({
   end, default = "stdout" },
 }, 'a table such as { level = "info" }')
 
+-- ------------------------------------------------------------------------------------ files from templates
+
+local function file_path(value, path, report)
+  value = schema.text(value, path, report)
+  if not value or value:find "[^/]$" then return value end
+  report(path, "is a directory: it must name the file")
+end
+
+local template_text = either("a string", { string = schema.any })
+
+local render_fields = {
+  source   = { schema.text },
+  text     = { template_text },
+  to       = { file_path },
+  data     = { either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn }),
+               default = empty },
+  mode     = { types.mode },
+  owner    = { types.owner },
+  validate = { argv.type },
+}
+
+local TEMPLATE_SYNONYMS = { template = "source", src = "source", vars = "data", check = "validate", perms = "mode" }
+local RENDER_SYNONYMS = { path = "to", dest = "to", target = "to" }
+for word, meant in pairs(TEMPLATE_SYNONYMS) do RENDER_SYNONYMS[word] = meant end
+
+local function check_source(given, path, report)
+  if given.source ~= nil and given.text ~= nil then
+    report(path, "has source and text: the template is in a file, or it stands here")
+  elseif given.source == nil and given.text == nil then
+    report(path, 'has no template: give it source = "/etc/app.conf.tmpl", or text = "…"')
+  end
+end
+
+---Options of pilot.render.
+---@type luapilot.OptionsReader
+M.render_options = options_reader(render_fields, 'a table such as { source = "app.tmpl", to = "/etc/app.conf" }',
+  function(result, path, report, given)
+    check_source(given, path, report)
+    if given.to == nil then report(path, 'has no file to write: give it to = "/etc/app.conf"') end
+  end, RENDER_SYNONYMS)
+
+local template_fields = {
+  reload = { schema.any }, -- templates.lua knows what a job is
+  settle = { schema.duration },
+  watch  = { function(_, path, report)
+    report(path, "watches come with a later version (this one is 0.1.0): call :render() of the template "
+      .. "when its data is another")
+  end },
+}
+for name, field in pairs(render_fields) do
+  if name ~= "to" then template_fields[name] = field end
+end
+
+---What pilot.template describes.
+---@type luapilot.OptionsReader
+M.template_options = options_reader(template_fields, 'a table such as { source = "/etc/app.conf.tmpl" }',
+  function(_, path, report, given) check_source(given, path, report) end, TEMPLATE_SYNONYMS)
+
+---The path of a template.
+M.template_path = file_path
+
 ---Options of pilot.exec: { check, env, cwd, user, stdin, timeout, max_output }.
 ---@type luapilot.OptionsReader
 M.exec_options = options_reader({
@@ -357,9 +434,44 @@ M.exec_options = options_reader({
   env        = { types.env, default = empty },
   cwd        = { schema.text },
   user       = { types.account },
-  stdin      = { either("a string", { string = schema.any }) },
+  stdin      = { bytes },
   timeout    = { schema.span },
   max_output = { schema.size, default = 1024 ^ 2 },
 }, 'a table such as { timeout = "30s" }')
+
+local function one_body(result, path, report)
+  local given = {}
+  for _, name in ipairs { "body", "json", "form" } do
+    if result[name] ~= nil then given[#given + 1] = name end
+  end
+  if given[2] then report(path, ("has %s: a request has one body"):format(table.concat(given, " and "))) end
+  if result.socket and result.proxy then report(schema.join(path, "proxy"), "a socket needs none: leave it out") end
+end
+
+---Options of pilot.http.get and the like.
+---@type luapilot.OptionsReader
+M.http_options = options_reader({
+  query    = { http_types.pairs },
+  headers  = { http_types.headers, default = empty },
+  body     = { bytes },
+  json     = { schema.any },
+  form     = { http_types.pairs },
+  timeout  = { schema.span, default = 30 },
+  socket   = { http_types.socket },
+  tls      = { http_types.tls },
+  follow   = { schema.boolean, default = false },
+  proxy    = { http_types.proxy },                -- default: what the environment says
+  max_body = { schema.size, default = 16 * 1024 ^ 2 },
+  retry    = { schema.span },
+}, 'a table such as { timeout = "5s" }', one_body)
+
+---The method of pilot.http.request; nil: GET.
+---@param value any
+---@return string|nil method
+---@return string|nil message
+function M.http_method(value)
+  if value == nil then return "GET" end
+  return schema.first(http_types.method, value)
+end
 
 return M

@@ -14,19 +14,20 @@ local cron = require "luapilot.cron"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local fs = require "luapilot.fs"
+local http = require "luapilot.http"
 local json = require "luapilot.json"
 local object = require "luapilot.object"
 local program = require "luapilot.program"
 local schedule = require "luapilot.schedule"
 local suggest = require "luapilot.suggest"
+local templates = require "luapilot.templates"
 
 local luapilot = {}
 
 -- Names of the language that come with a later version: said honestly, not as a misspelling.
 local LATER = {
-  http = "HTTP", render = "templates", template = "templates", consul = "Consul", watch = "Consul",
-  election = "Consul", telemetry = "telemetry", metrics = "telemetry", control = "the control socket",
-  command = "the control socket", reload = "reloading",
+  consul = "Consul", watch = "Consul", election = "Consul", telemetry = "telemetry", metrics = "telemetry",
+  control = "the control socket", command = "the control socket", reload = "reloading",
 }
 
 ---@class luapilot.Pilot
@@ -403,6 +404,29 @@ function api.exec(app, command, options)
   return result
 end
 
+-- --- files from templates --------------------------------------------------------------------
+
+---Renders a file; waits. True if the file is another one now, false if it was equal. Raises when it cannot be rendered,
+---or the validator refuses it; the old file stays then.
+---@param options table     { source | text, to, data, mode, owner, validate }
+---@return boolean changed
+function api.render(app, options)
+  local spec = ask.read(app, function(where, list)
+    return config.render_options(options, "pilot.render", where, list)
+  end)
+  local changed, message = app.renders:render(spec)
+  if changed == nil then error("pilot.render: " .. message, 2) end
+  return changed
+end
+
+---pilot.template "/etc/app.conf" { … } describes a file that is rendered at the start.
+---@param path string
+---@return luapilot.Template
+function api.template(app, path)
+  local object_of_path = templates.named(app, path)
+  return object_of_path
+end
+
 -- --- the table -------------------------------------------------------------------------------
 
 -- A log line takes what it is given: tables as JSON, the rest as tostring has it.
@@ -454,8 +478,9 @@ function luapilot.attach(app)
     names[#names + 1] = name
   end
   pilot.log, pilot.json, pilot.fs = log_functions(app), json, fs.library(app)
+  pilot.http = http.library(app, json)
   pilot.state, pilot.args = app.state, app.args
-  for _, name in ipairs { "log", "json", "fs", "state", "args" } do names[#names + 1] = name end
+  for _, name in ipairs { "log", "json", "fs", "http", "state", "args" } do names[#names + 1] = name end
   table.sort(names)
   return setmetatable(pilot, {
     __index = function(_, key) error(unknown(key, names), 2) end,

@@ -34,7 +34,24 @@ local pilot = {}
 ---@field stream "stdout"|"stderr"|nil  output
 ---@field line string?                  output
 
+---@class luapilot.TlsOptions
+---@field cafile string?                PEM; instead of the system's CAs
+---@field capath string?
+---@field clientcert string?
+---@field clientkey string?
+---@field servername string?            verified instead of the URL's host
+---@field verify boolean?               default true
+
+---@class luapilot.HttpCheck
+---@field url string
+---@field method string?                default "GET"
+---@field headers table<string, string|number>?
+---@field body string?
+---@field status string|integer|nil     default "200-399"
+---@field tls luapilot.TlsOptions?
+
 ---@class luapilot.CheckOptions
+---@field http string|luapilot.HttpCheck|nil   a URL; redirects are not followed
 ---@field tcp string?                   "host:port"
 ---@field exec luapilot.Argv?
 ---@field check (fun(job: luapilot.Job): any, string?)?   truthy passes; "warn", "text" warns
@@ -214,6 +231,55 @@ function pilot.address(spec) end
 ---@return string
 function pilot.hostname() end
 
+---@class luapilot.TemplateOptions
+---@field source string?                path of the template, or
+---@field text string?                  the template itself
+---@field data table|(fun(): table)|nil   its fields are the template's variables; the function may wait
+---@field mode string?                  octal: "0640"; default: as the old file, else "0644"
+---@field owner string|integer|nil      "app", "app:www", ":www"
+---@field validate luapilot.Argv?       0 accepts; with the word {file} it checks before the swap
+---@field reload luapilot.Job?          is told when the file is another one (pilot.template only)
+---@field settle luapilot.Span?         for watches; without effect in this version
+
+---@class luapilot.RenderOptions: luapilot.TemplateOptions
+---@field to string                     the file to write
+
+---@class luapilot.Template
+---@field name string                   the path
+---@field rendered boolean              whether it has been
+---@overload fun(options: luapilot.TemplateOptions): luapilot.Template
+local template = {}
+
+---@param event "rendered"              event.changed: is the file another one?
+---@param options luapilot.HandlerOptions|fun(event: luapilot.Event)
+---@param fn fun(event: luapilot.Event)?
+---@return { cancel: fun(self: table) }
+function template:on(event, options, fn) end
+---@param event "rendered"
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function template:once(event, options) end
+---@param event "rendered"
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function template:each(event, options) end
+---Again, now. Raises when it fails.
+---@return boolean changed
+function template:render() end
+---@param state "rendered"
+---@param timeout luapilot.Span?
+---@return true?, string? why           "timeout"
+function template:wait_for(state, timeout) end
+
+---pilot.template "/etc/app.conf" { … }: rendered at the start, and kept.
+---@param path string
+---@return luapilot.Template
+function pilot.template(path) end
+---Renders a file: true if it is another one now. Raises when it fails; the old file stays.
+---@param options luapilot.RenderOptions
+---@return boolean changed
+function pilot.render(options) end
+
 ---@param fd integer
 ---@param mode "r"|"w"|"rw"
 ---@param fn fun()
@@ -250,6 +316,66 @@ function pilot.json.encode(value) end
 ---@param text string
 ---@return any
 function pilot.json.decode(text) end
+
+---@class luapilot.HttpOptions
+---@field query table<string, any>?     added to the URL
+---@field headers table<string, string|number>?
+---@field body string?
+---@field json any                      sent as JSON
+---@field form table<string, any>?      sent as a form
+---@field timeout luapilot.Span?        default "30s"; of a stream: until its head is there
+---@field socket string?                a unix socket to connect to
+---@field tls luapilot.TlsOptions?
+---@field follow boolean?               redirects, ten at most
+---@field proxy string|false|nil        default: what the environment says
+---@field max_body string|integer|nil   default "16M"; of a stream: one line
+---@field retry luapilot.Span?          try again for so long
+
+---@class luapilot.HttpRequest: luapilot.HttpOptions
+---@field url string
+---@field method string?                default "GET"
+
+---@class luapilot.HttpAnswer
+---@field status integer
+---@field ok boolean                    200 to 299
+---@field headers table<string, string> in any capitals
+---@field body string
+---@field json fun(): any               raises when the body is no JSON
+
+---@class luapilot.HttpStream           closed with the task that opened it
+---@field status integer
+---@field ok boolean
+---@field headers table<string, string>
+---@field chunks fun(self: luapilot.HttpStream): fun(): string?
+---@field lines fun(self: luapilot.HttpStream): fun(): string?
+---@field json_lines fun(self: luapilot.HttpStream): fun(): any
+---@field close fun(self: luapilot.HttpStream)
+
+pilot.http = {}
+---@param url string
+---@param options luapilot.HttpOptions?
+---@return luapilot.HttpAnswer
+function pilot.http.get(url, options) end
+---@param url string
+---@param options luapilot.HttpOptions?
+---@return luapilot.HttpAnswer
+function pilot.http.post(url, options) end
+---@param url string
+---@param options luapilot.HttpOptions?
+---@return luapilot.HttpAnswer
+function pilot.http.put(url, options) end
+---@param url string
+---@param options luapilot.HttpOptions?
+---@return luapilot.HttpAnswer
+function pilot.http.delete(url, options) end
+---@param request luapilot.HttpRequest
+---@return luapilot.HttpAnswer
+function pilot.http.request(request) end
+---A body that is read piece by piece, in bounded memory.
+---@param url string
+---@param options luapilot.HttpOptions?
+---@return luapilot.HttpStream
+function pilot.http.stream(url, options) end
 
 pilot.fs = {}
 ---@param path string

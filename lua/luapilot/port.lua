@@ -21,6 +21,8 @@ local port = {}
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
+---| { type: "response", id: integer, status: integer?, headers: table?, body: string?, chunk: string?, last: boolean?,
+---    error: string?, code: string? }
 ---| { type: "poll", id: integer, readable: boolean, writable: boolean }
 ---| { type: "signal", name: string, pid: integer, terminal: boolean }
 
@@ -117,6 +119,36 @@ function port.lookup(kind, name) end
 ---@param timeout number    seconds
 ---@return integer id
 function port.connect(address, timeout) end
+
+---@class luapilot.RequestOptions
+---@field method string?             default "GET"
+---@field url string                 http:// or https://
+---@field headers table<string, string>?
+---@field body string?
+---@field timeout number?            seconds for everything, of a stream until its head is there; 0 or nil: none
+---@field socket string?             a unix socket to connect to, instead of the URL's host
+---@field proxy string?              its URL; nil: none. The environment is never asked
+---@field tls table?                 { cafile, capath, clientcert, clientkey, servername, verify }
+---@field stream boolean?
+---@field fresh boolean?             on a connection of its own, closed afterwards
+---@field max_body number?           bytes; a larger body is an error, EMSGSIZE. Not of a stream
+---@field cut boolean?               a larger body is cut at max_body, and no error
+
+---Sends a request by HTTP 1.1. Redirects are answers like any other.
+---Whole: one event, { status, headers, body } or { error, code }; then the handle is gone.
+---With `stream`: { status, headers, chunk = "", last } as soon as the head is there, then one { chunk, last } for
+---each `more`; `last` (perhaps with an empty chunk), or an error at any time, is the end of the handle.
+---Names of headers are in small letters; the values of a repeated one are joined with ", ".
+---Codes: errno names (ECONNREFUSED, ETIMEDOUT, ENOENT of a socket, ECONNRESET, EMSGSIZE, EPROTO: not HTTP),
+---EAI_NONAME, ETLS (no encryption), ECERT (a certificate that is not trusted).
+---@param options luapilot.RequestOptions
+---@return integer? id, string? message, string? code     ENOSYS: the library that does this is not installed
+function port.request(options) end
+
+---Grants the next chunk of a stream; granting twice is once.
+---@param id integer
+---@return true?, string? message, string? code   EINVAL: it is no stream
+function port.more(id) end
 
 ---Level-triggered readiness of a descriptor that the caller owns, until cancelled.
 ---@param fd integer

@@ -1,18 +1,22 @@
 -- prober: runs the checks of one job while its process lives.
 --
+--   http     a request and the status of its answer
 --   tcp      a connection opened and closed       exec     a program that must end with 0
 --   check    a Lua function in a task             notify   what the job itself says (sd_notify)
 --
 -- It owns the timers, processes and tasks of the checks under way, one at a time for each check. What results
 -- mean is health.lua's; what follows from it is job.lua's.
 
+local exchange = require "luapilot.exchange"
 local health = require "luapilot.health"
+local http_types = require "luapilot.http_types"
 local program = require "luapilot.program"
 local task = require "luapilot.task"
 
 local prober = {}
 
 local MAX_OUTPUT = 64 * 1024  -- of an exec check: it ends up in a log line
+local MAX_BODY = 4 * 1024     -- of an HTTP check: more is not read
 local NOTE = 200              -- characters of it that are kept …
 local LOOKED_AT = 4 * NOTE    -- … of so many: blanks at their end go first
 
@@ -39,6 +43,21 @@ function start.tcp(self, check, done)
     done("pass")
   end)
   return function() loop:cancel(id) end
+end
+
+-- On a connection of its own, so that it asks whoever accepts them now, and not what an old one still holds.
+function start.http(self, check, done)
+  local http = check.http
+  local request = {
+    method = http.method, url = http.url, headers = http.headers, body = http.body, tls = http.tls,
+    timeout = check.timeout, max_body = MAX_BODY, cut = true, fresh = true,
+  }
+  return exchange.start(self.app.loop, request, function(response, message)
+    if not response then return done("fail", note(message)) end
+    local body = note(response.body)
+    done(http_types.is_among(http.status, response.status) and "pass" or "fail",
+      ("HTTP %d%s"):format(response.status, body and ": " .. body or ""))
+  end)
 end
 
 function start.exec(self, check, done)

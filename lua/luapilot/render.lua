@@ -89,8 +89,9 @@ end
 function Renders:put_back_left_over(target)
   local how, message = swap.recover(self.app.port, target)
   if how then
-    self.app:log("warn", how == "restored" and ("put back the old %q: the new one had never been accepted"):format(target)
-      or ("removed %q: it had never been accepted"):format(target))
+    local what = how == "restored" and "put back the old %q: the new one had never been accepted"
+      or "removed %q: it had never been accepted"
+    self.app:log("warn", what:format(target))
   end
   return message
 end
@@ -176,12 +177,12 @@ end
 local function numbers_of(self, spec)
   local look, owner = { mode = spec.mode }, spec.owner or {}
   for kind, field in pairs { user = "uid", group = "gid" } do
-    local name, message = owner[kind], nil
-    if type(name) == "string" then
-      name, message = self.app.port.lookup(kind, name)
-      if not name then return nil, "owner: " .. message end
+    look[field] = owner[kind]
+    if type(owner[kind]) == "string" then
+      local number, message = self.app.port.lookup(kind, owner[kind])
+      if not number then return nil, "owner: " .. message end
+      look[field] = number
     end
-    look[field] = name
   end
   return look
 end

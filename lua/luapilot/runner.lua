@@ -194,6 +194,8 @@ function Runner:prepared(t, name, input)
 end
 
 function apply.unprepare(self)
+  if self.unheld then self.unheld() end
+  self.unheld = nil
   local t = self.preparing
   self.preparing = nil
   if t then t:cancel("cancel") end
@@ -342,7 +344,10 @@ end
 
 -- What exists is "running" at once, not at the next command: that may be a stop, which must find it. It is
 -- always the last effect of its input.
+-- A file on trial may be this job's configuration: it waits for the verdict.
 function apply.spawn(self)
+  self.unheld = self.app.renders:after_trials(function() apply.spawn(self) end)
+  if self.unheld then return end
   if self.spec.run then return spawn_task(self) end
   if self.spec.exec then return spawn_program(self) end
   self:input("spawned", {}) -- it only registers and checks: there is no process
@@ -372,6 +377,12 @@ end
 
 -- A reload function works alone: what is asked for meanwhile is done once more afterwards.
 function apply.reload(self)
+  if self.reload_held then return end
+  self.reload_held = self.app.renders:after_trials(function()
+    self.reload_held = nil
+    self:post("reload")
+  end)
+  if self.reload_held then return end
   local reload = self.spec.reload
   if type(reload) == "string" then return apply.signal(self, reload, "leader") end
   if self.reload_task then

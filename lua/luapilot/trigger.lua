@@ -188,7 +188,7 @@ end
 ---@return string
 function trigger.describe(node, duration)
   if node.topic then
-    return ("%s:%s %q"):format((node.topic:gsub("^job:", "")), node.kind, node.event)
+    return ("%s:%s %q"):format((node.topic:gsub("^%l+:", "")), node.kind, node.event)
   elseif node.kind == "every" then
     return ("every %s"):format(duration(node.interval))
   elseif node.kind == "cron" then

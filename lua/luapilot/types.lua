@@ -75,6 +75,30 @@ function M.umask(value, path, report)
   return schema.expected(path, report, 'a string of octal digits such as "027"', value, advice)
 end
 
+---File permissions: octal digits in a string.
+---@type luapilot.Type
+function M.mode(value, path, report)
+  if type(value) == "string" and value:find "^0?[0-7]?[0-7][0-7][0-7]$" then return tonumber(value, 8) end
+  local digits = type(value) == "number" and ("%04.0f"):format(value)
+  local advice = digits and digits:find "^0?[0-7]+$" and ('write "%s"'):format(digits) or nil
+  return schema.expected(path, report, 'a string of octal digits such as "0640"', value, advice)
+end
+
+local OWNER = 'a user such as "app", a user and a group such as "app:www", or ":www"'
+
+---Who owns a file: { user, group }, names or numbers.
+---@type luapilot.Type
+function M.owner(value, path, report)
+  if type(value) == "number" then
+    local number = schema.integer(0, 2 ^ 32 - 2)(value, path, report)
+    return number and { user = number }
+  end
+  if type(value) ~= "string" then return schema.expected(path, report, OWNER, value) end
+  local user, group = value:match "^([^:%z]*):?([^:%z]*)$"
+  if not user or user .. group == "" then return schema.expected(path, report, OWNER, value) end
+  return { user = user ~= "" and user or nil, group = group ~= "" and group or nil }
+end
+
 -- ----------------------------------------------------------------------------------------------- limits
 
 local LIMITS = { "as", "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile",

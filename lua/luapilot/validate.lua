@@ -6,6 +6,7 @@
 local calls = require "luapilot.calls"
 local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
+local templates = require "luapilot.templates"
 local trigger = require "luapilot.trigger"
 
 local validate = {}
@@ -168,6 +169,26 @@ local function reloads(app)
   end
 end
 
+-- --- files from templates --------------------------------------------------------------------
+
+---The paths that this file renders, as far as it shows: templates, and what stands as to = "…". A pilot that was killed
+---may have left something there to be put back.
+---@param app luapilot.App
+---@return string[]
+function validate.rendered_files(app)
+  local paths, seen = {}, {}
+  local function add(path)
+    if not seen[path] then paths[#paths + 1] = path end
+    seen[path] = true
+  end
+  for _, path in ipairs(templates.paths(app)) do add(path) end
+  for _, source in pairs(app.loader.sources) do
+    for _, path in ipairs(calls.fields(source, "to")) do add(path) end
+  end
+  table.sort(paths)
+  return paths
+end
+
 -- --- the file --------------------------------------------------------------------------------
 
 local function declares_something(app)
@@ -183,6 +204,7 @@ function validate.declarations(app, path)
     for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
     check_output(app, runner)
   end
+  if not app.raised then templates.check(app) end
   if not app.raised then
     cycles(app)
     reloads(app)

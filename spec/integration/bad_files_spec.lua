@@ -404,20 +404,20 @@ bad "a name of a later version" {
   file = [[
 local pilot = require "luapilot"
 pilot.job "app" { exec = "server" }
-local res = pilot.http.get "http://localhost/"
+pilot.consul "localhost:8500"
 ]],
   says = [[
-pilot.lua:3: pilot.http is not part of this version (0.1.0): HTTP comes with a later one
+pilot.lua:3: pilot.consul is not part of this version (0.1.0): Consul comes with a later one
 ]],
 }
 
-bad "a check of a later version" {
+bad "a URL that is none" {
   file = [[
 local pilot = require "luapilot"
-pilot.job "app" { exec = "server", health = { http = "http://localhost/health" } }
+pilot.job "app" { exec = "server", health = { http = "localhost/health" } }
 ]],
   says = [[
-pilot.lua:2: job "app": health.http: this version (0.1.0) has no HTTP checks yet: use tcp = "localhost:80", exec = { "curl", "-fsS", "http://…" } or check = function(job) … end
+pilot.lua:2: job "app": health.http: expected a URL such as "http://localhost/health", got a string: "localhost/health"; write "http://localhost/health"
 ]],
 }
 

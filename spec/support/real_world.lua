@@ -9,6 +9,7 @@
 --   world.alive(pid)             whether there is such a process
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
+--   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
 --   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
 --   world.close()                undoes all that the spec did with the world
@@ -27,6 +28,8 @@
 
 local ffi = require "ffi"
 local port = require "luapilot.rt"
+local run = require "support.run"
+local web = require "support.web"
 
 ffi.cdef [[
   int kill(int pid, int sig);
@@ -190,6 +193,13 @@ local function listen(backlog)
 end
 
 function world.listener() return (listen(16)) end
+
+local server -- of spec/support/web.lua; started when it is first asked for
+
+function world.web(answer)
+  server = server or web.start()
+  return server:url(answer)
+end
 
 function world.refused()
   local address, fd = listen(1)

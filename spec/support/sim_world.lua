@@ -101,6 +101,35 @@ function world.listener() return address "up" end
 function world.refused() return address "down" end
 function world.silent() return address "hangs" end
 
+-- What spec/support/http_server.lua does, as an answer of the simulator's web.
+local function as_answer(b)
+  if b.echo then
+    return function(request)
+      local lines = { request.method .. " " .. request.url:match "^http://[^/]*(.*)$" }
+      for name, value in pairs(request.headers) do lines[#lines + 1] = name .. ": " .. value end
+      return { body = table.concat(lines, "\n") .. "\n\n" .. (request.body or "") }
+    end
+  end
+  if b.closes then return { error = "ECONNRESET" } end
+  local headers = {}
+  for _, line in ipairs(b.headers or {}) do
+    local name, value = line:match "^(.-): (.*)$"
+    name = name:lower()
+    headers[name] = headers[name] and headers[name] .. ", " .. value or value
+  end
+  return {
+    status = b.status, headers = headers, after = b.after, every = b.every, endless = b.chunks and b.hangs,
+    body = b.chunks or b.size and ("x"):rep(b.size) or b.body, hangs = not b.chunks and b.hangs or nil,
+  }
+end
+
+function world.web(answer)
+  count = count + 1
+  local url = ("http://web/%d"):format(count)
+  machine:http(url, as_answer(answer))
+  return url
+end
+
 function world.pipe()
   count = count + 1
   local fd = count

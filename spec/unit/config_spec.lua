@@ -179,15 +179,31 @@ describe("config.job", function()
   end)
 
   it("tells what this version cannot do yet", function()
-    assert.same({ "health.http: this version (0.1.0) has no HTTP checks yet: use tcp = \"localhost:80\", "
-      .. 'exec = { "curl", "-fsS", "http://…" } or check = function(job) … end' },
-      wrong { exec = "x", health = { http = "http://localhost/" } })
     assert.same({ "service: this version (0.1.0) cannot register services in Consul yet: "
       .. "leave this field out" },
       wrong { exec = "x", service = { port = 80 }, drain = "5s" })
-    assert.same({ 'health.http: expected a URL or a table such as { url = "http://localhost/" }, '
-      .. 'got a number: 80' },
-      wrong { exec = "x", health = { http = 80 } })
+  end)
+
+  it("reads a check by HTTP", function()
+    local url = { scheme = "http", host = "localhost", path = "/health" }
+    assert.same({ url = url, method = "GET", headers = {}, status = { { 200, 399 } } },
+      job({ exec = "x", health = { http = "http://localhost/health" } }).health[1].http)
+    local check = job { exec = "x", health = { http = {
+      url = "http://localhost/health", method = "POST", headers = { A = 1 }, body = "x", status = "200,301-302",
+      tls = { verify = false },
+    } } }
+    assert.same({
+      url = url, method = "POST", headers = { A = "1" }, body = "x", status = { { 200, 200 }, { 301, 302 } },
+      tls = { verify = false },
+    }, check.health[1].http)
+    local message = 'health.http: expected a URL or a table such as { url = "http://localhost/" }, got a number: 80'
+    assert.same({ message }, wrong { exec = "x", health = { http = 80 } })
+    assert.same({ 'health.http: has no url: write url = "http://localhost/health"' },
+      wrong { exec = "x", health = { http = {} } })
+    assert.same({ 'health.http.stauts: unknown field (did you mean "status"?)' },
+      wrong { exec = "x", health = { http = { url = "http://x/", stauts = 200 } } })
+    assert.same({ 'health.http.status: expected a status such as 200 or "200-399", got a string: "2xx"' },
+      wrong { exec = "x", health = { http = { url = "http://x/", status = "2xx" } } })
   end)
 
   describe("names", function()

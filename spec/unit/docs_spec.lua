@@ -14,6 +14,7 @@ local events = require "luapilot.events"
 local object = require "luapilot.object"
 local restart = require "luapilot.restart"
 local sim = require "luapilot.sim"
+local templates = require "luapilot.templates"
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -162,7 +163,7 @@ end)
 describe("docs/reference.md tells", function()
   it("every name of pilot", function()
     assert.same({}, untold(keys(pilot_table), "pilot%."))
-    for _, library in ipairs { "fs", "json" } do
+    for _, library in ipairs { "fs", "json", "http" } do
       assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
     end
     assert.same({}, untold(keys(pilot_table.log), "%."))
@@ -183,13 +184,20 @@ describe("docs/reference.md tells", function()
   end)
 
   it("every option of a call", function()
-    for _, name in ipairs { "handler_options", "trigger_options", "cron_options", "logging", "exec_options" } do
+    for _, name in ipairs { "handler_options", "trigger_options", "cron_options", "logging", "exec_options",
+                            "http_options", "render_options", "template_options" } do
       assert.same({}, untold(keys(upvalue(upvalue(config[name], "read"), "fields"))), name)
     end
   end)
 
+  it("every method and field of a template", function()
+    assert.same({}, untold(templates.METHODS, "template:"))
+    assert.same({}, untold(templates.FIELDS))
+  end)
+
   it("every event and every state", function()
     assert.same({}, untold(events.names.job))
+    assert.same({}, untold(events.names.template))
     assert.same({}, untold(events.names.pilot))
     assert.same({}, untold(events.states))
   end)

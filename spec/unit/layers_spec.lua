@@ -4,18 +4,21 @@
 local lua_layers = {
   -- words and values
   { "describe", "lexer", "words" },
-  { "suggest", "size", "duration", "cron", "calls" },
+  { "suggest", "size", "duration", "cron", "calls", "url", "proxy" },
   { "signals", "schema", "syntax", "strict", "mistakes" },
-  { "types", "argv", "events", "restart", "address" },
+  { "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "config" },
   -- mechanisms, each by itself
-  { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment" },
+  { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
+    "swap", "turns" },
   -- jobs at work
-  { "prober", "starter" },
+  { "prober", "starter", "render" },
   { "runner" },
   -- the user's language
+  { "http" },
   { "ask" },
   { "object" },
+  { "templates" },
   { "init" },
   -- the whole
   { "loader", "validate" },
@@ -27,14 +30,15 @@ local c_layers = {
   { "guardian", "ending", "lastwords" }, -- PID 1: these three and the clock of loop.h
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
+  { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "spawn" },
   { "proc" },
-  { "port", "port_lua", "port_file", "port_log", "port_net", "port_proc", "port_wait" },
+  { "port", "port_lua", "port_file", "port_http", "port_log", "port_net", "port_proc", "port_wait" },
   { "main" },
 }
 
 -- Inside these lines the files share one header and may see each other.
-local c_families = { [2] = true, [3] = true, [7] = true }
+local c_families = { [2] = true, [3] = true, [5] = true, [8] = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true }

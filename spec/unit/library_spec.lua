@@ -33,7 +33,7 @@ describe("the interface file for editors", function()
     end
     listed.args, listed.state = true, true
     assert.same(keys(given), keys(listed))
-    for _, name in ipairs { "log", "json", "fs" } do
+    for _, name in ipairs { "log", "json", "fs", "http" } do
       local members = {}
       local of = "pilot%." .. name .. "%.([%w_]+)"
       for _, pattern in ipairs { "\nfunction " .. of .. "%(", "\n" .. of .. " =" } do
@@ -50,6 +50,10 @@ describe("the interface file for editors", function()
       config.job("app", { exec = "x", [field] = {} }, "here", list)
       for _, mistake in ipairs(list:list()) do assert.is_nil(mistake.message:find "unknown field", field) end
     end
+  end)
+
+  it("has the methods of a template", function()
+    assert.same(require("luapilot.templates").METHODS, names "\nfunction template:([%w_]+)%(")
   end)
 
   it("has the methods of a job", function()

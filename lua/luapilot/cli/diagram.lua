@@ -92,7 +92,11 @@ local source_of = {
     return "cron " .. leaf.text, jitter > 0 and "each, jitter " .. duration.format(jitter) or "each"
   end,
   ["function"] = function(leaf) return function_text(leaf.fn), "when true" end,
-  once = function(leaf) return "pilot: " .. leaf.event, event_label(leaf) end,
+  once = function(leaf)
+    local path = leaf.topic:match "^template:(.*)$"
+    if path then return "template " .. path, event_label(leaf, leaf.event) end
+    return "pilot: " .. leaf.event, event_label(leaf)
+  end,
 }
 source_of.each = source_of.once
 

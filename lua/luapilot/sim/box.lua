@@ -19,6 +19,7 @@ local random = require "luapilot.sim.random"
 local sandbox = require "luapilot.sim.sandbox"
 local sim_port = require "luapilot.sim.port"
 local signals = require "luapilot.signals"
+local sites = require "luapilot.sim.sites"
 local suggest = require "luapilot.suggest"
 
 local box = {}
@@ -125,7 +126,7 @@ local function make_port(self, world, number)
   self.port = sim_port.new {
     clock = world.clock, latencies = world.latencies,
     random = random.new(world.seed, FIRST_STREAM + number),
-    files = self.files, network = self.network, programs = self.programs, own_pid = OWN_PID,
+    files = self.files, network = self.network, sites = self.sites, programs = self.programs, own_pid = OWN_PID,
     name = options.hostname or self.name, interfaces = interfaces_of(options.addresses, number),
     environ = environ_of(options.env),
     users = { user = set_of(options.users), group = set_of(options.groups) },
@@ -170,7 +171,7 @@ function box.new(world, path, options, number)
     end,
   }
   self.files:describe(CWD, true)
-  self.network = make_network(self, world)
+  self.network, self.sites = make_network(self, world), sites.new()
   make_port(self, world, number)
   self.interface = sim_port.interface(self.port)
   describe_files(self)
@@ -308,6 +309,11 @@ end
 ---@param state "up"|"down"|"hangs"
 function methods:tcp(address, state) self.network:describe(address, state) end
 
+---What the web answers: see sites.lua.
+---@param address string      a URL, with "*" for any text, perhaps with a method in front: "POST http://api/*"
+---@param answer any          a status, a table, a function(request), "down", "hangs", or a list of them
+function methods:http(address, answer) self.sites:describe(address, answer) end
+
 ---Writes a file from outside: a string, false (removes it), or a description as in `files`.
 ---@param path string
 ---@param what string|boolean|table
@@ -355,6 +361,19 @@ function methods:output(name)
     if line.job == name then lines[#lines + 1] = line.line .. "\n" end
   end
   return table.concat(lines)
+end
+
+---Requests by HTTP so far: { method, url, headers, body, at }, names of headers in small letters.
+---@return table[]
+function methods:requests()
+  local list = {}
+  for _, moment in ipairs(self.moments) do
+    if moment.kind == "request" then
+      moment.request.at = moment.at
+      list[#list + 1] = moment.request
+    end
+  end
+  return list
 end
 
 ---Published events so far: { name, source, at, event }; `source` is the job's name or "pilot", `at` seconds

@@ -52,6 +52,8 @@ function tell.signal(m)
   return ("signal  %s to the %s of pid %d"):format(m.signal, m.target, m.child.group.leader.pid)
 end
 
+function tell.request(m) return ("http    %s %s"):format(m.request.method, m.request.url) end
+
 function tell.complaint(m) return "error   " .. m.message end
 
 ---@param name string           of the box

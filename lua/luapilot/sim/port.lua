@@ -8,6 +8,7 @@
 -- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
 local check = require "luapilot.sim.check"
+local http = require "luapilot.sim.http"
 local queue = require "luapilot.sim.queue"
 local spawn = require "luapilot.sim.spawn"
 
@@ -20,11 +21,12 @@ local CENTURY = 100 * 366 * 24 * 3600
 ---@field kernel luapilot.sim.Kernel
 ---@field files luapilot.sim.Files
 ---@field network luapilot.sim.Network
+---@field sites luapilot.sim.Sites
 ---@field programs luapilot.sim.Programs
 local Port = {}
 Port.__index = Port
 
----@param parts table    { clock, files, network, programs, latencies, random, name, interfaces, environ,
+---@param parts table    { clock, files, network, sites, programs, latencies, random, name, interfaces, environ,
 ---                      own_pid, users, complain, record }; the kernel is set by the box
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
@@ -155,6 +157,7 @@ function cancel.timer(self, handle) self.clock:cancel(handle.entry) end
 function cancel.connect(self, handle) self.clock:cancel(handle.entry) end
 function cancel.poll() end
 function cancel.process(_, handle) handle:cancel() end
+function cancel.http(self, handle) http.cancel(self, handle) end
 
 function calls.cancel(self, id)
   check.any_number("cancel: id", id)
@@ -384,7 +387,7 @@ end
 ---@return luapilot.Port
 function sim_port.interface(self)
   local interface = {}
-  for _, group in ipairs { calls, spawn.calls } do
+  for _, group in ipairs { calls, spawn.calls, http.calls } do
     for name, fn in pairs(group) do
       interface[name] = function(...) return fn(self, ...) end
     end

@@ -1,0 +1,367 @@
+-- http: pilot.http, for tasks: requests that look like calls, answers as tables, streams as loops.
+--
+-- A status is an answer; what kept an answer from coming is raised, with what may be done about it. `retry` tries
+-- again, with pauses that double, less up to a quarter at random. A stream is read as fast as its loop asks, and belongs to
+-- the task that opened it. It owns streams; a request is exchange.lua's, and gone when its task is cancelled.
+
+local config = require "luapilot.config"
+local describe = require "luapilot.describe"
+local exchange = require "luapilot.exchange"
+local mistakes = require "luapilot.mistakes"
+local proxy = require "luapilot.proxy"
+local size = require "luapilot.size"
+local url = require "luapilot.url"
+
+local http = {}
+
+local FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5
+local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true }      -- an answer that may soon be better
+local FOR_GOOD = {                                                            -- a failure that may not
+  ENOSYS = true, EINVAL = true, EMSGSIZE = true, ECERT = true, ETLS = true, EPROTONOSUPPORT = true, ELOOP = true,
+}
+
+-- --- messages ------------------------------------------------------------------------------------
+
+local ADVICE = {
+  ECONNREFUSED = 'nobody listens there: is it running, is the port right? retry = "30s" waits for it',
+  ENOENT = 'is it running, is the path right? retry = "30s" waits for it',
+  EAI_NONAME = "is the name right?",
+  ETIMEDOUT = "timeout allows more",
+  ELOOP = "follow = false shows the first answer",
+}
+
+local function certificate_advice(message)
+  if message:find("signed by", 1, true) then return 'tls = { cafile = "…" } trusts a CA of your own' end
+  if message:find("another name", 1, true) then return 'tls = { servername = "…" } says which name it has' end
+end
+
+local function advice_for(message, code, read)
+  if code == "ECERT" then return certificate_advice(message) end
+  if code ~= "EMSGSIZE" then return ADVICE[code] end
+  return ("max_body is %s: raise it, or read with pilot.http.stream"):format(size.format(read.max_body))
+end
+
+local function failure(call, request, read, message, code)
+  local advice = advice_for(message, code, read)
+  return ("%s: %s %s: %s%s"):format(call, request.method, url.shown(request.url), message,
+    advice and "; " .. advice or "")
+end
+
+-- --- options -------------------------------------------------------------------------------------
+
+local TYPES = { json = "application/json", form = "application/x-www-form-urlencoded" }
+
+local function has_header(headers, wanted)
+  for name in pairs(headers) do
+    if name:lower() == wanted then return true end
+  end
+  return false
+end
+
+-- The body and its type; nil, nil and why there is none.
+local function body_of(read, json)
+  if read.form then return url.encode(read.form), TYPES.form end
+  if read.json == nil then return read.body end
+  local fine, text = pcall(json.encode, read.json)
+  if fine then return text, TYPES.json end
+  return nil, nil, "json: " .. tostring(text):gsub("^json.encode: ", "")
+end
+
+local function proxy_of(app, read)
+  if read.proxy == false then return nil end
+  if read.proxy then return function() return read.proxy end end
+  return function(target) return proxy.of(app:environ(), target) end
+end
+
+-- What exchange.lua takes, of options that are in order.
+local function request_of(app, json, read, method, target)
+  local body, content_type, message = body_of(read, json)
+  if message then return nil, message end
+  local headers, where = {}, {}
+  for name, value in pairs(read.headers) do headers[name] = value end
+  if content_type and not has_header(headers, "content-type") then headers["Content-Type"] = content_type end
+  for name, value in pairs(target) do where[name] = value end
+  local query = read.query and url.encode(read.query)
+  if query and query ~= "" then where.query = where.query and where.query .. "&" .. query or query end
+  return {
+    method = method, url = where, headers = headers, body = body, timeout = read.timeout, socket = read.socket,
+    proxy = proxy_of(app, read), tls = read.tls, follow = read.follow, max_body = read.max_body,
+  }
+end
+
+-- Reads options; nil and a message when they are wrong.
+local function read_options(options, call)
+  local list = mistakes.new()
+  local read = config.http_options(options, call, nil, list)
+  local first = list:list()[1]
+  if first then return nil, mistakes.format(first) end
+  return read
+end
+
+-- --- answers -------------------------------------------------------------------------------------
+
+-- Names of headers are the same in capitals and small letters.
+local Headers = {
+  __index = function(self, name)
+    return type(name) == "string" and rawget(self, name:lower()) or nil
+  end,
+}
+
+local function is_ok(status) return status >= 200 and status <= 299 end
+
+local function answer_of(event, request, json)
+  local answer = {
+    status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers), body = event.body,
+  }
+  function answer.json()
+    local fine, value = pcall(json.decode, event.body)
+    if fine then return value end
+    error(("%s %s: status %d, and the body is no JSON: %s"):format(request.method, url.shown(request.url),
+      event.status, (tostring(value):gsub("^json.decode: ", ""))), 2)
+  end
+  return answer
+end
+
+-- --- waiting -------------------------------------------------------------------------------------
+
+local function once(app, call, request)
+  return app.tasks:await(call, function(wake)
+    return exchange.start(app.loop, request, wake)
+  end)
+end
+
+local function is_worth_another(event, code)
+  if event then return AGAIN[event.status] end
+  return not FOR_GOOD[code]
+end
+
+-- The answer, or nil, message, code; with `retry` after as many attempts as fit.
+local function attempts(app, call, request, retry)
+  local port = app.port
+  local deadline, pause = port.now() + (retry or 0), FIRST_PAUSE
+  while true do
+    local event, message, code = once(app, call, request)
+    local wait = pause * (1 - port.random() / 4)
+    if not retry or not is_worth_another(event, code) or port.now() + wait > deadline then
+      return event, message, code
+    end
+    if event and request.stream and not event.last then app.loop:cancel(event.id) end
+    app.tasks:sleep(wait, call)
+    pause = math.min(2 * pause, LONGEST_PAUSE)
+  end
+end
+
+-- --- streams -------------------------------------------------------------------------------------
+
+---@class luapilot.HttpStream
+---@field status integer
+---@field ok boolean
+---@field headers table<string, string>
+local Stream = {}
+Stream.__index = Stream
+
+---Ends it; what was not read is lost. It ends by itself with its body, and with the task that opened it.
+function Stream:close()
+  if self.closed then return end
+  self.closed = true
+  if self.id then self.app.loop:cancel(self.id) end
+  self.id = nil
+  if self.wake then self.wake(nil, "it was closed") end
+end
+
+-- An event of the port: for the one who waits, or kept for the next one.
+local function arrived(self, event)
+  if event.last or event.error then
+    self.app.loop:unroute(self.id)
+    self.id = nil
+  end
+  local wake = self.wake
+  self.wake = nil
+  if wake then return wake(event) end
+  self.kept = event
+end
+
+local function await_event(self)
+  if self.kept then
+    local event = self.kept
+    self.kept = nil
+    return event
+  end
+  if self.wake then return nil, "another task reads it at this moment" end
+  return self.app.tasks:await(self.call, function(wake)
+    self.wake = wake
+    if not self.app.port.more(self.id) then wake(nil, "it has ended") end
+    return function() self.wake = nil end
+  end)
+end
+
+-- The next piece that is not empty; nil at the end; nil and why.
+local function next_piece(self)
+  while not self.ended do
+    if self.closed then return nil, "it is closed" end
+    local event, message = await_event(self)
+    if not event then return nil, message end
+    if event.error then
+      self.ended = true
+      return nil, event.error, event.code
+    end
+    self.ended = event.last
+    if event.chunk ~= "" then return event.chunk end
+  end
+end
+
+local function raise(self, message, code, level)
+  error(failure(self.call, self.request, self.read, message, code), level + 1)
+end
+
+---for chunk in stream:chunks() do … end: the body, in pieces of any size.
+---@return fun(): string?
+function Stream:chunks()
+  return function()
+    local piece, message, code = next_piece(self)
+    if message then raise(self, message, code, 2) end
+    return piece
+  end
+end
+
+-- The next whole line of the text that is there.
+local function take_line(self)
+  local stop = self.text:find("\n", self.at, true)
+  if not stop then return nil end
+  local line = self.text:sub(self.at, stop - 1):gsub("\r$", "")
+  self.at = stop + 1
+  return line
+end
+
+-- Pieces are put together only when a line is whole: a long one costs no more than its length. The last one may
+-- lack its end.
+local function next_line(self)
+  local line = take_line(self)
+  if line then return line end
+  local parts = { self.text:sub(self.at) }
+  local length, piece, message, code = #parts[1], nil, nil, nil
+  repeat
+    piece, message, code = next_piece(self)
+    if message then return nil, message, code end
+    parts[#parts + 1] = piece
+    length = length + #(piece or "")
+    if length > self.read.max_body then return nil, "a line is longer than max_body", "EMSGSIZE" end
+  until not piece or piece:find("\n", 1, true)
+  self.text, self.at = table.concat(parts), 1
+  if piece then return take_line(self) end
+  line, self.text = self.text, ""
+  return line ~= "" and line or nil
+end
+
+---for line in stream:lines() do … end
+---@return fun(): string?
+function Stream:lines()
+  return function()
+    local line, message, code = next_line(self)
+    if message then raise(self, message, code, 2) end
+    return line
+  end
+end
+
+---for value in stream:json_lines() do … end: one JSON value a line; empty lines are passed over.
+---@return fun(): any
+function Stream:json_lines()
+  return function()
+    local line, message, code
+    repeat line, message, code = next_line(self) until line ~= "" or message
+    if message then raise(self, message, code, 2) end
+    if not line then return nil end
+    local fine, value = pcall(self.json.decode, line)
+    if not fine then raise(self, ("a line is no JSON: %s"):format(describe.quote(line)), nil, 2) end
+    return value
+  end
+end
+
+local function new_stream(app, json, call, request, read, event)
+  local self = setmetatable({
+    app = app, json = json, call = call, request = request, read = read, text = "", at = 1,
+    status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers),
+    id = event.id, ended = event.last,
+  }, Stream)
+  if event.last then
+    self.id = nil
+  else
+    app.loop:route(event.id, function(more) arrived(self, more) end)
+  end
+  app.tasks.current:when_ended(function() self:close() end)
+  return self
+end
+
+-- --- the library ---------------------------------------------------------------------------------
+
+-- One call: the answer or the stream; nil and a message.
+local function perform(app, json, call, method, address, options, streams)
+  local target, wrong = url.parse(address)
+  if not target then return nil, ("%s: %s"):format(call, wrong) end
+  local read, message = read_options(options, call)
+  if not read then return nil, message end
+  local request, why = request_of(app, json, read, method, target)
+  if not request then return nil, ("%s: %s"):format(call, why) end
+  request.stream = streams
+  local event, said, code = attempts(app, call, request, read.retry)
+  if not event then return nil, failure(call, request, read, said, code) end
+  if streams then return new_stream(app, json, call, request, read, event) end
+  return answer_of(event, request, json)
+end
+
+-- The options without those that only say what to ask for.
+local function split_options(call, options)
+  if options == nil then return "GET", {} end
+  if type(options) ~= "table" then
+    return nil, ("%s: expected a table of options, got %s"):format(call, describe.value(options))
+  end
+  local rest = {}
+  for name, value in pairs(options) do rest[name] = value end
+  rest.url, rest.method = nil, nil
+  local method, message = config.http_method(options.method)
+  if not method then return nil, ("%s: method: %s"):format(call, message) end
+  return method, rest
+end
+
+---The library for one pilot.
+---@param app luapilot.App
+---@param json table      json.lua: a mechanism of its own
+---@return table
+function http.library(app, json)
+  local library = {}
+
+  for _, name in ipairs { "get", "post", "put", "delete" } do
+    local call, method = "pilot.http." .. name, name:upper()
+    library[name] = function(address, options)
+      local answer, message = perform(app, json, call, method, address, options)
+      if not answer then error(message, 2) end
+      return answer
+    end
+  end
+
+  ---pilot.http.request { method = "PATCH", url = "http://…", … }
+  function library.request(options)
+    local call = "pilot.http.request"
+    local method, rest = split_options(call, options)
+    local answer, message
+    if method then
+      answer, message = perform(app, json, call, method, (options or {}).url, rest)
+    end
+    if not answer then error(message or rest, 2) end
+    return answer
+  end
+
+  ---A body that is read piece by piece; `timeout` holds until its head is there.
+  function library.stream(address, options)
+    local call = "pilot.http.stream"
+    local method, rest = split_options(call, options)
+    local stream, message
+    if method then stream, message = perform(app, json, call, method, address, rest, true) end
+    if not stream then error(message or rest, 2) end
+    return stream
+  end
+
+  return library
+end
+
+return http

@@ -1,0 +1,315 @@
+-- templates: what pilot.template "/etc/app.conf" { … } gives: a file that the pilot keeps as it is described.
+--
+--   declared ──start──▶ rendering ──▶ rendered ◀──▶ :render()
+--                          ▲   │ failed
+--                          └───┘ after 1, 2, 4 … 60 s, until it is rendered; the old file stays meanwhile
+--
+-- Each success publishes `rendered`; where it gave another file, `reload = job` is told. The render itself is
+-- render.lua's. Until a file is rendered, or tried again, its template keeps the pilot alive.
+
+local ask = require "luapilot.ask"
+local config = require "luapilot.config"
+local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
+local object = require "luapilot.object"
+local restart = require "luapilot.restart"
+local schema = require "luapilot.schema"
+local suggest = require "luapilot.suggest"
+local task = require "luapilot.task"
+
+local templates = {}
+
+local BACKOFF = restart.parse "always"
+
+---@class luapilot.Keeper
+---@field app luapilot.App
+---@field object luapilot.Template
+---@field topic string             "template:/etc/app.conf"
+---@field spec luapilot.RenderSpec
+---@field rendered boolean         the file has once been what it is to be
+local Keeper = {}
+Keeper.__index = Keeper
+
+-- --- the work --------------------------------------------------------------------------------
+
+local function hold(self)
+  if self.holding or self.cancelled then return end
+  self.holding = true
+  self.app:hold(self)
+end
+
+local function release(self)
+  if not self.holding then return end
+  self.holding = false
+  self.app:release(self)
+end
+
+local function untimer(self)
+  if self.timer then self.app.loop:cancel(self.timer) end
+  self.timer = nil
+end
+
+---The pilot shuts down: nothing is tried again.
+function Keeper:cancel()
+  self.cancelled = true
+  untimer(self)
+  release(self)
+end
+
+local function succeeded(self, changed)
+  self.rendered, self.memory, self.said = true, restart.new(), nil
+  untimer(self)
+  release(self)
+  self.app:publish(self.topic, { name = "rendered", source = self.object, changed = changed })
+  if changed and self.spec.reload and self.app.phase == "running" then self.spec.reload:reload() end
+end
+
+-- Tries again after a while. Returns how long that is, in words.
+local function retry_later(self)
+  if self.cancelled or self.app.phase ~= "running" then return nil end
+  local now = self.app.loop.port.now()
+  local run = { success = false, started = now, ended = now }
+  local delay = restart.decide(BACKOFF, self.memory, run, self.app.loop.port.random)
+  untimer(self)
+  hold(self)
+  self.timer = self.app.loop:after(delay, function()
+    self.timer = nil
+    self:attempt()
+  end)
+  return ("%.2g s"):format(delay)
+end
+
+-- One trouble is an error once; then the log tells that it goes on.
+local function failed(self, err)
+  local label, said = tostring(self.object), task.message(err)
+  local delay = retry_later(self)
+  local what = delay and ("the next try is in %s"):format(delay) or "the pilot is ending"
+  if self.said == said then
+    return self.app:log("warn", ("%s: still not rendered: %s; %s"):format(label, said, what))
+  end
+  self.said = said
+  self.app:complain(label, err)
+  self.app:log("info", ("%s: the old file stays; %s"):format(label, what))
+end
+
+-- Renders in the running task. Nil and a message, or whether the file is another one; raises what data raises.
+local function render(self)
+  local changed, message = self.app.renders:render(self.spec)
+  if changed == nil then return nil, message end
+  succeeded(self, changed)
+  return changed
+end
+
+---Renders in a task of its own.
+function Keeper:attempt()
+  if self.task then return end
+  self.task = self.app.tasks:spawn(render, {
+    name = tostring(self.object), detached = true,
+    ended = function(t)
+      self.task = nil
+      if t.reason then return release(self) end
+      if t:failed() then return failed(self, t.error) end
+      if t.results[1] == nil then failed(self, t.results[2]) end
+    end,
+  }, self)
+end
+
+-- --- the object ------------------------------------------------------------------------------
+
+---@class luapilot.Template
+---@field name string      the path
+---@field rendered boolean
+local hidden = setmetatable({}, { __mode = "k" }) -- object → { app, path, where }
+
+local methods = {}
+
+local fields = {
+  name = function(_, path) return path end,
+  rendered = function(keeper) return keeper ~= nil and keeper.rendered end,
+}
+
+local function of(self, method)
+  local h = hidden[self]
+  if not h then error(("template:%s: call it with a colon: template:%s(…)"):format(method, method), 3) end
+  return h, h.app.templates[h.path]
+end
+
+local Object = {}
+
+function Object.__index(self, key)
+  if methods[key] then return methods[key] end
+  local h = hidden[self]
+  if fields[key] then return fields[key](h.app.templates[h.path], h.path) end
+  local names = schema.keys(methods)
+  for _, name in ipairs(schema.keys(fields)) do names[#names + 1] = name end
+  error(("a template has no %q%s"):format(tostring(key), suggest.hint(tostring(key), names)), 2)
+end
+
+function Object.__newindex(_, key)
+  error(("a template's %q cannot be set: describe it with pilot.template \"/path\" { … }"):format(tostring(key)), 2)
+end
+
+function Object.__tostring(self) return "template " .. describe.quote(hidden[self].path) end
+
+local function topic_of(path) return "template:" .. path end
+
+local function check_reload(spec, path, where, mistakes)
+  if spec.reload == nil or object.is(spec.reload) then return end
+  mistakes:add(where, path .. ".reload", ('expected a job, such as reload = app, got %s; for anything else there is '
+    .. ':on("rendered", function(event) … end)'):format(describe.value(spec.reload)))
+  spec.reload = nil
+end
+
+local function check_text(app, spec, path, where)
+  local message = spec.text and app.renders:mistake(spec.text)
+  if message then app.mistakes:add(where, path .. ".text", message) end
+end
+
+-- `template { … }`: what describes pilot.template "/path".
+function Object.__call(self, options)
+  local h = hidden[self]
+  local app, where = h.app, h.app:where()
+  if app.phase ~= "declaring" then
+    error("pilot.template declares, and the pilot runs already: write it at the top level, or call pilot.render", 2)
+  end
+  local label = tostring(self)
+  if app.templates[h.path] then
+    app.mistakes:add(where, label, ("is described twice: the first time at %s"):format(app.templates[h.path].where))
+    return self
+  end
+  local spec = config.template_options(options, label, where, app.mistakes)
+  spec.to = h.path
+  check_reload(spec, label, where, app.mistakes)
+  check_text(app, spec, label, where)
+  local keeper = setmetatable({
+    app = app, object = self, topic = topic_of(h.path), spec = spec, where = where, rendered = false,
+    memory = restart.new(),
+  }, Keeper)
+  app.templates[h.path] = keeper
+  hold(keeper)
+  app:when_started(function() keeper:attempt() end)
+  return self
+end
+
+local function trigger_of(kind)
+  return function(self, event, options)
+    local h = of(self, kind)
+    return ask.event_trigger(h.app, kind, "template", topic_of(h.path), event, options)
+  end
+end
+
+---A trigger: the first time that it is rendered (at once if it is so now).
+methods.once = trigger_of("once")
+---A trigger: every time.
+methods.each = trigger_of("each")
+
+---Calls fn(event) each time that it is rendered; event.changed tells whether the file is another one.
+---@param event "rendered"
+---@param options table|fun(event: table)
+---@param fn fun(event: table)?
+---@return luapilot.Subscription
+function methods.on(self, event, options, fn)
+  local h = of(self, "on")
+  return ask.subscribe(h.app, "template", topic_of(h.path), tostring(self), event, options, fn)
+end
+
+---Renders again, now; waits. Raises when that fails; it is then tried again as at the start.
+---@return boolean changed
+function methods.render(self)
+  local h, keeper = of(self, "render")
+  if h.app.phase == "declaring" then
+    error("template:render acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
+  end
+  local ok, changed, message = xpcall(render, task.error, keeper)
+  if ok and changed ~= nil then return changed end
+  if ok or not task.is_cancelled(changed) then retry_later(keeper) end
+  if not ok then task.raise_again(changed) end
+  error(tostring(self) .. ": " .. message, 2)
+end
+
+---Waits until it has been rendered.
+---@param state "rendered"
+---@param timeout string|number|nil
+---@return true?
+---@return string? why     "timeout"
+function methods.wait_for(self, state, timeout)
+  local h, keeper = of(self, "wait_for")
+  if state ~= "rendered" then
+    error(('template:wait_for: a template can only be "rendered", got %s'):format(describe.value(state)), 2)
+  end
+  local seconds, message
+  if timeout ~= nil then seconds, message = duration.parse(timeout) end
+  if message then error("template:wait_for: timeout: " .. message, 2) end
+  local app = h.app
+  if app.tasks:inside() and keeper.rendered then return true end
+  return app.tasks:await("template:wait_for", function(wake)
+    local listener, timer
+    local function stop()
+      app.bus:forget(listener)
+      if timer then app.loop:cancel(timer) end
+    end
+    listener = app.bus:listen(topic_of(h.path), "rendered", function()
+      stop()
+      wake(true)
+    end)
+    timer = seconds and app.loop:after(seconds, function()
+      stop()
+      wake(nil, "timeout")
+    end)
+    return stop
+  end)
+end
+
+-- --- all of them -----------------------------------------------------------------------------
+
+---The object of a path.
+---@param app luapilot.App
+---@param path any
+---@return luapilot.Template
+function templates.named(app, path)
+  local good, message = schema.first(config.template_path, path)
+  if not good then error("pilot.template: " .. message, 3) end
+  if app.template_objects[path] then return app.template_objects[path] end
+  if app.phase ~= "declaring" then
+    error(("there is no template %s%s"):format(describe.quote(path), suggest.hint(path, schema.keys(app.templates))), 3)
+  end
+  local self = setmetatable({}, Object)
+  hidden[self] = { app = app, path = path, where = app:where() }
+  app.template_objects[path] = self
+  return self
+end
+
+-- A template that was named and never described; one that reloads a job that cannot.
+local function check(app, path, self)
+  local keeper, h = app.templates[path], hidden[self]
+  if not keeper then
+    local hint = suggest.near(path, schema.keys(app.templates))
+    return app.mistakes:add(h.where, tostring(self), ("was named but never described%s: write pilot.template %s { … }")
+      :format(hint and (" (did you mean %s?)"):format(describe.quote(hint)) or "", describe.quote(path)))
+  end
+  local name = keeper.spec.reload and keeper.spec.reload.name
+  local runner = name and app.jobs[name]
+  if runner and not runner.spec.reload then
+    app.mistakes:add(keeper.where, tostring(self) .. ".reload",
+      ('job %q has no reload: describe it with reload = "SIGHUP", or a function'):format(name))
+  end
+end
+
+---What only the whole file shows.
+---@param app luapilot.App
+function templates.check(app)
+  for _, path in ipairs(schema.keys(app.template_objects)) do check(app, path, app.template_objects[path]) end
+end
+
+---@param app luapilot.App
+---@return string[]
+function templates.paths(app) return schema.keys(app.templates) end
+
+---The names of all methods, sorted.
+---@type string[]
+templates.METHODS = schema.keys(methods)
+---… and of all fields.
+---@type string[]
+templates.FIELDS = schema.keys(fields)
+
+return templates

@@ -1,0 +1,203 @@
+-- A server for the specs of HTTP: it does what the URL says, well or badly.
+--
+--   luajit spec/support/http_server.lua [unix:PATH]      prints its port (or path) when it listens
+--
+-- The path of a request is /HEX: the bytes of a Lua table in hexadecimal digits, what server_url() in
+-- spec/support/web.lua writes:
+--
+--   { status = 503, headers = { "X-A: 1" }, body = "…", after = 0.1 }
+--   { size = 1000000 }                 a body of so many bytes
+--   { chunks = { "a", "b" }, every = 0.05 }   a chunked body, piece by piece; hangs = true: which never ends
+--   { echo = true }                    a body that tells the request
+--   { hangs = true }, { closes = true }, { raw = "any bytes", closes = true }
+--   { promised = 100, body = "abc" }   less than Content-Length says, then the end
+--   { close = true }                   "Connection: close"
+--
+-- /stats tells how many connections and requests there were. One process, one poll loop, no dependency.
+
+local ffi = require "ffi"
+local bit = require "bit"
+local C = ffi.C
+
+ffi.cdef [[
+  typedef struct { int fd; short events, revents; } pollfd;
+  int poll(pollfd *list, unsigned long count, int milliseconds);
+  int socket(int domain, int type, int protocol);
+  int setsockopt(int fd, int level, int name, const void *value, unsigned size);
+  int bind(int fd, const void *address, unsigned size);
+  int listen(int fd, int backlog);
+  int accept4(int fd, void *address, unsigned *size, int flags);
+  int getsockname(int fd, void *address, unsigned *size);
+  int close(int fd);
+  ssize_t read(int fd, void *data, size_t size);
+  ssize_t send(int fd, const void *data, size_t size, int flags);
+  struct inet { uint16_t family, port; uint32_t address; char rest[8]; };
+  struct unix { uint16_t family; char path[108]; };
+  typedef struct { long seconds, nanoseconds; } moment;
+  int clock_gettime(int clock, moment *time);
+]]
+
+local INET, UNIX, STREAM, NONBLOCK, CLOEXEC, NOSIGNAL = 2, 1, 1, 0x800, 0x80000, 0x4000
+local IN, OUT, BROKEN = 1, 4, 8 + 16 + 32
+local REASONS = { [200] = "OK", [204] = "No Content", [302] = "Found", [404] = "Not Found" }
+
+local stats = { connections = 0, requests = 0 }
+local connections = {}
+
+local function now()
+  local time = ffi.new "moment"
+  C.clock_gettime(1, time)
+  return tonumber(time.seconds) + tonumber(time.nanoseconds) / 1e9
+end
+
+-- --- answers -----------------------------------------------------------------------------------
+
+local function decode(path)
+  if path == "/stats" then
+    return { body = ("connections=%d requests=%d"):format(stats.connections, stats.requests) }
+  end
+  local text = path:match("^/(%x+)"):gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)
+  return assert(loadstring("return " .. text))()
+end
+
+local function echo(request)
+  local lines = { ("%s %s"):format(request.method, request.path) }
+  for _, header in ipairs(request.headers) do lines[#lines + 1] = header end
+  return table.concat(lines, "\n") .. "\n\n" .. request.body
+end
+
+local function head(answer, length)
+  local status = answer.status or 200
+  local lines = { ("HTTP/1.1 %d %s"):format(status, REASONS[status] or "Whatever") }
+  for _, header in ipairs(answer.headers or {}) do lines[#lines + 1] = header end
+  if length then lines[#lines + 1] = "Content-Length: " .. length end
+  if not length then lines[#lines + 1] = "Transfer-Encoding: chunked" end
+  if answer.close then lines[#lines + 1] = "Connection: close" end
+  return table.concat(lines, "\r\n") .. "\r\n\r\n"
+end
+
+-- What is sent when: { { at, data }, … }; the last may have `closes` or `done`.
+local function plan(answer, request)
+  local at = now() + (answer.after or 0)
+  if answer.raw then return { { at, answer.raw, closes = answer.closes } } end
+  if answer.closes then return { { at, "", closes = true } } end
+  if answer.chunks then
+    local steps = { { at, head(answer) } }
+    for _, chunk in ipairs(answer.chunks) do
+      steps[#steps + 1] = { at, ("%x\r\n%s\r\n"):format(#chunk, chunk) }
+      at = at + (answer.every or 0)
+    end
+    if not answer.hangs then steps[#steps + 1] = { at, "0\r\n\r\n", done = true } end
+    return steps
+  end
+  if answer.hangs then return {} end
+  local body = answer.echo and echo(request) or answer.size and ("x"):rep(answer.size) or answer.body or ""
+  local text = head(answer, answer.promised or #body) .. (request.method == "HEAD" and "" or body)
+  return { { at, text, closes = answer.close or answer.promised ~= nil, done = true } }
+end
+
+-- --- connections -------------------------------------------------------------------------------
+
+-- Takes a whole request off the input, or returns nil.
+local function parse(one)
+  local text, last = one.input:match "^(.-\r\n)\r\n()"
+  if not text then return nil end
+  local method, path = text:match "^(%S+) (%S+)"
+  local request, length = { method = method, path = path, headers = {} }, 0
+  for header in text:gmatch "\r\n([^\r\n]+)" do
+    request.headers[#request.headers + 1] = header
+    length = tonumber(header:lower():match "^content%-length: (%d+)") or length
+  end
+  if #one.input < last - 1 + length then return nil end
+  request.body = one.input:sub(last, last - 1 + length)
+  one.input = one.input:sub(last + length)
+  return request
+end
+
+local function shut(one)
+  C.close(one.fd)
+  connections[one.fd] = nil
+end
+
+local function answer(one)
+  local request = not one.steps and parse(one)
+  if not request then return end
+  stats.requests = stats.requests + 1
+  one.steps = plan(decode(request.path:gsub("^http://[^/]*", "")), request)
+end
+
+-- Sends what is due; true when there is more to send now.
+local function progress(one)
+  local step = one.steps and one.steps[1]
+  if step and one.out == "" and step[1] <= now() then
+    table.remove(one.steps, 1)
+    one.out, one.ending, one.done = step[2], step.closes, step.done
+  end
+  if one.out ~= "" then
+    local size = tonumber(C.send(one.fd, one.out, #one.out, NOSIGNAL))
+    if size > 0 then one.out = one.out:sub(size + 1) end
+    if one.out ~= "" then return end
+  end
+  if one.ending then return shut(one) end
+  if one.done then
+    one.steps, one.done = nil, nil
+    answer(one)
+    return one.steps ~= nil
+  end
+  return one.steps and one.steps[1] and one.steps[1][1] <= now()
+end
+
+local chunk = ffi.new "char[65536]"
+
+local function take(one)
+  local size = tonumber(C.read(one.fd, chunk, 65536))
+  if size <= 0 then return shut(one) end
+  one.input = one.input .. ffi.string(chunk, size)
+  answer(one)
+end
+
+-- --- the loop ----------------------------------------------------------------------------------
+
+local function listen(path)
+  local fd = C.socket(path and UNIX or INET, STREAM + NONBLOCK + CLOEXEC, 0)
+  local address, size = ffi.new("struct inet", { family = INET, address = 0x0100007f }), 16
+  if path then address, size = ffi.new("struct unix", { family = UNIX, path = path }), 110 end
+  assert(C.bind(fd, address, size) == 0 and C.listen(fd, 1024) == 0, "cannot listen")
+  if path then return fd, path end
+  C.getsockname(fd, address, ffi.new("unsigned[1]", 16))
+  return fd, bit.rshift(bit.bswap(address.port), 16)
+end
+
+local function wait(listener)
+  local list, count, due = ffi.new("pollfd[?]", 4096), 1, nil
+  list[0].fd, list[0].events = listener, IN
+  for fd, one in pairs(connections) do
+    list[count].fd, list[count].events = fd, one.out ~= "" and IN + OUT or IN
+    local at = one.out == "" and one.steps and one.steps[1] and one.steps[1][1]
+    if at and (not due or at < due) then due = at end
+    count = count + 1
+  end
+  C.poll(list, count, due and math.max(0, math.ceil((due - now()) * 1000)) or -1)
+  return list, count
+end
+
+local listener, where = listen((arg[1] or ""):match "^unix:(.*)")
+print(where)
+io.stdout:flush()
+while true do
+  local list, count = wait(listener)
+  for i = 1, count - 1 do
+    local one = connections[list[i].fd]
+    if one and bit.band(list[i].revents, IN + BROKEN) ~= 0 then take(one) end
+  end
+  for _, one in pairs(connections) do
+    while connections[one.fd] == one and progress(one) do end
+  end
+  if list[0].revents ~= 0 then
+    local fd = C.accept4(listener, nil, nil, NONBLOCK + CLOEXEC)
+    if fd >= 0 then
+      stats.connections = stats.connections + 1
+      connections[fd] = { fd = fd, input = "", out = "" }
+    end
+  end
+end

@@ -1,0 +1,55 @@
+-- Servers for the specs of HTTP: spec/support/http_server.lua as a process, and URLs that tell it what to do.
+--
+--   local server = web.start()                          or web.start "/path/of/a/socket"
+--   server:url { status = 503, body = "down" }          what it can do is told in http_server.lua
+--   server:stats()                                      connections, requests
+--
+-- They end with run.cleanup().
+
+local run = require "support.run"
+
+local web = {}
+
+---@class spec.Server
+---@field base string       "http://127.0.0.1:41234"
+---@field port integer?
+---@field socket string?
+local Server = {}
+Server.__index = Server
+
+local function write(value)
+  if type(value) == "string" then return (("%q"):format(value):gsub("\\\n", "\\n"):gsub("\r", "\\r")) end
+  if type(value) ~= "table" then return tostring(value) end
+  local parts = {}
+  for key, field in pairs(value) do
+    parts[#parts + 1] = ("[%s]=%s"):format(write(key), write(field))
+  end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+---A path that makes the server answer so.
+---@param answer table
+---@return string
+function web.path(answer)
+  return "/" .. write(answer):gsub(".", function(byte) return ("%02x"):format(byte:byte()) end)
+end
+
+---@param answer table
+---@return string
+function Server:url(answer) return self.base .. web.path(answer) end
+
+local function here() return io.popen("pwd"):read "*l" end
+
+---Starts a server and waits until it listens.
+---@param socket string?      the path of a unix socket
+---@return spec.Server
+function web.start(socket)
+  local process = run.program { "luajit", here() .. "/spec/support/http_server.lua", socket and "unix:" .. socket }
+  local where = process:wait_for("the server's address", function() return process:stdout():match "^(%S+)\n" end)
+  return setmetatable({
+    process = process, port = tonumber(where), socket = socket,
+    base = "http://" .. (socket and "localhost" or "127.0.0.1:" .. where),
+  }, Server)
+end
+
+return web

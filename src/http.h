@@ -1,0 +1,82 @@
+/* http: requests to others: what goes out, what comes back, and when Lua hears of it.
+ *
+ *   whole     one event, when the answer is complete, or an error
+ *   stream    an event with status and headers as soon as they are there, then the body, one chunk for
+ *             each http_more(), so that memory stays bounded however large it is
+ *
+ * Redirects are answers like any other: whoever wants to follow one sends another request, and decides
+ * what to say to a stranger. The same goes for proxies: the environment is never asked.
+ *
+ * Everything is bounded: the time (`timeout`: of a stream, until its head is there), the head (HTTP_HEAD), the body
+ * (`max_body`: more is an error, or, with `cut`, the end). A cancelled request is silent at once.
+ *
+ * It owns requests and what was read of their answers. curl is behind http_transfer.h, and is loaded
+ * by the first request. */
+#ifndef LUAPILOT_HTTP_H
+#define LUAPILOT_HTTP_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "buffer.h"
+#include "handle.h"
+#include "loop.h"
+#include "names.h"
+
+#define HTTP_HEAD (256 * 1024)
+#define HTTP_SOCKET 107 /* bytes of a unix socket's path */
+
+struct http; /* the client of one pilot */
+
+/* NULL fields are not there. */
+struct http_tls {
+  const char *cafile, *capath; /* PEM; with either of them the system's are not trusted */
+  const char *clientcert, *clientkey;
+  const char *servername; /* asked for and verified instead of the URL's host */
+  bool unverified;
+};
+
+/* Borrowed for the length of the call. */
+struct http_options {
+  const char *method, *url;   /* http:// or https:// */
+  const char *const *headers; /* "Name: value", "Name;" when it is empty; NULL ends them */
+  const char *body;           /* any bytes; NULL = none */
+  size_t body_size;
+  double timeout;     /* seconds; 0 = none */
+  const char *socket; /* a unix socket to connect to; NULL = the URL's host */
+  const char *proxy;  /* NULL = none */
+  struct http_tls tls;
+  bool stream;
+  bool fresh; /* on a connection of its own */
+  size_t max_body;
+  bool cut;
+};
+
+/* event.type is EVENT_RESPONSE. */
+struct http_response {
+  struct event event;
+  const char *code; /* "" = no error; the next two are of use only then */
+  const char *error;
+  int status;         /* 0 = of an earlier event of this stream */
+  struct buffer head; /* "name: value" lines, without the status line; with a status only */
+  struct buffer body; /* the whole body, or a chunk of it */
+  bool stream;
+  bool last; /* nothing comes after it */
+};
+
+/* Returns NULL without memory. */
+struct http *http_new(struct loop *loop, struct handle_table *handles);
+/* After handle_close(). Accepts NULL. */
+void http_free(struct http *http);
+
+/* Begins. Returns the handle's id, or 0 with `failure`: no library, or ENOMEM. Any other failure is
+ * told by the event. The handle goes when the last event is taken. */
+uint64_t http_request(struct http *http, const struct http_options *options,
+                      struct failure *failure);
+
+/* Grants the next chunk of a stream; granting twice is once. The handle is of kind HANDLE_HTTP.
+ * Returns 0, or EINVAL: it is no stream. */
+int http_more(struct handle *handle);
+
+#endif

@@ -1,0 +1,453 @@
+#include "http_transfer.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "http.h"
+#include "http_fault.h"
+
+#define IDLE_CONNECTIONS 64L
+#define IDLE_SECONDS 60
+#define LOST_LOOKUPS 64
+#define BUFFER 4096L         /* of an answer: most are small, and many wait for a long time */
+#define STREAM_BUFFER 16384L /* also the largest chunk */
+#define LONGEST_LOOKUP (3600 * 1000L) /* milliseconds: no resolver takes that long */
+#define LOOKUP_MEMORY 1L              /* seconds: a container that moved must be found again soon */
+
+struct transfers {
+  struct loop *loop;
+  CURLM *multi; /* NULL while there is nothing to do */
+  struct timer timer, idle;
+  size_t count; /* transfers, lost ones included */
+  size_t lost;  /* those whose lookup nobody waits for */
+};
+
+struct transfer {
+  struct transfers *all;
+  struct transfer_owner *owner; /* NULL = nobody wants it any more */
+  CURL *easy;
+  struct curl_slist *headers, *connect_to; /* owned */
+  bool added, looking_up, refused;
+  int socket_error; /* errno of a socket that could not be made */
+  char target[288]; /* for messages: "host:port", "unix:/run/x" */
+  char text[CURL_ERROR_SIZE];
+};
+
+/* A descriptor that curl wants to hear of. */
+struct socket_watch {
+  struct watcher watcher; /* the fd is curl's */
+  struct transfers *all;
+};
+
+#define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* --- curl on the loop -------------------------------------------------------------------- */
+
+static void take_finished(struct transfers *all) {
+  int left;
+  for (;;) {
+    CURLMsg *message = curl.multi_info_read(all->multi, &left);
+    if (message == NULL) return;
+    if (message->msg != CURLMSG_DONE) continue;
+    struct transfer *transfer = NULL;
+    CURLcode result = message->data.result;
+    (void)curl.easy_getinfo(message->easy_handle, CURLINFO_PRIVATE, (char **)&transfer);
+    transfer->looking_up = false;
+    if (transfer->owner)
+      transfer->owner->done(transfer->owner, result);
+    else
+      transfer_drop(transfer);
+  }
+}
+
+static void drive(struct transfers *all, curl_socket_t fd, int events) {
+  int running;
+  (void)curl.multi_socket_action(all->multi, fd, events, &running);
+  take_finished(all);
+}
+
+static void timer_fires(struct timer *timer) {
+  drive(OF(struct transfers, timer, timer), CURL_SOCKET_TIMEOUT, 0);
+}
+
+/* A hang-up counts as whatever is waited for: reading or writing then tells what has happened. */
+static void socket_ready(struct watcher *watcher, uint32_t events) {
+  struct socket_watch *watch = OF(struct socket_watch, watcher, watcher);
+  if (events & (EPOLLHUP | EPOLLERR)) events |= watcher->armed;
+  int bits = 0;
+  if (events & EPOLLIN) bits |= CURL_CSELECT_IN;
+  if (events & EPOLLOUT) bits |= CURL_CSELECT_OUT;
+  drive(watch->all, watcher->fd, bits); /* may free the watch */
+}
+
+static void forget_socket(struct transfers *all, curl_socket_t fd, struct socket_watch *watch) {
+  if (watch == NULL) return;
+  loop_unwatch(all->loop, &watch->watcher);
+  (void)curl.multi_assign(all->multi, fd, NULL);
+  free(watch);
+}
+
+/* curl tells what it wants to hear of a descriptor. */
+static int on_socket(CURL *easy, curl_socket_t fd, int what, void *context, void *known) {
+  (void)easy;
+  struct transfers *all = context;
+  struct socket_watch *watch = known;
+  if (what == CURL_POLL_REMOVE) {
+    forget_socket(all, fd, watch);
+    return 0;
+  }
+  if (watch == NULL) {
+    watch = calloc(1, sizeof *watch);
+    if (watch == NULL) return -1;
+    watch->all = all;
+    watch->watcher = (struct watcher){.fd = fd, .ready = socket_ready};
+    (void)curl.multi_assign(all->multi, fd, watch);
+  }
+  uint32_t events = 0;
+  if (what != CURL_POLL_OUT) events |= EPOLLIN;
+  if (what != CURL_POLL_IN) events |= EPOLLOUT;
+  return loop_watch(all->loop, &watch->watcher, events);
+}
+
+/* curl tells when it wants to be called, -1: not at all. */
+static int on_timer(CURLM *multi, long milliseconds, void *context) {
+  (void)multi;
+  struct transfers *all = context;
+  if (milliseconds < 0) {
+    loop_untimer(all->loop, &all->timer);
+    return 0;
+  }
+  return loop_timer(all->loop, &all->timer, loop_now() + milliseconds * (NANOSECONDS / 1000));
+}
+
+/* --- the multi handle -------------------------------------------------------------------- */
+
+static void close_multi(struct transfers *all) {
+  loop_untimer(all->loop, &all->timer);
+  loop_untimer(all->loop, &all->idle);
+  if (all->multi) (void)curl.multi_cleanup(all->multi);
+  all->multi = NULL;
+}
+
+static void idle_too_long(struct timer *timer) {
+  struct transfers *all = OF(struct transfers, idle, timer);
+  if (all->count == 0) close_multi(all);
+}
+
+static bool open_multi(struct transfers *all) {
+  if (all->multi) return true;
+  CURLM *multi = curl.multi_init();
+  if (multi == NULL) return false;
+  (void)curl.multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, on_socket);
+  (void)curl.multi_setopt(multi, CURLMOPT_SOCKETDATA, all);
+  (void)curl.multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
+  (void)curl.multi_setopt(multi, CURLMOPT_TIMERDATA, all);
+  (void)curl.multi_setopt(multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS);
+  (void)curl.multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
+  all->multi = multi;
+  return true;
+}
+
+struct transfers *transfers_new(struct loop *loop) {
+  struct transfers *all = calloc(1, sizeof *all);
+  if (all == NULL) return NULL;
+  all->loop = loop;
+  all->timer.fire = timer_fires;
+  all->idle.fire = idle_too_long;
+  return all;
+}
+
+/* Where a lookup still runs curl would wait for it, and nothing here is worth waiting for. */
+void transfers_free(struct transfers *all) {
+  if (all == NULL) return;
+  if (all->lost > 0) return;
+  close_multi(all);
+  free(all);
+}
+
+/* --- what curl tells of one transfer ----------------------------------------------------- */
+
+static size_t on_header(char *line, size_t one, size_t size, void *context) {
+  (void)one;
+  struct transfer *transfer = context;
+  if (transfer->owner == NULL) return 0;
+  return transfer->owner->header(transfer->owner, line, size) ? size : 0;
+}
+
+static size_t on_body(char *data, size_t one, size_t size, void *context) {
+  (void)one;
+  struct transfer *transfer = context;
+  if (transfer->owner == NULL) return 0;
+  return transfer->owner->body(transfer->owner, data, size);
+}
+
+/* A name is about to be looked up; not 0 forbids it. */
+static int on_lookup(void *resolver, void *reserved, void *context) {
+  (void)resolver;
+  (void)reserved;
+  struct transfer *transfer = context;
+  transfer->looking_up = true;
+  transfer->refused = transfer->all->lost >= LOST_LOOKUPS;
+  return transfer->refused;
+}
+
+/* The name is found. Nobody's transfer connects to nowhere. */
+static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
+  (void)purpose;
+  struct transfer *transfer = context;
+  transfer->looking_up = false;
+  if (transfer->owner == NULL) return CURL_SOCKET_BAD;
+  int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
+  int fd = socket(address->family, type, address->protocol);
+  transfer->socket_error = fd < 0 ? errno : 0;
+  return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
+/* --- setting one up ---------------------------------------------------------------------- */
+
+static void set_text(CURL *easy, CURLoption option, const char *text) {
+  if (text) (void)curl.easy_setopt(easy, option, text);
+}
+
+static bool append(struct curl_slist **list, const char *text) {
+  struct curl_slist *longer = curl.slist_append(*list, text);
+  if (longer == NULL) return false;
+  *list = longer;
+  return true;
+}
+
+static bool names_type(const char *header) {
+  return strncasecmp(header, "Content-Type", 12) == 0 && (header[12] == ':' || header[12] == ';');
+}
+
+/* "Name:" without a value takes a header of curl's own away: Expect costs a second with servers that
+ * do not know it, and a form is sent only by who says so. */
+static bool set_headers(struct transfer *transfer, const struct http_options *options) {
+  bool has_type = false, ok = append(&transfer->headers, "Expect:");
+  for (const char *const *header = options->headers; header && *header && ok; header++) {
+    has_type = has_type || names_type(*header);
+    ok = append(&transfer->headers, *header);
+  }
+  if (!has_type) ok = ok && append(&transfer->headers, "Content-Type:");
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_HTTPHEADER, transfer->headers);
+  return ok;
+}
+
+static bool has_body(const char *method) {
+  return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
+}
+
+static bool set_request(struct transfer *transfer, const struct http_options *options) {
+  CURL *easy = transfer->easy;
+  const char *method = options->method;
+  bool ok = true;
+  if (strcmp(method, "HEAD") == 0) (void)curl.easy_setopt(easy, CURLOPT_NOBODY, 1L);
+  if (options->body || has_body(method)) {
+    curl_off_t size = (curl_off_t)options->body_size;
+    (void)curl.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
+    ok = curl.easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, options->body ? options->body : "") ==
+         CURLE_OK;
+  }
+  if (strcmp(method, "HEAD") != 0) set_text(easy, CURLOPT_CUSTOMREQUEST, method);
+  return curl.easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK && ok;
+}
+
+/* The authority of a URL: "user@host:80" without the user. */
+static void find_target(const char *url, const char **start, size_t *size) {
+  const char *at = strstr(url, "://");
+  at = at ? at + 3 : url;
+  size_t length = strcspn(at, "/?#");
+  for (size_t i = 0; i < length; i++) {
+    if (at[i] != '@') continue;
+    at += i + 1;
+    length -= i + 1;
+    i = (size_t)-1;
+  }
+  *start = at;
+  *size = length;
+}
+
+static void name_target(struct transfer *transfer, const struct http_options *options) {
+  const char *start;
+  size_t size;
+  if (options->socket) {
+    (void)snprintf(transfer->target, sizeof transfer->target, "unix:%s", options->socket);
+  } else {
+    find_target(options->proxy ? options->proxy : options->url, &start, &size);
+    (void)snprintf(transfer->target, sizeof transfer->target, "%s%.*s",
+                   options->proxy ? "the proxy " : "", (int)size, start);
+  }
+}
+
+static void set_route(struct transfer *transfer, const struct http_options *options) {
+  CURL *easy = transfer->easy;
+  (void)curl.easy_setopt(easy, CURLOPT_PROXY, options->proxy ? options->proxy : "");
+  (void)curl.easy_setopt(easy, CURLOPT_NOPROXY, "");
+  (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
+  set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
+  if (options->fresh) {
+    (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+    (void)curl.easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
+  }
+  if (options->timeout >
+      0) /* for the shares of a name's addresses; the owner's clock runs out first */
+    (void)curl.easy_setopt(easy, CURLOPT_CONNECTTIMEOUT_MS, (long)(options->timeout * 1000) + 1000);
+}
+
+/* curl verifies the name in the URL. For another name the URL gets that, and the connection and the
+ * Host header what the URL had. */
+static bool set_servername(struct transfer *transfer, const char *url, const char *servername) {
+  const char *start;
+  size_t size;
+  char text[1024];
+  find_target(url, &start, &size);
+  const char *port = memchr(start, ']', size);
+  port = memchr(port ? port : start, ':', size - (size_t)(port ? port - start : 0));
+  size_t host = port ? (size_t)(port - start) : size;
+  int written = snprintf(text, sizeof text, "Host: %.*s", (int)size, start);
+  if (written >= (int)sizeof text || !append(&transfer->headers, text)) return false;
+  written = snprintf(text, sizeof text, "::%.*s:", (int)host, start);
+  if (written >= (int)sizeof text || !append(&transfer->connect_to, text)) return false;
+  size_t length = strlen(url) + strlen(servername) + 1;
+  char *other = malloc(length);
+  if (other == NULL) return false;
+  (void)snprintf(other, length, "%.*s%s%s", (int)(start - url), url, servername, start + host);
+  CURLcode result = curl.easy_setopt(transfer->easy, CURLOPT_URL, other);
+  free(other);
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_CONNECT_TO, transfer->connect_to);
+  return result == CURLE_OK;
+}
+
+static void set_tls(CURL *easy, const struct http_tls *tls) {
+  (void)curl.easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
+  if (tls->cafile || tls->capath) {
+    (void)curl.easy_setopt(easy, CURLOPT_CAINFO, tls->cafile);
+    (void)curl.easy_setopt(easy, CURLOPT_CAPATH, tls->capath);
+  }
+  set_text(easy, CURLOPT_SSLCERT, tls->clientcert);
+  set_text(easy, CURLOPT_SSLKEY, tls->clientkey);
+  if (tls->unverified) {
+    (void)curl.easy_setopt(easy, CURLOPT_SSL_VERIFYPEER, 0L);
+    (void)curl.easy_setopt(easy, CURLOPT_SSL_VERIFYHOST, 0L);
+  }
+}
+
+static void set_manners(struct transfer *transfer, bool stream) {
+  CURL *easy = transfer->easy;
+  (void)curl.easy_setopt(easy, CURLOPT_PRIVATE, transfer);
+  (void)curl.easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->text);
+  (void)curl.easy_setopt(easy, CURLOPT_NOSIGNAL, 1L);
+#if LIBCURL_VERSION_NUM >= 0x075500
+  (void)curl.easy_setopt(easy, CURLOPT_PROTOCOLS_STR, "http,https"); /* the port looks, too */
+#endif
+  (void)curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
+  (void)curl.easy_setopt(easy, CURLOPT_USERAGENT, "luapilot/" LUAPILOT_VERSION);
+  (void)curl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  (void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, stream ? STREAM_BUFFER : BUFFER);
+  (void)curl.easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, LOOKUP_MEMORY);
+  (void)curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
+  (void)curl.easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
+  (void)curl.easy_setopt(easy, CURLOPT_WRITEFUNCTION, on_body);
+  (void)curl.easy_setopt(easy, CURLOPT_WRITEDATA, transfer);
+  (void)curl.easy_setopt(easy, CURLOPT_RESOLVER_START_FUNCTION, on_lookup);
+  (void)curl.easy_setopt(easy, CURLOPT_RESOLVER_START_DATA, transfer);
+  (void)curl.easy_setopt(easy, CURLOPT_OPENSOCKETFUNCTION, on_open);
+  (void)curl.easy_setopt(easy, CURLOPT_OPENSOCKETDATA, transfer);
+}
+
+static bool set_up(struct transfer *transfer, const struct http_options *options) {
+  const char *servername = options->tls.servername;
+  set_manners(transfer, options->stream);
+  set_tls(transfer->easy, &options->tls);
+  name_target(transfer, options);
+  set_route(transfer, options);
+  if (!set_request(transfer, options)) return false;
+  if (servername && !set_servername(transfer, options->url, servername)) return false;
+  return set_headers(transfer, options);
+}
+
+/* --- life -------------------------------------------------------------------------------- */
+
+struct transfer *transfer_begin(struct transfers *all, const struct http_options *options,
+                                struct transfer_owner *owner, struct failure *failure) {
+  if (http_curl_load(failure) != 0) return NULL;
+  struct transfer *transfer = calloc(1, sizeof *transfer);
+  if (transfer == NULL || !open_multi(all)) goto fail;
+  transfer->all = all;
+  transfer->owner = owner;
+  transfer->easy = curl.easy_init();
+  if (transfer->easy == NULL || !set_up(transfer, options)) goto fail;
+  if (curl.multi_add_handle(all->multi, transfer->easy) != CURLM_OK) goto fail;
+  transfer->added = true;
+  all->count++;
+  loop_untimer(all->loop, &all->idle);
+  return transfer;
+fail:
+  (void)fail(failure, "http", ENOMEM, "out of memory");
+  if (transfer) {
+    transfer->all = all;
+    transfer->looking_up = false;
+    transfer_drop(transfer);
+  }
+  return NULL;
+}
+
+void transfer_resume(struct transfer *transfer) {
+  (void)curl.easy_pause(transfer->easy, CURLPAUSE_CONT);
+}
+
+static void remove_easy(struct transfer *transfer) {
+  struct transfers *all = transfer->all;
+  if (!transfer->added) return;
+  (void)curl.multi_remove_handle(all->multi, transfer->easy);
+  if (--all->count == 0)
+    (void)loop_timer(all->loop, &all->idle, loop_now() + IDLE_SECONDS * NANOSECONDS);
+}
+
+/* It must not run into its timeout either: then, too, curl would wait for the thread. */
+static void lose(struct transfer *transfer) {
+  transfer->owner = NULL;
+  transfer->all->lost++;
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_CONNECTTIMEOUT_MS, LONGEST_LOOKUP);
+}
+
+void transfer_drop(struct transfer *transfer) {
+  if (transfer == NULL) return;
+  if (transfer->looking_up) {
+    lose(transfer);
+    return;
+  }
+  if (transfer->added && transfer->owner == NULL) transfer->all->lost--;
+  remove_easy(transfer);
+  if (transfer->easy) curl.easy_cleanup(transfer->easy);
+  curl.slist_free_all(transfer->headers);
+  curl.slist_free_all(transfer->connect_to);
+  free(transfer);
+}
+
+enum transfer_stage transfer_stage(const struct transfer *transfer) {
+  double seconds = 0;
+  if (transfer->looking_up) return TRANSFER_LOOKUP;
+  (void)curl.easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &seconds);
+  return seconds > 0 ? TRANSFER_WAIT : TRANSFER_CONNECT;
+}
+
+void transfer_fault(const struct transfer *transfer, CURLcode result, char code[HTTP_CODE],
+                    char error[HTTP_ERROR]) {
+  struct http_trouble trouble = {
+      .result = result,
+      .target = transfer->target,
+      .words = transfer->text[0] ? transfer->text : curl.easy_strerror(result),
+      .lookups = transfer->refused,
+  };
+  long number = 0;
+  (void)curl.easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &number);
+  trouble.system = transfer->socket_error ? transfer->socket_error : (int)number;
+  (void)curl.easy_getinfo(transfer->easy, CURLINFO_SSL_VERIFYRESULT, &trouble.verify);
+  http_explain(&trouble, code, error);
+}

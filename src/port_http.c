@@ -1,0 +1,229 @@
+/* The port: requests by HTTP. What Lua gives is checked field by field and borrowed from its table
+ * while we work; what does not fit there, lines of headers, lives in Lua strings on the stack. */
+#include <ctype.h>
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+#include "http.h"
+#include "names.h"
+#include "port_lua.h"
+
+/* --- the event --------------------------------------------------------------------------- */
+
+/* Of a name that comes again, the values in order, with commas. */
+static void add_header(lua_State *L, const char *name, size_t size, const char *value,
+                       size_t value_size) {
+  lua_pushlstring(L, name, size);
+  lua_pushvalue(L, -1);
+  lua_rawget(L, -3);
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    lua_pushlstring(L, value, value_size);
+  } else {
+    lua_pushliteral(L, ", ");
+    lua_pushlstring(L, value, value_size);
+    lua_concat(L, 3);
+  }
+  lua_rawset(L, -3);
+}
+
+static void push_headers(lua_State *L, const struct buffer *head) {
+  lua_newtable(L);
+  if (buffer_size(head) == 0) return;
+  const char *line = buffer_front(head), *end = line + buffer_size(head);
+  while (line < end) {
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
+    const char *next = stop ? stop + 1 : end;
+    if (stop == NULL) stop = end;
+    const char *colon = memchr(line, ':', (size_t)(stop - line));
+    if (colon) {
+      const char *value = colon + 1;
+      while (value < stop && isspace((unsigned char)*value)) value++;
+      while (stop > value && isspace((unsigned char)stop[-1])) stop--;
+      add_header(L, line, (size_t)(colon - line), value, (size_t)(stop - value));
+    }
+    line = next;
+  }
+}
+
+void port_push_response(lua_State *L, const struct event *event) {
+  const struct http_response *response = (const struct http_response *)event;
+  if (response->code[0] != '\0') {
+    port_set_string(L, "error", response->error);
+    port_set_string(L, "code", response->code);
+    return;
+  }
+  if (response->status != 0) {
+    port_set_number(L, "status", response->status);
+    push_headers(L, &response->head);
+    lua_setfield(L, -2, "headers");
+  }
+  const char *body = buffer_front(&response->body);
+  lua_pushlstring(L, body ? body : "", buffer_size(&response->body));
+  lua_setfield(L, -2, response->stream ? "chunk" : "body");
+  if (response->stream) port_set_boolean(L, "last", response->last);
+}
+
+/* --- arguments --------------------------------------------------------------------------- */
+
+static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return NULL;
+  const char *word = port_word(L, -1, path);
+  if (word[0] == '\0') luaL_error(L, "%s: it is empty", path);
+  lua_pop(L, 1);
+  return word;
+}
+
+static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
+                             bool otherwise) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return otherwise;
+  bool value = port_boolean(L, -1, path);
+  lua_pop(L, 1);
+  return value;
+}
+
+static double optional_number(lua_State *L, const char *name, double most, double otherwise) {
+  char path[PORT_PATH];
+  if (!port_field(L, 1, "request", name, path)) return otherwise;
+  double value = port_number(L, -1, path, 0, most);
+  lua_pop(L, 1);
+  return value;
+}
+
+/* RFC 9110's token. */
+static bool is_token(const char *text) {
+  for (const char *c = text; *c; c++)
+    if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c)) return false;
+  return text[0] != '\0';
+}
+
+static const char *check_method(lua_State *L) {
+  const char *method = optional_word(L, 1, "request", "method");
+  if (method == NULL) return "GET";
+  if (!is_token(method)) luaL_error(L, "request: method: no method: \"%s\"", method);
+  return method;
+}
+
+static bool is_http(const char *url) {
+  return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
+}
+
+static const char *check_url(lua_State *L) {
+  const char *url = optional_word(L, 1, "request", "url");
+  if (url == NULL) luaL_error(L, "request: url: expected a string, got nil");
+  if (!is_http(url)) luaL_error(L, "request: url: expected http:// or https://, got \"%s\"", url);
+  for (const char *c = url; *c; c++)
+    if ((unsigned char)*c <= ' ' || *c == 0x7f)
+      luaL_error(L, "request: url: a space or a control character inside");
+  return url;
+}
+
+/* One name and value on the top of the stack becomes a line in their place. */
+static const char *check_header(lua_State *L) {
+  char where[PORT_PATH];
+  if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "request: headers: a name", "a string", -2);
+  const char *name = port_word(L, -2, "request: headers: a name");
+  if (!is_token(name)) luaL_error(L, "request: headers: bad name \"%s\"", name);
+  (void)snprintf(where, sizeof where, "request: headers.%s", name);
+  const char *value = port_word(L, -1, where);
+  if (strpbrk(value, "\r\n")) luaL_error(L, "%s: a line break inside the value", where);
+  if (value[0] == '\0') return lua_pushfstring(L, "%s;", name);
+  return lua_pushfstring(L, "%s: %s", name, value);
+}
+
+/* The lines are kept by a table, that and the list of them by the stack. */
+static const char *const *check_headers(lua_State *L) {
+  char path[PORT_PATH];
+  if (!port_field(L, 1, "request", "headers", path)) return NULL;
+  port_table(L, -1, path);
+  int headers = lua_gettop(L), count = 0;
+  for (lua_pushnil(L); lua_next(L, headers); lua_pop(L, 1)) count++;
+  const char **lines = lua_newuserdata(L, ((size_t)count + 1) * sizeof *lines);
+  lua_createtable(L, count, 0);
+  int keeper = lua_gettop(L);
+  count = 0;
+  for (lua_pushnil(L); lua_next(L, headers); lua_pop(L, 1)) {
+    lines[count++] = check_header(L);
+    lua_rawseti(L, keeper, count);
+  }
+  lines[count] = NULL;
+  return lines;
+}
+
+static void check_tls(lua_State *L, struct http_tls *tls) {
+  static const char *const names[] = {"cafile",     "capath", "clientcert", "clientkey",
+                                      "servername", "verify", NULL};
+  const char *where = "request: tls";
+  char path[PORT_PATH];
+  if (!port_field(L, 1, "request", "tls", path)) return;
+  int fields = lua_gettop(L);
+  port_options(L, fields, where, names);
+  *tls = (struct http_tls){
+      .cafile = optional_word(L, fields, where, "cafile"),
+      .capath = optional_word(L, fields, where, "capath"),
+      .clientcert = optional_word(L, fields, where, "clientcert"),
+      .clientkey = optional_word(L, fields, where, "clientkey"),
+      .servername = optional_word(L, fields, where, "servername"),
+      .unverified = !optional_boolean(L, fields, where, "verify", true),
+  };
+}
+
+static const char *check_socket(lua_State *L) {
+  const char *path = optional_word(L, 1, "request", "socket");
+  if (path && strlen(path) > HTTP_SOCKET)
+    luaL_error(L, "request: socket: longer than %d bytes", HTTP_SOCKET);
+  return path;
+}
+
+/* --- the calls --------------------------------------------------------------------------- */
+
+static const char *const request_names[] = {
+    "method", "url",    "headers", "body",     "timeout", "socket", "proxy",
+    "tls",    "stream", "fresh",   "max_body", "cut",     NULL,
+};
+
+static int l_request(lua_State *L) {
+  struct http_options options = {0};
+  char path[PORT_PATH];
+  lua_settop(L, 1);
+  luaL_checkstack(L, 16, "request");
+  port_options(L, 1, "request", request_names);
+  options.method = check_method(L);
+  options.url = check_url(L);
+  options.headers = check_headers(L);
+  if (port_field(L, 1, "request", "body", path))
+    options.body = port_bytes(L, -1, path, &options.body_size);
+  options.timeout = optional_number(L, "timeout", 1e6, 0);
+  options.max_body = (size_t)optional_number(L, "max_body", 1e15, 1e15);
+  options.socket = check_socket(L);
+  options.proxy = optional_word(L, 1, "request", "proxy");
+  check_tls(L, &options.tls);
+  options.stream = optional_boolean(L, 1, "request", "stream", false);
+  options.fresh = optional_boolean(L, 1, "request", "fresh", false);
+  options.cut = optional_boolean(L, 1, "request", "cut", false);
+  struct failure failure = {0};
+  uint64_t id = http_request(port.http, &options, &failure);
+  if (id != 0) {
+    lua_pushnumber(L, (double)id);
+    return 1;
+  }
+  char name[NAME_SIZE];
+  lua_pushnil(L);
+  lua_pushstring(L, failure.message);
+  lua_pushstring(L, error_name(failure.code, name));
+  return 3;
+}
+
+static int l_more(lua_State *L) {
+  struct handle *handle = port_handle(L, 1, "more: id", HANDLE_HTTP);
+  if (handle == NULL) return 3;
+  int code = http_more(handle);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "more: it is no stream");
+}
+
+const luaL_Reg port_http_functions[] = {{"request", l_request}, {"more", l_more}, {NULL, NULL}};
