@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
@@ -26,21 +27,28 @@ static void writable(struct watcher *watcher, uint32_t events) {
   if (!push(feed)) feed_stop(feed);
 }
 
-void feed_start(struct feed *feed, struct loop *loop, int fd, char *text, size_t size) {
-  *feed = (struct feed){
-      .loop = loop,
-      .watcher = {.fd = fd, .ready = writable},
-      .size = size,
-  };
-  feed->text = text;
+int feed_keep(struct feed *feed, const char *text, size_t size) {
+  feed->text = malloc(size + 1); /* never NULL for an empty text */
+  if (feed->text == NULL) return -1;
+  memcpy(feed->text, text, size);
+  feed->size = size;
+  return 0;
+}
+
+void feed_start(struct feed *feed, struct loop *loop, int fd) {
+  feed->loop = loop;
+  feed->watcher = (struct watcher){.fd = fd, .ready = writable};
+  feed->started = true;
   /* A watch that is refused (no memory) ends the text early, as a reader that left would. */
   if (!push(feed) || loop_watch(loop, &feed->watcher, EPOLLOUT) != 0) feed_stop(feed);
 }
 
 void feed_stop(struct feed *feed) {
   if (feed->text == NULL) return;
-  loop_unwatch(feed->loop, &feed->watcher);
-  close(feed->watcher.fd);
+  if (feed->started) {
+    loop_unwatch(feed->loop, &feed->watcher);
+    close(feed->watcher.fd);
+  }
   free(feed->text);
   feed->text = NULL;
 }

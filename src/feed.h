@@ -16,11 +16,14 @@ struct feed {
   struct loop *loop;
   struct watcher watcher; /* the writing end; fd closed by feed_stop() */
   char *text;             /* owned; NULL = nothing to feed (any more) */
+  bool started;           /* fd is open */
   size_t size, written;
 };
 
-/* Takes over `fd` (non-blocking) and `text`, then writes what can be written. */
-void feed_start(struct feed *feed, struct loop *loop, int fd, char *text, size_t size);
+/* Keeps a copy of `text` for feed_start(). Returns 0, or -1 with ENOMEM. `feed` is zero-initialised. */
+int feed_keep(struct feed *feed, const char *text, size_t size);
+/* Takes over `fd` (non-blocking), and writes what can be written of the text that it keeps. */
+void feed_start(struct feed *feed, struct loop *loop, int fd);
 /* Closes and frees; harmless when it has ended by itself or never begun. */
 void feed_stop(struct feed *feed);
 

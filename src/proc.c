@@ -407,8 +407,7 @@ static int follow(struct proc *proc, struct spawn *spawn, struct failure *failur
 
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
-                 const struct proc_options *wanted, struct sink *sink, char **text,
-                 struct failure *failure) {
+                 const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
   if (spawn_prepare(spawn, options, proc->procs->null, failure) != 0) return -1;
   if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0) return -1;
   if (loop_timer(proc->procs->loop, &proc->question, FAR_AWAY) != 0)
@@ -416,10 +415,9 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   proc->pid = spawn_run(spawn, options, &proc->exited.fd, failure);
   if (proc->pid < 0) return -1;
   if (follow(proc, spawn, failure) != 0) return -1;
-  if (*text) {
-    feed_start(&proc->feed, proc->procs->loop, spawn->ours[0], *text, wanted->text_size);
+  if (wanted->text) {
+    feed_start(&proc->feed, proc->procs->loop, spawn->ours[0]);
     spawn->ours[0] = -1;
-    *text = NULL; /* the feed's now */
   }
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
@@ -434,18 +432,16 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   char variable[NOTIFY_NAME];
   struct sink *sink = NULL;
   struct proc *proc = new_proc(procs, wanted);
-  char *text = wanted->text ? malloc(wanted->text_size + 1) : NULL;
-  if (proc == NULL || (wanted->text && text == NULL)) {
+  if (proc == NULL || (wanted->text && feed_keep(&proc->feed, wanted->text, wanted->text_size))) {
     fail(failure, "fork", ENOMEM, "cannot start a process: out of memory");
     goto fail;
   }
-  if (text) memcpy(text, wanted->text, wanted->text_size);
   if (wanted->output && (sink = find_sink(procs, wanted->output, failure)) == NULL) goto fail;
   if (wanted->notify && open_notify(proc, variable, failure) != 0) goto fail;
   options.notify_socket = wanted->notify ? variable : NULL;
-  options.feed = text != NULL;
+  options.feed = wanted->text != NULL;
   choose_descriptors(procs, wanted, sink, options.output);
-  if (start(proc, &spawn, &options, wanted, sink, &text, failure) != 0) goto fail;
+  if (start(proc, &spawn, &options, wanted, sink, failure) != 0) goto fail;
   if (sink && wanted->output->file) output_release(sink); /* the streams count for themselves */
   spawn_clean(&spawn);
   *pid = proc->pid;
@@ -457,7 +453,6 @@ fail:
     give_up_streams(proc);
     destroy(proc);
   }
-  free(text);
   return 0;
 }
 

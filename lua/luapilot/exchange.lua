@@ -1,10 +1,10 @@
 -- exchange: one request by HTTP, led through its redirects to an answer. What pilot.http and http checks are
 -- made of.
 --
--- It owns the request from the first byte until the answer, or the head of a stream, is handed over; whoever starts
--- it may take it back at any time. A redirect is followed only where that was asked for, to http and https only,
--- and what was meant for one server is not told to another one: no header but a few harmless ones, no client certificate, no
--- password. It never retries, and a status means nothing to it.
+-- It owns the request from the first byte until the answer, or the head of a stream, is handed over; whoever
+-- starts it may take it back at any time. A redirect is followed only where that was asked for, to http and https
+-- only, and what was meant for one server is not told to another one: no header but a few harmless ones, no
+-- client certificate, no password. It never retries, and a status means nothing to it.
 
 local url = require "luapilot.url"
 
@@ -107,8 +107,8 @@ function exchange.start(loop, request, done)
   end
 
   function send(asked)
-    local left = deadline and math.max(0.001, deadline - port.now())
-    local id, message, code = port.request(options_of(asked, left))
+    local left = deadline and math.ceil((deadline - port.now()) * 1000) / 1000 -- it is told in messages
+    local id, message, code = port.request(options_of(asked, left and math.max(0.001, left)))
     current = id
     if not id then return done(nil, message, code) end
     loop:route(id, function(event) arrived(asked, event) end)

@@ -1,8 +1,9 @@
 -- http: pilot.http, for tasks: requests that look like calls, answers as tables, streams as loops.
 --
 -- A status is an answer; what kept an answer from coming is raised, with what may be done about it. `retry` tries
--- again, with pauses that double, less up to a quarter at random. A stream is read as fast as its loop asks, and belongs to
--- the task that opened it. It owns streams; a request is exchange.lua's, and gone when its task is cancelled.
+-- again, with pauses that double, less up to a quarter at random. A stream is read as fast as its loop asks, and
+-- belongs to the task that opened it. It owns streams; a request is exchange.lua's, and gone when its task is
+-- cancelled.
 
 local config = require "luapilot.config"
 local describe = require "luapilot.describe"
@@ -239,16 +240,17 @@ local function next_line(self)
   local line = take_line(self)
   if line then return line end
   local parts = { self.text:sub(self.at) }
-  local length, piece, message, code = #parts[1], nil, nil, nil
+  local length = #parts[1]
   repeat
-    piece, message, code = next_piece(self)
+    local piece, message, code = next_piece(self)
     if message then return nil, message, code end
     parts[#parts + 1] = piece
     length = length + #(piece or "")
     if length > self.read.max_body then return nil, "a line is longer than max_body", "EMSGSIZE" end
   until not piece or piece:find("\n", 1, true)
   self.text, self.at = table.concat(parts), 1
-  if piece then return take_line(self) end
+  line = take_line(self)
+  if line then return line end
   line, self.text = self.text, ""
   return line ~= "" and line or nil
 end

@@ -129,19 +129,23 @@ end
 
 local write = {} -- by kind of part: Lua that does it, with as many newlines as the part
 
+-- A statement that can only begin: no tag that lacks its end can take it for the rest of what it says.
+local STATEMENT = " repeat %s until true "
+
 function write.text(part, i)
-  return (part.text ~= "" and (" %s(%d) "):format(TEXT, i) or "") .. ("\n"):rep(part.lines)
+  local call = part.text ~= "" and STATEMENT:format(("%s(%d)"):format(TEXT, i)) or ""
+  return call .. ("\n"):rep(part.lines)
 end
 
 function write.code(part) return " " .. part.source .. " " end
 
-function write.value(part, i) return (" %s(%d, %s) "):format(VALUE, i, part.source) end
+function write.value(part, i)
+  return (STATEMENT:gsub("%%s", (("%s(%d, %s)"):format(VALUE, i, part.source):gsub("%%", "%%%%"))))
+end
 
--- Our own names in Lua's messages.
+-- Our own words in Lua's messages.
 local function in_words(message)
-  for _, name in ipairs { TEXT, VALUE } do
-    message = message:gsub("near '" .. name .. "'", "at %%>"):gsub("%s*" .. name .. "%(%d+[,)]%s*", "")
-  end
+  message = message:gsub("near 'repeat'", "at %%>"):gsub("%s*repeat _%u+_%b().*$", "'")
   return message
 end
 
@@ -204,6 +208,20 @@ local function ordered_pairs(map)
     until value ~= nil or keys[i] == nil
     return keys[i], value
   end
+end
+
+local FUNCTIONS = { "assert", "error", "ipairs", "next", "select", "tonumber", "tostring", "type", "unpack" }
+local LIBRARIES = { "string", "table", "math" }
+local OS = { "date", "time" }
+
+-- The pure part of Lua, anew for each run: what a template writes into it is seen by no other.
+local function pure(lua)
+  local globals = { pairs = ordered_pairs, os = {} }
+  for _, name in ipairs(FUNCTIONS) do globals[name] = lua[name] end
+  for _, name in ipairs(LIBRARIES) do globals[name] = copy(lua[name], {}) end
+  for _, name in ipairs(OS) do globals.os[name] = lua.os[name] end
+  globals.string.dump = nil
+  return globals
 end
 
 local function names_of(...)
@@ -286,7 +304,7 @@ function Compiled:run(data, name)
     count = count + 1
     written[count] = text
   end
-  local chunk = load(self.code, CHUNK, "b", environment(copy(data, {}), self.globals))
+  local chunk = load(self.code, CHUNK, "b", environment(copy(data, {}), pure(self.lua)))
   local ok, err = xpcall(chunk, explain,
     function(i) put(parts[i].text) end,
     function(i, value) put(text_of(value, parts[i])) end)
@@ -311,30 +329,16 @@ function Store:compile(text, name)
   if known then return known end
   local made, message, line = compile(text)
   if not made then return nil, ("%s:%d: %s"):format(name, line, message) end
-  made.globals = self.globals
+  made.lua = self.lua
   if self.count == KEPT then self.compiled, self.count = {}, 0 end
   self.compiled[text], self.count = setmetatable(made, Compiled), self.count + 1
   return made
 end
 
-local FUNCTIONS = { "assert", "error", "ipairs", "next", "select", "tonumber", "tostring", "type", "unpack" }
-local LIBRARIES = { "string", "table", "math" }
-local OS = { "date", "time" }
-
--- The pure part of Lua. Copies: what a template writes into them is seen by no other.
-local function pure(lua)
-  local globals = { pairs = ordered_pairs, os = {} }
-  for _, name in ipairs(FUNCTIONS) do globals[name] = lua[name] end
-  for _, name in ipairs(LIBRARIES) do globals[name] = copy(lua[name], {}) end
-  for _, name in ipairs(OS) do globals.os[name] = lua.os[name] end
-  globals.string.dump = nil
-  return globals
-end
-
 ---@param lua table      globals to take Lua's libraries from: a box has clocks and random numbers of its own
 ---@return luapilot.TemplateStore
 function template.store(lua)
-  return setmetatable({ globals = pure(lua), compiled = {}, count = 0 }, Store)
+  return setmetatable({ lua = lua, compiled = {}, count = 0 }, Store)
 end
 
 return template

@@ -28,7 +28,6 @@
 
 local ffi = require "ffi"
 local port = require "luapilot.rt"
-local run = require "support.run"
 local web = require "support.web"
 
 ffi.cdef [[

@@ -6,8 +6,8 @@ describe("a health check by HTTP", function()
   after_each(boxes.check)
 
   local function run(http, answer, options)
-    local box = boxes.load(('pilot.job "app" { exec = "app", health = { http = %s, interval = "10s", timeout = "4s" } }')
-      :format(http), options)
+    local source = 'pilot.job "app" { exec = "app", health = { http = %s, interval = "10s", timeout = "4s" } }'
+    local box = boxes.load(source:format(http), options)
     box:program("app", {})
     if answer then box:http("http://localhost:8000/health", answer) end
     box:start()
@@ -58,7 +58,9 @@ describe("a health check by HTTP", function()
   end)
 
   it("sends what it was told", function()
-    local box = run('{ url = "http://localhost:8000/health", method = "POST", headers = { Host = "x" }, body = "ping" }', 200)
+    local box = run([[{
+      url = "http://localhost:8000/health", method = "POST", headers = { Host = "x" }, body = "ping",
+    }]], 200)
     box:advance "1s"
     local request = box:requests()[1]
     assert.same({ "POST", "ping", "x" }, { request.method, request.body, request.headers.host })

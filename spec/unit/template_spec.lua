@@ -32,7 +32,8 @@ upstream app {
   describe("writes", function()
     it("a clean block for each thing of a list", function()
       local two = { { address = "10.0.0.1", port = 80 }, { address = "10.0.0.2", port = 8080 } }
-      assert.equal("upstream app {\n  server 10.0.0.1:80;\n  server 10.0.0.2:8080;\n}\n", render(UPSTREAMS, { upstreams = two }))
+      assert.equal("upstream app {\n  server 10.0.0.1:80;\n  server 10.0.0.2:8080;\n}\n",
+        render(UPSTREAMS, { upstreams = two }))
       assert.equal("upstream app {\n  server 127.0.0.1:1 down;\n}\n", render(UPSTREAMS, { upstreams = {} }))
     end)
 
@@ -110,13 +111,12 @@ upstream app {
     end)
 
     it("nothing else", function()
-      for _, name in ipairs { "io", "require", "load", "loadstring", "dofile", "debug", "package", "coroutine", "pcall", "print",
-                              "setmetatable", "getmetatable", "rawset", "_G", "setfenv", "jit", "arg", "collectgarbage" } do
+      for name in ([[ io require load loadstring dofile debug package coroutine pcall print setmetatable getmetatable
+                      rawset _G setfenv jit arg collectgarbage ]]):gmatch "%S+" do
         assert.matches('x.tmpl:1: unknown variable "' .. name .. '"', message_of(("<%%= %s %%>"):format(name)))
       end
-      assert.matches("os.execute", message_of "<% os.execute 'true' %>" .. "os.execute")
       assert.matches("attempt to call field 'execute'", message_of "<% os.execute 'true' %>")
-      assert.matches("attempt to call field 'dump'", message_of "<% string.dump(f) %>")
+      assert.matches("attempt to call field 'dump'", message_of "<% string.dump(error) %>")
     end)
 
     it("a copy of its data, and changes nothing outside", function()
@@ -145,7 +145,8 @@ upstream app {
       assert.equal("1=4 2=3 true=7 a=2 b=1 c=5 z=6 ",
         render("<% for k, v in pairs(t) do %><%= tostring(k) %>=<%= v %> <% end %>", data))
       assert.equal("", render("<% for k in pairs(t) do t[k] = nil end for k in pairs(t) do %>x<% end %>", data))
-      assert.matches("^x.tmpl:1: bad argument #1 to 'pairs' %(table expected, got number%)", message_of "<% pairs(1) %>")
+      assert.matches("^x.tmpl:1: bad argument #1 to 'pairs' %(table expected, got number%)$",
+        message_of "<% pairs(1) %>")
     end)
   end)
 
@@ -153,8 +154,8 @@ upstream app {
     it("nil, naming the expression and its line", function()
       assert.equal("x.tmpl:3: <%= up.adress %> is nil", message_of("a\n\n<%= up.adress %>", { up = {} }))
       assert.equal("x.tmpl:2: <%= up .b %> is nil", message_of("a\n<%= up\n  .b\n%>", { up = {} }))
-      assert.matches("^x.tmpl:1: <%%= %('x'%):rep%(0%):match 'y', .-%.%.%. %%> is nil$|",
-        (message_of("<%= (" .. ("nil or "):rep(20) .. "nil) %>")) .. "|" == "" and "" or "x.tmpl:1: <%= ('x'):rep(0):match 'y', ... %> is nil|")
+      assert.equal("x.tmpl:1: <%= " .. ("nil or "):rep(8) .. "n... %> is nil",
+        message_of("<%= " .. ("nil or "):rep(20) .. "nil %>"))
     end)
 
     it("what cannot be written", function()
@@ -192,7 +193,8 @@ upstream app {
   describe("finds before it runs", function()
     it("wrong syntax, at the template's line", function()
       assert.equal("x.tmpl:2: 'do' expected at %>", message_of "a\n<% for x in y %>\nb")
-      assert.matches("^x.tmpl:3: 'end' expected %(to close 'for' at line 2%) near '<eof>'", message_of "a\n<% for i = 1, 2 do %>\nb")
+      assert.matches("^x.tmpl:3: 'end' expected %(to close 'for' at line 2%) near '<eof>'",
+        message_of "a\n<% for i = 1, 2 do %>\nb")
       assert.matches("^x.tmpl:3: '<eof>' expected near 'end'", message_of "a\n\n<% end %>")
       assert.matches("^x.tmpl:2: unfinished string", message_of "a\n<% x = 'abc %>\n")
       assert.matches("^x.tmpl:2: unexpected symbol near '%)'", message_of "a\n<%= 1 + %>\n")
@@ -211,8 +213,12 @@ upstream app {
     end)
 
     it("never shows how it is made", function()
-      for _, text in ipairs { "<% for %>", "a<% x = %>b", "<%= ( %>", "<% if x %><%= y %>", "<% x = 'a %>b", "<% ) %>" } do
-        assert.is_nil(message_of(text):find "_[TV]%u+_")
+      local wrong = { "<% for %>", "a<% x = %>b", "<%= ( %>", "<% if x %><%= y %>", "<% x = 'a %>b", "<% ) %>",
+        "<% f( %>b", "<% return %>b", "<% local x, %>b", "<% t = { %>b<% } %>", "<% x = [[ %>b" }
+      for _, text in ipairs(wrong) do
+        local message = message_of(text)
+        assert.is_nil(message:find "_[TV]%u+_", message)
+        assert.is_nil(message:find("repeat", 1, true), message)
       end
     end)
   end)
@@ -249,7 +255,7 @@ upstream app {
 
   it("is not confused by any text", function()
     math.randomseed(7)
-    local pieces = { "<%", "%>", "=", "\n", " ", "-", "x", "--", "[[", "]]", "'", "end", "do", "\r\n", "%", "1", "(", ")" }
+    local pieces = { "<%", "%>", "=", "\n", " ", "-", "x", "--", "[[", "]]", "'", "end", "do", "\r\n", "%", "(", ")" }
     for _ = 1, 3000 do
       local parts = {}
       for i = 1, math.random(12) do parts[i] = pieces[math.random(#pieces)] end
@@ -257,7 +263,7 @@ upstream app {
       if not text:find "do.*end" and not text:find "repeat" then
         local result, message = render(text, { x = 1 })
         assert.is_true(result ~= nil or message:find "^x.tmpl:%d+: " ~= nil, text)
-        if result == nil then assert.is_nil(message:find "_[TV]%u+_", text) end
+        if result == nil then assert.is_nil(message:find "_[TV]%u+_", text .. "\n→ " .. message) end
       end
     end
   end)
