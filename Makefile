@@ -143,6 +143,27 @@ valgrind: all ## a small pilot's whole life under valgrind
 	@tools/deps lint
 	@tools/memcheck $(B)/luapilot
 
+# Programs of the benchmarks' own: static, so that what is measured is not the dynamic linker.
+bench_programs = $(patsubst bench/programs/%.c,build/bench/%,$(wildcard bench/programs/*.c))
+bench_bare     = build/bench/job build/bench/true
+
+bench: ## side by side with tini, dumb-init, s6, runit, supervisord: an hour; bench/run NAME runs one
+	@tools/deps build bench
+	@$(MAKE) all bench-programs
+	@bench/run
+
+bench-smoke: all bench-programs ## that each benchmark works, in seconds
+	@bench/run --smoke
+
+bench-programs: $(bench_programs)
+
+$(bench_bare): bench_cflags = -nostdlib -ffreestanding -fno-stack-protector
+
+build/bench/%: bench/programs/%.c bench/programs/stamp.h bench/programs/freestanding.h
+	$(say) CC $<
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static $(bench_cflags) -o $@ $<
+
 linters = lint-luacheck lint-clang lint-clang-tidy lint-clang-format lint-cppcheck lint-shellcheck lint-version
 
 lint: ## luacheck, clang with -Werror, clang-tidy, clang-format, cppcheck, shellcheck
@@ -154,10 +175,11 @@ linters: # their names, for .ci/run
 
 lint-luacheck:
 	$(say) LINT Lua
-	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples) .luacheckrc luapilot-$(VERSION)-1.rockspec
+	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples bench) bench/run .luacheckrc luapilot-$(VERSION)-1.rockspec
 
 lint-clang:
 	@$(MAKE) B=build/clang CC=clang all
+	@for file in bench/programs/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
 
 lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
 
@@ -169,10 +191,10 @@ build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
 
 lint-clang-format:
 	$(say) LINT clang-format
-	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch])
+	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch])
 
 format: ## rewrite src/ in the house style (.clang-format)
-	clang-format -i $(wildcard src/*.[ch])
+	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch])
 
 lint-cppcheck:
 	$(say) LINT cppcheck
@@ -207,4 +229,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test unit contract integration asan test-asan valgrind lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test unit contract integration asan test-asan valgrind bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE

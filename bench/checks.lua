@@ -31,7 +31,7 @@ local function cpu_of(place)
   return own, place:sum(system.children_cpu)
 end
 
-local function measure(kind, seconds)
+local function measure(kind, seconds, settled)
   return site.use(function(place)
     local port = 0
     if kind == "tcp" or kind == "http" then
@@ -40,7 +40,7 @@ local function measure(kind, seconds)
     end
     place:launch(kind == "forker" and { argv = { site.built .. "/forker", tostring(JOBS), TRUE } }
       or pilot(place, kind, port))
-    system.sleep(2.5) -- early probes are over
+    system.sleep(settled)
     local own, children = cpu_of(place)
     system.sleep(seconds)
     local own_later, children_later = cpu_of(place)
@@ -63,7 +63,7 @@ return {
     local list = {}
     for _, kind in ipairs { "tcp", "http", "lua", "exec", "forker" } do
       list[#list + 1] = {
-        name = kind, measure = function() return measure(kind, smoke and 1 or 10) end,
+        name = kind, measure = function() return measure(kind, smoke and 0.5 or 10, smoke and 0.1 or 2.5) end,
         skip = kind == "http" and not site.use(knows_http) and "this version has no http checks" or nil,
       }
     end

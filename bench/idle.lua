@@ -5,7 +5,6 @@ local site = require "site"
 local supervisors = require "supervisors"
 local system = require "system"
 
--- A supervisor without jobs shows what is not the jobs' doing.
 local NAMES = { "luapilot", "s6", "runit", "supervisord" }
 
 local places = {} -- name → its site, while all are up
@@ -35,7 +34,7 @@ end
 -- All of them at once; the results wait for their turn.
 local function measure_all(count, seconds)
   up(count)
-  system.sleep(3)
+  system.sleep(seconds / 10)
   local before, results = {}, {}
   for name, place in pairs(places) do before[name] = { figures_of(place) } end
   system.sleep(seconds)

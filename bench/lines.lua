@@ -25,7 +25,10 @@ end
 
 -- name → what is launched, with the pipe to the reader as its stdout; `own` picks the supervisor's processes.
 local WAYS = {
-  { name = "bare pipe", plan = function(_, lines, block) return { argv = { WRITER, tostring(lines), tostring(block) } } end },
+  {
+    name = "bare pipe",
+    plan = function(_, lines, block) return { argv = { WRITER, tostring(lines), tostring(block) } } end,
+  },
   { name = "default", plan = pilot("", '"lines"') },
   { name = "text", plan = pilot(', format = "text"', '"lines"') },
   { name = "json", plan = pilot(', format = "json"', '"lines"') },

@@ -10,6 +10,7 @@ local function measure(name, starts, options)
   return supervisors.run(name, 1, options, function(place)
     place:await(starts)
     local begun = place:stamps()
+    if #begun < 3 then return {} end
     local pauses = {}
     for i = 3, #begun do pauses[#pauses + 1] = begun[i] - begun[i - 1] end
     return {
@@ -31,7 +32,7 @@ return {
   },
   goals = { { variant = "luapilot", figure = "rate", against = "bare", at_least = 0.8 } },
   variants = function(smoke)
-    local many, few = smoke and 100 or 5000, smoke and 2 or 4
+    local many, few = smoke and 100 or 5000, smoke and 1 or 4
     local list = {
       { name = "bare", measure = function() return measure("bare", many, { restart = ALWAYS }) end },
       { name = "luapilot", measure = function() return measure("luapilot", many, { restart = ALWAYS }) end },

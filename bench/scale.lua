@@ -19,7 +19,7 @@ local function measure(name, count, seconds)
   return supervisors.run(name, count, { restart = RESTART }, function(place)
     place:await(count)
     local starts = place:stamps()
-    system.sleep(1)
+    system.sleep(math.min(1, seconds))
     local cpu, pss = place:sum(system.cpu), place:sum(system.pss)
     system.sleep(seconds)
     local rest = place:sum(system.cpu) - cpu

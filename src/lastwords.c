@@ -6,11 +6,13 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define PIPES 1024
-#define PARTS 16 /* of PIPE_BUF bytes, from one pipe at a time: a pipe's usual size */
+#define RESERVE 8 /* descriptors for the guardian's own use, whatever the limit */
+#define PARTS 16  /* of PIPE_BUF bytes, from one pipe at a time: a pipe's usual size */
 
 static int pipes[PIPES]; /* reading ends */
 static int count;
@@ -24,13 +26,22 @@ static bool unheard(const char *path) {
   return gone;
 }
 
+static bool can_spare(int fd) {
+  struct rlimit limit;
+  return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + RESERVE < limit.rlim_cur;
+}
+
 static void hear(pid_t pid, int number) {
   char path[40];
   struct stat status;
   (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, number);
   if (count == PIPES || stat(path, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
   int fd = unheard(path) ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
-  if (fd >= 0) pipes[count++] = fd;
+  if (fd < 0) return;
+  if (can_spare(fd))
+    pipes[count++] = fd;
+  else
+    close(fd);
 }
 
 void lastwords_hear(pid_t pid) {

@@ -10,7 +10,7 @@ int main(int argc, char **argv) {
   const char *number = getenv("GO_SIGNAL");
   if (argc < 2) return 2;
   (void)prctl(PR_SET_PDEATHSIG, number ? atoi(number) : SIGTERM);
-  if (getenv("STAMP") == NULL || stamp_write(nanoseconds()) >= 0) (void)execvp(argv[1], argv + 1);
+  if (getenv("STAMP") == NULL || stamp_write() == 0) (void)execvp(argv[1], argv + 1);
   perror(argv[1]);
   return 127;
 }

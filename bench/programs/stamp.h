@@ -6,12 +6,11 @@
 #include <fcntl.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 struct stamp {
-  int64_t begun; /* nanoseconds of CLOCK_MONOTONIC: the first instruction that we have a say in */
+  int64_t begun; /* nanoseconds of CLOCK_MONOTONIC */
   int64_t pid;
 };
 
@@ -21,18 +20,13 @@ static inline int64_t nanoseconds(void) {
   return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
 }
 
-/* How many records there are now; -1: STAMP is not set, or its file cannot be written. */
-static inline int64_t stamp_write(int64_t begun) {
-  struct stamp stamp = {.begun = begun, .pid = getpid()};
+static inline int stamp_write(void) {
   const char *path = getenv("STAMP");
-  if (path == NULL) return -1;
-  int fd = open(path, O_WRONLY | O_APPEND | O_CLOEXEC);
-  struct stat status;
-  int64_t count = -1;
-  if (fd >= 0 && write(fd, &stamp, sizeof stamp) == sizeof stamp && fstat(fd, &status) == 0)
-    count = status.st_size / (int64_t)sizeof stamp;
+  int fd = path ? open(path, O_WRONLY | O_APPEND | O_CLOEXEC) : -1;
+  struct stamp stamp = {.begun = nanoseconds(), .pid = getpid()};
+  int result = fd >= 0 && write(fd, &stamp, sizeof stamp) == sizeof stamp ? 0 : -1;
   if (fd >= 0) (void)close(fd);
-  return count;
+  return result;
 }
 
 #endif

@@ -15,7 +15,7 @@ int main(int argc, char **argv) {
   if (text == NULL || block == 0) return 1;
   for (size_t i = 0; i < block + 2 * LINE; i++)
     text[i] = i % LINE == LINE - 1 ? '\n' : (char)('a' + i % LINE % 26);
-  (void)stamp_write(nanoseconds());
+  (void)stamp_write();
   (void)alarm(600);
   while (left > 0) {
     size_t size = left < (int64_t)block ? (size_t)left : block;

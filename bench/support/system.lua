@@ -107,8 +107,8 @@ local function strings(list)
 end
 
 ---Starts a program.
----@param options { argv: string[], env: table?, stdin: integer|string|nil, stdout: integer|string|nil, stderr: string? }
----       descriptors or paths; nothing: /dev/null
+---@param options { argv: string[], env: table?, stdin: integer|string?, stdout: integer|string?, stderr: string? }
+---       descriptors or paths; nil: /dev/null
 ---@return integer pid
 function system.spawn(options)
   local actions = ffi.new "bench_opaque"

@@ -47,7 +47,8 @@ function app.new(options)
   local self = setmetatable({
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
-    jobs = {}, order = {}, objects = {}, templates = {}, template_objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
+    templates = {}, template_objects = {},
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
     secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, finishing = 0,

@@ -265,7 +265,7 @@ end
 ---@field kind "http"|"tcp"|"exec"|"check"|"notify"|nil nil only after a mistake
 ---@field exec string[]|nil
 ---@field tcp string|nil
----@field http { url: luapilot.Url, method: string, headers: table, body: string|nil, status: integer[][], tls: table|nil }|nil
+---@field http table|nil { url: luapilot.Url, method, headers, body, status: { low, high }[], tls }
 ---@field check fun(job: table)|nil
 ---@field interval number
 ---@field interval_given boolean
@@ -374,6 +374,14 @@ local function file_path(value, path, report)
   report(path, "is a directory: it must name the file")
 end
 
+-- In a string {file} is a word like others, and no brace of a shell.
+local function validator(value, path, report)
+  if type(value) == "string" then value = value:gsub("{file}", "\1file\1") end
+  local words = argv.type(value, path, report)
+  for i = 1, words and #words or 0 do words[i] = words[i]:gsub("\1file\1", "{file}") end
+  return words
+end
+
 local template_text = either("a string", { string = schema.any })
 
 local render_fields = {
@@ -384,7 +392,7 @@ local render_fields = {
                default = empty },
   mode     = { types.mode },
   owner    = { types.owner },
-  validate = { argv.type },
+  validate = { validator },
 }
 
 local TEMPLATE_SYNONYMS = { template = "source", src = "source", vars = "data", check = "validate", perms = "mode" }

@@ -155,11 +155,11 @@ local function refusal(words, result)
     program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
 end
 
--- Runs the validator. When its task is cancelled, `undo` is called at once, whatever the task does then.
-local function verdict(self, words, undo)
+-- Runs the validator on `path`. When its task is cancelled, `undo` is called at once, whatever the task does then.
+local function verdict(self, spec, path, undo)
   local app = self.app
   local result, message = app.tasks:await("pilot.render", function(wake)
-    local options = { argv = words, env = app:environment {} }
+    local options = { argv = with_candidate(spec.validate, path), env = app:environment {} }
     local cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
     if not cancel then wake(nil, why) end
     return function()
@@ -169,14 +169,15 @@ local function verdict(self, words, undo)
   end)
   if not result then return nil, message end
   if result.code == 0 then return true end
-  return nil, refusal(words, result)
+  return nil, refusal(spec.validate, result)
 end
 
 -- --- one render ------------------------------------------------------------------------------
 
 local function numbers_of(self, spec)
   local look, owner = { mode = spec.mode }, spec.owner or {}
-  for kind, field in pairs { user = "uid", group = "gid" } do
+  for _, pair in ipairs { { "user", "uid" }, { "group", "gid" } } do
+    local kind, field = unpack(pair)
     look[field] = owner[kind]
     if type(owner[kind]) == "string" then
       local number, message = self.app.port.lookup(kind, owner[kind])
@@ -191,7 +192,7 @@ end
 local function check_then_swap(self, spec, turn, new)
   local function undo() new:discard() end
   turn.cleanup = undo
-  local ok, message = verdict(self, with_candidate(spec.validate, new.new), undo)
+  local ok, message = verdict(self, spec, new.new, undo)
   turn.cleanup = nil
   if ok then return new:commit(false) end
   undo()
@@ -211,7 +212,7 @@ local function swap_then_check(self, spec, turn, new)
     trial_ends(self)
   end
   turn.cleanup = undo
-  ok, message = verdict(self, spec.validate, undo)
+  ok, message = verdict(self, spec, new.target, undo)
   if not ok then
     undo()
     return nil, message

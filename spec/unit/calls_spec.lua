@@ -39,4 +39,15 @@ describe("calls", function()
       it(what, function() assert.same({}, reloads(DECLARED .. text)) end)
     end
   end)
+
+  it("finds the strings that a field is given", function()
+    local source = [[
+      pilot.render { text = "", to = "/a" }
+      pilot.render { to = '/b', text = "" }
+      pilot.render { to = "/c" .. name, text = 'to = "/d"' } -- to = "/e"
+      pilot.render { to = path; from_to = "/f" }
+      x.y { to = [=[/g]=]; }
+    ]]
+    assert.same({ "/a", "/b", "/g" }, calls.fields(source, "to"))
+  end)
 end)

@@ -66,7 +66,8 @@ describe("pilot.http", function()
   end)
 
   it("decodes JSON when asked, and says whose it was when it is none", function()
-    local list = says({ "http://api/good", { body = '{"a":[1,2]}' }, "http://api/bad", { status = 502, body = "<" } }, [[
+    local web = { "http://api/good", { body = '{"a":[1,2]}' }, "http://api/bad", { status = 502, body = "<" } }
+    local list = says(web, [[
       say(http.get("http://api/good").json().a[2])
       local res = http.get "http://api/bad"
       say(pcall(res.json))

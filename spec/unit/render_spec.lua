@@ -30,8 +30,11 @@ local PREAMBLE = [[
     print("> " .. table.concat(parts, " "))
   end
   local function try(options)
-    local ok, result = pcall(pilot.render, options)
-    say(ok and result or "failed: " .. tostring(result))
+    local ok, result = pcall(function()
+      local changed = pilot.render(options)
+      return changed
+    end)
+    if ok then say(result) else say("failed: " .. tostring(result)) end
   end
   local CONF = "/etc/app.conf"
   pilot.on("SIGUSR2", function() end)
@@ -67,7 +70,8 @@ describe("pilot.render", function()
   end)
 
   it("reads its template from a file", function()
-    local box = go([[ try { source = "/a.tmpl", data = { a = 1 }, to = CONF } ]], { files = { ["/a.tmpl"] = "<%= a %>" } })
+    local box = go([[ try { source = "/a.tmpl", data = { a = 1 }, to = CONF } ]],
+      { files = { ["/a.tmpl"] = "<%= a %>" } })
     assert.equal("1", box:file(CONF))
   end)
 
@@ -97,30 +101,36 @@ describe("pilot.render", function()
     end
 
     it("its options", function()
-      assert.matches('to: unknown field|pilot.render: has no file to write', failure [[ text = "" ]])
+      assert.matches("pilot.render: has no file to write: give it to =", failure [[ text = "" ]])
       assert.matches("pilot.render: has no template: give it source =", failure [[ to = CONF ]])
       assert.matches("pilot.render: has source and text", failure [[ to = CONF, text = "", source = "/x" ]])
-      assert.matches('pilot.render.path: unknown field %(did you mean "to"%?%)', failure [[ to = CONF, text = "", path = "" ]])
-      assert.matches('pilot.render.mode: expected a string of octal digits such as "0640", got a number: 640; write "0640"',
+      assert.matches('pilot.render.path: unknown field %(did you mean "to"%?%)',
+        failure [[ to = CONF, text = "", path = "" ]])
+      assert.matches('mode: expected a string of octal digits such as "0640", got a number: 640; write "0640"',
         failure [[ to = CONF, text = "", mode = 640 ]])
       assert.matches("pilot.render.owner: expected a user", failure [[ to = CONF, text = "", owner = "a:b:c" ]])
       assert.matches("pilot.render.to: is a directory", failure [[ to = "/etc/", text = "" ]])
-      assert.matches("pilot.render.validate: expected a string or a list", failure [[ to = CONF, text = "", validate = 5 ]])
+      assert.matches("pilot.render.validate: expected a string or a list",
+        failure [[ to = CONF, text = "", validate = 5 ]])
     end)
 
     it("the template, by its name and line", function()
       assert.matches("^pilot.lua:%d+: pilot.render: text:2: <%%= a.b %%> is nil$",
         failure [[ to = CONF, text = "\n<%= a.b %>", data = { a = {} } ]])
       local files = { ["/a.tmpl"] = "a\n<% for %>", ["/b.tmpl"] = "<%= prot %>" }
-      assert.matches("pilot.render: /a.tmpl:2: '<name>' expected", failure([[ to = CONF, source = "/a.tmpl" ]], { files = files }))
+      assert.matches("pilot.render: /a.tmpl:2: '<name>' expected",
+        failure([[ to = CONF, source = "/a.tmpl" ]], { files = files }))
       assert.matches('/b.tmpl:1: unknown variable "prot" %(did you mean "port"%?%)',
         failure([[ to = CONF, source = "/b.tmpl", data = { port = 1 } ]], { files = files }))
-      assert.matches("no such file", failure([[ to = CONF, source = "/c.tmpl" ]], { files = { ["/c.tmpl"] = false } }))
+      assert.matches("no such file",
+        failure([[ to = CONF, source = "/c.tmpl" ]], { files = { ["/c.tmpl"] = false } }))
     end)
 
     it("the data", function()
-      assert.matches("data: the function must return a table, got nothing", failure [[ to = CONF, text = "", data = function() end ]])
-      assert.matches("^pilot.lua:%d+: no data$", failure [[ to = CONF, text = "", data = function() error "no data" end ]])
+      assert.matches("data: the function must return a table, got nothing",
+        failure [[ to = CONF, text = "", data = function() end ]])
+      assert.matches("^pilot.lua:%d+: no data$",
+        failure [[ to = CONF, text = "", data = function() error "no data" end ]])
     end)
 
     it("the place", function()
@@ -130,20 +140,23 @@ describe("pilot.render", function()
       assert.matches("not a directory", failure([[ to = "/file/a", text = "" ]], { files = { ["/file"] = "" } }))
       assert.matches('"/link" is a symbolic link that leads nowhere',
         failure([[ to = "/link", text = "" ]], { files = { ["/link"] = { link = "/gone" }, ["/gone"] = false } }))
-      assert.matches('owner: user "ghost" does not exist', failure([[ to = CONF, text = "", owner = "ghost" ]], { users = {} }))
+      assert.matches('owner: user "ghost" does not exist',
+        failure([[ to = CONF, text = "", owner = "ghost" ]], { users = {} }))
     end)
   end)
 
   describe("gives the file", function()
     it("the mode and owner of the old one", function()
-      local box = go([[ try { text = "new", to = CONF } ]], { files = { [CONF] = { content = "old", mode = 384, uid = 7, gid = 8 } } })
+      local box = go([[ try { text = "new", to = CONF } ]],
+        { files = { [CONF] = { content = "old", mode = 384, uid = 7, gid = 8 } } })
       assert.same({ "new", 384, 7, 8 }, { node(box).content, node(box).mode, node(box).uid, node(box).gid })
       assert.equal(420, node(go [[ try { text = "new", to = CONF } ]]).mode)
     end)
 
     it("those that are asked for, before it takes its place", function()
-      local box = go([[ try { text = "new", to = CONF, mode = "0640", owner = "app:www", validate = "check {file}" } ]], nil,
-        { check = { exit = 0, after = "1s" } })
+      local box = go([[
+        try { text = "new", to = CONF, mode = "0640", owner = "app:www", validate = "check {file}" }
+      ]], nil, { check = { exit = 0, after = "1s" } })
       assert.same({ 416, 1000, 1001 }, { node(box).mode, node(box).uid, node(box).gid })
       box = run([[ try { text = "new", to = CONF, mode = "0600", owner = 5, validate = "check {file}" } ]], nil,
         { check = { exit = 0, after = "10s" } })
@@ -156,7 +169,8 @@ describe("pilot.render", function()
     end)
 
     it("another mode or owner also when the text is equal, which counts", function()
-      local box = go([[ for _ = 1, 2 do try { text = "same", to = CONF, mode = "0600", owner = ":5" } end ]], { files = { [CONF] = "same" } })
+      local box = go([[ for _ = 1, 2 do try { text = "same", to = CONF, mode = "0600", owner = ":5" } end ]],
+        { files = { [CONF] = "same" } })
       assert.same({ "true", "false" }, printed(box))
       assert.same({ 384, 0, 5 }, { node(box).mode, node(box).uid, node(box).gid })
     end)
@@ -181,7 +195,7 @@ describe("pilot.render", function()
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(0, 5))))
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(5, 5))))
       local box = go([[ try { text = "new", to = CONF } ]], linked(5, 0))
-      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who owns not what it leads to %("/data/real.conf"%)', printed(box)[1])
+      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who owns not what it leads to', printed(box)[1])
       assert.equal("old", node(box, "/data/real.conf").content)
     end)
 
@@ -190,7 +204,8 @@ describe("pilot.render", function()
       local box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
       assert.matches("of user 5, who owns not", printed(box)[1])
       files["/srv/app/conf"].uid = 0
-      assert.equal("new", go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files }):file "/etc/passwd")
+      box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
+      assert.equal("new", box:file "/etc/passwd")
     end)
   end)
 
@@ -244,7 +259,8 @@ describe("pilot.render", function()
 
     it("does not swap what is refused", function()
       local box = go(BODY, { files = { [CONF] = "old" } }, { check = { exit = 3, stderr = "line 1: nonsense\n" } })
-      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$", printed(box)[1])
+      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$",
+        printed(box)[1])
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
     end)
@@ -267,8 +283,10 @@ describe("pilot.render", function()
     end)
 
     it("forgets the candidate when it is cancelled", function()
-      local box = run([[ say(pilot.timeout("1s", function() try { text = "new", to = CONF, validate = "check {file}" } end))
-                         try { text = "next", to = CONF } ]], nil, { check = {} })
+      local box = run([[
+        say(pilot.timeout("1s", function() try { text = "new", to = CONF, validate = "check {file}" } end))
+        try { text = "next", to = CONF }
+      ]], nil, { check = {} })
       box:start()
       box:advance "500ms"
       assert.equal("luapilot-new", left_over(box))
@@ -322,7 +340,8 @@ describe("pilot.render", function()
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
 
-      box = run([[ pilot.render { text = "new", to = CONF, validate = "check" } ]], { files = { [CONF] = "old" } }, { check = {} })
+      box = run([[ pilot.render { text = "new", to = CONF, validate = "check" } ]],
+        { files = { [CONF] = "old" } }, { check = {} })
       box:start()
       box:advance "1s"
       box:signal "SIGTERM"
@@ -343,8 +362,9 @@ describe("pilot.render", function()
       for path, each in pairs(box.files.nodes) do
         if path:find "^/etc/" then files[path] = { content = each.content, mode = each.mode, uid = each.uid } end
       end
-      local again = boxes.run([[ pilot.on("SIGUSR2", function() pilot.render { text = "x", to = "/etc/app.conf" } end) ]], {},
-        { files = files })
+      local again = boxes.run([[
+        pilot.on("SIGUSR2", function() pilot.render { text = "x", to = "/etc/app.conf" } end)
+      ]], {}, { files = files })
       assert.same({ "old", 384, 3 }, { node(again).content, node(again).mode, node(again).uid })
       assert.equal("", left_over(again))
       assert.equal(1, boxes.logged(again, 'put back the old "/etc/app.conf": the new one had never been accepted'))
@@ -353,7 +373,8 @@ describe("pilot.render", function()
     it("puts it back at the next render, where the path does not show", function()
       local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-old"] = "old", ["/etc/.app.conf.luapilot-saving"] = "o",
         ["/etc/.app.conf.luapilot-new"] = "n" }
-      local box = go([[ try { text = "new", to = CONF, validate = "check" } ]], { files = files }, { check = { exit = 1 } })
+      local box = go([[ try { text = "new", to = CONF, validate = "check" } ]],
+        { files = files }, { check = { exit = 1 } })
       assert.matches("refuses", printed(box)[1])
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
@@ -363,7 +384,8 @@ describe("pilot.render", function()
       local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-none"] = "" }
       local box = go([[ say(pilot.fs.exists(CONF)) ]], { files = files })
       assert.same({ "true" }, printed(box))
-      box = boxes.run([[ pilot.template "/etc/app.conf" { text = "x", validate = "check" } ]], { check = { exit = 1 } }, { files = files })
+      box = boxes.run([[ pilot.template "/etc/app.conf" { text = "x", validate = "check" } ]],
+        { check = { exit = 1 } }, { files = files })
       box:advance "500ms"
       assert.is_nil(box:file(CONF))
       assert.equal("", left_over(box))
@@ -444,11 +466,15 @@ describe("pilot.render", function()
     it("knows it by whatever link", function()
       local box = go([[
         local function late(to) pilot.spawn(function()
-          pilot.render { to = to, text = "x", data = function() say("begin " .. to) pilot.sleep(1) say "end" return {} end }
+          pilot.render { to = to, text = "x", data = function()
+            say("begin " .. to) pilot.sleep(1) say "end"
+            return {}
+          end }
         end) end
         late "/etc/app.conf" late "/link" late "/etc/../etc/app.conf"
       ]], { files = { ["/link"] = { link = CONF }, [CONF] = "" } })
-      assert.same({ "begin /etc/app.conf", "end", "begin /link", "end", "begin /etc/../etc/app.conf", "end" }, printed(box))
+      assert.same({ "begin /etc/app.conf", "end", "begin /link", "end", "begin /etc/../etc/app.conf", "end" },
+        printed(box))
     end)
 
     it("leaves the queue when its task is cancelled", function()
@@ -485,7 +511,7 @@ describe("pilot.render", function()
   describe("while a file is on trial", function()
     local function trial(jobs, exit)
       return boxes.run([[
-        pilot.on("startup", function() pcall(pilot.render, { text = "new", to = "/etc/app.conf", validate = "check" }) end)
+        pilot.spawn(function() pcall(pilot.render, { text = "new", to = "/etc/app.conf", validate = "check" }) end)
       ]] .. jobs, { check = { exit = exit or 0, after = "5s" }, app = {} }, { files = { ["/etc/app.conf"] = "old" } })
     end
 
@@ -505,7 +531,8 @@ describe("pilot.render", function()
         local app = pilot.job "app" { exec = "app", reload = "SIGHUP" }
         pilot.after("2s", function() pilot.render { text = "new", to = "/etc/app.conf", validate = "check" } end)
         pilot.after("3s", function() for _ = 1, 3 do app:reload() end end)
-      ]], { check = { exit = 0, after = "5s" }, app = { on = { SIGHUP = function() end } } }, { files = { ["/etc/"] = true } })
+      ]], { check = { exit = 0, after = "5s" }, app = { on = { SIGHUP = function() end } } },
+        { files = { ["/etc/"] = true } })
       box:advance "6s"
       assert.equal(0, box:job("app"):received "SIGHUP")
       box:advance "2s"
@@ -719,7 +746,8 @@ describe("pilot.template", function()
     end)
 
     it("a path that is none", function()
-      assert.matches("pilot.template: expected a string, got a table", boxes.mistakes [[ pilot.template { text = "" } ]])
+      assert.matches("pilot.template: expected a string, got a table",
+        boxes.mistakes [[ pilot.template { text = "" } ]])
       assert.matches("pilot.template: is a directory", boxes.mistakes [[ pilot.template "/etc/" { text = "" } ]])
     end)
   end)
@@ -737,7 +765,7 @@ describe("pilot.template", function()
     local list = printed(box)
     assert.matches('there is no template "/etc/app.cnf" %(did you mean "/etc/app.conf"%?%)', list[1])
     assert.matches("the pilot runs already", list[2])
-    assert.matches('a template has no "reload" %(did you mean "render"%?%)', list[3])
+    assert.matches('a template has no "reload" %(valid: "each", ', list[3])
     assert.matches("cannot be set", list[4])
     assert.matches("call it with a colon", list[5])
   end)
