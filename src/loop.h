@@ -60,6 +60,7 @@ enum event_type {
   EVENT_CONNECTED,
   EVENT_POLL,
   EVENT_RESPONSE,
+  EVENT_MEMORY,
 };
 
 /* Something that Lua must hear. Zero-initialise; set type, id, taken; queue with loop_publish().

@@ -147,10 +147,13 @@ static void preload_cjson(lua_State *L) {
 }
 #endif
 
+/* Loading leaves next to no garbage; not to look for it saves a tenth of the start. */
 static void call_main(lua_State *L, const struct arguments *arguments) {
+  (void)lua_gc(L, LUA_GCSTOP, 0);
   lua_getglobal(L, "require");
   lua_pushliteral(L, "luapilot.cli");
   lua_call(L, 1, 1);
+  (void)lua_gc(L, LUA_GCRESTART, 0);
   lua_getfield(L, -1, "main");
   lua_createtable(L, arguments->count, 0);
   for (int i = 1; i < arguments->count; i++) {
@@ -164,6 +167,7 @@ static void call_main(lua_State *L, const struct arguments *arguments) {
 static int run(lua_State *L) {
   const struct arguments *arguments = lua_touserdata(L, 1);
   luaL_openlibs(L);
+  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* opening `jit` switches it on */
   add_searcher(L);
   preload(L, "luapilot.rt", luaopen_luapilot_rt);
   preload(L, "luapilot.version", open_version);
@@ -205,7 +209,6 @@ int main(int argc, char **argv) {
   }
   lua_State *L = luaL_newstate();
   if (L == NULL) return complain(NULL);
-  luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF);
   int code = run_lua(L, &arguments);
   port_close();
   lua_close(L);

@@ -27,7 +27,7 @@ static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}}
 
 static const luaL_Reg *const all_functions[] = {
     own_functions,      port_wait_functions, port_proc_functions, port_file_functions,
-    port_net_functions, port_http_functions, port_log_functions,
+    port_net_functions, port_http_functions, port_log_functions,  port_contain_functions,
 };
 
 /* --- the runtime ------------------------------------------------------------------------- */
@@ -66,6 +66,7 @@ static bool open_runtime(void) {
 
 void port_close(void) {
   if (port.loop == NULL) return;
+  port_contain_close();
   handle_close(&port.handles);
   http_free(port.http);
   procs_free(port.procs);

@@ -87,8 +87,11 @@ extern const luaL_Reg port_file_functions[];
 extern const luaL_Reg port_net_functions[];
 extern const luaL_Reg port_http_functions[];
 extern const luaL_Reg port_log_functions[];
+extern const luaL_Reg port_contain_functions[];
 
 /* Ends the signals of port_wait.c. */
 void port_wait_close(void);
+/* Ends the ticks and the hook of port_contain.c. */
+void port_contain_close(void);
 
 #endif

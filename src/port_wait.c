@@ -267,7 +267,7 @@ static const struct {
     [EVENT_GROUP_GONE] = {"group_gone", 2}, [EVENT_TIMER] = {"timer", 2},
     [EVENT_OUTPUT] = {"output", 5},         [EVENT_NOTIFY] = {"notify", 3},
     [EVENT_CONNECTED] = {"connected", 4},   [EVENT_POLL] = {"poll", 4},
-    [EVENT_RESPONSE] = {"response", 6},
+    [EVENT_RESPONSE] = {"response", 6},     [EVENT_MEMORY] = {"memory", 1},
 };
 
 static void push_fields(lua_State *L, const struct event *event) {
@@ -280,6 +280,7 @@ static void push_fields(lua_State *L, const struct event *event) {
   case EVENT_POLL: push_poll(L, event); break;
   case EVENT_RESPONSE: port_push_response(L, event); break;
   case EVENT_GROUP_GONE:
+  case EVENT_MEMORY:
   case EVENT_TIMER: break;
   }
 }

@@ -1,5 +1,6 @@
 /* writer LINES BLOCK: writes LINES lines of 100 bytes, BLOCK bytes at a time, then rests. Blocks cut lines
- * where they end, as the buffer of stdio does. */
+ * where they end, as the buffer of stdio does. Its end of the pipe stays open, so that whoever reads it is still
+ * there to be measured. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -24,6 +25,5 @@ int main(int argc, char **argv) {
     phase = (phase + (size_t)done) % LINE;
     left -= done;
   }
-  (void)close(STDOUT_FILENO);
   for (;;) (void)pause();
 }

@@ -74,9 +74,17 @@ function start.exec(self, check, done)
   done("fail", message)
 end
 
+-- The second value as text, made in the task: it may be anything, with a __tostring of its own.
+local function in_words(fn)
+  return function(...)
+    local passed, text = fn(...)
+    return passed, text ~= nil and task.message(text) or nil
+  end
+end
+
 function start.check(self, check, done)
   local tasks, timed_out = self.app.tasks, false
-  local t = tasks:spawn(check.check, {
+  local t = tasks:spawn(in_words(check.check), {
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
@@ -86,7 +94,7 @@ function start.check(self, check, done)
       end
       if not t.ok then return end -- taken back
       local passed, text = t.results[1], t.results[2]
-      text = text ~= nil and note(task.message(text)) or nil
+      text = text and note(text)
       done(passed == "warn" and "warn" or passed and "pass" or "fail", text)
     end,
   }, self.runner.object)

@@ -204,23 +204,20 @@ local function swap_then_check(self, spec, turn, new)
   local ok, message = new:commit(true)
   if not ok then return nil, message end
   trial_begins(self)
-  local function undo()
-    if not turn.cleanup then return end
-    turn.cleanup = nil
-    local back, why = new:put_back()
+  local over = false
+  local function finish(accepted)
+    if over then return end
+    over, turn.cleanup = true, nil
+    local back, why = true, nil
+    if accepted then new:accept() else back, why = new:put_back() end
     if not back then self.app:log("error", why) end
     trial_ends(self)
   end
+  local function undo() finish(false) end
   turn.cleanup = undo
   ok, message = verdict(self, spec, new.target, undo)
-  if not ok then
-    undo()
-    return nil, message
-  end
-  turn.cleanup = nil
-  new:accept()
-  trial_ends(self)
-  return true
+  finish(ok)
+  return ok, message
 end
 
 local function put(self, spec, turn, new)

@@ -13,7 +13,7 @@
 -- outside a coroutine and never blocks: `await` suspends the task, not the program.
 
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
-local co_running, co_status = coroutine.running, coroutine.status
+local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
 
 local MAX_RAISES = 3      -- waits at which a cancelled task raises before it is abandoned
 local DEFER_SECONDS = 30  -- all defer functions of a task together
@@ -39,6 +39,7 @@ end
 ---What the error handler of a task makes of an error: the value and where it came from.
 ---@class luapilot.TaskError
 ---@field value any
+---@field said string        what it says: asked once, in the task, where a __tostring that never ends is interrupted
 ---@field traceback string
 local TaskError = {
   __tostring = function(self) return self.traceback end,
@@ -84,26 +85,22 @@ end
 
 local function say(value) return is_bare(value) and task.describe(value) or text_of(value) end
 
----A traceback without the frames of the core.
----@param value any
----@param level integer?
----@return string
-function task.traceback(value, level)
+-- A traceback without the frames of the core, below what the error says.
+local function traceback(said, level)
   local lines = {}
-  for line in debug.traceback("", (level or 1) + 1):gmatch("[^\n]+") do
+  for line in debug.traceback("", level + 1):gmatch("[^\n]+") do
     if is_user_frame(line) then lines[#lines + 1] = line end
   end
   while lines[#lines] and lines[#lines]:find("^%s*%[C%]") do lines[#lines] = nil end
-  if #lines <= 1 then return say(value) end
-  return say(value) .. "\n" .. table.concat(lines, "\n")
+  if #lines <= 1 then return said end
+  return said .. "\n" .. table.concat(lines, "\n")
 end
 
 ---What an error says, in one line and without its traceback.
 ---@param err any      a value or a TaskError
 ---@return string
 function task.message(err)
-  if getmetatable(err) == TaskError then err = err.value end
-  return say(err):match("^[^\n]*")
+  return (getmetatable(err) == TaskError and err.said or say(err)):match "^[^\n]*"
 end
 
 -- The last error that went on to another task as the bare value that was raised: its traceback is kept for
@@ -116,7 +113,8 @@ local passed_on
 function task.error(value)
   if getmetatable(value) == Cancelled or getmetatable(value) == TaskError then return value end
   if passed_on and value ~= nil and rawequal(passed_on.value, value) then return passed_on end
-  return setmetatable({ value = value, traceback = task.traceback(value, 2) }, TaskError)
+  local said = say(value)
+  return setmetatable({ value = value, said = said, traceback = traceback(said, 2) }, TaskError)
 end
 
 ---@class luapilot.Task
@@ -136,6 +134,7 @@ Task.__index = Task
 ---@field current luapilot.Task?   the one that runs now
 ---@field live table<luapilot.Task, true>
 ---@field count integer            live ones
+---@field meter integer[]          [1] is another number for each stretch of user code, from resume to wait
 local Tasks = {}
 Tasks.__index = Tasks
 
@@ -143,7 +142,7 @@ Tasks.__index = Tasks
 ---@return luapilot.Tasks
 function task.new(loop)
   local self = setmetatable({
-    loop = loop, current = nil, live = {}, count = 0, born = 0,
+    loop = loop, current = nil, live = {}, count = 0, born = 0, meter = { 0 },
     queue = {}, first = 1, last = 0,
   }, Tasks)
   loop:phase(function() return self:run() end)
@@ -294,6 +293,12 @@ local function resumed(self, t, alive, first, ...)
   if t.state == "running" then t.state = "waiting" end
 end
 
+-- A new stretch of user code: whoever measures them (port.contain) begins at zero.
+local function begin_stretch(self)
+  local meter = self.meter
+  meter[1] = meter[1] + 1
+end
+
 local function step(self, t)
   t.queued = false
   if t.state == "ended" then return end
@@ -302,10 +307,24 @@ local function step(self, t)
   end
   t.started, t.state = true, "running"
   self.current = t
+  begin_stretch(self)
   local with = t.wake_with
   t.wake_with = nil
   if with then return resumed(self, t, co_resume(t.co, unpack(with, 1, with.n))) end
   return resumed(self, t, co_resume(t.co))
+end
+
+---Runs fn in a coroutine that is no task, and so cannot wait: the top level of a file.
+---@param fn function
+---@return boolean ok
+---@return any err          a TaskError
+function Tasks:run_alone(fn)
+  local co = co_create(function() return xpcall(fn, task.error) end)
+  begin_stretch(self)
+  local alive, ok, err = co_resume(co)
+  if not alive then return false, ok end
+  if co_status(co) == "suspended" then return false, YIELDED end
+  return ok, err
 end
 
 ---Runs all that is ready, and what becomes ready meanwhile is left to the next phase.
@@ -371,6 +390,10 @@ function Tasks:await(what, start)
   if t.reason and not t.deferring then raise_cancelled(t) end
   if t.unwait then
     error(what .. ": the task waits already, in a coroutine of a library that does not pass waits through", 0)
+  end
+  if not co_yieldable() then
+    error(what .. " cannot wait here: it is called from C (table.sort, string.gsub, require …), which cannot be "
+      .. "suspended", 0)
   end
   local awake, results = false, nil
   local function wake(...)

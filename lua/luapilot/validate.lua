@@ -44,7 +44,7 @@ end
 ---@param app luapilot.App
 ---@param chunk function
 function validate.run(app, chunk)
-  local ok, err = xpcall(chunk, task.error)
+  local ok, err = app.tasks:run_alone(chunk)
   if not ok then
     app.raised = true
     add_raised(app, err)

@@ -152,6 +152,49 @@ describe("output", function()
                 { own.msg, own.n, own.yes, type(own.nan), own.level_, own.level })
   end)
 
+  -- The length of the UTF-8 character at `i`; nil: there is none.
+  local function character(text, i)
+    local a, b = text:byte(i, i + 1)
+    if a < 0x80 then return 1 end
+    local length = a >= 0xc2 and a < 0xe0 and 2 or a >= 0xe0 and a < 0xf0 and 3 or a >= 0xf0 and a < 0xf5 and 4
+    if not length or not text:find("^" .. ("[\128-\191]"):rep(length - 1), i + 1) then return nil end
+    local least, most = ({ [0xe0] = 0xa0, [0xf0] = 0x90 })[a], ({ [0xed] = 0x9f, [0xf4] = 0x8f })[a]
+    return b >= (least or 0x80) and b <= (most or 0xbf) and length or nil
+  end
+
+  -- Every byte that belongs to no character becomes U+FFFD.
+  local function replaced(text)
+    local parts, i = {}, 1
+    while i <= #text do
+      local length = character(text, i)
+      parts[#parts + 1] = length and text:sub(i, i + length - 1) or BAD
+      i = i + (length or 1)
+    end
+    return table.concat(parts)
+  end
+
+  it("as JSON is what a job wrote, were it noise, when the parts are joined", function()
+    local pieces = { "\n", "\r\n", "\226\130\172", "\240\159\152\128", "\240\159", "\195", "\237\160\128", "\255",
+                     '"\\\0\7\27\127', ("x"):rep(31), ("\226\130\172"):rep(500), ("y"):rep(65536 - 3) }
+    for seed = 1, 5 do
+      math.randomseed(seed)
+      local noise = {}
+      for i = 1, 3000 do noise[i] = pieces[math.random(#pieces - (i % 200 == 0 and 0 or 1))]:rep(math.random(3)) end
+      local text = table.concat(noise)
+      local size = ({ 4096, 65535, 65536, 1000, 100000 })[seed]
+      local p = finished([[
+        local rt = require "luapilot.rt"
+        rt.logging { format = "json" }
+        sh("exec dd bs=]] .. size .. [[ 2>/dev/null", nil, { stdin = rt.read "noise" })
+      ]], { files = { noise = text } })
+      local joined = {}
+      for _, line in ipairs(decode_all(p:stdout())) do
+        joined[#joined + 1] = line.msg .. (line.partial and "" or "\n")
+      end
+      assert.is_true(table.concat(joined):gsub("\n$", "") == replaced(text):gsub("\n$", ""), "seed " .. seed)
+    end
+  end)
+
   describe("of a line of 1 MiB", function()
     -- "a", then characters of two bytes: every boundary would cut one.
     local LONG = [[luajit -e 'io.write("a", string.rep("\195\169", 524288), "\nshort\n")']]

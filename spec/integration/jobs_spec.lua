@@ -734,13 +734,18 @@ describe("a job's", function()
           health = { notify = true },
         ]]
         p:wait_for("the socket", function() return p:read "socket":find "\n" end)
+        -- it lives until its stdin ends: of a sender that is gone only the user is known, and that is ours
+        local reading, writing = run.pipe()
         local stranger = run.program({ "luajit", "notify.lua", "READY=1" }, {
-          env = { NOTIFY_SOCKET = (p:read "socket":gsub("\n", "")) }, files = { ["notify.lua"] = NOTIFY },
+          env = { NOTIFY_SOCKET = (p:read "socket":gsub("\n", "")) }, stdin = reading,
+          files = { ["notify.lua"] = NOTIFY .. "\nio.read()" },
         })
+        run.close(reading)
+        p:wait_for_line "luapilot: .*notify: process %d+ .*is not of the job"
+        run.close(writing)
         assert.equal(0, stranger:wait())
         p:write("told", "")
         p:wait_for_line "^told"
-        p:wait_for_line "luapilot: .*notify: process %d+ .*is not of the job"
         p:signal "SIGTERM"
         story.assert_ends(p, 0)
         story.assert_lines(p, 0, "app healthy")

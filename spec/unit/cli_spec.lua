@@ -209,6 +209,15 @@ pilot.lua: no mistakes
 shutdown in 13s at most: app; then db
 ]] }, result)
   end)
+
+  it("counts files from templates, where there are some", function()
+    local result = luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+local config = pilot.template "/etc/app.conf" { text = "" }
+pilot.job "app" { exec = "app", when = config:once "rendered" }
+]] })
+    assert.matches("\n1 job %(app%), 1 trigger, 0 timers, 0 handlers, 1 template\n", result.out)
+  end)
 end)
 
 describe("the plan of the shutdown", function()

@@ -33,7 +33,7 @@ local c_layers = {
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "spawn" },
   { "proc" },
-  { "port", "port_lua", "port_file", "port_http", "port_log", "port_net", "port_proc", "port_wait" },
+  { "port", "port_lua", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc", "port_wait" },
   { "main" },
 }
 

@@ -340,6 +340,17 @@ describe("pilot.render", function()
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
 
+      box = run([[ local t = pilot.spawn(function()
+          pcall(pilot.sleep, "1h")
+          pcall(pilot.render, { text = "new", to = CONF, validate = "check" }) -- cancelled before: it waits for nothing
+        end)
+        pilot.sleep "1s"
+        t:cancel() ]], { files = { [CONF] = "old" } }, { check = {} })
+      box:start()
+      box:advance "2s"
+      assert.equal("old", box:file(CONF))
+      assert.equal("", left_over(box))
+
       box = run([[ pilot.render { text = "new", to = CONF, validate = "check" } ]],
         { files = { [CONF] = "old" } }, { check = {} })
       box:start()
@@ -558,6 +569,15 @@ describe("pilot.render", function()
       box:stop()
       assert.equal(0, box:job("app"):starts())
       assert.equal("old", box:file "/etc/app.conf")
+    end)
+
+    it("a core that hands over to the next one puts it back", function()
+      local box = trial ""
+      box:advance "1s"
+      assert.equal("new", box:file "/etc/app.conf")
+      box.app:let_go()
+      assert.equal("old", box:file "/etc/app.conf")
+      assert.equal("", left_over(box))
     end)
 
     it("a prepare that renders is followed by its start", function()

@@ -33,7 +33,8 @@ describe("swap", function()
       return function(path, data, ...)
         count = count + 1
         if count > last then
-          if count == last + 1 and half and name == "write" and #data > 1 then port.write(path, data:sub(1, #data / 2), ...) end
+          local begun = count == last + 1 and half and name == "write"
+          if begun then port.write(path, data:sub(1, #data / 2), ...) end
           error("dead", 0)
         end
         return port[name](path, data, ...)
@@ -65,7 +66,8 @@ describe("swap", function()
 
   for _, case in ipairs {
     { what = "is accepted", keep = true, verdict = true }, { what = "is refused", keep = true, verdict = false },
-    { what = "needs no verdict", keep = false }, { what = "is accepted in place", keep = true, verdict = true, bound = true },
+    { what = "needs no verdict", keep = false },
+    { what = "is accepted in place", keep = true, verdict = true, bound = true },
     { what = "is refused in place", keep = true, verdict = false, bound = true },
     { what = "needs no verdict in place", keep = false, bound = true },
     { what = "is the first, and accepted", keep = true, verdict = true, first = true },

@@ -54,6 +54,10 @@ upstream app {
       assert.equal("x", render('<%= ("a"):gsub("a", "x") %>'))
     end)
 
+    it("a tag, when that is meant", function()
+      assert.equal("a <% b %> c", render("a <%= '<%' %> b %> c"))
+    end)
+
     it("long texts of many parts", function()
       local lines, expected = {}, {}
       for i = 1, 40000 do
