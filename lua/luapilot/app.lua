@@ -12,6 +12,7 @@ local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
 local render = require "luapilot.render"
 local signals = require "luapilot.signals"
+local size = require "luapilot.size"
 local luapilot = require "luapilot"
 local task = require "luapilot.task"
 local validate = require "luapilot.validate"
@@ -21,6 +22,9 @@ local app = {}
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
 local OVER = { complete = true, held = true } -- states in which a job waits for nothing
 local KEPT_ERRORS = 1000
+local PATIENCE = 1              -- seconds that user code may run without waiting
+local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
+local EXHAUSTED = 70            -- the exit code when that does not help any more
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of it: what is left for the dead to be buried after SIGKILL
 
 ---@class luapilot.App
@@ -173,6 +177,25 @@ end
 
 -- --- declaring -------------------------------------------------------------------------------
 
+-- Bytes, or nil: no bound.
+local function memory_bound(self)
+  local text = self:environ().LUAPILOT_MEMORY
+  if text == nil or text == "" then return MEMORY end
+  if text == "off" then return nil end
+  local bytes, message = size.parse(text)
+  if bytes and bytes < LEAST_MEMORY then message = "expected " .. size.format(LEAST_MEMORY) .. " or more" end
+  if message then self.mistakes:add("LUAPILOT_MEMORY", nil, message .. ', or "off"') end
+  return bytes
+end
+
+-- From now on no code of the user runs for long without waiting, and none eats all memory.
+local function contain(self)
+  local ok, message = self.port.contain {
+    meter = self.tasks.meter, seconds = PATIENCE, bytes = memory_bound(self),
+  }
+  if not ok then self:log("warn", "endless loops will not be interrupted: " .. message) end
+end
+
 ---Reads, checks and runs a pilot.lua, up to where it would start.
 ---@param path string
 ---@return true?
@@ -182,7 +205,9 @@ function App:load(path)
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
     print = function(...) self:print(...) end, coroutine = task.coroutine_library(self.tasks),
     libraries = self.libraries,
+    report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err)) end,
   }
+  contain(self)
   local chunk = self.loader:load(path)
   if chunk then
     self.loader:globals_check()
@@ -311,8 +336,15 @@ local function ends_pilot(self, event)
   return name == "SIGHUP" and event.terminal
 end
 
+local function exhausted(self)
+  self:log("error", ("Lua has more than %s of memory in use, and tasks were ended in vain: shutting down "
+    .. "(LUAPILOT_MEMORY)"):format(size.format(memory_bound(self) or MEMORY)))
+  self:shutdown(EXHAUSTED)
+end
+
 ---@private
 function App:outside(event)
+  if event.type == "memory" then return exhausted(self) end
   if event.type ~= "signal" then return end
   if ends_pilot(self, event) then
     if self.phase == "closing" then

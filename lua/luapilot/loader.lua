@@ -7,6 +7,7 @@
 
 local describe = require "luapilot.describe"
 local lexer = require "luapilot.lexer"
+local libraries = require "luapilot.libraries"
 local mistakes = require "luapilot.mistakes"
 local size = require "luapilot.size"
 local strict = require "luapilot.strict"
@@ -26,6 +27,7 @@ M.LIMIT = 1024 ^ 2 -- bytes of one file
 ---@field searchpath? string where Lua rocks are, default package.path
 ---@field coroutine? table instead of Lua's library
 ---@field libraries? table<string, table> functions that stand in for those of a library, by its name
+---@field report? fun(err: any) gets what a finaliser raised
 
 ---@class luapilot.Loader
 ---@field env table the globals of the user's code
@@ -267,32 +269,6 @@ end
 
 -- ------------------------------------------------------------------------------------------ environment
 
-local PLAIN = { "assert", "collectgarbage", "error", "gcinfo", "getfenv", "getmetatable", "ipairs",
-  "newproxy", "next", "pairs", "pcall", "rawequal", "rawget", "rawlen", "rawset", "select", "setfenv",
-  "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "_VERSION" }
-local LIBRARIES = { "table", "math", "bit", "debug", "jit", "os", "io", "coroutine" }
-
-local INSTEAD = {
-  { "os", "execute", 'pilot.exec { "program", "argument" }, which waits without stopping everything else' },
-  { "io", "popen", 'pilot.exec { "program", "argument" }, whose result has stdout' },
-  { "os", "exit", "pilot.shutdown(code), which stops the jobs in order" },
-}
-
-local function copy(library)
-  local result = {}
-  for key, value in pairs(library) do result[key] = value end
-  return result
-end
-
-local function forbid(env)
-  for _, entry in ipairs(INSTEAD) do
-    local library, name, instead = unpack(entry)
-    env[library][name] = function()
-      error(("%s.%s is not available in a pilot.lua: use %s"):format(library, name, instead), 2)
-    end
-  end
-end
-
 local function chunk_functions(self)
   local env = self.env
 
@@ -344,30 +320,23 @@ local function module_function(self)
   end
 end
 
-local function package_table(self, searchpath)
+local function fill_package(self, searchpath)
   local env = self.env
   local loaded = { _G = env, luapilot = self.api, string = env.string }
-  for _, name in ipairs(LIBRARIES) do loaded[name] = env[name] end
-  env.package = {
-    path = searchpath, cpath = package.cpath, config = package.config, loaded = loaded, preload = {},
-    searchpath = package.searchpath, loadlib = package.loadlib,
-    seeall = function(module) setmetatable(module, { __index = env }) end,
-  }
-  loaded.package = env.package
+  for _, name in ipairs(libraries.names) do loaded[name] = env[name] end
+  env.package.path, env.package.loaded, loaded.package = searchpath, loaded, env.package
 end
 
 local function build_env(self, options)
-  local env = { string = string, print = options.print or function() end }
-  for _, name in ipairs(PLAIN) do env[name] = _G[name] end
-  for _, name in ipairs(LIBRARIES) do env[name] = copy(_G[name]) end
-  for name, functions in pairs(options.libraries or {}) do
-    for key, fn in pairs(functions) do env[name][key] = fn end
-  end
-  if options.coroutine then env.coroutine = options.coroutine end
+  local env = { print = options.print or function() end }
   env._G, self.env = env, env
-  forbid(env)
+  env.package = {
+    cpath = package.cpath, config = package.config, preload = {}, searchpath = package.searchpath,
+    loadlib = package.loadlib, seeall = function(module) setmetatable(module, { __index = env }) end,
+  }
+  libraries.lay(env, options)
   chunk_functions(self)
-  package_table(self, options.searchpath or package.path)
+  fill_package(self, options.searchpath or package.path)
   env.module = module_function(self)
 end
 

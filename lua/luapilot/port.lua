@@ -25,6 +25,7 @@ local port = {}
 ---    error: string?, code: string? }
 ---| { type: "poll", id: integer, readable: boolean, writable: boolean }
 ---| { type: "signal", name: string, pid: integer, terminal: boolean }
+---| { type: "memory" }   three stretches in a row were ended for it, and it is still above the bound of `contain`
 
 ---Waits for the next event. With `block == false` returns nil when there is none now.
 ---A signal's `pid` is the sender's (0: the kernel, or a process outside of the PID namespace); `terminal` is true
@@ -223,6 +224,16 @@ function port.reopen() end
 ---@param seconds number
 ---@return integer lost     bytes that could not be written
 function port.flush(seconds) end
+
+---From now on code of the user is ended where it goes too far: an error is raised in it, again at each instruction
+---until the core has control. User code is what runs in another coroutine than the caller's, in functions whose
+---environment is not the caller's globals; nothing else is ever hit. It goes too far when `meter[1]` has not changed for
+---`seconds` of processor time ("ran for more than 1 s without waiting"), or when more than `bytes` are in use after a
+---full collection ("not enough memory"). The core counts `meter[1]` up before it resumes a task. Called again: these
+---bounds instead.
+---@param options { meter: integer[], seconds: number, bytes: number? }
+---@return true?, string? message, string? code
+function port.contain(options) end
 
 ---Tells the guardian when, at the latest, everything must have ended.
 ---@param seconds number    from now

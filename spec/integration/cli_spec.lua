@@ -354,3 +354,13 @@ describe("luapilot test", function()
     assert.equal(2, result.code)
   end)
 end)
+
+describe("a machine that refuses what luapilot needs", function()
+  after_each(run.cleanup)
+
+  it("is named, with code 71, and is no error inside luapilot", function()
+    local p = run.program({ "sh", "-c", 'ulimit -n 5; exec "$@"', "sh", run.binary, "run", "/dev/null/pilot.lua" })
+    assert.equal(71, p:wait())
+    assert.equal("luapilot: the runtime cannot start: too many open files\n", p:stderr())
+  end)
+end)

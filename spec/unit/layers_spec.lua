@@ -5,7 +5,7 @@ local lua_layers = {
   -- words and values
   { "describe", "lexer", "words" },
   { "suggest", "size", "duration", "cron", "calls", "url", "proxy" },
-  { "signals", "schema", "syntax", "strict", "mistakes" },
+  { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "config" },
   -- mechanisms, each by itself

@@ -12,6 +12,7 @@ local terminal = require "luapilot.cli.terminal"
 
 local cli = {}
 
+local MACHINE = 71 -- the guardian's, too, when it cannot fork
 local INTERNAL = 70 -- EX_SOFTWARE: neither the pilot.lua nor the command line is to blame
 
 ---In the order in which the help lists them.
@@ -51,6 +52,7 @@ Exit codes:
    0                     all went well
    2                     mistakes, in the pilot.lua or on the command line; nothing was started
    70                    an error inside luapilot
+   71                    the machine refuses what luapilot needs: descriptors, processes, a newer kernel
    run ends with the pilot's own: that of the main job, of pilot.shutdown(code), or of the first
    job that failed for good.
 
@@ -132,7 +134,10 @@ end
 function cli.main(argv, screen)
   screen = screen or terminal.real()
   local ok, result = xpcall(dispatch, debug.traceback, argv, screen)
-  if not ok then
+  if not ok and terminal.cannot_start(result) then
+    screen.err("luapilot: " .. tostring(result) .. "\n")
+    result = MACHINE
+  elseif not ok then
     screen.err("luapilot: an error inside luapilot, please report it: " .. tostring(result) .. "\n")
     result = INTERNAL
   end
