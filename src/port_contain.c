@@ -1,6 +1,6 @@
 /* The port: what a script may not do. Nobody runs for long without waiting, and nobody eats all memory.
  *
- * A timer of the processor time of this thread ticks 20 times a second of it, so never while we wait.
+ * A timer of the processor time of this thread ticks (20 times while a stretch may last), so never while we wait.
  * Its signal only arms a hook. At the next instruction of Lua, whosever that is, the hook looks: which
  * stretch of user code is it (a number that the core counts up before it resumes a task), since how many
  * ticks, and how much memory is in use. Nearly always all is well, and the hook is gone again.
@@ -22,7 +22,8 @@
 
 #include "port_lua.h"
 
-#define TICK 50000000    /* nanoseconds of processor time */
+#define LONGEST 50000000 /* nanoseconds of processor time between two ticks */
+#define TICKS 20         /* in the time that a stretch may last */
 #define STRIKES 3        /* stretches that a full collection left above the bound */
 #define NUMBER SIGSTKFLT /* Linux never sends it, and nobody listens for it */
 
@@ -33,6 +34,7 @@ static struct {
   const void *globals; /* of the core; only compared */
   int meter;           /* reference to the table with the number of the stretch at 1 */
   double seconds;      /* a stretch may last */
+  int64_t tick;        /* nanoseconds */
   int kilobytes;       /* may be in use; 0 = any */
 
   timer_t timer;
@@ -119,7 +121,7 @@ static void judge(lua_State *L) {
     watch.stretch = stretch;
     watch.since = watch.looked_at;
   }
-  double ran = (double)(watch.looked_at - watch.since) * TICK / (double)NANOSECONDS;
+  double ran = (double)(watch.looked_at - watch.since) * (double)watch.tick / (double)NANOSECONDS;
   if (ran >= watch.seconds) {
     watch.verdict = TOO_LONG;
   } else if (is_too_much(L)) {
@@ -190,7 +192,8 @@ static int start_ticking(void) {
   (void)sigemptyset(&mine);
   (void)sigaddset(&mine, NUMBER);
   (void)pthread_sigmask(SIG_UNBLOCK, &mine, NULL);
-  struct itimerspec interval = {{0, TICK}, {0, TICK}};
+  struct timespec tick_time = {0, watch.tick};
+  struct itimerspec interval = {tick_time, tick_time};
   return timer_settime(watch.timer, 0, &interval, NULL);
 }
 
@@ -209,7 +212,7 @@ static int l_contain(lua_State *L) {
   char path[PORT_PATH];
   port_options(L, 1, "contain", names);
   if (!port_field(L, 1, "contain", "seconds", path)) lua_pushnil(L);
-  double seconds = port_number(L, -1, "contain: seconds", 0.05, 1e6);
+  double seconds = port_number(L, -1, "contain: seconds", 0.01, 1e6);
   double bytes = 0;
   if (port_field(L, 1, "contain", "bytes", path)) bytes = port_number(L, -1, path, 1024, 1e15);
   lua_getfield(L, 1, "meter");
@@ -220,6 +223,7 @@ static int l_contain(lua_State *L) {
   watch.globals = lua_topointer(L, LUA_GLOBALSINDEX);
   watch.meter = meter;
   watch.seconds = seconds;
+  watch.tick = seconds < LONGEST * TICKS / 1e9 ? (int64_t)(seconds * 1e9 / TICKS) : LONGEST;
   watch.kilobytes = bytes / 1024 < INT32_MAX ? (int)(bytes / 1024) : 0;
   watch.stretch = watch.struck = -1;
   watch.strikes = 0;

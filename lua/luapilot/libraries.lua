@@ -94,11 +94,13 @@ end
 
 -- Methods of strings are looked up in the real table: new names go there, too. Those of Lua stay what they are
 -- for luapilot, whatever a script puts in their place.
+local OF_LUA = copy(string)
+
 local function strings()
   return setmetatable(copy(string), {
     __newindex = function(own, name, value)
       rawset(own, name, value)
-      string[name] = value
+      if not OF_LUA[name] then string[name] = value end
     end,
   })
 end

@@ -1,8 +1,8 @@
 -- Loads a pilot.lua in an environment of its own.
 --
 -- Owns the globals that a pilot.lua sees, its `require` and the checks of its files before anything runs.
--- Each loader is one box: two of them share no global, no module and no library table (but `string`, to which
--- ("text"):method() is bound). Never runs the chunk it returns. The user's files come through `read`; only
+-- Each loader is one box: two of them share no global, no module and no library table (but new methods of strings
+-- are everybody's). Never runs the chunk it returns. The user's files come through `read`; only
 -- installed rocks are loaded from the disk directly, as Lua itself would.
 
 local describe = require "luapilot.describe"

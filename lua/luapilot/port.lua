@@ -14,9 +14,22 @@
 ---@class luapilot.Port
 local port = {}
 
+---@class luapilot.Usage
+---@field user number       seconds
+---@field system number     seconds
+---@field maxrss integer    bytes; never below the pilot's own at the time of the spawn (the kernel counts it so)
+
+---@class luapilot.Stat      of the path itself: a link is not followed
+---@field type "file"|"directory"|"link"|"other"
+---@field mode integer
+---@field uid integer
+---@field gid integer
+---@field size integer
+---@field mtime number
+
 ---@alias luapilot.PortEvent
 ---| { type: "timer", id: integer }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: { user: number, system: number, maxrss: integer } }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage }
 ---| { type: "group_gone", id: integer }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
@@ -183,7 +196,7 @@ function port.rename(from, to) end
 function port.remove(path) end
 
 ---@param path string
----@return { type: "file"|"directory"|"link"|"other", mode: integer, uid: integer, gid: integer, size: integer, mtime: number }?
+---@return luapilot.Stat?
 ---@return string? message, string? code
 function port.stat(path) end
 

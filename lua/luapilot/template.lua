@@ -214,11 +214,17 @@ local FUNCTIONS = { "assert", "error", "ipairs", "next", "select", "tonumber", "
 local LIBRARIES = { "string", "table", "math" }
 local OS = { "date", "time" }
 
+local function copy_library(library)
+  local result = {}
+  for name, fn in next, library do result[name] = fn end
+  return result
+end
+
 -- The pure part of Lua, anew for each run: what a template writes into it is seen by no other.
 local function pure(lua)
   local globals = { pairs = ordered_pairs, os = {} }
   for _, name in ipairs(FUNCTIONS) do globals[name] = lua[name] end
-  for _, name in ipairs(LIBRARIES) do globals[name] = copy(lua[name], {}) end
+  for _, name in ipairs(LIBRARIES) do globals[name] = copy_library(lua[name]) end
   for _, name in ipairs(OS) do globals.os[name] = lua.os[name] end
   globals.string.dump = nil
   return globals

@@ -94,12 +94,12 @@ end
 
 -- Jobs that can start at all, if nobody else starts them by hand.
 local function startable_jobs(app)
-  local startable, more = {}, nil
+  local startable, more = {}, false
   local function is(topic) -- a job that nobody described is told elsewhere
     local described = app.jobs[topic:match "^job:(.*)$" or ""] ~= nil
     return not described or startable[topic] == true
   end
-  repeat
+  local function look()
     more = false
     for _, runner in ipairs(app.order) do
       if not startable[runner.topic] and trigger.possible(runner.starter.trigger.node, is) then
@@ -107,7 +107,8 @@ local function startable_jobs(app)
         more = true
       end
     end
-  until not more
+  end
+  repeat look() until not more
   return startable
 end
 

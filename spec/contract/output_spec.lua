@@ -185,7 +185,7 @@ describe("output", function()
       local p = finished([[
         local rt = require "luapilot.rt"
         rt.logging { format = "json" }
-        sh("exec dd bs=]] .. size .. [[ 2>/dev/null", nil, { stdin = rt.read "noise" })
+        sh("exec env -u LD_PRELOAD dd bs=]] .. size .. [[ 2>/dev/null", nil, { stdin = rt.read "noise" })
       ]], { files = { noise = text } })
       local joined = {}
       for _, line in ipairs(decode_all(p:stdout())) do

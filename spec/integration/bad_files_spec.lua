@@ -682,6 +682,7 @@ local function port_over(files)
       return nil, path .. ": no such file or directory", "ENOENT"
     end,
     environ = function() return {} end,
+    contain = function() return true end,
     now = function() return 0 end,
   }
 end

@@ -59,6 +59,8 @@ function calls.timer(self, seconds)
   return self:handle { what = "timer", due = self.time + math.max(0, seconds), number = self.armed }
 end
 
+function calls.contain() return true end
+
 function calls.cancel(self, id)
   if not self.handles[id] then error("handle " .. tostring(id) .. " is cancelled, but it is gone", 2) end
   self.handles[id] = nil

@@ -240,7 +240,8 @@ describe("a handler", function()
       local app = pilot.job "app" { exec = "app", log = "raw" }
       app:on("output", function() end)
     ]]
-    assert.is_truthy(message:find('pilot.lua:1: job "app": log: is "raw", so its "output" event can never come', 1, true))
+    local said = 'pilot.lua:1: job "app": log: is "raw", so its "output" event can never come'
+    assert.is_truthy(message:find(said, 1, true), message)
   end)
 
   it("gets lines from when it subscribed, while the job runs", function()

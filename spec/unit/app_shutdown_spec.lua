@@ -135,7 +135,8 @@ describe("small things that a handler trips over", function()
     box:advance "1s"
     local errors = box:errors()
     assert.equal(1, #errors)
-    assert.is_truthy(errors[1]:find('pilot.lua:2: there is no job "workr" (did you mean "worker"?)', 1, true), errors[1])
+    local said = 'pilot.lua:2: there is no job "workr" (did you mean "worker"?)'
+    assert.is_truthy(errors[1]:find(said, 1, true), errors[1])
     box:forget_errors()
   end)
 

@@ -14,6 +14,7 @@ local GOOD = 'require "luapilot".job "app" { exec = "server" }\n'
 local function port_over(files, environ)
   local port = {
     environ = function() return environ or {} end,
+    contain = function() return true end,
     now = function() return 0 end,
   }
   function port.read(path)

@@ -21,7 +21,8 @@ Signals:
 
 Exit codes:
    2                     mistakes; nothing was started
-   70, 71                an error inside luapilot; the machine refuses what it needs
+   70                    an error inside luapilot
+   71                    the machine refuses what luapilot needs
    else the pilot's own  pilot.shutdown(code), or the main job's, or that of the first job that failed
                          for good, or 0
 

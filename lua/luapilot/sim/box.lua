@@ -9,6 +9,7 @@
 
 local app = require "luapilot.app"
 local blame = require "luapilot.sim.blame"
+local contain = require "luapilot.sim.contain"
 local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
@@ -186,7 +187,7 @@ function methods:load()
     libraries = sandbox.libraries(self.port),
   }
   self.app.observe = function(event) self:observe(event) end
-  local ok, mistakes = self.app:load(self.path)
+  local ok, mistakes = contain.call(self.app.tasks.meter, self.app.load, self.app, self.path)
   if not ok then
     self.mistakes = mistakes
     blame.raise("%s has mistakes:\n  %s", self.path, table.concat(mistakes, "\n  "))
@@ -243,7 +244,7 @@ function methods:turn()
   if not self.started or self.ended then return false end
   local event = self.port:pop()
   if not event then return false end
-  local ok, err = xpcall(self.app.turn, debug.traceback, self.app, event)
+  local ok, err = contain.call(self.app.tasks.meter, xpcall, self.app.turn, debug.traceback, self.app, event)
   if not ok then
     blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history())
   end
@@ -256,7 +257,7 @@ end
 function methods:start()
   if self.started then blame.raise("box:start: it runs already") end
   self.started = true
-  self.app:start()
+  contain.call(self.app.tasks.meter, self.app.start, self.app)
   check_end(self)
   self.world:rest()
   return self

@@ -378,6 +378,18 @@ function calls.flush(_, seconds)
   return 0
 end
 
+local check_contain = check.fields {
+  meter = check.table, seconds = check.number(0.01, 1e6), bytes = check.number(1024, 1e15),
+}
+
+-- Instructions are counted (contain.lua), memory is not.
+function calls.contain(_, options)
+  check_contain("contain", options)
+  check.any_number("contain: seconds", options.seconds)
+  check.table("contain: meter", options.meter)
+  return true
+end
+
 function calls.deadline(self, seconds)
   self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)
 end

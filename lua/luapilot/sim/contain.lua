@@ -1,0 +1,67 @@
+-- contain: code of the user that runs on and on without waiting fails the spec, instead of hanging it.
+--
+-- The real port measures processor time; here instructions of Lua count, so that the same spec fails at the same
+-- line each time. While the core works a hook looks now and then whether the core's meter has moved; when it has
+-- not for too long it raises in the user's function, and goes on raising until the core has control again.
+-- It owns the hook while it is set, and the switch of the JIT compiler, whose loops know no hooks. Where a hook is
+-- set already (a debugger, a coverage tool) it stays, and nothing is contained.
+
+local contain = {}
+
+local LOOK = 1000000   -- instructions
+local PATIENCE = 100   -- looks; about a second
+local CORE = getfenv(1)
+
+local MESSAGE = "%s:%d: ran for more than %d million instructions without waiting: put pilot.sleep(0) into a long loop, "
+  .. "or leave the work to a program (pilot.exec)"
+
+-- Lua calls no hook inside of a hook, and error handlers run in it: a coroutine that dies makes Lua believe it over.
+local function leave_hook() coroutine.resume(coroutine.create(error)) end
+
+local function interrupt(activation)
+  local info = debug.getinfo(activation + 1, "Slf")
+  if not info or getfenv(info.func) == CORE then return end
+  local file = info.source:match "^@(.*)" or info.short_src
+  leave_hook()
+  error(MESSAGE:format(file, info.currentline, LOOK * PATIENCE / 1000000), 0)
+end
+
+local function watcher(meter)
+  local core, seen, looks, condemned = coroutine.running(), nil, 0, false
+  local function look()
+    if condemned then
+      if coroutine.running() ~= core then return interrupt(2) end
+      condemned = false
+      debug.sethook(look, "", LOOK)
+    elseif meter[1] ~= seen then
+      seen, looks = meter[1], 0
+    else
+      looks = looks + 1
+      if looks < PATIENCE or coroutine.running() == core then return end
+      condemned = true
+      debug.sethook(look, "", 1)
+    end
+  end
+  return look
+end
+
+local function finish(compiles, ok, ...)
+  debug.sethook()
+  if compiles then jit.on() end
+  if not ok then error((...), 0) end
+  return ...
+end
+
+---Calls fn(…), which may run code of the user.
+---@param meter integer[]   of the core's tasks
+---@param fn function
+---@return any ...
+function contain.call(meter, fn, ...)
+  if debug.gethook() then return fn(...) end
+  local compiles = jit.status()
+  jit.off()
+  debug.sethook(watcher(meter), "", LOOK)
+  return finish(compiles, pcall(fn, ...))
+end
+
+return contain

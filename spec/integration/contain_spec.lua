@@ -1,0 +1,328 @@
+-- What a script may not do to the pilot: run on and on, eat all memory, or hit the core with its errors.
+
+local run = require "support.run"
+
+local LOOP = "while true do end"
+local TOO_LONG = "ran for more than 1 s without waiting: "
+
+-- A pilot whose handler, from line 4 on, is `body`; what comes before it stands on the first line.
+local function with_handler(body, before)
+  return ([[
+    local pilot = require "luapilot" %s
+    pilot.job "tick" { exec = { "sh", "-c", "echo tick; sleep 0.1" }, restart = { backoff = "10ms" } }
+    pilot.after(0, function()
+      %s
+    end)
+    pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
+  ]]):format(before or "", body)
+end
+
+local function goes_on(p)
+  local ticks = #p:lines "tick"
+  p:signal "SIGUSR2"
+  p:wait_for_line "heard"
+  p:wait_for_line("tick", ticks + 2)
+  p:signal "SIGTERM"
+  assert.equal(0, p:wait())
+  assert.same({}, p:lines "inside luapilot")
+end
+
+describe("what never waits", function()
+  after_each(run.cleanup)
+
+  local cases = {
+    { "an empty loop", LOOP },
+    { "a numeric loop", "for i = 1, 1e15 do end" },
+    { "a loop in pcall, in a loop", "while true do pcall(function() while true do end end) end" },
+    { "a loop in xpcall whose handler loops",
+      "while true do xpcall(function() while true do end end, function() while true do end end) end" },
+    { "a handler of xpcall that loops", "xpcall(error, function() while true do end end) while true do end" },
+    { "a coroutine", "coroutine.wrap(function() while true do end end)()" },
+    { "coroutines, in a loop",
+      "while true do coroutine.resume(coroutine.create(function() while true do end end)) end" },
+    { "what loadstring made", "loadstring('while true do end')()" },
+    { "what load made, with globals of its own", "load('while true do end', 'x', 't', {})()" },
+    { "a metamethod", "local _ = setmetatable({}, { __index = function() while true do end end }).x" },
+    { "a callback of table.sort", "table.sort({ 1, 2, 3 }, function() while true do end end)" },
+    { "a callback of string.gsub", "string.gsub('a', 'a', function() while true do end end)" },
+    { "calls of the library, in a loop", "while true do pcall(pilot.json.encode, { pilot.now() }) end" },
+    { "tasks that are started in a loop", "while true do pilot.after('1h', function() end):cancel() end" },
+    { "recursion that catches its errors", "local function f(n) pcall(f, n + 1) while true do end end f(1)" },
+  }
+
+  for _, case in ipairs(cases) do
+    it("is ended: " .. case[1], function()
+      local p = run.pilot(with_handler(case[2]))
+      p:wait_for_line("pilot.after at .*pilot.lua:3: .*" .. TOO_LONG)
+      assert.matches("pilot.lua:4: in ", p:output())
+      goes_on(p)
+    end)
+  end
+
+  it("is ended in every function of a pilot.lua", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      local function forever() while true do end end
+      local app = pilot.job "app" { exec = "sleep 1000", health = { check = forever, interval = "1h" } }
+      pilot.job "prepared" { exec = "true", prepare = forever }
+      pilot.job "lua" { run = forever }
+      pilot.job "asks" { exec = "true", when = forever }
+      pilot.job "reloads" { exec = "sleep 1000", reload = forever }:reload()
+      app:on("stopping", forever)
+      pilot.on("startup", function() pilot.defer(forever) end)
+      pilot.spawn(function() pilot.template("x", { text = "<" .. "% while true do end %" .. ">" }) end)
+      pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
+    ]])
+    p:wait_for_line(TOO_LONG, 5, 30)
+    for _, where in ipairs { 'job "app": .*health', 'job "prepared": prepare', 'job "lua"', 'job "asks"', "defer" } do
+      p:wait_for_line(where .. ".*" .. TOO_LONG, 1, 20)
+    end
+    p:signal "SIGUSR2"
+    p:wait_for_line "heard"
+    p:signal "SIGTERM"
+    p:wait_for_line('app.*stopping.*' .. TOO_LONG, 1, 20)
+    p:wait(20)
+    assert.same({}, p:lines "inside luapilot")
+  end)
+
+  it("is ended in a module", function()
+    local p = run.pilot(with_handler("require('helper').spin()"), { files = {} })
+    p:write("helper.lua", "return {\n  spin = function() while true do end end }\n")
+    p:signal "SIGTERM"
+    p:wait()
+    p = run.luapilot({ p:path "pilot.lua" }, { directory = p.directory })
+    p:wait_for_line("helper.lua:2: " .. TOO_LONG)
+    goes_on(p)
+  end)
+
+  it("is ended in a template", function()
+    local p = run.pilot(with_handler("pilot.render { text = '\\n<% while true do end %>', to = 'x' }"))
+    p:wait_for_line(":2: " .. TOO_LONG)
+    goes_on(p)
+  end)
+
+  it("is ended in what an error says, asked for by the core", function()
+    local p = run.pilot(with_handler("error(setmetatable({}, { __tostring = function() while true do end end }))"))
+    p:wait_for_line "an error value whose __tostring fails"
+    goes_on(p)
+  end)
+
+  it("at the top level is a mistake with its line, for check and for run", function()
+    for _, command in ipairs { "check", "run" } do
+      local p = run.program({ run.binary, command, "pilot.lua" }, {
+        files = { ["pilot.lua"] = "local n = 0\nwhile true do\n  n = n + 1\nend\n" },
+      })
+      assert.equal(2, p:wait())
+      assert.matches("^pilot.lua:[23]: " .. TOO_LONG, p:stderr())
+    end
+  end)
+
+  it("is left alone when it waits, however often", function()
+    local p = run.pilot(with_handler [[
+      local stop = os.clock() + 3
+      while os.clock() < stop do
+        local turn = os.clock() + 0.3
+        while os.clock() < turn do end
+        pilot.sleep(0)
+      end
+      pilot.log.info "done" ]])
+    p:wait_for_line "done"
+    goes_on(p)
+  end)
+end)
+
+describe("what eats memory", function()
+  after_each(run.cleanup)
+
+  local HUNGRY = "local t = {} while true do t[#t + 1] = ('x'):rep(1000) .. #t end"
+  local SMALL = { env = { LUAPILOT_MEMORY = "64M" } }
+
+  it("is ended, and all goes on", function()
+    local p = run.pilot(with_handler("while true do pcall(function() " .. HUNGRY .. " end) end"), SMALL)
+    p:wait_for_line "pilot.lua:4: not enough memory: "
+    goes_on(p)
+  end)
+
+  it("is left alone when it is only garbage", function()
+    local p = run.pilot(with_handler [[
+      for _ = 1, 30 do
+        for i = 1, 3000 do local _ = ("x"):rep(20000) .. i end
+        pilot.sleep(0)
+      end
+      pilot.log.info "done" ]], SMALL)
+    p:wait_for_line "done"
+    assert.same({}, p:lines "not enough memory")
+    goes_on(p)
+  end)
+
+  it("ends the pilot in order, with code 70, when it stays", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      kept = {}
+      pilot.job "app" { exec = "sleep 1000" }
+      pilot.every("10ms", function() for _ = 1, 1000 do kept[#kept + 1] = ("x"):rep(1000) .. #kept end end)
+      pilot.on("shutdown", function() pilot.log.info "in order" end)
+    ]], SMALL)
+    assert.equal(70, p:wait(30))
+    assert.equal(1, #p:lines "more than 64M of memory in use")
+    assert.equal(1, #p:lines "in order")
+  end)
+
+  it("at the top level is a mistake", function()
+    local p = run.program({ run.binary, "check", "pilot.lua" }, {
+      files = { ["pilot.lua"] = HUNGRY }, env = SMALL.env,
+    })
+    assert.equal(2, p:wait())
+    assert.matches("^pilot.lua:1: not enough memory: ", p:stderr())
+  end)
+
+  it("has no bound with LUAPILOT_MEMORY=off, and nonsense there is a mistake", function()
+    local function checked(value)
+      local p = run.program({ run.binary, "check", "pilot.lua" }, {
+        files = { ["pilot.lua"] = 'require "luapilot".job "app" { exec = "true" }' }, env = { LUAPILOT_MEMORY = value },
+      })
+      return p:wait(), p:stderr()
+    end
+    assert.equal(0, (checked "off"))
+    assert.equal(0, (checked "1G"))
+    assert.matches("LUAPILOT_MEMORY: .*is no size", select(2, checked "much"))
+    assert.matches("LUAPILOT_MEMORY: expected 16M or more", select(2, checked "1M"))
+  end)
+end)
+
+describe("errors", function()
+  after_each(run.cleanup)
+
+  local cases = {
+    { "a raise", 'error "oops"', "pilot.lua:4: oops" },
+    { "a table", "error { why = 1 }", "an error that is a table: { why = 1 }" },
+    { "nil", "error(nil)", "nil" },
+    { "an object whose __tostring raises",
+      "error(setmetatable({}, { __tostring = function() error 'inner' end }))", "whose __tostring fails" },
+    { "a wait inside of table.sort", "table.sort({ 2, 1 }, function() pilot.sleep '1s' end)",
+      "pilot.sleep cannot wait here" },
+    { "a wait inside of gsub", "(''):gsub('', function() pilot.sleep '1s' end)", "pilot.sleep cannot wait here" },
+    { "a stack that overflows", "local function f() return 1 + f() end f()", "stack overflow" },
+    { "a metamethod that calls itself",
+      "local t = setmetatable({}, { __index = function(t, k) return t[k .. 1] end }) local _ = t.a", "stack overflow" },
+    { "a finaliser", "getmetatable(newproxy(true)).__gc = function() error 'final' end collectgarbage()",
+      "a finaliser %(__gc%) failed: .*final", true },
+  }
+
+  for _, case in ipairs(cases) do
+    it("name the user's line, and all goes on: " .. case[1], function()
+      local p = run.pilot(with_handler(case[2]))
+      p:wait_for_line(case[3])
+      if not case[4] then p:wait_for_line "pilot.lua:4: in " end
+      goes_on(p)
+    end)
+  end
+end)
+
+describe("what would let a script out", function()
+  after_each(run.cleanup)
+
+  it("names its replacement", function()
+    for call, instead in pairs {
+      ['os.execute "true"'] = "pilot.exec", ['io.popen "true"'] = "pilot.exec", ["os.exit()"] = "pilot.shutdown",
+    } do
+      local p = run.pilot(with_handler(call))
+      p:wait_for_line("pilot.lua:4: .*is not available in a pilot.lua: use " .. instead)
+      goes_on(p)
+    end
+  end)
+
+  local cases = {
+    { "debug.sethook", "pcall(debug.sethook)" },
+    { "jit.on", "jit.on() jit.on(true, true) for i = 1, 1e5 do end" },
+    { "a stopped collector", 'collectgarbage "stop"' },
+    { "another environment", "setfenv(1, { })" },
+    { "globals of the core", "getfenv(0).pcall = nil pcall(setfenv, 1, getfenv(0))" },
+    { "string.format of its own", "string.format = nil function string.find() while true do end end" },
+  }
+
+  for _, case in ipairs(cases) do
+    it("does not: " .. case[1], function()
+      local p = run.pilot(with_handler(case[2] .. " while true do end"))
+      p:wait_for_line("pilot.lua:4: " .. TOO_LONG)
+      goes_on(p)
+    end)
+  end
+end)
+
+describe("what cannot be interrupted is for the guardian:", function()
+  after_each(run.cleanup)
+
+  for name, body in pairs {
+    ["a long call of C"] = "(('a'):rep(100)):find(('a?'):rep(100) .. ('a'):rep(100) .. 'b')",
+    ["a finaliser that loops"] =
+      "getmetatable(newproxy(true)).__gc = function() while true do end end collectgarbage()",
+  } do
+    it(name, function()
+      local p = run.pilot(with_handler(body), { env = { LUAPILOT_HEARTBEAT = "300" } })
+      assert.equal(134, p:wait(20))
+      assert.equal(1, #p:lines "has not turned its loop")
+    end)
+  end
+end)
+
+-- The whole core on the real port, with a bound of some milliseconds: a thousand interrupts in half a minute.
+describe("a thousand interrupts", function()
+  after_each(run.cleanup)
+
+  it("hit no line of the core, and nothing is lost", function()
+    local p = run.runtime([[
+      jit.off()
+      local rt = require "luapilot.rt"
+      local app = require "luapilot.app"
+      local port = setmetatable({ contain = function(options)
+        options.seconds = 0.01
+        return rt.contain(options)
+      end }, { __index = rt })
+      local pilot = app.new { port = port }
+      local ok, list = pilot:load "file.lua"
+      if not ok then error(table.concat(list, "\n")) end
+      local code = pilot:run()
+      rt.flush(2)
+      os.exit(code)
+    ]], { files = { ["file.lua"] = [[
+      local pilot = require "luapilot"
+      local WANTED = 1000
+      local runs, starts, ticks = 0, 0, 0
+      local loops = {
+        function() while true do end end,
+        function() while true do pcall(pilot.json.encode, { a = { 1, 2, { b = 3 } } }) end end,
+        function() while true do pilot.after("1h", function() end):cancel() end end,
+        function() while true do pilot.spawn(function() end) end end,
+        function() while true do pcall(pilot.defer, 1) pcall(error, {}) end end,
+        function() while true do pilot.on("SIGUSR2", function() end):cancel() end end,
+        function() while true do pcall(pilot.sleep, "nonsense") pcall(require, "nothing") end end,
+        function() local t = {} while true do t[#t % 100 + 1] = tostring(pilot.now()) end end,
+      }
+      local job = pilot.job "restarts" { exec = "true", restart = { backoff = "20ms" } }
+      job:on("exit_success", function() starts = starts + 1 end)
+      pilot.every("50ms", function() ticks = ticks + 1 end)
+      pilot.spawn(function()
+        while runs < WANTED do
+          runs = runs + 1
+          local ok, err = pcall(function()
+            local t = pilot.spawn(loops[runs % #loops + 1])
+            return t:wait()
+          end)
+          if ok or not tostring(err):find("file.lua:%d+: ran for more than") then
+            pilot.log.error("not as expected", { run = runs, said = tostring(err) })
+          end
+        end
+        pilot.log.info(("runs %d starts %s ticks %s"):format(runs, starts > 50, ticks > 50))
+        pilot.shutdown(0)
+      end)
+    ]] }, env = {
+      LUA_PATH = (os.getenv "PWD") .. "/lua/?.lua;" .. os.getenv "PWD" .. "/lua/?/init.lua;;",
+    } })
+    assert.equal(0, p:wait(180))
+    assert.same({}, p:lines "not as expected")
+    assert.same({}, p:lines "inside luapilot")
+    assert.same({}, p:lines "lua/luapilot/[%w_/]+.lua:%d+: ran for")
+    assert.equal(1, #p:lines "runs 1000 starts true ticks true")
+  end)
+end)
