@@ -12,8 +12,8 @@ local LOOK = 1000000   -- instructions
 local PATIENCE = 100   -- looks; about a second
 local CORE = getfenv(1)
 
-local MESSAGE = "%s:%d: ran for more than %d million instructions without waiting: put pilot.sleep(0) into a long loop, "
-  .. "or leave the work to a program (pilot.exec)"
+local MESSAGE = "%s:%d: ran for more than %d million instructions without waiting: put pilot.sleep(0) into a long "
+  .. "loop, or leave the work to a program (pilot.exec)"
 
 -- Lua calls no hook inside of a hook, and error handlers run in it: a coroutine that dies makes Lua believe it over.
 local function leave_hook() coroutine.resume(coroutine.create(error)) end
