@@ -2,8 +2,8 @@
  *
  * A timer of the processor time of this thread ticks (20 times while a stretch may last), so never while we wait.
  * Its signal only arms a hook. At the next instruction of Lua, whosever that is, the hook looks: which
- * stretch of user code is it (a number that the core counts up before it resumes a task), since how many
- * ticks, and how much memory is in use. Nearly always all is well, and the hook is gone again.
+ * stretch of user code is it (a number that the core counts up before it resumes a task), for how long has
+ * it run, and how much memory is in use. Nearly always all is well, and the hook is gone again.
  *
  * A stretch that went too far is condemned. The hook stays, and raises an error at each instruction that is
  * in a coroutine of the user and in a function of the user, until the core has control again: so no pcall,
@@ -42,8 +42,9 @@ static struct {
   volatile sig_atomic_t busy; /* the hook is being set: not a second time, by the signal */
   volatile sig_atomic_t armed;
 
-  double stretch;       /* at the latest look */
-  int since, looked_at; /* ticks: its first look, the latest look */
+  double stretch; /* at the latest look */
+  double since;   /* processor time at its first look */
+  int looked_at;  /* ticks at the latest look */
   enum verdict verdict;
   double struck; /* the stretch of the latest strike */
   int strikes;
@@ -69,12 +70,22 @@ static void tick(int number, siginfo_t *info, void *context) {
   if (!watch.busy && !watch.armed) set_hook(true);
 }
 
-static double current_stretch(lua_State *L) {
+/* Counts the looks at 2, so that the core sees that it is time to hear what the world has to say. */
+static double read_meter(lua_State *L) {
   lua_rawgeti(L, LUA_REGISTRYINDEX, watch.meter);
-  lua_rawgeti(L, -1, 1);
-  double number = lua_tonumber(L, -1);
-  lua_pop(L, 2);
-  return number;
+  lua_rawgeti(L, -1, 2);
+  lua_pushnumber(L, lua_tonumber(L, -1) + 1);
+  lua_rawseti(L, -3, 2);
+  lua_rawgeti(L, -2, 1);
+  double stretch = lua_tonumber(L, -1);
+  lua_pop(L, 3);
+  return stretch;
+}
+
+static double processor_time(void) {
+  struct timespec used;
+  (void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &used);
+  return (double)used.tv_sec + (double)used.tv_nsec / (double)NANOSECONDS;
 }
 
 /* --- memory ------------------------------------------------------------------------------ */
@@ -115,14 +126,13 @@ static bool is_too_much(lua_State *L) {
 /* --- the verdict ------------------------------------------------------------------------- */
 
 static void judge(lua_State *L) {
-  double stretch = current_stretch(L);
+  double stretch = read_meter(L), now = processor_time();
   watch.looked_at = watch.ticks;
   if (stretch != watch.stretch) {
     watch.stretch = stretch;
-    watch.since = watch.looked_at;
+    watch.since = now;
   }
-  double ran = (double)(watch.looked_at - watch.since) * (double)watch.tick / (double)NANOSECONDS;
-  if (ran >= watch.seconds) {
+  if (now - watch.since >= watch.seconds) {
     watch.verdict = TOO_LONG;
   } else if (is_too_much(L)) {
     watch.verdict = TOO_MUCH;

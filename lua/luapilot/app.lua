@@ -191,7 +191,7 @@ end
 -- From now on no code of the user runs for long without waiting, and none eats all memory.
 local function contain(self)
   local ok, message = self.port.contain {
-    meter = self.tasks.meter, seconds = PATIENCE, bytes = memory_bound(self),
+    meter = self.loop.meter, seconds = PATIENCE, bytes = memory_bound(self),
   }
   if not ok then self:log("warn", "endless loops will not be interrupted: " .. message) end
 end

@@ -100,7 +100,7 @@ local function strings()
   return setmetatable(copy(string), {
     __newindex = function(own, name, value)
       rawset(own, name, value)
-      if not OF_LUA[name] then string[name] = value end -- luacheck: ignore 122
+      if not OF_LUA[name] then rawset(string, name, value) end
     end,
   })
 end

@@ -9,6 +9,8 @@
 ---@field routes table<integer, fun(event: table)>  owner of each live handle
 ---@field phases fun(): boolean[]                    each returns true when it did something
 ---@field again integer?                            the timer that goes on with phases that found no rest
+---@field meter integer[]                           [1] is another number for each stretch of user code, from resume
+---                                                 to wait; [2] grows while there is no turn: see port.contain
 local Loop = {}
 Loop.__index = Loop
 
@@ -19,7 +21,7 @@ local loop = {}
 ---@param port luapilot.Port
 ---@return luapilot.Loop
 function loop.new(port)
-  return setmetatable({ port = port, routes = {}, phases = {}, other = nil }, Loop)
+  return setmetatable({ port = port, routes = {}, phases = {}, other = nil, meter = { 0, 0 } }, Loop)
 end
 
 ---Events of handle `id` go to `fn`, until `forget`.
@@ -83,10 +85,13 @@ end
 ---Nothing runs any more, not even what is ready.
 function Loop:stop() self.stopped = true end
 
----Runs what is ready, to rest. Jobs that start each other for ever never rest: signals are heard all the same.
+---Runs what is ready, to rest. Jobs that start each other for ever never rest, and handlers take their time: signals
+---are heard all the same.
 function Loop:rest()
+  local meter, looks = self.meter, self.meter[2]
   for _ = 1, ROUNDS do
     if not round(self) then return end
+    if meter[2] ~= looks then break end
   end
   self.again = self.again or self:after(0, function() self.again = nil end)
 end

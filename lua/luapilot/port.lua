@@ -242,8 +242,9 @@ function port.flush(seconds) end
 ---until the core has control. User code is what runs in another coroutine than the caller's, in functions whose
 ---environment is not the caller's globals; nothing else is ever hit. It goes too far when `meter[1]` has not changed
 ---for `seconds` of processor time ("ran for more than 1 s without waiting"), or when more than `bytes` are in use
----after a full collection ("not enough memory"). The core counts `meter[1]` up before it resumes a task. Called
----again: these bounds instead.
+---after a full collection ("not enough memory"). The core counts `meter[1]` up before it resumes a task; `meter[2]`
+---is counted up while Lua runs on, each 50 ms at most, so that the core asks for events in between. Called again:
+---these bounds instead.
 ---@param options { meter: integer[], seconds: number, bytes: number? }
 ---@return true?, string? message, string? code
 function port.contain(options) end

@@ -85,11 +85,22 @@ end
 
 local function say(value) return is_bare(value) and task.describe(value) or text_of(value) end
 
+-- A function that was interrupted in the middle (port.contain) has lost its line: the message knows it.
+local function with_line(frame, said)
+  local file, rest = frame:match "^\t([^\n]-)(: in .*)$"
+  if not file or file:find ":%d+$" or file:find "^%[" then return frame end
+  local interrupted, line = said:match "^(.-):(%d+): "
+  if not interrupted or interrupted:sub(-#file) ~= file and interrupted:sub(3 - #file) ~= file:sub(4) then
+    return frame
+  end
+  return "\t" .. file .. ":" .. line .. rest
+end
+
 -- A traceback without the frames of the core, below what the error says.
-local function traceback(said, level)
+local function traceback(thread, said)
   local lines = {}
-  for line in debug.traceback("", level + 1):gmatch("[^\n]+") do
-    if is_user_frame(line) then lines[#lines + 1] = line end
+  for line in (thread and debug.traceback(thread, "", 0) or ""):gmatch("[^\n]+") do
+    if is_user_frame(line) then lines[#lines + 1] = with_line(line, said) end
   end
   while lines[#lines] and lines[#lines]:find("^%s*%[C%]") do lines[#lines] = nil end
   if #lines <= 1 then return said end
@@ -107,15 +118,24 @@ end
 -- the log, should nobody catch it there either.
 local passed_on
 
----The error handler for xpcall: the value with its traceback, in the words of the user's files.
----@param value any
----@return any
-function task.error(value)
+local function explain(thread, value)
   if getmetatable(value) == Cancelled or getmetatable(value) == TaskError then return value end
   if passed_on and value ~= nil and rawequal(passed_on.value, value) then return passed_on end
   local said = say(value)
-  return setmetatable({ value = value, said = said, traceback = traceback(said, 2) }, TaskError)
+  return setmetatable({ value = value, said = said, traceback = traceback(thread, said) }, TaskError)
 end
+
+-- An error that ended a coroutine, whose stack is still there to be looked at. On a stack of its own, which is not
+-- the core's: to ask what an error says may run code of the user.
+local function post_mortem(thread, value)
+  local _, err = co_resume(co_create(explain), thread, value)
+  return err
+end
+
+---The error handler for xpcall: the value with its traceback, in the words of the user's files.
+---@param value any
+---@return any
+function task.error(value) return post_mortem(co_running(), value) end
 
 ---@class luapilot.Task
 ---@field name string
@@ -134,7 +154,6 @@ Task.__index = Task
 ---@field current luapilot.Task?   the one that runs now
 ---@field live table<luapilot.Task, true>
 ---@field count integer            live ones
----@field meter integer[]          [1] is another number for each stretch of user code, from resume to wait
 local Tasks = {}
 Tasks.__index = Tasks
 
@@ -142,7 +161,7 @@ Tasks.__index = Tasks
 ---@return luapilot.Tasks
 function task.new(loop)
   local self = setmetatable({
-    loop = loop, current = nil, live = {}, count = 0, born = 0, meter = { 0 },
+    loop = loop, current = nil, live = {}, count = 0, born = 0,
     queue = {}, first = 1, last = 0,
   }, Tasks)
   loop:phase(function() return self:run() end)
@@ -174,7 +193,7 @@ function Tasks:spawn(fn, options, ...)
     tasks = self, name = options.name or "task", number = self.born, parent = parent, children = {},
     raises = 0, tell = options.ended,
   }, Task)
-  t.co = co_create(function(...) return xpcall(fn, task.error, ...) end)
+  t.co = co_create(fn)
   if parent then parent.children[t] = true end
   self.live[t] = true
   self.count = self.count + 1
@@ -256,16 +275,16 @@ end
 
 local function cancellation_of(t) return setmetatable({ reason = t.reason }, Cancelled) end
 
-local function ended(self, t, alive, ok, ...)
+local function ended(self, t, alive, ...)
   if t.deferring then
     if t.limit then self.loop:cancel(t.limit) end
     return finish(self, t)
   end
-  t.ok = alive and ok and not t.reason
+  t.ok = alive and not t.reason
   if t.ok then
     t.results = pack(...)
   else
-    t.error = (not alive and task.error(ok)) or (not ok and (...)) or cancellation_of(t)
+    t.error = alive and cancellation_of(t) or post_mortem(t.co, (...))
   end
   self:conclude(t)
 end
@@ -277,15 +296,15 @@ local function stop_at_once(self, t, err)
 end
 
 -- Resumed: either it waits again (it yielded WAIT), or it is over.
-local function resumed(self, t, alive, first, ...)
+local function resumed(self, t, alive, ...)
   self.current = nil
   if t.state == "ended" then return end
-  if not alive or co_status(t.co) ~= "suspended" then return ended(self, t, alive, first, ...) end
+  if not alive or co_status(t.co) ~= "suspended" then return ended(self, t, alive, ...) end
   if t.deferring then
     t.state = "deferring"
     return
   end
-  if first ~= WAIT then return stop_at_once(self, t, YIELDED) end
+  if (...) ~= WAIT then return stop_at_once(self, t, YIELDED) end
   if t.abandoned then
     self:report(t, "cancelled, but went on waiting: abandoned", "cancel")
     return stop_at_once(self, t, cancellation_of(t))
@@ -295,7 +314,7 @@ end
 
 -- A new stretch of user code: whoever measures them (port.contain) begins at zero.
 local function begin_stretch(self)
-  local meter = self.meter
+  local meter = self.loop.meter
   meter[1] = meter[1] + 1
 end
 
@@ -319,24 +338,26 @@ end
 ---@return boolean ok
 ---@return any err          a TaskError
 function Tasks:run_alone(fn)
-  local co = co_create(function() return xpcall(fn, task.error) end)
+  local co = co_create(fn)
   begin_stretch(self)
-  local alive, ok, err = co_resume(co)
-  if not alive then return false, ok end
+  local alive, err = co_resume(co)
+  if not alive then return false, post_mortem(co, err) end
   if co_status(co) == "suspended" then return false, YIELDED end
-  return ok, err
+  return true
 end
 
----Runs all that is ready, and what becomes ready meanwhile is left to the next phase.
+---Runs all that is ready. What becomes ready meanwhile is left to the next phase, and so is the rest when it takes
+---long.
 ---@return boolean busy
 function Tasks:run()
-  local last = self.last
+  local last, meter, looks = self.last, self.loop.meter, self.loop.meter[2]
   if self.first > last then return false end
   while self.first <= last do
     local t = self.queue[self.first]
     self.queue[self.first] = nil
     self.first = self.first + 1
     step(self, t)
+    if meter[2] ~= looks then break end
   end
   if self.first > self.last then self.first, self.last = 1, 0 end
   return true
@@ -392,8 +413,7 @@ function Tasks:await(what, start)
     error(what .. ": the task waits already, in a coroutine of a library that does not pass waits through", 0)
   end
   if not co_yieldable() then
-    error(what .. " cannot wait here: it is called from C (table.sort, string.gsub, require …), which cannot be "
-      .. "suspended", 0)
+    error(what .. " cannot wait here: it is called from C (table.sort, string.gsub …), which cannot be suspended", 0)
   end
   local awake, results = false, nil
   local function wake(...)

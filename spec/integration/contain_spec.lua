@@ -1,5 +1,6 @@
 -- What a script may not do to the pilot: run on and on, eat all memory, or hit the core with its errors.
 
+local machine = require "support.machine"
 local run = require "support.run"
 
 local LOOP = "while true do end"
@@ -9,7 +10,7 @@ local TOO_LONG = "ran for more than 1 s without waiting: "
 local function with_handler(body, before)
   return ([[
     local pilot = require "luapilot" %s
-    pilot.job "tick" { exec = { "sh", "-c", "echo tick; sleep 0.1" }, restart = { backoff = "10ms" } }
+    pilot.job "tick" { exec = { "sh", "-c", "echo tick; sleep 0.1" }, restart = { backoff = 0 } }
     pilot.after(0, function()
       %s
     end)
@@ -59,6 +60,33 @@ describe("what never waits", function()
     end)
   end
 
+  it("is ended in every function of a pilot.lua", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      local function forever() while true do end end
+      local app = pilot.job "app" { exec = "sleep 1000", health = { check = forever, interval = "1h" } }
+      pilot.job "prepared" { exec = "true", prepare = forever }
+      pilot.job "lua" { run = forever }
+      pilot.job "asks" { exec = "true", when = forever }
+      local reloads = pilot.job "reloads" { exec = "sleep 1000", reload = forever }
+      pilot.after("1s", function() reloads:reload() end)
+      app:on("stopping", forever)
+      pilot.on("startup", function() pilot.defer(forever) end)
+      pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
+    ]])
+    for _, where in ipairs {
+      'job "app": health', 'job "prepared": prepare', 'job "lua"', 'job "asks"', 'job "reloads": reload', "defer",
+    } do
+      p:wait_for_line(where .. ".*" .. TOO_LONG, 1, 20)
+    end
+    p:signal "SIGUSR2"
+    p:wait_for_line "heard"
+    p:signal "SIGTERM"
+    p:wait_for_line('app.*stopping.*' .. TOO_LONG, 1, 20)
+    p:wait(20)
+    assert.same({}, p:lines "inside luapilot")
+  end)
+
   it("is ended in a module", function()
     local p = run.pilot(with_handler("require('helper').spin()"), { files = {} })
     p:write("helper.lua", "return {\n  spin = function() while true do end end }\n")
@@ -89,6 +117,20 @@ describe("what never waits", function()
       assert.equal(2, p:wait())
       assert.matches("^pilot.lua:[23]: " .. TOO_LONG, p:stderr())
     end
+  end)
+
+  it("does not make the pilot look dead, however many do it at once", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      for _ = 1, 8 do pilot.on("startup", function() while true do end end) end
+      pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
+    ]], { env = { LUAPILOT_HEARTBEAT = "1000" } })
+    p:wait_for_line(TOO_LONG)
+    p:signal "SIGUSR2"
+    p:wait_for_line(TOO_LONG, 8, 40)
+    p:wait_for_line "heard"
+    p:signal "SIGTERM"
+    assert.equal(0, p:wait())
   end)
 
   it("is left alone when it waits, however often", function()
@@ -176,6 +218,9 @@ describe("errors", function()
     { "a wait inside of table.sort", "table.sort({ 2, 1 }, function() pilot.sleep '1s' end)",
       "pilot.sleep cannot wait here" },
     { "a wait inside of gsub", "(''):gsub('', function() pilot.sleep '1s' end)", "pilot.sleep cannot wait here" },
+    { "a stack that overflows", "local function f() return 1 + f() end f()", "stack overflow" },
+    { "a metamethod that calls itself",
+      "local t = setmetatable({}, { __index = function(t, k) return t[k .. 1] end }) local _ = t.a", "stack overflow" },
     { "a finaliser", "getmetatable(newproxy(true)).__gc = function() error 'final' end collectgarbage()",
       "a finaliser %(__gc%) failed: .*final", true },
   }
@@ -208,6 +253,7 @@ describe("what would let a script out", function()
     { "jit.on", "jit.on() jit.on(true, true) for i = 1, 1e5 do end" },
     { "a stopped collector", 'collectgarbage "stop"' },
     { "another environment", "setfenv(1, { })" },
+    { "globals of the core", "getfenv(0).ipairs = nil setfenv(1, getfenv(0))" },
     { "string.format of its own", "string.format = nil function string.find() while true do end end" },
   }
 
@@ -234,6 +280,73 @@ describe("what cannot be interrupted is for the guardian:", function()
       assert.equal(1, #p:lines "has not turned its loop")
     end)
   end
+
+  it("a recursion through C that overflows its stack", function()
+    if os.getenv "ASAN_OPTIONS" then machine.skip "AddressSanitizer has its own word for it" end
+    local p = run.pilot(with_handler "local function f(s) return (s:gsub('.', f)) end f('a')")
+    assert.equal(139, p:wait(20))
+    assert.equal(1, #p:lines "the pilot was killed by SIGSEGV")
+  end)
 end)
 
 -- The whole core on the real port, with a bound of some milliseconds: a thousand interrupts in half a minute.
+describe("a thousand interrupts", function()
+  after_each(run.cleanup)
+
+  it("hit no line of the core, and nothing is lost", function()
+    if os.getenv "ASAN_OPTIONS" then machine.skip "a plain LuaJIT cannot load the sanitized runtime" end
+    local p = run.runtime([[
+      jit.off()
+      local rt = require "luapilot.rt"
+      local app = require "luapilot.app"
+      local port = setmetatable({ contain = function(options)
+        options.seconds = 0.01
+        return rt.contain(options)
+      end }, { __index = rt })
+      local pilot = app.new { port = port }
+      local ok, list = pilot:load "file.lua"
+      if not ok then error(table.concat(list, "\n")) end
+      local code = pilot:run()
+      rt.flush(2)
+      os.exit(code)
+    ]], { files = { ["file.lua"] = [[
+      local pilot = require "luapilot"
+      local WANTED = 1000
+      local runs, starts, ticks = 0, 0, 0
+      local loops = {
+        function() while true do end end,
+        function() while true do pcall(pilot.json.encode, { a = { 1, 2, { b = 3 } } }) end end,
+        function() while true do pilot.after("1h", function() end):cancel() end end,
+        function() while true do pilot.spawn(function() end) end end,
+        function() while true do pcall(pilot.defer, 1) pcall(error, {}) end end,
+        function() while true do pilot.on("SIGUSR2", function() end):cancel() end end,
+        function() while true do pcall(pilot.sleep, "nonsense") pcall(require, "nothing") end end,
+        function() local t = {} while true do t[#t % 100 + 1] = tostring(pilot.now()) end end,
+      }
+      local job = pilot.job "restarts" { exec = "true", restart = { backoff = "20ms", max_backoff = "20ms" } }
+      job:on("exit_success", function() starts = starts + 1 end)
+      pilot.every("50ms", function() ticks = ticks + 1 end)
+      pilot.spawn(function()
+        while runs < WANTED do
+          runs = runs + 1
+          local ok, err = pcall(function()
+            local t = pilot.spawn(loops[runs % #loops + 1])
+            return t:wait()
+          end)
+          if ok or not tostring(err):find("file.lua:%d+: ran for more than") then
+            pilot.log.error("not as expected", { run = runs, said = tostring(err) })
+          end
+        end
+        pilot.log.info(("runs %d starts %s ticks %s"):format(runs, starts > 50, ticks > 50))
+        pilot.shutdown(0)
+      end)
+    ]] }, env = {
+      LUA_PATH = (os.getenv "PWD") .. "/lua/?.lua;" .. os.getenv "PWD" .. "/lua/?/init.lua;;",
+    } })
+    assert.equal(0, p:wait(180))
+    assert.same({}, p:lines "not as expected")
+    assert.same({}, p:lines "inside luapilot")
+    assert.same({}, p:lines "lua/luapilot/[%w_/]+.lua:%d+: ran for")
+    assert.equal(1, #p:lines "runs 1000 starts true ticks true")
+  end)
+end)

@@ -187,7 +187,7 @@ function methods:load()
     libraries = sandbox.libraries(self.port),
   }
   self.app.observe = function(event) self:observe(event) end
-  local ok, mistakes = contain.call(self.app.tasks.meter, self.app.load, self.app, self.path)
+  local ok, mistakes = contain.call(self.app.loop.meter, self.app.load, self.app, self.path)
   if not ok then
     self.mistakes = mistakes
     blame.raise("%s has mistakes:\n  %s", self.path, table.concat(mistakes, "\n  "))
@@ -244,7 +244,7 @@ function methods:turn()
   if not self.started or self.ended then return false end
   local event = self.port:pop()
   if not event then return false end
-  local ok, err = contain.call(self.app.tasks.meter, xpcall, self.app.turn, debug.traceback, self.app, event)
+  local ok, err = contain.call(self.app.loop.meter, xpcall, self.app.turn, debug.traceback, self.app, event)
   if not ok then
     blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history())
   end
@@ -257,7 +257,7 @@ end
 function methods:start()
   if self.started then blame.raise("box:start: it runs already") end
   self.started = true
-  contain.call(self.app.tasks.meter, self.app.start, self.app)
+  contain.call(self.app.loop.meter, self.app.start, self.app)
   check_end(self)
   self.world:rest()
   return self

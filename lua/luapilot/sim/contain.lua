@@ -18,8 +18,9 @@ local MESSAGE = "%s:%d: ran for more than %d million instructions without waitin
 -- Lua calls no hook inside of a hook, and error handlers run in it: a coroutine that dies makes Lua believe it over.
 local function leave_hook() coroutine.resume(coroutine.create(error)) end
 
-local function interrupt(activation)
-  local info = debug.getinfo(activation + 1, "Slf")
+-- Called by a tail call of the hook, whose frame it takes: 2 is what runs.
+local function interrupt()
+  local info = debug.getinfo(2, "Slf")
   if not info or getfenv(info.func) == CORE then return end
   local file = info.source:match "^@(.*)" or info.short_src
   leave_hook()
@@ -30,7 +31,7 @@ local function watcher(meter)
   local core, seen, looks, condemned = coroutine.running(), nil, 0, false
   local function look()
     if condemned then
-      if coroutine.running() ~= core then return interrupt(2) end
+      if coroutine.running() ~= core then return interrupt() end
       condemned = false
       debug.sethook(look, "", LOOK)
     elseif meter[1] ~= seen then
@@ -53,7 +54,7 @@ local function finish(compiles, ok, ...)
 end
 
 ---Calls fn(…), which may run code of the user.
----@param meter integer[]   of the core's tasks
+---@param meter integer[]   of the core's loop
 ---@param fn function
 ---@return any ...
 function contain.call(meter, fn, ...)
