@@ -7,6 +7,8 @@
 --
 -- It owns the counters (plain data: they survive a reload). It never runs a check and keeps no time.
 
+local copy = require "luapilot.copy"
+
 local health = {}
 
 local FIRST_PROBE = 0.25 -- seconds; doubles until the first pass
@@ -106,17 +108,10 @@ function health.warns(memory)
   return false
 end
 
-local function copy(value)
-  if type(value) ~= "table" then return value end
-  local result = {}
-  for key, field in pairs(value) do result[key] = copy(field) end
-  return result
-end
-
 ---@param memory luapilot.HealthMemory
 ---@return table
 function health.snapshot(memory)
-  return copy(memory)
+  return copy.deep(memory)
 end
 
 ---Takes over what a former core knew, if the checks are still as many; else starts anew.
@@ -126,7 +121,7 @@ end
 ---@return luapilot.HealthMemory
 function health.restore(data, checks, now)
   if #data.checks ~= #checks then return health.new(checks, now) end
-  return copy(data)
+  return copy.deep(data)
 end
 
 return health

@@ -19,6 +19,7 @@
 -- It owns the state of one job (`memory`, plain data: it survives a reload). It never waits, never asks
 -- for the time (`now` and `random` come in) and knows no other job.
 
+local copy = require "luapilot.copy"
 local restart = require "luapilot.restart"
 
 local job = {}
@@ -306,6 +307,12 @@ local function start_again(c)
   c.memory.again = c.input.again or c.memory.again
 end
 
+-- What comes after the stop that was asked for: held by hand, or started again.
+local function note_stop(c)
+  c.memory.hold = not c.input.again
+  c.memory.again = c.input.again
+end
+
 -- A stop during prepare: there is no process, so there is nothing to signal.
 local function stop_preparing(c)
   emit(c, "unprepare")
@@ -331,8 +338,7 @@ machine.preparing = {
     return failed_start(c, c.input.code, "spawn", c.input.message)
   end,
   stop = function(c)
-    c.memory.hold = not c.input.again
-    c.memory.again = c.input.again
+    note_stop(c)
     return stop_preparing(c)
   end,
   close = function(c)
@@ -413,8 +419,7 @@ machine.running = {
     if c.memory.reloading then reload_or_defer(c) end
   end,
   stop = function(c)
-    c.memory.hold = not c.input.again
-    c.memory.again = c.input.again
+    note_stop(c)
     return ask_to_stop(c)
   end,
   close = function(c)
@@ -467,10 +472,7 @@ machine.stopping = {
   exited = function(c) record_exit(c, true) end,
   group_gone = gone_while_stopping,
   lost = gone_while_stopping,
-  stop = function(c)
-    c.memory.hold = not c.input.again
-    c.memory.again = c.input.again
-  end,
+  stop = note_stop,
   close = function(c) c.memory.closing = true end,
 }
 
@@ -480,10 +482,7 @@ machine.ending = {
   kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
   group_gone = gone_by_itself,
   lost = gone_by_itself,
-  stop = function(c)
-    c.memory.hold = not c.input.again
-    c.memory.again = c.input.again
-  end,
+  stop = note_stop,
   close = function(c) c.memory.closing = true end,
 }
 
@@ -513,23 +512,16 @@ function job.input(spec, memory, name, input, now, random)
   return c.effects, true
 end
 
-local function copy(value)
-  if type(value) ~= "table" then return value end
-  local result = {}
-  for key, field in pairs(value) do result[key] = copy(field) end
-  return result
-end
-
 ---@param memory luapilot.JobMemory
 ---@return table   plain data
 function job.snapshot(memory)
-  return copy(memory)
+  return copy.deep(memory)
 end
 
 ---@param data table   of snapshot()
 ---@return luapilot.JobMemory
 function job.restore(data)
-  return copy(data)
+  return copy.deep(data)
 end
 
 return job

@@ -210,7 +210,7 @@ pilot.lua: declares nothing: no job, no timer, no handler; start with local pilo
 
 bad "only comments" {
   file = [[
--- TODO
+-- the jobs come here
 
 -- everything
 ]],

@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "describe", "lexer", "words" },
+  { "copy", "describe", "lexer", "words" },
   { "suggest", "size", "duration", "cron", "calls", "url", "proxy" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },

@@ -4,6 +4,7 @@
 -- piece for each `more`. Programs that listen, or do not, come first: where nobody listens no site answers.
 -- It checks what the core asks for, and owns exchanges while they last.
 
+local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
 local url = require "luapilot.url"
 
@@ -125,12 +126,6 @@ local function pieces_of(body)
   return list
 end
 
-local function copy(map)
-  local result = {}
-  for key, value in pairs(map) do result[key] = value end
-  return result
-end
-
 function Exchange:whole(answer)
   local body, bound = table.concat(pieces_of(answer.body)), self.request.max_body or BIG
   if self.request.method == "HEAD" then body = "" end
@@ -139,7 +134,7 @@ function Exchange:whole(answer)
   end
   self.port.clock:cancel(self.timer)
   self:tell({
-    status = answer.status, headers = copy(answer.headers), body = #body > bound and body:sub(1, bound) or body,
+    status = answer.status, headers = copy.shallow(answer.headers), body = #body > bound and body:sub(1, bound) or body,
   }, true)
 end
 
@@ -147,7 +142,7 @@ function Exchange:head(answer)
   self.port.clock:cancel(self.timer)
   self.pieces, self.every, self.endless = pieces_of(answer.body), answer.every, answer.endless
   local last = not self.pieces[1] and not self.endless
-  self:tell({ status = answer.status, headers = copy(answer.headers), chunk = "", last = last }, last)
+  self:tell({ status = answer.status, headers = copy.shallow(answer.headers), chunk = "", last = last }, last)
   self:go_on()
 end
 
@@ -182,7 +177,7 @@ http.calls = {}
 function http.calls.request(self, options)
   check_request("request", options)
   if options.url == nil then error("request: url: expected a string, got nil", 0) end
-  local request = copy(options)
+  local request = copy.shallow(options)
   local exchange = setmetatable({ kind = "http", port = self, request = request, line = self:line() }, Exchange)
   exchange.id = self:handle(exchange)
   local answer, limit = answer_of(self, request), request.timeout or 0

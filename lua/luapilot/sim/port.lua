@@ -7,6 +7,7 @@
 -- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
 -- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
+local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
 local http = require "luapilot.sim.http"
 local queue = require "luapilot.sim.queue"
@@ -103,12 +104,6 @@ end
 ---@param id any
 function Port.stale(call, id)
   return nil, ("%s: there is no such handle (any more): %s"):format(call, tostring(id)), "EBADF"
-end
-
-local function copy(map)
-  local result = {}
-  for key, value in pairs(map) do result[key] = value end
-  return result
 end
 
 -- --- output ------------------------------------------------------------------------------------
@@ -311,12 +306,12 @@ end
 
 function calls.addresses(self)
   local list = {}
-  for i, one in ipairs(self.interfaces) do list[i] = copy(one) end
+  for i, one in ipairs(self.interfaces) do list[i] = copy.shallow(one) end
   return list
 end
 
 function calls.hostname(self) return self.name end
-function calls.environ(self) return copy(self.environ) end
+function calls.environ(self) return copy.shallow(self.environ) end
 function calls.pid(self) return self.own_pid end
 
 -- --- logs --------------------------------------------------------------------------------------
@@ -351,7 +346,7 @@ function calls.log(self, level, message, fields)
   check_level("log: level", level)
   check.string("log: message", message)
   if fields ~= nil then check_log_fields(fields) end
-  local entry = { level = level, message = message, fields = fields and copy(fields) or {} }
+  local entry = { level = level, message = message, fields = fields and copy.shallow(fields) or {} }
   self.logs[#self.logs + 1] = entry
   self.record("log", entry)
   local file = self.log_options.output

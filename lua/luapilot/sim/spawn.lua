@@ -3,6 +3,7 @@
 -- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
 -- It owns nothing; handles are the port's.
 
+local copy = require "luapilot.copy"
 local behaviour = require "luapilot.sim.behaviour"
 local check = require "luapilot.sim.check"
 local child = require "luapilot.sim.child"
@@ -110,18 +111,12 @@ end
 
 -- --- the calls ---------------------------------------------------------------------------------------
 
-local function copy(map)
-  local result = {}
-  for key, value in pairs(map) do result[key] = value end
-  return result
-end
-
 spawn.calls = {}
 
 function spawn.calls.spawn(port, options)
   check_all(options)
-  options = copy(options)
-  options.argv, options.env = copy(options.argv), copy(options.env or port.environ)
+  options = copy.shallow(options)
+  options.argv, options.env = copy.shallow(options.argv), copy.shallow(options.env or port.environ)
   local what = port.programs:find(options.argv)
   local message, code, stage = find_error(port, options, what)
   if message then
