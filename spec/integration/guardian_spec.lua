@@ -338,7 +338,7 @@ describe("the guardian", function()
       local pilot = require "luapilot"
       pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
       pilot.job "slow" { exec = { "sh", "-c", "trap 'sleep 0.5; exit 0' TERM; while :; do sleep 0.05; done" } }
-    ]], { wrap = { "sh", "-c", 'exec script -qefc "$*" /dev/null', "sh" }, stdin = reading })
+    ]], { wrap = { "sh", "-c", 'exec script -qefc "exec $*" /dev/null', "sh" }, stdin = reading })
     run.close(reading)
     run.write(writing, "\3")
     assert.equal(0, p:wait())                           -- a second one would have killed "slow"
