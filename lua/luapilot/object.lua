@@ -121,12 +121,6 @@ function object.named(app, name)
     table.sort(others)
     error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 4)
   end
-  if app.phase ~= "declaring" then
-    local others = {}
-    for other in pairs(app.jobs) do others[#others + 1] = other end
-    table.sort(others)
-    error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 2)
-  end
   local self = setmetatable({}, Object)
   local where = app:where()
   hidden[self] = { app = app, name = name, where = where }

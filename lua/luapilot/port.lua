@@ -36,6 +36,7 @@ local port = {}
 ---| { type: "connected", id: integer, error: string?, code: string? }
 ---| { type: "response", id: integer, status: integer?, headers: table?, body: string?, chunk: string?, last: boolean?,
 ---    error: string?, code: string? }
+---| { type: "watch", id: integer, status: integer?, index: string?, body: string?, error: string?, code: string? }
 ---| { type: "poll", id: integer, readable: boolean, writable: boolean }
 ---| { type: "signal", name: string, pid: integer, terminal: boolean }
 ---| { type: "memory" }   three stretches in a row were ended for it, and it is still above the bound of `contain`
@@ -163,6 +164,47 @@ function port.request(options) end
 ---@param id integer
 ---@return true?, string? message, string? code   EINVAL: it is no stream
 function port.more(id) end
+
+---@class luapilot.AgentOptions
+---@field url string                 "http://127.0.0.1:8500" or https, perhaps with a path in front of /v1
+---@field socket string?             a unix socket to connect to, instead of the URL's host
+---@field token string?              X-Consul-Token of every request that has none of its own
+---@field auth string?               "user:password": HTTP's basic authentication
+---@field tls table?                 as of `request`
+---@field max_connections integer?   to the agent, at the same time; default 150
+
+---The Consul agent that `consul` and `watch` talk to, from the next request on. No redirect is followed, no proxy used.
+---@param options luapilot.AgentOptions
+function port.agent(options) end
+
+---@class luapilot.ConsulRequest
+---@field method string?             default "GET"
+---@field path string                with its query, encoded: "/v1/kv/app?dc=east"
+---@field body string?
+---@field token string?              instead of the agent's
+---@field timeout number?            seconds for everything, waiting for a free connection included; 0 or nil: none
+---@field max_body number?           as of `request`
+
+---Sends a request to the agent; the answer is a `response` event, as of `request`. Requests that would exceed the
+---agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes.
+---@param options luapilot.ConsulRequest
+---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
+function port.consul(options) end
+
+---@class luapilot.WatchOptions
+---@field path string                of an endpoint that blocks, with its query; `index` and `wait` are added
+---@field token string?
+---@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
+---@field max_body number?           default 64 MiB
+
+---Asks again and again, by Consul's rules for blocking queries, until cancelled:
+---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
+---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
+---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise. `index` is a
+---string of digits.
+---@param options luapilot.WatchOptions
+---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
+function port.watch(options) end
 
 ---Level-triggered readiness of a descriptor that the caller owns, until cancelled.
 ---@param fd integer
