@@ -150,10 +150,7 @@ function object.complete(app, self, name, options)
   end
   local node = ask.trigger(app, spec.when, where, ("job %q.when"):format(name))
   if node and node.kind == "every" and not spec.timeout then spec.timeout = node.interval end
-  local r = runner.new(app, spec, self, node)
-  r.number = #app.order + 1
-  app.jobs[name], app.order[r.number] = r, r
-  app.resting[r], app.rest_count, app.unfinished = true, app.rest_count + 1, app.unfinished + 1
+  app:add(runner.new(app, spec, self, node))
   return self
 end
 

@@ -151,7 +151,9 @@ end
 function Starter:can_fire()
   if self.stopped then return false end
   if next(self.settling) then return true end
-  return trigger.can_fire(self.trigger, function(topic, event) return self.app:can_speak(topic, event, self.runner) end)
+  return trigger.can_fire(self.trigger, function(topic, event)
+    return self.app.prospects:can_speak(topic, event, self.runner)
+  end)
 end
 
 ---Can the clock or a signal fire it, while no job and no handler is at work?

@@ -21,7 +21,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "loader", "validate" },
+  { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }
 

@@ -1,0 +1,91 @@
+-- handoff: what one core gives to the next when a file is loaded anew, as plain data: jobs with the ids of their
+-- processes, what their triggers have heard, pilot.state. Queued events, settling ones and tasks are dropped.
+--
+-- It owns nothing. The old core goes on until the new one has taken over, and never runs again after let_go().
+
+local handoff = {}
+
+-- A copy of what is plain data; else nil and the path of what is none.
+local function plain(value, path, above)
+  local kind = type(value)
+  if kind == "string" or kind == "number" or kind == "boolean" then return value end
+  if kind ~= "table" then return nil, ("%s is a %s: only plain data survives a reload"):format(path, kind) end
+  if above[value] then return nil, path .. " contains itself: only plain data survives a reload" end
+  above[value] = true
+  local copy = {}
+  for key, field in pairs(value) do
+    local here = ("%s[%s]"):format(path, type(key) == "string" and ("%q"):format(key) or tostring(key))
+    local message
+    copy[key], message = plain(field, here, above)
+    if message then return nil, message end
+  end
+  above[value] = nil
+  return copy
+end
+
+---To be taken between two turns.
+---@param app luapilot.App
+---@return table? data       plain
+---@return string? message   it cannot be handed over
+function handoff.snapshot(app)
+  if app.phase ~= "running" then return nil, "the pilot is not running" end
+  local state, message = plain(app.state, "pilot.state", {})
+  if not state then return nil, message end
+  local jobs = {}
+  for name, runner in pairs(app.jobs) do jobs[name] = runner:snapshot() end
+  return { jobs = jobs, state = state }
+end
+
+---@class luapilot.LeftOver
+---@field name string
+---@field process integer?
+---@field pid integer?
+---@field stop_signal string
+---@field stop_timeout number
+
+---The jobs of the former core that this one does not have, in order.
+---@param app luapilot.App
+---@param data table
+---@return luapilot.LeftOver[]
+function handoff.left_over(app, data)
+  local left = {}
+  for name, former in pairs(data.jobs) do
+    if not app.jobs[name] then
+      left[#left + 1] = {
+        name = name, process = former.process, pid = former.memory.pid,
+        stop_signal = former.stop_signal, stop_timeout = former.stop_timeout,
+      }
+    end
+  end
+  table.sort(left, function(a, b) return a.name < b.name end)
+  return left
+end
+
+---Jobs that are in both files get their memories and processes back.
+---@param app luapilot.App
+---@param data table
+---@return table<luapilot.Runner, table> starters    what their triggers go on with
+function handoff.adopt(app, data)
+  local starters = {}
+  for _, runner in ipairs(app.order) do
+    local former = data.jobs[runner.spec.name]
+    starters[runner] = former and runner:restore(former) or nil
+    app.prospects:moved(runner, "waiting", runner.memory.state)
+  end
+  return starters
+end
+
+---Ends what did not go over: timers, checks, programs of tasks.
+---@param app luapilot.App
+function handoff.let_go(app)
+  for _, runner in ipairs(app.order) do
+    if runner.routed then app.loop:unroute(runner.routed) end
+  end
+  local ids = {}
+  for id in pairs(app.loop.routes) do ids[#ids + 1] = id end
+  table.sort(ids)
+  for _, id in ipairs(ids) do app.loop:cancel(id) end
+  app.renders:let_go()
+end
+
+return handoff

@@ -1,0 +1,161 @@
+-- shutdown: how a pilot ends in order, and with which code.
+--
+--   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ tasks are cancelled ─▶ over
+--
+-- It owns the order and the clock: whatever goes wrong below, the whole ends within its seconds, the last of which
+-- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
+-- hears that it is over.
+
+local shutdown = {}
+
+local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead to be buried after SIGKILL
+local LEAST = 0.1                     -- seconds that a stop has at least
+
+---@class luapilot.Shutdown
+---@field app luapilot.App
+---@field open integer       jobs that are not closed
+---@field asked integer      of them, those that were asked to stop
+---@field finishing integer  handlers of events that were published since
+---@field killing boolean
+local Shutdown = {}
+Shutdown.__index = Shutdown
+
+-- A job is asked to stop when those are gone whose trigger names it: `before` counts them.
+local function plan(self)
+  local app = self.app
+  for _, runner in ipairs(app.order) do runner.before = 0 end
+  for _, runner in ipairs(app.order) do
+    for _, source in ipairs(app:sources_of(runner)) do source.before = source.before + 1 end
+  end
+end
+
+local function limit(self, seconds)
+  local app = self.app
+  local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
+  self.kill_at = app.port.now() + orderly
+  app.port.deadline(seconds)
+  app.loop:after(orderly, function()
+    app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
+    self:kill()
+  end)
+  app.loop:after(seconds, function() app:finish() end)
+end
+
+-- Its stop may take what is left of the shutdown, whatever its stop_timeout says.
+local function close(self, runner)
+  if runner.asked or runner.closed then return end
+  runner.asked, self.asked = true, self.asked + 1
+  runner:input("close", { budget = math.max(LEAST, self.kill_at - self.app.port.now()) })
+  self:closed(runner)
+end
+
+-- No new starts from now on. Jobs without a process have nothing to wait for.
+local function freeze(self, runner)
+  if runner.before == 0 or not runner:is_active() or runner.memory.state == "preparing" then
+    return close(self, runner)
+  end
+  runner:input("freeze", {})
+end
+
+---@param app luapilot.App
+---@return luapilot.Shutdown
+function shutdown.new(app)
+  return setmetatable({ app = app, open = #app.order, asked = 0, finishing = 0, killing = false }, Shutdown)
+end
+
+---Once. Returns at once.
+function Shutdown:begin()
+  local app = self.app
+  limit(self, app.shutdown_timeout) -- first: whatever goes wrong below, it ends
+  plan(self)
+  for _, runner in ipairs(app.order) do runner.starter:stop() end
+  for _, holder in ipairs(app:sorted_holders()) do holder:cancel() end
+  app:command(function()
+    for _, runner in ipairs(app.order) do freeze(self, runner) end
+  end)
+end
+
+---A job has another state: it may be gone, and whom it waited for may be asked to stop.
+---@param runner luapilot.Runner
+function Shutdown:closed(runner)
+  if runner.closed or not runner.memory.closing or runner:is_active() then return end
+  runner.closed, self.open, self.app.dirty = true, self.open - 1, true
+  if runner.asked then self.asked = self.asked - 1 end
+  for _, source in ipairs(self.app:sources_of(runner)) do
+    source.before = source.before - 1
+    if source.before == 0 then self.app:command(function() close(self, source) end) end
+  end
+end
+
+---An event was published: its handlers are part of the end. Returns what to call when they are done.
+---@param done fun()?
+---@return fun()
+function Shutdown:wait_for_handlers(done)
+  self.finishing = self.finishing + 1
+  return function()
+    self.finishing = self.finishing - 1
+    self.app.dirty = true
+    if done then done() end
+  end
+end
+
+-- The end of one run of a handler must not be the beginning of the next.
+local function end_tasks(self)
+  local app = self.app
+  app.bus:close()
+  for _, t in ipairs(app.tasks:list()) do
+    if self.killing then t:abandon() else t:cancel "shutdown" end
+  end
+  if app.tasks.count == 0 then app:finish() end
+end
+
+---The turn has come to rest: what is next?
+function Shutdown:step()
+  if self.open == 0 then
+    if self.finishing == 0 or self.killing then end_tasks(self) end
+  elseif self.asked == 0 then -- jobs that wait for each other: all of them together
+    for _, runner in ipairs(self.app.order) do close(self, runner) end
+  end
+end
+
+---SIGKILL to all, nobody is waited for.
+function Shutdown:kill()
+  self.killing, self.app.dirty = true, true
+  for _, runner in ipairs(self.app.order) do
+    if not runner.closed then
+      runner:kill()
+      self:closed(runner)
+    end
+  end
+end
+
+-- --- the exit code ---------------------------------------------------------------------------
+
+-- The first job that failed and will not be started again decides.
+local function code_of_jobs(order)
+  local first
+  for _, runner in ipairs(order) do
+    local exit = runner.memory.exit
+    if exit and exit.final and exit.code ~= 0 and not exit.asked and (not first or exit.at < first.at) then
+      first = exit
+    end
+  end
+  return first and first.code or 0
+end
+
+-- Of several main jobs, the one that completed first ended the pilot.
+local function code_of_main(app)
+  for _, runner in ipairs(app.main and { app.main } or app.order) do
+    local exit = runner.memory.exit
+    if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
+  end
+end
+
+---What was asked for; else the main job's; else that of the first job that failed for good, or 0.
+---@param app luapilot.App
+---@return integer
+function shutdown.exit_code(app)
+  return app.asked_code or code_of_main(app) or code_of_jobs(app.order)
+end
+
+return shutdown
