@@ -1,4 +1,4 @@
--- copy: copies of tables. Owns nothing.
+-- copy: copies of tables, and whether two are the same. Owns nothing.
 
 local copy = {}
 
@@ -19,6 +19,21 @@ function copy.deep(value)
   local result = {}
   for key, field in pairs(value) do result[key] = copy.deep(field) end
   return result
+end
+
+---Are two values the same, field by field?
+---@param a any
+---@param b any
+---@return boolean
+function copy.equal(a, b)
+  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  for key, value in pairs(a) do
+    if not copy.equal(value, b[key]) then return false end
+  end
+  for key in pairs(b) do
+    if a[key] == nil then return false end
+  end
+  return true
 end
 
 return copy

@@ -3,6 +3,7 @@
 -- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
 -- It decides nothing: a decision belongs into job.lua. Inputs are posted to the app's queue, never nested.
 
+local copy = require "luapilot.copy"
 local health = require "luapilot.health"
 local job = require "luapilot.job"
 local prober = require "luapilot.prober"
@@ -485,17 +486,6 @@ local function identity(spec)
   return data
 end
 
-local function is_equal(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
-  for key, value in pairs(a) do
-    if not is_equal(value, b[key]) then return false end
-  end
-  for key in pairs(b) do
-    if a[key] == nil then return false end
-  end
-  return true
-end
-
 ---@return table    plain data, the process id at the port included
 function Runner:snapshot()
   return {
@@ -537,7 +527,7 @@ end
 ---@param data table
 ---@return table? starter    what its trigger goes on with; nil: as a new job
 function Runner:restore(data)
-  local changed = not is_equal(identity(self.spec), data.identity)
+  local changed = not copy.equal(identity(self.spec), data.identity)
   if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
   self.memory = job.restore(data.memory)
   if data.process then adopt_process(self, data.process) end
