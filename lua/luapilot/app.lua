@@ -7,13 +7,17 @@
 -- port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.bus"
+local catalogue = require "luapilot.catalogue"
 local environment = require "luapilot.environment"
 local handoff = require "luapilot.handoff"
 local loader = require "luapilot.loader"
 local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
+local outage = require "luapilot.outage"
 local prospects = require "luapilot.prospects"
+local registrar = require "luapilot.registrar"
 local render = require "luapilot.render"
+local services = require "luapilot.services"
 local shutdown = require "luapilot.shutdown"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
@@ -40,6 +44,7 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field ended boolean
 ---@field exit_code integer?
 ---@field prospects luapilot.Prospects
+---@field services luapilot.Services     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
@@ -55,7 +60,7 @@ function app.new(options)
   local self = setmetatable({
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
-    templates = {}, template_objects = {},
+    templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
     secrets = {},
     state = options.state or {},
@@ -78,6 +83,7 @@ function app.new(options)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
   end
   self.renders = render.new(self)
+  self.away = outage.new(self)
   self.object = luapilot.attach(self)
   return self
 end
@@ -295,8 +301,20 @@ function App:environment(spec, runner)
   return environment.build(self, spec, runner)
 end
 
+-- Where jobs are registered, and watches look: in Consul, or in this pilot.
+local function open_catalogue(self)
+  if self.consul then
+    self.consul:open()
+    self.registrar = registrar.new(self, self.away)
+  else
+    self.catalogue = catalogue.new(self.port.hostname())
+  end
+  self.services = services.new(self, self.registrar or self.catalogue)
+end
+
 local function open(self)
   self.phase, self.dirty = "running", true
+  open_catalogue(self)
   self.port.signals(signals.taken)
   self:apply_logging()
   self.renders:recover(validate.rendered_files(self))
@@ -357,6 +375,7 @@ end
 ---@return boolean
 function App:is_now(topic, event)
   if topic == "pilot" then return event == "startup" and self.restored == true end
+  if self.watches_by_topic[topic] then return self.watches_by_topic[topic]:is(event) end
   local keeper = self.templates[topic:match "^template:(.*)$" or ""]
   if keeper then return keeper.rendered end
   local runner = self.jobs[topic:match "^job:(.*)$" or ""]
@@ -441,6 +460,7 @@ end
 function App:finish()
   if self.ended then return end
   self.phase, self.ended = "ended", true
+  if self.registrar then self.registrar:stop() end
   self.loop:stop()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code })

@@ -47,7 +47,7 @@ end
 
 ---@param app luapilot.App
 ---@param kind "once"|"each"
----@param source_kind "job"|"pilot"
+---@param source_kind string      of events.lua
 ---@param topic string
 ---@param event any
 ---@param options any
@@ -110,7 +110,7 @@ end
 
 ---Subscribes a handler: on(event, [options,] fn).
 ---@param app luapilot.App
----@param kind "job"|"pilot"
+---@param kind string         of events.lua
 ---@param topic string
 ---@param label string        'job "app"'
 ---@param event any
@@ -131,8 +131,23 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
     return config.handler_options(options, ("on(%s)"):format(describe.value(event)), where, list)
   end)
   local where = app:where()
-  if kind == "job" and event == "changed" and not read.when_busy then read.when_busy = "latest" end
+  if event == "changed" and not read.when_busy then read.when_busy = "latest" end
   return app.bus:subscribe(topic, tostring(event), read, fn, where and ("%s at %s"):format(call, where) or call)
+end
+
+---The arguments of maintenance(on, reason); raises at the caller's caller.
+---@param what string
+---@param on any
+---@param reason any
+---@return boolean on, string reason
+function ask.maintenance(what, on, reason)
+  if type(on) ~= "boolean" then
+    error(("%s: expected true or false, got %s"):format(what, describe.value(on)), 3)
+  end
+  if reason ~= nil and (type(reason) ~= "string" or reason == "") then
+    error(("%s: reason: expected a text, got %s"):format(what, describe.value(reason)), 3)
+  end
+  return on, reason or "maintenance"
 end
 
 return ask

@@ -23,6 +23,7 @@ local bus = {}
 ---@field options table          { when_busy, settle, max_wait, timeout }: seconds
 ---@field fn fun(event: table)
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
+---@field view (fun(event: table): table)?   what the handler is given in its place
 ---@field waiting table[]         events that wait for the run to end
 ---@field running table<luapilot.Task, true>
 local Subscription = {}
@@ -216,7 +217,7 @@ function start(self, event)
   local t = self.bus.tasks:spawn(self.fn, {
     name = self.label, detached = true,
     ended = function(t) run_ended(self, event, t) end,
-  }, event)
+  }, self.view and self.view(event) or event)
   self.running[t] = true
   limit_run(self, t)
 end

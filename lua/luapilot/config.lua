@@ -10,16 +10,11 @@ local duration = require "luapilot.duration"
 local http_types = require "luapilot.http_types"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
+local service_types = require "luapilot.service_types"
 local signals = require "luapilot.signals"
 local types = require "luapilot.types"
 
 local M = {}
-
----What this version cannot do yet, and what to do instead. A line goes when its feature comes.
----@type table<"service", string|nil>
-M.lacks = {
-  service = "this version (0.1.0) cannot register services in Consul yet: leave this field out",
-}
 
 local signal = schema.by(signals.parse)
 
@@ -173,7 +168,7 @@ local read_job = schema.fields({
   main    = { schema.boolean, default = false },
 
   health  = { health, default = empty },
-  service = { either("a table such as { port = 8000 }", { table = schema.any }) },
+  service = { service_types.services },
 
   env           = { types.env, default = empty },
   env_file      = { schema.text },
@@ -228,10 +223,6 @@ local function check_work(options, path, report)
   end
 end
 
-local function check_missing_features(spec, path, report, lacks)
-  if spec.service and lacks.service then report(schema.join(path, "service"), lacks.service) end
-end
-
 ---@class luapilot.JobSpec
 ---@field name string|nil nil only after a mistake
 ---@field where string|nil
@@ -247,7 +238,7 @@ end
 ---@field reload string|function|nil
 ---@field main boolean
 ---@field health luapilot.CheckSpec[]
----@field service table|nil
+---@field service luapilot.ServiceSpec[]|nil
 ---@field env table<string, string>
 ---@field env_file string|nil
 ---@field env_clear boolean
@@ -282,9 +273,8 @@ end
 ---@param options any
 ---@param where string|nil "pilot.lua:12"
 ---@param mistakes luapilot.Mistakes
----@param ctx? { lacks: table<string, string>|nil } lacks: instead of this version's
 ---@return luapilot.JobSpec
-function M.job(name, options, where, mistakes, ctx)
+function M.job(name, options, where, mistakes)
   local report = schema.reporter(mistakes, where)
   local given = type(options) == "table" and options or {}
   name = job_name(name, given, report)
@@ -300,7 +290,6 @@ function M.job(name, options, where, mistakes, ctx)
   if spec.drain and not spec.service then
     report(schema.join(path, "drain"), "needs service: it is the time between deregistering and stop_signal")
   end
-  check_missing_features(spec, path, report, ctx and ctx.lacks or M.lacks)
   return spec
 end
 
@@ -418,10 +407,7 @@ M.render_options = options_reader(render_fields, 'a table such as { source = "ap
 local template_fields = {
   reload = { schema.any }, -- templates.lua knows what a job is
   settle = { schema.duration },
-  watch  = { function(_, path, report)
-    report(path, "watches come with a later version (this one is 0.1.0): call :render() of the template "
-      .. "when its data is another")
-  end },
+  watch  = { either("a watch, or a list of them", { table = schema.any }) }, -- templates.lua knows what a watch is
 }
 for name, field in pairs(render_fields) do
   if name ~= "to" then template_fields[name] = field end
@@ -434,6 +420,24 @@ M.template_options = options_reader(template_fields, 'a table such as { source =
 
 ---The path of a template.
 M.template_path = file_path
+
+local read_watch = options_reader(service_types.watch_fields, 'a table such as { tag = "primary" }', nil,
+  service_types.watch_synonyms)
+local key_fields = { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale }
+local read_key_watch = options_reader(key_fields, 'a table such as { dc = "west" }', nil, service_types.watch_synonyms)
+
+---Options of pilot.watch, or of pilot.watch.key and pilot.watch.prefix.
+---@param kind "service"|"key"|"prefix"
+---@return table
+function M.watch_options(kind, options, path, where, mistakes)
+  return (kind == "service" and read_watch or read_key_watch)(options, path, where, mistakes)
+end
+
+---The name of a watch.
+M.watched_name = service_types.watched_name
+
+---The tags of job:set_tags.
+M.tags = service_types.tags
 
 ---Options of pilot.exec: { check, env, cwd, user, stdin, timeout, max_output }.
 ---@type luapilot.OptionsReader

@@ -13,6 +13,8 @@ local M = {}
 M.names = {
   job = { "healthy", "unhealthy", "exit_success", "exit_failed", "stopping", "stopped", "output" },
   watch = { "changed", "healthy", "unhealthy" },
+  key = { "changed" },
+  prefix = { "changed" },
   template = { "rendered" },
   pilot = { "startup", "shutdown", "enter_maintenance", "exit_maintenance", "error" },
 }
@@ -60,7 +62,7 @@ local function not_a_name(what, name)
 end
 
 ---The names that a kind of source accepts, for hints.
----@param kind "job"|"watch"|"template"|"pilot"
+---@param kind "job"|"watch"|"key"|"prefix"|"template"|"pilot"
 ---@return string[]
 function M.list(kind)
   local list = {}
@@ -72,7 +74,7 @@ function M.list(kind)
 end
 
 ---Whether a source of this kind has an event of this name.
----@param kind "job"|"watch"|"template"|"pilot"
+---@param kind "job"|"watch"|"key"|"prefix"|"template"|"pilot"
 ---@param name any
 ---@return true|nil
 ---@return string|nil message

@@ -33,7 +33,9 @@ function handoff.snapshot(app)
   if not state then return nil, message end
   local jobs = {}
   for name, runner in pairs(app.jobs) do jobs[name] = runner:snapshot() end
-  return { jobs = jobs, state = state }
+  local watches = {}
+  for label, core in pairs(app.watches) do watches[label] = core:snapshot() end
+  return { jobs = jobs, state = state, services = app.services:snapshot(), watches = watches }
 end
 
 ---@class luapilot.LeftOver
@@ -67,11 +69,16 @@ end
 ---@return table<luapilot.Runner, table> starters    what their triggers go on with
 function handoff.adopt(app, data)
   local starters = {}
+  app.services:restore(data.services)
+  for label, known in pairs(data.watches or {}) do
+    if app.watches[label] then app.watches[label]:restore(known) end
+  end
   for _, runner in ipairs(app.order) do
     local former = data.jobs[runner.spec.name]
     starters[runner] = former and runner:restore(former) or nil
     app.prospects:moved(runner, "waiting", runner.memory.state)
   end
+  app.services:restored()
   return starters
 end
 
@@ -86,6 +93,7 @@ function handoff.let_go(app)
   table.sort(ids)
   for _, id in ipairs(ids) do app.loop:cancel(id) end
   app.renders:let_go()
+  if app.registrar then app.registrar:stop() end
 end
 
 return handoff

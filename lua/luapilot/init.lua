@@ -21,12 +21,13 @@ local program = require "luapilot.program"
 local schedule = require "luapilot.schedule"
 local suggest = require "luapilot.suggest"
 local templates = require "luapilot.templates"
+local watches = require "luapilot.watches"
 
 local luapilot = {}
 
 -- Names of the language that come with a later version: said honestly, not as a misspelling.
 local LATER = {
-  consul = "Consul", watch = "Consul", election = "Consul", telemetry = "telemetry", metrics = "telemetry",
+  consul = "Consul", election = "Consul", telemetry = "telemetry", metrics = "telemetry",
   control = "the control socket", command = "the control socket", reload = "reloading",
 }
 
@@ -264,6 +265,17 @@ function api.shutdown(app, code)
   app:command(function() app:shutdown(code) end)
 end
 
+---Maintenance of all jobs: see job:maintenance.
+---@param on boolean
+---@param reason string?
+function api.maintenance(app, on, reason)
+  local wanted, why = ask.maintenance("pilot.maintenance", on, reason)
+  if app.phase == "declaring" then
+    error("pilot.maintenance acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
+  end
+  app:command(function() app.services:maintain(nil, wanted, why) end)
+end
+
 ---Calls fn() whenever the descriptor is ready. It belongs to the caller, who must read (or write) it.
 ---@param fd integer
 ---@param mode "r"|"w"|"rw"
@@ -478,9 +490,9 @@ function luapilot.attach(app)
     names[#names + 1] = name
   end
   pilot.log, pilot.json, pilot.fs = log_functions(app), json, fs.library(app)
-  pilot.http = http.library(app, json)
+  pilot.http, pilot.watch = http.library(app, json), watches.library(app)
   pilot.state, pilot.args = app.state, app.args
-  for _, name in ipairs { "log", "json", "fs", "http", "state", "args" } do names[#names + 1] = name end
+  for _, name in ipairs { "log", "json", "fs", "http", "watch", "state", "args" } do names[#names + 1] = name end
   table.sort(names)
   return setmetatable(pilot, {
     __index = function(_, key) error(unknown(key, names), 2) end,

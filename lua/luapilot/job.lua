@@ -27,6 +27,7 @@ local job = {}
 local RELOAD_AGE = 1        -- seconds: a process younger than this has no handler for SIGHUP yet
 local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
 local SPAWN_BACKOFF_MAX = 15
+local LEAVING = 1           -- seconds: the longest that a deregistration holds up a stop
 
 -- States as the user sees them (job.state).
 job.VISIBLE = {
@@ -175,21 +176,35 @@ end
 
 -- --- stopping --------------------------------------------------------------------------------
 
+local function stay_found(c) -- nobody is waited for any more
+  if not c.memory.stop.leaving then return end
+  c.memory.stop.leaving = nil
+  emit(c, "untimer", "deregister")
+end
+
 local function send_stop(c)
   local m = c.memory
   if m.stop.signalled then return end
   m.stop.signalled = true
+  stay_found(c)
   emit(c, "untimer", "drain")
   emit(c, "signal", c.spec.stop_signal, "group")
 end
 
-local function drain_or_signal(c)
-  if c.spec.drain and c.spec.service then
-    emit(c, "deregister")
-    emit(c, "timer", "drain", c.spec.drain)
-  else
-    send_stop(c)
-  end
+-- Others find it no longer, before it is told to stop.
+local function leave_or_signal(c)
+  if not c.spec.service then return send_stop(c) end
+  c.memory.stop.leaving = true
+  emit(c, "timer", "deregister", LEAVING)
+  emit(c, "deregister")
+end
+
+-- Whom others could find until now has requests under way.
+local function drain_or_signal(c, was_found)
+  if not c.memory.stop.leaving then return end
+  stay_found(c)
+  if was_found and c.spec.drain then return emit(c, "timer", "drain", c.spec.drain) end
+  send_stop(c)
 end
 
 local function ask_to_stop(c)
@@ -208,6 +223,7 @@ end
 local function finish_stop(c)
   local stop = c.memory.stop
   if not (stop.gone and stop.handlers) then return end
+  stay_found(c)
   emit(c, "untimer", "handlers")
   emit(c, "untimer", "drain")
   emit(c, "untimer", "kill")
@@ -449,11 +465,14 @@ machine.stopping = {
     stop.handlers = true
     emit(c, "untimer", "handlers")
     if stop.gone then return finish_stop(c) end
-    if not stop.signalled then return drain_or_signal(c) end
+    if not stop.signalled then return leave_or_signal(c) end
   end,
+  deregistered = function(c) drain_or_signal(c, c.input.was) end,
+  deregister_due = function(c) drain_or_signal(c, true) end,
   drain_due = function(c) send_stop(c) end,
   handlers_due = function(c) -- the rest of the budget belongs to the signal
     if not c.memory.stop.handlers then emit(c, "abandon_handlers") end
+    if c.spec.service and not c.memory.stop.signalled then emit(c, "deregister") end
     if not c.memory.stop.gone then send_stop(c) end
   end,
   kill_due = function(c)
@@ -492,9 +511,9 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             handlers_done health reload dead give_up lost, and <timer>_due
+---                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             exited: { code, signal };
+---                             exited: { code, signal }; deregistered: { was };
 ---                             spawn_failed: { code, message, transient }; health: { change, restart, output }
 ---@param now number
 ---@param random fun(): number

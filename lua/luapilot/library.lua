@@ -86,6 +86,8 @@ local pilot = {}
 ---@field reload string|fun(job: luapilot.Job)|nil
 ---@field main boolean?                 when it completes, the pilot ends with its exit code
 ---@field health luapilot.CheckOptions|luapilot.CheckOptions[]|nil
+---@field service luapilot.ServiceOptions|luapilot.ServiceOptions[]|nil   how others find it
+---@field drain luapilot.Span?          between deregistering and the stop signal
 ---@field env table<string, string|number>?
 ---@field env_file string?
 ---@field env_clear boolean?
@@ -98,6 +100,18 @@ local pilot = {}
 ---@field oom_score_adj integer?
 ---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
 ---@field log "lines"|"raw"|{ mode: string?, level: string?, prefix: boolean?, file: string? }|nil
+
+---@class luapilot.ServiceOptions
+---@field name string?                  default: the job's
+---@field id string?                    default: <name>-<hostname>
+---@field port integer|string|nil
+---@field tags string[]?
+---@field meta table<string, string|number>?
+---@field weights { passing: integer?, warning: integer? }?
+---@field interfaces string|string[]|nil   default { "eth0:inet", "inet" }
+---@field initial_status "passing"|"warning"|"critical"|nil   registered at once, with this
+---@field enable_tag_override boolean?
+---@field deregister_after luapilot.Span?
 
 ---@alias luapilot.JobEvent "healthy"|"unhealthy"|"exit_success"|"exit_failed"|"stopping"|"stopped"|"output"
 ---@alias luapilot.JobState "healthy"|"unhealthy"|"running"|"stopped"|"exited"|"exit_success"|"exit_failed"
@@ -155,6 +169,13 @@ function job:reload() end
 ---@param name string                   "SIGHUP"
 ---@return boolean sent
 function job:signal(name) end
+---Other tags for its services, from now on.
+---@param tags string[]
+function job:set_tags(tags) end
+---Out of service, its checks pause; desired state: saying it twice is saying it once.
+---@param on boolean
+---@param reason string?
+function job:maintenance(on, reason) end
 
 ---pilot.job "name" { … }, or pilot.job { name = "name", … }; pilot.job "name" alone is completed by a later call.
 ---@param name string|luapilot.JobOptions
@@ -239,7 +260,8 @@ function pilot.hostname() end
 ---@field owner string|integer|nil      "app", "app:www", ":www"
 ---@field validate luapilot.Argv?       0 accepts; with the word {file} it checks before the swap
 ---@field reload luapilot.Job?          is told when the file is another one (pilot.template only)
----@field settle luapilot.Span?         for watches; without effect in this version
+---@field watch luapilot.Watch|luapilot.Watch[]|nil   rendered when all have answered, again when one changes (pilot.template only)
+---@field settle luapilot.Span?         of watches: how long they must have been quiet (pilot.template only)
 
 ---@class luapilot.RenderOptions: luapilot.TemplateOptions
 ---@field to string                     the file to write
@@ -279,6 +301,81 @@ function pilot.template(path) end
 ---@param options luapilot.RenderOptions
 ---@return boolean changed
 function pilot.render(options) end
+
+---@class luapilot.Instance
+---@field id string
+---@field address string
+---@field port integer
+---@field tags string[]
+---@field meta table<string, string>
+---@field node string
+---@field status "passing"|"warning"|"critical"
+---@field weights { passing: integer, warning: integer }
+
+---@class luapilot.WatchOptions
+---@field tag string|string[]|nil       all of these
+---@field dc string?
+---@field near string?                  "_agent"
+---@field filter string?
+---@field stale boolean?
+---@field status "passing"|"any"|nil    default "passing"
+---@field keep_last boolean?            an empty answer does not replace a good one
+
+---@class luapilot.WatchChange: luapilot.Event   relative to what this handler was last told
+---@field instances luapilot.Instance[]?
+---@field added table?                  instances; of a prefix: names
+---@field removed table?
+---@field updated table?
+---@field value string?                 of a key
+---@field previous string?
+---@field values table<string, string>?   of a prefix
+
+---@alias luapilot.WatchEvent "changed"|"healthy"|"unhealthy"
+
+---@class luapilot.Watch
+---@field name string
+---@field instances luapilot.Instance[]   of a service: sorted by id, empty before the first answer
+---@field value string?                 of a key
+---@field values table<string, string>  of a prefix, by what follows it
+---@overload fun(options: luapilot.WatchOptions): luapilot.Watch
+local watch = {}
+
+---@param event luapilot.WatchEvent
+---@param options luapilot.HandlerOptions|fun(event: luapilot.WatchChange)
+---@param fn fun(event: luapilot.WatchChange)?
+---@return { cancel: fun(self: table) }
+function watch:on(event, options, fn) end
+---@param event luapilot.WatchEvent
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function watch:once(event, options) end
+---@param event luapilot.WatchEvent
+---@param options luapilot.TriggerOptions?
+---@return luapilot.Trigger
+function watch:each(event, options) end
+---@param state luapilot.WatchEvent
+---@param timeout luapilot.Span?
+---@return true?, string? why           "timeout"
+function watch:wait_for(state, timeout) end
+---@param event luapilot.WatchEvent
+---@param timeout luapilot.Span?
+---@return luapilot.WatchChange?, string? why
+function watch:next(event, timeout) end
+
+---pilot.watch "name" [{ … }]: who provides a service.
+---@overload fun(name: string): luapilot.Watch
+pilot.watch = {}
+---@param key string
+---@return luapilot.Watch
+function pilot.watch.key(key) end
+---@param prefix string
+---@return luapilot.Watch
+function pilot.watch.prefix(prefix) end
+
+---All jobs out of service; see job:maintenance.
+---@param on boolean
+---@param reason string?
+function pilot.maintenance(on, reason) end
 
 ---@param fd integer
 ---@param mode "r"|"w"|"rw"

@@ -8,6 +8,7 @@ local duration = require "luapilot.duration"
 local events = require "luapilot.events"
 local job = require "luapilot.job"
 local runner = require "luapilot.runner"
+local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local suggest = require "luapilot.suggest"
 local ask = require "luapilot.ask"
@@ -34,8 +35,6 @@ local fields = {
   restarts = function(r) return r and r.memory.restarts or 0 end,
   since = function(r, _, app) return r and app.port.clock() - (app.port.now() - r.memory.since) or nil end,
 }
-
-local NEEDS_CONSUL = { set_tags = true, maintenance = true }
 
 local function names()
   local list = {}
@@ -80,9 +79,6 @@ function Object.__index(self, key)
   if methods[key] then return methods[key] end
   local h = hidden[self]
   if fields[key] then return fields[key](h.app.jobs[h.name], h.name, h.app) end
-  if NEEDS_CONSUL[key] then
-    error(("job:%s needs Consul, which this version (0.1.0) does not have yet"):format(key), 2)
-  end
   error(("a job has no %q%s"):format(tostring(key), suggest.hint(tostring(key), names())), 2)
 end
 
@@ -362,6 +358,27 @@ function methods.signal(self, name)
   if not signal then error("job:signal: " .. message, 2) end
   if not r.process then return false end
   return r.app.port.kill(r.process, signal, "leader") == true
+end
+
+---Other tags for its services, from now on.
+---@param tags string[]
+function methods.set_tags(self, tags)
+  local r = acting(self, "set_tags")
+  local read, message, path = schema.first(config.tags, tags)
+  if not read then error(("job:set_tags: tags%s: %s"):format(path, message), 2) end
+  if not r.spec.service then
+    error(("job %q has no service: describe it with service = { port = … }"):format(r.spec.name), 2)
+  end
+  r.app.services:set_tags(r, read)
+end
+
+---Maintenance of this job: Consul tells that its services are critical, and why; its checks pause. It stays so over
+---restarts. `on` is what is to be: saying it twice is saying it once.
+---@param on boolean
+---@param reason string?
+function methods.maintenance(self, on, reason)
+  local r = acting(self, "maintenance")
+  r.app.services:maintain(r, ask.maintenance("job:maintenance", on, reason))
 end
 
 ---The names of all methods, sorted.

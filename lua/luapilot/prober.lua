@@ -131,7 +131,7 @@ local function probe(self, index, early)
     under_way[index] = nil
     if self.stopped then return end
     report(self, index, status, output, early and loop.port.now() < mark)
-    if not self.stopped then schedule_probe(self, index) end
+    if not self.stopped and not self.paused then schedule_probe(self, index) end
   end)
   if not finished then under_way[index] = cancel end
 end
@@ -148,7 +148,7 @@ end
 -- A job that says WATCHDOG=1 in time passes; each interval without it is a failure.
 local function watch_dog(self, index)
   local check = self.checks[index]
-  if not check.interval_given then return end
+  if not check.interval_given or self.paused then return end
   if self.timers[index] then self.app.loop:cancel(self.timers[index]) end
   self.timers[index] = self.app.loop:after(check.interval, function()
     self.timers[index] = nil
@@ -174,12 +174,31 @@ function Prober:notified(fields)
   end
 end
 
----Ends every check under way.
-function Prober:stop()
-  self.stopped = true
+local function take_back(self)
   for _, timer in pairs(self.timers) do self.app.loop:cancel(timer) end
   for _, cancel in pairs(self.under_way) do cancel() end
   self.timers, self.under_way = {}, {}
+end
+
+---Ends every check under way.
+function Prober:stop()
+  self.stopped = true
+  take_back(self)
+end
+
+---Nothing is checked for a while, and what was found stays. Afterwards all goes on at the next mark.
+---@param on boolean
+function Prober:pause(on)
+  if on == self.paused or self.stopped then return end
+  self.paused = on
+  if on then return take_back(self) end
+  for index, check in ipairs(self.checks) do
+    if check.kind ~= "notify" then
+      schedule_probe(self, index)
+    elseif self.ready then
+      watch_dog(self, index)
+    end
+  end
 end
 
 ---Begins to check a job that has just started.
@@ -190,7 +209,7 @@ function prober.start(runner, memory)
   local checks, now = runner.spec.health, runner.app.loop.port.now()
   local self = setmetatable({
     runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {},
-    memory = memory or health.new(checks, now), stopped = false, ready = memory ~= nil,
+    memory = memory or health.new(checks, now), stopped = false, paused = false, ready = memory ~= nil,
   }, Prober)
   for index, check in ipairs(checks) do
     if check.kind == "notify" then

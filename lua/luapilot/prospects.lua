@@ -88,6 +88,7 @@ end
 ---@return boolean
 function Prospects:can_speak(topic, event, asker)
   if topic == "pilot" then return event:find("^SIG") ~= nil or (event == "error" and self:is_busy()) end
+  if topic:find "^watch:" then return self.app.phase == "running" end
   if topic:find "^template:" then return self:is_busy() end -- it is tried again, or somebody may render it
   local source = self.app.jobs[topic:match "^job:(.*)$"]
   if source == asker then return false end

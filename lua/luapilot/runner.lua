@@ -90,6 +90,7 @@ end
 
 ---@private
 function Runner:changed()
+  self.app.services:refresh(self)
   if #self.watchers == 0 then return end
   local left = {}
   for _, fn in ipairs(self.watchers) do
@@ -167,7 +168,9 @@ function apply.rest(self)
   self.app:doubt(self)
 end
 
-function apply.deregister() end -- a job without a registered service has nothing to take back
+function apply.deregister(self)
+  self.app.services:leave(self, function(was) self:post("deregistered", { was = was }) end)
+end
 
 -- --- effects: prepare ------------------------------------------------------------------------
 
@@ -349,6 +352,7 @@ end
 function apply.spawn(self)
   self.unheld = self.app.renders:after_trials(function() apply.spawn(self) end)
   if self.unheld then return end
+  self.leaving = nil
   if self.spec.run then return spawn_task(self) end
   if self.spec.exec then return spawn_program(self) end
   self:input("spawned", {}) -- it only registers and checks: there is no process
@@ -405,7 +409,15 @@ end
 
 function apply.probe(self)
   self.results = {}
-  if #self.spec.health > 0 then self.prober = prober.start(self) end
+  if #self.spec.health == 0 then return end
+  self.prober = prober.start(self)
+  self:pause(self.app.services:is_maintained(self))
+end
+
+---In maintenance nothing is checked.
+---@param on boolean
+function Runner:pause(on)
+  if self.prober then self.prober:pause(on) end
 end
 
 function apply.unprobe(self)
@@ -420,6 +432,7 @@ end
 function Runner:checked(index, status, output)
   local before = self.results[index]
   self.results[index] = status
+  self.app.services:refresh(self)
   if before == status or (status == "pass" and before == nil) then return end
   local check = self.spec.health[index]
   if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest

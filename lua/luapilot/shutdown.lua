@@ -9,6 +9,7 @@
 local shutdown = {}
 
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead to be buried after SIGKILL
+local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
 
 ---@class luapilot.Shutdown
@@ -99,6 +100,16 @@ function Shutdown:wait_for_handlers(done)
   end
 end
 
+-- The last job has ended; is Consul still being told so?
+local function is_leaving(self)
+  local app = self.app
+  if self.killing or self.left or not app.services:is_leaving() then return false end
+  if not self.leaving then
+    self.leaving = app.loop:after(LEAVING, function() self.left, app.dirty = true, true end)
+  end
+  return true
+end
+
 -- The end of one run of a handler must not be the beginning of the next.
 local function end_tasks(self)
   local app = self.app
@@ -106,7 +117,7 @@ local function end_tasks(self)
   for _, t in ipairs(app.tasks:list()) do
     if self.killing then t:abandon() else t:cancel "shutdown" end
   end
-  if app.tasks.count == 0 then app:finish() end
+  if app.tasks.count == 0 and not is_leaving(self) then app:finish() end
 end
 
 ---The turn has come to rest: what is next?

@@ -4,6 +4,7 @@
 --                          ▲   │ failed
 --                          └───┘ after 1, 2, 4 … 60 s, until it is rendered; the old file stays meanwhile
 --
+-- With `watch` it is rendered for the first time when all of them have answered, and again when one changes.
 -- Each success publishes `rendered`; where it gave another file, `reload = job` is told. The render itself is
 -- render.lua's. Until a file is rendered, or tried again, its template keeps the pilot alive.
 
@@ -16,6 +17,7 @@ local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
+local watches = require "luapilot.watches"
 
 local templates = {}
 
@@ -53,7 +55,52 @@ end
 function Keeper:cancel()
   self.cancelled = true
   untimer(self)
+  if self.settling then
+    self.app.loop:cancel(self.settling.quiet)
+    self.app.loop:cancel(self.settling.latest)
+    self.settling = nil
+  end
   release(self)
+end
+
+-- Of several changes in a short time only the last counts. The whole of it lasts four times as long at most.
+local function settle(self)
+  local loop, seconds = self.app.loop, self.spec.settle
+  if self.settling then loop:cancel(self.settling.quiet) end
+  self.settling = self.settling or { latest = loop:after(4 * seconds, function() self:settled() end) }
+  self.settling.quiet = loop:after(seconds, function() self:settled() end)
+end
+
+---@private
+function Keeper:settled()
+  local settling = self.settling
+  if not settling then return end
+  self.settling = nil
+  self.app.loop:cancel(settling.quiet)
+  self.app.loop:cancel(settling.latest)
+  self:attempt()
+end
+
+-- All watches have answered: before that nothing is rendered.
+local function is_known(self)
+  for _, core in ipairs(self.spec.watch or {}) do
+    if not core:is "changed" then return false end
+  end
+  return true
+end
+
+-- One of its watches has changed. The first file does not wait for quiet.
+local function watched(self)
+  if self.cancelled or not is_known(self) then return end
+  if self.spec.settle and self.rendered then return settle(self) end
+  self:attempt()
+end
+
+local function begin(self)
+  for _, core in ipairs(self.spec.watch or {}) do
+    self.app.bus:listen(core.topic, "changed", function() watched(self) end)
+  end
+  if is_known(self) then self:attempt() end
 end
 
 local function succeeded(self, changed)
@@ -102,12 +149,17 @@ end
 
 ---Renders in a task of its own.
 function Keeper:attempt()
-  if self.task then return end
+  if self.task then
+    self.again = true -- what it renders may be of before
+    return
+  end
   self.task = self.app.tasks:spawn(render, {
     name = tostring(self.object), detached = true,
     ended = function(t)
-      self.task = nil
+      local again = self.again
+      self.task, self.again = nil, nil
       if t.reason then return release(self) end
+      if again and not self.cancelled then self.app:command(function() self:attempt() end) end
       if t:failed() then return failed(self, t.error) end
       if t.results[1] == nil then failed(self, t.results[2]) end
     end,
@@ -160,6 +212,25 @@ local function check_reload(spec, path, where, mistakes)
   spec.reload = nil
 end
 
+-- A watch, or a list of them: becomes a list of what asks for them.
+local function check_watch(spec, path, where, mistakes)
+  if spec.watch == nil then return end
+  local list = watches.is(spec.watch) and { spec.watch } or spec.watch
+  local cores, length = {}, schema.length(list)
+  for i = 1, length do
+    if watches.is(list[i]) then
+      cores[#cores + 1] = watches.core(list[i], "watch")
+    else
+      mistakes:add(where, ("%s.watch[%d]"):format(path, i), ('expected a watch, such as pilot.watch "db", got %s')
+        :format(object.is(list[i]) and tostring(list[i]) or describe.value(list[i])))
+    end
+  end
+  if length == 0 then
+    mistakes:add(where, path .. ".watch", 'expected watches, such as { db }; a file that is rendered once needs none')
+  end
+  spec.watch = cores
+end
+
 local function check_text(app, spec, path, where)
   local message = spec.text and app.renders:mistake(spec.text)
   if message then app.mistakes:add(where, path .. ".text", message) end
@@ -180,6 +251,10 @@ function Object.__call(self, options)
   local spec = config.template_options(options, label, where, app.mistakes)
   spec.to = h.path
   check_reload(spec, label, where, app.mistakes)
+  check_watch(spec, label, where, app.mistakes)
+  if spec.settle and not spec.watch then
+    app.mistakes:add(where, label .. ".settle", "needs watch: it is how long that must have been quiet")
+  end
   check_text(app, spec, label, where)
   local keeper = setmetatable({
     app = app, object = self, topic = topic_of(h.path), spec = spec, where = where, rendered = false,
@@ -187,7 +262,7 @@ function Object.__call(self, options)
   }, Keeper)
   app.templates[h.path] = keeper
   hold(keeper)
-  app:when_started(function() keeper:attempt() end)
+  app:when_started(function() begin(keeper) end)
   return self
 end
 

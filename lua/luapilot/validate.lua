@@ -4,10 +4,12 @@
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
 local calls = require "luapilot.calls"
+local services = require "luapilot.services"
 local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
 local templates = require "luapilot.templates"
 local trigger = require "luapilot.trigger"
+local watches = require "luapilot.watches"
 
 local validate = {}
 
@@ -170,6 +172,22 @@ local function reloads(app)
   end
 end
 
+-- Two services of one id would take turns in Consul.
+local function same_services(app)
+  local seen = {}
+  for _, runner in ipairs(app.order) do
+    for _, spec in ipairs(runner.spec.service or {}) do
+      local _, id = services.names(runner.spec.name, spec, "HOSTNAME")
+      local path = ("job %q.%s"):format(runner.spec.name, spec.path)
+      if seen[id] then
+        app.mistakes:add(runner.spec.where, path, ("has the id %q, as %s has: give it another name, or an id of its own")
+          :format(id, seen[id]))
+      end
+      seen[id] = path
+    end
+  end
+end
+
 -- --- files from templates --------------------------------------------------------------------
 
 ---The paths that this file renders, as far as it shows: templates, and what stands as to = "…". A pilot that was killed
@@ -205,7 +223,11 @@ function validate.declarations(app, path)
     for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
     check_output(app, runner)
   end
-  if not app.raised then templates.check(app) end
+  if not app.raised then
+    templates.check(app)
+    watches.check(app)
+    same_services(app)
+  end
   if not app.raised then
     cycles(app)
     reloads(app)

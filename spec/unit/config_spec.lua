@@ -1,7 +1,6 @@
 local config = require "luapilot.config"
 local mistakes = require "luapilot.mistakes"
 
-local EVERYTHING = { lacks = {} }
 
 local function lines(found)
   local result = {}
@@ -50,7 +49,10 @@ describe("config.job", function()
           rise = 2,
         fall = 4, start_period = 10, restart_after = 6, path = "health",
       } },
-      service = { port = 80 }, env = { PORT = "8000" }, env_file = "/etc/env", env_clear = true, cwd = "/srv",
+      service = { {
+        port = 80, tags = {}, meta = {}, weights = { passing = 1, warning = 1 }, interfaces = { "eth0:inet", "inet" },
+        enable_tag_override = false, path = "service",
+      } }, env = { PORT = "8000" }, env_file = "/etc/env", env_clear = true, cwd = "/srv",
       user = "app", group = 100, umask = 23, limits = { nofile = { 1, 2 } }, no_new_privs = true,
       oom_score_adj = -5, cgroup = { memory_max = 256 * 1024 ^ 2, cpu_max = 0.5, pids_max = 9 },
       log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
@@ -64,7 +66,7 @@ describe("config.job", function()
       user = "app", group = 100, umask = "027", limits = { nofile = { 1, 2 } }, no_new_privs = true,
       oom_score_adj = -5, cgroup = { memory_max = "256M", cpu_max = 0.5, pids_max = 9 },
       log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
-    }, EVERYTHING))
+    }))
   end)
 
   it("takes the short forms", function()
@@ -102,7 +104,7 @@ describe("config.job", function()
 
   it("accepts a job that only checks, or only registers", function()
     assert.equal(1, #job({ health = { tcp = "db:5432" } }).health)
-    assert.same({ port = 80 }, job({ service = { port = 80 } }, EVERYTHING).service)
+    assert.equal(80, job({ service = { port = 80 } }).service[1].port)
   end)
 
   it("reports every mistake in one run", function()
@@ -176,12 +178,6 @@ describe("config.job", function()
     assert.same({ 'cmd: unknown field (did you mean "exec"?)' }, wrong { exec = "x", cmd = "y" })
     assert.same({ '[1]: expected only named fields, got a string: "nginx"' }, wrong { "nginx", exec = "x" })
     assert.same({ "expected a table of fields, got a string: \"nginx\"" }, wrong "nginx")
-  end)
-
-  it("tells what this version cannot do yet", function()
-    assert.same({ "service: this version (0.1.0) cannot register services in Consul yet: "
-      .. "leave this field out" },
-      wrong { exec = "x", service = { port = 80 }, drain = "5s" })
   end)
 
   it("reads a check by HTTP", function()

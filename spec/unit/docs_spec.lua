@@ -14,7 +14,9 @@ local events = require "luapilot.events"
 local object = require "luapilot.object"
 local restart = require "luapilot.restart"
 local sim = require "luapilot.sim"
+local service_types = require "luapilot.service_types"
 local templates = require "luapilot.templates"
+local watches = require "luapilot.watches"
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -163,7 +165,7 @@ end)
 describe("docs/reference.md tells", function()
   it("every name of pilot", function()
     assert.same({}, untold(keys(pilot_table), "pilot%."))
-    for _, library in ipairs { "fs", "json", "http" } do
+    for _, library in ipairs { "fs", "json", "http", "watch" } do
       assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
     end
     assert.same({}, untold(keys(pilot_table.log), "%."))
@@ -195,9 +197,20 @@ describe("docs/reference.md tells", function()
     assert.same({}, untold(templates.FIELDS))
   end)
 
+  it("every method and field of a watch, and every option", function()
+    assert.same({}, untold(watches.METHODS, "watch:"))
+    assert.same({}, untold(watches.FIELDS))
+    assert.same({}, untold(keys(service_types.watch_fields)))
+  end)
+
+  it("every field of a service", function()
+    assert.same({}, untold(keys(upvalue(upvalue(upvalue(job_fields.service[1], "one_service"), "read_service"), "fields"))))
+  end)
+
   it("every event and every state", function()
     assert.same({}, untold(events.names.job))
     assert.same({}, untold(events.names.template))
+    assert.same({}, untold(events.names.watch))
     assert.same({}, untold(events.names.pilot))
     assert.same({}, untold(events.states))
   end)

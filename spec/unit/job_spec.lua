@@ -347,11 +347,33 @@ describe("job", function()
 
     it("drains between, within the same budget", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
-      assert.equal("stopping (hold): untimer handlers, deregister, timer drain 5", m.feed "handlers_done")
+      assert.equal("stopping (hold): untimer handlers, timer deregister 1, deregister", m.feed "handlers_done")
+      assert.equal("stopping (hold): untimer deregister, timer drain 5", m.feed("deregistered", { was = true }))
+      assert.equal("stopping (hold)", m.feed "deregister_due")
       assert.equal("stopping (hold): untimer drain, signal SIGTERM", m.feed "drain_due")
       assert.equal("stopping (hold)", m.feed "drain_due")
       assert.equal("stopping (hold)", m.feed "handlers_due")
       assert.equal("stopping (hold): log warn, signal SIGKILL", m.feed "kill_due")
+    end)
+
+    it("waits a second for the deregistration, and does not drain what nobody could find", function()
+      local m = running { drain = 5, service = { {} } }.go(STOP)
+      m.feed "handlers_done"
+      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM", m.feed("deregistered", { was = false }))
+      m = running { service = { {} } }.go(STOP)
+      m.feed "handlers_done"
+      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM", m.feed "deregister_due")
+      assert.equal("stopping (hold)", m.feed("deregistered", { was = true }))
+    end)
+
+    it("is deregistered without waiting when its handlers took too long, or when it is gone", function()
+      local m = running { service = { {} } }.go(STOP)
+      assert.equal("stopping (hold): abandon_handlers, deregister, untimer drain, signal SIGTERM", m.feed "handlers_due")
+      m = running { service = { {} } }.go(STOP)
+      m.feed "handlers_done"
+      m.feed("exited", { code = 0 })
+      assert.equal("held (hold): untimer deregister, untimer handlers, untimer drain, untimer kill, publish stopped",
+        m.feed "group_gone")
     end)
 
     it("handlers that take too long are abandoned, and the signal is sent once", function()

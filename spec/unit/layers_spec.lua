@@ -7,17 +7,21 @@ local lua_layers = {
   { "suggest", "size", "duration", "cron", "calls", "url", "proxy" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
+  { "service_types" },
   { "config" },
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
-    "swap", "turns" },
+    "swap", "turns", "outage", "waiting", "facade" },
+  { "watch" },
   -- jobs at work
-  { "prober", "starter", "render" },
+  { "service", "catalogue" },
+  { "prober", "starter", "render", "services", "registrar" },
   { "runner" },
   -- the user's language
   { "http" },
   { "ask" },
   { "object" },
+  { "watches" },
   { "templates" },
   { "init" },
   -- the whole

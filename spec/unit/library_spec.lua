@@ -33,7 +33,7 @@ describe("the interface file for editors", function()
     end
     listed.args, listed.state = true, true
     assert.same(keys(given), keys(listed))
-    for _, name in ipairs { "log", "json", "fs", "http" } do
+    for _, name in ipairs { "log", "json", "fs", "http", "watch" } do
       local members = {}
       local of = "pilot%." .. name .. "%.([%w_]+)"
       for _, pattern in ipairs { "\nfunction " .. of .. "%(", "\n" .. of .. " =" } do
@@ -54,6 +54,10 @@ describe("the interface file for editors", function()
 
   it("has the methods of a template", function()
     assert.same(require("luapilot.templates").METHODS, names "\nfunction template:([%w_]+)%(")
+  end)
+
+  it("has the methods of a watch", function()
+    assert.same(require("luapilot.watches").METHODS, names "\nfunction watch:([%w_]+)%(")
   end)
 
   it("has the methods of a job", function()

@@ -753,7 +753,7 @@ describe("pilot.template", function()
       ]]
       for _, text in ipairs {
         'pilot.lua:2: template "/a": text: line:1: \'<eof>\' expected near \'end\'',
-        'pilot.lua:3: template "/b": watch: watches come with a later version (this one is 0.1.0): call :render()',
+        'pilot.lua:3: template "/b": watch[1]: expected a watch, such as pilot.watch "db", got job "app"',
         'pilot.lua:4: template "/c": reload: expected a job, such as reload = app, got a string: "SIGHUP"',
         'pilot.lua:5: template "/d": reload: job "app" has no reload',
         'pilot.lua:6: template "/e": txt: unknown field (did you mean "text"?)',

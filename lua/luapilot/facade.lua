@@ -1,0 +1,62 @@
+-- facade: what users hold instead of the core's tables: an object with methods and fields to read, and nothing else.
+--
+-- A misspelt name is an error with a hint, a field cannot be set, and a method called with a dot says so. It owns
+-- which object stands for what.
+
+local schema = require "luapilot.schema"
+local suggest = require "luapilot.suggest"
+
+local facade = {}
+
+---@class luapilot.Facade
+---@field make fun(inner: table): table          the object of something
+---@field of fun(object: any, method: string, level: integer?): table   what it stands for; raises when it is none
+---@field is fun(value: any): boolean
+---@field inner fun(object: any): table?         the same, or nil
+
+---@param o { kind: string, article: string?, methods: table<string, function>, fields: table<string, fun(inner: table): any>,
+---  describe: fun(inner: table): string, call: (fun(object: table, inner: table, options: any): any)?, set: string }
+---       kind: "watch"; set: what to do instead of setting a field
+---@return luapilot.Facade
+function facade.new(o)
+  local hidden = setmetatable({}, { __mode = "k" })
+  local names = schema.keys(o.methods)
+  for _, name in ipairs(schema.keys(o.fields)) do names[#names + 1] = name end
+  table.sort(names)
+  local what = (o.article or "a") .. " " .. o.kind
+
+  local Object = {}
+
+  function Object.__index(self, key)
+    if o.methods[key] then return o.methods[key] end
+    if o.fields[key] then return o.fields[key](hidden[self]) end
+    error(("%s has no %q%s"):format(what, tostring(key), suggest.hint(tostring(key), names)), 2)
+  end
+
+  function Object.__newindex(_, key)
+    error(("%s's %q cannot be set: %s"):format(what, tostring(key), o.set), 2)
+  end
+
+  function Object.__tostring(self) return o.describe(hidden[self]) end
+
+  if o.call then
+    function Object.__call(self, options) return o.call(self, hidden[self], options) end
+  end
+
+  return {
+    make = function(inner)
+      local self = setmetatable({}, Object)
+      hidden[self] = inner
+      return self
+    end,
+    of = function(self, method, level)
+      local inner = hidden[self]
+      if inner then return inner end
+      error(("%s:%s: call it with a colon: %s:%s(…)"):format(o.kind, method, o.kind, method), (level or 1) + 2)
+    end,
+    is = function(value) return hidden[value] ~= nil end,
+    inner = function(self) return hidden[self] end,
+  }
+end
+
+return facade

@@ -1,0 +1,338 @@
+-- registrar: keeps what the Consul agent holds equal to what is wanted of it.
+--
+-- One request at a time for each service: what service.lua says is next. When Consul is away all wait, and one of them
+-- asks again, after 0.5, 1, 2 … 5 s. What an agent has forgotten shows at the next renewal; what somebody changed there
+-- shows when it is asked what it holds, twice in the shortest TTL, for all services at once.
+--
+-- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
+-- does not keep a pilot alive.
+
+local json = require "luapilot.json"
+local outage = require "luapilot.outage"
+local service = require "luapilot.service"
+
+local registrar = {}
+
+local TIMEOUT = 5                             -- seconds: an agent that hangs is away
+local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
+local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused
+local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
+
+---@class luapilot.Registrar
+---@field app luapilot.App
+---@field outage luapilot.Outage
+---@field records table<string, luapilot.ServiceRecord>
+local Registrar = {}
+Registrar.__index = Registrar
+
+local resume, look_later -- forward
+
+---@param app luapilot.App     with its client
+---@param away luapilot.Outage
+---@return luapilot.Registrar
+function registrar.new(app, away)
+  local self = setmetatable({
+    app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
+    touched = {}, lost = {}, tries = 0,
+  }, Registrar)
+  away:when_back(function(who)
+    if who ~= self and self.paused then resume(self) end
+  end)
+  return self
+end
+
+-- --- requests --------------------------------------------------------------------------------
+
+local requests = {} -- by step: the request that takes it
+
+function requests.register(record)
+  local body = {}
+  for name, value in pairs(record.want.registration) do body[name] = value end
+  if #body.Tags == 0 then body.Tags = nil end -- an empty table is an object in JSON
+  body.Check = { Status = record.want.status }
+  for name, value in pairs(record.want.registration.Check) do body.Check[name] = value end
+  return {
+    path = { "agent", "service", "register" }, query = { ["replace-existing-checks"] = "true" }, body = json.encode(body),
+  }
+end
+
+function requests.deregister(record)
+  return { path = { "agent", "service", "deregister", record.id } }
+end
+
+function requests.maintain(record)
+  local reason = record.want.maintenance
+  return {
+    path = { "agent", "service", "maintenance", record.id },
+    query = { enable = tostring(reason ~= nil), reason = reason },
+  }
+end
+
+function requests.update(record)
+  return {
+    path = { "agent", "check", "update", "service:" .. record.id },
+    body = json.encode { Status = record.want.status, Output = record.want.output },
+  }
+end
+
+-- --- one service -----------------------------------------------------------------------------
+
+local function log(self, level, record, message)
+  self.app:log(level, ("service %q: %s"):format(record.id, message))
+end
+
+local function untimer(self, record)
+  if self.timers[record.id] then self.app.loop:cancel(self.timers[record.id]) end
+  self.timers[record.id] = nil
+end
+
+local function release(self, record)
+  local list = self.waiting[record.id]
+  self.waiting[record.id] = nil
+  for _, fn in ipairs(list or {}) do fn() end
+end
+
+local function retire(self, record)
+  untimer(self, record)
+  self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
+  self.lost[record.id] = nil
+  self.app.dirty = true
+  release(self, record)
+end
+
+local answered -- forward
+
+local function send(self, record, step)
+  local told, request = record.want, requests[step](record)
+  request.method, request.timeout = "PUT", TIMEOUT
+  self.flights[record.id] = function() end
+  local cancel = self.app.consul:send(request, function(response, message, code)
+    self.flights[record.id] = nil
+    answered(self, record, step, told, response and "done", message, code)
+  end)
+  if self.flights[record.id] then self.flights[record.id] = cancel end
+end
+
+local pump
+
+local function timer(self, record, seconds)
+  untimer(self, record)
+  self.timers[record.id] = self.app.loop:after(math.max(0, seconds), function()
+    self.timers[record.id] = nil
+    pump(self, record)
+  end)
+end
+
+-- The next step of a service, as far as it may be taken now.
+function pump(self, record)
+  if self.paused or self.trying or self.flights[record.id] then return end
+  local now = self.app.port.now()
+  local refusal = self.refusals[record.id]
+  if refusal and now < refusal.due then return timer(self, record, refusal.due - now) end
+  local step, due = service.next(record, now)
+  if step then return send(self, record, step) end
+  if due then return timer(self, record, due - now) end
+  retire(self, record)
+end
+
+local SAID = { register = "registered", deregister = "deregistered" }
+
+local function done(self, record, step, told)
+  local port = self.app.port
+  service.done(record, step, told, port.now(), port.random)
+  self.touched[record.id] = self.looks
+  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now") end
+  self.refusals[record.id] = nil
+  if step == "update" then self.lost[record.id] = nil end
+  if SAID[step] then log(self, "info", record, SAID[step]) end
+  if step == "register" then look_later(self) end
+end
+
+-- It may be granted later.
+local function refused(self, record, message)
+  local former = self.refusals[record.id]
+  if not former or former.message ~= message then
+    log(self, "error", record, message .. "; asked again until it is granted")
+  end
+  local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
+  self.refusals[record.id] = { message = message, delay = delay, due = self.app.port.now() + delay }
+  release(self, record)
+  pump(self, record)
+end
+
+-- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
+local function forgotten(self, record, message)
+  service.forget(record)
+  if self.lost[record.id] then return refused(self, record, message) end
+  self.lost[record.id] = true
+  log(self, "warn", record, "Consul has forgotten it: registered again")
+end
+
+-- --- Consul is away --------------------------------------------------------------------------
+
+local function in_order(self)
+  local list = {}
+  for _, record in pairs(self.records) do list[#list + 1] = record end
+  table.sort(list, function(a, b) return a.id < b.id end)
+  return list
+end
+
+-- One asks for all. Nobody has a question: nobody waits for an answer either.
+local function try(self)
+  self.paused = nil
+  for _, record in ipairs(in_order(self)) do
+    local step = service.next(record, self.app.port.now())
+    if step and not self.flights[record.id] then
+      self.trying = record
+      return send(self, record, step)
+    end
+  end
+  resume(self)
+end
+
+local function pause(self, message)
+  self.outage:failed(self, message)
+  for _, record in ipairs(in_order(self)) do release(self, record) end
+  if self.paused then return end
+  local delay = math.min(FIRST_PAUSE * 2 ^ self.tries, LONGEST_PAUSE) * (1 - self.app.port.random() / 4)
+  self.tries = math.min(self.tries + 1, 10)
+  self.paused = self.app.loop:after(delay, function() try(self) end)
+end
+
+-- It answers. It may be another agent than before: it is asked what it holds.
+function resume(self)
+  if self.paused then self.app.loop:cancel(self.paused) end
+  self.paused, self.trying, self.tries = nil, nil, 0
+  look_later(self, 0)
+  for _, record in ipairs(in_order(self)) do pump(self, record) end
+end
+
+function answered(self, record, step, told, success, message, code)
+  local tried = self.trying == record
+  if tried then self.trying = nil end
+  local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
+  if not success and not unknown and outage.is_one(code, message) then return pause(self, message) end
+  self.outage:works(self)
+  if success or (unknown and step == "deregister") then
+    done(self, record, step, told)
+  elseif unknown then
+    forgotten(self, record, message)
+  else
+    refused(self, record, message)
+  end
+  if tried then return resume(self) end
+  pump(self, record)
+end
+
+-- --- what the agent holds --------------------------------------------------------------------
+
+local function is_settled(self, record, number)
+  return record.want and record.have and not self.flights[record.id] and self.touched[record.id] ~= number
+end
+
+local function compare(self, held, number)
+  for _, record in ipairs(in_order(self)) do
+    local differs = is_settled(self, record, number) and service.difference(record.have.registration, held[record.id])
+    if differs then
+      log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs))
+      service.forget(record)
+      pump(self, record)
+    end
+  end
+end
+
+-- Maintenance is a check of its own. One that somebody else has begun is left alone.
+local function compare_maintenance(self, checks, number)
+  for _, record in ipairs(in_order(self)) do
+    local lost = is_settled(self, record, number) and record.have.maintenance
+      and not checks["_service_maintenance:" .. record.id]
+    if lost then
+      log(self, "warn", record, "Consul has forgotten its maintenance: told again")
+      record.have.maintenance = nil
+      pump(self, record)
+    end
+  end
+end
+
+local function ask(self, what, fn)
+  local number = self.looks
+  self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT }, function(response)
+    if not response or self.stopped then return end -- renewals notice an outage
+    local fine, held = pcall(json.decode, response.body)
+    if fine and type(held) == "table" then fn(self, held, number) end
+  end)
+end
+
+local function look(self)
+  self.looks = self.looks + 1
+  local maintained = false
+  for _, record in pairs(self.records) do
+    maintained = maintained or (record.have ~= nil and record.have.maintenance ~= nil)
+  end
+  ask(self, "services", compare)
+  if maintained then ask(self, "checks", compare_maintenance) end
+end
+
+local function pause_between_looks(self)
+  local least
+  for _, record in pairs(self.records) do
+    if record.want then least = math.min(least or record.ttl, record.ttl) end
+  end
+  return least and least / LOOKS
+end
+
+-- After `seconds`, or when it is time again.
+function look_later(self, seconds)
+  if self.looker and not seconds then return end
+  if self.looker then self.app.loop:cancel(self.looker) end
+  self.looker = nil
+  seconds = seconds or pause_between_looks(self)
+  if not seconds or self.stopped then return end
+  self.looker = self.app.loop:after(seconds, function()
+    self.looker = nil
+    if not self.paused and pause_between_looks(self) then look(self) end
+    look_later(self)
+  end)
+end
+
+-- --- what services.lua wants -----------------------------------------------------------------
+
+---What is wanted of a service is something else now.
+---@param record luapilot.ServiceRecord
+function Registrar:wanted(record)
+  self.records[record.id] = record
+  pump(self, record)
+end
+
+---Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away.
+---@param record luapilot.ServiceRecord
+---@param fn fun()
+function Registrar:when_gone(record, fn)
+  if not self.records[record.id] or self.paused or self.trying then return fn() end
+  local list = self.waiting[record.id] or {}
+  self.waiting[record.id] = list
+  list[#list + 1] = fn
+end
+
+---Is a service being taken back at this moment?
+---@return boolean
+function Registrar:is_leaving()
+  if self.paused or self.trying then return false end
+  for id in pairs(self.flights) do
+    local record = self.records[id]
+    if record and not record.want then return true end
+  end
+  return false
+end
+
+---Asks nothing any more.
+function Registrar:stop()
+  self.stopped = true
+  for _, cancel in pairs(self.flights) do cancel() end
+  for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
+  if self.paused then self.app.loop:cancel(self.paused) end
+  if self.looker then self.app.loop:cancel(self.looker) end
+  self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil
+end
+
+return registrar

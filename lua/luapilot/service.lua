@@ -1,0 +1,202 @@
+-- service: what Consul should hold for one service of a job, and the next step towards it. Pure.
+--
+--   want   what is to be: registration, status, output, maintenance; nil: nothing
+--   have   what Consul was last told, or was found to hold
+--
+-- The job's state and its checks say what is wanted; a step is one request. The check is a TTL check: who does not
+-- renew it in time is critical, so a pilot that dies is noticed. A status goes out when it changes; the text of a check
+-- goes along with it, and else with the next renewal. That keeps the requests few: one for each half of a TTL.
+--
+-- It owns the rules. It sends nothing (registrar.lua does) and keeps no time.
+
+local copy = require "luapilot.copy"
+local describe = require "luapilot.describe"
+
+local service = {}
+
+local RENEWALS = 2      -- in each TTL: one may be lost
+local SPREAD = 1 / 8    -- of the time between them, at random: services registered together do not stay together
+local DEFAULT_TTL = 30  -- of a job without checks
+
+---@class luapilot.Wanted
+---@field registration table      as Consul's JSON, without the status
+---@field status "passing"|"warning"|"critical"
+---@field output string
+---@field maintenance string?     the reason
+
+-- --- what is wanted --------------------------------------------------------------------------
+
+---How long Consul waits for a sign of life.
+---@param checks luapilot.CheckSpec[]
+---@return number seconds
+function service.ttl(checks)
+  local least
+  for _, check in ipairs(checks) do least = math.min(least or check.ttl, check.ttl) end
+  return least or DEFAULT_TTL
+end
+
+---The body of /v1/agent/service/register. https://developer.hashicorp.com/consul/api-docs/agent/service
+---@param spec luapilot.ServiceSpec
+---@param o { id: string, name: string, address: string, ttl: number, tags: string[]? }
+---@return table
+function service.registration(spec, o)
+  return {
+    ID = o.id, Name = o.name, Port = spec.port, Address = o.address, Tags = o.tags or spec.tags, Meta = spec.meta,
+    Weights = { Passing = spec.weights.passing, Warning = spec.weights.warning },
+    EnableTagOverride = spec.enable_tag_override,
+    Check = {
+      CheckID = "service:" .. o.id, Name = "luapilot", TTL = ("%gs"):format(o.ttl),
+      DeregisterCriticalServiceAfter = spec.deregister_after and ("%gs"):format(spec.deregister_after) or nil,
+    },
+  }
+end
+
+-- What its checks said, those that decide first.
+local function output_of(view)
+  local said = {}
+  for i, one in ipairs(view.checks) do
+    local decides = view.health ~= "unhealthy" or one.status == "failing"
+    if one.output and decides then
+      said[#said + 1] = #view.checks > 1 and ("health[%d]: %s"):format(i, one.output) or one.output
+    end
+  end
+  return table.concat(said, "\n")
+end
+
+local ALIVE = { running = true, stopping = true }
+
+local function of_running(view, spec)
+  if view.health == "unhealthy" then return "critical", output_of(view) end
+  if view.health == "healthy" or not view.checked then return view.warns and "warning" or "passing", output_of(view) end
+  if view.registered then return "critical", "started again; no check has passed yet" end
+  return spec.initial_status, "no check has passed yet"
+end
+
+-- Between two runs.
+local function of_gone(view)
+  if not view.registered then return nil end
+  local exit = view.exit
+  local how = exit and (exit.signal and "killed by " .. exit.signal or "exit code " .. exit.code) or "not running"
+  return "critical", how .. "; it will be started again"
+end
+
+local BETWEEN = { preparing = true, ending = true, backoff = true }
+
+---@class luapilot.JobView     what the status of a job's services depends on
+---@field state string         of job.lua
+---@field health string
+---@field checked boolean      has it checks at all?
+---@field checks { status: string, output: string? }[]     their results
+---@field warns boolean
+---@field exit table?
+---@field leaving boolean      it is being stopped, and no longer to be found
+---@field registered boolean   it has been registered, and not taken back
+
+---The status that its services have now; nil: they are not registered.
+---@param view luapilot.JobView
+---@param spec luapilot.ServiceSpec
+---@return "passing"|"warning"|"critical"|nil status
+---@return string? output
+function service.status(view, spec)
+  if view.leaving then return nil end
+  if ALIVE[view.state] then return of_running(view, spec) end
+  if BETWEEN[view.state] then return of_gone(view) end
+end
+
+-- --- the next step ---------------------------------------------------------------------------
+
+---@class luapilot.ServiceRecord     plain data
+---@field id string
+---@field ttl number
+---@field want luapilot.Wanted?
+---@field have { registration: table, status: string, output: string, maintenance: string?, renew: number }|nil
+---@field stray boolean?       Consul may hold it, though it is not wanted
+
+---What is to be done now: "register", "deregister", "maintain", "update"; nil and when it is time to renew; nil: nothing
+---ever.
+---@param record luapilot.ServiceRecord
+---@param now number
+---@return "register"|"deregister"|"maintain"|"update"|nil step
+---@return number? due
+function service.next(record, now)
+  local want, have = record.want, record.have
+  if not want then return (have or record.stray) and "deregister" or nil end
+  if not have or not copy.equal(want.registration, have.registration) then return "register" end
+  if want.maintenance ~= have.maintenance then return "maintain" end
+  if want.status ~= have.status or now >= have.renew then return "update" end
+  return nil, have.renew
+end
+
+---A step has been done.
+---@param record luapilot.ServiceRecord
+---@param step string
+---@param told luapilot.Wanted?    what was wanted when it was sent
+---@param now number
+---@param random fun(): number
+function service.done(record, step, told, now, random)
+  if step == "deregister" then
+    record.have, record.stray = nil, nil
+    return
+  end
+  ---@cast told luapilot.Wanted
+  local have = record.have or {}
+  record.have = have
+  if step == "maintain" then
+    have.maintenance = told.maintenance
+    return
+  end
+  local span = record.ttl / RENEWALS
+  have.renew, have.status = now + span * (1 - SPREAD * random()), told.status
+  if step == "update" then
+    have.output = told.output
+  else
+    have.registration, have.output, have.maintenance = told.registration, "", have.maintenance
+    if told.output ~= "" then have.renew = now end -- a registration takes no output
+  end
+end
+
+---Consul turned out not to hold it (any more), or something else.
+---@param record luapilot.ServiceRecord
+function service.forget(record)
+  record.have = nil
+  record.stray = not record.want or nil
+end
+
+---Is this an answer that means that the agent does not know the check or service? 1.8 says 500 with a text, newer ones
+---404.
+---@param status integer
+---@param body string
+---@return boolean
+function service.is_unknown(status, body)
+  if status == 404 then return true end
+  return status == 500 and (body:find("associated TTL", 1, true) or body:find("nknown check", 1, true)
+    or body:find("nknown service", 1, true)) ~= nil
+end
+
+-- --- what the agent holds --------------------------------------------------------------------
+
+---How the agent's entry differs from the registration, in words; nil: it does not.
+---@param registration table
+---@param held table?       of /v1/agent/services, or nil: it is not there
+---@return string?
+function service.difference(registration, held)
+  if not held then return "is gone" end
+  local weights = held.Weights or registration.Weights
+  local fields = {
+    { "name", registration.Name, held.Service }, { "port", registration.Port or 0, held.Port or 0 },
+    { "address", registration.Address, held.Address }, { "meta", registration.Meta, held.Meta or {} },
+    { "weights", registration.Weights, weights },
+    { "enable_tag_override", registration.EnableTagOverride, held.EnableTagOverride or false },
+  }
+  if not registration.EnableTagOverride then -- else others may change them
+    fields[#fields + 1] = { "tags", registration.Tags, held.Tags or {} }
+  end
+  for _, field in ipairs(fields) do
+    if not copy.equal(field[2], field[3]) then
+      return type(field[3]) == "table" and ("has other %s"):format(field[1])
+        or ("has the %s %s"):format(field[1], describe.value(field[3]))
+    end
+  end
+end
+
+return service

@@ -1,0 +1,44 @@
+-- waiting: a task waits until something is so, for a while at most. What :wait_for and :next are made of. It owns
+-- nothing.
+
+local duration = require "luapilot.duration"
+
+local waiting = {}
+
+---Seconds of a `timeout` argument; raises when it is none.
+---@param timeout string|number|nil
+---@param what string       the call, for messages
+---@param level integer?    whose line is to blame: 1 is the caller's
+---@return number?
+function waiting.seconds(timeout, what, level)
+  if timeout == nil then return nil end
+  local seconds, message = duration.parse(timeout)
+  if not seconds then error(what .. ": timeout: " .. message, (level or 1) + 1) end
+  return seconds
+end
+
+---Waits until begin's done(…) is called, and returns what it was given; nil, "timeout" otherwise.
+---@param app luapilot.App
+---@param what string
+---@param seconds number?
+---@param begin fun(done: fun(...)): fun()     returns how to stop
+---@return ...
+function waiting.until_done(app, what, seconds, begin)
+  return app.tasks:await(what, function(wake)
+    local stop
+    local timer = seconds and app.loop:after(seconds, function()
+      stop()
+      wake(nil, "timeout")
+    end)
+    stop = begin(function(...)
+      if timer then app.loop:cancel(timer) end
+      wake(...)
+    end)
+    return function()
+      stop()
+      if timer then app.loop:cancel(timer) end
+    end
+  end)
+end
+
+return waiting

@@ -1,0 +1,421 @@
+-- watches: what pilot.watch, pilot.watch.key and pilot.watch.prefix give, and the questions behind them.
+--
+--   declared ──start──▶ asked ──first answer──▶ known: .instances, .value, .values; changed, healthy, unhealthy
+--
+-- With Consul a watch is a blocking query of the port; without, it looks into this pilot's own catalogue. Watches that
+-- ask the same share one question. Who subscribes to `changed` is told what changed since *he* was last told.
+--
+-- It owns the contents and the questions. What an answer means is watch.lua's.
+
+local ask = require "luapilot.ask"
+local config = require "luapilot.config"
+local copy = require "luapilot.copy"
+local describe = require "luapilot.describe"
+local events = require "luapilot.events"
+local facade = require "luapilot.facade"
+local outage = require "luapilot.outage"
+local schema = require "luapilot.schema"
+local waiting = require "luapilot.waiting"
+local watch = require "luapilot.watch"
+
+local watches = {}
+
+---@class luapilot.WatchSpec
+---@field kind "service"|"key"|"prefix"
+---@field name string
+---@field tag string[]?
+---@field dc string?
+---@field near string?
+---@field filter string?
+---@field stale boolean?
+---@field status "passing"|"any"|nil
+---@field keep_last boolean?
+
+---@class luapilot.WatchCore
+---@field app luapilot.App
+---@field spec luapilot.WatchSpec
+---@field label string          'watch "db"', and its options
+---@field topic string          "watch:db …"
+---@field content table?        what is known; nil: nothing yet
+---@field health string?        of a service: "healthy" or "unhealthy"
+local Core = {}
+Core.__index = Core
+
+local KIND = { service = "watch", key = "key", prefix = "prefix" } -- of events.lua
+
+-- --- contents and events ---------------------------------------------------------------------
+
+local pasts = setmetatable({}, { __mode = "k" }) -- event → { before, after }
+
+local function publish(self, name, fields)
+  fields.name, fields.source = name, self.object
+  self.app:publish(self.topic, fields)
+  return fields
+end
+
+-- What a subscription hears of: it may have missed some.
+local function view_of(self)
+  local told
+  return function(event)
+    local past = pasts[event]
+    if not past then return event end
+    local before = told
+    told = past.after
+    if before == past.before then return event end
+    local own = watch.difference(self.spec.kind, before, past.after)
+    own.name, own.source, own.at = event.name, event.source, event.at
+    return own
+  end
+end
+
+local function tell(self, before)
+  local fields = watch.difference(self.spec.kind, before, self.content)
+  local event = publish(self, "changed", fields)
+  pasts[event] = { before = before, after = self.content }
+  if self.spec.kind ~= "service" then return end
+  local health = watch.health(self.content)
+  if health == self.health then return end
+  self.health = health
+  publish(self, health, { instances = self.content })
+end
+
+local function is_kept(self, content)
+  if not self.spec.keep_last or #content > 0 or not self.content or #self.content == 0 then return false end
+  if not self.keeps then
+    self.app:log("warn", ("%s: nobody is left; the last answer is kept"):format(self.label))
+  end
+  self.keeps = true
+  return true
+end
+
+---An answer has come.
+---@param content table
+function Core:answered(content)
+  if is_kept(self, content) then return end
+  self.keeps = nil
+  local before, first = self.content, not self.known
+  if not first and copy.equal(before, content) then return end
+  self.known, self.content = true, content
+  tell(self, before)
+end
+
+-- --- Consul ----------------------------------------------------------------------------------
+
+local function failed(self, event)
+  local message = self.app.consul.failure("GET", self.path, event.error, event.code)
+  if outage.is_one(event.status or event.code, message) then return self.app.away:failed(self, message) end
+  self.app.away:works(self)
+  if self.said == message then return end
+  self.said = message
+  self.app:log("error", ("%s: %s; asked again"):format(self.label, message))
+end
+
+local function arrived(self, event)
+  if event.error then return failed(self, event) end
+  self.app.away:works(self)
+  local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
+  if not content then
+    return self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message))
+  end
+  if self.said then self.app:log("info", ("%s: answered again"):format(self.label)) end
+  self.said = nil
+  self:answered(content)
+end
+
+local function ask_consul(self)
+  local path, query = watch.question(self.spec)
+  local loop = self.app.loop
+  local full, bare = self.app.consul:path { path = path, query = query }
+  self.path = bare
+  local id, message = loop.port.watch { path = full }
+  if not id then return self.app:complain(self.label, message) end
+  loop:route(id, function(event) arrived(self, event) end)
+  self.stop = function() loop:cancel(id) end
+end
+
+local function look_around(self)
+  local catalogue = self.app.catalogue
+  local looker = catalogue:watch(self.spec, function(instances) self:answered(instances) end)
+  self.stop = function() catalogue:forget(looker) end
+  self:answered(catalogue:look(self.spec))
+end
+
+---The pilot starts.
+function Core:start()
+  if self.cancelled then return end
+  if self.app.consul then return ask_consul(self) end
+  look_around(self)
+end
+
+---The pilot shuts down.
+function Core:cancel()
+  if self.cancelled then return end
+  self.cancelled = true
+  if self.stop then self.stop() end
+  self.app.away:forget(self)
+  self.app:release(self)
+end
+
+---@return table?    plain data: what is known, for a new core
+function Core:snapshot()
+  if not self.known then return nil end
+  return { content = self.content, health = self.health }
+end
+
+---What a former core knew: no trigger that fired fires again; who subscribes is told the whole.
+---@param data table
+function Core:restore(data)
+  self.content, self.health = data.content, data.health
+end
+
+---Is an event of it true as a state now?
+---@param event string
+---@return boolean
+function Core:is(event)
+  if event == "changed" then return self.content ~= nil end
+  return self.health == event
+end
+
+-- --- the object ------------------------------------------------------------------------------
+
+---@class luapilot.Watch
+---@field name string
+---@field instances luapilot.Instance[]       of a service: sorted by id, empty before the first answer
+---@field value string?                        of a key
+---@field values table<string, string>         of a prefix: by what follows the prefix
+
+local methods = {}
+
+local function trigger_of(kind)
+  return function(self, event, options)
+    local core = watches.core(self, kind)
+    return ask.event_trigger(core.app, kind, KIND[core.spec.kind], core.topic, event, options)
+  end
+end
+
+---A trigger: the first time that `event` happens (at once if it is so now).
+methods.once = trigger_of("once")
+---A trigger: every time.
+methods.each = trigger_of("each")
+
+---Calls fn(event) for each `event`: changed, healthy, unhealthy.
+---@param event string
+---@param options table|fun(event: table)     { when_busy, settle, max_wait, timeout }
+---@param fn fun(event: table)?
+---@return luapilot.Subscription
+function methods.on(self, event, options, fn)
+  local core = watches.core(self, "on")
+  local subscription = ask.subscribe(core.app, KIND[core.spec.kind], core.topic, core.label, event, options, fn)
+  subscription.view = view_of(core)
+  return subscription
+end
+
+---Waits until the service is "healthy" or "unhealthy", or until something is known ("changed"); returns at once if it
+---is so now.
+---@param state string
+---@param timeout string|number|nil
+---@return true?
+---@return string? why     "timeout"
+function methods.wait_for(self, state, timeout)
+  local core = watches.core(self, "wait_for")
+  local ok, message = events.check(KIND[core.spec.kind], state)
+  if not ok then error("watch:wait_for: " .. message, 2) end
+  local seconds = waiting.seconds(timeout, "watch:wait_for", 2)
+  local app = core.app
+  if app.tasks:inside() and core:is(state) then return true end
+  return waiting.until_done(app, "watch:wait_for", seconds, function(done)
+    local listener
+    listener = app.bus:listen(core.topic, state, function()
+      app.bus:forget(listener)
+      done(true)
+    end)
+    return function() app.bus:forget(listener) end
+  end)
+end
+
+---Waits for the next time that `event` happens.
+---@param event string
+---@param timeout string|number|nil
+---@return table? event
+---@return string? why     "timeout"
+function methods.next(self, event, timeout)
+  local core = watches.core(self, "next")
+  local ok, message = events.check(KIND[core.spec.kind], event)
+  if not ok then error("watch:next: " .. message, 2) end
+  local seconds = waiting.seconds(timeout, "watch:next", 2)
+  local app = core.app
+  return waiting.until_done(app, "watch:next", seconds, function(done)
+    local listener
+    listener = app.bus:listen(core.topic, event, function(what)
+      app.bus:forget(listener)
+      done(what)
+    end)
+    return function() app.bus:forget(listener) end
+  end)
+end
+
+local function of_kind(kind, name, read)
+  return function(core)
+    if core.spec.kind == kind then return read(core.content) end
+    error(("%s has no %q: that is of pilot.%s"):format(core.label, name, kind == "service" and "watch" or "watch." .. kind),
+      3)
+  end
+end
+
+local fields = {
+  name = function(core) return core.spec.name end,
+  instances = of_kind("service", "instances", function(content) return content or {} end),
+  value = of_kind("key", "value", function(content) return content and content.value end),
+  values = of_kind("prefix", "values", function(content) return content or {} end),
+}
+
+local core_of, describe_as -- forward
+
+local function by_core(read)
+  return function(draft) return read(core_of(draft)) end
+end
+
+for name, read in pairs(fields) do fields[name] = by_core(read) end
+
+local front = facade.new {
+  kind = "watch", methods = methods, fields = fields,
+  set = 'it is what Consul says; pilot.watch "name" { … } describes a watch',
+  describe = function(draft) return core_of(draft).label end,
+  call = function(self, draft, options)
+    describe_as(draft, options)
+    return self
+  end,
+}
+
+---What asks for an object. Of a method, which is named in messages.
+---@param object any
+---@param method string
+---@return luapilot.WatchCore
+function watches.core(object, method) return core_of(front.of(object, method, 2)) end
+
+---Is this what pilot.watch gives?
+---@param value any
+---@return boolean
+watches.is = front.is
+
+-- --- declaring -------------------------------------------------------------------------------
+
+local NEED_CONSUL = { "filter", "near", "dc", "stale" } -- options of a service that the own catalogue does not know
+
+-- 'watch "db" { status = "any", tag = "primary" }': two of the same text ask the same.
+local function label_of(spec)
+  local parts = {}
+  for _, name in ipairs(schema.keys(spec)) do
+    local value = spec[name]
+    if type(value) == "table" then value = table.concat(value, ",") end
+    local said = name ~= "kind" and name ~= "name" and value ~= false and not (name == "status" and value == "passing")
+    if said then parts[#parts + 1] = ("%s = %s"):format(name, describe.value(value)) end
+  end
+  local call = spec.kind == "service" and "watch" or "watch." .. spec.kind
+  local text = ("%s %s"):format(call, describe.quote(spec.name))
+  return parts[1] and ("%s { %s }"):format(text, table.concat(parts, ", ")) or text
+end
+
+local function call_of(kind) return kind == "service" and "pilot.watch" or "pilot.watch." .. kind end
+
+-- Those that ask the same share a core.
+local function share(app, spec, where, object)
+  local label = label_of(spec)
+  local core = app.watches[label]
+  if core then return core end
+  core = setmetatable({
+    app = app, spec = spec, label = label, topic = "watch:" .. label, where = where, object = object,
+  }, Core)
+  app.watches[label], app.watches_by_topic[core.topic] = core, core
+  app:hold(core)
+  app:when_started(function() core:start() end)
+  return core
+end
+
+-- What pilot.watch "db" gives has no options until it is used; { … } comes before that.
+function describe_as(draft, options)
+  local app, path = draft.app, ("%s %s"):format(call_of(draft.kind), describe.quote(draft.name))
+  if app.phase ~= "declaring" then
+    error(call_of(draft.kind) .. " declares, and the pilot runs already: write it at the top level", 3)
+  end
+  if draft.core then
+    return app.mistakes:add(app:where(), path, ("is described already, at %s"):format(draft.where))
+  end
+  draft.where = app:where() or draft.where
+  local spec = config.watch_options(draft.kind, options, path, draft.where, app.mistakes)
+  spec.kind, spec.name = draft.kind, draft.name
+  draft.core = share(app, spec, draft.where, draft.object)
+end
+
+function core_of(draft)
+  if not draft.core then describe_as(draft) end
+  return draft.core
+end
+
+local function named(app, kind, value)
+  local name, message = schema.first(config.watched_name, value)
+  if not name then error(call_of(kind) .. ": " .. message, 3) end
+  if app.phase ~= "declaring" then
+    error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 3)
+  end
+  local draft = { app = app, kind = kind, name = name, where = app:where() }
+  draft.object = front.make(draft)
+  app.watch_drafts[#app.watch_drafts + 1] = draft
+  return draft.object
+end
+
+---pilot.watch "name" [{ … }], pilot.watch.key "name", pilot.watch.prefix "name".
+---@param app luapilot.App
+---@return table
+function watches.library(app)
+  local function of(kind)
+    return function(name) return named(app, kind, name) end
+  end
+  return setmetatable({ key = of "key", prefix = of "prefix" }, {
+    __call = function(_, name) return named(app, "service", name) end,
+    __index = function(_, key)
+      error(('pilot.watch has no %q: there are pilot.watch "name", pilot.watch.key and pilot.watch.prefix')
+        :format(tostring(key)), 2)
+    end,
+  })
+end
+
+-- --- the whole file --------------------------------------------------------------------------
+
+local function check_alone(app, core)
+  if core.spec.kind ~= "service" then
+    return app.mistakes:add(core.where, core.label, 'needs Consul: add pilot.consul "localhost:8500"')
+  end
+  for _, name in ipairs(NEED_CONSUL) do
+    if core.spec[name] then
+      app.mistakes:add(core.where, ("%s.%s"):format(core.label, name),
+        "needs Consul, and this file has no pilot.consul: watches see the services of its own jobs only")
+    end
+  end
+end
+
+local function check_connections(app, cores)
+  local most = app.consul.options.max_connections
+  if #cores < most then return end
+  app.mistakes:add(app.consul.where, "pilot.consul.max_connections", ("%d watches need a connection each, and one is "
+    .. "left for calls: raise it above %d, and the agent's limits.http_max_conns_per_client (200 by default) with it")
+    :format(#cores, #cores))
+end
+
+---What only the whole file shows.
+---@param app luapilot.App
+function watches.check(app)
+  for _, draft in ipairs(app.watch_drafts) do core_of(draft) end
+  local labels = schema.keys(app.watches)
+  if app.consul then return check_connections(app, labels) end
+  for _, label in ipairs(labels) do check_alone(app, app.watches[label]) end
+end
+
+---The names of all methods, sorted.
+---@type string[]
+watches.METHODS = schema.keys(methods)
+---… and of all fields.
+---@type string[]
+watches.FIELDS = schema.keys(fields)
+
+return watches
