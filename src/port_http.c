@@ -68,32 +68,6 @@ void port_push_response(lua_State *L, const struct event *event) {
 
 /* --- arguments --------------------------------------------------------------------------- */
 
-static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return NULL;
-  const char *word = port_word(L, -1, path);
-  if (word[0] == '\0') luaL_error(L, "%s: it is empty", path);
-  lua_pop(L, 1);
-  return word;
-}
-
-static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
-                             bool otherwise) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return otherwise;
-  bool value = port_boolean(L, -1, path);
-  lua_pop(L, 1);
-  return value;
-}
-
-static double optional_number(lua_State *L, const char *name, double most, double otherwise) {
-  char path[PORT_PATH];
-  if (!port_field(L, 1, "request", name, path)) return otherwise;
-  double value = port_number(L, -1, path, 0, most);
-  lua_pop(L, 1);
-  return value;
-}
-
 /* RFC 9110's token. */
 static bool is_token(const char *text) {
   for (const char *c = text; *c; c++)
@@ -102,7 +76,7 @@ static bool is_token(const char *text) {
 }
 
 static const char *check_method(lua_State *L) {
-  const char *method = optional_word(L, 1, "request", "method");
+  const char *method = port_optional_name(L, 1, "request", "method");
   if (method == NULL) return "GET";
   if (!is_token(method)) luaL_error(L, "request: method: no method: \"%s\"", method);
   return method;
@@ -113,7 +87,7 @@ static bool is_http(const char *url) {
 }
 
 static const char *check_url(lua_State *L) {
-  const char *url = optional_word(L, 1, "request", "url");
+  const char *url = port_optional_name(L, 1, "request", "url");
   if (url == NULL) luaL_error(L, "request: url: expected a string, got nil");
   if (!is_http(url)) luaL_error(L, "request: url: expected http:// or https://, got \"%s\"", url);
   for (const char *c = url; *c; c++)
@@ -163,17 +137,17 @@ static void check_tls(lua_State *L, struct http_tls *tls) {
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
   *tls = (struct http_tls){
-      .cafile = optional_word(L, fields, where, "cafile"),
-      .capath = optional_word(L, fields, where, "capath"),
-      .clientcert = optional_word(L, fields, where, "clientcert"),
-      .clientkey = optional_word(L, fields, where, "clientkey"),
-      .servername = optional_word(L, fields, where, "servername"),
-      .unverified = !optional_boolean(L, fields, where, "verify", true),
+      .cafile = port_optional_name(L, fields, where, "cafile"),
+      .capath = port_optional_name(L, fields, where, "capath"),
+      .clientcert = port_optional_name(L, fields, where, "clientcert"),
+      .clientkey = port_optional_name(L, fields, where, "clientkey"),
+      .servername = port_optional_name(L, fields, where, "servername"),
+      .unverified = !port_optional_boolean(L, fields, where, "verify", true),
   };
 }
 
 static const char *check_socket(lua_State *L) {
-  const char *path = optional_word(L, 1, "request", "socket");
+  const char *path = port_optional_name(L, 1, "request", "socket");
   if (path && strlen(path) > HTTP_SOCKET)
     luaL_error(L, "request: socket: longer than %d bytes", HTTP_SOCKET);
   return path;
@@ -197,14 +171,14 @@ static int l_request(lua_State *L) {
   options.headers = check_headers(L);
   if (port_field(L, 1, "request", "body", path))
     options.body = port_bytes(L, -1, path, &options.body_size);
-  options.timeout = optional_number(L, "timeout", 1e6, 0);
-  options.max_body = (size_t)optional_number(L, "max_body", 1e15, 1e15);
+  options.timeout = port_optional_number(L, 1, "request", "timeout", 0, 1e6, 0);
+  options.max_body = (size_t)port_optional_number(L, 1, "request", "max_body", 0, 1e15, 1e15);
   options.socket = check_socket(L);
-  options.proxy = optional_word(L, 1, "request", "proxy");
+  options.proxy = port_optional_name(L, 1, "request", "proxy");
   check_tls(L, &options.tls);
-  options.stream = optional_boolean(L, 1, "request", "stream", false);
-  options.fresh = optional_boolean(L, 1, "request", "fresh", false);
-  options.cut = optional_boolean(L, 1, "request", "cut", false);
+  options.stream = port_optional_boolean(L, 1, "request", "stream", false);
+  options.fresh = port_optional_boolean(L, 1, "request", "fresh", false);
+  options.cut = port_optional_boolean(L, 1, "request", "cut", false);
   struct failure failure = {0};
   uint64_t id = http_request(port.http, &options, &failure);
   if (id != 0) {

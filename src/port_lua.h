@@ -55,6 +55,14 @@ void port_options(lua_State *L, int index, const char *where, const char *const 
 /* Pushes the field `name`; false (and nothing pushed): it is nil. `path` becomes "where: name". */
 bool port_field(lua_State *L, int table, const char *where, const char *name, char path[PORT_PATH]);
 
+/* Fields that may be missing. A word; one that is not empty; NULL: nil. */
+const char *port_optional_word(lua_State *L, int table, const char *where, const char *name);
+const char *port_optional_name(lua_State *L, int table, const char *where, const char *name);
+bool port_optional_boolean(lua_State *L, int table, const char *where, const char *name,
+                           bool otherwise);
+double port_optional_number(lua_State *L, int table, const char *where, const char *name,
+                            double least, double most, double otherwise);
+
 /* --- results --- */
 
 /* nil, message, CODE. The message is `format`, followed by ": " and the text of the code. */
