@@ -26,14 +26,15 @@ local lua_layers = {
 }
 
 local c_layers = {
-  { "buffer", "names", "handle", "loop", "launch", "embedded" },
+  { "buffer", "names", "handle", "loop", "launch", "random", "embedded" },
   { "guardian", "ending", "lastwords" }, -- PID 1: these three and the clock of loop.h
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
-  { "spawn" },
-  { "proc" },
-  { "port", "port_lua", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc", "port_wait" },
+  { "consul", "spawn" },
+  { "consul_watch", "proc" },
+  { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
+    "port_wait" },
   { "main" },
 }
 
