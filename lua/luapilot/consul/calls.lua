@@ -10,24 +10,35 @@ local schema = require "luapilot.schema"
 
 local calls = {}
 
+local ABSENT = { [404] = true }
+
 -- An entry as it is worked with.
 local function prepared(entry)
   local parts = {}
   for word in entry[2]:gmatch "[^/]+" do
     parts[#parts + 1] = { argument = word:match "^:(.*)$", word = word }
   end
+  local options = entry.options or entry[1] == "GET" and "READ" or "WRITE"
+  local may_miss = entry.result == "maybe" or entry.result == "first"
   return {
-    entry = entry, parts = parts,
-    accept = entry.accept or entry.result == "maybe" and { [404] = true } or nil,
-    options = requests.options(entry.options or entry[1] == "GET" and "READ" or "WRITE"),
+    entry = entry, parts = parts, accept = entry.accept or may_miss and ABSENT or nil,
+    options = requests.options(options),
+    tells = entry[1] == "GET" and (options:find "READ" or options:find "index") and true or false, -- for the next query
   }
+end
+
+-- A name that is a part of a path. "." and ".." would lead to another one.
+local function segment(value, path, report)
+  local name = schema.text(value, path, report)
+  if name == "." or name == ".." then return schema.expected(path, report, "a name", value) end
+  return name
 end
 
 -- The path of a request: arguments in the places of words with a ":".
 local function path_of(spec, take)
   local path = {}
   for i, part in ipairs(spec.parts) do
-    path[i] = part.argument and take(schema.text, part.argument) or part.word
+    path[i] = part.argument and take(segment, part.argument) or part.word
   end
   return path
 end
@@ -63,17 +74,25 @@ local function request_of(app, call, spec, ...)
   local request = { method = entry[1], path = path, query = query, accept = spec.accept, what = call }
   if body then request.body = names.encode(body) end
   if entry.payload then request.body = read.payload end
-  return requests.add(request, read), read
+  return requests.add(request, read)
 end
 
-local function returned(app, spec, request, response, read)
+local results = {}
+
+function results.value(value) return value end
+function results.maybe(value) return value end
+function results.list(value) return value or {} end
+function results.map(value) return value or {} end
+function results.first(value) return value and value[1] end
+
+local function returned(app, spec, request, response)
   local result = spec.entry.result
   if not result then return end
-  if response.status == 404 and type(result) == "string" then return nil, requests.meta(response) end
-  local value = response.status ~= 404 and requests.decode(app, request, response, result == "map") or nil
-  if type(result) == "function" then return result(value, response, read) end
-  if value == nil and result ~= "maybe" then value = {} end
-  return value, requests.meta(response)
+  local value
+  if response.status ~= 404 then value = requests.decode(app, request, response, result == "map") end
+  local read = results[result] or result
+  if spec.tells then return read(value), requests.meta(response) end
+  return read(value, response)
 end
 
 local function bind(app, call, entry)
@@ -81,8 +100,8 @@ local function bind(app, call, entry)
   return function(...)
     local self = requests.enter(app, call)
     spec = spec or prepared(entry)
-    local request, read = request_of(app, call, spec, ...)
-    return returned(app, spec, request, self:call(request), read)
+    local request = request_of(app, call, spec, ...)
+    return returned(app, spec, request, self:call(request))
   end
 end
 

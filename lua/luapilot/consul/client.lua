@@ -140,7 +140,7 @@ local function advice_for(method, path, status, said)
   local denied = status == 403 or said:find("Permission denied", 1, true)
   local right = denied and right_of(method, path)
   if right then return ("does the token allow %s?"):format(right) end
-  if status >= 301 and status <= 308 then return "a path with // or . in it cannot be asked for" end
+  if status >= 301 and status <= 308 then return "is the address that of Consul? Redirects are not followed" end
 end
 
 local LONGEST = 300
@@ -266,8 +266,8 @@ local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true } -- an a
 
 -- Consul answers 500 to nearly everything; these pass.
 local PASSING = { "No cluster leader", "No known Consul servers", "leadership lost",
-  "not ready to serve consistent reads", "rpc error getting client", "rpc error making call: EOF", "i/o timeout", "connection refused", "connection reset",
-  "RPC rate limit" }
+  "not ready to serve consistent reads", "rpc error getting client", "rpc error making call: EOF", "i/o timeout",
+  "connection refused", "connection reset", "RPC rate limit" }
 
 local function is_worth_another(response, message, code)
   if response then return false end

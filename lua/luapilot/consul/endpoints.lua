@@ -20,12 +20,11 @@ local endpoints = {}
 ---@field query table<string, any>?
 ---@field accept table<integer, true>?   statuses that are answers, too
 ---@field payload boolean?        the body is what stands in the option `payload`
----@field result "list"|"map"|"maybe"|(fun(value: any, response: table, options: table): any, any)|nil
----                               list, map: an empty one instead of null; a map's keys stay. maybe: 404 is nil.
----                               Default: nothing is returned
+---@field result "value"|"list"|"map"|"maybe"|"first"|(fun(value: any, response: table): any, any)|nil
+---                               list, map: an empty one instead of null; a map's keys stay. maybe: 404 and null are
+---                               nil; first: so they are, else the first of a list. Default: nothing is returned
 
 local text = schema.text
-local ABSENT = { [404] = true }
 
 -- --- the agent -----------------------------------------------------------------------------------
 
@@ -48,9 +47,9 @@ local agent = {
   ---The name of its node.
   node_name = { "GET", "agent/self", options = "LOCAL", result = function(value) return value.config.NodeName end },
   ---Its figures.
-  metrics = { "GET", "agent/metrics", options = "LOCAL", result = "map" },
+  metrics = { "GET", "agent/metrics", options = "LOCAL", result = "value" },
   ---What the machine is.
-  host = { "GET", "agent/host", options = "LOCAL", result = "map" },
+  host = { "GET", "agent/host", options = "LOCAL", result = "value" },
   ---The members of its gossip pool.
   members = { "GET", "agent/members", options = "LOCAL wan segment", result = "list" },
   ---id → service of this agent.
@@ -126,8 +125,10 @@ local catalog = {
   connect = { "GET", "catalog/connect/:service", options = "READ near filter node_meta tag", result = "list" },
   ---{ node, services = { id → service } }, or nil.
   node = { "GET", "catalog/node/:node", options = "READ filter", result = "maybe" },
-  ---{ node, services = { service, … } }.
-  node_service_list = { "GET", "catalog/node-services/:node", options = "READ filter", result = "maybe" },
+  ---{ node, services = { service, … } }, or nil.
+  node_service_list = { "GET", "catalog/node-services/:node", options = "READ filter", result = function(value)
+    return value and value.node and value or nil
+  end },
   ---Registers what no agent looks after.
   register = { "PUT", "catalog/register", body = { name = "registration", type = shapes.registration } },
   deregister = { "PUT", "catalog/deregister", body = { name = "deregistration", type = shapes.deregistration } },
@@ -136,7 +137,6 @@ local catalog = {
 -- --- sessions, events, prepared queries ----------------------------------------------------------
 
 local function id_of(value) return value.id end
-local function first_of(value) return value and value[1] end
 
 local session = {
   ---Makes a session and returns its id.
@@ -145,10 +145,10 @@ local session = {
   create_no_checks = { "PUT", "session/create", body = { name = "session", type = shapes.session_no_checks },
     result = id_of },
   ---Renews one with a ttl: the session, or nil when it is gone.
-  renew = { "PUT", "session/renew/:id", accept = ABSENT, result = first_of },
+  renew = { "PUT", "session/renew/:id", result = "first" },
   destroy = { "PUT", "session/destroy/:id" },
   ---A session, or nil.
-  info = { "GET", "session/info/:id", result = first_of },
+  info = { "GET", "session/info/:id", result = "first" },
   ---Those of a node.
   node = { "GET", "session/node/:node", result = "list" },
   list = { "GET", "session/list", result = "list" },
@@ -170,10 +170,10 @@ local query = {
   update = { "PUT", "query/:id", body = { name = "query", type = shapes.query } },
   list = { "GET", "query", result = "list" },
   ---A prepared query, or nil.
-  get = { "GET", "query/:id", accept = ABSENT, result = first_of },
+  get = { "GET", "query/:id", result = "first" },
   delete = { "DELETE", "query/:id" },
   ---Runs one, by its name or id: { service, nodes, dns, datacenter, failovers }.
-  execute = { "GET", "query/:name/execute", options = "READ near limit", result = function(value) return value end },
+  execute = { "GET", "query/:name/execute", options = "READ near limit", result = "value" },
 }
 
 -- --- status --------------------------------------------------------------------------------------

@@ -17,14 +17,33 @@ local MISSING = { [404] = true }
 
 -- --- keys and values -----------------------------------------------------------------------------
 
+-- Consul's server cleans paths: "a//b" would be answered with a redirect to "a/b", and "a/../b" means "b".
+local function part_message(key)
+  if key:sub(1, 1) == "/" then
+    return ('begins with "/", which no key does: write %s'):format(describe.quote(key:match "^/*(.*)$"))
+  end
+  if key:find("//", 1, true) then return 'has "//" in it: no request for such a key reaches Consul' end
+  for part in key:gmatch "[^/]+" do
+    if part == "." or part == ".." then
+      return ("has the part %q in it: no request for such a key reaches Consul"):format(part)
+    end
+  end
+end
+
+---The beginning of keys.
+---@type luapilot.Type
+function kv.prefix(value, path, report)
+  local prefix = shapes.bytes(value, path, report)
+  local message = prefix and part_message(prefix)
+  if message then return report(path, message) end
+  return prefix
+end
+
 ---A key.
 ---@type luapilot.Type
 function kv.key(value, path, report)
   local key = schema.text(value, path, report)
-  if key and key:sub(1, 1) == "/" then
-    return report(path, ('begins with "/", which no key does: write %s'):format(describe.quote(key:match "^/*(.*)$")))
-  end
-  return key
+  return key and kv.prefix(key, path, report)
 end
 
 ---A value: bytes.
@@ -99,7 +118,7 @@ function kv.library(app)
   function library.list(prefix, options)
     local call = "pilot.consul.kv.list"
     local self = requests.enter(app, call)
-    local request = request_of(call, "GET", prefix, shapes.bytes, options, GET)
+    local request = request_of(call, "GET", prefix, kv.prefix, options, GET)
     request.query.recurse = true
     local list, meta = pairs_of(self, request)
     for _, pair in ipairs(list) do kv.decoded(pair) end
@@ -114,7 +133,7 @@ function kv.library(app)
   function library.keys(prefix, options)
     local call = "pilot.consul.kv.keys"
     local self = requests.enter(app, call)
-    local request = request_of(call, "GET", prefix, shapes.bytes, options, KEYS)
+    local request = request_of(call, "GET", prefix, kv.prefix, options, KEYS)
     request.query.keys = true
     local list, meta = pairs_of(self, request)
     table.sort(list)
@@ -159,7 +178,7 @@ function kv.library(app)
     local call = "pilot.consul.kv.delete"
     local self = requests.enter(app, call)
     local recurses = type(options) == "table" and options.recurse == true
-    local request, read = request_of(call, "DELETE", key, recurses and shapes.bytes or kv.key, options, DELETE)
+    local request, read = request_of(call, "DELETE", key, recurses and kv.prefix or kv.key, options, DELETE)
     if read.recurse and read.cas then client.raise(app, call .. ": has recurse and cas: an index is of one key") end
     return self:call(request).body:find "true" ~= nil
   end

@@ -25,7 +25,7 @@ local function set(words)
 end
 
 -- Their keys are the user's; the values are looked into.
-local MAPS = set "Meta NodeMeta ServiceMeta TaggedAddresses ServiceTaggedAddresses Header Services"
+local MAPS = set "Meta NodeMeta ServiceMeta TaggedAddresses ServiceTaggedAddresses Header Services Labels"
 -- Nothing in them is touched. (Tags are a list, but of a member, whose tags are a map.)
 local UNTOUCHED = set "Config DebugConfig Stats Tags"
 local INDEXES = set "CreateIndex ModifyIndex LockIndex"
@@ -97,9 +97,9 @@ end
 
 -- Puts quotes around whole numbers beyond 2^53.
 local function quote_numbers(text)
-  return (text:gsub("(%-?)(%d+)([.eE]?)", function(sign, digits, follows)
-    if follows == "" and is_beyond(digits) then return '"' .. sign .. digits .. '"' end
-  end))
+  return (text:gsub("%d[%d.eE+-]*", function(number)
+    if not number:find "%D" and is_beyond(number) then return '"' .. number .. '"' end
+  end):gsub('%-"', '"-'))
 end
 
 -- What stands between strings is all that may be a number.

@@ -138,8 +138,8 @@ function requests.meta(response)
   local headers = response.headers
   local contact = tonumber(headers["x-consul-lastcontact"])
   return {
-    last_index = headers["x-consul-index"], known_leader = headers["x-consul-knownleader"] == "true",
-    last_contact = contact and contact / 1000,
+    last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
+    known_leader = headers["x-consul-knownleader"] == "true",
   }
 end
 

@@ -28,12 +28,12 @@ function shapes.number(value, path, report)
   return digits and names.digits(digits)
 end
 
----A duration in the words of Consul: "10s" stays, 0.5 becomes "500ms".
+---A duration in the words of Consul: "10s" stays, 90 becomes "1m30s".
 ---@type luapilot.Type
 function shapes.span(value, path, report)
   local seconds = schema.duration(value, path, report)
   if type(value) == "string" or not seconds then return seconds and value end
-  return ("%.0fms"):format(math.ceil(seconds * 1000))
+  return duration.format(seconds)
 end
 
 ---Its length, again.
@@ -198,7 +198,7 @@ end
 
 ---@type luapilot.Type
 shapes.query = schema.fields({
-  id = { text }, name = { text }, session = { text }, token = { text },
+  name = { text }, session = { text }, token = { text },
   service = { schema.fields({
     service = { text }, near = { text }, only_passing = { boolean }, connect = { boolean },
     ignore_check_ids = { texts }, tags = { texts }, node_meta = { shapes.map }, service_meta = { shapes.map },
