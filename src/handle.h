@@ -12,7 +12,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum handle_kind { HANDLE_TIMER, HANDLE_PROC, HANDLE_POLL, HANDLE_CONNECT, HANDLE_HTTP };
+enum handle_kind {
+  HANDLE_TIMER,
+  HANDLE_PROC,
+  HANDLE_POLL,
+  HANDLE_CONNECT,
+  HANDLE_HTTP,
+  HANDLE_CONSUL,
+};
 
 struct handle {
   uint64_t id; /* 0 = not in the table */

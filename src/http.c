@@ -1,5 +1,6 @@
 #include "http.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -18,11 +19,12 @@ struct http {
 struct request {
   struct handle handle;
   struct http_response response; /* the event; both buffers are owned */
+  struct http_owner *asker;      /* NULL = Lua, by the handle */
   struct transfer_owner owner;
   struct transfer *transfer; /* owned; NULL once it has ended */
   struct timer timer;
   struct http *http;
-  double timeout;
+  double timeout, spent;
   size_t max_body;
   bool cut;
 
@@ -64,8 +66,14 @@ static void cancel(struct handle *handle) {
   free(request);
 }
 
+/* The request may be gone afterwards. */
 static void publish(struct request *request) {
-  loop_publish(request->http->loop, &request->response.event);
+  if (request->asker == NULL) {
+    loop_publish(request->http->loop, &request->response.event);
+    return;
+  }
+  request->asker->answered(request->asker, &request->response);
+  http_drop(request);
 }
 
 static void publish_error(struct request *request) {
@@ -80,7 +88,7 @@ static bool has_failed(const struct request *request) {
 }
 
 /* Nothing more comes. An error is told at once, the end of a stream in its turn: with what is on its
- * way, or when it is asked for. */
+ * way, or when it is asked for. The request may be gone afterwards. */
 static void end(struct request *request) {
   struct http_response *response = &request->response;
   request->ended = true;
@@ -257,6 +265,7 @@ static struct request *request_new(struct http *http, const struct http_options 
   request->timer.fire = timed_out;
   request->http = http;
   request->timeout = options->timeout;
+  request->spent = options->spent;
   request->max_body = options->max_body;
   request->cut = options->cut;
   return request;
@@ -264,26 +273,67 @@ static struct request *request_new(struct http *http, const struct http_options 
 
 static bool enter(struct request *request) {
   struct http *http = request->http;
-  int64_t due = loop_now() + (int64_t)(request->timeout * (double)NANOSECONDS);
+  double left = request->timeout - request->spent;
+  int64_t due = loop_now() + (int64_t)(left * (double)NANOSECONDS);
   if (request->timeout > 0 && loop_timer(http->loop, &request->timer, due) != 0) return false;
+  if (request->asker) return true;
   if (handle_add(http->handles, &request->handle) != 0) return false;
   request->response.event.id = request->handle.id;
   return true;
 }
 
-uint64_t http_request(struct http *http, const struct http_options *options,
-                      struct failure *failure) {
+struct request *http_begin(struct http *http, const struct http_options *options,
+                           struct http_owner *owner, struct failure *failure) {
   struct request *request = request_new(http, options);
+  if (request) request->asker = owner;
   if (request == NULL || !enter(request)) {
     (void)fail(failure, "http", ENOMEM, "out of memory");
     goto fail;
   }
   request->transfer = transfer_begin(http->transfers, options, &request->owner, failure);
   if (request->transfer == NULL) goto fail;
-  return request->handle.id;
+  return request;
 fail:
+  http_drop(request);
+  return NULL;
+}
+
+void http_drop(struct request *request) {
   if (request) cancel(&request->handle);
-  return 0;
+}
+
+uint64_t http_request(struct http *http, const struct http_options *options,
+                      struct failure *failure) {
+  struct request *request = http_begin(http, options, NULL, failure);
+  return request ? request->handle.id : 0;
+}
+
+/* --- heads ------------------------------------------------------------------------------- */
+
+static void trim(struct http_header *header) {
+  while (header->value_size > 0 && isspace((unsigned char)header->value[0])) {
+    header->value++;
+    header->value_size--;
+  }
+  while (header->value_size > 0 && isspace((unsigned char)header->value[header->value_size - 1]))
+    header->value_size--;
+}
+
+bool http_header(const struct buffer *head, size_t *place, struct http_header *header) {
+  while (*place < buffer_size(head)) {
+    const char *line = buffer_front(head) + *place;
+    size_t left = buffer_size(head) - *place;
+    const char *stop = memchr(line, '\n', left);
+    size_t size = stop ? (size_t)(stop - line) : left;
+    *place += stop ? size + 1 : size;
+    const char *colon = memchr(line, ':', size);
+    if (colon == NULL) continue;
+    size_t name_size = (size_t)(colon - line);
+    *header = (struct http_header){line, colon + 1, name_size, size - name_size - 1};
+    trim(header);
+    return true;
+  }
+  return false;
 }
 
 /* --- life -------------------------------------------------------------------------------- */

@@ -10,6 +10,9 @@
  * Everything is bounded: the time (`timeout`: of a stream, until its head is there), the head (HTTP_HEAD), the body
  * (`max_body`: more is an error, or, with `cut`, the end). A cancelled request is silent at once.
  *
+ * Lua has a handle for what it asks, and hears of the answer by events. C that asks for itself (consul.c) has
+ * an owner, who is called.
+ *
  * It owns requests and what was read of their answers. curl is behind http_transfer.h, and is loaded
  * by the first request. */
 #ifndef LUAPILOT_HTTP_H
@@ -25,9 +28,12 @@
 #include "names.h"
 
 #define HTTP_HEAD (256 * 1024)
+#define HTTP_CODE 32
+#define HTTP_ERROR 512
 #define HTTP_SOCKET 107 /* bytes of a unix socket's path */
 
-struct http; /* the client of one pilot */
+struct http;    /* the client of one pilot */
+struct request; /* one that has begun */
 
 /* NULL fields are not there. */
 struct http_tls {
@@ -44,8 +50,10 @@ struct http_options {
   const char *body;           /* any bytes; NULL = none */
   size_t body_size;
   double timeout;     /* seconds; 0 = none */
+  double spent;       /* of these, what has passed before the request begins */
   const char *socket; /* a unix socket to connect to; NULL = the URL's host */
   const char *proxy;  /* NULL = none */
+  const char *auth;   /* "user:password" for the server; NULL = none */
   struct http_tls tls;
   bool stream;
   bool fresh; /* on a connection of its own */
@@ -74,6 +82,29 @@ void http_free(struct http *http);
  * told by the event. The handle goes when the last event is taken. */
 uint64_t http_request(struct http *http, const struct http_options *options,
                       struct failure *failure);
+
+/* C's own request. */
+struct http_owner {
+  /* The answer or the error, once, out of the loop, never from inside http_begin(). The buffers may be taken out
+   * (a copy of the struct, and zero in its place); everything else is gone when this returns. */
+  void (*answered)(struct http_owner *owner, struct http_response *response);
+};
+
+/* Begins, for an owner who lives until he is called, or calls http_drop(). Not a stream. Returns NULL with `failure`
+ * as above. */
+struct request *http_begin(struct http *http, const struct http_options *options,
+                           struct http_owner *owner, struct failure *failure);
+/* Ends and frees it; the owner is not called any more. Accepts NULL. */
+void http_drop(struct request *request);
+
+/* A line of a head. */
+struct http_header {
+  const char *name, *value; /* into the head; without a zero at their ends */
+  size_t name_size, value_size;
+};
+
+/* The next line from *place on, which begins as 0. False: there is none. */
+bool http_header(const struct buffer *head, size_t *place, struct http_header *header);
 
 /* Grants the next chunk of a stream; granting twice is once. The handle is of kind HANDLE_HTTP.
  * Returns 0, or EINVAL: it is no stream. */

@@ -10,8 +10,7 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
-#define HTTP_CODE 32
-#define HTTP_ERROR 512
+#include "http.h"
 
 struct http_trouble {
   CURLcode result;

@@ -139,6 +139,12 @@ static void idle_too_long(struct timer *timer) {
   if (all->count == 0) close_multi(all);
 }
 
+/* curl counts those in use, too. Without this a thousand long waits would each close the connection that
+ * they go on with. */
+static void bound_connections(struct transfers *all) {
+  (void)curl.multi_setopt(all->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS + (long)all->count);
+}
+
 static bool open_multi(struct transfers *all) {
   if (all->multi) return true;
   CURLM *multi = curl.multi_init();
@@ -147,7 +153,6 @@ static bool open_multi(struct transfers *all) {
   (void)curl.multi_setopt(multi, CURLMOPT_SOCKETDATA, all);
   (void)curl.multi_setopt(multi, CURLMOPT_TIMERFUNCTION, on_timer);
   (void)curl.multi_setopt(multi, CURLMOPT_TIMERDATA, all);
-  (void)curl.multi_setopt(multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS);
   (void)curl.multi_setopt(multi, CURLMOPT_PIPELINING, CURLPIPE_NOTHING);
   all->multi = multi;
   return true;
@@ -290,6 +295,7 @@ static void set_route(struct transfer *transfer, const struct http_options *opti
   (void)curl.easy_setopt(easy, CURLOPT_NOPROXY, "");
   (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
+  set_text(easy, CURLOPT_USERPWD, options->auth); /* by the Basic scheme: no other is asked for */
   if (options->fresh) {
     (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     (void)curl.easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
@@ -385,6 +391,7 @@ struct transfer *transfer_begin(struct transfers *all, const struct http_options
   if (curl.multi_add_handle(all->multi, transfer->easy) != CURLM_OK) goto fail;
   transfer->added = true;
   all->count++;
+  bound_connections(all);
   loop_untimer(all->loop, &all->idle);
   return transfer;
 fail:
@@ -405,7 +412,9 @@ static void remove_easy(struct transfer *transfer) {
   struct transfers *all = transfer->all;
   if (!transfer->added) return;
   (void)curl.multi_remove_handle(all->multi, transfer->easy);
-  if (--all->count == 0)
+  all->count--;
+  bound_connections(all);
+  if (all->count == 0)
     (void)loop_timer(all->loop, &all->idle, loop_now() + IDLE_SECONDS * NANOSECONDS);
 }
 

@@ -6,7 +6,7 @@
  * everything that a request depends on: no proxy of the environment, no netrc, no cookies, no
  * redirects, no other protocol, no decompression.
  *
- * Connections stay open for the next transfer to the same place, IDLE_CONNECTIONS of them. When
+ * Connections stay open for the next transfer to the same place, IDLE_CONNECTIONS of them beside those in use. When
  * nothing was under way for IDLE_SECONDS, the multi handle goes, and with it all of that.
  *
  * Names are looked up in threads of curl's. It waits for such a thread when a transfer is removed
@@ -30,14 +30,14 @@ struct transfer;
 struct transfers; /* of one pilot */
 
 /* What the owner is told, always out of the loop, never from inside a call of his own but
- * transfer_resume(). In them no transfer may be begun, resumed or dropped. */
+ * transfer_resume(). In header() and body() no transfer may be begun, resumed or dropped. */
 struct transfer_owner {
   /* A line of the head, with its end. False ends the transfer. */
   bool (*header)(struct transfer_owner *owner, const char *line, size_t size);
   /* Returns `size` when it has taken all; TRANSFER_PAUSE: later, by transfer_resume(); anything else
    * ends the transfer. */
   size_t (*body)(struct transfer_owner *owner, const char *data, size_t size);
-  /* The end. The transfer is not yet gone: transfer_drop() it, but not in here. */
+  /* The end. The transfer is not yet gone: transfer_drop() it, here or later. */
   void (*done)(struct transfer_owner *owner, CURLcode result);
 };
 

@@ -60,6 +60,7 @@ enum event_type {
   EVENT_CONNECTED,
   EVENT_POLL,
   EVENT_RESPONSE,
+  EVENT_WATCH,
   EVENT_MEMORY,
 };
 

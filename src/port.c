@@ -26,8 +26,9 @@ static int l_deadline(lua_State *L) {
 static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
-    own_functions,      port_wait_functions, port_proc_functions, port_file_functions,
-    port_net_functions, port_http_functions, port_log_functions,  port_contain_functions,
+    own_functions,         port_wait_functions, port_proc_functions,
+    port_file_functions,   port_net_functions,  port_http_functions,
+    port_consul_functions, port_log_functions,  port_contain_functions,
 };
 
 /* --- the runtime ------------------------------------------------------------------------- */
@@ -57,7 +58,8 @@ static bool open_runtime(void) {
   port.output = output_new(port.loop);
   if (port.output) port.procs = procs_new(port.loop, &port.handles, port.output, port.page);
   if (port.procs) port.http = http_new(port.loop, &port.handles);
-  if (port.http) return true;
+  if (port.http) port.consul = consul_new(port.loop, &port.handles, port.http);
+  if (port.consul) return true;
   int error = errno;
   port_close();
   errno = error;
@@ -68,6 +70,7 @@ void port_close(void) {
   if (port.loop == NULL) return;
   port_contain_close();
   handle_close(&port.handles);
+  consul_free(port.consul);
   http_free(port.http);
   procs_free(port.procs);
   port_wait_close();
@@ -85,7 +88,7 @@ static int cannot_start(lua_State *L, int code) {
 
 int luaopen_luapilot_rt(lua_State *L) {
   if (port.loop == NULL && !open_runtime()) return cannot_start(L, errno);
-  lua_createtable(L, 0, 40);
+  lua_createtable(L, 0, 48);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)
     luaL_register(L, NULL, all_functions[i]);
   return 1;

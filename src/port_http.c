@@ -13,39 +13,25 @@
 /* --- the event --------------------------------------------------------------------------- */
 
 /* Of a name that comes again, the values in order, with commas. */
-static void add_header(lua_State *L, const char *name, size_t size, const char *value,
-                       size_t value_size) {
-  lua_pushlstring(L, name, size);
+static void add_header(lua_State *L, const struct http_header *header) {
+  lua_pushlstring(L, header->name, header->name_size);
   lua_pushvalue(L, -1);
   lua_rawget(L, -3);
   if (lua_isnil(L, -1)) {
     lua_pop(L, 1);
-    lua_pushlstring(L, value, value_size);
+    lua_pushlstring(L, header->value, header->value_size);
   } else {
     lua_pushliteral(L, ", ");
-    lua_pushlstring(L, value, value_size);
+    lua_pushlstring(L, header->value, header->value_size);
     lua_concat(L, 3);
   }
   lua_rawset(L, -3);
 }
 
 static void push_headers(lua_State *L, const struct buffer *head) {
+  struct http_header header;
   lua_newtable(L);
-  if (buffer_size(head) == 0) return;
-  const char *line = buffer_front(head), *end = line + buffer_size(head);
-  while (line < end) {
-    const char *stop = memchr(line, '\n', (size_t)(end - line));
-    const char *next = stop ? stop + 1 : end;
-    if (stop == NULL) stop = end;
-    const char *colon = memchr(line, ':', (size_t)(stop - line));
-    if (colon) {
-      const char *value = colon + 1;
-      while (value < stop && isspace((unsigned char)*value)) value++;
-      while (stop > value && isspace((unsigned char)stop[-1])) stop--;
-      add_header(L, line, (size_t)(colon - line), value, (size_t)(stop - value));
-    }
-    line = next;
-  }
+  for (size_t place = 0; http_header(head, &place, &header);) add_header(L, &header);
 }
 
 void port_push_response(lua_State *L, const struct event *event) {
@@ -68,32 +54,6 @@ void port_push_response(lua_State *L, const struct event *event) {
 
 /* --- arguments --------------------------------------------------------------------------- */
 
-static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return NULL;
-  const char *word = port_word(L, -1, path);
-  if (word[0] == '\0') luaL_error(L, "%s: it is empty", path);
-  lua_pop(L, 1);
-  return word;
-}
-
-static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
-                             bool otherwise) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return otherwise;
-  bool value = port_boolean(L, -1, path);
-  lua_pop(L, 1);
-  return value;
-}
-
-static double optional_number(lua_State *L, const char *name, double most, double otherwise) {
-  char path[PORT_PATH];
-  if (!port_field(L, 1, "request", name, path)) return otherwise;
-  double value = port_number(L, -1, path, 0, most);
-  lua_pop(L, 1);
-  return value;
-}
-
 /* RFC 9110's token. */
 static bool is_token(const char *text) {
   for (const char *c = text; *c; c++)
@@ -101,10 +61,10 @@ static bool is_token(const char *text) {
   return text[0] != '\0';
 }
 
-static const char *check_method(lua_State *L) {
-  const char *method = optional_word(L, 1, "request", "method");
+const char *port_method(lua_State *L, int table, const char *where) {
+  const char *method = port_optional_name(L, table, where, "method");
   if (method == NULL) return "GET";
-  if (!is_token(method)) luaL_error(L, "request: method: no method: \"%s\"", method);
+  if (!is_token(method)) luaL_error(L, "%s: method: no method: \"%s\"", where, method);
   return method;
 }
 
@@ -112,13 +72,18 @@ static bool is_http(const char *url) {
   return strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0;
 }
 
-static const char *check_url(lua_State *L) {
-  const char *url = optional_word(L, 1, "request", "url");
-  if (url == NULL) luaL_error(L, "request: url: expected a string, got nil");
-  if (!is_http(url)) luaL_error(L, "request: url: expected http:// or https://, got \"%s\"", url);
-  for (const char *c = url; *c; c++)
+const char *port_address(lua_State *L, int table, const char *where, const char *name) {
+  const char *text = port_optional_name(L, table, where, name);
+  if (text == NULL) luaL_error(L, "%s: %s: expected a string, got nil", where, name);
+  for (const char *c = text; *c; c++)
     if ((unsigned char)*c <= ' ' || *c == 0x7f)
-      luaL_error(L, "request: url: a space or a control character inside");
+      luaL_error(L, "%s: %s: a space or a control character inside", where, name);
+  return text;
+}
+
+const char *port_url(lua_State *L, int table, const char *where) {
+  const char *url = port_address(L, table, where, "url");
+  if (!is_http(url)) luaL_error(L, "%s: url: expected http:// or https://, got \"%s\"", where, url);
   return url;
 }
 
@@ -154,29 +119,47 @@ static const char *const *check_headers(lua_State *L) {
   return lines;
 }
 
-static void check_tls(lua_State *L, struct http_tls *tls) {
+void port_tls(lua_State *L, int table, const char *caller, struct http_tls *tls) {
   static const char *const names[] = {"cafile",     "capath", "clientcert", "clientkey",
                                       "servername", "verify", NULL};
-  const char *where = "request: tls";
-  char path[PORT_PATH];
-  if (!port_field(L, 1, "request", "tls", path)) return;
+  char where[PORT_PATH];
+  if (!port_field(L, table, caller, "tls", where)) return;
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
   *tls = (struct http_tls){
-      .cafile = optional_word(L, fields, where, "cafile"),
-      .capath = optional_word(L, fields, where, "capath"),
-      .clientcert = optional_word(L, fields, where, "clientcert"),
-      .clientkey = optional_word(L, fields, where, "clientkey"),
-      .servername = optional_word(L, fields, where, "servername"),
-      .unverified = !optional_boolean(L, fields, where, "verify", true),
+      .cafile = port_optional_name(L, fields, where, "cafile"),
+      .capath = port_optional_name(L, fields, where, "capath"),
+      .clientcert = port_optional_name(L, fields, where, "clientcert"),
+      .clientkey = port_optional_name(L, fields, where, "clientkey"),
+      .servername = port_optional_name(L, fields, where, "servername"),
+      .unverified = !port_optional_boolean(L, fields, where, "verify", true),
   };
 }
 
-static const char *check_socket(lua_State *L) {
-  const char *path = optional_word(L, 1, "request", "socket");
+const char *port_value(lua_State *L, int table, const char *where, const char *name) {
+  const char *value = port_optional_name(L, table, where, name);
+  if (value && strpbrk(value, "\r\n"))
+    luaL_error(L, "%s: %s: a line break inside the value", where, name);
+  return value;
+}
+
+const char *port_socket(lua_State *L, int table, const char *where) {
+  const char *path = port_optional_name(L, table, where, "socket");
   if (path && strlen(path) > HTTP_SOCKET)
-    luaL_error(L, "request: socket: longer than %d bytes", HTTP_SOCKET);
+    luaL_error(L, "%s: socket: longer than %d bytes", where, HTTP_SOCKET);
   return path;
+}
+
+int port_begun(lua_State *L, uint64_t id, const struct failure *failure) {
+  if (id != 0) {
+    lua_pushnumber(L, (double)id);
+    return 1;
+  }
+  char name[NAME_SIZE];
+  lua_pushnil(L);
+  lua_pushstring(L, failure->message);
+  lua_pushstring(L, error_name(failure->code, name));
+  return 3;
 }
 
 /* --- the calls --------------------------------------------------------------------------- */
@@ -192,30 +175,21 @@ static int l_request(lua_State *L) {
   lua_settop(L, 1);
   luaL_checkstack(L, 16, "request");
   port_options(L, 1, "request", request_names);
-  options.method = check_method(L);
-  options.url = check_url(L);
+  options.method = port_method(L, 1, "request");
+  options.url = port_url(L, 1, "request");
   options.headers = check_headers(L);
   if (port_field(L, 1, "request", "body", path))
     options.body = port_bytes(L, -1, path, &options.body_size);
-  options.timeout = optional_number(L, "timeout", 1e6, 0);
-  options.max_body = (size_t)optional_number(L, "max_body", 1e15, 1e15);
-  options.socket = check_socket(L);
-  options.proxy = optional_word(L, 1, "request", "proxy");
-  check_tls(L, &options.tls);
-  options.stream = optional_boolean(L, 1, "request", "stream", false);
-  options.fresh = optional_boolean(L, 1, "request", "fresh", false);
-  options.cut = optional_boolean(L, 1, "request", "cut", false);
+  options.timeout = port_optional_number(L, 1, "request", "timeout", 0, 1e6, 0);
+  options.max_body = (size_t)port_optional_number(L, 1, "request", "max_body", 0, 1e15, 1e15);
+  options.socket = port_socket(L, 1, "request");
+  options.proxy = port_optional_name(L, 1, "request", "proxy");
+  port_tls(L, 1, "request", &options.tls);
+  options.stream = port_optional_boolean(L, 1, "request", "stream", false);
+  options.fresh = port_optional_boolean(L, 1, "request", "fresh", false);
+  options.cut = port_optional_boolean(L, 1, "request", "cut", false);
   struct failure failure = {0};
-  uint64_t id = http_request(port.http, &options, &failure);
-  if (id != 0) {
-    lua_pushnumber(L, (double)id);
-    return 1;
-  }
-  char name[NAME_SIZE];
-  lua_pushnil(L);
-  lua_pushstring(L, failure.message);
-  lua_pushstring(L, error_name(failure.code, name));
-  return 3;
+  return port_begun(L, http_request(port.http, &options, &failure), &failure);
 }
 
 static int l_more(lua_State *L) {

@@ -82,6 +82,38 @@ bool port_field(lua_State *L, int table, const char *where, const char *name,
   return false;
 }
 
+const char *port_optional_word(lua_State *L, int table, const char *where, const char *name) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return NULL;
+  const char *word = port_word(L, -1, path);
+  lua_pop(L, 1);
+  return word;
+}
+
+const char *port_optional_name(lua_State *L, int table, const char *where, const char *name) {
+  const char *word = port_optional_word(L, table, where, name);
+  if (word && word[0] == '\0') luaL_error(L, "%s: %s: it is empty", where, name);
+  return word;
+}
+
+bool port_optional_boolean(lua_State *L, int table, const char *where, const char *name,
+                           bool otherwise) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return otherwise;
+  bool value = port_boolean(L, -1, path);
+  lua_pop(L, 1);
+  return value;
+}
+
+double port_optional_number(lua_State *L, int table, const char *where, const char *name,
+                            double least, double most, double otherwise) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return otherwise;
+  double number = port_number(L, -1, path, least, most);
+  lua_pop(L, 1);
+  return number;
+}
+
 /* --- results ----------------------------------------------------------------------------- */
 
 int port_failure(lua_State *L, int code, const char *format, ...) {

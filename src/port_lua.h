@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "buffer.h"
+#include "consul.h"
 #include "guardian.h"
 #include "handle.h"
 #include "http.h"
@@ -25,6 +26,7 @@ struct port {
   struct output *output;
   struct procs *procs;
   struct http *http;
+  struct consul *consul;
   struct guardian_page *page; /* not owned; NULL = no guardian */
   struct buffer scratch; /* what a function reads before it becomes a Lua string: it stays ours,
                                  so that nothing leaks when Lua has no memory for the string */
@@ -55,11 +57,30 @@ void port_options(lua_State *L, int index, const char *where, const char *const 
 /* Pushes the field `name`; false (and nothing pushed): it is nil. `path` becomes "where: name". */
 bool port_field(lua_State *L, int table, const char *where, const char *name, char path[PORT_PATH]);
 
+/* Fields that may be missing. A word; one that is not empty; NULL: nil. */
+const char *port_optional_word(lua_State *L, int table, const char *where, const char *name);
+const char *port_optional_name(lua_State *L, int table, const char *where, const char *name);
+bool port_optional_boolean(lua_State *L, int table, const char *where, const char *name,
+                           bool otherwise);
+double port_optional_number(lua_State *L, int table, const char *where, const char *name,
+                            double least, double most, double otherwise);
+
+/* Of requests, in port_http.c. The address is a URL or the path of one, http and https are all there is. */
+const char *port_method(lua_State *L, int table, const char *where);
+const char *port_address(lua_State *L, int table, const char *where, const char *name);
+const char *port_url(lua_State *L, int table, const char *where);
+const char *port_socket(lua_State *L, int table, const char *where);
+void port_tls(lua_State *L, int table, const char *caller, struct http_tls *tls);
+/* A word that goes into a line of a head; NULL: nil. */
+const char *port_value(lua_State *L, int table, const char *where, const char *name);
+
 /* --- results --- */
 
 /* nil, message, CODE. The message is `format`, followed by ": " and the text of the code. */
 int port_failure(lua_State *L, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* The handle of what has begun; 0: nil, message, CODE of `failure`. */
+int port_begun(lua_State *L, uint64_t id, const struct failure *failure);
 /* true */
 int port_done(lua_State *L);
 void port_set_string(lua_State *L, const char *name, const char *value);
@@ -78,6 +99,7 @@ void port_push_output(lua_State *L, const struct event *event);
 void port_push_notify(lua_State *L, const struct event *event);
 void port_push_connected(lua_State *L, const struct event *event);
 void port_push_response(lua_State *L, const struct event *event);
+void port_push_watch(lua_State *L, const struct event *event);
 
 /* --- the functions, by theme --- */
 
@@ -86,6 +108,7 @@ extern const luaL_Reg port_proc_functions[];
 extern const luaL_Reg port_file_functions[];
 extern const luaL_Reg port_net_functions[];
 extern const luaL_Reg port_http_functions[];
+extern const luaL_Reg port_consul_functions[];
 extern const luaL_Reg port_log_functions[];
 extern const luaL_Reg port_contain_functions[];
 

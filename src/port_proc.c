@@ -123,37 +123,10 @@ static struct identity check_identity(lua_State *L, int table, const char *name)
   return identity;
 }
 
-static const char *optional_word(lua_State *L, int table, const char *where, const char *name) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return NULL;
-  const char *word = port_word(L, -1, path);
-  lua_pop(L, 1);
-  return word;
-}
-
-static bool optional_boolean(lua_State *L, int table, const char *where, const char *name,
-                             bool otherwise) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return otherwise;
-  bool value = port_boolean(L, -1, path);
-  lua_pop(L, 1);
-  return value;
-}
-
 static int optional_signal(lua_State *L, int table, const char *name) {
   char path[PORT_PATH];
   if (!port_field(L, table, "spawn", name, path)) return SIGTERM;
   int number = port_signal(L, -1, path);
-  lua_pop(L, 1);
-  return number;
-}
-
-/* A number that is 0 when it is not given. */
-static double optional_number(lua_State *L, int table, const char *where, const char *name,
-                              double least, double most) {
-  char path[PORT_PATH];
-  if (!port_field(L, table, where, name, path)) return 0;
-  double number = port_number(L, -1, path, least, most);
   lua_pop(L, 1);
   return number;
 }
@@ -199,12 +172,12 @@ static const struct cgroup_options *check_cgroup(lua_State *L, int table,
   if (!port_field(L, table, "spawn", "cgroup", path)) return NULL;
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
-  *cgroup = (struct cgroup_options){.name = optional_word(L, fields, where, "name")};
+  *cgroup = (struct cgroup_options){.name = port_optional_word(L, fields, where, "name")};
   if (cgroup->name == NULL) luaL_error(L, "spawn: cgroup: name: expected a string, got nil");
   cgroup->memory_max =
-      (int64_t)optional_number(L, fields, where, "memory_max", 1, 9007199254740992.0);
-  cgroup->cpu_max = optional_number(L, fields, where, "cpu_max", 1e-6, 1e6);
-  cgroup->pids_max = (int64_t)optional_number(L, fields, where, "pids_max", 1, 1e9);
+      (int64_t)port_optional_number(L, fields, where, "memory_max", 1, 9007199254740992.0, 0);
+  cgroup->cpu_max = port_optional_number(L, fields, where, "cpu_max", 1e-6, 1e6, 0);
+  cgroup->pids_max = (int64_t)port_optional_number(L, fields, where, "pids_max", 1, 1e9, 0);
   lua_pop(L, 1);
   return cgroup;
 }
@@ -217,11 +190,11 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
   int fields = lua_gettop(L);
   port_options(L, fields, where, names);
   *output = (struct proc_output){
-      .style.name = optional_word(L, fields, where, "name"),
-      .style.level = optional_word(L, fields, where, "level"),
-      .style.prefix = optional_boolean(L, fields, where, "prefix", true),
-      .raw = optional_boolean(L, fields, where, "raw", false),
-      .file = optional_word(L, fields, where, "file"),
+      .style.name = port_optional_word(L, fields, where, "name"),
+      .style.level = port_optional_word(L, fields, where, "level"),
+      .style.prefix = port_optional_boolean(L, fields, where, "prefix", true),
+      .raw = port_optional_boolean(L, fields, where, "raw", false),
+      .file = port_optional_word(L, fields, where, "file"),
   };
   if (output->style.name == NULL) luaL_error(L, "spawn: output: name: expected a string, got nil");
   if (output->style.level == NULL) output->style.level = "info";
@@ -244,7 +217,7 @@ static void check_program(lua_State *L, struct spawn_options *options) {
   options->argv = check_argv(L, lua_gettop(L)); /* both stay on the stack until the call returns */
   options->envp = environ;
   if (port_field(L, 1, "spawn", "env", path)) options->envp = check_env(L, lua_gettop(L));
-  options->cwd = optional_word(L, 1, "spawn", "cwd");
+  options->cwd = port_optional_word(L, 1, "spawn", "cwd");
 }
 
 static void check_rights(lua_State *L, struct spawn_options *options) {
@@ -254,7 +227,7 @@ static void check_rights(lua_State *L, struct spawn_options *options) {
   options->umask = -1;
   if (port_field(L, 1, "spawn", "umask", path))
     options->umask = (int)port_integer(L, -1, path, 0, 0777);
-  options->no_new_privs = optional_boolean(L, 1, "spawn", "no_new_privs", false);
+  options->no_new_privs = port_optional_boolean(L, 1, "spawn", "no_new_privs", false);
   options->has_oom_score_adj = port_field(L, 1, "spawn", "oom_score_adj", path);
   if (options->has_oom_score_adj)
     options->oom_score_adj = (int)port_integer(L, -1, path, -1000, 1000);
@@ -266,8 +239,8 @@ static void check_talk(lua_State *L, struct proc_options *options, struct proc_o
   if (port_field(L, 1, "spawn", "stdin", path))
     options->text = port_bytes(L, -1, path, &options->text_size);
   options->output = check_output(L, 1, output);
-  options->capture = optional_boolean(L, 1, "spawn", "capture", false);
-  options->notify = optional_boolean(L, 1, "spawn", "notify", false);
+  options->capture = port_optional_boolean(L, 1, "spawn", "capture", false);
+  options->notify = port_optional_boolean(L, 1, "spawn", "notify", false);
   if (options->capture && options->output && options->output->raw)
     luaL_error(L, "spawn: capture: raw output does not pass through the pilot");
 }

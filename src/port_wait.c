@@ -6,13 +6,13 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/random.h>
 #include <sys/signalfd.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "names.h"
 #include "port_lua.h"
+#include "random.h"
 
 #define CENTURY                                                                                    \
   (100.0 * 366 * 24 * 3600) /* of seconds: longer timers would overflow, and no one waits */
@@ -31,11 +31,8 @@ static int l_clock(lua_State *L) {
   return 1;
 }
 
-/* From the kernel each time: nothing to seed, nothing to guess. */
 static int l_random(lua_State *L) {
-  uint64_t bits;
-  while (getrandom(&bits, sizeof bits, 0) != (ssize_t)sizeof bits) continue;
-  lua_pushnumber(L, (double)(bits >> 11) * 0x1p-53);
+  lua_pushnumber(L, random_share());
   return 1;
 }
 
@@ -267,7 +264,8 @@ static const struct {
     [EVENT_GROUP_GONE] = {"group_gone", 2}, [EVENT_TIMER] = {"timer", 2},
     [EVENT_OUTPUT] = {"output", 5},         [EVENT_NOTIFY] = {"notify", 3},
     [EVENT_CONNECTED] = {"connected", 4},   [EVENT_POLL] = {"poll", 4},
-    [EVENT_RESPONSE] = {"response", 6},     [EVENT_MEMORY] = {"memory", 1},
+    [EVENT_RESPONSE] = {"response", 6},     [EVENT_WATCH] = {"watch", 5},
+    [EVENT_MEMORY] = {"memory", 1},
 };
 
 static void push_fields(lua_State *L, const struct event *event) {
@@ -279,6 +277,7 @@ static void push_fields(lua_State *L, const struct event *event) {
   case EVENT_CONNECTED: port_push_connected(L, event); break;
   case EVENT_POLL: push_poll(L, event); break;
   case EVENT_RESPONSE: port_push_response(L, event); break;
+  case EVENT_WATCH: port_push_watch(L, event); break;
   case EVENT_GROUP_GONE:
   case EVENT_MEMORY:
   case EVENT_TIMER: break;

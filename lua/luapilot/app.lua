@@ -48,6 +48,7 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field closing luapilot.Shutdown?     once it has begun
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
+---@field consul luapilot.Consul?        the client, of a file with pilot.consul
 ---@field errors { message: string }[]   what handlers raised, the first thousand
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
@@ -95,6 +96,14 @@ end
 function App:hide(secret)
   self.secrets[#self.secrets + 1] = secret
   table.sort(self.secrets, function(a, b) return #a > #b end) -- one may contain another
+end
+
+---This one is a secret no more (hidden twice, it is so once more).
+---@param secret string
+function App:unhide(secret)
+  for i, each in ipairs(self.secrets) do
+    if each == secret then return table.remove(self.secrets, i) end
+  end
 end
 
 local function masked(self, text)
@@ -317,6 +326,7 @@ local function open(self)
   open_catalogue(self)
   self.port.signals(signals.taken)
   self:apply_logging()
+  if self.consul then self.consul:open() end
   self.renders:recover(validate.rendered_files(self))
   self.prospects:connect()
 end

@@ -14,7 +14,7 @@ local facade = {}
 ---@field is fun(value: any): boolean
 ---@field inner fun(object: any): table?         the same, or nil
 
----@param o { kind: string, article: string?, methods: table<string, function>, fields: table<string, fun(inner: table): any>,
+---@param o { kind: string, methods: table<string, function>, fields: table<string, fun(inner: table): any>,
 ---  describe: fun(inner: table): string, call: (fun(object: table, inner: table, options: any): any)?, set: string }
 ---       kind: "watch"; set: what to do instead of setting a field
 ---@return luapilot.Facade
@@ -23,7 +23,7 @@ function facade.new(o)
   local names = schema.keys(o.methods)
   for _, name in ipairs(schema.keys(o.fields)) do names[#names + 1] = name end
   table.sort(names)
-  local what = (o.article or "a") .. " " .. o.kind
+  local what = "a " .. o.kind
 
   local Object = {}
 

@@ -5,47 +5,31 @@
 -- belongs to the task that opened it. It owns streams; a request is exchange.lua's, and gone when its task is
 -- cancelled.
 
+local advice = require "luapilot.advice"
 local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local exchange = require "luapilot.exchange"
 local mistakes = require "luapilot.mistakes"
 local proxy = require "luapilot.proxy"
+local retry = require "luapilot.retry"
 local size = require "luapilot.size"
 local url = require "luapilot.url"
 
 local http = {}
 
-local FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5
-local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true }      -- an answer that may soon be better
-local FOR_GOOD = {                                                            -- a failure that may not
-  ENOSYS = true, EINVAL = true, EMSGSIZE = true, ECERT = true, ETLS = true, EPROTONOSUPPORT = true, ELOOP = true,
-}
+local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true } -- an answer that may soon be better
 
 -- --- messages ------------------------------------------------------------------------------------
 
-local ADVICE = {
-  ECONNREFUSED = 'nobody listens there: is it running, is the port right? retry = "30s" waits for it',
-  ENOENT = 'is it running, is the path right? retry = "30s" waits for it',
-  EAI_NONAME = "is the name right?",
-  ETIMEDOUT = "timeout allows more",
-  ELOOP = "follow = false shows the first answer",
-}
-
-local function certificate_advice(message)
-  if message:find("signed by", 1, true) then return 'tls = { cafile = "…" } trusts a CA of your own' end
-  if message:find("another name", 1, true) then return 'tls = { servername = "…" } says which name it has' end
-end
-
 local function advice_for(message, code, read)
-  if code == "ECERT" then return certificate_advice(message) end
-  if code ~= "EMSGSIZE" then return ADVICE[code] end
+  if code == "ELOOP" then return "follow = false shows the first answer" end
+  if code ~= "EMSGSIZE" then return advice.of(message, code) end
   return ("max_body is %s: raise it, or read with pilot.http.stream"):format(size.format(read.max_body))
 end
 
 local function failure(call, request, read, message, code)
-  local advice = advice_for(message, code, read)
-  return ("%s: %s %s: %s%s"):format(call, request.method, url.shown(request.url), message,
-    advice and "; " .. advice or "")
+  local help = advice_for(message, code, read)
+  return ("%s: %s %s: %s%s"):format(call, request.method, url.shown(request.url), message, help and "; " .. help or "")
 end
 
 -- --- options -------------------------------------------------------------------------------------
@@ -131,25 +115,15 @@ local function once(app, call, request)
   end)
 end
 
-local function is_worth_another(event, code)
-  if event then return AGAIN[event.status] end
-  return not FOR_GOOD[code]
-end
-
 -- The answer, or nil, message, code; with `retry` after as many attempts as fit.
-local function attempts(app, call, request, retry)
-  local port = app.port
-  local deadline, pause = port.now() + (retry or 0), FIRST_PAUSE
-  while true do
-    local event, message, code = once(app, call, request)
-    local wait = pause * (1 - port.random() / 4)
-    if not retry or not is_worth_another(event, code) or port.now() + wait > deadline then
-      return event, message, code
-    end
-    if event and request.stream and not event.last then app.loop:cancel(event.id) end
-    app.tasks:sleep(wait, call)
-    pause = math.min(2 * pause, LONGEST_PAUSE)
-  end
+local function attempts(app, call, request, seconds)
+  return retry.run(app.tasks, call, seconds, function() return once(app, call, request) end,
+    function(event, _, code)
+      if not event then return not retry.FOR_GOOD[code] end
+      local again = AGAIN[event.status]
+      if again and request.stream and not event.last then app.loop:cancel(event.id) end
+      return again
+    end)
 end
 
 -- --- streams -------------------------------------------------------------------------------------

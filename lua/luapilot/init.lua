@@ -21,15 +21,17 @@ local program = require "luapilot.program"
 local schedule = require "luapilot.schedule"
 local suggest = require "luapilot.suggest"
 local templates = require "luapilot.templates"
-local watches = require "luapilot.watches"
 
 local luapilot = {}
 
 -- Names of the language that come with a later version: said honestly, not as a misspelling.
 local LATER = {
-  consul = "Consul", election = "Consul", telemetry = "telemetry", metrics = "telemetry",
+  election = "Consul", telemetry = "telemetry", metrics = "telemetry",
   control = "the control socket", command = "the control socket", reload = "reloading",
 }
+
+-- Libraries that are loaded when a file first names them: name → module.
+local ON_DEMAND = { watch = "luapilot.watches", consul = "luapilot.consul" }
 
 ---@class luapilot.Pilot
 local api = {} -- name → function(app, …)
@@ -490,12 +492,18 @@ function luapilot.attach(app)
     names[#names + 1] = name
   end
   pilot.log, pilot.json, pilot.fs = log_functions(app), json, fs.library(app)
-  pilot.http, pilot.watch = http.library(app, json), watches.library(app)
+  pilot.http = http.library(app, json)
   pilot.state, pilot.args = app.state, app.args
-  for _, name in ipairs { "log", "json", "fs", "http", "watch", "state", "args" } do names[#names + 1] = name end
+  for _, name in ipairs { "log", "json", "fs", "http", "state", "args" } do names[#names + 1] = name end
+  for name in pairs(ON_DEMAND) do names[#names + 1] = name end
   table.sort(names)
   return setmetatable(pilot, {
-    __index = function(_, key) error(unknown(key, names), 2) end,
+    __index = function(_, key)
+      if not ON_DEMAND[key] then error(unknown(key, names), 2) end
+      local library = require(ON_DEMAND[key]).library(app)
+      rawset(pilot, key, library)
+      return library
+    end,
     __newindex = function(_, key)
       error(("pilot.%s cannot be set: use a local, or pilot.state"):format(tostring(key)), 2)
     end,

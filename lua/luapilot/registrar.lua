@@ -51,9 +51,8 @@ function requests.register(record)
   if #body.Tags == 0 then body.Tags = nil end -- an empty table is an object in JSON
   body.Check = { Status = record.want.status }
   for name, value in pairs(record.want.registration.Check) do body.Check[name] = value end
-  return {
-    path = { "agent", "service", "register" }, query = { ["replace-existing-checks"] = "true" }, body = json.encode(body),
-  }
+  local query = { ["replace-existing-checks"] = "true" }
+  return { path = { "agent", "service", "register" }, query = query, body = json.encode(body) }
 end
 
 function requests.deregister(record)

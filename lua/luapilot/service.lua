@@ -67,7 +67,9 @@ local ALIVE = { running = true, stopping = true }
 
 local function of_running(view, spec)
   if view.health == "unhealthy" then return "critical", output_of(view) end
-  if view.health == "healthy" or not view.checked then return view.warns and "warning" or "passing", output_of(view) end
+  if view.health == "healthy" or not view.checked then
+    return view.warns and "warning" or "passing", output_of(view)
+  end
   if view.registered then return "critical", "started again; no check has passed yet" end
   return spec.initial_status, "no check has passed yet"
 end

@@ -84,8 +84,8 @@ function M.interfaces(value, path, report)
     return one and { one }
   end
   local list = many_addresses(value, path, report)
-  if list and schema.length(value) == 0 then return report(path, 'is empty: leave it out for { "eth0:inet", "inet" }') end
-  return list
+  if not list or #value > 0 then return list end
+  report(path, 'is empty: leave it out for { "eth0:inet", "inet" }')
 end
 
 local weight = schema.integer(1, 65535)

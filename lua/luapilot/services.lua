@@ -76,7 +76,8 @@ local function address_of(self, runner, one)
     return found
   end
   if one.lacks ~= message then
-    runner:log("error", ("%s: not registered: %s; tried again every %d s"):format(one.spec.path, message, ADDRESS_RETRY))
+    local text = "%s: not registered: %s; tried again every %d s"
+    runner:log("error", text:format(one.spec.path, message, ADDRESS_RETRY))
   end
   one.lacks = message
   again_later(self, runner)
@@ -116,7 +117,8 @@ local function wanted(self, runner, one)
     })
   end
   return {
-    registration = registration, status = status, output = output or "", maintenance = self.reason or runner.maintenance,
+    registration = registration, status = status, output = output or "",
+    maintenance = self.reason or runner.maintenance,
   }
 end
 

@@ -180,8 +180,8 @@ local function same_services(app)
       local _, id = services.names(runner.spec.name, spec, "HOSTNAME")
       local path = ("job %q.%s"):format(runner.spec.name, spec.path)
       if seen[id] then
-        app.mistakes:add(runner.spec.where, path, ("has the id %q, as %s has: give it another name, or an id of its own")
-          :format(id, seen[id]))
+        app.mistakes:add(runner.spec.where, path,
+          ("has the id %q, as %s has: give it another name, or an id of its own"):format(id, seen[id]))
       end
       seen[id] = path
     end

@@ -102,7 +102,8 @@ end
 -- --- Consul ----------------------------------------------------------------------------------
 
 local function failed(self, event)
-  local message = self.app.consul.failure("GET", self.path, event.error, event.code)
+  local client = require "luapilot.consul.client" -- it is there when there is a pilot.consul
+  local message = client.failure("GET", self.path, event.error, event.code)
   if outage.is_one(event.status or event.code, message) then return self.app.away:failed(self, message) end
   self.app.away:works(self)
   if self.said == message then return end
@@ -257,8 +258,8 @@ end
 local function of_kind(kind, name, read)
   return function(core)
     if core.spec.kind == kind then return read(core.content) end
-    error(("%s has no %q: that is of pilot.%s"):format(core.label, name, kind == "service" and "watch" or "watch." .. kind),
-      3)
+    local owner = kind == "service" and "watch" or "watch." .. kind
+    error(("%s has no %q: that is of pilot.%s"):format(core.label, name, owner), 3)
   end
 end
 

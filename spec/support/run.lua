@@ -73,6 +73,7 @@ local run = { signals = signals }
 run.patience = 10
 
 local started = {}                                     -- since the last cleanup
+local lasting = {}                                     -- since the last finish
 local count = 0
 
 -- --- small things ----------------------------------------------------------------------------
@@ -128,6 +129,10 @@ function run.eventually(what, condition, seconds, detail)
 end
 
 run.now = now
+run.directory = make_directory
+
+--- For a loop that waits for something outside: a moment in which it may happen.
+function run.pause(seconds) C.poll(nil, 0, math.ceil(seconds * 1000)) end
 
 -- --- pipes -----------------------------------------------------------------------------------
 
@@ -355,11 +360,14 @@ end
 ---@field args string[]?                     of a pilot: after its file
 ---@field wrap string[]?                     in front of the command: { "unshare", "--pid", … }
 ---@field files table<string, string>?       written to its directory first
+---@field directory string?                  instead of a new one; it is removed with the program
+---@field lasting boolean?                   it lives until run.finish(), for all specs of a file
 ---@field stdin string|number|false|nil      a path, a descriptor of ours, closed; default /dev/null
 ---@field stdout string|number|false|nil     default: the file that :stdout() reads
 ---@field stderr string|number|false|nil
 
-local function absolute(path)
+--- The path, seen from the root.
+function run.absolute(path)
   return path:sub(1, 1) == "/" and path or working_directory() .. "/" .. path
 end
 
@@ -378,14 +386,14 @@ function run.program(argv, options)
     directory = options.directory or make_directory(),
     mark = ("LUAPILOT_SPEC=%d.%d"):format(C.getpid(), count),
   }, Program)
-  table.insert(started, program)
+  table.insert(options.lasting and lasting or started, program)
   for name, text in pairs(options.files or {}) do program:write(name, text) end
   program.pid = spawn(command, options, program.directory, program.mark)
   return program
 end
 
 --- The program under test.
-run.binary = absolute(os.getenv "LUAPILOT_BINARY" or "build/luapilot")
+run.binary = run.absolute(os.getenv "LUAPILOT_BINARY" or "build/luapilot")
 
 --- Runs a Lua script with the runtime, `require "luapilot.rt"`, and no core.
 ---@param text string
@@ -453,6 +461,13 @@ function run.cleanup()
     os.execute("rm -rf " .. quote(program.directory))
   end
   if complaint then error(complaint, 2) end
+end
+
+--- For teardown: the same, lasting programs included.
+function run.finish()
+  for _, program in ipairs(lasting) do table.insert(started, program) end
+  lasting = {}
+  run.cleanup()
 end
 
 return run

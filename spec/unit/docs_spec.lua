@@ -164,6 +164,7 @@ end)
 
 describe("docs/reference.md tells", function()
   it("every name of pilot", function()
+    assert.is_table(pilot_table.watch) -- comes when it is asked for
     assert.same({}, untold(keys(pilot_table), "pilot%."))
     for _, library in ipairs { "fs", "json", "http", "watch" } do
       assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
@@ -204,7 +205,8 @@ describe("docs/reference.md tells", function()
   end)
 
   it("every field of a service", function()
-    assert.same({}, untold(keys(upvalue(upvalue(upvalue(job_fields.service[1], "one_service"), "read_service"), "fields"))))
+    local read = upvalue(upvalue(job_fields.service[1], "one_service"), "read_service")
+    assert.same({}, untold(keys(upvalue(read, "fields"))))
   end)
 
   it("every event and every state", function()

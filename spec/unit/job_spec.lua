@@ -359,7 +359,8 @@ describe("job", function()
     it("waits a second for the deregistration, and does not drain what nobody could find", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
       m.feed "handlers_done"
-      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM", m.feed("deregistered", { was = false }))
+      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM",
+        m.feed("deregistered", { was = false }))
       m = running { service = { {} } }.go(STOP)
       m.feed "handlers_done"
       assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM", m.feed "deregister_due")
@@ -368,7 +369,8 @@ describe("job", function()
 
     it("is deregistered without waiting when its handlers took too long, or when it is gone", function()
       local m = running { service = { {} } }.go(STOP)
-      assert.equal("stopping (hold): abandon_handlers, deregister, untimer drain, signal SIGTERM", m.feed "handlers_due")
+      assert.equal("stopping (hold): abandon_handlers, deregister, untimer drain, signal SIGTERM",
+        m.feed "handlers_due")
       m = running { service = { {} } }.go(STOP)
       m.feed "handlers_done"
       m.feed("exited", { code = 0 })

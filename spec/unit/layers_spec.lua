@@ -4,15 +4,21 @@
 local lua_layers = {
   -- words and values
   { "base64", "copy", "describe", "lexer", "words" },
-  { "suggest", "size", "duration", "cron", "calls", "url", "proxy" },
+  { "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types" },
   { "config" },
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
-    "swap", "turns", "outage", "waiting", "facade" },
+    "swap", "turns", "retry", "outage", "waiting", "facade" },
   { "watch" },
+  -- the client of Consul
+  { "consul.names", "consul.options" },
+  { "consul.client", "consul.shapes" },
+  { "consul.requests", "consul.endpoints" },
+  { "consul.kv", "consul.calls" },
+  { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
   { "prober", "starter", "render", "services", "registrar" },
@@ -20,7 +26,7 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "object" },
+  { "object", "consul" },
   { "watches" },
   { "templates" },
   { "init" },
@@ -30,14 +36,15 @@ local lua_layers = {
 }
 
 local c_layers = {
-  { "buffer", "names", "handle", "loop", "launch", "embedded" },
+  { "buffer", "names", "handle", "loop", "launch", "random", "embedded" },
   { "guardian", "ending", "lastwords" }, -- PID 1: these three and the clock of loop.h
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
-  { "spawn" },
-  { "proc" },
-  { "port", "port_lua", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc", "port_wait" },
+  { "consul", "spawn" },
+  { "consul_watch", "proc" },
+  { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
+    "port_wait" },
   { "main" },
 }
 
@@ -79,6 +86,13 @@ local function module_name(required)
   return required:match "^luapilot%.([%w_.]+)$"
 end
 
+-- "lua/luapilot/job.lua" → "job"; "…/consul/kv.lua" → "consul.kv"; "…/consul/init.lua" → "consul".
+local function module_of(path)
+  return (path:match "^lua/luapilot/(.*)%.lua$":gsub("/init$", ""):gsub("/", "."))
+end
+
+local function core_files() return files "lua/luapilot/*.lua lua/luapilot/consul/*.lua" end
+
 local function required_by(path)
   local list = {}
   for name in ("\n" .. lines_of(path)):gmatch '\n%s*local [%w_]+ = require *%(?"([%w_.]+)"' do
@@ -91,8 +105,8 @@ end
 describe("the layers", function()
   it("list every file of the core", function()
     local rank, unknown = ranks(lua_layers), {}
-    for _, path in ipairs(files "lua/luapilot/*.lua") do
-      local name = path:match "([%w_]+)%.lua$"
+    for _, path in ipairs(core_files()) do
+      local name = module_of(path)
       if not rank[name] and not stubs[name] then unknown[#unknown + 1] = name end
     end
     assert.same({}, unknown)
@@ -100,8 +114,8 @@ describe("the layers", function()
 
   it("are never climbed by a require of the core", function()
     local rank, wrong = ranks(lua_layers), {}
-    for _, path in ipairs(files "lua/luapilot/*.lua") do
-      local name = path:match "([%w_]+)%.lua$"
+    for _, path in ipairs(core_files()) do
+      local name = module_of(path)
       for _, other in ipairs(stubs[name] and {} or required_by(path)) do
         if not rank[other] or rank[other] >= rank[name] then wrong[#wrong + 1] = name .. " → " .. other end
       end
@@ -111,7 +125,7 @@ describe("the layers", function()
 
   it("keep the core ignorant of the simulator and the command line", function()
     local wrong = {}
-    for _, path in ipairs(files "lua/luapilot/*.lua") do
+    for _, path in ipairs(core_files()) do
       for _, other in ipairs(required_by(path)) do
         if folders[other:match "^[%w_]+"] then wrong[#wrong + 1] = path .. " → " .. other end
       end

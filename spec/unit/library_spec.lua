@@ -27,6 +27,7 @@ end
 describe("the interface file for editors", function()
   it("has the functions and libraries of pilot", function()
     local given = require("luapilot").attach { state = {}, args = {}, port = {} }
+    assert.is_table(given.watch) -- comes when it is asked for
     local listed = {}
     for _, pattern in ipairs { "\nfunction pilot%.([%w_]+)%(", "\npilot%.([%w_]+) = {}" } do
       for _, name in ipairs(names(pattern)) do listed[name] = true end

@@ -1,0 +1,160 @@
+-- requests: from a call such as pilot.consul.kv.get("app/x", { stale = true }) to a request, and from its answer to
+-- values.
+--
+-- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
+-- described by others, with these words.
+
+local client = require "luapilot.consul.client"
+local names = require "luapilot.consul.names"
+local schema = require "luapilot.schema"
+local shapes = require "luapilot.consul.shapes"
+
+local requests = {}
+
+-- --- what options are ----------------------------------------------------------------------------
+
+local function node_meta(value, path, report)
+  local list = {}
+  for name, one in pairs(shapes.map(value, path, report) or {}) do list[#list + 1] = name .. ":" .. one end
+  table.sort(list)
+  return list
+end
+
+local text, boolean = schema.text, schema.boolean
+
+---Every option of every call: its type, and under which name it stands in the query (if it does).
+---@type table<string, { [1]: luapilot.Type, query: string? }>
+local OPTIONS = {
+  dc         = { text, query = "dc" },
+  token      = { text },
+  timeout    = { schema.span },                     -- default "30s", more where `index` waits
+  retry      = { schema.span },
+  stale      = { boolean, query = "stale" },
+  consistent = { boolean, query = "consistent" },
+  cached     = { boolean, query = "cached" },
+  index      = { shapes.digits, query = "index" },
+  wait       = { shapes.span, query = "wait" },
+  near       = { text, query = "near" },
+  filter     = { text, query = "filter" },
+  node_meta  = { node_meta, query = "node-meta" },
+  tag        = { shapes.texts, query = "tag" },
+  passing    = { boolean, query = "passing" },
+  wan        = { boolean, query = "wan" },
+  segment    = { text, query = "segment" },
+  prune      = { boolean, query = "prune" },
+  limit      = { schema.integer(1), query = "limit" },
+  name       = { text, query = "name" },
+  node       = { text, query = "node" },
+  service    = { text, query = "service" },
+  recurse    = { boolean, query = "recurse" },
+  separator  = { text, query = "separator" },
+  cas        = { shapes.digits, query = "cas" },
+  flags      = { shapes.digits, query = "flags" },
+  acquire    = { text, query = "acquire" },
+  release    = { text, query = "release" },
+  payload    = { shapes.bytes },
+  replace_existing_checks = { boolean, query = "replace-existing-checks" },
+}
+
+-- Words for groups of them.
+local GROUPS = {
+  WRITE = "dc token timeout retry",
+  READ  = "dc token timeout retry stale consistent cached index wait",
+  LOCAL = "token timeout retry", -- the agent itself answers
+}
+
+local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tree = "recurse", value = "payload",
+  modify_index = "cas" }
+
+---A type for options: READ, WRITE, LOCAL, and names of single ones.
+---@param words string       "READ near filter"
+---@return luapilot.Type
+function requests.options(words)
+  local fields = {}
+  for word in words:gsub("%u+", GROUPS):gmatch "[%l_]+" do fields[word] = assert(OPTIONS[word], word) end
+  local synonyms = {}
+  for word, meant in pairs(SYNONYMS) do synonyms[word] = fields[meant] and not fields[word] and meant or nil end
+  return schema.fields(fields, "a table of options", synonyms)
+end
+
+-- --- before a request ----------------------------------------------------------------------------
+
+---The client; raises where there can be no request.
+---@param app luapilot.App
+---@param call string         "pilot.consul.kv.get"
+---@return luapilot.Consul
+function requests.enter(app, call)
+  if not app.tasks:inside() then app.tasks:await(call, function() end) end -- raises: the top level never waits
+  if app.consul then return app.consul end
+  client.raise(app, call .. ' needs Consul: write pilot.consul "localhost:8500" at the top level of the file')
+end
+
+---Reads an argument, or the options; raises when they are wrong.
+---@param app luapilot.App
+---@param call string
+---@param kind luapilot.Type
+---@param value any
+---@param name string?        "key"; nil: the options
+---@return any
+function requests.argument(app, call, kind, value, name)
+  local message
+  local result = kind(value, name or call, function(path, said) message = message or path .. ": " .. said end)
+  if message then client.raise(app, name and call .. ": " .. message or message) end
+  return result
+end
+
+-- A blocking query takes as long as it may, and a sixteenth more at random.
+local HOLDS, SPREAD, GRACE = 300, 17 / 16, 30
+
+local function timeout_of(read)
+  if read.timeout or not read.index then return read.timeout end
+  return (read.wait and shapes.seconds(read.wait) or HOLDS) * SPREAD + GRACE
+end
+
+---Puts options into a request.
+---@param request luapilot.ConsulCall
+---@param read table          of a type that requests.options made
+---@return luapilot.ConsulCall request
+function requests.add(request, read)
+  local query = request.query or {}
+  for name, value in pairs(read) do
+    local as = OPTIONS[name].query
+    if as then query[as] = value end
+  end
+  request.query, request.token, request.retry, request.timeout = query, read.token, read.retry, timeout_of(read)
+  return request
+end
+
+-- --- after it ------------------------------------------------------------------------------------
+
+---@class luapilot.ConsulMeta
+---@field last_index string?      for the `index` of the next query
+---@field known_leader boolean
+---@field last_contact number?    seconds since the server that answered heard its leader
+
+---@param response table
+---@return luapilot.ConsulMeta
+function requests.meta(response)
+  local headers = response.headers
+  local contact = tonumber(headers["x-consul-lastcontact"])
+  return {
+    last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
+    known_leader = headers["x-consul-knownleader"] == "true",
+  }
+end
+
+---The value of an answer; raises when it is no JSON.
+---@param app luapilot.App
+---@param request luapilot.ConsulCall
+---@param response table
+---@param is_map boolean?
+---@return any
+function requests.decode(app, request, response, is_map)
+  local value, message = names.decode(response.body, is_map)
+  if not message then return value end
+  local _, path = app.consul:path(request)
+  client.raise(app, ("consul: %s %s: the answer is no JSON (is this Consul?): %s"):format(request.method or "GET", path,
+    message))
+end
+
+return requests

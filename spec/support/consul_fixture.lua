@@ -1,0 +1,117 @@
+-- Consul for the specs of the port's `agent`, `consul` and `watch`: a real agent behind the real port, and whatever stands
+-- for it behind another one.
+--
+-- A fixture is an adapter with these fields:
+--
+--   fixture.name                         "real", "simulated"
+--   fixture.world                        the port and its time: spec/support/real_world.lua tells what it must have;
+--                                        `port` and `next(seconds)` are used
+--   fixture.needed()                     skips the spec that is running where there is no Consul
+--   fixture.agent { max_connections = … }   calls port.agent with the address; the options are those of port.agent
+--   fixture.put(key, value)              a key-value pair, written by somebody else
+--   fixture.delete(key)
+--   fixture.register { name = "app", id = "app-1", port = 80, tags = { … } }   a service at the agent
+--   fixture.deregister(id)
+--   fixture.stop()                       the agent ends; its address refuses connections
+--   fixture.start { lose = true }        it is back, with all that it knew, or with nothing
+--   fixture.pause(), fixture.resume()    it says nothing, and takes that up again
+--   fixture.reset()                      after each spec: it runs, and knows of no key and no service but its own
+--   fixture.finish()                     after all of them
+--
+-- What the fixture does is done when it returns: a question that is asked afterwards sees it.
+
+local consul = require "support.consul"
+local run = require "support.run"
+
+local fixtures = {}
+
+-- --- a real one ----------------------------------------------------------------------------------
+
+local function real()
+  local world = require "support.real_world"
+  local agent, stopped, paused
+  local fixture = { name = "real", world = world, needed = consul.needed }
+
+  local function running()
+    agent = agent or consul.start()
+    return agent
+  end
+
+  function fixture.agent(options)
+    local all = { url = running().url }
+    for key, value in pairs(options or {}) do all[key] = value end
+    world.port.agent(all)
+  end
+
+  function fixture.put(key, value) running():put(key, value) end
+  function fixture.delete(key) running():delete(key) end
+
+  -- The agent tells the catalogue in the background.
+  local function settled(name, count)
+    run.eventually("the service in the catalogue", function()
+      return #running():api("GET", "/v1/health/service/" .. name) == count
+    end)
+  end
+
+  local registered = {} -- id → name
+
+  local function instances(name)
+    local count = 0
+    for _, other in pairs(registered) do
+      if other == name then count = count + 1 end
+    end
+    return count
+  end
+
+  function fixture.register(service)
+    local id = service.id or service.name
+    registered[id] = service.name
+    running():api("PUT", "/v1/agent/service/register",
+      { Name = service.name, ID = id, Port = service.port, Tags = service.tags })
+    settled(service.name, instances(service.name))
+  end
+
+  function fixture.deregister(id)
+    local name = registered[id]
+    registered[id] = nil
+    running():api("PUT", "/v1/agent/service/deregister/" .. id)
+    settled(name, instances(name))
+  end
+
+  function fixture.stop()
+    running():stop()
+    stopped = true
+  end
+
+  function fixture.start(options)
+    stopped = false
+    if options and options.lose then registered = {} end
+    agent:launch(options)
+  end
+
+  function fixture.pause()
+    running():pause()
+    paused = true
+  end
+
+  function fixture.resume()
+    agent:resume()
+    paused = false
+  end
+
+  function fixture.reset()
+    if not agent then return end
+    if paused then fixture.resume() end
+    if stopped then fixture.start() end
+    agent:api("DELETE", "/v1/kv/?recurse")
+    for id in pairs(registered) do fixture.deregister(id) end
+  end
+
+  function fixture.finish() run.finish() end
+
+  return fixture
+end
+
+fixtures.real = real
+
+return fixtures

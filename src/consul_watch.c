@@ -1,0 +1,296 @@
+#include "consul_watch.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "random.h"
+
+#define BURST 2
+#define TOKEN NANOSECONDS       /* one comes each second */
+#define FIRST_PAUSE NANOSECONDS /* after an error */
+#define LONGEST_PAUSE (10 * NANOSECONDS)
+#define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
+#define SLACK 5.0    /* seconds beyond what the agent may take for one that does */
+#define NEVER (INT64_MAX / 2)
+#define EXCERPT 200 /* bytes of an error's body in its message */
+
+/* What there was to see, as far as it takes to know it again. */
+struct content {
+  int status; /* 0 = nothing yet */
+  size_t size;
+  uint64_t hash;
+};
+
+struct watch {
+  struct handle handle;
+  struct consul_watched watched; /* the event; its body is owned */
+  struct http_owner owner;
+  struct consul_holder holder;
+  struct request *request; /* owned; NULL = none is under way */
+  struct timer timer;      /* of the next one; always set, so that setting it needs no memory */
+  struct consul *consul;
+  const char *path, *token; /* in `words` */
+  char *words;              /* owned */
+  double wait;
+  size_t max_body;
+  uint64_t index; /* for the next question; 0 = without */
+  struct content content;
+  int64_t full;  /* when the bucket has all its tokens again */
+  int64_t pause; /* after the next error */
+  int64_t next;  /* when the next question is due */
+  bool failing;
+  int failing_status; /* of the error that was told last; with code and error */
+  char code[HTTP_CODE];
+  char error[HTTP_ERROR];
+};
+
+#define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
+
+/* --- asking ------------------------------------------------------------------------------ */
+
+/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". The caller frees it; NULL: no memory. */
+static char *question(const struct watch *watch) {
+  char *text = NULL;
+  if (watch->index == 0) return strdup(watch->path);
+  int size = asprintf(&text, "%s%cindex=%" PRIu64 "&wait=%.0fms", watch->path,
+                      strchr(watch->path, '?') ? '&' : '?', watch->index, watch->wait * 1000);
+  return size < 0 ? NULL : text;
+}
+
+static int ask(struct watch *watch, struct failure *failure) {
+  char *path = question(watch);
+  if (path == NULL) return fail(failure, "consul", ENOMEM, "out of memory");
+  struct consul_options options = {
+      .method = "GET",
+      .path = path,
+      .token = watch->token,
+      .timeout = watch->index ? watch->wait * 17 / 16 + SLACK : AT_ONCE,
+      .max_body = watch->max_body,
+  };
+  watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
+  free(path);
+  return watch->request ? 0 : -1;
+}
+
+/* The bucket is kept as the moment when it is full again: each token taken moves that. */
+static int64_t take_token(struct watch *watch, int64_t now) {
+  if (watch->full < now) watch->full = now;
+  watch->full += TOKEN;
+  int64_t at = watch->full - BURST * TOKEN;
+  return at > now ? at : now;
+}
+
+static void set_pause(struct watch *watch) {
+  int64_t half = watch->pause / 2;
+  watch->next = loop_now() + half + (int64_t)(random_share() * (double)half);
+  watch->pause = watch->pause < LONGEST_PAUSE / 2 ? watch->pause * 2 : LONGEST_PAUSE;
+}
+
+/* --- telling ----------------------------------------------------------------------------- */
+
+static void tell(struct watch *watch) {
+  loop_publish(consul_loop(watch->consul), &watch->watched.event);
+}
+
+static void go_on(struct watch *watch);
+
+static void taken(struct event *event) {
+  struct watch *watch = OF(struct watch, watched.event, event);
+  buffer_free(&watch->watched.body);
+  go_on(watch);
+}
+
+/* The code that says what can be done about it. */
+static const char *code_of(int status) {
+  switch (status) {
+  case 401:
+  case 403: return "EACCES";
+  case 404: return "ENOENT";
+  case 429: return "EAGAIN";
+  default: return "EIO";
+  }
+}
+
+/* An error, with code and sentence in place: told, unless it was. */
+static void failed(struct watch *watch, int status, const char *code) {
+  bool known = watch->failing && watch->failing_status == status && strcmp(watch->code, code) == 0;
+  watch->failing = true;
+  watch->failing_status = status;
+  (void)snprintf(watch->code, sizeof watch->code, "%s", code);
+  watch->index = 0;
+  set_pause(watch);
+  if (known) {
+    go_on(watch);
+    return;
+  }
+  watch->watched.code = watch->code;
+  watch->watched.status = status;
+  tell(watch);
+}
+
+/* --- answers ----------------------------------------------------------------------------- */
+
+/* 64 bits of FNV-1a. Two contents that differ in one byte never have the same; any two, of the same length and status,
+ * have it with a chance of 1 : 2^64, and a watch sees one a second at most. Whoever could make up such a pair on
+ * purpose may write to Consul, and can write there what he likes anyway. */
+static uint64_t hash(const struct buffer *body) {
+  uint64_t sum = 0xcbf29ce484222325;
+  const char *data = buffer_front(body);
+  for (size_t i = 0, size = buffer_size(body); i < size; i++)
+    sum = (sum ^ (unsigned char)data[i]) * 0x100000001b3;
+  return sum;
+}
+
+static bool is_new(struct watch *watch, const struct content *content) {
+  const struct content *last = &watch->content;
+  return watch->failing || last->status != content->status || last->size != content->size ||
+         last->hash != content->hash;
+}
+
+/* Of the header X-Consul-Index; 0: it is not there. */
+static uint64_t find_index(const struct buffer *head) {
+  static const char name[] = "x-consul-index";
+  struct http_header header;
+  for (size_t place = 0; http_header(head, &place, &header);) {
+    if (header.name_size != sizeof name - 1 || memcmp(header.name, name, header.name_size) != 0)
+      continue;
+    uint64_t index = 0; /* the digits end with the line, if not before */
+    for (size_t i = 0; i < header.value_size; i++) {
+      if (header.value[i] < '0' || header.value[i] > '9') break;
+      index = index * 10 + (uint64_t)(header.value[i] - '0');
+    }
+    return index;
+  }
+  return 0;
+}
+
+static void take_content(struct watch *watch, struct http_response *response, uint64_t index) {
+  struct content content = {response->status, buffer_size(&response->body), hash(&response->body)};
+  bool tells = is_new(watch, &content);
+  if (index == 0) index = 1;
+  watch->index = index < watch->index ? 0 : index;
+  watch->next = take_token(watch, loop_now());
+  watch->pause = FIRST_PAUSE;
+  watch->failing = false;
+  watch->content = content;
+  if (!tells) {
+    go_on(watch);
+    return;
+  }
+  watch->watched.code = "";
+  watch->watched.status = response->status;
+  watch->watched.index = index;
+  watch->watched.body = response->body;
+  response->body = (struct buffer){0};
+  tell(watch);
+}
+
+/* The answer's first line, if it has one that can be shown. */
+static void complain(struct watch *watch, const struct http_response *response) {
+  const char *body = buffer_front(&response->body);
+  size_t size = buffer_size(&response->body), length = 0;
+  while (length < size && length < EXCERPT && (unsigned char)body[length] >= ' ') length++;
+  (void)snprintf(watch->error, sizeof watch->error, "the agent answered %d%s%.*s", response->status,
+                 length ? ": " : "", (int)length, length ? body : "");
+}
+
+static void answered(struct http_owner *owner, struct http_response *response) {
+  struct watch *watch = OF(struct watch, owner, owner);
+  watch->request = NULL;
+  if (response->code[0] != '\0') {
+    (void)snprintf(watch->error, sizeof watch->error, "%s", response->error);
+    failed(watch, 0, response->code);
+    return;
+  }
+  uint64_t index = find_index(&response->head);
+  bool nothing = response->status == 404 && index > 0;
+  if (response->status == 200 || nothing) {
+    take_content(watch, response, index);
+    return;
+  }
+  complain(watch, response);
+  failed(watch, response->status, code_of(response->status));
+}
+
+/* --- going on ---------------------------------------------------------------------------- */
+
+static void due(struct timer *timer) {
+  struct watch *watch = OF(struct watch, timer, timer);
+  struct failure failure = {0};
+  char name[NAME_SIZE];
+  (void)loop_timer(consul_loop(watch->consul), timer, NEVER);
+  if (ask(watch, &failure) == 0) return;
+  (void)snprintf(watch->error, sizeof watch->error, "%.*s", HTTP_ERROR - 1, failure.message);
+  failed(watch, 0, error_name(failure.code, name));
+}
+
+/* The next question, in its time. Not from in here: that would be a loop in which nobody else has a turn. */
+static void go_on(struct watch *watch) {
+  (void)loop_timer(consul_loop(watch->consul), &watch->timer, watch->next);
+}
+
+static void agent_changed(struct consul_holder *holder) {
+  struct watch *watch = OF(struct watch, holder, holder);
+  bool told = watch->watched.event.next != NULL;
+  http_drop(watch->request);
+  watch->request = NULL;
+  watch->index = 0;
+  watch->pause = FIRST_PAUSE;
+  watch->next = loop_now();
+  if (!told) go_on(watch);
+}
+
+/* --- life -------------------------------------------------------------------------------- */
+
+static void cancel(struct handle *handle) {
+  struct watch *watch = OF(struct watch, handle, handle);
+  loop_unpublish(consul_loop(watch->consul), &watch->watched.event);
+  loop_untimer(consul_loop(watch->consul), &watch->timer);
+  handle_remove(consul_handles(watch->consul), handle);
+  http_drop(watch->request);
+  consul_release(watch->consul, &watch->holder);
+  buffer_free(&watch->watched.body);
+  free(watch->words);
+  free(watch);
+}
+
+static struct watch *watch_new(struct consul *consul, const struct consul_watch_options *options) {
+  struct watch *watch = calloc(1, sizeof *watch);
+  if (watch == NULL) return NULL;
+  watch->handle = (struct handle){.kind = HANDLE_CONSUL, .cancel = cancel};
+  watch->watched.event = (struct event){.type = EVENT_WATCH, .taken = taken};
+  watch->watched.error = watch->error;
+  watch->owner.answered = answered;
+  watch->holder.agent_changed = agent_changed;
+  watch->timer.fire = due;
+  watch->consul = consul;
+  watch->path = options->path;
+  watch->token = options->token;
+  watch->wait = options->wait;
+  watch->max_body = options->max_body;
+  watch->pause = FIRST_PAUSE;
+  consul_hold(consul, &watch->holder);
+  watch->words = consul_keep((const char **const[]){&watch->path, &watch->token}, 2);
+  if (watch->words && loop_timer(consul_loop(consul), &watch->timer, NEVER) == 0 &&
+      handle_add(consul_handles(consul), &watch->handle) == 0) {
+    watch->watched.event.id = watch->handle.id;
+    return watch;
+  }
+  cancel(&watch->handle);
+  return NULL;
+}
+
+uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *options,
+                      struct failure *failure) {
+  struct watch *watch = watch_new(consul, options);
+  if (watch == NULL) {
+    (void)fail(failure, "consul", ENOMEM, "out of memory");
+    return 0;
+  }
+  if (ask(watch, failure) == 0) return watch->handle.id;
+  cancel(&watch->handle);
+  return 0;
+}

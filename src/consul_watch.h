@@ -1,0 +1,60 @@
+/* consul_watch: Consul's blocking queries, by the book: https://developer.hashicorp.com/consul/api-docs/features/blocking
+ *
+ * A question with `index` is answered when the thing has changed since then, or when `wait` is over. A watch asks again
+ * and again, from its first question until it is cancelled, and tells what is new:
+ *
+ *   content   of the first answer, of each that differs from the one before, and of the first after an error. That a
+ *             question returns means nothing: what counts is status and body.
+ *   errors    each once, until there is another one, or an answer. Every other status than 200 is one, but the
+ *             404 with an index, which is Consul's answer for a key that does not exist.
+ *
+ * The rules of the page, and what is made of them:
+ *
+ *   "Reset the index if it goes backwards"     the next question has no index, and so does not block.
+ *   "Sanity check index is greater than zero"  0, or none, counts as 1, with which a question is always safe.
+ *   "Rate limit"                               a token bucket, burst 2, then one question each second: it does not
+ *                                              delay what changes now and then, and makes a loop of questions that
+ *                                              return at once, whatever the reason, a slow poll.
+ *   `wait` is 10 minutes at most, and the      our timeout is `wait`, a sixteenth of it, and some seconds.
+ *   agent adds up to a sixteenth
+ *
+ * After an error the next question comes after a pause that doubles up to 10 s, the half of it chance, so that a
+ * thousand watches do not all come back at the same moment. That question does not block: its answer must be told at
+ * once, and an agent that has lost its state would otherwise be asked for a future index.
+ *
+ * Of a content only a hash is kept. The next question is sent when Lua has taken what the last one brought, so
+ * that there is one body in memory at most. */
+#ifndef LUAPILOT_CONSUL_WATCH_H
+#define LUAPILOT_CONSUL_WATCH_H
+
+#include <stdint.h>
+
+#include "buffer.h"
+#include "consul.h"
+#include "loop.h"
+#include "names.h"
+
+#define CONSUL_WAIT_MOST 600 /* seconds: what an agent accepts */
+
+struct consul_watch_options {
+  const char *path; /* with its query, but index and wait */
+  const char *token;
+  double wait; /* seconds, not 0 */
+  size_t max_body;
+};
+
+/* event.type is EVENT_WATCH. */
+struct consul_watched {
+  struct event event;
+  const char *code, *error; /* "" = it is content; else an error */
+  int status;               /* 0 = an error without one */
+  uint64_t index;           /* of a content, at least 1 */
+  struct buffer body;
+};
+
+/* Begins. Returns the handle's id, or 0 with `failure`: EDESTADDRREQ without an agent, ENOMEM, or no library. The handle
+ * lives until it is cancelled. */
+uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *options,
+                      struct failure *failure);
+
+#endif
