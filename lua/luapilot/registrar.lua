@@ -99,15 +99,17 @@ local function retire(self, record)
   release(self, record)
 end
 
-local answered -- forward
+local done, failed -- forward
 
 local function send(self, record, step)
   local told, request = record.want, requests[step](record)
   request.method, request.timeout = "PUT", TIMEOUT
   self.flights[record.id] = function() end
-  local cancel = self.app.consul:send(request, function(response, message, code)
+  local cancel = self.app.consul:send(request, function(response, message, code, said)
     self.flights[record.id] = nil
-    answered(self, record, step, told, response and "done", message, code)
+    if self.trying == record then self.trying = nil end
+    if response then return done(self, record, step, told) end
+    failed(self, record, step, message, code, said)
   end)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
@@ -136,7 +138,7 @@ end
 
 local SAID = { register = "registered", deregister = "deregistered" }
 
-local function done(self, record, step, told)
+local function taken(self, record, step, told)
   local port = self.app.port
   service.done(record, step, told, port.now(), port.random)
   self.touched[record.id] = self.looks
@@ -156,7 +158,6 @@ local function refused(self, record, message)
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = { message = message, delay = delay, due = self.app.port.now() + delay }
   release(self, record)
-  pump(self, record)
 end
 
 -- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
@@ -206,20 +207,20 @@ function resume(self)
   for _, record in ipairs(in_order(self)) do pump(self, record) end
 end
 
-function answered(self, record, step, told, success, message, code)
-  local tried = self.trying == record
-  if tried then self.trying = nil end
-  local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not success and not unknown and outage.is_one(code, message) then return pause(self, message) end
+function done(self, record, step, told)
+  taken(self, record, step, told)
   self.outage:works(self)
-  if success or (unknown and step == "deregister") then
-    done(self, record, step, told)
-  elseif unknown then
-    forgotten(self, record, message)
-  else
-    refused(self, record, message)
-  end
-  if tried then return resume(self) end
+  if self.tries > 0 then return resume(self) end
+  pump(self, record)
+end
+
+function failed(self, record, step, message, code, said)
+  local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
+  if not unknown and outage.is_one(code, message) then return pause(self, said or message) end
+  if unknown and step == "deregister" then return done(self, record, step) end
+  self.outage:works(self)
+  if unknown then forgotten(self, record, message) else refused(self, record, message) end
+  if self.tries > 0 then return resume(self) end
   pump(self, record)
 end
 

@@ -114,8 +114,8 @@ end
 ---@field have { registration: table, status: string, output: string, maintenance: string?, renew: number }|nil
 ---@field stray boolean?       Consul may hold it, though it is not wanted
 
----What is to be done now: "register", "deregister", "maintain", "update"; nil and when it is time to renew; nil: nothing
----ever.
+---What is to be done now: "register", "deregister", "maintain", "update"; nil and when it is time to renew; nil:
+---nothing ever.
 ---@param record luapilot.ServiceRecord
 ---@param now number
 ---@return "register"|"deregister"|"maintain"|"update"|nil step

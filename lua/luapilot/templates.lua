@@ -96,11 +96,14 @@ local function watched(self)
   self:attempt()
 end
 
+-- An answer that has just come is an event, too; what a former core knew is none.
 local function begin(self)
+  local answered = false
   for _, core in ipairs(self.spec.watch or {}) do
     self.app.bus:listen(core.topic, "changed", function() watched(self) end)
+    answered = answered or core.known
   end
-  if is_known(self) then self:attempt() end
+  if not answered and is_known(self) then self:attempt() end
 end
 
 local function succeeded(self, changed)

@@ -170,13 +170,13 @@ end
 ---@return string[] segments    of the path behind /v1
 ---@return table query
 function watch.question(spec)
-  local query = { dc = spec.dc, near = spec.near, filter = spec.filter, stale = spec.stale and "" or nil }
+  local query = { dc = spec.dc, near = spec.near, filter = spec.filter, stale = spec.stale or nil }
   if spec.kind == "service" then
     query.tag = spec.tag
-    query.passing = spec.status == "passing" and "1" or nil
+    query.passing = spec.status == "passing" or nil
     return { "health", "service", spec.name }, query
   end
-  query.raw, query.recurse = spec.kind == "key" and "" or nil, spec.kind == "prefix" and "" or nil
+  query.raw, query.recurse = spec.kind == "key" or nil, spec.kind == "prefix" or nil
   return { "kv", spec.name }, query
 end
 

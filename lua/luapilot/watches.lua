@@ -103,8 +103,10 @@ end
 
 local function failed(self, event)
   local client = require "luapilot.consul.client" -- it is there when there is a pilot.consul
-  local message = client.failure("GET", self.path, event.error, event.code)
-  if outage.is_one(event.status or event.code, message) then return self.app.away:failed(self, message) end
+  local said = event.error:gsub("^the agent answered %d+:? ?", "")
+  local message = event.status and client.refusal("GET", self.path, event.status, said)
+    or client.failure("GET", self.path, said, event.code)
+  if outage.is_one(event.status or event.code, message) then return self.app.away:failed(self, event.error) end
   self.app.away:works(self)
   if self.said == message then return end
   self.said = message
@@ -143,7 +145,7 @@ end
 
 ---The pilot starts.
 function Core:start()
-  if self.cancelled then return end
+  if self.cancelled or self.stop then return end
   if self.app.consul then return ask_consul(self) end
   look_around(self)
 end
@@ -310,7 +312,8 @@ local function label_of(spec)
     local value = spec[name]
     if type(value) == "table" then value = table.concat(value, ",") end
     local said = name ~= "kind" and name ~= "name" and value ~= false and not (name == "status" and value == "passing")
-    if said then parts[#parts + 1] = ("%s = %s"):format(name, describe.value(value)) end
+    if type(value) == "string" then value = describe.quote(value) end
+    if said then parts[#parts + 1] = ("%s = %s"):format(name, tostring(value)) end
   end
   local call = spec.kind == "service" and "watch" or "watch." .. spec.kind
   local text = ("%s %s"):format(call, describe.quote(spec.name))
@@ -329,7 +332,6 @@ local function share(app, spec, where, object)
   }, Core)
   app.watches[label], app.watches_by_topic[core.topic] = core, core
   app:hold(core)
-  app:when_started(function() core:start() end)
   return core
 end
 
@@ -362,6 +364,7 @@ local function named(app, kind, value)
   local draft = { app = app, kind = kind, name = name, where = app:where() }
   draft.object = front.make(draft)
   app.watch_drafts[#app.watch_drafts + 1] = draft
+  app:when_started(function() core_of(draft):start() end)
   return draft.object
 end
 
@@ -389,7 +392,7 @@ local function check_alone(app, core)
   end
   for _, name in ipairs(NEED_CONSUL) do
     if core.spec[name] then
-      app.mistakes:add(core.where, ("%s.%s"):format(core.label, name),
+      app.mistakes:add(core.where, ("pilot.watch %s.%s"):format(describe.quote(core.spec.name), name),
         "needs Consul, and this file has no pilot.consul: watches see the services of its own jobs only")
     end
   end

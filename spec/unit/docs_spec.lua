@@ -205,8 +205,8 @@ describe("docs/reference.md tells", function()
   end)
 
   it("every field of a service", function()
-    local read = upvalue(upvalue(job_fields.service[1], "one_service"), "read_service")
-    assert.same({}, untold(keys(upvalue(read, "fields"))))
+    local of_service = upvalue(upvalue(job_fields.service[1], "one_service"), "read_service")
+    assert.same({}, untold(keys(upvalue(of_service, "fields"))))
   end)
 
   it("every event and every state", function()

@@ -219,10 +219,11 @@ local function has_other_token(self, request, refused)
   return self.token ~= refused or self:renew()
 end
 
----Sends a request. done(response) or done(nil, message, code) is called once, perhaps at once: the response is the
----port's event, { status, headers, body }; the code is the port's, or the status of an answer that is a failure.
+---Sends a request. done(response) or done(nil, message, code, said) is called once, perhaps at once: the response is
+---the port's event, { status, headers, body }; the code is the port's, or the status of an answer that is a failure;
+---`said` is the port's bare message.
 ---@param request luapilot.ConsulCall
----@param done fun(response: table?, message: string?, code: string|integer|nil)
+---@param done fun(response: table?, message: string?, code: string|integer|nil, said: string?)
 ---@return fun() cancel           without effect when it is done
 function Client:send(request, done)
   local loop, method = self.app.loop, request.method or "GET"
@@ -233,7 +234,9 @@ function Client:send(request, done)
   local function arrived(event, token)
     loop:unroute(event.id)
     current = nil
-    if event.error then return done(nil, client.failure(method, bare, event.error, event.code), event.code) end
+    if event.error then
+      return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
+    end
     if is_answer(request, event.status) then return done(event) end
     if event.status == 403 and not again and has_other_token(self, request, token) then
       again = true

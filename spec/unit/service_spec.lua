@@ -1,0 +1,195 @@
+local service = require "luapilot.service"
+
+local SPEC = {
+  tags = { "a" }, meta = {}, weights = { passing = 1, warning = 1 }, port = 80, enable_tag_override = false,
+}
+
+local function registration(changes)
+  local spec = {}
+  for name, value in pairs(SPEC) do spec[name] = value end
+  for name, value in pairs(changes or {}) do spec[name] = value end
+  return service.registration(spec, { id = "app-h", name = "app", address = "10.0.0.1", ttl = 15 })
+end
+
+local function view(changes)
+  local result = { state = "running", health = "unknown", checked = true, checks = {}, warns = false, leaving = false,
+    registered = false }
+  for name, value in pairs(changes) do result[name] = value end
+  return result
+end
+
+local function status(changes, initial)
+  return (service.status(view(changes), { initial_status = initial }))
+end
+
+local function output(changes) return select(2, service.status(view(changes), {})) end
+
+describe("the status of a service", function()
+  it("comes with the first pass", function()
+    assert.is_nil(status {})
+    assert.equal("passing", status { health = "healthy" })
+    assert.equal("warning", status { health = "healthy", warns = true })
+    assert.equal("critical", status { health = "unhealthy" })
+  end)
+
+  it("is there at once with initial_status, or without checks", function()
+    assert.equal("warning", status({}, "warning"))
+    assert.equal("passing", status { checked = false })
+    assert.is_nil(status({ state = "preparing" }, "warning"))
+  end)
+
+  it("is critical between two runs, and until a check passes again", function()
+    assert.equal("critical", status { state = "backoff", registered = true, exit = { code = 1 } })
+    assert.equal("critical", status { state = "preparing", registered = true })
+    assert.equal("critical", status({ registered = true }, "passing"))
+    assert.is_nil(status { state = "backoff", exit = { code = 1 } })
+  end)
+
+  it("is gone with the job, and with its stop", function()
+    for _, state in ipairs { "waiting", "held", "complete" } do
+      assert.is_nil(status { state = state, registered = true, health = "healthy" })
+    end
+    assert.is_nil(status { state = "stopping", leaving = true, registered = true, health = "healthy" })
+    assert.equal("passing", status { state = "stopping", registered = true, health = "healthy" })
+  end)
+
+  it("goes with what the checks said, those that fail first", function()
+    local checks = { { status = "passing", output = "fine" }, { status = "failing", output = "HTTP 500" } }
+    assert.equal("health[2]: HTTP 500", output { health = "unhealthy", checks = checks })
+    assert.equal("health[1]: fine\nhealth[2]: HTTP 500", output { health = "healthy", checks = checks })
+    assert.equal("fine", output { health = "healthy", checks = { checks[1] } })
+    assert.equal("exit code 3; it will be started again",
+      output { state = "backoff", registered = true, exit = { code = 3 } })
+    assert.equal("killed by SIGKILL; it will be started again",
+      output { state = "backoff", registered = true, exit = { code = 137, signal = "SIGKILL" } })
+  end)
+end)
+
+describe("a registration", function()
+  it("is what Consul's agent takes", function()
+    assert.same({
+      ID = "app-h", Name = "app", Port = 80, Address = "10.0.0.1", Tags = { "a" }, Meta = {},
+      Weights = { Passing = 1, Warning = 1 }, EnableTagOverride = false,
+      Check = { CheckID = "service:app-h", Name = "luapilot", TTL = "15s", DeregisterCriticalServiceAfter = "600s" },
+    }, registration { deregister_after = 600 })
+  end)
+
+  it("has the shortest ttl of the checks", function()
+    assert.equal(15, service.ttl { { ttl = 30 }, { ttl = 15 } })
+    assert.equal(30, service.ttl {})
+  end)
+end)
+
+describe("the next step", function()
+  local record, now
+
+  local function want(o)
+    record.want = {
+      registration = o.registration or registration(), status = o.status or "passing", output = o.output or "",
+      maintenance = o.maintenance,
+    }
+  end
+
+  local function step()
+    local name, due = service.next(record, now)
+    if not name then return due end
+    service.done(record, name, record.want, now, function() return 0 end)
+    return name
+  end
+
+  before_each(function() record, now = { id = "app-h", ttl = 15 }, 100 end)
+
+  it("registers, and then renews twice in a ttl", function()
+    want {}
+    assert.equal("register", step())
+    assert.equal(107.5, step())
+    now = 107.5
+    assert.equal("update", step())
+    assert.equal(115, step())
+  end)
+
+  it("renews up to an eighth earlier, at random", function()
+    want {}
+    service.done(record, "register", record.want, now, function() return 0.999999 end)
+    local _, due = service.next(record, now)
+    assert.is_true(due > 106.5 and due < 106.6)
+  end)
+
+  it("sends a status at once, and an output with it", function()
+    want {}
+    step()
+    want { status = "critical", output = "HTTP 500" }
+    assert.equal("update", step())
+    want { status = "critical", output = "HTTP 503" } -- goes along with the next renewal
+    assert.equal(107.5, step())
+  end)
+
+  it("sends the output after a registration, which cannot take it", function()
+    want { output = "fine" }
+    assert.equal("register", step())
+    assert.equal("update", step())
+    assert.equal(107.5, step())
+  end)
+
+  it("registers again what is to be other, and keeps the maintenance", function()
+    want { maintenance = "deploy" }
+    assert.same({ "register", "maintain", 107.5 }, { step(), step(), step() })
+    want { registration = registration { tags = { "b" } }, maintenance = "deploy" }
+    assert.same({ "register", 107.5 }, { step(), step() })
+    want { registration = registration { tags = { "b" } } }
+    assert.same({ "maintain", 107.5 }, { step(), step() })
+  end)
+
+  it("takes back what is not wanted, once", function()
+    want {}
+    step()
+    record.want = nil
+    assert.equal("deregister", step())
+    assert.is_nil(step())
+  end)
+
+  it("begins anew when Consul has forgotten it", function()
+    want {}
+    step()
+    service.forget(record)
+    assert.equal("register", step())
+    record.want = nil
+    service.forget(record)
+    assert.equal("deregister", step()) -- it may hold it all the same
+    assert.is_nil(step())
+  end)
+end)
+
+describe("what the agent holds", function()
+  local function held(changes)
+    local entry = { ID = "app-h", Service = "app", Port = 80, Address = "10.0.0.1", Tags = { "a" }, Meta = {},
+      Weights = { Passing = 1, Warning = 1 }, EnableTagOverride = false }
+    for name, value in pairs(changes or {}) do entry[name] = value end
+    return entry
+  end
+
+  it("is compared field by field", function()
+    local mine = registration()
+    assert.is_nil(service.difference(mine, held()))
+    assert.equal("is gone", service.difference(mine, nil))
+    for field, value in pairs { Port = 81, Address = "10.0.0.2", Service = "other", EnableTagOverride = true } do
+      assert.is_string(service.difference(mine, held { [field] = value }))
+    end
+    for field, value in pairs { Tags = { "b" }, Meta = { x = "y" }, Weights = { Passing = 2, Warning = 1 } } do
+      assert.matches("^has other ", service.difference(mine, held { [field] = value }))
+    end
+  end)
+
+  it("may have other tags where others may set them", function()
+    local mine = registration { enable_tag_override = true }
+    assert.is_nil(service.difference(mine, held { EnableTagOverride = true, Tags = { "theirs" } }))
+  end)
+
+  it("is unknown in the words of old agents and of new ones", function()
+    assert.is_true(service.is_unknown(404, 'Unknown check ID "x"'))
+    assert.is_true(service.is_unknown(500, 'CheckID "service:x" does not have associated TTL'))
+    assert.is_true(service.is_unknown(500, 'Unknown service "x"'))
+    assert.is_false(service.is_unknown(500, "No cluster leader"))
+    assert.is_false(service.is_unknown(403, "Permission denied"))
+  end)
+end)

@@ -1,0 +1,130 @@
+local base64 = require "luapilot.base64"
+local json = require "luapilot.json"
+local watch = require "luapilot.watch"
+
+local function entry(id, o)
+  o = o or {}
+  return {
+    Node = { Node = o.node or "n1", Address = "10.0.0.1" },
+    Service = { ID = id, Service = "db", Tags = o.tags, Address = o.address or "", Port = o.port or 5432, Meta = o.meta,
+      Weights = o.weights, ModifyIndex = o.index or 7 },
+    Checks = o.checks or { { Status = "passing", Output = o.output } },
+  }
+end
+
+local function instances(...)
+  return assert(watch.read("service", "db", 200, json.encode { ... }))
+end
+
+local function ids(list)
+  local result = {}
+  for i, each in ipairs(list) do result[i] = each.id end
+  return table.concat(result, " ")
+end
+
+describe("watch", function()
+  describe("reads a service", function()
+    it("as a list sorted by id, and by node where ids are the same", function()
+      local list = instances(entry "b", entry("a", { node = "n2" }), entry("a", { node = "n1" }))
+      assert.equal("a a b", ids(list))
+      assert.equal("n1", list[1].node)
+    end)
+
+    it("with everything that users get", function()
+      assert.same({ {
+        id = "a", address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, node = "n1", status = "passing",
+        weights = { passing = 10, warning = 2 },
+      } }, instances(entry("a", {
+        address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, weights = { Passing = 10, Warning = 2 },
+      })))
+    end)
+
+    it("with the node's address where it has none, and empty tables for what is null", function()
+      local body = '[{"Node":{"Node":"n","Address":"10.9.9.9"},"Service":{"ID":"a","Tags":null,"Meta":null,'
+        .. '"Address":""},"Checks":null}]'
+      assert.same({ {
+        id = "a", address = "10.9.9.9", port = 0, tags = {}, meta = {}, node = "n", status = "passing",
+        weights = { passing = 1, warning = 1 },
+      } }, watch.read("service", "db", 200, body))
+    end)
+
+    it("with the worst of its checks as status", function()
+      local function status(...)
+        local checks = {}
+        for i, each in ipairs { ... } do checks[i] = { Status = each } end
+        return instances(entry("a", { checks = checks }))[1].status
+      end
+      assert.equal("passing", status("passing", "passing"))
+      assert.equal("warning", status("passing", "warning"))
+      assert.equal("critical", status("critical", "warning"))
+      assert.equal("critical", status("passing", "maintenance"))
+    end)
+
+    it("and says when it is none", function()
+      for _, body in ipairs { "", "[{", '{"a":1', "[1]", '[{"Service":{}}]' } do
+        local content, message = watch.read("service", "db", 200, body)
+        assert.is_nil(content)
+        assert.matches("no answer of Consul's", message)
+      end
+      assert.is_nil(watch.read("service", "db", 404, "[]"))
+    end)
+  end)
+
+  it("reads a key as the bytes that it has", function()
+    assert.same({ value = "a\0b" }, watch.read("key", "x", 200, "a\0b"))
+    assert.same({}, watch.read("key", "x", 404, ""))
+  end)
+
+  it("reads a prefix by what follows it", function()
+    local body = json.encode {
+      { Key = "a/b", Value = base64.encode "1" }, { Key = "a/c/d", Value = base64.encode "\0" }, { Key = "a/" },
+    }
+    assert.same({ b = "1", ["c/d"] = "\0" }, watch.read("prefix", "a/", 200, body))
+    assert.same({ empty = "" }, watch.read("prefix", "a/", 200, '[{"Key":"a/empty","Value":null}]'))
+    assert.same({}, watch.read("prefix", "a/", 404, ""))
+  end)
+
+  describe("tells what changed", function()
+    it("in a service", function()
+      local before = instances(entry "a", entry("b", { port = 1 }), entry "c")
+      local after = instances(entry "a", entry("b", { port = 2 }), entry "d")
+      local event = watch.difference("service", before, after)
+      assert.equal(after, event.instances)
+      assert.equal("d", ids(event.added))
+      assert.equal("c", ids(event.removed))
+      assert.equal("b", ids(event.updated))
+      assert.equal(2, event.updated[1].port)
+    end)
+
+    it("in a service of which nothing was known", function()
+      local event = watch.difference("service", nil, instances(entry "a"))
+      assert.equal("a", ids(event.added))
+      assert.same({}, event.removed)
+    end)
+
+    it("and takes one id on two nodes for two instances", function()
+      local before, after = instances(entry("a", { node = "n1" })), instances(entry("a", { node = "n2" }))
+      local event = watch.difference("service", before, after)
+      assert.same({ "a", "a" }, { ids(event.added), ids(event.removed) })
+    end)
+
+    it("in a key, and in a prefix", function()
+      assert.same({ value = "2", previous = "1" }, watch.difference("key", { value = "1" }, { value = "2" }))
+      assert.same({ value = "1" }, watch.difference("key", nil, { value = "1" }))
+      local after = { a = "1", b = "3", d = "4" }
+      assert.same({ values = after, added = { "d" }, removed = { "c" }, updated = { "b" } },
+        watch.difference("prefix", { a = "1", b = "2", c = "3" }, after))
+    end)
+  end)
+
+  it("asks what its options say", function()
+    local path, query = watch.question { kind = "service", name = "db", tag = { "a", "b" }, status = "passing",
+      dc = "west", near = "_agent", filter = "x", stale = true }
+    assert.same({ "health", "service", "db" }, path)
+    assert.same({ tag = { "a", "b" }, passing = true, dc = "west", near = "_agent", filter = "x", stale = true }, query)
+    path, query = watch.question { kind = "key", name = "a/b", stale = false }
+    assert.same({ { "kv", "a/b" }, { raw = true } }, { path, query })
+    path, query = watch.question { kind = "prefix", name = "a/" }
+    assert.same({ { "kv", "a/" }, { recurse = true } }, { path, query })
+  end)
+end)
