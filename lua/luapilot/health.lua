@@ -91,7 +91,7 @@ health.next_mark = next_mark
 function health.next_probe(memory, check, index, now)
   local one = memory.checks[index]
   local mark = next_mark(memory, check, now)
-  if one.status ~= "unknown" then return mark, false end
+  if one.status ~= "unknown" or one.passes > 0 then return mark, false end
   one.step = one.step and one.step * 2 or FIRST_PROBE
   local due = now + one.step
   if due < mark - 1e-9 then return due, true end

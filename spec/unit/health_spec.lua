@@ -100,6 +100,11 @@ describe("health", function()
       assert.equal("0.25e 0.75e 10 20", probes({}, "fppp"))
     end)
 
+    it("keeps to the marks while a pass waits for the others that rise asks for", function()
+      assert.equal("0.25e 0.75e 10 20 30", probes({ rise = 3 }, "fpppp"))
+      assert.equal("0.25e 10 10.5e 11.5e 20", probes({ rise = 3 }, "pffpp"))
+    end)
+
     it("comes early again between later marks, while nothing is known", function()
       assert.equal("0.25e 0.75e 1 2 3", probes({ interval = 1 }, "fffff"))
       assert.equal("0.25e 0.75e 1.75e 3.75e 5 10 15 20", probes({ interval = 5 }, "ffffffff"))
