@@ -84,13 +84,19 @@ describe("health", function()
     assert.is_true(box.world:elapsed() - before > 20)
   end)
 
-  it("failures do not count during start_period, a pass does", function()
+  it("failures do not count during start_period, a pass does and ends it", function()
     local box, app = run ', fall = 1, start_period = "1m"'
     box:advance "59s"
     assert.equal("unknown", app.health)
     up(box)
     box:advance "10s"
     assert.equal("healthy", app.health)
+    box, app = run ', fall = 1, start_period = "1m"'
+    up(box)
+    box:advance "5s"
+    down(box)
+    box:advance "10s"
+    assert.equal("unhealthy", app.health)
     box, app = run ', fall = 1, start_period = "1m"'
     box:advance "71s"
     assert.equal("unhealthy", app.health)
