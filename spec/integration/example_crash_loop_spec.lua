@@ -29,7 +29,7 @@ describe("the crash-loop example", function()
   end)
 
   it("gives up after five restarts", function()
-    local text = example.read "crash-loop/pilot.lua"
+    local text = example.read "examples/crash-loop/pilot.lua"
     text = text:gsub('"1s"', '"10ms"'):gsub("sleep 0.5", "sleep 0.01")      -- the half minute of waiting left out
     local p = run.pilot(text, { env = { EXIT = "9" } })
     story.assert_ends(p, 9)

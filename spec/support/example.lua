@@ -13,7 +13,18 @@ local story   = require "support.story"
 
 local example = {}
 
-local ROOT = io.popen("pwd"):read "*l"
+local function lines(command)
+  local pipe, list = io.popen(command), {}
+  for line in pipe:lines() do list[#list + 1] = line end
+  pipe:close()
+  return list
+end
+
+local ROOT = lines "pwd"[1]
+example.root = ROOT
+
+---@return string[]                { "crash-loop", … }
+function example.names() return lines "cd examples && ls -d */ | tr -d /" end
 
 local function with_examples(env)
   local all = { EXAMPLES = ROOT .. "/examples" }
@@ -60,10 +71,10 @@ function example.run_image(name, programs, options)
 end
 
 ---The text of a file.
----@param path string              "quickstart/pilot.lua"
+---@param path string              "examples/quickstart/pilot.lua"
 ---@return string
 function example.read(path)
-  local file = assert(io.open(ROOT .. "/examples/" .. path, "rb"))
+  local file = assert(io.open(ROOT .. "/" .. path, "rb"))
   local text = file:read "*a"
   file:close()
   return text
