@@ -39,7 +39,8 @@ describe("the warm-up example", function()
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_order(p, {
-      'job "backend": is healthy', "rendered", 'job "nginx": reloading signal=SIGHUP', 'GET /page HTTP/1.0" 200', 'job "backend": was killed by SIGKILL',
+      'job "backend": is healthy', "rendered", 'job "nginx": reloading signal=SIGHUP', 'GET /page HTTP/1.0" 200',
+      'job "backend": was killed by SIGKILL',
       "rendered", 'job "backend": started', 'GET /ready HTTP/1.1" 200', 'GET /ready HTTP/1.1" 200',
       'GET /ready HTTP/1.1" 200', 'job "backend": is healthy', "rendered", "is unhealthy", "rendered", "ended code=0",
     })
