@@ -6,6 +6,7 @@ cache = false
 unused_args = false
 
 files["spec"].std = "luajit+busted"
+files["examples/**/*_spec.lua"].std = "luajit+busted"
 
 -- An interface for editors, never loaded: functions without bodies.
 files["lua/luapilot/port.lua"].ignore = { "21." }

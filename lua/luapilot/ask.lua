@@ -121,14 +121,14 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   if fn == nil then options, fn = nil, options end
   local ok, message = events.check(kind, event)
   if not ok then ask.fail(app, nil, message) end
-  local call = ("%s:on %q"):format(label, tostring(event))
+  local path = ("%s.on %q"):format(label, tostring(event))
+  local call = kind == "pilot" and path or ("%s:on %q"):format(label, tostring(event))
   if type(fn) ~= "function" then
-    ask.fail(app, nil, ("on(%s): expected a function as the handler, got %s")
-      :format(describe.value(event), describe.value(fn)))
+    ask.fail(app, path, "expected a function as the handler, got " .. describe.value(fn))
     fn = function() end
   end
   local read = ask.read(app, function(where, list)
-    return config.handler_options(options, ("on(%s)"):format(describe.value(event)), where, list)
+    return config.handler_options(options, path, where, list)
   end)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end

@@ -2,7 +2,8 @@
 --
 -- Each check is "unknown", "passing" or "failing": `rise` passes in a row make it passing, `fall` failures
 -- in a row failing. The job is healthy when all pass, unhealthy as soon as one fails, unknown before.
--- Failures do not count during `start_period`, and neither do those of early probes: between a start and
+-- Failures do not count during `start_period`, which ends when the check has become passing: what was up and
+-- fails is broken, and no longer starting. Neither do those of early probes count: between a start and
 -- the first pass the prober asks more often than `interval`, so that readiness is noticed soon.
 --
 -- It owns the counters (plain data: they survive a reload). It never runs a check and keeps no time.
@@ -62,7 +63,7 @@ function health.result(memory, checks, index, status, output, now, early)
   local restart = false
   if status ~= "fail" then
     count_pass(check, one)
-  elseif early or now - memory.started < check.start_period then
+  elseif early or one.status == "unknown" and now - memory.started < check.start_period then
     one.passes = 0
   else
     count_fail(check, one)
@@ -91,7 +92,7 @@ health.next_mark = next_mark
 function health.next_probe(memory, check, index, now)
   local one = memory.checks[index]
   local mark = next_mark(memory, check, now)
-  if one.status ~= "unknown" then return mark, false end
+  if one.status ~= "unknown" or one.passes > 0 then return mark, false end
   one.step = one.step and one.step * 2 or FIRST_PROBE
   local due = now + one.step
   if due < mark - 1e-9 then return due, true end

@@ -61,7 +61,7 @@ local pilot = {}
 ---@field ttl luapilot.Span?            default: 3 × interval
 ---@field rise integer?                 default 1
 ---@field fall integer?                 default 3
----@field start_period luapilot.Span?   failures in it do not count
+---@field start_period luapilot.Span?   failures do not count so long, until it has passed
 ---@field restart_after integer?        failures in a row after which the job is restarted
 
 ---@class luapilot.RestartOptions

@@ -18,15 +18,16 @@ local prober = {}
 local MAX_OUTPUT = 64 * 1024  -- of an exec check: it ends up in a log line
 local MAX_BODY = 4 * 1024     -- of an HTTP check: more is not read
 local NOTE = 200              -- characters of it that are kept …
-local LOOKED_AT = 4 * NOTE    -- … of so many: blanks at their end go first
+local LOOKED_AT = 4 * NOTE    -- … of so many: blanks are left out first
 
 ---@class luapilot.Prober
 ---@field runner table
 local Prober = {}
 Prober.__index = Prober
 
+-- One line, since it ends up in one: a page of HTML in an error's answer would be many.
 local function note(text)
-  text = text:sub(1, LOOKED_AT):gsub("%s+$", "")
+  text = text:sub(1, LOOKED_AT):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   if #text > NOTE then text = text:sub(1, NOTE) .. "…" end
   return text ~= "" and text or nil
 end

@@ -389,11 +389,13 @@ function apply.reload(self)
   end)
   if self.reload_held then return end
   local reload = self.spec.reload
-  if type(reload) == "string" then return apply.signal(self, reload, "leader") end
-  if self.reload_task then
+  local named = type(reload) == "string"
+  if not named and self.reload_task then
     self.reload_again = true
     return
   end
+  self:log("info", "reloading", named and { signal = reload } or nil)
+  if named then return apply.signal(self, reload, "leader") end
   self.reload_task = self.app.tasks:spawn(reload, {
     name = ("reload of job %q"):format(self.spec.name), detached = true,
     ended = function(t)

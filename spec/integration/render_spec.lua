@@ -3,6 +3,7 @@
 local machine = require "support.machine"
 local run     = require "support.run"
 local story   = require "support.story"
+local web     = require "support.web"
 
 local ROOT = run.program({ "id", "-u" })
 ROOT:wait()
@@ -256,13 +257,7 @@ describe("nginx", function()
     http { access_log off; include conf.d/*.conf; }
   ]]
 
-  local function answer(port)
-    local p = run.program({ "bash", "-c", ([[
-      exec 3<>/dev/tcp/127.0.0.1/%d && printf 'GET / HTTP/1.0\r\n\r\n' >&3 && cat <&3
-    ]]):format(port) })
-    p:wait()
-    return p:stdout():match "\r\n\r\n(.*)$"
-  end
+  local function answer(port) return web.get(port):match "\r\n\r\n(.*)$" end
 
   it("never reads a file that nginx -t refuses", function()
     if not story.can("sh", "-c", "command -v nginx") then machine.skip "no nginx" end

@@ -9,6 +9,7 @@
 --   { size = 1000000 }                 a body of so many bytes
 --   { chunks = { "a", "b" }, every = 0.05 }   a chunked body, piece by piece; hangs = true: which never ends
 --   { echo = true }                    a body that tells the request
+--   { tell = true }                    the request's method and body go to stdout, as a line: "told: POST {}"
 --   { hangs = true }, { closes = true }, { raw = "any bytes", closes = true }
 --   { promised = 100, body = "abc" }   less than Content-Length says, then the end
 --   { close = true }                   "Connection: close"
@@ -64,6 +65,11 @@ local function echo(request)
   local lines = { ("%s %s"):format(request.method, request.path) }
   for _, header in ipairs(request.headers) do lines[#lines + 1] = header end
   return table.concat(lines, "\n") .. "\n\n" .. request.body
+end
+
+local function tell(request)
+  print(("told: %s %s"):format(request.method, request.body))
+  io.stdout:flush()
 end
 
 local function head(answer, length)
@@ -123,7 +129,9 @@ local function answer(one)
   local request = not one.steps and parse(one)
   if not request then return end
   stats.requests = stats.requests + 1
-  one.steps = plan(decode(request.path:gsub("^http://[^/]*", "")), request)
+  local wanted = decode(request.path:gsub("^http://[^/]*", ""))
+  if wanted.tell then tell(request) end
+  one.steps = plan(wanted, request)
 end
 
 -- Sends what is due; true when there is more to send now.

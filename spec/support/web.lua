@@ -3,6 +3,8 @@
 --   local server = web.start()                          or web.start "/path/of/a/socket"
 --   server:url { status = 503, body = "down" }          what it can do is told in http_server.lua
 --   server:stats()                                      connections, requests
+--   server:told()                                       what came to URLs of { tell = true }, a line each
+--   web.get(port, "/path")                              a request to any server: the whole answer, as it came
 --
 -- They end with run.cleanup().
 
@@ -37,6 +39,21 @@ end
 ---@param answer table
 ---@return string
 function Server:url(answer) return self.base .. web.path(answer) end
+
+---What was told so far, a line for each request: "POST {"text":"oh no"}".
+---@return string[]
+function Server:told() return self.process:lines "^told: " end
+
+---@param port integer
+---@param path string?
+---@return string answer     with its head; "" when nobody listens
+function web.get(port, path)
+  local p = run.program { "bash", "-c", [[
+    exec 3<>/dev/tcp/127.0.0.1/$0 && printf 'GET %s HTTP/1.0\r\n\r\n' "$1" >&3 && cat <&3
+  ]], tostring(port), path or "/" }
+  p:wait()
+  return p:stdout()
+end
 
 local function here() return io.popen("pwd"):read "*l" end
 

@@ -42,10 +42,10 @@ describe("a health check by HTTP", function()
   end)
 
   it("fails with another status, after `fall` of them", function()
-    local box, app = run(URL, { 200, { status = 503, body = "starting" } })
+    local box, app = run(URL, { 200, { status = 503, body = "<html>\n  <h1>starting</h1>\n</html>\n" } })
     box:advance "35s"
     assert.equal("unhealthy", app.health)
-    assert.equal("HTTP 503: starting", output(box))
+    assert.equal("HTTP 503: <html> <h1>starting</h1> </html>", output(box))      -- one line, for the log
   end)
 
   it("takes the statuses that it was told", function()

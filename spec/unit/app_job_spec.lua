@@ -201,6 +201,17 @@ describe("a job", function()
   describe("reload", function()
     local function count(app) return app:received "SIGHUP" end
 
+    -- What the log says of reloads: "0 SIGHUP", "3 function".
+    local function logged(box)
+      local list = {}
+      for _, entry in ipairs(box:log()) do
+        if entry.message == 'job "app": reloading' then
+          list[#list + 1] = ("%d %s"):format(entry.at, entry.fields and entry.fields.signal or "function")
+        end
+      end
+      return list
+    end
+
     it("sends its signal to the leader, and says so", function()
       local box, app = run(', reload = "SIGHUP"', [[ pilot.sleep "5s" say(app:reload()) ]],
         { start_delay = "100ms", on = { SIGHUP = function() end }, grandchild = {} })
@@ -208,11 +219,13 @@ describe("a job", function()
       assert.equal(1, count(app))
       assert.is_true(app.running)
       assert.equal(2, #box.port.kernel:alive())
+      assert.same({ "5 SIGHUP" }, logged(box))
     end)
 
     it("of a job that does not run is false", function()
       local box = run(', reload = "SIGHUP", when = "manual"', [[ say(app:reload()) ]])
       assert.same({ "0 false" }, printed(box))
+      assert.same({}, logged(box))
     end)
 
     it("is deferred while the job is younger than a second, and coalesced", function()
@@ -222,6 +235,7 @@ describe("a job", function()
       ]], { start_delay = "800ms", on = { SIGHUP = function() end } })
       assert.equal(5, #printed(box))
       assert.equal(1, count(app))
+      assert.same({ "1 SIGHUP" }, logged(box))
       assert.is_true(app.running)
     end)
 
@@ -269,6 +283,7 @@ describe("a job", function()
       ]], { app = {}, reloader = { exit = 0, after = "1s" } })
       box:advance "1m"
       assert.same({ "3 reloaded app" }, printed(box))
+      assert.same({ "2 function" }, logged(box))
     end)
 
     it("without reload is an error", function()

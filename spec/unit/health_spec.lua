@@ -34,12 +34,14 @@ describe("health", function()
     { "fall = 1", { fall = 1 }, "pfpf", "HUHU" },
     { "a warning passes", {}, "wfffw", "H..UH" },
     { "failures do not count in the start period", { start_period = 5 }, "ffffffff", "......U." },
-    { "passes do", { start_period = 5, fall = 1 }, "fpfff", ".H..U" },
+    { "passes do, and end it", { start_period = 9, fall = 2 }, "ffpffp", "..H.UH" },
+    { "not before they are as many as rise", { start_period = 9, rise = 2, fall = 1 }, "fpffppf", ".....HU" },
     { "early failures do not count", { fall = 2 }, "eeefef", ".....U" },
     { "early passes do, and early failures end a row of them", { rise = 2 }, "pepp", "...H" },
     { "restart_after", { fall = 2, restart_after = 4 }, "pffffp", "H.U..!H" },
     { "restart_after below fall", { fall = 3, restart_after = 1 }, "pf", "H.!" },
     { "restart_after not in the start period", { start_period = 3, restart_after = 1 }, "fff", "...!" },
+    { "restart_after where a pass has ended it", { start_period = 9, restart_after = 3, fall = 1 }, "pfff", "HU..!" },
   }
   for _, row in ipairs(RESULTS) do
     it(row[1], function()
@@ -98,6 +100,11 @@ describe("health", function()
     it("comes early, at growing distances, until the first pass", function()
       assert.equal("0.25e 0.75e 1.75e 3.75e 7.75e 10 20 30", probes({}, "ffffffpp"))
       assert.equal("0.25e 0.75e 10 20", probes({}, "fppp"))
+    end)
+
+    it("keeps to the marks while a pass waits for the others that rise asks for", function()
+      assert.equal("0.25e 0.75e 10 20 30", probes({ rise = 3 }, "fpppp"))
+      assert.equal("0.25e 10 10.5e 11.5e 20", probes({ rise = 3 }, "pffpp"))
     end)
 
     it("comes early again between later marks, while nothing is known", function()

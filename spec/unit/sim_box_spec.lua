@@ -74,13 +74,24 @@ describe("a box", function()
     local box = boxes.load [[ pilot.job "app" { exec = "app" } ]]
     has(blamed(box.job, box, "apps"), '"app"')
     has(blamed(box.signal, box, "TERM"), "SIGTERM")
-    has(blamed(box.advance, box, "5"), "5s")
     has(blamed(box.tcp, box, "localhost:80", "open"), "hangs")
     has(blamed(box.tcp, box, "localhost", "up"), "host:port")
     has(blamed(box.fault, box, "open", "/x", "EIO"), "realpath")
     box:program("app", { exit = 0 })
     box:start()
     has(blamed(box.start, box), "runs already")
+    has(blamed(box.advance, box, "5"), "5s")
+  end)
+
+  it("says that it has not been started, when time is to pass for nothing", function()
+    local box = boxes.load [[ pilot.job "app" { exec = "app" } ]]
+    local never = function() return false end
+    for call, argument in pairs { advance = "1s", run_until = never, stop = false } do
+      has(blamed(box[call], box, argument), ("box:%s: the pilot has not been started: box:start()"):format(call))
+    end
+    box:program("app", { exit = 0 })
+    box:start()
+    assert.equal(0, box:stop())
   end)
 
   describe("records as an error", function()

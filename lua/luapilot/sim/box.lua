@@ -263,15 +263,26 @@ function methods:start()
   return self
 end
 
+-- What nothing can come of is a forgotten box:start().
+local function need_start(self, call)
+  if not self.started then blame.raise("%s: the pilot has not been started: box:start()", call) end
+end
+
 ---Lets time pass, in the whole world.
 ---@param time string|number
-function methods:advance(time) self.world:advance(time) end
+function methods:advance(time)
+  need_start(self, "box:advance")
+  self.world:advance(time)
+end
 
 ---Lets time pass until predicate() is true; an error when it is not within `limit` (default an hour).
 ---@param predicate fun(): any
 ---@param limit string|number|nil
 ---@return any
-function methods:run_until(predicate, limit) return self.world:run_until(predicate, limit) end
+function methods:run_until(predicate, limit)
+  need_start(self, "box:run_until")
+  return self.world:run_until(predicate, limit)
+end
 
 ---A signal to the pilot. SIGKILL kills it, and the guardian ends the rest.
 ---@param name string
@@ -290,6 +301,7 @@ end
 ---SIGTERM, and time until the pilot has ended.
 ---@return integer exit_code
 function methods:stop()
+  need_start(self, "box:stop")
   if not self.ended then
     self:signal "SIGTERM"
     self.world:run_until(function() return self.ended end, "5m")

@@ -1,11 +1,12 @@
--- examples/quickstart/pilot.lua does what its comments say.
+-- luapilot test examples/quickstart     What pilot.lua does, on a simulated container.
+
 local sim = require "luapilot.sim"
 
-describe("examples/quickstart/pilot.lua", function()
+describe("quickstart", function()
   local box, nginx
 
   before_each(function()
-    box = sim.load("examples/quickstart/pilot.lua", { hostname = "quickstart" })
+    box = sim.load("pilot.lua", { hostname = "quickstart" })
     nginx = box:job "nginx"
     box:program("/bin/sh -c", { exit = 0, after = "100ms" })
     box:program("df", { exit = 0, after = "10ms", stdout = "Filesystem\n" })

@@ -1,0 +1,40 @@
+-- Log lines as events: one means that the database is ready, others are counted, and somebody is told of them.
+
+local pilot = require "luapilot"
+
+local ALARM = pilot.env("ALARM", "http://127.0.0.1:8092/alarm")     -- who is told, by an HTTP POST
+
+-- Your own programs. This "database" needs a second to start, and then complains every three seconds.
+local database = pilot.job "database" {
+  exec = pilot.sh [[
+    sleep 1; echo "database system is ready to accept connections"
+    while sleep 3; do echo "ERROR: deadlock detected" >&2; done
+  ]],
+  restart = "always",
+}
+local app = pilot.job "app" { exec = "sleep infinity", when = "manual", restart = "always" }
+
+-- What to look for is a Lua pattern: "^" is the beginning of the line; % in front of one of ^$()%.[]*+-? takes it
+-- literally. Lines of stdout and stderr come alike; event.stream tells them apart.
+database:on("output", function(event)
+  if event.line:find "ready to accept connections" then app:start() end      -- no effect while it runs
+end)
+
+-- The first error is told at once. Those of the next minute are told together, at its end.
+local errors, last, quiet = 0, nil, false
+
+local function alarm()
+  if quiet or errors == 0 then return end
+  quiet = true
+  pilot.after("1m", function() quiet = false; alarm() end)
+  local told = errors
+  local answer = pilot.http.post(ALARM, { json = { errors = told, last = last }, timeout = "10s" })
+  if not answer.ok then error("the alarm was refused: HTTP " .. answer.status) end      -- again in a minute
+  errors = errors - told
+end
+
+database:on("output", function(event)
+  if not event.line:find "^ERROR" then return end
+  errors, last = errors + 1, event.line
+  pilot.spawn(alarm)                       -- in a task of its own: the next line need not wait for the answer
+end)

@@ -1,0 +1,56 @@
+-- luapilot test examples/periodic-tasks     What pilot.lua does, on a simulated container.
+
+local sim = require "luapilot.sim"
+
+describe("periodic-tasks", function()
+  local HOOK = "https://hooks.example/T1"
+  local box, task
+
+  local function start(behaviour)
+    box = sim.load("pilot.lua", { env = { SLACK_HOOK = HOOK } })
+    box:program("/bin/run/some/task.sh", behaviour)
+    box:http("POST " .. HOOK, 200)
+    task = box:job "task1"
+    box:start()
+  end
+
+  after_each(function() assert.same({}, box:errors()) end)
+
+  it("runs the task now, and every minute", function()
+    start { exit = 0, after = "5s" }
+    box:advance "59s"
+    assert.equal(1, task:starts())
+    box:advance "10m"
+    assert.equal(11, task:starts())
+    assert.same({}, box:requests())
+  end)
+
+  it("tells of a failure, and tries again at the next minute", function()
+    start { { exit = 3, after = "5s" }, { exit = 0, after = "5s" } }
+    box:advance "10s"
+    assert.equal(1, #box:requests())
+    local request = box:requests()[1]
+    assert.equal('{"text":"oh no! task1: exit 3"}', request.body)
+    assert.equal("application/json", request.headers["content-type"])
+    box:advance "10m"
+    assert.equal(11, task:starts())
+    assert.equal(1, #box:requests())
+  end)
+
+  it("ends a task that hangs after 50 seconds, so that the next one is not held up", function()
+    start { ignores = { "SIGTERM" } }
+    box:advance "55s"
+    assert.equal(1, task:received "SIGKILL")
+    assert.equal('{"text":"oh no! task1: exit 124"}', box:requests()[1].body)
+    box:advance "10s"
+    assert.equal(2, task:starts())
+  end)
+
+  it("ends a task that is under way when it is told to end", function()
+    start { start_delay = "10ms", term_delay = "100ms" }
+    box:advance "5s"
+    assert.equal(0, box:stop())
+    assert.equal(1, task:received "SIGTERM")
+    assert.same({}, box:requests())
+  end)
+end)

@@ -1,0 +1,55 @@
+-- The stopping example with real processes: the scripts see whether the app still answers.
+
+local example = require "support.example"
+local run     = require "support.run"
+local story   = require "support.story"
+
+local APP = [[mkdir -p www && echo hello >www/app && exec python3 -um http.server 80 -b 127.0.0.1 -d www]]
+
+-- Says whether somebody listens at port 80.
+local function look(name)
+  return ([[
+    bash -c 'exec 3<>/dev/tcp/127.0.0.1/80' 2>/dev/null && is=there || is=gone
+    echo "%s: the app is $is" >>story
+  ]]):format(name)
+end
+
+local function start(before, app)
+  example.need "python3"
+  local p = example.run_image("stopping", {
+    ["/bin/app"] = app or APP,
+    ["/usr/local/bin/preStop-script.sh"] = look "before" .. (before or ""),
+    ["/usr/local/bin/postStop-script.sh"] = look "after",
+  }, { alone = true })
+  p:wait_for_line 'job "app": is healthy'
+  return p
+end
+
+describe("the stopping example", function()
+  after_each(run.cleanup)
+
+  it("works before the app stops, and after it has ended", function()
+    local p = start()
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    assert.equal("before: the app is there\nafter: the app is gone\n", p:read "story")
+    story.assert_lines(p, 0, "too long")
+  end)
+
+  it("has one budget for it all: work that hangs does not keep the app", function()
+    local p = start "exec sleep 1000"
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    assert.equal("before: the app is there\nafter: the app is gone\n", p:read "story")
+    story.assert_order(p, {
+      'job "app": stopping', 'job "app": its stopping handlers took too long: cancelled', 'job "app": stopped',
+    })
+  end)
+
+  it("works after a crash", function()
+    local p = start()
+    p:signal("SIGKILL", p:named "python3")
+    story.assert_ends(p, 137)
+    assert.equal("after: the app is gone\n", p:read "story")
+  end)
+end)

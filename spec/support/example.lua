@@ -1,0 +1,90 @@
+-- Runs an example as its README says: `luapilot run examples/NAME/pilot.lua`, from a root of its own.
+--
+--   local p = example.run("quickstart", { PORT = "8000" })
+--   p:read "build/quickstart/nginx.pid"
+--   example.run_image("stopping", { ["/bin/app"] = "exec sleep 100" })      its programs at fixed paths
+--
+-- Their paths are relative to the root of the repository. A link to examples/ stands for that, so that what an
+-- example writes below build/ stays in the spec's own directory.
+
+local machine = require "support.machine"
+local run     = require "support.run"
+local story   = require "support.story"
+
+local example = {}
+
+local function lines(command)
+  local pipe, list = io.popen(command), {}
+  for line in pipe:lines() do list[#list + 1] = line end
+  pipe:close()
+  return list
+end
+
+local ROOT = lines "pwd"[1]
+example.root = ROOT
+
+---@return string[]                { "crash-loop", … }
+function example.names() return lines "cd examples && ls -d */ | tr -d /" end
+
+local function with_examples(env)
+  local all = { EXAMPLES = ROOT .. "/examples" }
+  for name, value in pairs(env or {}) do all[name] = value end
+  return all
+end
+
+---@param name string
+---@param env table<string, string|false>?
+---@return spec.Program
+function example.run(name, env)
+  return run.luapilot({ "run", "examples/" .. name .. "/pilot.lua" }, {
+    env = with_examples(env), wrap = { "sh", "-c", 'ln -s "$EXAMPLES" examples && exec "$0" "$@"' },
+  })
+end
+
+-- /bin becomes links to what was there, and /usr/local/bin is empty: both have room for programs of ours.
+local ROOM = [[
+  ln -s "$EXAMPLES" examples && mkdir bin && mount --bind /bin bin &&
+  mount -t tmpfs tmpfs /bin && bin/cp -rs "$PWD/bin/." /bin && mount -t tmpfs tmpfs /usr/local/bin]]
+
+---Runs one whose programs have fixed paths, as in an image: in a mount namespace where they are shell scripts.
+---@param name string
+---@param programs table<string, string>    below /bin or /usr/local/bin → the script
+---@param options { env: table<string, string|false>?, alone: boolean? }?
+---   alone: with a loopback of its own, all ports of which are free
+---@return spec.Program
+function example.run_image(name, programs, options)
+  local alone, env = options and options.alone, options and options.env
+  if not story.can("unshare", "--mount", "--net", "true") then machine.skip "no namespaces" end
+  local command, files = { ROOM, alone and "busybox ifconfig lo up" or nil }, {}
+  for path, script in pairs(programs) do
+    local file = path:gsub("/", "_")
+    files[file] = "#!/bin/sh\n" .. script
+    command[#command + 1] = ("install -D -m 755 %s %s"):format(file, path)
+  end
+  return run.luapilot({ "run", "examples/" .. name .. "/pilot.lua" }, {
+    env = with_examples(env), files = files,
+    wrap = {
+      "unshare", "--mount", alone and "--net" or "--mount", "sh", "-c",
+      table.concat(command, " && ") .. ' && exec "$0" "$@"',
+    },
+  })
+end
+
+---The text of a file.
+---@param path string              "examples/quickstart/pilot.lua"
+---@return string
+function example.read(path)
+  local file = assert(io.open(ROOT .. "/" .. path, "rb"))
+  local text = file:read "*a"
+  file:close()
+  return text
+end
+
+---Skips the spec where there is no such program.
+---@param program string
+function example.need(program)
+  local found = story.can("sh", "-c", 'PATH=$PATH:/usr/sbin command -v "$0"', program)
+  if not found then machine.skip("no " .. program) end
+end
+
+return example
