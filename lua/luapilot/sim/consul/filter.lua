@@ -1,0 +1,1 @@
+return { compile = function() return nil, "soon" end }
