@@ -45,8 +45,8 @@ local catalog = {}
 ---@field nodes table<string, luapilot.sim.consul.Node>
 ---@field services table<string, table<string, luapilot.sim.consul.Service>>   node → id
 ---@field checks table<string, table<string, luapilot.sim.consul.Check>>       node → id
----@field on_check fun(node: string, id: string)?    a check is critical, or gone: sessions hear of it
----@field on_node fun(node: string)?                 a node is gone
+---@field check_lost fun(node: string, id: string)?    a check is critical, or gone: sessions hear of it
+---@field node_lost fun(node: string)?                 a node is gone
 local Catalog = {}
 Catalog.__index = Catalog
 
@@ -142,7 +142,7 @@ function Catalog:put_check(node, check, index)
   if not put(self.checks[node], check.id, row, index) then return false end
   self.store:touch("checks", index)
   if service then self.store:touch("service:" .. service.name, index) else touch_services(self, node, index) end
-  if check.status == "critical" and self.on_check then self.on_check(node, check.id) end
+  if check.status == "critical" and self.check_lost then self.check_lost(node, check.id) end
   return true
 end
 
@@ -157,7 +157,7 @@ function Catalog:drop_check(node, id, index)
   self.store:touch("checks", index)
   local service = (self.services[node] or {})[check.service]
   if service then self.store:touch("service:" .. service.name, index) else touch_services(self, node, index) end
-  if self.on_check then self.on_check(node, id) end
+  if self.check_lost then self.check_lost(node, id) end
   return true
 end
 
@@ -184,7 +184,7 @@ function Catalog:drop_node(node, index)
   for _, id in ipairs(sorted(self.checks[node] or {})) do self:drop_check(node, id, index) end
   self.nodes[node], self.services[node], self.checks[node] = nil, nil, nil
   self.store:touch("nodes", index)
-  if self.on_node then self.on_node(node) end
+  if self.node_lost then self.node_lost(node) end
 end
 
 -- --- reading -----------------------------------------------------------------------------------

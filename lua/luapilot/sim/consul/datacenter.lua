@@ -138,8 +138,8 @@ end
 
 local function instance_check(id, name, tags, status, output)
   return {
-    id = "service:" .. id, name = ("Service '%s' check"):format(name), status = status, notes = "", output = output or "",
-    service = id, service_name = name, service_tags = tags, type = "ttl",
+    id = "service:" .. id, name = ("Service '%s' check"):format(name), status = status, notes = "",
+    output = output or "", service = id, service_name = name, service_tags = tags, type = "ttl",
   }
 end
 

@@ -225,7 +225,7 @@ function Exchange:route()
       #request.body, LARGEST, "https://www.consul.io/docs/agent/options.html#kv_max_value_size")))
   end
   if route.here then
-    request.dc = self.agent.dc
+    request.dc = self.server.agent.dc
     return self:block(route, fn)
   end
   self:call(route, fn, 0)

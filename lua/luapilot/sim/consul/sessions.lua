@@ -53,8 +53,8 @@ function sessions.new(store, kv, catalog)
     if not self.all[id] then return false, ("invalid session %q"):format(id) end
     return true
   end
-  catalog.on_check = function(node, id) self:check_lost(node, id) end
-  catalog.on_node = function(node) self:node_lost(node) end
+  catalog.check_lost = function(node, id) self:check_lost(node, id) end
+  catalog.node_lost = function(node) self:node_lost(node) end
   return self
 end
 
