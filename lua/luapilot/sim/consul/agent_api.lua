@@ -102,8 +102,8 @@ local function local_check(check, id, name, of)
   local after = check.DeregisterCriticalServiceAfter or 0
   return {
     id = id, name = name, status = check.Status or "critical", notes = check.Notes or "", output = "",
-    service = of and of.id or "", service_name = of and of.name or "", service_tags = of and of.tags or {}, type = "ttl",
-    ttl = check.TTL, deregister_after = after > 0 and math.max(after, LEAST_REAP) or nil,
+    service = of and of.id or "", service_name = of and of.name or "", service_tags = of and of.tags or {},
+    type = "ttl", ttl = check.TTL, deregister_after = after > 0 and math.max(after, LEAST_REAP) or nil,
   }
 end
 

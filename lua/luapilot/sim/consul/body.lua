@@ -100,6 +100,16 @@ function read(value, shape)
   return result
 end
 
+---A list of things of one shape.
+---@param value any       decoded
+---@param shape table
+---@return table[]?
+---@return string? message
+function body.list(value, shape)
+  if type(value) ~= "table" then return nil, ("json: cannot unmarshal %s into Go value"):format(said(value)) end
+  return each(shape)(value)
+end
+
 ---@param text string
 ---@param shape { fields: table<string, any>, loose: boolean? }    a field is a kind, another shape, or { list = shape }
 ---@return table?

@@ -6,6 +6,8 @@ local filter = require "luapilot.sim.consul.filter"
 local json = require "luapilot.sim.consul.json"
 local view = require "luapilot.sim.consul.view"
 
+local catalog_api = {}
+
 local DEFAULT_WEIGHTS = { passing = 1, warning = 1 }
 
 -- --- what may be asked of a list ---------------------------------------------------------------
@@ -146,14 +148,49 @@ local function all_passing(checks)
   return true
 end
 
-local function health_row(request, one)
-  local catalog, checks = request.dc.catalog, json.array()
+local function health_row(dc, one)
+  local catalog, checks = dc.catalog, json.array()
   for _, id in ipairs { "", one.service.id } do
     for _, check in ipairs(catalog:checks_of(one.node.name, id)) do
       checks[#checks + 1] = view.check(one.node.name, check)
     end
   end
-  return { Node = view.node(one.node, request.dc.name), Service = view.service(one.service), Checks = checks }
+  return { Node = view.node(one.node, dc.name), Service = view.service(one.service), Checks = checks }
+end
+
+-- Those that are not ignored.
+local function counted(checks, ignore)
+  local left, out = {}, {}
+  for _, id in ipairs(ignore) do out[id] = true end
+  for _, check in ipairs(checks) do
+    if not out[check.CheckID] then left[#left + 1] = check end
+  end
+  return left
+end
+
+local function none_critical(checks)
+  for _, check in ipairs(checks) do
+    if check.Status == "critical" then return false end
+  end
+  return true
+end
+
+---What a prepared query finds in a datacentre: instances that are not critical.
+---@param request luapilot.sim.consul.Request
+---@param dc luapilot.sim.consul.Datacenter
+---@param wanted { service: string, tags: string[], node_meta: table, service_meta: table, only_passing: boolean,
+---  ignore: string[] }
+---@return table
+function catalog_api.nodes_for(request, dc, wanted)
+  local rows = json.array()
+  for _, one in ipairs(may_see(request) and dc.catalog:instances(wanted.service) or {}) do
+    local row = health_row(dc, one)
+    local checks = counted(row.Checks, wanted.ignore)
+    local healthy = wanted.only_passing and all_passing(checks) or not wanted.only_passing and none_critical(checks)
+    local fits = has_tags(one.service, wanted.tags) and node_fits(one.node, wanted.node_meta)
+    if healthy and fits and node_fits(one.service, wanted.service_meta) then rows[#rows + 1] = row end
+  end
+  return rows
 end
 
 -- ?passing, ?passing=true, ?passing=false
@@ -172,7 +209,7 @@ local function health_service(request)
   if passing == nil then return answer.bad "Invalid value for ?passing" end
   local rows = {}
   for _, one in ipairs(instances(request)) do
-    local row = health_row(request, one)
+    local row = health_row(request.dc, one)
     if not passing or all_passing(row.Checks) then rows[#rows + 1] = row end
   end
   return listed(request, rows, "health_service", request.dc.catalog:index_of(request.rest, true), topics_of(request))
@@ -287,7 +324,7 @@ local function deregister(request)
   return answer.json(true)
 end
 
-return {
+catalog_api.routes = {
   ["/v1/catalog/datacenters"] = { GET = datacenters, here = true },
   ["/v1/catalog/nodes"] = { GET = nodes, consistency = true },
   ["/v1/catalog/node/"] = { GET = node, consistency = true },
@@ -300,3 +337,5 @@ return {
   ["/v1/health/state/"] = { GET = health_state, consistency = true },
   ["/v1/health/service/"] = { GET = health_service, consistency = true },
 }
+
+return catalog_api

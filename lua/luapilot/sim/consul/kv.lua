@@ -5,6 +5,8 @@
 --
 -- It owns the entries and the graveyard. Who may hold a lock is sessions.lua's, through `held_back`.
 
+local copy = require "luapilot.copy"
+
 local kv = {}
 
 local GRAVE = 900 -- seconds
@@ -90,6 +92,22 @@ end
 
 -- --- writing -----------------------------------------------------------------------------------
 
+---A transaction: what follows is kept by commit(), or taken back by undo(), and nobody who waits sees it before.
+---@return fun() commit
+---@return fun() undo
+function KV:begin()
+  local entries, graves, touch, touched = copy.shallow(self.entries), copy.shallow(self.graves), self.touch, {}
+  self.touch = function(_, index) touched[#touched + 1] = index end
+  return function()
+    self.touch = touch
+    for _, index in ipairs(touched) do self:touch(index) end
+  end, function()
+    self.touch, self.entries, self.graves = touch, entries, graves
+  end
+end
+
+function KV:touch(index) self.store:touch("kv", index) end
+
 local function equal(a, b)
   return a.value == b.value and a.flags == b.flags and a.session == b.session and a.lock_index == b.lock_index
 end
@@ -99,7 +117,7 @@ local function put(self, key, row, index)
   if old and equal(old, row) then return end
   row.key, row.create, row.modify = key, old and old.create or index, index
   self.entries[key] = row
-  self.store:touch("kv", index)
+  self:touch(index)
 end
 
 ---Whoever holds the lock keeps it.
@@ -150,7 +168,7 @@ function KV:delete(key, index)
   if not self.entries[key] then return end
   self.entries[key] = nil
   self.graves[#self.graves + 1] = { key = key, index = index, at = self.store:now() }
-  self.store:touch("kv", index)
+  self:touch(index)
 end
 
 ---@return boolean

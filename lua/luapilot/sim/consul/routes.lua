@@ -4,6 +4,7 @@
 --   here                     the agent answers it alone; the others go to the servers
 --   consistency              says how consistent its answer is
 --   leaderless               is answered without a leader
+--   events                   its index does not rise, it is only another one
 --   bounded                  takes bodies of half a megabyte at most
 
 local routes = {}
@@ -23,9 +24,12 @@ local function add(map)
 end
 
 add(require "luapilot.sim.consul.agent_api")
-add(require "luapilot.sim.consul.catalog_api")
+add(require "luapilot.sim.consul.catalog_api".routes)
+add(require "luapilot.sim.consul.event_api")
 add(require "luapilot.sim.consul.kv_api")
+add(require "luapilot.sim.consul.query_api")
 add(require "luapilot.sim.consul.session_api")
+add(require "luapilot.sim.consul.txn_api")
 
 ---@param path string
 ---@return table? route
