@@ -40,7 +40,7 @@ local function mapped(request, rows, shape)
   local text = request.query:get "filter"
   if text == "" then return answer.json(rows) end
   local fits, message = filter.compile(text, shape)
-  if not fits then return answer.bad("Failed to create boolean expression evaluator: " .. message) end
+  if not fits then return answer.failed(message) end
   local kept = {}
   for id, row in pairs(rows) do
     if fits(row) then kept[id] = row end

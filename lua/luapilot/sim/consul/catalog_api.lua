@@ -186,6 +186,9 @@ function catalog_api.nodes_for(request, dc, wanted)
   for _, one in ipairs(may_see(request) and dc.catalog:instances(wanted.service) or {}) do
     local row = health_row(dc, one)
     local checks = counted(row.Checks, wanted.ignore)
+    for _, check in ipairs(row.Checks) do
+      if #check.ServiceTags == 0 then check.ServiceTags = json.null end -- as this endpoint shows it
+    end
     local healthy = wanted.only_passing and all_passing(checks) or not wanted.only_passing and none_critical(checks)
     local fits = has_tags(one.service, wanted.tags) and node_fits(one.node, wanted.node_meta)
     if healthy and fits and node_fits(one.service, wanted.service_meta) then rows[#rows + 1] = row end

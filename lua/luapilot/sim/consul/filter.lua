@@ -34,7 +34,10 @@ local SHAPES = {
   },
 }
 
-local function invalid(words) return nil, ('Selector "%s" is not valid'):format(table.concat(words, ".")) end
+-- As far as it is wrong.
+local function invalid(words, last)
+  return nil, ('Selector "%s" is not valid'):format(table.concat(words, ".", 1, last))
+end
 
 -- The type of what a selector means.
 local function type_of(shape, words)
@@ -42,12 +45,12 @@ local function type_of(shape, words)
   for i, word in ipairs(words) do
     if at == "map" then
       if i == #words then return "text" end
-      return invalid(words)
+      return invalid(words, i)
     end
     if type(at) == "table" and at.each then at = at.each end
-    if type(at) ~= "table" then return invalid(words) end
+    if type(at) ~= "table" then return invalid(words, i) end
     at = at[word]
-    if at == nil then return invalid(words) end
+    if at == nil then return invalid(words, i) end
   end
   if type(at) == "table" then return at.each and "list" or "struct" end
   return at
@@ -209,6 +212,15 @@ function Parser:word(what)
   return token
 end
 
+-- What begins like a number and is not in quotes must be one.
+local function bad_number(token)
+  if token.kind ~= "word" or not token.text:find "^%-?%d" then return nil end
+  local number = token.text:match "^%-?%d+%.%d+" or token.text:match "^%-?%d+"
+  if number == token.text then return nil end
+  local stop = token.at + #number
+  return ('1:%d (%d): rule "number": Invalid number literal'):format(stop, stop - 1)
+end
+
 local function selector(token)
   local words = {}
   for word in token.text:gmatch "[^.]+" do words[#words + 1] = word end
@@ -246,6 +258,8 @@ function Parser:comparison()
   local reversed = name == "in" or name == "not in" -- "value" in Selector
   if name == "contains" or name == "not contains" then name = name:gsub("contains", "in") end
   if reversed then first, second = second, first end
+  message = bad_number(second)
+  if message then return nil, message end
   return comparison(self.shape, selector(first), OPERATORS[name], second.text)
 end
 

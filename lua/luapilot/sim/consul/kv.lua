@@ -154,8 +154,10 @@ function KV:lock(key, value, flags, session, index)
   return true
 end
 
----@return boolean
+---@return boolean? released
+---@return string? message     the request was wrong
 function KV:unlock(key, value, flags, session, index)
+  if session == "" then return nil, "missing session" end
   local old = self.entries[key]
   if not old or old.session ~= session then return false end
   put(self, key, { value = value, flags = flags, lock_index = old.lock_index }, index)

@@ -59,7 +59,7 @@ local function conflict(request, ...)
   for i = 1, select("#", ...) do
     if request.query:has((select(i, ...))) then count = count + 1 end
   end
-  if count > 1 then return answer.bad(("Conflicting flags: %s\n"):format(encoded(request.query))) end
+  if count > 1 then return answer.bad(("Conflicting flags: %s"):format(encoded(request.query))) end
 end
 
 local MOST = "18446744073709551615"
@@ -94,7 +94,10 @@ local function put(request)
     local taken, refusal = kv:lock(key, value, flags, q:get "acquire", index)
     return refusal and answer.failed(refusal) or answer.json(taken)
   end
-  if q:has "release" then return answer.json(kv:unlock(key, value, flags, q:get "release", index)) end
+  if q:has "release" then
+    local released, refusal = kv:unlock(key, value, flags, q:get "release", index)
+    return refusal and answer.failed(refusal) or answer.json(released)
+  end
   kv:set(key, value, flags, index)
   return answer.json(true)
 end

@@ -3,6 +3,7 @@
 --   GET, PUT, POST, DELETE   fun(request): luapilot.sim.consul.Answer
 --   here                     the agent answers it alone; the others go to the servers
 --   consistency              says how consistent its answer is
+--   told                     has an index even when it fails, as those with consistency have
 --   leaderless               is answered without a leader
 --   events                   its index does not rise, it is only another one
 --   bounded                  takes bodies of half a megabyte at most

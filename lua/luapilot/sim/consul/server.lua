@@ -123,7 +123,8 @@ end
 -- --- what the servers say ----------------------------------------------------------------------
 
 local function read_headers(answer, request, route)
-  if not answer.index and not (route.consistency and answer.status == 500) then return answer end
+  local failed = (route.consistency or route.told) and request.method == "GET" and answer.status == 500
+  if not answer.index and not failed then return answer end
   local headers = answer.headers or {}
   answer.headers = headers
   headers["x-consul-index"] = tostring(answer.index or 1)

@@ -92,7 +92,7 @@ return {
   ["/v1/session/create"] = { PUT = create },
   ["/v1/session/destroy/"] = { PUT = destroy },
   ["/v1/session/renew/"] = { PUT = renew },
-  ["/v1/session/info/"] = { GET = info },
+  ["/v1/session/info/"] = { GET = info, told = true },
   ["/v1/session/node/"] = { GET = of_node },
   ["/v1/session/list"] = { GET = function(request) return shown(request, request.dc.sessions:list()) end },
 }

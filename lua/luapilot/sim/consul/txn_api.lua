@@ -45,9 +45,9 @@ function verbs.lock(kv, op, index)
 end
 
 function verbs.unlock(kv, op, index)
-  local ok = kv:unlock(op.Key, op.value, op.flags, op.Session or "", index)
+  local ok, message = kv:unlock(op.Key, op.value, op.flags, op.Session or "", index)
   return done(kv, op, ok,
-    ('failed to unlock key "%s", lock isn\'t held, or is held by another session'):format(op.Key))
+    message or ('failed to unlock key "%s", lock isn\'t held, or is held by another session'):format(op.Key))
 end
 
 function verbs.delete(kv, op, index)
@@ -79,7 +79,7 @@ end
 
 verbs["check-index"] = function(kv, op)
   local entry, wanted = get(kv, op), op.Index or 0
-  if not entry then return nil, ('failed index check for key "%s", doesn\'t exist'):format(op.Key) end
+  if not entry then return nil, ('failed to check index, key "%s" doesn\'t exist'):format(op.Key) end
   if entry.modify == wanted then return { view.entry(entry, true) } end
   return nil, ('failed index check for key "%s", current modify index %d != %d'):format(op.Key, entry.modify, wanted)
 end

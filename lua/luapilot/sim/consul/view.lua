@@ -51,7 +51,7 @@ function view.catalog_service(node, service, dc)
     ID = node.id, Node = node.name, Address = node.address, Datacenter = dc, TaggedAddresses = maybe(node.tagged),
     NodeMeta = maybe(node.meta), ServiceKind = "", ServiceID = service.id, ServiceName = service.name,
     ServiceTags = list(service.tags), ServiceAddress = service.address, ServiceTaggedAddresses = service.tagged,
-    ServiceWeights = weights(service), ServiceMeta = maybe(service.meta), ServicePort = service.port,
+    ServiceWeights = weights(service), ServiceMeta = service.meta or {}, ServicePort = service.port,
     ServiceEnableTagOverride = service.override, ServiceProxy = proxy(), ServiceConnect = {},
     CreateIndex = service.create, ModifyIndex = service.modify,
   }
@@ -119,7 +119,7 @@ function view.session(session)
     for i, one in ipairs(session.service_checks) do checks[i] = { ID = one.ID, Namespace = one.Namespace or "" } end
   end
   return {
-    ID = session.id, Name = session.name, Node = session.node, LockDelay = session.lock_delay * 1e9,
+    ID = session.id, Name = session.name, Node = session.node, LockDelay = math.floor(session.lock_delay * 1e9 + 0.5),
     Behavior = session.behavior, TTL = session.ttl_text, NodeChecks = list(session.node_checks),
     ServiceChecks = maybe(checks), CreateIndex = session.create, ModifyIndex = session.modify,
   }
