@@ -1,4 +1,5 @@
--- The contract of the port's `agent`, `consul` and `watch`: on the real port with a real Consul.
+-- The contract of the port's `agent`, `consul` and `watch`: on the real port with a real Consul, and on the simulated
+-- one.
 
 local fixtures = require "support.consul_fixture"
 
@@ -361,3 +362,4 @@ local function contract(fixture)
 end
 
 contract(fixtures.real())
+contract(fixtures.simulated())

@@ -20,6 +20,7 @@
 --
 -- What the fixture does is done when it returns: a question that is asked afterwards sees it.
 
+local cjson = require "cjson"
 local consul = require "support.consul"
 local run = require "support.run"
 
@@ -113,5 +114,87 @@ local function real()
 end
 
 fixtures.real = real
+
+-- --- a simulated one -----------------------------------------------------------------------------
+
+local TOKEN = "spec" -- of the fixture's own requests
+
+local function simulated()
+  local world = require "support.sim_world"
+  local machine = world.machine
+  local agents, servers = machine.consul, machine.world.consul
+  local fixture = { name = "simulated", world = world, needed = function() end }
+
+  local function pass(seconds)
+    local clock = machine.world.clock
+    local limit = clock:moment(seconds)
+    while clock:step(limit) do end
+    clock.time = limit
+  end
+
+  -- By the way of a client that is not the port's, as the real fixture does it.
+  local function api(method, path, body)
+    local found
+    machine.port.consul.server:accept({ method = method, path = path, body = body and cjson.encode(body), token = TOKEN },
+      function(answer) found = answer end)
+    assert(found and found.status == 200, found and found.body or "no answer")
+    return found.body
+  end
+
+  function fixture.agent(options)
+    local all = { url = "http://127.0.0.1:8500" }
+    for key, value in pairs(options or {}) do all[key] = value end
+    world.port.agent(all)
+  end
+
+  function fixture.put(key, value) agents:put(key, value) end
+  function fixture.delete(key) agents:delete(key) end
+
+  local names = {} -- id → name
+
+  function fixture.register(service)
+    names[service.id or service.name] = service.name
+    api("PUT", "/v1/agent/service/register",
+      { Name = service.name, ID = service.id, Port = service.port, Tags = service.tags })
+    pass(1)
+  end
+
+  function fixture.deregister(id)
+    names[id] = nil
+    api("PUT", "/v1/agent/service/deregister/" .. id)
+    pass(1)
+  end
+
+  function fixture.stop()
+    agents:down()
+    pass(0.1)
+  end
+
+  -- The real one is agent and server at once.
+  function fixture.start(options)
+    if options and options.lose then
+      servers:restart { lose_state = true }
+      machine.port.consul.server.agent:halt(true)
+      names = {}
+    end
+    agents:up()
+  end
+
+  function fixture.pause() agents:hang() end
+  function fixture.resume() agents:up() end
+
+  function fixture.reset()
+    agents:up()
+    pass(15)
+    api("DELETE", "/v1/kv/?recurse")
+    for id in pairs(names) do fixture.deregister(id) end
+  end
+
+  function fixture.finish() end
+
+  return fixture
+end
+
+fixtures.simulated = simulated
 
 return fixtures

@@ -13,7 +13,7 @@ local heart = sim.world { seed = 11 }
 machine = heart:machine { closed = true, users = {}, groups = {} }
 port = machine.interface
 
-local world = { port = port, name = "simulated" }
+local world = { port = port, name = "simulated", machine = machine }
 
 -- --- time ----------------------------------------------------------------------------------------
 

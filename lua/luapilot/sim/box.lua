@@ -9,7 +9,9 @@
 
 local app = require "luapilot.app"
 local blame = require "luapilot.sim.blame"
+local client = require "luapilot.sim.consul.client"
 local contain = require "luapilot.sim.contain"
+local control = require "luapilot.sim.consul.control"
 local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
@@ -32,6 +34,7 @@ local FIRST_STREAM = 16 -- of random numbers: those below belong to the world
 
 local OPTIONS = {
   "files", "env", "args", "hostname", "addresses", "seed", "now", "source", "users", "groups", "closed",
+  "agent",
 }
 
 ---@class luapilot.sim.BoxOptions
@@ -53,15 +56,13 @@ local OPTIONS = {
 ---@field interface luapilot.Port     what the core calls
 ---@field exit_code integer?     nil while it runs
 ---@field ended boolean
+---@field consul luapilot.sim.Consul
 local methods = {}
-
-local LATER = { consul = true, http = true }
 
 local Box = {}
 
 function Box.__index(self, key)
   if methods[key] then return methods[key] end
-  if LATER[key] then error(("box.%s comes with a later version of luapilot (this one is 0.1.0)"):format(key), 2) end
   local core = rawget(self, "app")
   local crashed = rawget(self, "crashed")
   if key == "ended" then return crashed ~= nil or (core ~= nil and core.ended) end
@@ -122,13 +123,25 @@ local function make_network(self, world)
   end)
 end
 
+-- Its Consul agent has its address.
+local function make_consul(self, world, name, interfaces)
+  local address = "127.0.0.1"
+  for i = #interfaces, 1, -1 do
+    if not interfaces[i].loopback then address = interfaces[i].address end
+  end
+  local consul = client.new(world.cluster:server(self.options.agent or name, address))
+  self.consul = control.box(world.cluster, consul)
+  return consul
+end
+
 local function make_port(self, world, number)
   local options = self.options
+  local name, interfaces = options.hostname or self.name, interfaces_of(options.addresses, number)
   self.port = sim_port.new {
     clock = world.clock, latencies = world.latencies,
     random = random.new(world.seed, FIRST_STREAM + number),
     files = self.files, network = self.network, sites = self.sites, programs = self.programs, own_pid = OWN_PID,
-    name = options.hostname or self.name, interfaces = interfaces_of(options.addresses, number),
+    name = name, interfaces = interfaces, consul = make_consul(self, world, name, interfaces),
     environ = environ_of(options.env),
     users = { user = set_of(options.users), group = set_of(options.groups) },
     complain = function(message) self:complain(message) end,

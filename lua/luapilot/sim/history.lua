@@ -54,6 +54,8 @@ end
 
 function tell.request(m) return ("http    %s %s"):format(m.request.method, m.request.url) end
 
+function tell.consul(m) return ("consul  %s %s"):format(m.request.method, m.request.path) end
+
 function tell.complaint(m) return "error   " .. m.message end
 
 ---@param name string           of the box

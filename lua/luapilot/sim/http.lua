@@ -45,13 +45,17 @@ local function socket(where, value)
   if #word(where, value) > 107 then error(where .. ": longer than 107 bytes", 0) end
 end
 
+local tls = check.fields {
+  cafile = word, capath = word, clientcert = word, clientkey = word, servername = word, verify = check.boolean,
+}
+
+---What others who speak HTTP check as well.
+http.checks = { method = method, address = address, socket = socket, tls = tls }
+
 local check_request = check.fields {
   method = method, url = address, headers = headers, body = check.string, timeout = check.number(0, 1e6),
   socket = socket, proxy = word, stream = check.boolean, fresh = check.boolean,
-  max_body = check.number(0, BIG), cut = check.boolean,
-  tls = check.fields {
-    cafile = word, capath = word, clientcert = word, clientkey = word, servername = word, verify = check.boolean,
-  },
+  max_body = check.number(0, BIG), cut = check.boolean, tls = tls,
 }
 
 -- --- what comes of a request -------------------------------------------------------------------
@@ -62,7 +66,16 @@ local WHY = {
   ETLS = "no TLS with %s", EPROTO = "%s does not speak HTTP",
 }
 
-local function target_of(request)
+---A code in words.
+---@param code string
+---@param target string
+---@return string
+function http.why(code, target) return (WHY[code] or "the exchange with %s failed"):format(target) end
+
+---Who is meant, in messages.
+---@param request { url: string, socket: string? }
+---@return string
+function http.target(request)
   if request.socket then return "unix:" .. request.socket end
   local parts = url.parse(request.url)
   return parts and ("%s:%d"):format(parts.host, url.port(parts)) or request.url
@@ -76,7 +89,7 @@ end
 
 -- The simulated answer, after a look at who listens.
 local function answer_of(self, request)
-  local target = target_of(request)
+  local target = http.target(request)
   local state = not request.socket and not request.proxy and self.network:state(target) or "up"
   if state == "down" then return { error = "ECONNREFUSED" } end
   if state == "hangs" then return { hangs = true } end
@@ -114,7 +127,7 @@ end
 function Exchange:fail(code, why)
   local timer = self.timer
   if timer then self.port.clock:cancel(timer) end
-  why = why or (WHY[code] or "the exchange with %s failed"):format(target_of(self.request))
+  why = why or http.why(code, http.target(self.request))
   self:tell({ code = code, error = why }, true)
 end
 

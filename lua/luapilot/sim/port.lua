@@ -9,9 +9,11 @@
 
 local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
+local client = require "luapilot.sim.consul.client"
 local http = require "luapilot.sim.http"
 local queue = require "luapilot.sim.queue"
 local spawn = require "luapilot.sim.spawn"
+local watch = require "luapilot.sim.consul.watch"
 
 local sim_port = {}
 
@@ -24,10 +26,11 @@ local CENTURY = 100 * 366 * 24 * 3600
 ---@field network luapilot.sim.Network
 ---@field sites luapilot.sim.Sites
 ---@field programs luapilot.sim.Programs
+---@field consul luapilot.sim.consul.Client
 local Port = {}
 Port.__index = Port
 
----@param parts table    { clock, files, network, sites, programs, latencies, random, name, interfaces, environ,
+---@param parts table    { clock, files, network, sites, programs, consul, latencies, random, name, interfaces, environ,
 ---                      own_pid, users, complain, record }; the kernel is set by the box
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
@@ -37,6 +40,7 @@ function sim_port.new(parts)
     ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
+  self.consul.port = self
   return self
 end
 
@@ -153,6 +157,8 @@ function cancel.connect(self, handle) self.clock:cancel(handle.entry) end
 function cancel.poll() end
 function cancel.process(_, handle) handle:cancel() end
 function cancel.http(self, handle) http.cancel(self, handle) end
+function cancel.consul(_, handle) client.cancel(handle) end
+function cancel.watch(_, handle) watch.cancel(handle) end
 
 function calls.cancel(self, id)
   check.any_number("cancel: id", id)
@@ -394,7 +400,7 @@ end
 ---@return luapilot.Port
 function sim_port.interface(self)
   local interface = {}
-  for _, group in ipairs { calls, spawn.calls, http.calls } do
+  for _, group in ipairs { calls, spawn.calls, http.calls, client.calls, watch.calls } do
     for name, fn in pairs(group) do
       interface[name] = function(...) return fn(self, ...) end
     end

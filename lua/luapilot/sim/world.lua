@@ -7,6 +7,8 @@
 local blame = require "luapilot.sim.blame"
 local box = require "luapilot.sim.box"
 local clock = require "luapilot.sim.clock"
+local cluster = require "luapilot.sim.consul.cluster"
+local control = require "luapilot.sim.consul.control"
 local duration = require "luapilot.duration"
 local random = require "luapilot.sim.random"
 local suggest = require "luapilot.suggest"
@@ -15,12 +17,14 @@ local world = {}
 
 local FIRST_DAY = 1767225600 -- 2026-01-01 00:00:00 UTC
 local RESTLESS = 1000000     -- events at one moment: something feeds itself
-local LATENCIES = 1          -- streams of random numbers of one seed; each box has one, too
+local LATENCIES, CONSUL = 1, 2 -- streams of random numbers of one seed; each box has one, too
 
 ---@class luapilot.sim.World
 ---@field seed integer
 ---@field clock luapilot.sim.Clock
 ---@field boxes luapilot.sim.Box[]
+---@field consul luapilot.sim.Consul
+---@field cluster luapilot.sim.consul.Cluster
 local World = {}
 World.__index = World
 
@@ -60,10 +64,13 @@ function world.new(options)
     end
   end
   local seed = options.seed or default_seed()
-  return setmetatable({
+  local self = setmetatable({
     seed = seed, boxes = {},
     clock = clock.new(seed, epoch_of(options.now)), latencies = random.new(seed, LATENCIES),
   }, World)
+  self.cluster = cluster.new(self.clock, random.new(seed, CONSUL))
+  self.consul = control.datacenter(self.cluster, self.cluster.home)
+  return self
 end
 
 ---A box in this world: see sim.load.

@@ -1,0 +1,145 @@
+-- watch: the port's call `watch`: a question asked again and again, by the rules that src/consul_watch.h tells.
+--
+-- It tells what is new: the first content, each that differs from the one before, the first after an error, and each
+-- error once. It owns what it knows of the last answer, and the next question.
+
+local check = require "luapilot.sim.check"
+local client = require "luapilot.sim.consul.client"
+
+local watch = {}
+
+local BURST, TOKEN = 2, 1               -- questions at once, then one each second
+local FIRST_PAUSE, LONGEST_PAUSE = 1, 10 -- seconds after an error
+local AT_ONCE, SLACK = 30, 5
+local WAIT, MOST = 300, 600
+local BODY = 64 * 1024 * 1024
+local EXCERPT = 200
+
+local check_watch = check.fields {
+  path = client.check_path, token = client.check_token, wait = check.number(0.001, MOST),
+  max_body = check.number(0, 1e15),
+}
+
+---@class luapilot.sim.consul.Watch
+---@field client luapilot.sim.consul.Client
+---@field id integer
+---@field index number        for the next question; 0: without
+local Watch = {}
+Watch.__index = Watch
+
+local function now(self) return self.client.port.clock:now() end
+
+-- --- asking ------------------------------------------------------------------------------------
+
+local function question(self)
+  if self.index == 0 then return self.path end
+  return ("%s%sindex=%.0f&wait=%.0fms"):format(self.path, self.path:find("?", 1, true) and "&" or "?", self.index,
+    self.wait * 1000)
+end
+
+function Watch:ask()
+  self.asking = self.client:ask({
+    method = "GET", path = question(self), token = self.token, max_body = self.max_body,
+    timeout = self.index > 0 and self.wait * 17 / 16 + SLACK or AT_ONCE,
+  }, function(answer)
+    self.asking = nil
+    self:answered(answer)
+  end)
+end
+
+-- The next question, in its time.
+function Watch:go_on()
+  if self.over then return end
+  local port = self.client.port
+  if self.timer then port.clock:cancel(self.timer) end
+  self.timer = port.clock:after(math.max(0, self.next - now(self)), port.timers, function()
+    self.timer = nil
+    self:ask()
+  end)
+end
+
+-- The bucket is kept as the moment when it is full again.
+local function take_token(self)
+  local at = now(self)
+  self.full = math.max(self.full, at) + TOKEN
+  return math.max(at, self.full - BURST * TOKEN)
+end
+
+-- --- telling -----------------------------------------------------------------------------------
+
+function Watch:tell(event)
+  event.type, event.id = "watch", self.id
+  self.told = true
+  self.client.port:push(self, event, function()
+    self.told = false
+    self:go_on()
+  end)
+end
+
+local CODES = { [401] = "EACCES", [403] = "EACCES", [404] = "ENOENT", [429] = "EAGAIN" }
+
+function Watch:failed(status, code, why)
+  local known = self.failing and self.failing.status == status and self.failing.code == code
+  self.failing = { status = status, code = code }
+  self.index = 0
+  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
+  self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
+  if known then return self:go_on() end
+  self:tell { status = status, code = code, error = why }
+end
+
+function Watch:took(answer, index)
+  local content = answer.status .. " " .. answer.body
+  local new = self.failing ~= nil or content ~= self.content
+  index = math.max(index, 1)
+  self.index = index < self.index and 0 or index
+  self.next, self.pause, self.failing, self.content = take_token(self), FIRST_PAUSE, nil, content
+  if not new then return self:go_on() end
+  self:tell { status = answer.status, index = answer.headers["x-consul-index"] or "1", body = answer.body }
+end
+
+function Watch:answered(answer)
+  if answer.error then return self:failed(nil, answer.code, answer.error) end
+  local index = tonumber(answer.headers["x-consul-index"]) or 0
+  if answer.status == 200 or answer.status == 404 and index > 0 then return self:took(answer, index) end
+  local line = answer.body:match("^[^%c]*"):sub(1, EXCERPT)
+  self:failed(answer.status, CODES[answer.status] or "EIO",
+    ("the agent answered %d%s"):format(answer.status, line ~= "" and ": " .. line or ""))
+end
+
+---Another agent, or another token: what it says may differ from the first byte on.
+function Watch:agent_changed()
+  if self.asking then self.asking:cancel() end
+  self.asking, self.index, self.pause, self.next = nil, 0, FIRST_PAUSE, now(self)
+  if not self.told then self:go_on() end
+end
+
+-- --- life --------------------------------------------------------------------------------------
+
+watch.calls = {}
+
+function watch.calls.watch(port, options)
+  check_watch("watch", options)
+  if options.path == nil then error("watch: path: expected a string, got nil", 0) end
+  local self = port.consul
+  if not self.options then return client.unnamed() end
+  local one = setmetatable({
+    kind = "watch", client = self, path = options.path, token = options.token, wait = options.wait or WAIT,
+    max_body = options.max_body or BODY, index = 0, full = 0, pause = FIRST_PAUSE,
+  }, Watch)
+  one.id = port:handle(one)
+  self:hold(one)
+  one:ask()
+  return one.id
+end
+
+---Ends a watch in silence.
+---@param one luapilot.sim.consul.Watch
+function watch.cancel(one)
+  one.over = true
+  if one.asking then one.asking:cancel() end
+  if one.timer then one.client.port.clock:cancel(one.timer) end
+  one.client:release(one)
+end
+
+return watch
