@@ -84,7 +84,8 @@ describe("consul.client", function()
   it("knows its names", function()
     load(HERE)
     assert.equal('pilot.consul has no "kvv" (did you mean "kv"?)', raises "pilot.consul.kvv.get()")
-    assert.equal('pilot.consul.agent has no "servces" (did you mean "services"?)', raises "pilot.consul.agent.servces()")
+    assert.equal('pilot.consul.agent has no "servces" (did you mean "services"?)',
+      raises "pilot.consul.agent.servces()")
   end)
 
   -- --- tokens ----------------------------------------------------------------------------------
