@@ -326,7 +326,6 @@ local function open(self)
   open_catalogue(self)
   self.port.signals(signals.taken)
   self:apply_logging()
-  if self.consul then self.consul:open() end
   self.renders:recover(validate.rendered_files(self))
   self.prospects:connect()
 end

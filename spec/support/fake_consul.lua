@@ -99,9 +99,8 @@ function Box:call(fn, ...)
     results = { pcall(fn, unpack(args, 1, n)) }
   end)
   self:settle()
-  for _ = 1, 20 do
-    if results then break end
-    self.world:advance(30)
+  while not results and self.world:open()[1] == "timer" do -- of a pause
+    self.world:fire()
     self:settle()
   end
   if results then return unpack(results, 1, table.maxn(results)) end

@@ -16,7 +16,7 @@ local shapes = {}
 ---@type luapilot.Type
 function shapes.digits(value, path, report)
   if type(value) == "string" and value:find "^%d+$" and #value <= 20 then return value end
-  local whole = type(value) == "number" and value >= 0 and value <= 2 ^ 53 and value % 1 == 0
+  local whole = type(value) == "number" and value >= 0 and value < 2 ^ 53 and value % 1 == 0
   if whole then return describe.number(value) end
   return schema.expected(path, report, 'a whole number, or a string of digits such as "42"', value)
 end
