@@ -34,11 +34,13 @@ local function word_in(word, path, report)
   return word
 end
 
+local read_words = schema.list(word_in, "only a list of words")
+
 local function from_list(list, path, report)
   local label = path:match "[%w_]+$" or "exec"
   local length, hole, following = schema.length(list)
   if hole then return report(path, hole_message(label, hole, following, list[following])) end
-  local argv = schema.list(word_in, "only a list of words")(list, path, report)
+  local argv = read_words(list, path, report)
   if length == 0 then return report(path, 'names no program: write { "program", "argument" }') end
   if list[1] == "" then return report(schema.join(path, 1), "is empty: it must name the program") end
   return #argv == length and argv or nil

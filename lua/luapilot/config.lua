@@ -5,6 +5,7 @@
 -- goes on and one run reports all. Never starts anything, never looks into triggers (`when` stays as given).
 
 local argv = require "luapilot.argv"
+local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local http_types = require "luapilot.http_types"
@@ -17,8 +18,6 @@ local types = require "luapilot.types"
 local M = {}
 
 local signal = schema.by(signals.parse)
-
-local function empty() return {} end
 
 -- A type of this module's choice by the Lua type of the value.
 local function either(what, by_type)
@@ -41,9 +40,9 @@ local bytes = either("a string", { string = schema.any })
 local read_http = schema.fields({
   url     = { http_types.url },
   method  = { http_types.method, default = "GET" },
-  headers = { http_types.headers, default = empty },
+  headers = { http_types.headers, default = constant.NONE },
   body    = { bytes },
-  status  = { http_types.status, default = function() return { { 200, 399 } } end },
+  status  = { http_types.status, default = constant.of { constant.of { 200, 399 } } },
   tls     = { http_types.tls },
 }, "a table", { uri = "url", address = "url", verb = "method", code = "status", expect = "status", insecure = "tls" })
 
@@ -60,7 +59,7 @@ local http_check = either("a URL or a table such as { url = \"http://localhost/\
   end,
 })
 
-local read_check = schema.fields({
+local read_check = schema.record({
   http   = { http_check },
   tcp    = { types.address },
   exec   = { argv.type },
@@ -132,13 +131,16 @@ local read_log = schema.fields({
 
 local log_mode = schema.one_of { "lines", "raw" }
 
-local function log_as(mode) return { mode = mode, level = "info", prefix = true } end
+local LOG_AS = {
+  lines = constant.of { mode = "lines", level = "info", prefix = true },
+  raw   = constant.of { mode = "raw", level = "info", prefix = true },
+}
 
 local log = either('"lines", "raw" or a table such as { level = "warn" }', {
   table = read_log,
   string = function(value, path, report)
     local mode = log_mode(value, path, report)
-    return mode and log_as(mode)
+    return LOG_AS[mode or 0]
   end,
 })
 
@@ -152,14 +154,14 @@ local reload = either('a signal such as "SIGHUP", or a function', {
   ["function"] = schema.fn,
 })
 
-local read_job = schema.fields({
+local read_job = schema.record({
   name    = { schema.any },                                 -- only in pilot.job { name = …, … }
   exec    = { argv.type },
   run     = { schema.fn },
   prepare = { schema.fn },
 
   when    = { when },
-  restart = { restart.type, default = function() return (restart.parse "never") end },
+  restart = { restart.type, default = restart.NEVER },
   timeout = { schema.span },
   stop_signal  = { signal, default = "SIGTERM" },
   stop_timeout = { schema.duration, default = 10 },
@@ -167,17 +169,17 @@ local read_job = schema.fields({
   reload  = { reload },
   main    = { schema.boolean, default = false },
 
-  health  = { health, default = empty },
+  health  = { health, default = constant.NONE },
   service = { service_types.services },
 
-  env           = { types.env, default = empty },
+  env           = { types.env, default = constant.NONE },
   env_file      = { schema.text },
   env_clear     = { schema.boolean, default = false },
   cwd           = { schema.text },
   user          = { types.account },
   group         = { types.account },
   umask         = { types.umask },
-  limits        = { types.limits, default = empty },
+  limits        = { types.limits, default = constant.NONE },
   no_new_privs  = { schema.boolean, default = false },
   oom_score_adj = { schema.integer(-1000, 1000) },
   cgroup        = { schema.fields({
@@ -185,7 +187,7 @@ local read_job = schema.fields({
     cpu_max    = { schema.positive },                       -- cores
     pids_max   = { schema.integer(1) },
   }, 'a table such as { memory_max = "256M" }') },
-  log           = { log, default = function() return log_as "lines" end },
+  log           = { log, default = LOG_AS.lines },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
   workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
@@ -378,7 +380,7 @@ local render_fields = {
   text     = { template_text },
   to       = { file_path },
   data     = { either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn }),
-               default = empty },
+               default = constant.NONE },
   mode     = { types.mode },
   owner    = { types.owner },
   validate = { validator },
@@ -443,7 +445,7 @@ M.tags = service_types.tags
 ---@type luapilot.OptionsReader
 M.exec_options = options_reader({
   check      = { schema.boolean, default = true },
-  env        = { types.env, default = empty },
+  env        = { types.env, default = constant.NONE },
   cwd        = { schema.text },
   user       = { types.account },
   stdin      = { bytes },
@@ -464,7 +466,7 @@ end
 ---@type luapilot.OptionsReader
 M.http_options = options_reader({
   query    = { http_types.pairs },
-  headers  = { http_types.headers, default = empty },
+  headers  = { http_types.headers, default = constant.NONE },
   body     = { bytes },
   json     = { schema.any },
   form     = { http_types.pairs },

@@ -12,6 +12,7 @@ local LONGEST = 60
 ---@return string
 function M.quote(text)
   if #text > LONGEST then text = text:sub(1, LONGEST - 3) .. "..." end
+  if not text:find '[%c"\\]' then return '"' .. text .. '"' end
   local escaped = text:gsub('[%c"\\]', function(char)
     if char == "\n" then return "\\n" end
     if char == "\t" then return "\\t" end

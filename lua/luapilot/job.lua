@@ -50,14 +50,14 @@ job.VISIBLE = {
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
----@field refused integer       spawns that the machine refused in a row
+---@field refused integer?      spawns that the machine refused in a row
 
 ---@param now number
 ---@return luapilot.JobMemory
 function job.new(now)
   return {
     state = "waiting", runs = 0, restarts = 0, since = now, health = "unknown",
-    policy = restart.new(), refused = 0,
+    policy = restart.new(),
   }
 end
 
@@ -167,7 +167,7 @@ end
 -- The machine refused for lack of something that comes back: wait and retry, never an exit.
 local function refused(c, message)
   local m = c.memory
-  m.refused = m.refused + 1
+  m.refused = (m.refused or 0) + 1
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
   emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay))
   emit(c, "timer", "restart", delay)
@@ -344,7 +344,7 @@ machine.preparing = {
   prepare_failed = function(c) return failed_start(c, 1, "prepare", c.input.message) end,
   spawned = function(c)
     local m = c.memory
-    m.pid, m.started, m.refused = c.input.pid, c.now, 0
+    m.pid, m.started, m.refused = c.input.pid, c.now, nil
     if c.spec.timeout then emit(c, "timer", "run", c.spec.timeout) end
     emit(c, "probe")
     return "running"

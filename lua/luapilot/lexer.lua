@@ -35,15 +35,30 @@ local function skip_comment(source, start)
   return (source:find("\n", start, true) or #source + 1)
 end
 
+local STOPS = { ['"'] = '["\\\n]', ["'"] = "['\\\n]" } -- where reading a string must look up
+
 -- The position of the quote that closes a string, or nil at the end of the line.
 local function closing_quote(source, start)
   local quote, position = source:sub(start, start), start + 1
-  while position <= #source do
-    local char = source:sub(position, position)
+  while true do
+    position = source:find(STOPS[quote], position)
+    local char = position and source:sub(position, position)
     if char == quote then return position end
-    if char == "\n" then return nil end
-    position = position + (char == "\\" and 2 or 1)
+    if char ~= "\\" then return nil end
+    position = position + 2
   end
+end
+
+-- Each reads one token from `start` on: kind, last position, content.
+
+local function read_word(source, start)
+  local _, stop = source:find("^[%w_\128-\255]*", start)
+  return is_keyword[source:sub(start, stop)] and "keyword" or "name", stop
+end
+
+local function read_number(source, start)
+  local _, stop = source:find("^%.?%d[%w_%.]*", start)
+  return "number", stop
 end
 
 local function read_string(source, start)
@@ -59,44 +74,53 @@ local function read_operator(source, start)
   return "op", start
 end
 
----One token from `start` on: kind, last position, content.
-local function read(source, start)
-  local _, stop = source:find("^[%a_\128-\255][%w_\128-\255]*", start)
-  if stop then return is_keyword[source:sub(start, stop)] and "keyword" or "name", stop end
-  _, stop = source:find("^%.?%d[%w_%.]*", start)
-  if stop then return "number", stop end
-  if source:find("^[\"']", start) then return read_string(source, start) end
+local function read_dot(source, start)
+  if source:find("^%d", start + 1) then return read_number(source, start) end
+  return read_operator(source, start)
+end
+
+local function read_bracket(source, start)
   local bracket, content = long_bracket(source, start)
   if bracket then return "string", bracket, content end
   if bracket == false then return "unfinished", #source end
-  return read_operator(source, start)
+  return "op", start
+end
+
+local function read_char(_, start) return "op", start end
+
+-- By the first byte: one look instead of a row of patterns that do not fit.
+local readers = {}
+for byte = 0, 255 do
+  local char = string.char(byte)
+  readers[byte] = char:find "[%a_\128-\255]" and read_word or char:find "%d" and read_number or read_char
+end
+for _, operator in ipairs(OPERATORS) do readers[operator:byte()] = read_operator end
+for char, reader in pairs { ['"'] = read_string, ["'"] = read_string, ["["] = read_bracket, ["."] = read_dot } do
+  readers[char:byte()] = reader
 end
 
 -- Behind blanks and comments, or nil in an unfinished comment.
 local function skip_blanks(source, position)
   while true do
     position = source:find("%S", position) or #source + 1
-    if source:sub(position, position + 1) ~= "--" then return position end
+    if source:find("^%-%-", position) == nil then return position end
     local after = skip_comment(source, position)
     if not after then return nil, position end
     position = after
   end
 end
 
----The tokens of a source, the last of kind "eof".
----@param source string
----@return luapilot.Token[]
-function M.tokens(source)
-  local tokens, position, line, line_start, counted = {}, 1, 1, 1, 1
+local function read_all(source)
+  local tokens, position, line, line_start = {}, 1, 1, 1
+  local newline = source:find("\n", 1, true)
 
   local function add(kind, start, stop, value)
-    for newline in source:sub(counted, start - 1):gmatch "()\n" do
-      line, line_start = line + 1, counted + newline
+    while newline and newline < start do
+      line, line_start = line + 1, newline + 1
+      newline = source:find("\n", line_start, true)
     end
-    counted = math.max(counted, start)
-    local text = source:sub(start, stop)
     tokens[#tokens + 1] =
-      { kind = kind, text = text, value = value, line = line, column = start - line_start + 1 }
+      { kind = kind, text = source:sub(start, stop), value = value, line = line, column = start - line_start + 1 }
   end
 
   while true do
@@ -109,10 +133,24 @@ function M.tokens(source)
       add("eof", #source + 1, #source)
       return tokens
     end
-    local kind, stop, value = read(source, start)
+    local kind, stop, value = readers[source:byte(start)](source, start)
     add(kind, start, stop, value)
     position = stop + 1
   end
+end
+
+local known = setmetatable({}, { __mode = "v" }) -- by source, until the next collection: several ask about one file
+
+---The tokens of a source, the last of kind "eof". Not to be changed: who asks for the same source gets the same ones.
+---@param source string
+---@return luapilot.Token[]
+function M.tokens(source)
+  local tokens = known[source]
+  if not tokens then
+    tokens = read_all(source)
+    known[source] = tokens
+  end
+  return tokens
 end
 
 local ENDS = { ["end"] = true, ["nil"] = true, ["true"] = true, ["false"] = true, [")"] = true, ["]"] = true,

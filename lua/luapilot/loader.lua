@@ -133,8 +133,21 @@ local function literal_argument(tokens, i)
   return closed and tokens[i + 1].value or nil
 end
 
+-- Can a source name another file? Most pilot.lua require only what is built in: they need not be read token by token.
+local function may_name_files(self, source)
+  if source:find("dofile", 1, true) then return true end
+  local _, stop = source:find("require", 1, true)
+  while stop do
+    local _, name = source:match("^%s*%(?%s*([\"'])([%w_.-]+)%1", stop + 1)
+    if not name or not self.env.package.loaded[name] then return true end
+    _, stop = source:find("require", stop + 1, true)
+  end
+  return false
+end
+
 -- The modules and files that a source names literally: require "x", require("x"), dofile "x".
 local function named_files(self, source)
+  if not may_name_files(self, source) then return {} end
   local tokens, files = lexer.tokens(source), {}
   for i = 1, #tokens - 1 do
     local name = tokens[i].kind == "name" and literal_argument(tokens, i + 1)

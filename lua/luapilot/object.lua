@@ -118,10 +118,10 @@ function object.named(app, name)
     error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 4)
   end
   local self = setmetatable({}, Object)
-  local where = app:where()
-  hidden[self] = { app = app, name = name, where = where }
+  local declaration = { app = app, name = name, where = app:where() }
+  hidden[self] = declaration
   app.objects[name] = self
-  app.declared[#app.declared + 1] = { name = name, where = where }
+  app.declared[#app.declared + 1] = declaration
   return self
 end
 

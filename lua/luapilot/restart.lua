@@ -7,6 +7,7 @@
 -- takes away up to a quarter of it: containers that fell together at one dependency do not come back in the
 -- same instant, no delay is longer than the file says, and the first restart stays near `backoff`.
 
+local constant = require "luapilot.constant"
 local duration = require "luapilot.duration"
 local schema = require "luapilot.schema"
 
@@ -48,8 +49,14 @@ local read_fields = schema.fields({
 }, "a table", { max_restarts = "limit", delay = "backoff", window = "within", restarts = "count" })
 
 local function defaults(policy, count)
-  return { policy = policy, count = count, backoff = 1, max_backoff = 60, reset_after = 60 }
+  return constant.of { policy = policy, count = count, backoff = 1, max_backoff = 60, reset_after = 60 }
 end
+
+local PLAIN = { always = defaults "always", on_failure = defaults "on_failure", never = defaults "never" }
+
+---No restarts: what `restart` is when nothing is said.
+---@type luapilot.RestartPolicy
+M.NEVER = PLAIN.never
 
 local function from_table(value, path, report)
   local policy = read_fields(value, path, report)
@@ -77,12 +84,11 @@ function M.type(value, path, report)
   if type(value) == "table" then return from_table(value, path, report) end
   if type(value) == "number" then
     local count = one_count(value, path, report)
-    if count == 0 then return defaults("never") end
+    if count == 0 then return PLAIN.never end
     return count and defaults("always", count)
   end
   if type(value) == "string" then
-    local policy = one_policy(value, path, report)
-    return policy and defaults(policy)
+    return PLAIN[one_policy(value, path, report) or 0]
   end
   local meant = value == true and "always" or "never"
   local advice = type(value) == "boolean" and ('write restart = "%s"'):format(meant) or nil
@@ -99,11 +105,11 @@ function M.parse(value) return schema.first(M.type, value) end
 -- --------------------------------------------------------------------------------------------- deciding
 
 ---@return luapilot.RestartMemory
-function M.new() return { restarts = 0, step = 0, times = {} } end
+function M.new() return { restarts = 0, step = 0, times = constant.NONE } end
 
 ---A start by the trigger or by hand: everything counts anew.
 ---@param memory luapilot.RestartMemory
-function M.triggered(memory) memory.restarts, memory.step, memory.times = 0, 0, {} end
+function M.triggered(memory) memory.restarts, memory.step, memory.times = 0, 0, constant.NONE end
 
 ---Why a job is not restarted at all, or nil.
 local function refusal(policy, memory, run)

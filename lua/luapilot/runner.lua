@@ -3,6 +3,7 @@
 -- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
 -- It decides nothing: a decision belongs into job.lua. Inputs are posted to the app's queue, never nested.
 
+local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
 local health = require "luapilot.health"
 local job = require "luapilot.job"
@@ -22,7 +23,12 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field memory luapilot.JobMemory
 ---@field object table          what the user holds
 ---@field topic string          "job:app"
-local Runner = {}
+local Runner = {
+  -- Until it needs some of its own.
+  timers = constant.NONE, due = constant.NONE, watchers = constant.NONE, results = constant.NONE,
+  stops = 0,
+  streams = 0, -- of the process, captured and not at their end
+}
 Runner.__index = Runner
 
 ---@param app table
@@ -33,9 +39,7 @@ Runner.__index = Runner
 function runner.new(app, spec, object, node)
   local self = setmetatable({
     app = app, spec = spec, object = object, topic = "job:" .. spec.name,
-    memory = job.new(app.loop.port.now()), timers = {}, due = {}, watchers = {}, results = {},
-    stops = 0,
-    streams = 0, -- of the process, captured and not at their end
+    memory = job.new(app.loop.port.now()),
   }, Runner)
   self.starter = starter.new(self, node)
   return self
@@ -80,6 +84,7 @@ end
 ---@param fn fun(): boolean
 ---@return fun()
 function Runner:watch(fn)
+  if self.watchers == constant.NONE then self.watchers = {} end
   self.watchers[#self.watchers + 1] = fn
   return function()
     for i, other in ipairs(self.watchers) do
@@ -96,7 +101,7 @@ function Runner:changed()
   for _, fn in ipairs(self.watchers) do
     if not fn() then left[#left + 1] = fn end
   end
-  self.watchers = left
+  self.watchers = #left > 0 and left or nil
 end
 
 -- --- effects: timers, log, events ------------------------------------------------------------
@@ -105,6 +110,7 @@ end
 function apply.timer(self, key, seconds)
   apply.untimer(self, key)
   local app, id = self.app, nil
+  if self.timers == constant.NONE then self.timers, self.due = {}, {} end
   self.due[key] = app.loop.port.now() + seconds
   id = app.loop:after(seconds, function()
     app:command(function()
@@ -117,7 +123,8 @@ function apply.timer(self, key, seconds)
 end
 
 function apply.untimer(self, key)
-  if self.timers[key] then self.app.loop:cancel(self.timers[key]) end
+  if not self.timers[key] then return end
+  self.app.loop:cancel(self.timers[key])
   self.timers[key], self.due[key] = nil, nil
 end
 
@@ -521,6 +528,7 @@ end
 local function adopt_checks(self, data)
   local m, checks, now = self.memory, self.spec.health, self.app.loop.port.now()
   if m.state ~= "running" or m.killed_by then return end
+  self.results = {}
   if #checks > 0 then self.prober = prober.start(self, data and health.restore(data, checks, now)) end
   m.health = self.prober and self.prober.memory.state or "unknown"
 end

@@ -5,6 +5,7 @@
 -- table of fields. Owns the walking, the paths, the unknown fields and the defaults. Never knows what a field
 -- means.
 
+local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local size = require "luapilot.size"
@@ -17,7 +18,7 @@ local M = {}
 
 ---@class luapilot.Field
 ---@field [1] luapilot.Type
----@field default any what stands for a missing or a wrong value; a function is called for it
+---@field default any what stands for a missing or a wrong value; a table is the same one for all: see constant.lua
 
 -- ------------------------------------------------------------------------------------------------ paths
 
@@ -177,9 +178,35 @@ local function report_unknown(value, fields, names, synonyms, path, report)
   end
 end
 
-local function default_of(field)
-  if type(field.default) == "function" then return field.default() end
-  return field.default
+local function has_unknown(value, fields)
+  for key in pairs(value) do
+    if fields[key] == nil then return true end
+  end
+end
+
+-- A table with named fields; `new` makes what its values are put into. This runs for every field of every job: the
+-- names are put into paths beforehand.
+local function fields_into(new, fields, what, synonyms)
+  local names, below = M.keys(fields), {}
+  for i, name in ipairs(names) do below[i] = "." .. name end
+  return function(value, path, report)
+    if type(value) ~= "table" then return M.expected(path, report, what, value) end
+    local result = new()
+    for i = 1, #names do
+      local name = names[i]
+      local given = value[name]
+      if given ~= nil then given = fields[name][1](given, path == "" and name or path .. below[i], report) end
+      if given ~= nil then result[name] = given end
+    end
+    if has_unknown(value, fields) then report_unknown(value, fields, names, synonyms, path, report) end
+    return result
+  end
+end
+
+local function defaults_of(fields)
+  local defaults = {}
+  for name, field in pairs(fields) do defaults[name] = field.default end
+  return defaults
 end
 
 ---A table with named fields. The result has every field, with defaults where there was nothing (or nothing
@@ -189,18 +216,29 @@ end
 ---@param synonyms? table<string, string> words of other tools, and the field that is meant
 ---@return luapilot.Type
 function M.fields(fields, what, synonyms)
-  local names = M.keys(fields)
-  return function(value, path, report)
-    if type(value) ~= "table" then return M.expected(path, report, what, value) end
-    local result = {}
-    for _, name in ipairs(names) do
-      local given, field = value[name], fields[name]
-      if given ~= nil then given = field[1](given, M.join(path, name), report) end
-      if given == nil then given = default_of(field) end
-      result[name] = given
-    end
-    report_unknown(value, fields, names, synonyms, path, report)
-    return result
+  local defaults = defaults_of(fields)
+  return fields_into(function() return copy.shallow(defaults) end, fields, what, synonyms)
+end
+
+---The same for what there is much of: the result inherits its defaults, so pairs() shows only what was given.
+---@param fields table<string, luapilot.Field>
+---@param what string
+---@param synonyms? table<string, string>
+---@return luapilot.Type
+function M.record(fields, what, synonyms)
+  local meta = { __index = defaults_of(fields) }
+  return fields_into(function() return setmetatable({}, meta) end, fields, what, synonyms)
+end
+
+-- The largest key, the first hole and the first key behind it of a list that is not just 1, 2, 3 …
+local function hole_of(list)
+  local numbers = {}
+  for key in pairs(list) do
+    if type(key) == "number" then numbers[#numbers + 1] = key end
+  end
+  table.sort(numbers)
+  for i, number in ipairs(numbers) do
+    if number ~= i then return numbers[#numbers], i, number end
   end
 end
 
@@ -210,15 +248,28 @@ end
 ---@return integer|nil hole the first key without a value below it
 ---@return integer|nil following the first key with a value behind the hole
 function M.length(list)
-  local numbers = {}
+  local count = 0
   for key in pairs(list) do
-    if type(key) == "number" then numbers[#numbers + 1] = key end
+    if type(key) == "number" then count = count + 1 end
   end
-  table.sort(numbers)
-  for i, number in ipairs(numbers) do
-    if number ~= i then return numbers[#numbers], i, number end
+  for i = 1, count do
+    if list[i] == nil then return hole_of(list) end
   end
-  return #numbers
+  return count
+end
+
+local function has_named(list)
+  for key in pairs(list) do
+    if type(key) ~= "number" then return true end
+  end
+end
+
+local function report_named(list, what, path, report)
+  for _, key in ipairs(M.keys(list)) do
+    if type(key) ~= "number" then
+      report(M.join(path, key), ("expected %s, got a named field"):format(what))
+    end
+  end
 end
 
 ---A list without holes and without named fields. Wrong items are left out of the result.
@@ -234,12 +285,8 @@ function M.list(item, what)
       report(M.join(path, hole), ("is nil, but there is an item %d"):format(length))
       return nil
     end
-    for i = 1, length do result[#result + 1] = item(value[i], M.join(path, i), report) end
-    for _, key in ipairs(M.keys(value)) do
-      if type(key) ~= "number" then
-        report(M.join(path, key), ("expected %s, got a named field"):format(what))
-      end
-    end
+    for i = 1, length do result[#result + 1] = item(value[i], path .. "[" .. i .. "]", report) end
+    if has_named(value) then report_named(value, what, path, report) end
     return result
   end
 end

@@ -4,6 +4,7 @@
 -- the machine has: a container's differ from those where `check` runs.
 
 local address = require "luapilot.address"
+local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local schema = require "luapilot.schema"
 
@@ -100,10 +101,10 @@ local read_service = schema.fields({
   name                = { service_name },               -- default: the job's
   id                  = { schema.text },                -- default: <name>-<hostname>
   port                = { port },
-  tags                = { M.tags, default = function() return {} end },
-  meta                = { meta, default = function() return {} end },
-  weights             = { weights, default = function() return { passing = 1, warning = 1 } end },
-  interfaces          = { M.interfaces, default = function() return address.DEFAULT end },
+  tags                = { M.tags, default = constant.NONE },
+  meta                = { meta, default = constant.NONE },
+  weights             = { weights, default = constant.of { passing = 1, warning = 1 } },
+  interfaces          = { M.interfaces, default = address.DEFAULT },
   initial_status      = { schema.one_of { "passing", "warning", "critical" } },
   enable_tag_override = { schema.boolean, default = false },
   deregister_after    = { schema.span },

@@ -3,6 +3,7 @@
 -- It owns the subscriptions, timers and the task of a job's `when`. What the leaves add up to is trigger.lua's;
 -- what a start does to a running job is said here (`when_busy`) and done by job.lua.
 
+local constant = require "luapilot.constant"
 local duration = require "luapilot.duration"
 local schedule = require "luapilot.schedule"
 local trigger = require "luapilot.trigger"
@@ -12,8 +13,22 @@ local starter = {}
 ---@class luapilot.Starter
 ---@field trigger table    of trigger.lua
 ---@field quiet boolean?   what is heard counts, but starts nothing
-local Starter = {}
+local Starter = {
+  listeners = constant.NONE, schedules = constant.NONE, timers = constant.NONE, timeouts = constant.NONE,
+  settling = constant.NONE, stopped = false,
+}
 Starter.__index = Starter
+
+-- Most jobs start with the pilot and never need a table of their own for any of these.
+local function own(self, name)
+  if self[name] == constant.NONE then self[name] = {} end
+  return self[name]
+end
+
+local function add(self, name, entry)
+  local list = own(self, name)
+  list[#list + 1] = entry
+end
 
 -- What a firing trigger does to a job that is not at rest.
 local busy = {
@@ -45,10 +60,10 @@ local function settle(self, leaf)
     loop:cancel(state.quiet)
   else
     state = {}
-    self.settling[leaf] = state
+    own(self, "settling")[leaf] = state
   end
   local function over()
-    self.settling[leaf] = nil
+    own(self, "settling")[leaf] = nil
     loop:cancel(state.quiet)
     loop:cancel(state.latest)
     hear(self, leaf)
@@ -71,8 +86,7 @@ end
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
-  local listeners = self.listeners
-  listeners[#listeners + 1] = self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end)
+  add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
   if leaf.kind == "once" and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
 arm.once, arm.each = arm_event, arm_event
@@ -83,13 +97,13 @@ function arm.manual() end
 
 function arm.every(self, leaf)
   if not trigger.satisfied(self.trigger, leaf) then hear(self, leaf) end -- the first run is at start-up
-  self.schedules[#self.schedules + 1] = schedule.every(self.app.loop, leaf.interval, leaf.interval,
-    function() hear(self, leaf) end)
+  add(self, "schedules", schedule.every(self.app.loop, leaf.interval, leaf.interval,
+    function() hear(self, leaf) end))
 end
 
 function arm.cron(self, leaf)
-  self.schedules[#self.schedules + 1] = schedule.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
-    function() hear(self, leaf) end)
+  add(self, "schedules", schedule.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
+    function() hear(self, leaf) end))
 end
 
 arm["function"] = function(self, leaf)
@@ -112,11 +126,12 @@ local function arm_timeout(self, leaf, number, due)
   local seconds = leaf.options and leaf.options.timeout
   if not seconds or trigger.satisfied(self.trigger, leaf) then return end
   local now = self.app.loop.port.now()
-  self.timeouts[number] = due or now + seconds
-  self.timers[#self.timers + 1] = self.app.loop:after(math.max(0, self.timeouts[number] - now), function()
+  due = due or now + seconds
+  own(self, "timeouts")[number] = due
+  add(self, "timers", self.app.loop:after(math.max(0, due - now), function()
     give_up(self, leaf, ("gave up waiting for %s after %s"):format(
       trigger.describe(leaf, duration.format), duration.format(seconds)))
-  end)
+  end))
 end
 
 -- In the words of the file. With another text it is another trigger.
@@ -186,7 +201,7 @@ function Starter:stop()
     loop:cancel(state.latest)
   end
   if self.task then self.task:cancel("shutdown") end
-  self.listeners, self.schedules, self.timers, self.settling = {}, {}, {}, {}
+  self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
 end
 
 ---@return table   plain data: what has fired, and what is due when
@@ -202,10 +217,9 @@ end
 ---@param node luapilot.TriggerNode?    nil: at start-up
 ---@return luapilot.Starter
 function starter.new(runner, node)
-  node = node or { kind = "startup" }
+  node = node or trigger.STARTUP
   return setmetatable({
     runner = runner, app = runner.app, trigger = trigger.new(node), topics = trigger.topics(node),
-    listeners = {}, schedules = {}, timers = {}, timeouts = {}, settling = {}, stopped = false,
   }, Starter)
 end
 

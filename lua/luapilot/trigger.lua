@@ -10,7 +10,13 @@
 -- It owns which leaves have fired (plain data: fired triggers survive a reload). It never subscribes,
 -- keeps no time and starts nothing: see starter.lua.
 
+local constant = require "luapilot.constant"
+
 local trigger = {}
+
+---The trigger of a job that says nothing of one.
+---@type luapilot.TriggerNode
+trigger.STARTUP = constant.of { kind = "startup" }
 
 local REPEATS = { each = true, every = true, cron = true }
 
@@ -52,13 +58,18 @@ function trigger.leaves(node)
   return leaves, numbers
 end
 
+local STARTUP_LEAVES, STARTUP_NUMBERS = trigger.leaves(trigger.STARTUP)
+constant.of(STARTUP_LEAVES)
+constant.of(STARTUP_NUMBERS)
+
 ---@param node luapilot.TriggerNode
 ---@return table trigger
 function trigger.new(node)
-  local leaves, numbers = trigger.leaves(node)
+  local leaves, numbers = STARTUP_LEAVES, STARTUP_NUMBERS
+  if node ~= trigger.STARTUP then leaves, numbers = trigger.leaves(node) end
   return {
     node = node, leaves = leaves, numbers = numbers,
-    memory = { fired = 0, gave_up = false, leaves = {}, groups = {} },
+    memory = { fired = 0, gave_up = false, leaves = {}, groups = constant.NONE },
   }
 end
 
@@ -72,6 +83,7 @@ local function fires(self, node, leaf)
       local number = self.numbers[node]
       if REPEATS[leaf.kind] then return true end
       if memory.groups[number] then return false end
+      if memory.groups == constant.NONE then memory.groups = {} end
       memory.groups[number] = true
       return true
     end
@@ -177,6 +189,7 @@ end
 ---@param node luapilot.TriggerNode
 ---@return string[]
 function trigger.topics(node)
+  if node == trigger.STARTUP then return constant.NONE end
   local topics = {}
   for _, leaf in ipairs(trigger.leaves(node)) do topics[#topics + 1] = leaf.topic end
   return topics

@@ -117,13 +117,15 @@ local function is_above(soft, hard)
   return soft == M.UNLIMITED or soft > hard
 end
 
+local read_pair = schema.list(one_limit, "{ soft, hard }")
+
 ---One resource limit: { soft, hard }.
 local function limit(value, path, report)
   if type(value) ~= "table" then
     local both = one_limit(value, path, report)
     return both and { both, both }
   end
-  local pair = schema.list(one_limit, "{ soft, hard }")(value, path, report)
+  local pair = read_pair(value, path, report)
   if not pair then return nil end
   if schema.length(value) ~= 2 then
     return report(path, ("expected two values, { soft, hard }, got %d"):format(schema.length(value)))

@@ -15,6 +15,10 @@ describe("calls", function()
     assert.same({ "nginx nginx 2" }, reloads(DECLARED .. "pilot.on('SIGHUP', function() nginx:reload() end)"))
   end)
 
+  it("finds calls however they are spaced", function()
+    assert.same({ "nginx nginx 2" }, reloads(DECLARED .. "nginx --[[x]] :\n reload ()"))
+  end)
+
   it("finds all of them", function()
     assert.same({ "nginx nginx 2", "nginx nginx 3" }, reloads(DECLARED .. "nginx:reload()\nreturn nginx:reload()"))
   end)
@@ -34,6 +38,7 @@ describe("calls", function()
       ["an assignment"] = "nginx = other()\nnginx:reload()",
       ["a local among others"] = "local a, nginx\nnginx:reload()",
       ["a field of another"] = "jobs.nginx:reload()",
+      ["a comment in the middle"] = "nginx: --[[now]] reload()",
     }
     for what, text in pairs(unsure) do
       it(what, function() assert.same({}, reloads(DECLARED .. text)) end)

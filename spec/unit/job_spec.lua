@@ -325,7 +325,7 @@ describe("job", function()
         m.feed "restart_due"
       end
       m.go(SPAWNED, FAILED, GONE)
-      assert.equal(0, m.memory.refused)
+      assert.is_nil(m.memory.refused)
       assert.equal("waiting", m.memory.state)
     end)
   end)

@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "copy", "describe", "lexer", "words" },
+  { "base64", "constant", "copy", "describe", "lexer", "words" },
   { "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },

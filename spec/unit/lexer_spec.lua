@@ -34,6 +34,19 @@ describe("lexer", function()
     assert.same({ "eof " }, texts "")
   end)
 
+  it("tells dots apart", function()
+    assert.same({ "number .5", "op .", "op ..", "op ...", "op .", "number 3.", "eof " }, texts ".5 . .. .... 3.")
+  end)
+
+  it("reads strings with escaped quotes and ends of lines", function()
+    assert.same({ [[string "a\"b"]], "string 'c\\\nd'", "eof " }, texts([["a\"b"]] .. " 'c\\\nd'"))
+    assert.same({ [[unfinished "a\"]], "eof " }, texts [["a\"]])
+  end)
+
+  it("gives the same tokens to all who ask for one source", function()
+    assert.equal(lexer.tokens "a = b", lexer.tokens "a = b")
+  end)
+
   it("takes foreign characters as operators", function()
     assert.same({ "op !", "op &", "op &", "name a", "op ?", "eof " }, texts "!&&a?")
   end)

@@ -245,6 +245,14 @@ describe("loader: require", function()
       'b.lua:2: undefined global "undefinde"' }, lines)
   end)
 
+  it("finds a module that is named literally, however that is written", function()
+    for _, source in ipairs { "require [[a]]", "require --[[x]] 'a'", "require ( 'a' )", "dofile 'a.lua'",
+                              "local l = require 'luapilot' local a = require\n\n'a'" } do
+      assert.same({ 'a.lua:1: undefined global "undefinde"' }, wrong(source, { ["a.lua"] = "return undefinde" }))
+    end
+    assert.same({}, wrong("-- require 'a'\nlocal s = \"require 'a'\"", { ["a.lua"] = "return undefinde" }))
+  end)
+
   it("checks a module that nobody named literally when it is loaded", function()
     assert.equal('a.lua:1: undefined global "nothing_here"',
       raised("require('a' .. '')", { ["a.lua"] = "return nothing_here" }))

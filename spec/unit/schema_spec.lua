@@ -1,3 +1,4 @@
+local constant = require "luapilot.constant"
 local schema = require "luapilot.schema"
 
 ---Runs a type; returns its result and the reports as "path: message" lines.
@@ -42,10 +43,30 @@ describe("schema", function()
     assert.equal(5, run(schema.duration, "5s"))
   end)
 
+  describe("record", function()
+    local check = schema.record({
+      interval = { schema.duration, default = 10 }, on = { schema.boolean, default = true },
+    }, "a table")
+
+    it("inherits the defaults, also for what is wrong", function()
+      local result, found = run(check, { interval = "x", on = false })
+      assert.same({ on = false }, result)
+      assert.equal(10, result.interval)
+      assert.equal(1, #found)
+      assert.is_true((run(check, {})).on)
+    end)
+
+    it("keeps what is written into one to itself", function()
+      local one, other = run(check, {}), run(check, {})
+      one.interval = 5
+      assert.equal(10, other.interval)
+    end)
+  end)
+
   describe("fields", function()
     local check = schema.fields({
       interval = { schema.duration, default = 10 },
-      names    = { schema.list(schema.text, "a list of names"), default = function() return {} end },
+      names    = { schema.list(schema.text, "a list of names"), default = constant.NONE },
       on       = { schema.boolean, default = true },
     }, "a table", { delay = "interval" })
 
@@ -53,7 +74,12 @@ describe("schema", function()
       local result, found = run(check, { interval = "x", on = false })
       assert.same({ interval = 10, names = {}, on = false }, result)
       assert.equal(1, #found)
-      assert.not_equal(check({}, "", print).names, check({}, "", print).names)
+    end)
+
+    it("has one table of a default for all, which cannot be written into", function()
+      assert.equal(check({}, "", print).names, check({}, "", print).names)
+      assert.has_error(function() check({}, "", print).names.x = 1 end,
+        'field "x" of a table that others hold as well')
     end)
 
     it("reports everything in one run", function()
