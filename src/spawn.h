@@ -38,8 +38,19 @@ struct spawn_options {
 
 #define SPAWN_PIPE (-1)
 
+/* What all starts share. */
+struct spawn_base {
+  int null;   /* an open /dev/null */
+  int low[3]; /* descriptors that stand low, each /dev/null but during a start; -1 = none */
+};
+
+/* Early, while low numbers are free. Returns 0, or -1 with errno. */
+int spawn_open(struct spawn_base *base);
+void spawn_close(struct spawn_base *base);
+
 struct spawn {
   struct launch plan;
+  const struct spawn_base *base; /* not owned */
   struct account account;
   struct program program;
   char **envp;       /* owned; NULL = the options' own */
@@ -51,10 +62,10 @@ struct spawn {
   struct cgroup cgroup;
 };
 
-/* Prepares everything. `null` is an open /dev/null. Returns 0, or -1 with `failure`; spawn_clean() is
+/* Prepares everything. Returns 0, or -1 with `failure`; spawn_clean() is
  * due in both cases. */
-int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
-                  struct failure *failure);
+int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
+                  const struct spawn_base *base, struct failure *failure);
 /* Starts the program. Returns its pid and, in `pidfd`, its descriptor, which is the caller's; or -1
  * with `failure`. */
 pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *pidfd,
