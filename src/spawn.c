@@ -74,21 +74,35 @@ static int prepare_stdio(struct spawn *spawn, const struct spawn_options *option
   return 0;
 }
 
-/* The environment with NOTIFY_SOCKET in it, and any older one left out. */
+static size_t count_of(char *const *list) {
+  size_t count = 0;
+  while (list[count]) count++;
+  return count;
+}
+
+/* Is there another value for the name of `variable`? */
+static bool is_replaced(const char *variable, char *const *by) {
+  size_t length = strcspn(variable, "=") + 1;
+  for (; *by; by++)
+    if (strncmp(*by, variable, length) == 0) return true;
+  return false;
+}
+
+/* What is added takes the place of what has the same name; the socket, of both. */
 static int prepare_environment(struct spawn *spawn, const struct spawn_options *options,
                                struct failure *failure) {
-  spawn->plan.envp = options->envp;
-  if (options->notify_socket == NULL) return 0;
-  size_t count = 0, length = strcspn(options->notify_socket, "=") + 1;
-  while (options->envp[count]) count++;
-  spawn->envp = malloc((count + 2) * sizeof *spawn->envp);
-  if (spawn->envp == NULL) return no_memory(failure);
-  char **to = spawn->envp;
+  static char *const none[] = {NULL};
+  char *const *added = options->env_added ? options->env_added : none;
+  char *const socket[] = {(char *)options->notify_socket, NULL};
+  char **to = malloc((count_of(options->envp) + count_of(added) + 2) * sizeof *to);
+  if (to == NULL) return no_memory(failure);
+  spawn->plan.envp = spawn->envp = to;
   for (char *const *from = options->envp; *from; from++)
-    if (strncmp(*from, options->notify_socket, length) != 0) *to++ = *from;
-  *to++ = (char *)options->notify_socket;
+    if (!is_replaced(*from, added) && !is_replaced(*from, socket)) *to++ = *from;
+  for (char *const *from = added; *from; from++)
+    if (!is_replaced(*from, socket)) *to++ = *from;
+  if (socket[0]) *to++ = socket[0];
   *to = NULL;
-  spawn->plan.envp = spawn->envp;
   return 0;
 }
 
@@ -125,8 +139,7 @@ int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
   *spawn = (struct spawn){.base = base, .child = {-1, -1, -1}, .ours = {-1, -1, -1}};
   if (account_find(&spawn->account, options->user, options->group, failure) != 0) return -1;
   if (prepare_environment(spawn, options, failure) != 0) return -1;
-  if (program_find(&spawn->program, options->argv[0], options->envp) != 0)
-    return no_memory(failure);
+  if (program_find(&spawn->program, options->argv[0], spawn->envp) != 0) return no_memory(failure);
   if (prepare_stdio(spawn, options, failure) != 0) return -1;
   if (prepare_cgroup(spawn, options, failure) != 0) return -1;
   prepare_plan(spawn, options);

@@ -22,7 +22,9 @@
 struct spawn_options {
   char *const *argv;
   char *const *envp;
-  const char *notify_socket; /* one more "NAME=value" for envp; NULL = none */
+  /* More "NAME=value", instead of those of the same name in envp; NULL = none. */
+  char *const *env_added;
+  const char *notify_socket; /* the same, of one; instead of one in env_added, too */
   const char *cwd;           /* NULL = ours */
   struct identity user, group;
   int umask; /* -1 = ours */
@@ -53,7 +55,7 @@ struct spawn {
   const struct spawn_base *base; /* not owned */
   struct account account;
   struct program program;
-  char **envp;       /* owned; NULL = the options' own */
+  char **envp;       /* owned; the strings are the options' and our own environment's */
   char oom_text[16]; /* what plan.oom_score_adj points to */
   int child[3];      /* owned: the child's ends of pipes; -1 = none */
   /* Our ends of them, -1 = none, and the control group: the caller's once he has taken them (and put

@@ -613,6 +613,9 @@ describe("the real port", function()
       local names = run("env | grep -c NOTIFY_SOCKET; echo $NOTIFY_SOCKET",
         { notify = true, env = { NOTIFY_SOCKET = "/run/other", PATH = port.environ().PATH } })
       assert.matches("^1\n@luapilot%-%x+\n$", names)
+      names = run("env | grep -c NOTIFY_SOCKET; env | grep -c ^PATH=; echo $NOTIFY_SOCKET",
+        { notify = true, env_added = { NOTIFY_SOCKET = "/run/other", PATH = port.environ().PATH } })
+      assert.matches("^1\n1\n@luapilot%-%x+\n$", names)
     end)
   end)
 
