@@ -53,6 +53,7 @@ static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   }
   spawn->child[index] = ends[index != 0];
   spawn->ours[index] = ends[index == 0];
+  (void)fcntl(spawn->ours[index], F_SETFL, O_NONBLOCK);
   if (spawn->account.become) (void)fchown(ends[0], spawn->account.uid, (gid_t)-1);
   return 0;
 }
@@ -69,8 +70,6 @@ static int prepare_stdio(struct spawn *spawn, const struct spawn_options *option
     }
     lower(spawn, i);
   }
-  /* Only the feeding end must not block us. The other two are the streams' business. */
-  if (options->feed) (void)fcntl(spawn->ours[0], F_SETFL, O_NONBLOCK);
   return 0;
 }
 
