@@ -153,7 +153,7 @@ static void call_main(lua_State *L, const struct arguments *arguments) {
   lua_getglobal(L, "require");
   lua_pushliteral(L, "luapilot.cli");
   lua_call(L, 1, 1);
-  (void)lua_gc(L, LUA_GCRESTART, 0);
+  (void)lua_gc(L, LUA_GCRESTART, -1);
   lua_getfield(L, -1, "main");
   lua_createtable(L, arguments->count, 0);
   for (int i = 1; i < arguments->count; i++) {
