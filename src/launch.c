@@ -14,7 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Where the report's pipe sits in the child; everything above is closed. */
+/* The child keeps 0, 1, 2, and here the pipe of its report, if it has one. */
 #define REPORT_FD 3
 
 #define STACK_SIZE (64 * 1024)
@@ -34,32 +34,54 @@
 #  define CALL_SETGROUPS SYS_setgroups
 #endif
 
+#define WORD 64 /* descriptors; the kernel keeps books of so many together */
+
 struct child {
   const struct launch *plan;
-  int report; /* the writing end of the pipe */
+  int report;         /* the writing end of the pipe; -1 = memory is shared, that is enough */
+  bool shares_table;  /* of descriptors: it is ours until the child has made its own */
+  volatile bool here; /* set by the child; seen by us only if memory is shared */
+  volatile bool failed;
+  struct launch_report said; /* why */
 };
 
 /* One stack is enough: we stand still while a child uses it. */
 static _Alignas(16) char stack[STACK_SIZE];
 
+/* What this machine was found to do. */
+static bool shares_memory; /* then clone() returns when the child is the program or has given up */
+static enum { UNKNOWN, COPIED, SHARED } table;
+
 /* --- in the child ------------------------------------------------------------------------ */
 
-IN_CHILD static _Noreturn void give_up(const struct child *child, enum launch_stage stage, int code,
+IN_CHILD static _Noreturn void give_up(struct child *child, enum launch_stage stage, int code,
                                        int which) {
-  struct launch_report report = {stage, code, which};
-  ssize_t written = write(child->report, &report, sizeof report);
-  _exit(written == (ssize_t)sizeof report ? 127 : 126);
+  child->said = (struct launch_report){stage, code, which};
+  child->failed = true;
+  if (child->report >= 0) (void)write(child->report, &child->said, sizeof child->said);
+  _exit(127);
 }
 
-IN_CHILD static void enter_cgroups(const struct child *child) {
+IN_CHILD static void enter_cgroups(struct child *child) {
   const struct launch *plan = child->plan;
   for (size_t i = 0; i < plan->cgroup_count; i++)
     if (write(plan->cgroups[i], "0", 1) != 1) /* 0 = whoever writes */
       give_up(child, LAUNCH_CGROUP, errno, (int)i);
 }
 
+/* Before anything opens or closes a descriptor. */
+IN_CHILD static void leave_table(struct child *child) {
+  if (!child->shares_table) return;
+  const int *stdio = child->plan->stdio;
+  int highest = STDERR_FILENO;
+  for (int i = 0; i < 3; i++)
+    if (stdio[i] > highest) highest = stdio[i];
+  if (syscall(SYS_close_range, highest + 1, ~0U, CLOSE_RANGE_UNSHARE) != 0)
+    give_up(child, LAUNCH_FORK, errno, 0);
+}
+
 /* Before the identity changes: lowering it takes a privilege. */
-IN_CHILD static void set_oom_score_adj(const struct child *child) {
+IN_CHILD static void set_oom_score_adj(struct child *child) {
   const char *text = child->plan->oom_score_adj;
   if (text == NULL) return;
   ssize_t size = (ssize_t)strlen(text);
@@ -70,7 +92,7 @@ IN_CHILD static void set_oom_score_adj(const struct child *child) {
 }
 
 /* Before the identity changes: raising a hard limit takes a privilege. */
-IN_CHILD static void set_limits(const struct child *child) {
+IN_CHILD static void set_limits(struct child *child) {
   const struct launch *plan = child->plan;
   for (size_t i = 0; i < plan->limit_count; i++) {
     const struct launch_limit *limit = &plan->limits[i];
@@ -80,7 +102,7 @@ IN_CHILD static void set_limits(const struct child *child) {
 }
 
 /* Groups first: after setuid we may not any more. */
-IN_CHILD static void become(const struct child *child) {
+IN_CHILD static void become(struct child *child) {
   const struct launch *plan = child->plan;
   if (!plan->become) return;
   if (syscall(CALL_SETGROUPS, plan->group_count, plan->groups) != 0 ||
@@ -90,7 +112,7 @@ IN_CHILD static void become(const struct child *child) {
     give_up(child, LAUNCH_USER, errno, 0);
 }
 
-IN_CHILD static void set_stdio(const struct child *child) {
+IN_CHILD static void set_stdio(struct child *child) {
   int from[3];
   for (int i = 0; i < 3; i++) {
     from[i] = child->plan->stdio[i];
@@ -120,7 +142,7 @@ IN_CHILD static int number_of(const char *name) {
 
 /* For kernels without close_range: what /proc lists is closed, with the system call itself, since
  * opendir() allocates. Closing while reading may skip entries, hence again until none is left. */
-IN_CHILD static void close_listed(void) {
+IN_CHILD static void close_listed(int first) {
   _Alignas(struct entry) char buffer[2048];
   int directory = open("/proc/self/fd", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (directory < 0) return; /* all that we open is close-on-exec anyway */
@@ -132,7 +154,7 @@ IN_CHILD static void close_listed(void) {
       for (long at = 0; at < size;) {
         const struct entry *entry = (const struct entry *)(buffer + at);
         int fd = number_of(entry->name);
-        if (fd > REPORT_FD && fd != directory && close(fd) == 0) closed++;
+        if (fd >= first && fd != directory && close(fd) == 0) closed++;
         at += entry->size;
       }
   }
@@ -140,27 +162,33 @@ IN_CHILD static void close_listed(void) {
 }
 
 IN_CHILD static void close_the_rest(struct child *child) {
-  if (child->report != REPORT_FD) {
-    if (dup3(child->report, REPORT_FD, O_CLOEXEC) < 0) give_up(child, LAUNCH_STDIO, errno, 3);
+  int first = REPORT_FD;
+  if (child->report >= 0) {
+    if (child->report != REPORT_FD && dup3(child->report, REPORT_FD, O_CLOEXEC) < 0)
+      give_up(child, LAUNCH_STDIO, errno, 3);
     child->report = REPORT_FD;
+    first++;
   }
-  if (syscall(SYS_close_range, REPORT_FD + 1, ~0U, 0) != 0) close_listed();
+  if (syscall(SYS_close_range, first, ~0U, 0) != 0) close_listed(first);
 }
 
 /* Ignored signals survive an exec, and so does the mask. All of them go back, not only those that we
  * know to have changed: a handler of ours must not run in a child that shares our memory. By the
- * system call, since glibc hides two (32 and 33) that GNU make, for one, hands down ignored. */
+ * system call, since glibc hides two (32 and 33) that GNU make, for one, hands down ignored. The other
+ * real-time signals are as they should be: see unignore_realtime(). */
 IN_CHILD static void reset_signals(void) {
   static const uint64_t by_default[8] = {0}; /* the kernel's struct sigaction, SIG_DFL */
-  for (int number = 1; number < NSIG; number++)
-    (void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG / 8));
+  const int end = SIGRTMIN;
+  for (int number = 1; number < end; number++)
+    if (number != SIGKILL && number != SIGSTOP)
+      (void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG / 8));
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
 }
 
 /* The search of execvp(3), but through the job's PATH, and without its fallback to /bin/sh. */
-IN_CHILD static _Noreturn void run(const struct child *child) {
+IN_CHILD static _Noreturn void run(struct child *child) {
   const struct launch *plan = child->plan;
   int code = ENOENT, which = -1;
   for (int i = 0; plan->candidates[i]; i++) {
@@ -180,8 +208,10 @@ IN_CHILD static _Noreturn void run(const struct child *child) {
 IN_CHILD static int child_main(void *argument) {
   struct child *child = argument;
   const struct launch *plan = child->plan;
+  child->here = true;
+  enter_cgroups(child); /* it only writes, to descriptors that may stand high */
+  leave_table(child);
   if (setsid() < 0) give_up(child, LAUNCH_SESSION, errno, 0);
-  enter_cgroups(child);
   set_oom_score_adj(child);
   set_stdio(child);
   close_the_rest(child);
@@ -198,43 +228,102 @@ IN_CHILD static int child_main(void *argument) {
 /* --- in the parent ----------------------------------------------------------------------- */
 
 /* No signal may be handled in the child while it shares our memory. */
-static pid_t make_child(struct child *child, int *pidfd) {
-  const int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD;
+static pid_t make_child(int (*body)(void *), void *argument, int more_flags, int *pidfd) {
+  const int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | more_flags;
   sigset_t all, old;
   sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  pid_t pid = clone(child_main, stack + sizeof stack, flags, child, pidfd);
+  pid_t pid = clone(body, stack + sizeof stack, flags, argument, pidfd);
   int error = errno;
   (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
   errno = error;
   return pid;
 }
 
-/* True when the child reported a failure instead of becoming the program. */
-static bool read_report(int fd, struct launch_report *report) {
-  ssize_t size;
-  do size = read(fd, report, sizeof *report);
-  while (size < 0 && errno == EINTR);
-  return size == (ssize_t)sizeof *report;
+static void bury(pid_t pid, int pidfd) {
+  close(pidfd);
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
 }
 
-static pid_t refused(struct launch_report *report, int code) {
-  *report = (struct launch_report){LAUNCH_FORK, code, 0};
-  return -1;
+/* Waits until the child has given up, or has closed the pipe by becoming the program. */
+static void read_report(int fd, struct child *child) {
+  ssize_t size;
+  do size = read(fd, &child->said, sizeof child->said);
+  while (size < 0 && errno == EINTR);
+  child->failed = size == (ssize_t)sizeof child->said;
+}
+
+/* The way that works everywhere. */
+static pid_t make_first_child(struct child *child, int *pidfd) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return -1;
+  child->report = ends[1];
+  pid_t pid = make_child(child_main, child, 0, pidfd);
+  int error = errno;
+  close(ends[1]);
+  if (pid > 0 && child->here)
+    shares_memory = true;
+  else if (pid > 0)
+    read_report(ends[0], child);
+  close(ends[0]);
+  errno = error;
+  return pid;
+}
+
+/* --- may the table be shared? ------------------------------------------------------------ */
+
+/* Kernels before 5.9 do not know the call. Some before 6.11 (CVE-2024-45025) copy the marks of full
+ * words with it, although the words are empty then: the program would find no descriptor to open
+ * long before its limit. */
+IN_CHILD static int leave_full_word(void *argument) {
+  bool *clean = argument;
+  if (syscall(SYS_close_range, WORD, ~0U, CLOSE_RANGE_UNSHARE) == 0)
+    *clean = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, WORD) == WORD;
+  _exit(0);
+}
+
+/* Tries it, with the second word full. */
+static bool table_can_be_left(void) {
+  int fillers[WORD], count = 0, pidfd;
+  bool clean = false;
+  for (; count < WORD; count++) {
+    fillers[count] = fcntl(STDIN_FILENO, F_DUPFD_CLOEXEC, WORD);
+    if (fillers[count] < 0 || fillers[count] >= 2 * WORD) break;
+  }
+  bool full = count == WORD || fillers[count] >= 0;
+  pid_t pid = full ? make_child(leave_full_word, &clean, CLONE_FILES, &pidfd) : -1;
+  if (pid > 0) bury(pid, pidfd);
+  for (int i = 0; i <= count && i < WORD; i++)
+    if (fillers[i] >= 0) close(fillers[i]);
+  return clean;
+}
+
+/* --- the deed ---------------------------------------------------------------------------- */
+
+/* Whoever started us may have ignored them; nobody in here ever does. So it is ended once, for us too,
+ * instead of in every child. */
+static void unignore_realtime(void) {
+  struct sigaction action;
+  for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
+    if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
+      (void)signal(number, SIG_DFL);
+}
+
+static pid_t make_next_child(struct child *child, int *pidfd) {
+  if (table == UNKNOWN) table = table_can_be_left() ? SHARED : COPIED;
+  child->shares_table = table == SHARED;
+  return make_child(child_main, child, child->shares_table ? CLONE_FILES : 0, pidfd);
 }
 
 pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report) {
-  int ends[2];
-  if (pipe2(ends, O_CLOEXEC) != 0) return refused(report, errno);
-  struct child child = {plan, ends[1]};
-  pid_t pid = make_child(&child, pidfd);
-  int error = errno;
-  close(ends[1]);
-  bool failed = pid > 0 && read_report(ends[0], report);
-  close(ends[0]);
-  if (pid < 0) return refused(report, error);
-  if (!failed) return pid;
-  close(*pidfd);
-  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+  static bool begun;
+  if (!begun) unignore_realtime();
+  begun = true;
+  struct child child = {.plan = plan, .report = -1};
+  pid_t pid = shares_memory ? make_next_child(&child, pidfd) : make_first_child(&child, pidfd);
+  if (pid < 0) child.said = (struct launch_report){LAUNCH_FORK, errno, 0};
+  if (pid > 0 && !child.failed) return pid;
+  if (pid > 0) bury(pid, *pidfd);
+  *report = child.said;
   return -1;
 }

@@ -6,9 +6,14 @@
  * it runs in our memory, it makes plain system calls only: no allocation, no lock, no stdio, and
  * none of glibc's set*id() wrappers, which would try to change every thread of *ours*.
  *
- * Whatever fails in the child comes back as { stage, errno } through a pipe that a successful exec
- * closes. A pipe and not our shared memory: where CLONE_VM is only emulated by a plain fork
- * (qemu-user), the pipe still works, and reading it still waits for the exec.
+ * Whatever fails in the child comes back as { stage, errno } in that memory. Where CLONE_VM is only
+ * emulated by a plain fork (qemu-user, valgrind) it comes through a pipe, which a successful exec
+ * closes, so that reading it waits for the exec. The first child has such a pipe, and shows whether
+ * the others need one.
+ *
+ * From the second child on, if the kernel can, a child begins with our table of descriptors instead of
+ * a copy, which would cost more with each job that runs. Before it touches one of them it makes a
+ * table of its own, of those up to the highest of its three: so the caller lets these stand low.
  *
  * It owns the child's stack, and nothing else; it closes no descriptor of the caller's. */
 #ifndef LUAPILOT_LAUNCH_H

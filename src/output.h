@@ -83,7 +83,7 @@ void output_level(struct output *output, enum log_level least);
 
 /* --- streams --- */
 
-/* Reads `fd` (taken over, even on failure; made non-blocking) into `sink` in `style`; sink NULL: only
+/* Reads `fd` (non-blocking; taken over, even on failure) into `sink` in `style`; sink NULL: only
  * events, of raw data. `name` is "stdout" or "stderr" (static). `id` and `ended` belong to the process:
  * `ended` (may be NULL) is called once, when the stream has ended and its last event is taken; the
  * stream is freed after that. Returns NULL with errno set. */

@@ -57,7 +57,7 @@ int port_signal(lua_State *L, int index, const char *where) {
 
 static bool is_among(const char *name, const char *const *names) {
   for (; *names; names++)
-    if (strcmp(*names, name) == 0) return true;
+    if (**names == *name && strcmp(*names, name) == 0) return true;
   return false;
 }
 
@@ -73,13 +73,23 @@ void port_options(lua_State *L, int index, const char *where, const char *const 
   }
 }
 
+static char *append(char *at, const char *end, const char *text) {
+  size_t size = strnlen(text, (size_t)(end - at));
+  memcpy(at, text, size);
+  return at + size;
+}
+
+/* For the fields that are there, and not by snprintf: a start has a dozen, and an error is rare. */
 bool port_field(lua_State *L, int table, const char *where, const char *name,
                 char path[PORT_PATH]) {
-  (void)snprintf(path, PORT_PATH, "%s: %s", where, name);
   lua_getfield(L, table, name);
-  if (!lua_isnil(L, -1)) return true;
-  lua_pop(L, 1);
-  return false;
+  if (lua_isnil(L, -1)) {
+    lua_pop(L, 1);
+    return false;
+  }
+  const char *end = path + PORT_PATH - 1;
+  *append(append(append(path, end, where), end, ": "), end, name) = '\0';
+  return true;
 }
 
 const char *port_optional_word(lua_State *L, int table, const char *where, const char *name) {

@@ -54,7 +54,7 @@ int port_signal(lua_State *L, int index, const char *where);
 /* The options of one function: a table whose fields are all among `names` (NULL ends them). */
 void port_options(lua_State *L, int index, const char *where, const char *const *names);
 #define PORT_PATH 96
-/* Pushes the field `name`; false (and nothing pushed): it is nil. `path` becomes "where: name". */
+/* Pushes the field `name`, and `path` becomes "where: name". False, and neither: it is nil. */
 bool port_field(lua_State *L, int table, const char *where, const char *name, char path[PORT_PATH]);
 
 /* Fields that may be missing. A word; one that is not empty; NULL: nil. */

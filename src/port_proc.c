@@ -72,12 +72,14 @@ static char **check_argv(lua_State *L, int index) {
 }
 
 /* How many bytes "NAME=value" takes. The name is below the value on the stack. */
-static size_t check_variable(lua_State *L) {
-  if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "spawn: env: a name", "a string", -2);
-  const char *name = port_word(L, -2, "spawn: env: a name");
-  if (name[0] == '\0' || strchr(name, '=')) luaL_error(L, "spawn: env: bad name \"%s\"", name);
+static size_t check_variable(lua_State *L, const char *option) {
   char where[PORT_PATH];
-  (void)snprintf(where, sizeof where, "spawn: env.%s", name);
+  (void)snprintf(where, sizeof where, "spawn: %s: a name", option);
+  if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, where, "a string", -2);
+  const char *name = port_word(L, -2, where);
+  if (name[0] == '\0' || strchr(name, '='))
+    luaL_error(L, "spawn: %s: bad name \"%s\"", option, name);
+  (void)snprintf(where, sizeof where, "spawn: %s.%s", option, name);
   return strlen(name) + strlen(port_word(L, -1, where)) + 2;
 }
 
@@ -87,12 +89,16 @@ static char *put_variable(lua_State *L, char *at) {
   return stpcpy(at, lua_tostring(L, -1)) + 1;
 }
 
-/* The strings and the pointers to them in one piece of userdata. */
-static char **check_env(lua_State *L, int index) {
+/* The strings and the pointers to them in one piece of userdata, which stays on the stack. NULL: it is
+ * not given. */
+static char **check_env(lua_State *L, const char *option) {
   size_t count = 0, size = 0;
-  port_table(L, index, "spawn: env");
+  char field[PORT_PATH];
+  if (!port_field(L, 1, "spawn", option, field)) return NULL;
+  int index = lua_gettop(L);
+  port_table(L, index, field);
   for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) {
-    size += check_variable(L);
+    size += check_variable(L, option);
     count++;
   }
   char **envp = lua_newuserdata(L, (count + 1) * sizeof *envp + size);
@@ -205,18 +211,20 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
 /* --- spawn ------------------------------------------------------------------------------- */
 
 static const char *const spawn_names[] = {
-    "argv",   "env",     "cwd",        "user",         "group",         "umask",
-    "limits", "cgroup",  "stdin",      "no_new_privs", "oom_score_adj", "output",
-    "notify", "capture", "end_signal", "stop_signal",  "stop_timeout",  NULL,
+    "argv",         "env",           "env_added",    "cwd",    "user",
+    "group",        "umask",         "limits",       "cgroup", "stdin",
+    "no_new_privs", "oom_score_adj", "output",       "notify", "capture",
+    "end_signal",   "stop_signal",   "stop_timeout", NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
   char path[PORT_PATH];
   if (!port_field(L, 1, "spawn", "argv", path))
     luaL_error(L, "spawn: argv: expected a table, got nil");
-  options->argv = check_argv(L, lua_gettop(L)); /* both stay on the stack until the call returns */
-  options->envp = environ;
-  if (port_field(L, 1, "spawn", "env", path)) options->envp = check_env(L, lua_gettop(L));
+  options->argv = check_argv(L, lua_gettop(L)); /* it stays on the stack until the call returns */
+  options->envp = check_env(L, "env");
+  if (options->envp == NULL) options->envp = environ;
+  options->env_added = check_env(L, "env_added");
   options->cwd = port_optional_word(L, 1, "spawn", "cwd");
 }
 
@@ -259,7 +267,7 @@ static int l_spawn(lua_State *L) {
   struct cgroup_options cgroup;
   struct proc_output output;
   lua_settop(L, 1);
-  luaL_checkstack(L, 16, "spawn");
+  luaL_checkstack(L, 20, "spawn");
   port_options(L, 1, "spawn", spawn_names);
   check_program(L, &options.spawn);
   check_rights(L, &options.spawn);

@@ -34,7 +34,7 @@ struct procs {
   struct handle_table *handles;
   struct output *output;
   struct guardian_page *page; /* NULL = no guardian */
-  int null;                   /* /dev/null; owned */
+  struct spawn_base base;     /* owned */
   struct proc *first;         /* all that are not freed, cancelled ones too */
 };
 
@@ -360,7 +360,7 @@ static void choose_descriptors(struct procs *procs, const struct proc_options *o
   bool raw = sink && options->output->raw;
   bool pipes = !raw && (options->output || options->capture);
   for (int i = 0; i < 2; i++) {
-    chosen[i] = pipes ? SPAWN_PIPE : procs->null;
+    chosen[i] = pipes ? SPAWN_PIPE : procs->base.null;
     if (raw) chosen[i] = output_descriptor(sink, i == 0 ? "stdout" : "stderr");
   }
 }
@@ -408,7 +408,7 @@ static int follow(struct proc *proc, struct spawn *spawn, struct failure *failur
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
                  const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
-  if (spawn_prepare(spawn, options, proc->procs->null, failure) != 0) return -1;
+  if (spawn_prepare(spawn, options, &proc->procs->base, failure) != 0) return -1;
   if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0) return -1;
   if (loop_timer(proc->procs->loop, &proc->question, FAR_AWAY) != 0)
     return failed(failure, "fork", "cannot follow a new process", ENOMEM);
@@ -473,8 +473,7 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
   *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page};
-  procs->null = open("/dev/null", O_RDWR | O_CLOEXEC);
-  if (procs->null >= 0) return procs;
+  if (spawn_open(&procs->base) == 0) return procs;
   free(procs);
   return NULL;
 }
@@ -491,6 +490,6 @@ void procs_free(struct procs *procs) {
     loop_unpublish(procs->loop, &proc->group_gone);
     destroy(proc);
   }
-  close(procs->null);
+  spawn_close(&procs->base);
   free(procs);
 }

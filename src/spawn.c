@@ -7,8 +7,39 @@
 #include <string.h>
 #include <unistd.h>
 
+/* From here on launch.c would have much to copy: see lower(). */
+#define LOW 64
+
 static int no_memory(struct failure *failure) {
   return fail(failure, "fork", ENOMEM, "cannot start a process: out of memory");
+}
+
+/* --- what all starts share --------------------------------------------------------------- */
+
+int spawn_open(struct spawn_base *base) {
+  base->null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  if (base->null < 0) return -1;
+  for (int i = 0; i < 3; i++) base->low[i] = fcntl(base->null, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  return 0;
+}
+
+void spawn_close(struct spawn_base *base) {
+  close(base->null);
+  for (int i = 0; i < 3; i++)
+    if (base->low[i] >= 0) close(base->low[i]);
+}
+
+/* Without a low place it works as well, only slower. */
+static void lower(struct spawn *spawn, int index) {
+  int *fd = &spawn->plan.stdio[index], place = spawn->base->low[index];
+  if (*fd >= LOW && place >= 0 && dup3(*fd, place, O_CLOEXEC) >= 0) *fd = place;
+}
+
+/* The last copy of a pipe's end must not stay there. */
+static void empty_place(const struct spawn *spawn, int index) {
+  int place = spawn->base->low[index];
+  if (place >= 0 && spawn->plan.stdio[index] == place)
+    (void)dup3(spawn->base->null, place, O_CLOEXEC);
 }
 
 /* --- preparation ------------------------------------------------------------------------- */
@@ -22,39 +53,55 @@ static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   }
   spawn->child[index] = ends[index != 0];
   spawn->ours[index] = ends[index == 0];
+  (void)fcntl(spawn->ours[index], F_SETFL, O_NONBLOCK);
   if (spawn->account.become) (void)fchown(ends[0], spawn->account.uid, (gid_t)-1);
   return 0;
 }
 
-static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options, int null,
+static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options,
                          struct failure *failure) {
-  const int wanted[3] = {options->feed ? SPAWN_PIPE : null, options->output[0], options->output[1]};
+  const int wanted[3] = {options->feed ? SPAWN_PIPE : spawn->base->null, options->output[0],
+                         options->output[1]};
   for (int i = 0; i < 3; i++) {
     spawn->plan.stdio[i] = wanted[i];
-    if (wanted[i] != SPAWN_PIPE) continue;
-    if (open_pipe(spawn, i, failure) != 0) return -1;
-    spawn->plan.stdio[i] = spawn->child[i];
+    if (wanted[i] == SPAWN_PIPE) {
+      if (open_pipe(spawn, i, failure) != 0) return -1;
+      spawn->plan.stdio[i] = spawn->child[i];
+    }
+    lower(spawn, i);
   }
-  /* Only the feeding end must not block us. The other two are the streams' business. */
-  if (options->feed) (void)fcntl(spawn->ours[0], F_SETFL, O_NONBLOCK);
   return 0;
 }
 
-/* The environment with NOTIFY_SOCKET in it, and any older one left out. */
+static size_t count_of(char *const *list) {
+  size_t count = 0;
+  while (list[count]) count++;
+  return count;
+}
+
+/* Is there another value for the name of `variable`? */
+static bool is_replaced(const char *variable, char *const *by) {
+  size_t length = strcspn(variable, "=") + 1;
+  for (; *by; by++)
+    if (strncmp(*by, variable, length) == 0) return true;
+  return false;
+}
+
+/* What is added takes the place of what has the same name; the socket, of both. */
 static int prepare_environment(struct spawn *spawn, const struct spawn_options *options,
                                struct failure *failure) {
-  spawn->plan.envp = options->envp;
-  if (options->notify_socket == NULL) return 0;
-  size_t count = 0, length = strcspn(options->notify_socket, "=") + 1;
-  while (options->envp[count]) count++;
-  spawn->envp = malloc((count + 2) * sizeof *spawn->envp);
-  if (spawn->envp == NULL) return no_memory(failure);
-  char **to = spawn->envp;
+  static char *const none[] = {NULL};
+  char *const *added = options->env_added ? options->env_added : none;
+  char *const socket[] = {(char *)options->notify_socket, NULL};
+  char **to = malloc((count_of(options->envp) + count_of(added) + 2) * sizeof *to);
+  if (to == NULL) return no_memory(failure);
+  spawn->plan.envp = spawn->envp = to;
   for (char *const *from = options->envp; *from; from++)
-    if (strncmp(*from, options->notify_socket, length) != 0) *to++ = *from;
-  *to++ = (char *)options->notify_socket;
+    if (!is_replaced(*from, added) && !is_replaced(*from, socket)) *to++ = *from;
+  for (char *const *from = added; *from; from++)
+    if (!is_replaced(*from, socket)) *to++ = *from;
+  if (socket[0]) *to++ = socket[0];
   *to = NULL;
-  spawn->plan.envp = spawn->envp;
   return 0;
 }
 
@@ -86,14 +133,13 @@ static void prepare_plan(struct spawn *spawn, const struct spawn_options *option
   plan->oom_score_adj = spawn->oom_text;
 }
 
-int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
-                  struct failure *failure) {
-  *spawn = (struct spawn){.child = {-1, -1, -1}, .ours = {-1, -1, -1}};
+int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
+                  const struct spawn_base *base, struct failure *failure) {
+  *spawn = (struct spawn){.base = base, .child = {-1, -1, -1}, .ours = {-1, -1, -1}};
   if (account_find(&spawn->account, options->user, options->group, failure) != 0) return -1;
   if (prepare_environment(spawn, options, failure) != 0) return -1;
-  if (program_find(&spawn->program, options->argv[0], options->envp) != 0)
-    return no_memory(failure);
-  if (prepare_stdio(spawn, options, null, failure) != 0) return -1;
+  if (program_find(&spawn->program, options->argv[0], spawn->envp) != 0) return no_memory(failure);
+  if (prepare_stdio(spawn, options, failure) != 0) return -1;
   if (prepare_cgroup(spawn, options, failure) != 0) return -1;
   prepare_plan(spawn, options);
   return 0;
@@ -171,6 +217,7 @@ pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *p
 
 void spawn_clean(struct spawn *spawn) {
   for (int i = 0; i < 3; i++) {
+    if (spawn->base) empty_place(spawn, i);
     if (spawn->child[i] >= 0) close(spawn->child[i]);
     if (spawn->ours[i] >= 0) close(spawn->ours[i]);
   }

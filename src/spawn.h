@@ -22,7 +22,9 @@
 struct spawn_options {
   char *const *argv;
   char *const *envp;
-  const char *notify_socket; /* one more "NAME=value" for envp; NULL = none */
+  /* More "NAME=value", instead of those of the same name in envp; NULL = none. */
+  char *const *env_added;
+  const char *notify_socket; /* the same, of one; instead of one in env_added, too */
   const char *cwd;           /* NULL = ours */
   struct identity user, group;
   int umask; /* -1 = ours */
@@ -38,11 +40,22 @@ struct spawn_options {
 
 #define SPAWN_PIPE (-1)
 
+/* What all starts share. */
+struct spawn_base {
+  int null;   /* an open /dev/null */
+  int low[3]; /* descriptors that stand low, each /dev/null but during a start; -1 = none */
+};
+
+/* Early, while low numbers are free. Returns 0, or -1 with errno. */
+int spawn_open(struct spawn_base *base);
+void spawn_close(struct spawn_base *base);
+
 struct spawn {
   struct launch plan;
+  const struct spawn_base *base; /* not owned */
   struct account account;
   struct program program;
-  char **envp;       /* owned; NULL = the options' own */
+  char **envp;       /* owned; the strings are the options' and our own environment's */
   char oom_text[16]; /* what plan.oom_score_adj points to */
   int child[3];      /* owned: the child's ends of pipes; -1 = none */
   /* Our ends of them, -1 = none, and the control group: the caller's once he has taken them (and put
@@ -51,10 +64,10 @@ struct spawn {
   struct cgroup cgroup;
 };
 
-/* Prepares everything. `null` is an open /dev/null. Returns 0, or -1 with `failure`; spawn_clean() is
+/* Prepares everything. Returns 0, or -1 with `failure`; spawn_clean() is
  * due in both cases. */
-int spawn_prepare(struct spawn *spawn, const struct spawn_options *options, int null,
-                  struct failure *failure);
+int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
+                  const struct spawn_base *base, struct failure *failure);
 /* Starts the program. Returns its pid and, in `pidfd`, its descriptor, which is the caller's; or -1
  * with `failure`. */
 pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *pidfd,

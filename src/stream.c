@@ -301,8 +301,6 @@ static void timer_fires(struct timer *timer) {
 
 static int set_up(struct stream *stream, struct sink *sink, const struct output_style *style,
                   const char *name) {
-  int flags = fcntl(stream->watcher.fd, F_GETFL);
-  if (flags < 0 || fcntl(stream->watcher.fd, F_SETFL, flags | O_NONBLOCK) < 0) return -1;
   if (sink && format_init(&stream->format, stream->set->format, style, name) != 0) return -1;
   if (loop_watch(stream->set->loop, &stream->watcher, EPOLLIN) == 0) return 0;
   int error = errno;

@@ -1,4 +1,5 @@
--- environment: the variables that a program is started with.
+-- environment: the variables that a program is started with. The pilot's own stay where they are, in C: what is built
+-- here is what a program gets beside them.
 --
 --   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID and the pids of the jobs that
 --   its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec.
@@ -60,15 +61,15 @@ end
 ---@param app luapilot.App
 ---@param spec { env: table?, env_file: string?, env_clear: boolean? }
 ---@param runner luapilot.Runner?
----@return table<string, string>
+---@return table<string, string> added    env_added of port.spawn
+---@return table<string, string>? whole   env of port.spawn
 function environment.build(app, spec, runner)
-  local env = {}
-  if not spec.env_clear then merge(env, app:environ()) end
-  if spec.env_file then merge(env, read_file(app, spec.env_file)) end
-  if spec.env then merge(env, spec.env) end
-  env.LUAPILOT_PID = tostring(app.port.pid())
-  add_pids(env, runner and app:sources_of(runner) or app.order)
-  return env
+  local added = {}
+  if spec.env_file then merge(added, read_file(app, spec.env_file)) end
+  if spec.env then merge(added, spec.env) end
+  added.LUAPILOT_PID = tostring(app.port.pid())
+  add_pids(added, runner and app:sources_of(runner) or app.order)
+  return added, spec.env_clear and {} or nil
 end
 
 return environment

@@ -389,7 +389,7 @@ end
 local function exec_options(app, words, options)
   return {
     argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin,
-    env = app:environment { env = options.env },
+    env_added = app:environment { env = options.env },
   }
 end
 

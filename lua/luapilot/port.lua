@@ -72,8 +72,9 @@ function port.timer(seconds) end
 function port.cancel(id) end
 
 ---@class luapilot.SpawnOptions
----@field argv string[]              argv[1] without a slash is looked up on PATH of `env`
+---@field argv string[]              argv[1] without a slash is looked up on its PATH
 ---@field env table<string,string>?  the whole environment; nil: the pilot's own
+---@field env_added table<string,string>?  beside these, and instead of those of the same name
 ---@field cwd string?
 ---@field user string|integer|nil    name or uid; its groups are set too (initgroups), HOME is not
 ---@field group string|integer|nil

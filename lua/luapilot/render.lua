@@ -159,7 +159,7 @@ end
 local function verdict(self, spec, path, undo)
   local app = self.app
   local result, message = app.tasks:await("pilot.render", function(wake)
-    local options = { argv = with_candidate(spec.validate, path), env = app:environment {} }
+    local options = { argv = with_candidate(spec.validate, path), env_added = app:environment {} }
     local cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
     if not cancel then wake(nil, why) end
     return function()

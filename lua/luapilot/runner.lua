@@ -219,8 +219,9 @@ end
 ---@return luapilot.SpawnOptions
 function Runner:spawn_options(argv)
   local spec = self.spec
+  local added, whole = self.app:environment(spec, self)
   return {
-    argv = argv, env = self.app:environment(spec, self), cwd = spec.cwd, user = spec.user, group = spec.group,
+    argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
     umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
     oom_score_adj = spec.oom_score_adj,
   }

@@ -292,6 +292,24 @@ local function contract(name, world)
         assert.equal(port.environ().PATH, text_of(id))
       end)
 
+      it("gets what is added, beside its own or what it was given, and instead of that", function()
+        local function shown(variable, options)
+          options.capture = true
+          local id = spawn({ shows = variable, exit = 0 }, options)
+          wait_for_ends(id)
+          return text_of(id)
+        end
+        local added = { WORD = "a=b c", PATH = "/bin:/usr/bin:/added" }
+        assert.equal("a=b c", shown("WORD", { env_added = added }))
+        assert.equal("/bin:/usr/bin:/added", shown("PATH", { env_added = added }))
+        assert.equal(port.environ().HOME, shown("HOME", { env_added = added }))
+        assert.equal("one", shown("OTHER", { env = { OTHER = "one", WORD = "two" }, env_added = added }))
+        assert.equal("a=b c", shown("WORD", { env = { OTHER = "one", WORD = "two" }, env_added = added }))
+        assert.equal("", shown("HOME", { env = { OTHER = "one" }, env_added = added }))
+        assert.equal("", shown("HOME", { env = {}, env_added = added }))
+        assert.equal("", shown("WOR", { env_added = added }))
+      end)
+
       it("runs in the directory that it was given", function()
         local path = port.realpath(world.path "")
         local id = spawn({ shows_cwd = true, exit = 0 }, { cwd = path, capture = true })
@@ -448,6 +466,9 @@ local function contract(name, world)
           { "spawn: env", { argv = argv, env = "PATH=/bin" } },
           { "spawn: env", { argv = argv, env = { ["A=B"] = "c" } } },
           { "spawn: env.A", { argv = argv, env = { A = 1 } } },
+          { "spawn: env_added", { argv = argv, env_added = "PATH=/bin" } },
+          { 'spawn: env_added: bad name "A=B"', { argv = argv, env_added = { ["A=B"] = "c" } } },
+          { "spawn: env_added.A", { argv = argv, env_added = { A = 1 } } },
           { "spawn: cwd", { argv = argv, cwd = 1 } },
           { "spawn: user", { argv = argv, user = {} } },
           { "spawn: user", { argv = argv, user = -1 } },

@@ -309,6 +309,79 @@ describe("the real port", function()
       assert.equal("true\n", output)
     end)
 
+    -- The first start is made another way than the others, and few descriptors another way than many.
+    local MANY = [[
+      local ffi = require "ffi"
+      ffi.cdef "int dup(int);"
+      local function fill() for _ = 1, 300 do assert(ffi.C.dup(0) >= 0) end end
+      local function text_of(options)
+        options.capture = true
+        local id, text, open = assert(rt.spawn(options)), "", 2
+        while open > 0 do
+          local event = rt.wait()
+          if event.id == id and event.type == "output" then
+            text = text .. event.data
+            if event.last then open = open - 1 end
+          end
+        end
+        rt.cancel(id)
+        return text
+      end
+    ]]
+
+    it("no start takes one from us or from another process, or gives one to it", function()
+      local log = world.path "log"
+      local output = pilot(MANY .. ([[
+        local log, list = %q, %q
+        local function table_of(pid)
+          os.execute("cd /proc/" .. pid .. "/fd && for fd in *; do echo $fd $(readlink $fd); done >" .. list)
+          return rt.read(list)
+        end
+        local SHOW = "cat; cd /proc/$$/fd; for fd in *; do case $fd in [0-2]) readlink $fd | cut -c1-4;; " ..
+          "*) readlink $fd;; esac; done"
+        local sibling, pid = rt.spawn { argv = { "sleep", "1000" }, capture = true }
+        local raw = { name = "a", raw = true, file = log }
+        assert(rt.spawn { argv = { "true" }, output = raw })
+        repeat local event = rt.wait() until event.type == "group_gone"
+        local function round()
+          local mine, its = table_of(rt.pid()), table_of(pid)
+          for _ = 1, 3 do
+            assert(not rt.spawn { argv = { "luapilot-missing" }, capture = true, stdin = "x" })
+            assert(not rt.spawn { argv = { "true" }, cwd = "/missing", output = { name = "x" } })
+            local text = text_of { argv = { "sh", "-c", SHOW }, stdin = "text " }
+            if text ~= "text pipe\npipe\npipe\n" then error(text) end
+            assert(rt.spawn { argv = { "echo", "raw" }, output = raw })
+            repeat local event = rt.wait() until event.type == "group_gone"
+          end
+          local now = table_of(rt.pid())
+          if mine ~= now then error(mine .. "became\n" .. now) end
+          assert(its == table_of(pid))
+        end
+        round()
+        fill()
+        round()
+        rt.kill(sibling, "SIGTERM", "group")
+        repeat local event = rt.wait() until event.type == "exit" and event.id == sibling
+        print "well"
+      ]]):format(log, world.path "list"))
+      assert.equal("well\n", output)
+      assert.equal(("raw\n"):rep(6), port.read(log))
+    end)
+
+    it("a process can open as many as its limit allows, in order, however many are open here", function()
+      local output = pilot(MANY .. [[
+        local OPEN = "local ffi = require 'ffi' ffi.cdef 'int dup(int);' local last " ..
+          "repeat local fd = ffi.C.dup(0) last = fd >= 0 and fd or last until fd < 0 print(last)"
+        local function highest()
+          return text_of { argv = { "luajit", "-e", OPEN }, limits = { nofile = { 1024, 1024 } } }
+        end
+        local first = highest()
+        fill()
+        print(first, highest(), highest(), highest())
+      ]])
+      assert.equal("1023\n\t1023\n\t1023\n\t1023\n\n", output)
+    end)
+
     it("without any left, a start fails cleanly and exits are still noticed", function()
       local output = pilot([[
         local ffi = require "ffi"
@@ -395,11 +468,13 @@ describe("the real port", function()
         refuse(436, 38) -- close_range: ENOSYS
         ffi.cdef "int open(const char *, int); int dup2(int, int);"
         assert(ffi.C.dup2(ffi.C.open("/dev/null", 0), 500) == 500)
-        rt.spawn { argv = { "sh", "-c", "ls /proc/$$/fd" }, capture = true }
-        local event repeat event = rt.wait() until event.type == "output"
-        print(event.data)
+        for _ = 1, 3 do
+          rt.spawn { argv = { "sh", "-c", "ls /proc/$$/fd" }, capture = true }
+          local event repeat event = rt.wait() until event.type == "output" and event.data ~= ""
+          io.write(event.data)
+        end
       ]])
-      assert.equal("0\n1\n2\n\n", output)
+      assert.equal(("0\n1\n2\n"):rep(3), output)
     end)
   end)
 
@@ -538,6 +613,9 @@ describe("the real port", function()
       local names = run("env | grep -c NOTIFY_SOCKET; echo $NOTIFY_SOCKET",
         { notify = true, env = { NOTIFY_SOCKET = "/run/other", PATH = port.environ().PATH } })
       assert.matches("^1\n@luapilot%-%x+\n$", names)
+      names = run("env | grep -c NOTIFY_SOCKET; env | grep -c ^PATH=; echo $NOTIFY_SOCKET",
+        { notify = true, env_added = { NOTIFY_SOCKET = "/run/other", PATH = port.environ().PATH } })
+      assert.matches("^1\n1\n@luapilot%-%x+\n$", names)
     end)
   end)
 

@@ -460,6 +460,26 @@ describe("a job", function()
     assert.equal("line\n", box:file "/var/log/app")
   end)
 
+  it("shares the pilot's own environment with its check, with validators and with pilot.exec", function()
+    local seen = {}
+    local function look(proc)
+      seen[proc.argv[1]] = { proc.env.HOME, proc.env.LUAPILOT_PID }
+      if proc.argv[1] == "app" then proc:sleep "1h" end
+      proc:exit(0)
+    end
+    local box = boxes.run([[
+      pilot.job "app" { exec = "app", health = { exec = "check", interval = "1s" } }
+      pilot.on("startup", function()
+        pilot.render { text = "x", to = "/etc/app.conf", validate = "validate {file}" }
+        pilot.exec "once"
+      end)
+    ]], { app = look, check = look, validate = look, once = look })
+    box:advance "3s"
+    local same = { "/root", seen.app[2] }
+    assert.same({ app = same, check = same, validate = same, once = same }, seen)
+    assert.matches("^%d+$", same[2])
+  end)
+
   it("has an environment of its own with env_clear, and fails when env_file is not there", function()
     local proc
     local box = boxes.run([[

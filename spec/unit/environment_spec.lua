@@ -37,28 +37,36 @@ describe("environment", function()
       local world = stub_port.new { read = true, pid = true }
       world.files["app.env"] = "A=file\nB=file"
       app = {
-        port = world.port, environ = function() return { PATH = "/bin", A = "own", LUAPILOT_PID = "77" } end,
+        port = world.port,
         order = { job("app", 10), job("other-one", 11), job("third") },
         sources_of = function(_, runner) return runner.sources end,
       }
     end)
 
     it("adds the file, then env, to the pilot's own", function()
-      local env = environment.build(app, { env_file = "app.env", env = { B = "env", C = "env" } }, { sources = {} })
-      assert.same({ PATH = "/bin", A = "file", B = "env", C = "env", LUAPILOT_PID = "2" }, env)
-      assert.equal("own", app.environ().A)
+      local added, whole = environment.build(app, { env_file = "app.env", env = { B = "env", C = "env" } },
+        { sources = {} })
+      assert.same({ A = "file", B = "env", C = "env", LUAPILOT_PID = "2" }, added)
+      assert.is_nil(whole)
     end)
 
     it("begins with nothing when asked to", function()
-      assert.same({ X = "1", LUAPILOT_PID = "2" }, environment.build(app, { env_clear = true, env = { X = "1" } },
-        { sources = {} }))
+      local added, whole = environment.build(app, { env_clear = true, env = { X = "1" } }, { sources = {} })
+      assert.same({ X = "1", LUAPILOT_PID = "2" }, added)
+      assert.same({}, whole)
+    end)
+
+    it("changes nothing of what was declared", function()
+      local spec = { env = { X = "1" } }
+      environment.build(app, spec, { sources = { app.order[1] } })
+      assert.same({ env = { X = "1" } }, spec)
     end)
 
     it("names the processes of the jobs that a job waits for, or of all", function()
-      local own = environment.build(app, { env_clear = true }, { sources = { app.order[2], app.order[3] } })
+      local own = environment.build(app, {}, { sources = { app.order[2], app.order[3] } })
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_OTHER_ONE_PID = "11" }, own)
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_APP_PID = "10", LUAPILOT_OTHER_ONE_PID = "11" },
-        environment.build(app, { env_clear = true }))
+        (environment.build(app, {})))
     end)
 
     it("reads the file anew each time, and raises when it cannot", function()

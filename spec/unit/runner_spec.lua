@@ -24,7 +24,7 @@ describe("runner", function()
       run [[ pilot.job "app" { exec = { "app", "-x" }, env = { A = "1" }, cwd = "/srv", stop_signal = "SIGINT" } ]]
       local options = box.world.handles[box:process "app"].options
       assert.same({ "app", "-x" }, options.argv)
-      assert.equal("1", options.env.A)
+      assert.equal("1", options.env_added.A)
       assert.equal("/srv", options.cwd)
       assert.equal("SIGINT", options.stop_signal)
       assert.equal("app", options.output.name)

@@ -53,7 +53,7 @@ local check_output = check.fields {
 }
 
 local check_options = check.fields {
-  argv = check.argv, env = environment, cwd = check.word, user = account, group = account,
+  argv = check.argv, env = environment, env_added = environment, cwd = check.word, user = account, group = account,
   umask = check.integer(0, 511), limits = limits, no_new_privs = check.boolean,
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
@@ -117,6 +117,7 @@ function spawn.calls.spawn(port, options)
   check_all(options)
   options = copy.shallow(options)
   options.argv, options.env = copy.shallow(options.argv), copy.shallow(options.env or port.environ)
+  for name, value in pairs(options.env_added or {}) do options.env[name] = value end
   local what = port.programs:find(options.argv)
   local message, code, stage = find_error(port, options, what)
   if message then
