@@ -197,7 +197,7 @@ describe("consul.client", function()
       assert.same({ n = 3, nil, "consul: GET /v1/x: 500", 500 }, got)
       send { path = "/v1/y" }
       box:settle()
-      assert.same({ n = 3, nil, "consul: GET /v1/y: connection reset", "ECONNRESET" }, got)
+      assert.same({ n = 4, nil, "consul: GET /v1/y: connection reset", "ECONNRESET", "connection reset" }, got)
       send { path = "/v1/z" }
       assert.same({ n = 3, nil, "consul: GET /v1/z: no library", "ENOSYS" }, got)
     end)
