@@ -2,7 +2,8 @@
 -- here is what a program gets beside them.
 --
 --   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID and the pids of the jobs that
---   its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec.
+--   its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec; of those that have a service the
+--   address, too (LUAPILOT_<JOB>_IP), and so of the job itself.
 --
 -- It reads the file anew at each start. It never changes the pilot's own environment.
 
@@ -38,14 +39,19 @@ local function merge(into, from)
   for key, value in pairs(from) do into[key] = value end
 end
 
-local function variable(name)
-  return "LUAPILOT_" .. name:upper():gsub("-", "_") .. "_PID"
+local function variable(runner, what)
+  return "LUAPILOT_" .. runner.spec.name:upper():gsub("-", "_") .. what
 end
 
-local function add_pids(env, runners)
+local function add_address(env, app, runner)
+  if runner.spec.service then env[variable(runner, "_IP")] = app.services:address(runner) end
+end
+
+local function add_jobs(env, app, runners)
   for _, runner in ipairs(runners) do
     local pid = runner.memory.pid
-    if pid then env[variable(runner.spec.name)] = tostring(pid) end
+    if pid then env[variable(runner, "_PID")] = tostring(pid) end
+    add_address(env, app, runner)
   end
 end
 
@@ -68,7 +74,8 @@ function environment.build(app, spec, runner)
   if spec.env_file then merge(added, read_file(app, spec.env_file)) end
   if spec.env then merge(added, spec.env) end
   added.LUAPILOT_PID = tostring(app.port.pid())
-  add_pids(added, runner and app:sources_of(runner) or app.order)
+  add_jobs(added, app, runner and app:sources_of(runner) or app.order)
+  if runner then add_address(added, app, runner) end
   return added, spec.env_clear and {} or nil
 end
 

@@ -45,28 +45,41 @@ describe("environment", function()
 
     it("adds the file, then env, to the pilot's own", function()
       local added, whole = environment.build(app, { env_file = "app.env", env = { B = "env", C = "env" } },
-        { sources = {} })
+        { spec = {}, sources = {} })
       assert.same({ A = "file", B = "env", C = "env", LUAPILOT_PID = "2" }, added)
       assert.is_nil(whole)
     end)
 
     it("begins with nothing when asked to", function()
-      local added, whole = environment.build(app, { env_clear = true, env = { X = "1" } }, { sources = {} })
+      local added, whole = environment.build(app, { env_clear = true, env = { X = "1" } }, { spec = {}, sources = {} })
       assert.same({ X = "1", LUAPILOT_PID = "2" }, added)
       assert.same({}, whole)
     end)
 
     it("changes nothing of what was declared", function()
       local spec = { env = { X = "1" } }
-      environment.build(app, spec, { sources = { app.order[1] } })
+      environment.build(app, spec, { spec = {}, sources = { app.order[1] } })
       assert.same({ env = { X = "1" } }, spec)
     end)
 
     it("names the processes of the jobs that a job waits for, or of all", function()
-      local own = environment.build(app, {}, { sources = { app.order[2], app.order[3] } })
+      local own = environment.build(app, {}, { spec = {}, sources = { app.order[2], app.order[3] } })
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_OTHER_ONE_PID = "11" }, own)
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_APP_PID = "10", LUAPILOT_OTHER_ONE_PID = "11" },
         (environment.build(app, {})))
+    end)
+
+    it("names the addresses of services: the job's own, and of those that it waits for", function()
+      local function service(name)
+        local runner = job(name)
+        runner.spec.service, runner.sources = { {} }, {}
+        return runner
+      end
+      app.services = { address = function(_, runner) return runner.spec.name == "db" and "10.0.0.2" or nil end }
+      local own, none = service "db", service "web"
+      assert.same({ LUAPILOT_PID = "2", LUAPILOT_DB_IP = "10.0.0.2" }, (environment.build(app, {}, own)))
+      assert.same({ LUAPILOT_PID = "2", LUAPILOT_DB_IP = "10.0.0.2" },
+        (environment.build(app, {}, { spec = {}, sources = { own, none } })))
     end)
 
     it("reads the file anew each time, and raises when it cannot", function()
