@@ -60,6 +60,12 @@ local function refuse(cmd, parser, message, screen)
   return command.MISTAKES
 end
 
+-- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once.
+local function act(cmd, arguments, screen)
+  collectgarbage("restart", -1)
+  return cmd.act(arguments, screen)
+end
+
 ---Reads the words and lets the command act.
 ---@param cmd luapilot.Command
 ---@param words string[]
@@ -70,7 +76,7 @@ function command.call(cmd, words, screen)
   local plain = cmd.plain and (#rest == 0 or cmd.rest) and cmd.plain(before)
   if plain then
     plain.rest = rest
-    return cmd.act(plain, screen)
+    return act(cmd, plain, screen)
   end
   local parser = parser_of(cmd)
   local ok, arguments = parser:pparse(before)
@@ -81,7 +87,7 @@ function command.call(cmd, words, screen)
   end
   if #rest > 0 and not cmd.rest then return refuse(cmd, parser, 'there is nothing to give after "--"', screen) end
   arguments.rest = rest
-  return cmd.act(arguments, screen)
+  return act(cmd, arguments, screen)
 end
 
 return command
