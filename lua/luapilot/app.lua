@@ -9,21 +9,23 @@
 local bus = require "luapilot.bus"
 local catalogue = require "luapilot.catalogue"
 local environment = require "luapilot.environment"
-local handoff = require "luapilot.handoff"
+local lazy = require "luapilot.lazy"
 local loader = require "luapilot.loader"
 local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
 local outage = require "luapilot.outage"
 local prospects = require "luapilot.prospects"
-local registrar = require "luapilot.registrar"
 local render = require "luapilot.render"
 local services = require "luapilot.services"
-local shutdown = require "luapilot.shutdown"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
 local luapilot = require "luapilot"
 local task = require "luapilot.task"
 local validate = require "luapilot.validate"
+
+local handoff = lazy.require "luapilot.handoff"
+local registrar = lazy.require "luapilot.registrar"
+local shutdown = lazy.require "luapilot.shutdown"
 
 local app = {}
 

@@ -4,8 +4,10 @@
 -- the program and never runs it.
 
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
 local schema = require "luapilot.schema"
-local words = require "luapilot.words"
+
+local words = lazy.require "luapilot.words"
 
 local M = {}
 

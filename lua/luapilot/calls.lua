@@ -6,7 +6,9 @@
 -- It finds what is certain and is silent about the rest: a name that is bound twice, a parameter, a job out
 -- of a table, a comment in the middle of it. Pure; it never runs the source.
 
-local lexer = require "luapilot.lexer"
+local lazy = require "luapilot.lazy"
+
+local lexer = lazy.require "luapilot.lexer"
 
 local calls = {}
 

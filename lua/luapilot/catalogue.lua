@@ -4,7 +4,9 @@
 -- It sends nothing, and nothing is ever late or lost in it.
 
 local copy = require "luapilot.copy"
-local watch = require "luapilot.watch"
+local lazy = require "luapilot.lazy"
+
+local watch = lazy.require "luapilot.watch"
 
 local catalogue = {}
 

@@ -8,12 +8,14 @@ local argv = require "luapilot.argv"
 local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
-local http_types = require "luapilot.http_types"
+local lazy = require "luapilot.lazy"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
-local service_types = require "luapilot.service_types"
 local signals = require "luapilot.signals"
 local types = require "luapilot.types"
+
+local http_types = lazy.require "luapilot.http_types"
+local service_types = lazy.require "luapilot.service_types"
 
 local M = {}
 
@@ -37,14 +39,16 @@ end
 
 local bytes = either("a string", { string = schema.any })
 
-local read_http = schema.fields({
+local read_http = schema.fields(function() return {
   url     = { http_types.url },
   method  = { http_types.method, default = "GET" },
   headers = { http_types.headers, default = constant.NONE },
   body    = { bytes },
   status  = { http_types.status, default = constant.of { constant.of { 200, 399 } } },
   tls     = { http_types.tls },
-}, "a table", { uri = "url", address = "url", verb = "method", code = "status", expect = "status", insecure = "tls" })
+} end, "a table", {
+  uri = "url", address = "url", verb = "method", code = "status", expect = "status", insecure = "tls",
+})
 
 local http_check = either("a URL or a table such as { url = \"http://localhost/\" }", {
   string = function(value, path, report)
@@ -170,7 +174,7 @@ local read_job = schema.record({
   main    = { schema.boolean, default = false },
 
   health  = { health, default = constant.NONE },
-  service = { service_types.services },
+  service = { function(...) return service_types.services(...) end },
 
   env           = { types.env, default = constant.NONE },
   env_file      = { schema.text },
@@ -375,7 +379,7 @@ end
 
 local template_text = either("a string", { string = schema.any })
 
-local render_fields = {
+local function render_fields() return {
   source   = { schema.text },
   text     = { template_text },
   to       = { file_path },
@@ -384,7 +388,7 @@ local render_fields = {
   mode     = { types.mode },
   owner    = { types.owner },
   validate = { validator },
-}
+} end
 
 local TEMPLATE_SYNONYMS = { template = "source", src = "source", vars = "data", check = "validate", perms = "mode" }
 local RENDER_SYNONYMS = { path = "to", dest = "to", target = "to" }
@@ -406,13 +410,13 @@ M.render_options = options_reader(render_fields, 'a table such as { source = "ap
     if given.to == nil then report(path, 'has no file to write: give it to = "/etc/app.conf"') end
   end, RENDER_SYNONYMS)
 
-local template_fields = {
-  reload = { schema.any }, -- templates.lua knows what a job is
-  settle = { schema.duration },
-  watch  = { either("a watch, or a list of them", { table = schema.any }) }, -- templates.lua knows what a watch is
-}
-for name, field in pairs(render_fields) do
-  if name ~= "to" then template_fields[name] = field end
+local function template_fields()
+  local fields = render_fields()
+  fields.to = nil
+  fields.reload = { schema.any }                  -- templates.lua knows what a job is
+  fields.settle = { schema.duration }
+  fields.watch  = { either("a watch, or a list of them", { table = schema.any }) } -- … and what a watch is
+  return fields
 end
 
 ---What pilot.template describes.
@@ -423,10 +427,15 @@ M.template_options = options_reader(template_fields, 'a table such as { source =
 ---The path of a template.
 M.template_path = file_path
 
-local read_watch = options_reader(service_types.watch_fields, 'a table such as { tag = "primary" }', nil,
-  service_types.watch_synonyms)
-local key_fields = { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale }
-local read_key_watch = options_reader(key_fields, 'a table such as { dc = "west" }', nil, service_types.watch_synonyms)
+local WATCH_SYNONYMS = {
+  tags = "tag", datacenter = "dc", passing = "status", consistency = "stale", keep = "keep_last", sticky = "keep_last",
+}
+
+local read_watch = options_reader(function() return service_types.watch_fields end,
+  'a table such as { tag = "primary" }', nil, WATCH_SYNONYMS)
+local read_key_watch = options_reader(function()
+  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale }
+end, 'a table such as { dc = "west" }', nil, WATCH_SYNONYMS)
 
 ---Options of pilot.watch, or of pilot.watch.key and pilot.watch.prefix.
 ---@param kind "service"|"key"|"prefix"
@@ -436,10 +445,12 @@ function M.watch_options(kind, options, path, where, mistakes)
 end
 
 ---The name of a watch.
-M.watched_name = service_types.watched_name
+---@type luapilot.Type
+function M.watched_name(...) return service_types.watched_name(...) end
 
 ---The tags of job:set_tags.
-M.tags = service_types.tags
+---@type luapilot.Type
+function M.tags(...) return service_types.tags(...) end
 
 ---Options of pilot.exec: { check, env, cwd, user, stdin, timeout, max_output }.
 ---@type luapilot.OptionsReader
@@ -464,7 +475,7 @@ end
 
 ---Options of pilot.http.get and the like.
 ---@type luapilot.OptionsReader
-M.http_options = options_reader({
+M.http_options = options_reader(function() return {
   query    = { http_types.pairs },
   headers  = { http_types.headers, default = constant.NONE },
   body     = { bytes },
@@ -477,7 +488,7 @@ M.http_options = options_reader({
   proxy    = { http_types.proxy },                -- default: what the environment says
   max_body = { schema.size, default = 16 * 1024 ^ 2 },
   retry    = { schema.span },
-}, 'a table such as { timeout = "5s" }', one_body)
+} end, 'a table such as { timeout = "5s" }', one_body)
 
 ---The method of pilot.http.request; nil: GET.
 ---@param value any

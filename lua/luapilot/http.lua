@@ -9,6 +9,7 @@ local advice = require "luapilot.advice"
 local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local exchange = require "luapilot.exchange"
+local json = require "luapilot.json"
 local mistakes = require "luapilot.mistakes"
 local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
@@ -44,7 +45,7 @@ local function has_header(headers, wanted)
 end
 
 -- The body and its type; nil, nil and why there is none.
-local function body_of(read, json)
+local function body_of(read)
   if read.form then return url.encode(read.form), TYPES.form end
   if read.json == nil then return read.body end
   local fine, text = pcall(json.encode, read.json)
@@ -59,8 +60,8 @@ local function proxy_of(app, read)
 end
 
 -- What exchange.lua takes, of options that are in order.
-local function request_of(app, json, read, method, target)
-  local body, content_type, message = body_of(read, json)
+local function request_of(app, read, method, target)
+  local body, content_type, message = body_of(read)
   if message then return nil, message end
   local headers, where = {}, {}
   for name, value in pairs(read.headers) do headers[name] = value end
@@ -94,7 +95,7 @@ local Headers = {
 
 local function is_ok(status) return status >= 200 and status <= 299 end
 
-local function answer_of(event, request, json)
+local function answer_of(event, request)
   local answer = {
     status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers), body = event.body,
   }
@@ -247,15 +248,15 @@ function Stream:json_lines()
     repeat line, message, code = next_line(self) until line ~= "" or message
     if message then raise(self, message, code, 2) end
     if not line then return nil end
-    local fine, value = pcall(self.json.decode, line)
+    local fine, value = pcall(json.decode, line)
     if not fine then raise(self, ("a line is no JSON: %s"):format(describe.quote(line)), nil, 2) end
     return value
   end
 end
 
-local function new_stream(app, json, call, request, read, event)
+local function new_stream(app, call, request, read, event)
   local self = setmetatable({
-    app = app, json = json, call = call, request = request, read = read, text = "", at = 1,
+    app = app, call = call, request = request, read = read, text = "", at = 1,
     status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers),
     id = event.id, ended = event.last,
   }, Stream)
@@ -271,18 +272,18 @@ end
 -- --- the library ---------------------------------------------------------------------------------
 
 -- One call: the answer or the stream; nil and a message.
-local function perform(app, json, call, method, address, options, streams)
+local function perform(app, call, method, address, options, streams)
   local target, wrong = url.parse(address)
   if not target then return nil, ("%s: %s"):format(call, wrong) end
   local read, message = read_options(options, call)
   if not read then return nil, message end
-  local request, why = request_of(app, json, read, method, target)
+  local request, why = request_of(app, read, method, target)
   if not request then return nil, ("%s: %s"):format(call, why) end
   request.stream = streams
   local event, said, code = attempts(app, call, request, read.retry)
   if not event then return nil, failure(call, request, read, said, code) end
-  if streams then return new_stream(app, json, call, request, read, event) end
-  return answer_of(event, request, json)
+  if streams then return new_stream(app, call, request, read, event) end
+  return answer_of(event, request)
 end
 
 -- The options without those that only say what to ask for.
@@ -301,15 +302,14 @@ end
 
 ---The library for one pilot.
 ---@param app luapilot.App
----@param json table      json.lua: a mechanism of its own
 ---@return table
-function http.library(app, json)
+function http.library(app)
   local library = {}
 
   for _, name in ipairs { "get", "post", "put", "delete" } do
     local call, method = "pilot.http." .. name, name:upper()
     library[name] = function(address, options)
-      local answer, message = perform(app, json, call, method, address, options)
+      local answer, message = perform(app, call, method, address, options)
       if not answer then error(message, 2) end
       return answer
     end
@@ -321,7 +321,7 @@ function http.library(app, json)
     local method, rest = split_options(call, options)
     local answer, message
     if method then
-      answer, message = perform(app, json, call, method, (options or {}).url, rest)
+      answer, message = perform(app, call, method, (options or {}).url, rest)
     end
     if not answer then error(message or rest, 2) end
     return answer
@@ -332,7 +332,7 @@ function http.library(app, json)
     local call = "pilot.http.stream"
     local method, rest = split_options(call, options)
     local stream, message
-    if method then stream, message = perform(app, json, call, method, address, rest, true) end
+    if method then stream, message = perform(app, call, method, address, rest, true) end
     if not stream then error(message or rest, 2) end
     return stream
   end

@@ -6,21 +6,25 @@
 -- Each pilot has a table of its own, made by `attach`. Functions declare (at the top level) or post commands; what
 -- waits suspends the task. This file owns the names and the checks of arguments, and nothing that runs.
 
-local address = require "luapilot.address"
 local argv = require "luapilot.argv"
 local ask = require "luapilot.ask"
 local config = require "luapilot.config"
-local cron = require "luapilot.cron"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
-local fs = require "luapilot.fs"
-local http = require "luapilot.http"
-local json = require "luapilot.json"
+local lazy = require "luapilot.lazy"
 local object = require "luapilot.object"
-local program = require "luapilot.program"
-local schedule = require "luapilot.schedule"
 local suggest = require "luapilot.suggest"
-local templates = require "luapilot.templates"
+
+local address = lazy.require "luapilot.address"
+local consul = lazy.require "luapilot.consul"
+local cron = lazy.require "luapilot.cron"
+local fs = lazy.require "luapilot.fs"
+local http = lazy.require "luapilot.http"
+local json = lazy.require "luapilot.json"
+local program = lazy.require "luapilot.program"
+local schedule = lazy.require "luapilot.schedule"
+local templates = lazy.require "luapilot.templates"
+local watches = lazy.require "luapilot.watches"
 
 local luapilot = {}
 
@@ -30,8 +34,11 @@ local LATER = {
   control = "the control socket", command = "the control socket", reload = "reloading",
 }
 
--- Libraries that are loaded when a file first names them: name → module.
-local ON_DEMAND = { watch = "luapilot.watches", consul = "luapilot.consul" }
+-- Libraries that are loaded when a file first names them.
+local ON_DEMAND = {
+  consul = consul, fs = fs, http = http, watch = watches,
+  json = { library = function() return lazy.load "luapilot.json" end },
+}
 
 ---@class luapilot.Pilot
 local api = {} -- name → function(app, …)
@@ -491,16 +498,14 @@ function luapilot.attach(app)
     end
     names[#names + 1] = name
   end
-  pilot.log, pilot.json, pilot.fs = log_functions(app), json, fs.library(app)
-  pilot.http = http.library(app, json)
-  pilot.state, pilot.args = app.state, app.args
-  for _, name in ipairs { "log", "json", "fs", "http", "state", "args" } do names[#names + 1] = name end
+  pilot.log, pilot.state, pilot.args = log_functions(app), app.state, app.args
+  for _, name in ipairs { "log", "state", "args" } do names[#names + 1] = name end
   for name in pairs(ON_DEMAND) do names[#names + 1] = name end
   table.sort(names)
   return setmetatable(pilot, {
     __index = function(_, key)
       if not ON_DEMAND[key] then error(unknown(key, names), 2) end
-      local library = require(ON_DEMAND[key]).library(app)
+      local library = ON_DEMAND[key].library(app)
       rawset(pilot, key, library)
       return library
     end,

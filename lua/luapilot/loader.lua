@@ -6,13 +6,15 @@
 -- installed rocks are loaded from the disk directly, as Lua itself would.
 
 local describe = require "luapilot.describe"
-local lexer = require "luapilot.lexer"
+local lazy = require "luapilot.lazy"
 local libraries = require "luapilot.libraries"
 local mistakes = require "luapilot.mistakes"
 local size = require "luapilot.size"
 local strict = require "luapilot.strict"
 local suggest = require "luapilot.suggest"
-local syntax = require "luapilot.syntax"
+
+local lexer = lazy.require "luapilot.lexer"
+local syntax = lazy.require "luapilot.syntax"
 
 local M = {}
 

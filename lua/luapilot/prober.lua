@@ -7,11 +7,13 @@
 -- It owns the timers, processes and tasks of the checks under way, one at a time for each check. What results
 -- mean is health.lua's; what follows from it is job.lua's.
 
-local exchange = require "luapilot.exchange"
 local health = require "luapilot.health"
-local http_types = require "luapilot.http_types"
-local program = require "luapilot.program"
+local lazy = require "luapilot.lazy"
 local task = require "luapilot.task"
+
+local exchange = lazy.require "luapilot.exchange"
+local http_types = lazy.require "luapilot.http_types"
+local program = lazy.require "luapilot.program"
 
 local prober = {}
 

@@ -11,11 +11,13 @@
 -- is expected to fail comes back as nil and a message; only what the user's own functions raise is raised.
 
 local describe = require "luapilot.describe"
-local program = require "luapilot.program"
-local swap = require "luapilot.swap"
+local lazy = require "luapilot.lazy"
 local task = require "luapilot.task"
-local template = require "luapilot.template"
-local turns = require "luapilot.turns"
+
+local program = lazy.require "luapilot.program"
+local swap = lazy.require "luapilot.swap"
+local template = lazy.require "luapilot.template"
+local turns = lazy.require "luapilot.turns"
 
 local render = {}
 
@@ -43,7 +45,7 @@ Renders.__index = Renders
 ---@return luapilot.Renders
 function render.new(app)
   return setmetatable({
-    app = app, turns = turns.new(app.tasks), trials = 0, waiting = {},
+    app = app, trials = 0, waiting = {},
   }, Renders)
 end
 
@@ -260,6 +262,7 @@ end
 
 -- The turn of the file that a path leads to. While we wait for it the path may come to lead elsewhere.
 local function enter(self, path)
+  self.turns = self.turns or turns.new(self.app.tasks)
   while true do
     local target, message = swap.resolve(self.app.port, path)
     if not target then return nil, message end
@@ -285,6 +288,8 @@ function Renders:render(spec)
 end
 
 ---Ends what is under way, as if its tasks had been cancelled: they will not run again.
-function Renders:let_go() self.turns:leave_all() end
+function Renders:let_go()
+  if self.turns then self.turns:leave_all() end
+end
 
 return render

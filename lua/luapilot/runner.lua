@@ -5,11 +5,13 @@
 
 local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
-local health = require "luapilot.health"
 local job = require "luapilot.job"
-local prober = require "luapilot.prober"
+local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
 local task = require "luapilot.task"
+
+local health = lazy.require "luapilot.health"
+local prober = lazy.require "luapilot.prober"
 
 local runner = {}
 

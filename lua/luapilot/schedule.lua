@@ -5,7 +5,9 @@
 --
 -- It owns its timer. It never runs user code itself: `tick` is the core's.
 
-local cron = require "luapilot.cron"
+local lazy = require "luapilot.lazy"
+
+local cron = lazy.require "luapilot.cron"
 
 local schedule = {}
 

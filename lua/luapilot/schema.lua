@@ -184,14 +184,20 @@ local function has_unknown(value, fields)
   end
 end
 
--- A table with named fields; `new` makes what its values are put into. This runs for every field of every job: the
--- names are put into paths beforehand.
+-- A table with named fields; new(fields) gives what makes a table for their values. The reading runs for every field of
+-- every job, so names are put into paths beforehand; and many tables of fields are never needed, so that happens when
+-- the first value comes.
 local function fields_into(new, fields, what, synonyms)
-  local names, below = M.keys(fields), {}
-  for i, name in ipairs(names) do below[i] = "." .. name end
+  local names, below, make
+  local function prepare()
+    if type(fields) == "function" then fields = fields() end
+    names, below, make = M.keys(fields), {}, new(fields)
+    for i, name in ipairs(names) do below[i] = "." .. name end
+  end
   return function(value, path, report)
     if type(value) ~= "table" then return M.expected(path, report, what, value) end
-    local result = new()
+    if not names then prepare() end
+    local result = make()
     for i = 1, #names do
       local name = names[i]
       local given = value[name]
@@ -211,23 +217,27 @@ end
 
 ---A table with named fields. The result has every field, with defaults where there was nothing (or nothing
 ---right).
----@param fields table<string, luapilot.Field>
+---@param fields table<string, luapilot.Field>|fun(): table<string, luapilot.Field>     a function: called when needed
 ---@param what string "a table of …", for messages
 ---@param synonyms? table<string, string> words of other tools, and the field that is meant
 ---@return luapilot.Type
 function M.fields(fields, what, synonyms)
-  local defaults = defaults_of(fields)
-  return fields_into(function() return copy.shallow(defaults) end, fields, what, synonyms)
+  return fields_into(function(known)
+    local defaults = defaults_of(known)
+    return function() return copy.shallow(defaults) end
+  end, fields, what, synonyms)
 end
 
 ---The same for what there is much of: the result inherits its defaults, so pairs() shows only what was given.
----@param fields table<string, luapilot.Field>
+---@param fields table<string, luapilot.Field>|fun(): table<string, luapilot.Field>
 ---@param what string
 ---@param synonyms? table<string, string>
 ---@return luapilot.Type
 function M.record(fields, what, synonyms)
-  local meta = { __index = defaults_of(fields) }
-  return fields_into(function() return setmetatable({}, meta) end, fields, what, synonyms)
+  return fields_into(function(known)
+    local meta = { __index = defaults_of(known) }
+    return function() return setmetatable({}, meta) end
+  end, fields, what, synonyms)
 end
 
 -- The largest key, the first hole and the first key behind it of a list that is not just 1, 2, 3 …

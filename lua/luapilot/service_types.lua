@@ -159,11 +159,6 @@ M.watch_fields = {
   keep_last = { schema.boolean, default = false },
 }
 
----@type table<string, string>
-M.watch_synonyms = {
-  tags = "tag", datacenter = "dc", passing = "status", consistency = "stale", keep = "keep_last", sticky = "keep_last",
-}
-
 ---The name of a service that a watch looks at: of others, so any that Consul may hold.
 ---@type luapilot.Type
 M.watched_name = schema.text

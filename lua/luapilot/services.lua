@@ -4,10 +4,12 @@
 -- It owns the records, one for each service of a job, the tags that were set and the maintenance. It decides nothing
 -- about jobs, and never waits.
 
-local address = require "luapilot.address"
 local copy = require "luapilot.copy"
-local health = require "luapilot.health"
+local lazy = require "luapilot.lazy"
 local service = require "luapilot.service"
+
+local address = lazy.require "luapilot.address"
+local health = lazy.require "luapilot.health"
 
 local services = {}
 

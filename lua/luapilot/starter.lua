@@ -5,8 +5,10 @@
 
 local constant = require "luapilot.constant"
 local duration = require "luapilot.duration"
-local schedule = require "luapilot.schedule"
+local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
+
+local schedule = lazy.require "luapilot.schedule"
 
 local starter = {}
 

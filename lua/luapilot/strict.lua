@@ -7,8 +7,10 @@ local bit = require "bit"
 local util = require "jit.util"
 
 local describe = require "luapilot.describe"
-local lexer = require "luapilot.lexer"
+local lazy = require "luapilot.lazy"
 local suggest = require "luapilot.suggest"
+
+local lexer = lazy.require "luapilot.lexer"
 
 local M = {}
 

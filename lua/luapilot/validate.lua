@@ -3,13 +3,15 @@
 -- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
-local calls = require "luapilot.calls"
-local services = require "luapilot.services"
+local lazy = require "luapilot.lazy"
 local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
-local templates = require "luapilot.templates"
 local trigger = require "luapilot.trigger"
-local watches = require "luapilot.watches"
+
+local calls = lazy.require "luapilot.calls"
+local services = lazy.require "luapilot.services"
+local templates = lazy.require "luapilot.templates"
+local watches = lazy.require "luapilot.watches"
 
 local validate = {}
 
@@ -200,7 +202,9 @@ function validate.rendered_files(app)
     if not seen[path] then paths[#paths + 1] = path end
     seen[path] = true
   end
-  for _, path in ipairs(templates.paths(app)) do add(path) end
+  if next(app.templates) then
+    for _, path in ipairs(templates.paths(app)) do add(path) end
+  end
   for _, source in pairs(app.loader.sources) do
     for _, path in ipairs(calls.fields(source, "to")) do add(path) end
   end
@@ -224,8 +228,8 @@ function validate.declarations(app, path)
     check_output(app, runner)
   end
   if not app.raised then
-    templates.check(app)
-    watches.check(app)
+    if next(app.template_objects) then templates.check(app) end
+    if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
     same_services(app)
   end
   if not app.raised then

@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lexer", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "words" },
   { "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
@@ -95,8 +95,8 @@ local function core_files() return files "lua/luapilot/*.lua lua/luapilot/consul
 
 local function required_by(path)
   local list = {}
-  for name in ("\n" .. lines_of(path)):gmatch '\n%s*local [%w_]+ = require *%(?"([%w_.]+)"' do
-    local module = module_name(name)
+  for way, name in ("\n" .. lines_of(path)):gmatch '\n%s*local [%w_]+ = ([%w.]+) *%(?"([%w_.]+)"' do
+    local module = (way == "require" or way == "lazy.require") and module_name(name)
     if module then list[#list + 1] = module end
   end
   return list

@@ -27,7 +27,9 @@ end
 describe("the interface file for editors", function()
   it("has the functions and libraries of pilot", function()
     local given = require("luapilot").attach { state = {}, args = {}, port = {} }
-    assert.is_table(given.watch) -- comes when it is asked for
+    for _, name in ipairs { "fs", "http", "json", "watch" } do
+      assert.is_table(given[name], name) -- they come when they are asked for
+    end
     local listed = {}
     for _, pattern in ipairs { "\nfunction pilot%.([%w_]+)%(", "\npilot%.([%w_]+) = {}" } do
       for _, name in ipairs(names(pattern)) do listed[name] = true end

@@ -7,6 +7,7 @@ local shutdown = require "luapilot.cli.shutdown"
 
 ---@type luapilot.Command
 local check = {
+  plain = command.one_file,
   name = "check", usage = "check [FILE]",
   summary = "every mistake with its file and line, or a summary",
   description = "Loads and validates a pilot.lua as run does, and starts nothing. All mistakes are told at once,\n"

@@ -3,7 +3,7 @@
 -- A command is a table; argparse reads the words up to "--", what follows belongs to the command as it is.
 -- Wrong words are told on stderr, with the usage, and are mistakes: exit code 2, never a raise.
 
-local argparse = require "argparse"
+local lazy = require "luapilot.lazy"
 
 local command = {}
 
@@ -18,11 +18,12 @@ command.MISTAKES = 2
 ---@field epilog string?                 exit codes and examples
 ---@field rest string?                   what stands behind "--", for the usage: "ARGS"
 ---@field define fun(parser: table)      adds options and arguments
+---@field plain (fun(words: string[]): table?)?   what argparse would find, of words that need none; nil: they need it
 ---@field act fun(arguments: table, screen: luapilot.Terminal): integer
 --- `arguments` has what argparse found, and `rest`: the words after "--"
 
 local function parser_of(cmd)
-  local parser = argparse("luapilot " .. cmd.name, cmd.description, cmd.epilog)
+  local parser = lazy.load "argparse"("luapilot " .. cmd.name, cmd.description, cmd.epilog)
   parser:add_help(false):help_max_width(100)
   cmd.define(parser)
   parser:flag("-h --help"):description "Show this help."
@@ -36,6 +37,14 @@ end
 ---@param cmd luapilot.Command
 ---@return string
 function command.help(cmd) return parser_of(cmd):get_help() .. "\n" end
+
+---For commands that are mostly given a file, or nothing: argparse takes longer to load than all the rest of them.
+---@param words string[]
+---@return { file: string? }?
+function command.one_file(words)
+  if #words > 1 or (words[1] or ""):sub(1, 1) == "-" then return nil end
+  return { file = words[1] }
+end
 
 -- The words before and after the first "--".
 local function split(words)
@@ -51,14 +60,25 @@ local function refuse(cmd, parser, message, screen)
   return command.MISTAKES
 end
 
+-- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once.
+local function act(cmd, arguments, screen)
+  collectgarbage("restart", -1)
+  return cmd.act(arguments, screen)
+end
+
 ---Reads the words and lets the command act.
 ---@param cmd luapilot.Command
 ---@param words string[]
 ---@param screen luapilot.Terminal
 ---@return integer exit_code
 function command.call(cmd, words, screen)
-  local parser = parser_of(cmd)
   local before, rest = split(words)
+  local plain = cmd.plain and (#rest == 0 or cmd.rest) and cmd.plain(before)
+  if plain then
+    plain.rest = rest
+    return act(cmd, plain, screen)
+  end
+  local parser = parser_of(cmd)
   local ok, arguments = parser:pparse(before)
   if not ok then return refuse(cmd, parser, arguments, screen) end
   if arguments.help then
@@ -67,7 +87,7 @@ function command.call(cmd, words, screen)
   end
   if #rest > 0 and not cmd.rest then return refuse(cmd, parser, 'there is nothing to give after "--"', screen) end
   arguments.rest = rest
-  return cmd.act(arguments, screen)
+  return act(cmd, arguments, screen)
 end
 
 return command

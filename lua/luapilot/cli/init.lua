@@ -7,6 +7,7 @@
 -- { name, summary, define, act } (see command.lua). Nothing here ends the process: main() returns the code.
 
 local command = require "luapilot.cli.command"
+local lazy = require "luapilot.lazy"
 local suggest = require "luapilot.suggest"
 local terminal = require "luapilot.cli.terminal"
 
@@ -15,16 +16,19 @@ local cli = {}
 local MACHINE = 71 -- the guardian's, too, when it cannot fork
 local INTERNAL = 70 -- EX_SOFTWARE: neither the pilot.lua nor the command line is to blame
 
+local run = lazy.require "luapilot.cli.run"
+local check = lazy.require "luapilot.cli.check"
+local graph = lazy.require "luapilot.cli.graph"
+local test = lazy.require "luapilot.cli.test"
+local new = lazy.require "luapilot.cli.new"
+local version = lazy.require "luapilot.cli.version"
+
 ---In the order in which the help lists them.
 ---@type luapilot.Command[]
-cli.commands = {
-  require "luapilot.cli.run",
-  require "luapilot.cli.check",
-  require "luapilot.cli.graph",
-  require "luapilot.cli.test",
-  require "luapilot.cli.new",
-  require "luapilot.cli.version",
-}
+cli.commands = { run, check, graph, test, new, version }
+
+-- To find one without loading the others.
+local BY_NAME = { run = run, check = check, graph = graph, test = test, init = new, version = version }
 
 -- Commands that come with a later version: said honestly, not as a misspelling.
 local LATER = {
@@ -80,12 +84,6 @@ local function names()
   return list
 end
 
-local function find(name)
-  for _, each in ipairs(cli.commands) do
-    if each.name == name then return each end
-  end
-end
-
 local function unknown_command(name, screen)
   if LATER[name] then
     screen.err(('luapilot: the command "%s" is not part of this version: %s comes with a later one\n')
@@ -105,7 +103,7 @@ end
 
 -- luapilot help [COMMAND]
 local function help(name, screen)
-  local wanted = name and find(name)
+  local wanted = BY_NAME[name or ""]
   if name and not wanted then return unknown_command(name, screen) end
   screen.out(wanted and command.help(wanted) or cli.help())
   return 0
@@ -117,12 +115,12 @@ local function dispatch(words, screen)
   local first = words[1]
   if first == "-h" or first == "--help" then return help(nil, screen) end
   if first == "help" then return help(words[2], screen) end
-  if first == "-V" or first == "--version" then return command.call(find "version", {}, screen) end
+  if first == "-V" or first == "--version" then return command.call(version, {}, screen) end
   if first == nil or first == "--" or (is_file(first) and first:sub(1, 1) ~= "-") then
-    return command.call(find "run", words, screen)
+    return command.call(run, words, screen)
   end
   if first:sub(1, 1) == "-" then return unknown_option(first, screen) end
-  local wanted = find(first)
+  local wanted = BY_NAME[first]
   if not wanted then return unknown_command(first, screen) end
   return command.call(wanted, { unpack(words, 2) }, screen)
 end

@@ -9,6 +9,7 @@ local FLUSH = 2 -- seconds for a slow reader of our output, at the end
 
 ---@type luapilot.Command
 local run = {
+  plain = command.one_file,
   name = "run", usage = "[run] [FILE]", rest = "ARGS",
   summary = "run it: the container's ENTRYPOINT",
   description = "Runs a pilot.lua to its end. All of it is checked first: a file with mistakes starts nothing.\n"

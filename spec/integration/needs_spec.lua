@@ -1,0 +1,59 @@
+-- What `luapilot run` loads for a small file: each module costs every container time at its start, and memory as long
+-- as it lives. The core runs in a plain LuaJIT here, with the real port: the program shows its modules to nobody.
+
+local machine = require "support.machine"
+local run = require "support.run"
+
+local SCRIPT = [[
+  package.path = %q
+  local code = require "luapilot.cli".main { "run", "pilot.lua" }
+  local names = {}
+  for name in pairs(package.loaded) do
+    if name:find "^luapilot" or name == "argparse" or name == "cjson" then
+      names[#names + 1] = name:gsub("^luapilot%%.", "")
+    end
+  end
+  table.sort(names)
+  io.stderr:write("loaded: ", table.concat(names, " "), "\n")
+  os.exit(code)
+]]
+
+-- The modules that are loaded when the pilot of such a file has ended.
+local function loaded(text)
+  local asan = os.getenv "ASAN_OPTIONS"
+  if asan then machine.skip "a plain LuaJIT cannot load the sanitized runtime" end
+  local core = run.absolute "lua"
+  local path = ("%s/?.lua;%s/?/init.lua;%s"):format(core, core, package.path)
+  local p = run.runtime(SCRIPT:format(path), { files = { ["pilot.lua"] = text } })
+  assert.equal(0, p:wait())
+  return p:stderr():match "loaded: ([^\n]*)"
+end
+
+local SMALL = "app argv ask bus calls catalogue cli cli.command cli.load cli.locate cli.run cli.terminal config "
+  .. "constant copy describe duration environment events job lazy libraries loader loop luapilot mistakes "
+  .. "object outage prospects render restart rt runner schema service services shutdown signals size starter "
+  .. "strict suggest task trigger types validate"
+
+describe("luapilot run loads", function()
+  after_each(run.cleanup)
+
+  -- When this fails because of a new module: does a pilot need it that does not use it? lazy.lua helps.
+  it("what a small file needs", function()
+    assert.equal(SMALL, loaded 'require "luapilot".job "app" { exec = { "true" } }')
+  end)
+
+  it("the rest when a file uses it", function()
+    local names = " " .. loaded [[
+      local pilot = require "luapilot"
+      pilot.job "app" { run = function()
+        pilot.fs.write("made", pilot.json.encode { 1 })
+        pilot.render { text = "<%= 1 %>", to = "rendered" }
+        pcall(pilot.http.get, "http://127.0.0.1:1/")
+      end }
+    ]] .. " "
+    for _, name in ipairs { "fs", "json", "http", "exchange", "render", "template", "swap" } do
+      assert.is_truthy(names:find(" " .. name .. " ", 1, true), name)
+    end
+    assert.is_nil(names:find(" cron ", 1, true))
+  end)
+end)
