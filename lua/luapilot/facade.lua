@@ -20,9 +20,14 @@ local facade = {}
 ---@return luapilot.Facade
 function facade.new(o)
   local hidden = setmetatable({}, { __mode = "k" })
-  local names = schema.keys(o.methods)
-  for _, name in ipairs(schema.keys(o.fields)) do names[#names + 1] = name end
-  table.sort(names)
+
+  local function names() -- methods may come later
+    local list = schema.keys(o.methods)
+    for _, name in ipairs(schema.keys(o.fields)) do list[#list + 1] = name end
+    table.sort(list)
+    return list
+  end
+
   local what = "a " .. o.kind
 
   local Object = {}
@@ -30,7 +35,7 @@ function facade.new(o)
   function Object.__index(self, key)
     if o.methods[key] then return o.methods[key] end
     if o.fields[key] then return o.fields[key](hidden[self]) end
-    error(("%s has no %q%s"):format(what, tostring(key), suggest.hint(tostring(key), names)), 2)
+    error(("%s has no %q%s"):format(what, tostring(key), suggest.hint(tostring(key), names())), 2)
   end
 
   function Object.__newindex(_, key)

@@ -3,15 +3,16 @@
 -- Before it is completed it is a name; completed it stands before its runner. It owns nothing that runs.
 -- Methods that wait suspend the task; a failed :start() raises, conditions return.
 
+local ask = require "luapilot.ask"
 local config = require "luapilot.config"
-local duration = require "luapilot.duration"
 local events = require "luapilot.events"
+local facade = require "luapilot.facade"
 local job = require "luapilot.job"
 local runner = require "luapilot.runner"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local suggest = require "luapilot.suggest"
-local ask = require "luapilot.ask"
+local waiting = require "luapilot.waiting"
 
 local object = {}
 
@@ -24,25 +25,29 @@ local function last_exit(exit, app)
   return { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error, at = at }
 end
 
+-- What stands behind an object: { app, name, where }.
+local function runner_of(h) return h.app.jobs[h.name] end
+
+-- A field of the running job, and what it is before there is one.
+local function of_runner(read, before)
+  return function(h)
+    local r = runner_of(h)
+    if r then return read(r, h.app) end
+    return before
+  end
+end
+
 -- What :state and its like show, before and after the job is completed.
 local fields = {
-  name = function(_, name) return name end,
-  state = function(r) return r and job.VISIBLE[r.memory.state] or "waiting" end,
-  pid = function(r) return r and r.memory.pid end,
-  running = function(r) return r ~= nil and r.memory.state == "running" end,
-  health = function(r) return r and r.memory.health or "unknown" end,
-  exit = function(r, _, app) return r and last_exit(r.memory.exit, app) end,
-  restarts = function(r) return r and r.memory.restarts or 0 end,
-  since = function(r, _, app) return r and app.port.clock() - (app.port.now() - r.memory.since) or nil end,
+  name = function(h) return h.name end,
+  state = of_runner(function(r) return job.VISIBLE[r.memory.state] end, "waiting"),
+  pid = of_runner(function(r) return r.memory.pid end),
+  running = of_runner(function(r) return r.memory.state == "running" end, false),
+  health = of_runner(function(r) return r.memory.health end, "unknown"),
+  exit = of_runner(function(r, app) return last_exit(r.memory.exit, app) end),
+  restarts = of_runner(function(r) return r.memory.restarts end, 0),
+  since = of_runner(function(r, app) return app.port.clock() - (app.port.now() - r.memory.since) end),
 }
-
-local function names()
-  local list = {}
-  for name in pairs(methods) do list[#list + 1] = name end
-  for name in pairs(fields) do list[#list + 1] = name end
-  table.sort(list)
-  return list
-end
 
 ---@class luapilot.Job
 ---@field name string
@@ -54,14 +59,11 @@ end
 ---@field restarts integer
 ---@field since number       epoch seconds of the last change of state
 
-local hidden = setmetatable({}, { __mode = "k" }) -- object → { app, name, where }
+local front -- forward
 
 local function of(self, method)
-  local h = hidden[self]
-  if not h then
-    error(("job:%s: call it with a colon: job:%s(…)"):format(method, method), 3)
-  end
-  return h, h.app.jobs[h.name]
+  local h = front.of(self, method, 2)
+  return h, runner_of(h)
 end
 
 -- Methods that act need a running pilot; all need a described job.
@@ -73,36 +75,23 @@ local function acting(self, method)
   return r, h.app
 end
 
-local Object = {}
-
-function Object.__index(self, key)
-  if methods[key] then return methods[key] end
-  local h = hidden[self]
-  if fields[key] then return fields[key](h.app.jobs[h.name], h.name, h.app) end
-  error(("a job has no %q%s"):format(tostring(key), suggest.hint(tostring(key), names())), 2)
-end
-
-function Object.__newindex(_, key)
-  error(("a job's %q cannot be set: describe the job with pilot.job \"name\" { … }"):format(tostring(key)), 2)
-end
-
-function Object.__tostring(self) return ("job %q"):format(hidden[self].name) end
-
--- `app { … }`: the later call that completes `pilot.job "app"`.
-function Object.__call(self, options)
-  local h = hidden[self]
-  object.complete(h.app, self, h.name, options)
-  return self
-end
+front = facade.new {
+  kind = "job", methods = methods, fields = fields, set = 'describe the job with pilot.job "name" { … }',
+  describe = function(h) return ("job %q"):format(h.name) end,
+  call = function(self, h, options) -- `app { … }`: the later call that completes `pilot.job "app"`
+    object.complete(h.app, self, h.name, options)
+    return self
+  end,
+}
 
 ---@param value any
 ---@return boolean
-function object.is(value) return hidden[value] ~= nil end
+object.is = front.is
 
 ---The topic of a job on the bus.
 ---@param self table
 ---@return string
-function object.topic(self) return "job:" .. hidden[self].name end
+function object.topic(self) return "job:" .. front.inner(self).name end
 
 ---The object of a name, made when it is named for the first time.
 ---@param app luapilot.App
@@ -117,9 +106,8 @@ function object.named(app, name)
     table.sort(others)
     error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 4)
   end
-  local self = setmetatable({}, Object)
   local declaration = { app = app, name = name, where = app:where() }
-  hidden[self] = declaration
+  local self = front.make(declaration)
   app.objects[name] = self
   app.declared[#app.declared + 1] = declaration
   return self
@@ -178,32 +166,6 @@ end
 
 -- --- waiting ---------------------------------------------------------------------------------
 
-local function seconds_of(timeout, what)
-  if timeout == nil then return nil end
-  local seconds, message = duration.parse(timeout)
-  if not seconds then error(what .. ": timeout: " .. message, 3) end
-  return seconds
-end
-
--- Waits until check() gives something; nil, "timeout" otherwise.
-local function wait_until(app, what, seconds, begin)
-  return app.tasks:await(what, function(wake)
-    local stop
-    local timer = seconds and app.loop:after(seconds, function()
-      stop()
-      wake(nil, "timeout")
-    end)
-    stop = begin(function(...)
-      if timer then app.loop:cancel(timer) end
-      wake(...)
-    end)
-    return function()
-      stop()
-      if timer then app.loop:cancel(timer) end
-    end
-  end)
-end
-
 ---Waits until the job is "healthy", "unhealthy", "running", "stopped", "exited", "exit_success" or
 ---"exit_failed"; returns at once if it is so now.
 ---@param state string
@@ -214,8 +176,8 @@ function methods.wait_for(self, state, timeout)
   local h, r = of(self, "wait_for")
   local ok, message = events.check_state(state)
   if not ok then error("job:wait_for: " .. message, 2) end
-  local seconds = seconds_of(timeout, "job:wait_for")
-  return wait_until(h.app, "job:wait_for", seconds, function(done)
+  local seconds = waiting.seconds(timeout, "job:wait_for", 2)
+  return waiting.until_done(h.app, "job:wait_for", seconds, function(done)
     local function look()
       if r:is(state) then done(true) return true end
       local why = r:never(state)
@@ -236,8 +198,8 @@ function methods.next(self, event, timeout)
   local h, r = of(self, "next")
   local ok, message = events.check("job", event)
   if not ok then error("job:next: " .. message, 2) end
-  local seconds = seconds_of(timeout, "job:next")
-  return wait_until(h.app, "job:next", seconds, function(done)
+  local seconds = waiting.seconds(timeout, "job:next", 2)
+  return waiting.until_done(h.app, "job:next", seconds, function(done)
     local listener
     local unwatch
     local function stop()
@@ -270,7 +232,7 @@ end
 -- Posts an input and waits. begin(), called just before it is applied, gives the question whether what was asked for
 -- has come.
 local function post_and_wait(app, r, what, name, begin)
-  return wait_until(app, what, nil, function(done)
+  return waiting.until_done(app, what, nil, function(done)
     local taken_back, unwatch = false, nil
     app:command(function()
       if taken_back then return end
@@ -383,8 +345,9 @@ end
 
 ---The names of all methods, sorted.
 ---@type string[]
-object.METHODS = {}
-for name in pairs(methods) do object.METHODS[#object.METHODS + 1] = name end
-table.sort(object.METHODS)
+object.METHODS = schema.keys(methods)
+---… and of all fields.
+---@type string[]
+object.FIELDS = schema.keys(fields)
 
 return object

@@ -11,12 +11,13 @@
 local ask = require "luapilot.ask"
 local config = require "luapilot.config"
 local describe = require "luapilot.describe"
-local duration = require "luapilot.duration"
+local facade = require "luapilot.facade"
 local object = require "luapilot.object"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
 local task = require "luapilot.task"
+local waiting = require "luapilot.waiting"
 local watches = require "luapilot.watches"
 
 local templates = {}
@@ -174,37 +175,34 @@ end
 ---@class luapilot.Template
 ---@field name string      the path
 ---@field rendered boolean
-local hidden = setmetatable({}, { __mode = "k" }) -- object → { app, path, where }
-
 local methods = {}
 
+-- What stands behind an object: { app, path, where }.
+local function keeper_of(h) return h.app.templates[h.path] end
+
 local fields = {
-  name = function(_, path) return path end,
-  rendered = function(keeper) return keeper ~= nil and keeper.rendered end,
+  name = function(h) return h.path end,
+  rendered = function(h)
+    local keeper = keeper_of(h)
+    return keeper ~= nil and keeper.rendered
+  end,
+}
+
+local describe_as -- forward
+
+local front = facade.new {
+  kind = "template", methods = methods, fields = fields, set = 'describe it with pilot.template "/path" { … }',
+  describe = function(h) return "template " .. describe.quote(h.path) end,
+  call = function(self, h, options)
+    describe_as(self, h, options)
+    return self
+  end,
 }
 
 local function of(self, method)
-  local h = hidden[self]
-  if not h then error(("template:%s: call it with a colon: template:%s(…)"):format(method, method), 3) end
-  return h, h.app.templates[h.path]
+  local h = front.of(self, method, 2)
+  return h, keeper_of(h)
 end
-
-local Object = {}
-
-function Object.__index(self, key)
-  if methods[key] then return methods[key] end
-  local h = hidden[self]
-  if fields[key] then return fields[key](h.app.templates[h.path], h.path) end
-  local names = schema.keys(methods)
-  for _, name in ipairs(schema.keys(fields)) do names[#names + 1] = name end
-  error(("a template has no %q%s"):format(tostring(key), suggest.hint(tostring(key), names)), 2)
-end
-
-function Object.__newindex(_, key)
-  error(("a template's %q cannot be set: describe it with pilot.template \"/path\" { … }"):format(tostring(key)), 2)
-end
-
-function Object.__tostring(self) return "template " .. describe.quote(hidden[self].path) end
 
 local function topic_of(path) return "template:" .. path end
 
@@ -240,8 +238,7 @@ local function check_text(app, spec, path, where)
 end
 
 -- `template { … }`: what describes pilot.template "/path".
-function Object.__call(self, options)
-  local h = hidden[self]
+function describe_as(self, h, options)
   local app, where = h.app, h.app:where()
   if app.phase ~= "declaring" then
     error("pilot.template declares, and the pilot runs already: write it at the top level, or call pilot.render", 2)
@@ -249,7 +246,7 @@ function Object.__call(self, options)
   local label = tostring(self)
   if app.templates[h.path] then
     app.mistakes:add(where, label, ("is described twice: the first time at %s"):format(app.templates[h.path].where))
-    return self
+    return
   end
   local spec = config.template_options(options, label, where, app.mistakes)
   spec.to = h.path
@@ -266,7 +263,6 @@ function Object.__call(self, options)
   app.templates[h.path] = keeper
   hold(keeper)
   app:when_started(function() begin(keeper) end)
-  return self
 end
 
 local function trigger_of(kind)
@@ -315,27 +311,10 @@ function methods.wait_for(self, state, timeout)
   if state ~= "rendered" then
     error(('template:wait_for: a template can only be "rendered", got %s'):format(describe.value(state)), 2)
   end
-  local seconds, message
-  if timeout ~= nil then seconds, message = duration.parse(timeout) end
-  if message then error("template:wait_for: timeout: " .. message, 2) end
-  local app = h.app
-  if app.tasks:inside() and keeper.rendered then return true end
-  return app.tasks:await("template:wait_for", function(wake)
-    local listener, timer
-    local function stop()
-      app.bus:forget(listener)
-      if timer then app.loop:cancel(timer) end
-    end
-    listener = app.bus:listen(topic_of(h.path), "rendered", function()
-      stop()
-      wake(true)
-    end)
-    timer = seconds and app.loop:after(seconds, function()
-      stop()
-      wake(nil, "timeout")
-    end)
-    return stop
-  end)
+  local seconds = waiting.seconds(timeout, "template:wait_for", 2)
+  if h.app.tasks:inside() and keeper.rendered then return true end
+  local event, why = waiting.event(h.app, "template:wait_for", seconds, topic_of(h.path), "rendered")
+  return event and true, why
 end
 
 -- --- all of them -----------------------------------------------------------------------------
@@ -351,15 +330,14 @@ function templates.named(app, path)
   if app.phase ~= "declaring" then
     error(("there is no template %s%s"):format(describe.quote(path), suggest.hint(path, schema.keys(app.templates))), 3)
   end
-  local self = setmetatable({}, Object)
-  hidden[self] = { app = app, path = path, where = app:where() }
+  local self = front.make { app = app, path = path, where = app:where() }
   app.template_objects[path] = self
   return self
 end
 
 -- A template that was named and never described; one that reloads a job that cannot.
 local function check(app, path, self)
-  local keeper, h = app.templates[path], hidden[self]
+  local keeper, h = app.templates[path], front.inner(self)
   if not keeper then
     local hint = suggest.near(path, schema.keys(app.templates))
     return app.mistakes:add(h.where, tostring(self), ("was named but never described%s: write pilot.template %s { … }")

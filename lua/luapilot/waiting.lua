@@ -41,4 +41,24 @@ function waiting.until_done(app, what, seconds, begin)
   end)
 end
 
+---Waits for the next event of a name: the event, or nil, "timeout".
+---@param app luapilot.App
+---@param what string
+---@param seconds number?
+---@param topic string
+---@param name string
+---@return table? event
+---@return string? why
+function waiting.event(app, what, seconds, topic, name)
+  return waiting.until_done(app, what, seconds, function(done)
+    local listener
+    local function stop() app.bus:forget(listener) end
+    listener = app.bus:listen(topic, name, function(event)
+      stop()
+      done(event)
+    end)
+    return stop
+  end)
+end
+
 return waiting

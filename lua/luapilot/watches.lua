@@ -226,14 +226,8 @@ function methods.wait_for(self, state, timeout)
   local seconds = waiting.seconds(timeout, "watch:wait_for", 2)
   local app = core.app
   if app.tasks:inside() and core:is(state) then return true end
-  return waiting.until_done(app, "watch:wait_for", seconds, function(done)
-    local listener
-    listener = app.bus:listen(core.topic, state, function()
-      app.bus:forget(listener)
-      done(true)
-    end)
-    return function() app.bus:forget(listener) end
-  end)
+  local event, why = waiting.event(app, "watch:wait_for", seconds, core.topic, state)
+  return event and true, why
 end
 
 ---Waits for the next time that `event` happens.
@@ -246,15 +240,7 @@ function methods.next(self, event, timeout)
   local ok, message = events.check(KIND[core.spec.kind], event)
   if not ok then error("watch:next: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "watch:next", 2)
-  local app = core.app
-  return waiting.until_done(app, "watch:next", seconds, function(done)
-    local listener
-    listener = app.bus:listen(core.topic, event, function(what)
-      app.bus:forget(listener)
-      done(what)
-    end)
-    return function() app.bus:forget(listener) end
-  end)
+  return waiting.event(core.app, "watch:next", seconds, core.topic, event)
 end
 
 local function of_kind(kind, name, read)
