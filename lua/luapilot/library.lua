@@ -5,6 +5,7 @@
 ---@class luapilot
 ---@field args string[]                 arguments after `--`
 ---@field state table                   JSON-like values that survive a reload
+---@field consul luapilot.ConsulLibrary  see consul/library.lua
 local pilot = {}
 
 ---@alias luapilot.Span string|number   "500ms", "5s", "1m30s", "2h", or a number of seconds

@@ -10,12 +10,15 @@ local boxes = require "luapilot.sim.box"
 local behaviour = require "luapilot.sim.behaviour"
 local cli = require "luapilot.cli"
 local config = require "luapilot.config"
+local consul_options = require "luapilot.consul.options"
 local events = require "luapilot.events"
 local object = require "luapilot.object"
+local requests = require "luapilot.consul.requests"
 local restart = require "luapilot.restart"
 local sim = require "luapilot.sim"
 local service_types = require "luapilot.service_types"
 local templates = require "luapilot.templates"
+local txn = require "luapilot.consul.txn"
 local watches = require "luapilot.watches"
 
 local function read(path)
@@ -170,11 +173,31 @@ end)
 describe("docs/reference.md tells", function()
   it("every name of pilot", function()
     assert.is_table(pilot_table.watch) -- comes when it is asked for
+    assert.is_table(pilot_table.consul)
     assert.same({}, untold(keys(pilot_table), "pilot%."))
     for _, library in ipairs { "fs", "json", "http", "watch" } do
       assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
     end
     assert.same({}, untold(keys(pilot_table.log), "%."))
+  end)
+
+  it("every function of pilot.consul, and every option", function()
+    for name, group in pairs(pilot_table.consul) do
+      if type(group) == "table" then assert.same({}, untold(keys(group), "%."), name) end
+      assert.is_true(is_told(name, "pilot%.consul%."), name)
+    end
+    assert.same({}, untold(keys(upvalue(requests.options, "OPTIONS"))))
+    assert.same({}, untold(keys(upvalue(upvalue(consul_options.read, "read"), "fields"))))
+    for _, each in ipairs { "cafile", "CONSUL_HTTP_ADDR", "CONSUL_HTTP_TOKEN", "CONSUL_HTTP_TOKEN_FILE",
+                            "CONSUL_HTTP_AUTH", "CONSUL_HTTP_SSL", "CONSUL_HTTP_SSL_VERIFY" } do
+      assert.is_true(is_told(each), each)
+    end
+    for _, each in ipairs(upvalue(upvalue(consul_options.read, "completed_tls"), "TLS")) do
+      assert.is_true(is_told(each[1]) and is_told(each[2]), each[2])
+    end
+    for _, verb in ipairs(txn.VERBS) do
+      assert.is_truthy(reference:find('`"' .. verb .. '"`', 1, true), verb)
+    end
   end)
 
   it("every method and field of a job", function()

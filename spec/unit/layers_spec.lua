@@ -52,7 +52,7 @@ local c_layers = {
 local c_families = { [2] = true, [3] = true, [5] = true, [8] = true }
 
 -- Interface files, never loaded: of the port, and for editors.
-local stubs = { port = true, library = true }
+local stubs = { port = true, library = true, ["consul.library"] = true }
 
 -- Whole folders above the core: inside they keep their own order.
 local folders = { sim = true, cli = true }

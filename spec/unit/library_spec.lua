@@ -3,16 +3,16 @@
 local config = require "luapilot.config"
 local mistakes = require "luapilot.mistakes"
 
-local function library()
-  local file = assert(io.open "lua/luapilot/library.lua")
+local function library(path)
+  local file = assert(io.open(path or "lua/luapilot/library.lua"))
   local text = file:read "*a"
   file:close()
   return text
 end
 
-local function names(pattern)
+local function names(pattern, path)
   local found = {}
-  for name in library():gmatch(pattern) do found[#found + 1] = name end
+  for name in library(path):gmatch(pattern) do found[#found + 1] = name end
   table.sort(found)
   return found
 end
@@ -34,7 +34,8 @@ describe("the interface file for editors", function()
     for _, pattern in ipairs { "\nfunction pilot%.([%w_]+)%(", "\npilot%.([%w_]+) = {}" } do
       for _, name in ipairs(names(pattern)) do listed[name] = true end
     end
-    listed.args, listed.state = true, true
+    assert.is_table(given.consul)
+    listed.args, listed.state, listed.consul = true, true, true
     assert.same(keys(given), keys(listed))
     for _, name in ipairs { "log", "json", "fs", "http", "watch" } do
       local members = {}
@@ -44,6 +45,18 @@ describe("the interface file for editors", function()
       end
       assert.same(keys(given[name]), keys(members))
     end
+  end)
+
+  it("has the functions of pilot.consul", function()
+    local path = "lua/luapilot/consul/library.lua"
+    local given = require("luapilot").attach({ state = {}, args = {}, port = {} }).consul
+    local groups = names("\nconsul%.([%w_]+) = {}", path)
+    for _, group in ipairs(groups) do
+      assert.same(keys(given[group]), names("\nfunction consul%." .. group .. "%.([%w_]+)%(", path))
+    end
+    groups[#groups + 1] = names("\nfunction consul%.([%w_]+)%(", path)[1]
+    table.sort(groups)
+    assert.same(keys(given), groups)
   end)
 
   it("has no job field that does not exist", function()

@@ -28,12 +28,14 @@ local NEEDS = {
   get = {}, ["get-tree"] = {}, ["check-index"] = { "index" }, ["check-session"] = { "session" },
   ["check-not-exists"] = {}, delete = {}, ["delete-tree"] = {}, ["delete-cas"] = { "index" },
 }
-local VERBS = schema.keys(NEEDS)
+
+---The verbs, sorted.
+txn.VERBS = schema.keys(NEEDS)
 
 -- --- operations ----------------------------------------------------------------------------------
 
 local read_operation = schema.fields({
-  verb = { schema.one_of(VERBS) }, key = { kv.key }, value = { kv.value }, flags = { shapes.number },
+  verb = { schema.one_of(txn.VERBS) }, key = { kv.key }, value = { kv.value }, flags = { shapes.number },
   index = { shapes.number }, session = { schema.text },
 }, 'an operation such as { verb = "set", key = "app/x", value = "1" }', { op = "verb", cas = "index" })
 
