@@ -206,6 +206,11 @@ describe("consul.calls", function()
       raises "agent.service_register { name = 'x', tags = { 'a', 1 } }")
   end)
 
+  it("refuses what cannot be sent", function()
+    assert.matches("^pilot.consul.agent.service_register: service: Cannot serialise function",
+      raises "agent.service_register { name = 'x', connect = { native = print } }")
+  end)
+
   it("keeps what users name when it is sent", function()
     answers ""
     assert.is_true((box:run [[pilot.consul.agent.service_register { name = "x", meta = { some_key = 1 },

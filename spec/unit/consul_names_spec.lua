@@ -125,6 +125,17 @@ describe("consul.names", function()
       })
     end)
 
+    it("refuses what JSON cannot hold", function()
+      local itself = { id = "x" }
+      itself.itself = itself
+      local function message(value) return select(2, names.encode(value)) end
+      assert.matches("Cannot serialise function", message { connect = { native = print } })
+      assert.matches("Cannot serialise number: must not be NaN or Inf", message { port = 1 / 0 })
+      assert.matches("Cannot serialise number", message { port = 0 / 0 })
+      assert.equal("is nested too deeply", message(itself))
+      assert.equal("has a key that is a number: 2: neither list nor fields", message { a = { [2] = "x" } })
+    end)
+
     it("escapes", function()
       assert.equal([[{"Notes":"a\"b\u0000\n"}]], names.encode { notes = 'a"b\0\n' })
     end)

@@ -204,7 +204,12 @@ local encode
 
 local function encode_object(object, keep)
   local keys, parts = {}, {}
-  for key in pairs(object) do keys[#keys + 1] = key end
+  for key in pairs(object) do
+    if type(key) ~= "string" then
+      error("has a key that is " .. describe.value(key) .. ": neither list nor fields", 0)
+    end
+    keys[#keys + 1] = key
+  end
   table.sort(keys)
   for i, key in ipairs(keys) do
     local wire = keep and key or names.camel(key)
@@ -222,7 +227,7 @@ end
 
 -- keep: "here", the keys of this table stay; "all", those below too.
 function encode(value, keep)
-  if type(value) == "number" then return describe.number(value) end
+  if type(value) == "number" and value - value == 0 then return describe.number(value) end
   if type(value) ~= "table" then return cjson.encode(value) end
   local meta = getmetatable(value)
   if meta == Digits then return value.text end
@@ -233,7 +238,12 @@ end
 ---Writes what is sent to Consul: snake_case becomes its names, in order.
 ---@param value any
 ---@param is_map boolean?    its own keys stay
----@return string
-function names.encode(value, is_map) return encode(value, is_map and "here" or nil) end
+---@return string? text
+---@return string? message   it has what JSON cannot hold
+function names.encode(value, is_map)
+  local fine, text = pcall(encode, value, is_map and "here" or nil)
+  if fine then return text end
+  return nil, text:find "stack overflow" and "is nested too deeply" or (text:gsub("^.-:%d+: ", ""))
+end
 
 return names
