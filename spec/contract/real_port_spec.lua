@@ -316,15 +316,14 @@ describe("the real port", function()
       local function fill() for _ = 1, 300 do assert(ffi.C.dup(0) >= 0) end end
       local function text_of(options)
         options.capture = true
-        local id, text, open = assert(rt.spawn(options)), "", 2
-        while open > 0 do
+        local id, text, left = assert(rt.spawn(options)), "", 3 -- two ends of output, and group_gone
+        while left > 0 do
           local event = rt.wait()
-          if event.id == id and event.type == "output" then
-            text = text .. event.data
-            if event.last then open = open - 1 end
+          if event.id == id then
+            text = text .. (event.data or "")
+            if event.last or event.type == "group_gone" then left = left - 1 end
           end
         end
-        rt.cancel(id)
         return text
       end
     ]]
@@ -350,8 +349,8 @@ describe("the real port", function()
             assert(not rt.spawn { argv = { "true" }, cwd = "/missing", output = { name = "x" } })
             local text = text_of { argv = { "sh", "-c", SHOW }, stdin = "text " }
             if text ~= "text pipe\npipe\npipe\n" then error(text) end
-            assert(rt.spawn { argv = { "echo", "raw" }, output = raw })
-            repeat local event = rt.wait() until event.type == "group_gone"
+            local id = assert(rt.spawn { argv = { "echo", "raw" }, output = raw })
+            repeat local event = rt.wait() until event.type == "group_gone" and event.id == id
           end
           local now = table_of(rt.pid())
           if mine ~= now then error(mine .. "became\n" .. now) end
