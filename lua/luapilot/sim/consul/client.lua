@@ -116,6 +116,7 @@ function Client:ask(asked, done)
     if not there then return state == "down" and fail "ECONNREFUSED" or nil end
     local told = {
       method = asked.method, path = asked.path, body = asked.body, token = asked.token or self.options.token,
+      at = port.clock:elapsed(),
     }
     self.asked[#self.asked + 1] = told
     port.record("consul", { request = told })
