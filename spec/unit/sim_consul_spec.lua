@@ -365,6 +365,35 @@ describe("the simulated Consul", function()
     end)
   end)
 
+  it("lives and dies with the program that is its agent", function()
+    local lived = sim.load("pilot.lua", {
+      source = [[
+        local pilot = require "luapilot"
+        pilot.consul "localhost:8500"
+        pilot.job "agent" { exec = "consul agent", restart = { policy = "always", backoff = "5s" } }
+        pilot.every("1s", function() pilot.log.info(pcall(pilot.consul.status.leader) and "there" or "not there") end)
+      ]],
+      hostname = "inside",
+    })
+    lived:program("consul agent", { start_delay = "2s", listens = "127.0.0.1:8500", term_delay = "10ms" })
+    lived:start()
+    lived:advance "1500ms"
+    assert.equal(1, boxes.logged(lived, "not there"))
+    lived:advance "2s"
+    local before = boxes.logged(lived, "not there")
+    lived:advance "10s"
+    assert.equal(before, boxes.logged(lived, "not there"))
+    assert.is_true(boxes.logged(lived, "there") >= before + 10)
+    lived:job("agent"):process():crash "SIGKILL"
+    lived:advance "3s"
+    assert.is_true(boxes.logged(lived, "not there") > before)
+    lived:advance "10s"
+    before = boxes.logged(lived, "not there")
+    lived:advance "5s"
+    assert.equal(before, boxes.logged(lived, "not there"))
+    assert.same({}, lived:errors())
+  end)
+
   -- --- sessions ----------------------------------------------------------------------------------
 
   describe("session", function()
@@ -490,6 +519,50 @@ describe("the simulated Consul", function()
       assert.is_nil(next_event(1))
       box.consul:set_status("app", "critical")
       assert.matches("critical", next_event(1).body)
+    end)
+  end)
+
+  -- --- faults ------------------------------------------------------------------------------------
+
+  describe("faults", function()
+    local faults = require "luapilot.sim.consul.faults"
+
+    local function load()
+      return boxes.load([[
+        pilot.consul "localhost:8500"
+        pilot.job "app" {
+          run = function() while true do pilot.sleep "1s"; pcall(pilot.consul.kv.put, "x", "1") end end,
+        }
+      ]])
+    end
+
+    it("hit only a pilot that uses Consul", function()
+      local without = boxes.load [[ pilot.job "app" { run = function() end } ]]
+      for _, kind in pairs(faults.kinds) do
+        assert.same({}, kind.targets(without))
+        assert.same({ false }, kind.targets(load()))
+      end
+    end)
+
+    it("strike, tell themselves, and heal", function()
+      local dice = require "luapilot.sim.random".new(1)
+      local names = {}
+      for name in pairs(faults.kinds) do names[#names + 1] = name end
+      table.sort(names)
+      for _, name in ipairs(names) do
+        local kind, one = faults.kinds[name], load():start()
+        local fault = { how = kind.draw(dice) }
+        one:advance "2s"
+        local struck = kind.strike(one, fault)
+        assert.is_true(#kind.tell(fault) > 10)
+        assert.equal(name ~= "consul_session" and name ~= "consul_remove", struck ~= nil)
+        one:advance "20s"
+        if kind.lasts then kind.heal(one, fault, struck) end
+        one:advance "20s"
+        one.consul:delete "x"
+        one:advance "20s"
+        assert.equal("1", one.consul:get "x")
+      end
     end)
   end)
 

@@ -101,7 +101,8 @@ local function stand_ins(text)
   while true do
     local at = text:find('["%[%d]', from)
     if not at then return table.concat(parts) .. text:sub(from) end
-    local char, stop, instead = text:sub(at, at), at, nil
+    local char, instead = text:sub(at, at), nil
+    local stop
     if char == '"' then
       stop = end_of_string(text, at)
     elseif char == "[" then
