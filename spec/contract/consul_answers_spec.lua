@@ -1,7 +1,8 @@
--- What the simulated Consul answers is what the real one answers: the same conversations with both, compared word by word.
+-- What the simulated Consul answers is what the real one answers: the same conversations with both, compared word by
+-- word.
 --
--- Identities and indexes are drawn anew each time, so only whether there is one is compared; everything else is: status,
--- headers, texts of errors, names of fields, what is null, {} or [].
+-- Identities and indexes are drawn anew each time, so only whether there is one is compared; everything else is:
+-- status, headers, texts of errors, names of fields, what is null, {} or [].
 
 local cjson = require "cjson"
 local consul = require "support.consul"
@@ -125,6 +126,10 @@ describe("the simulated Consul answers as the real one", function()
     for id in pairs(real.agent:api("GET", "/v1/agent/checks")) do
       real.agent:api("PUT", "/v1/agent/check/deregister/" .. id)
     end
+    run.eventually("the catalogue of nothing", function()
+      return #real.agent:api("GET", "/v1/health/node/" .. NODE) == 1
+        and not next(real.agent:api("GET", "/v1/agent/services"))
+    end)
   end)
 
   teardown(run.finish)
@@ -148,10 +153,12 @@ describe("the simulated Consul answers as the real one", function()
       "PUT /v1/kv/a/b val<&>", "GET /v1/kv/a/b", "GET /v1/kv/a/b?raw", "PUT /v1/kv/empty", "GET /v1/kv/empty",
       "GET /v1/kv/empty?raw", "PUT /v1/kv/a/c?flags=18446744073709551615 x", "PUT /v1/kv/a/c?flags=x x",
       "PUT /v1/kv/a/c?flags=18446744073709551616 x",
-      "PUT /v1/kv/a/c?cas=1 x", "PUT /v1/kv/a/c?cas=x x", "PUT /v1/kv/a/c?cas=0&acquire=x x", "PUT /v1/kv/a/d/e?cas=0 x",
+      "PUT /v1/kv/a/c?cas=1 x", "PUT /v1/kv/a/c?cas=x x", "PUT /v1/kv/a/c?cas=0&acquire=x x",
+      "PUT /v1/kv/a/d/e?cas=0 x",
       "GET /v1/kv/a/?recurse", "GET /v1/kv/a/?keys", "GET /v1/kv/?keys&separator=/", "GET /v1/kv/a/?keys&separator=/",
       "PUT /v1/kv/a/b val<&>", "GET /v1/kv/a/b", "DELETE /v1/kv/nope", "DELETE /v1/kv/a/c?cas=1", "DELETE /v1/kv/",
-      "DELETE /v1/kv/a/c?cas=1&recurse", "DELETE /v1/kv/a/d/?recurse", "GET /v1/kv/a/d?recurse", "GET /v1/kv/zz?recurse",
+      "DELETE /v1/kv/a/c?cas=1&recurse", "DELETE /v1/kv/a/d/?recurse", "GET /v1/kv/a/d?recurse",
+      "GET /v1/kv/zz?recurse",
       "PUT /v1/kv/%C3%A4%20b%2Fc 1", "GET /v1/kv/%C3%A4%20b/c", "GET /v1/kv/?keys",
     }
   end)
@@ -163,6 +170,7 @@ describe("the simulated Consul answers as the real one", function()
       "PUT /v1/session/create {\"Behavior\":\"x\"}", "PUT /v1/session/create {\"Node\":\"nope\"}",
       "PUT /v1/session/create {\"LockDelay\":\"zz\"}", "PUT /v1/session/create {\"NodeChecks\":[\"foo\"]}",
       "PUT /v1/session/create {\"ServiceChecks\":[{\"ID\":\"nope\"}]}",
+      "PUT /v1/session/create {\"Name\":1}",
       "PUT /v1/session/create", "GET /v1/session/info/{id}", "PUT /v1/session/destroy/{id}",
       "PUT /v1/session/create {\"Checks\":[],\"Name\":\"one\"}", "GET /v1/session/info/{id}",
       "PUT /v1/session/destroy/{id}",
@@ -199,6 +207,7 @@ describe("the simulated Consul answers as the real one", function()
       register [[{"Name":"a","Check":{"Foo":"0s"}}]],
       register [[{"Name":"a","Check":{"TTL":"1s","Interval":"1s","HTTP":"http://x"}}]],
       register [[{"Name":"a","Check":{"TTL":"1s","Status":"foo"}}]], register [[{"Name":"a","Address":"0.0.0.0"}]],
+      register [[{"Name":"a","Tags":{}}]], register [[{"Name":"a","Meta":[]}]], register [[{"Name":"a","Port":"1"}]],
       register "xx", register [[{"Name":"a","Weights":{"Passing":0,"Warning":0}}]],
       register [[{"Name":"a","Check":{"TTL":"0s"}}]], "GET /v1/agent/checks",
       "PUT /v1/agent/service/maintenance/nope?enable=true", "PUT /v1/agent/service/maintenance/a",
@@ -258,8 +267,8 @@ describe("the simulated Consul answers as the real one", function()
       "PUT /v1/catalog/register {\"Node\":\"ext\"}", "PUT /v1/catalog/deregister {}",
       "PUT /v1/catalog/register {\"Node\":\"ext\",\"Address\":\"10.9.9.9\"}",
       "PUT /v1/catalog/register {\"Node\":\"ext\",\"Address\":\"10.9.9.9\",\"Service\":{\"Port\":1}}",
-      "PUT /v1/catalog/register {\"Node\":\"ext\",\"Address\":\"10.9.9.9\",\"Service\":{\"Service\":\"db\",\"Port\":5432},"
-        .. "\"Check\":{\"CheckID\":\"dbc\",\"Name\":\"d\",\"Status\":\"passing\",\"ServiceID\":\"db\"}}",
+      [[PUT /v1/catalog/register {"Node":"ext","Address":"10.9.9.9","Service":{"Service":"db","Port":5432},]]
+        .. [["Check":{"CheckID":"dbc","Name":"d","Status":"passing","ServiceID":"db"}}]],
       "GET /v1/health/service/db", "GET /v1/catalog/service/db", "GET /v1/catalog/node/ext", "GET /v1/health/node/ext",
       "PUT /v1/catalog/deregister {\"Node\":\"ext\",\"ServiceID\":\"db\"}", "GET /v1/catalog/node/ext",
       "PUT /v1/catalog/deregister {\"Node\":\"ext\"}", "GET /v1/catalog/node/ext",
@@ -301,7 +310,8 @@ describe("the simulated Consul answers as the real one", function()
     same {
       [=[PUT /v1/txn [{"KV":{"Verb":"set","Key":"t/a","Value":"aGVsbG8="}},{"KV":{"Verb":"get","Key":"t/a"}}]]=],
       [=[PUT /v1/txn [{"KV":{"Verb":"get","Key":"t/nope"}}]]=],
-      [=[PUT /v1/txn [{"KV":{"Verb":"set","Key":"t/b","Value":"aGVsbG8="}},{"KV":{"Verb":"check-index","Key":"t/z","Index":1}}]]=],
+      [=[PUT /v1/txn [{"KV":{"Verb":"set","Key":"t/b","Value":"aGVsbG8="}},]=]
+        .. [=[{"KV":{"Verb":"check-index","Key":"t/z","Index":1}}]]=],
       "GET /v1/kv/t/b",
       [=[PUT /v1/txn [{"KV":{"Verb":"foo","Key":"t/a"}}]]=],
       [=[PUT /v1/txn [{"KV":{"Verb":"get-tree","Key":"t"}},{"KV":{"Verb":"delete","Key":"t/a"}}]]=],
@@ -309,6 +319,7 @@ describe("the simulated Consul answers as the real one", function()
       [=[PUT /v1/txn [{"KV":{"Verb":"check-session","Key":"t/z","Session":"x"}},{"KV":{"Verb":"unlock","Key":"t/z"}},]=]
         .. [=[{"KV":{"Verb":"delete-cas","Key":"t/z","Index":1}},{"KV":{"Verb":"delete-tree","Key":"t/z"}}]]=],
       [=[PUT /v1/txn [{"KV":{"Verb":"lock","Key":"t/z","Session":"y"}}]]=],
+      [=[PUT /v1/txn [{"KV":{"Verb":"set","Key":"t/f","Flags":18446744073709551615}}]]=], "GET /v1/kv/t/f",
       "PUT /v1/txn x", "PUT /v1/txn []", "GET /v1/kv/t/?keys",
     }
   end)

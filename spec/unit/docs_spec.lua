@@ -265,5 +265,8 @@ describe("docs/reference.md tells", function()
     for _, method in ipairs(keys(upvalue(getmetatable(box).__index, "methods"))) do
       assert.is_true(inner[method] or is_told(method, "box:"), method)
     end
+    for _, method in ipairs(keys(upvalue(getmetatable(box.consul).__index, "methods"))) do
+      assert.is_truthy(reference:find("`[%w.]*:" .. method .. "%f[^%w_]"), method)
+    end
   end)
 end)

@@ -11,6 +11,7 @@ local network = {}
 ---@class luapilot.sim.Network
 ---@field described table<string, "up"|"down"|"hangs">
 ---@field listeners table<string, integer>     how many listen, by "host:port"
+---@field on_change fun()?                       somebody listens, or no longer
 local Network = {}
 Network.__index = Network
 
@@ -56,6 +57,7 @@ function Network:describe(address, state)
     blame.raise('box:tcp: expected "up", "down" or "hangs", got %s', tostring(state))
   end
   self.described[name] = state
+  if self.on_change then self.on_change() end
 end
 
 ---A program will listen there at some time: nobody need describe it.
@@ -67,12 +69,14 @@ function Network:listen(address)
   local name = checked(address, "listens")
   self.expected[name] = true
   self.listeners[name] = (self.listeners[name] or 0) + 1
+  if self.on_change then self.on_change() end
 end
 
 ---@param address string
 function Network:close(address)
   local name = checked(address, "listens")
   self.listeners[name] = self.listeners[name] - 1
+  if self.on_change then self.on_change() end
 end
 
 local function look_up(map, host, port, mine)

@@ -40,7 +40,7 @@ function sim_port.new(parts)
     ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
-  self.consul.port = self
+  self.consul:attach(self)
   return self
 end
 

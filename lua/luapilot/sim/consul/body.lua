@@ -17,7 +17,7 @@ local KINDS = {
 }
 
 local function said(value)
-  if type(value) == "table" then return value[1] ~= nil and "array" or "object" end
+  if type(value) == "table" then return json.is_array(value) and "array" or "object" end
   return type(value) == "boolean" and "bool" or type(value)
 end
 
@@ -27,7 +27,18 @@ end
 
 local readers = {}
 
-for _, kind in ipairs { "string", "number", "boolean", "table" } do
+function readers.table(value, name)
+  if type(value) == "table" and not json.is_array(value) then return value end
+  return wrong(value, KINDS.table, name)
+end
+
+function readers.number(value, name)
+  local number = type(value) == "number" and value or tonumber(json.digits(value))
+  if number then return number end
+  return wrong(value, KINDS.number, name)
+end
+
+for _, kind in ipairs { "string", "boolean" } do
   readers[kind] = function(value, name)
     if type(value) == kind then return value end
     return wrong(value, KINDS[kind], name)
@@ -43,21 +54,23 @@ function readers.duration(value, name)
 end
 
 function readers.strings(value, name)
-  if type(value) ~= "table" then return wrong(value, "[]string", name) end
+  if type(value) ~= "table" or not json.is_array(value) then return wrong(value, "[]string", name) end
   for _, one in ipairs(value) do
     if type(one) ~= "string" then return wrong(one, "string", name) end
   end
   return value
 end
 
----A number as the digits that came: cjson reads what Lua can hold.
+---A number as the digits that came.
 function readers.flags(value, name)
-  if type(value) ~= "number" or value < 0 or value % 1 ~= 0 then return wrong(value, "uint64", name) end
-  return ("%.0f"):format(value)
+  local digits = json.digits(value)
+  if digits then return digits end
+  return wrong(value, "uint64", name)
 end
 
 local function each(shape)
-  return function(value)
+  return function(value, name)
+    if type(value) ~= "table" or not json.is_array(value) then return wrong(value, "[]struct", name) end
     local list = {}
     for i, one in ipairs(value) do
       local item, message = read(one, shape)
@@ -83,7 +96,9 @@ local function field_of(shape, name)
 end
 
 function read(value, shape)
-  if type(value) ~= "table" then return nil, ("json: cannot unmarshal %s into Go value"):format(said(value)) end
+  if type(value) ~= "table" or json.is_array(value) then
+    return nil, ("json: cannot unmarshal %s into Go value"):format(said(value))
+  end
   local result, names = {}, {}
   for name in pairs(value) do names[#names + 1] = tostring(name) end
   table.sort(names)
@@ -105,10 +120,7 @@ end
 ---@param shape table
 ---@return table[]?
 ---@return string? message
-function body.list(value, shape)
-  if type(value) ~= "table" then return nil, ("json: cannot unmarshal %s into Go value"):format(said(value)) end
-  return each(shape)(value)
-end
+function body.list(value, shape) return each(shape)(value, "operations") end
 
 ---@param text string
 ---@param shape { fields: table<string, any>, loose: boolean? }    a field is a kind, another shape, or { list = shape }

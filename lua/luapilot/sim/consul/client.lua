@@ -29,6 +29,13 @@ function client.new(server)
   return setmetatable({ server = server, held = 0, busy = 0, queue = {}, watches = {}, asked = {} }, Client)
 end
 
+---The client belongs to a port from now on.
+---@param port luapilot.sim.Port
+function Client:attach(port)
+  self.port = port
+  port.network.on_change = function() self:look() end
+end
+
 -- --- arguments ---------------------------------------------------------------------------------
 
 local function word(where, value)
@@ -78,10 +85,23 @@ function client.unnamed() return nil, "no Consul agent was named", "EDESTADDRREQ
 -- How long a way takes.
 local function later(port, line, fn) return port:later(line, fn) end
 
-local function reachable(self)
-  local target = http.target(self.options)
-  local state = not self.options.socket and self.port.network:state(target) or "up"
-  return state ~= "down" and state ~= "hangs", state, target
+local function state_of(self)
+  if not self.options or self.options.socket then return "unknown" end
+  return self.port.network:state(http.target(self.options))
+end
+
+---Where the agent is a program of the box, it lives and dies with that.
+function Client:look()
+  local state, server = state_of(self), self.server
+  if state == "down" and server.state ~= "down" then
+    self.program_down = true
+    server:down()
+    server.agent:halt()
+  elseif state ~= "down" and self.program_down then
+    self.program_down = nil
+    if not server.agent.running then server.agent:resume() end
+    server:up()
+  end
 end
 
 ---Asks the agent; done(answer) gets { status, headers, body }, or { error = why, code }.
@@ -112,10 +132,12 @@ function Client:ask(asked, done)
   end
   local function send()
     if ask.over then return end
-    local there, state = reachable(self)
-    if not there then return state == "down" and fail "ECONNREFUSED" or nil end
+    local state = state_of(self)
+    if state == "down" then return fail "ECONNREFUSED" end
+    if state == "hangs" then return end
     local told = {
       method = asked.method, path = asked.path, body = asked.body, token = asked.token or self.options.token,
+      at = port.clock:elapsed(),
     }
     self.asked[#self.asked + 1] = told
     port.record("consul", { request = told })
@@ -188,6 +210,7 @@ function client.calls.agent(port, options)
   local before, now = self.options, copy.shallow(options)
   now.max_connections = now.max_connections or CONNECTIONS
   self.options = now
+  self:look()
   local same = before and copy.shallow(before)
   if same then same.max_connections = now.max_connections end
   if same and not copy.equal(same, now) then

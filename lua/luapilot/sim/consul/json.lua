@@ -83,18 +83,70 @@ function json.encode(value) return write(value) end
 
 -- --- reading -----------------------------------------------------------------------------------
 
+-- What cjson would lose stands in strings meanwhile: that a list is empty, and digits beyond those of a double.
+local EMPTY, LARGE = "\1empty list", "^\1(%d+)$"
+local EXACT = 15 -- digits
+
+local function end_of_string(text, at)
+  repeat
+    at = text:find('["\\]', at + 1) or #text
+    local escape = text:sub(at, at) == "\\"
+    if escape then at = at + 1 end
+  until not escape or at >= #text
+  return at
+end
+
+local function stand_ins(text)
+  local parts, from = {}, 1
+  while true do
+    local at = text:find('["%[%d]', from)
+    if not at then return table.concat(parts) .. text:sub(from) end
+    local char, instead = text:sub(at, at), nil
+    local stop
+    if char == '"' then
+      stop = end_of_string(text, at)
+    elseif char == "[" then
+      local _, closed = text:find("^%[%s*%]", at)
+      stop, instead = closed or at, closed and '["\\u0001empty list"]'
+    else
+      stop = select(2, text:find("^%d[%d.eE+-]*", at))
+      local number = text:sub(at, stop)
+      instead = #number > EXACT and number:find "^%d+$" and '"\\u0001' .. number .. '"'
+    end
+    parts[#parts + 1] = text:sub(from, at - 1) .. (instead or text:sub(at, stop))
+    from = stop + 1
+  end
+end
+
 -- An absent field and null are the same to Go, where there is no place to be kept.
-local function without_nulls(value)
+local function settle(value)
+  if type(value) == "string" and value:find(LARGE) then return json.number(value:match(LARGE)) end
   if type(value) ~= "table" then return value end
+  if value[1] == EMPTY then return json.array() end
+  if value[1] ~= nil then setmetatable(value, Array) end
   for key, field in pairs(value) do
     if field == cjson.null then
       value[key] = nil
     else
-      without_nulls(field)
+      value[key] = settle(field)
     end
   end
   return value
 end
+
+---The digits of a whole number, however large; nil: it is none.
+---@param value any       decoded
+---@return string?
+function json.digits(value)
+  if getmetatable(value) == Number then return value.digits end
+  if type(value) ~= "number" or value < 0 or value % 1 ~= 0 then return nil end
+  return ("%.0f"):format(value)
+end
+
+---Was it a list?
+---@param value table     decoded
+---@return boolean
+function json.is_array(value) return getmetatable(value) == Array end
 
 -- What Go says of the first character that cannot begin a value; of the rest less exactly.
 local function complaint(text)
@@ -110,10 +162,10 @@ end
 ---@return any value
 ---@return string? message
 function json.decode(text)
-  local ok, value = pcall(cjson.decode, text)
+  local ok, value = pcall(cjson.decode, stand_ins(text))
   if not ok then return nil, complaint(text) end
   if value == cjson.null then return nil end
-  return without_nulls(value)
+  return settle(value)
 end
 
 return json

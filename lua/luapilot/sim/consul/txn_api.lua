@@ -139,7 +139,7 @@ local function txn(request)
   local value, message = json.decode(request.body)
   if message then return answer.bad("Failed to parse body: " .. message) end
   local list
-  list, message = body.list(value or {}, OPERATION)
+  list, message = body.list(value or json.array(), OPERATION)
   message = message or decode(list)
   if message then return answer.bad("Failed to parse body: " .. message) end
   if #list > MOST then
