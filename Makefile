@@ -112,17 +112,23 @@ contracts   = $(sort $(wildcard spec/contract/*_spec.lua))
 
 test: ## install what is missing, build, run every spec
 	@tools/deps build test
-	@$(MAKE) all
+	@$(MAKE) all have-consul
 	@tools/specs spec/unit $(contracts) $(integration)
 
 unit: ## the specs that need no process and no clock
 	@tools/specs spec/unit
 
-contract: all ## one spec of the port, against the real and the simulated one
+contract: all have-consul ## one spec of the port, against the real and the simulated one
 	@tools/specs $(contracts)
 
-integration: all ## real processes, one spec file at a time in each of two lanes
+integration: all have-consul ## real processes, one spec file at a time in each of two lanes
 	@LUAPILOT_BINARY=$(B)/luapilot tools/specs $(integration)
+
+consul: ## fetch the Consul agent that specs talk to, build/consul/consul
+	@tools/consul
+
+have-consul:
+	@tools/consul || echo "  without Consul: specs that need one are skipped"
 
 asan: ## the same program with AddressSanitizer and UBSan: build/asan/luapilot
 	@$(MAKE) B=build/asan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer $(sanitize)' all
@@ -131,7 +137,7 @@ sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 # The second half loads the sanitized rt.so into a plain LuaJIT, whose leaks are not ours; the library gets
 # into the jobs as well, where it must not catch signals.
-test-asan: asan ## the integration and contract specs with it
+test-asan: asan have-consul ## the integration and contract specs with it
 	@tools/deps test
 	@status=0; tools/sanitized tools/specs $(integration) || status=1; \
 	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 \
@@ -203,7 +209,7 @@ lint-cppcheck:
 
 lint-shellcheck:
 	$(say) LINT shellcheck
-	$(Q)shellcheck tools/deps tools/specs tools/sanitized tools/memcheck .ci/run
+	$(Q)shellcheck tools/consul tools/deps tools/specs tools/sanitized tools/memcheck .ci/run
 
 # The version is written above; the rockspec and the changelog must agree.
 lint-version:
@@ -229,4 +235,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test unit contract integration asan test-asan valgrind bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE

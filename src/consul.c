@@ -140,6 +140,8 @@ struct request *consul_ask(struct consul *consul, const struct consul_options *o
                            .auth = consul->agent.auth,
                            .tls = consul->agent.tls,
                            .max_body = options->max_body,
+                           .kept = options->kept,
+                           .once = options->once,
                        },
                        owner, failure);
 done:
@@ -274,6 +276,7 @@ static int wait_in_line(struct call *call) {
 static bool keep_options(struct call *call, const struct consul_options *options) {
   struct consul_options *kept = &call->options;
   *kept = *options;
+  kept->once = strcmp(options->method, "GET") != 0;
   call->words = consul_keep((const char **const[]){&kept->method, &kept->path, &kept->token}, 3);
   if (call->words == NULL) return false;
   if (options->body == NULL) return true;

@@ -9,8 +9,8 @@
  * the rest and wait in order for a free one, and one always goes, or too many watches would be the end of all
  * calls. The wait counts against a call's timeout.
  *
- * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and repeats nothing:
- * whether a write may be sent twice is the caller's to know. */
+ * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and repeats no write: of
+ * one whose connection broke, whether it may be sent again is the caller's to know. */
 #ifndef LUAPILOT_CONSUL_H
 #define LUAPILOT_CONSUL_H
 
@@ -44,6 +44,7 @@ struct consul_options {
   size_t body_size;
   double timeout, spent; /* as of http_options */
   size_t max_body;
+  bool kept, once; /* as of http_options */
 };
 
 /* Returns NULL without memory. */

@@ -41,6 +41,8 @@ struct watch {
   int64_t full;  /* when the bucket has all its tokens again */
   int64_t pause; /* after the next error */
   int64_t next;  /* when the next question is due */
+  bool
+      renewed; /* the index is, or will be, of a question that a broken connection made necessary */
   bool failing;
   int failing_status; /* of the error that was told last; with code and error */
   char code[HTTP_CODE];
@@ -69,14 +71,18 @@ static int ask(struct watch *watch, struct failure *failure) {
       .token = watch->token,
       .timeout = watch->index ? watch->wait * 17 / 16 + SLACK : AT_ONCE,
       .max_body = watch->max_body,
+      .kept = watch->index && !watch->renewed,
+      .once = watch->index,
   };
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
+  if (watch->index) watch->renewed = false;
   return watch->request ? 0 : -1;
 }
 
 /* The bucket is kept as the moment when it is full again: each token taken moves that. */
-static int64_t take_token(struct watch *watch, int64_t now) {
+static int64_t take_token(struct watch *watch) {
+  int64_t now = loop_now();
   if (watch->full < now) watch->full = now;
   watch->full += TOKEN;
   int64_t at = watch->full - BURST * TOKEN;
@@ -121,6 +127,7 @@ static void failed(struct watch *watch, int status, const char *code) {
   watch->failing_status = status;
   (void)snprintf(watch->code, sizeof watch->code, "%s", code);
   watch->index = 0;
+  watch->renewed = false;
   set_pause(watch);
   if (known) {
     go_on(watch);
@@ -172,7 +179,7 @@ static void take_content(struct watch *watch, struct http_response *response, ui
   bool tells = is_new(watch, &content);
   if (index == 0) index = 1;
   watch->index = index < watch->index ? 0 : index;
-  watch->next = take_token(watch, loop_now());
+  watch->next = watch->renewed ? loop_now() : take_token(watch);
   watch->pause = FIRST_PAUSE;
   watch->failing = false;
   watch->content = content;
@@ -197,10 +204,23 @@ static void complain(struct watch *watch, const struct http_response *response) 
                  length ? ": " : "", (int)length, length ? body : "");
 }
 
+/* The connection with which the index was got is gone, and perhaps the agent with it: another one, or this one
+ * without its state, would hold a question with a future index back for all of `wait`. So first one without. */
+static bool renew(struct watch *watch, const char *code) {
+  if (watch->index == 0) return false;
+  if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
+  watch->index = 0;
+  watch->renewed = true;
+  watch->next = take_token(watch);
+  go_on(watch);
+  return true;
+}
+
 static void answered(struct http_owner *owner, struct http_response *response) {
   struct watch *watch = OF(struct watch, owner, owner);
   watch->request = NULL;
   if (response->code[0] != '\0') {
+    if (renew(watch, response->code)) return;
     (void)snprintf(watch->error, sizeof watch->error, "%s", response->error);
     failed(watch, 0, response->code);
     return;

@@ -18,6 +18,10 @@
  *   `wait` is 10 minutes at most, and the      our timeout is `wait`, a sixteenth of it, and some seconds.
  *   agent adds up to a sixteenth
  *
+ * A question with an index is sent on a connection that was open all the time since the index was got. Where there is none
+ * any more, or where it breaks, one without an index goes first: the agent may have come back without its state, and would
+ * hold back a question with an index that it has not reached. Only if that fails, too, is there an error to tell.
+ *
  * After an error the next question comes after a pause that doubles up to 10 s, the half of it chance, so that a
  * thousand watches do not all come back at the same moment. That question does not block: its answer must be told at
  * once, and an agent that has lost its state would otherwise be asked for a future index.

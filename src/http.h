@@ -57,6 +57,8 @@ struct http_options {
   struct http_tls tls;
   bool stream;
   bool fresh; /* on a connection of its own */
+  bool kept;  /* only on one that is open already: without it ENOTCONN */
+  bool once;  /* not sent again, on another connection, when a kept one breaks before the answer */
   size_t max_body;
   bool cut;
 };

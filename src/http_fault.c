@@ -34,6 +34,7 @@ static const struct kind kinds[] = {
     {CURLE_COULDNT_RESOLVE_PROXY, "EAI_NONAME", "cannot resolve %s"},
     {CURLE_OPERATION_TIMEDOUT, "ETIMEDOUT", "no connection to %s in time"},
     {CURLE_GOT_NOTHING, "ECONNRESET", "%s closed the connection without an answer"},
+    {CURLE_ABORTED_BY_CALLBACK, "ECONNRESET", "%s closed the connection without an answer"},
     {CURLE_PARTIAL_FILE, "ECONNRESET", "%s closed the connection before the end of its answer"},
     {CURLE_SEND_ERROR, "ECONNRESET", "the connection to %s broke"},
     {CURLE_RECV_ERROR, "ECONNRESET", "the connection to %s broke"},
@@ -47,9 +48,9 @@ static const struct kind kinds[] = {
 
 /* Where curl's words would only repeat ours. */
 static bool speaks_for_itself(CURLcode result) {
-  return result == CURLE_GOT_NOTHING || result == CURLE_COULDNT_RESOLVE_HOST ||
-         result == CURLE_COULDNT_RESOLVE_PROXY || result == CURLE_OPERATION_TIMEDOUT ||
-         result == CURLE_OUT_OF_MEMORY;
+  return result == CURLE_GOT_NOTHING || result == CURLE_ABORTED_BY_CALLBACK ||
+         result == CURLE_COULDNT_RESOLVE_HOST || result == CURLE_COULDNT_RESOLVE_PROXY ||
+         result == CURLE_OPERATION_TIMEDOUT || result == CURLE_OUT_OF_MEMORY;
 }
 
 static void by_kind(const struct http_trouble *trouble, char *code, char *error) {
@@ -88,6 +89,9 @@ void http_explain(const struct http_trouble *trouble, char code[HTTP_CODE],
     (void)snprintf(code, HTTP_CODE, "EAGAIN");
     (void)snprintf(error, HTTP_ERROR, "cannot resolve %s: the resolver does not answer",
                    trouble->target);
+  } else if (trouble->gone) {
+    (void)snprintf(code, HTTP_CODE, "ENOTCONN");
+    (void)snprintf(error, HTTP_ERROR, "the connection to %s is gone", trouble->target);
   } else if (trouble->result == CURLE_COULDNT_CONNECT) {
     no_connection(trouble, code, error);
   } else if (trouble->result == CURLE_PEER_FAILED_VERIFICATION) {

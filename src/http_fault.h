@@ -18,6 +18,7 @@ struct http_trouble {
   const char *words;  /* curl's own */
   int system;         /* errno of the last system call; 0 = none */
   long verify;        /* what OpenSSL said of the certificate; 0 = nothing */
+  bool gone;          /* refused: no kept connection is left */
   bool lookups;       /* refused: too many names are being looked up */
 };
 

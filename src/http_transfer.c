@@ -33,6 +33,8 @@ struct transfer {
   CURL *easy;
   struct curl_slist *headers, *connect_to; /* owned */
   bool added, looking_up, refused;
+  bool kept, gone;  /* no connection may be opened; it was about to */
+  bool sent;        /* of `once`: the request has gone out */
   int socket_error; /* errno of a socket that could not be made */
   char target[288]; /* for messages: "host:port", "unix:/run/x" */
   char text[CURL_ERROR_SIZE];
@@ -201,12 +203,25 @@ static int on_lookup(void *resolver, void *reserved, void *context) {
   return transfer->refused;
 }
 
-/* The name is found. Nobody's transfer connects to nowhere. */
+/* There is a connection, and the request goes out now. */
+static int on_sending(void *context, char *to, char *from, int to_port, int from_port) {
+  (void)to;
+  (void)from;
+  (void)to_port;
+  (void)from_port;
+  struct transfer *transfer = context;
+  bool again = transfer->sent;
+  transfer->sent = true;
+  return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
+}
+
+/* The name is found, and nothing connects to it yet. Nobody's transfer connects to nowhere. */
 static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
   (void)purpose;
   struct transfer *transfer = context;
   transfer->looking_up = false;
-  if (transfer->owner == NULL) return CURL_SOCKET_BAD;
+  transfer->gone = transfer->kept;
+  if (transfer->owner == NULL || transfer->kept) return CURL_SOCKET_BAD;
   int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
   int fd = socket(address->family, type, address->protocol);
   transfer->socket_error = fd < 0 ? errno : 0;
@@ -289,14 +304,26 @@ static void name_target(struct transfer *transfer, const struct http_options *op
   }
 }
 
+/* curl calls back before each sending since 7.80. An older one gets a connection that was not used before: on such
+ * a one it does not repeat. */
+static bool forbid_repeats(struct transfer *transfer) {
+#if LIBCURL_VERSION_NUM >= 0x075000
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_PREREQDATA, transfer);
+  return curl.easy_setopt(transfer->easy, CURLOPT_PREREQFUNCTION, on_sending) == CURLE_OK;
+#else
+  return false;
+#endif
+}
+
 static void set_route(struct transfer *transfer, const struct http_options *options) {
   CURL *easy = transfer->easy;
   (void)curl.easy_setopt(easy, CURLOPT_PROXY, options->proxy ? options->proxy : "");
   (void)curl.easy_setopt(easy, CURLOPT_NOPROXY, "");
   (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
+  transfer->kept = options->kept;
   set_text(easy, CURLOPT_USERPWD, options->auth); /* by the Basic scheme: no other is asked for */
-  if (options->fresh) {
+  if (options->fresh || (options->once && !forbid_repeats(transfer))) {
     (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
     (void)curl.easy_setopt(easy, CURLOPT_FORBID_REUSE, 1L);
   }
@@ -453,6 +480,7 @@ void transfer_fault(const struct transfer *transfer, CURLcode result, char code[
       .target = transfer->target,
       .words = transfer->text[0] ? transfer->text : curl.easy_strerror(result),
       .lookups = transfer->refused,
+      .gone = transfer->gone,
   };
   long number = 0;
   (void)curl.easy_getinfo(transfer->easy, CURLINFO_OS_ERRNO, &number);

@@ -187,6 +187,7 @@ static int l_request(lua_State *L) {
   port_tls(L, 1, "request", &options.tls);
   options.stream = port_optional_boolean(L, 1, "request", "stream", false);
   options.fresh = port_optional_boolean(L, 1, "request", "fresh", false);
+  options.once = strcmp(options.method, "POST") == 0 || strcmp(options.method, "PATCH") == 0;
   options.cut = port_optional_boolean(L, 1, "request", "cut", false);
   struct failure failure = {0};
   return port_begun(L, http_request(port.http, &options, &failure), &failure);
