@@ -73,6 +73,11 @@ static bool same_agent(const struct consul_agent *a, const struct consul_agent *
          same_word(a->token, b->token) && same_word(a->auth, b->auth) && same_tls(&a->tls, &b->tls);
 }
 
+static void tell_holders(struct consul *consul) {
+  struct consul_holder *holder = LIST_FIRST(&consul->holders);
+  for (; holder; holder = LIST_NEXT(holder, place)) holder->agent_changed(holder);
+}
+
 static void admit(struct consul *consul);
 
 int consul_agent(struct consul *consul, const struct consul_agent *agent) {
@@ -87,8 +92,7 @@ int consul_agent(struct consul *consul, const struct consul_agent *agent) {
   free(consul->words);
   consul->words = block;
   consul->agent = kept;
-  struct consul_holder *holder = NULL;
-  if (changed) LIST_FOREACH(holder, &consul->holders, place) holder->agent_changed(holder);
+  if (changed) tell_holders(consul);
   admit(consul);
   return 0;
 }

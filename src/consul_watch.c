@@ -258,6 +258,7 @@ static void agent_changed(struct consul_holder *holder) {
   http_drop(watch->request);
   watch->request = NULL;
   watch->index = 0;
+  watch->renewed = false;
   watch->pause = FIRST_PAUSE;
   watch->next = loop_now();
   if (!told) go_on(watch);

@@ -204,6 +204,7 @@ static int on_lookup(void *resolver, void *reserved, void *context) {
 }
 
 /* There is a connection, and the request goes out now. */
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is curl's */
 static int on_sending(void *context, char *to, char *from, int to_port, int from_port) {
   (void)to;
   (void)from;

@@ -56,7 +56,7 @@ void port_push_response(lua_State *L, const struct event *event) {
 
 /* RFC 9110's token. */
 static bool is_token(const char *text) {
-  for (const char *c = text; *c; c++)
+  for (const char *c = text; c && *c; c++)
     if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c)) return false;
   return text[0] != '\0';
 }
@@ -75,7 +75,7 @@ static bool is_http(const char *url) {
 const char *port_address(lua_State *L, int table, const char *where, const char *name) {
   const char *text = port_optional_name(L, table, where, name);
   if (text == NULL) luaL_error(L, "%s: %s: expected a string, got nil", where, name);
-  for (const char *c = text; *c; c++)
+  for (const char *c = text; c && *c; c++)
     if ((unsigned char)*c <= ' ' || *c == 0x7f)
       luaL_error(L, "%s: %s: a space or a control character inside", where, name);
   return text;

@@ -11,9 +11,9 @@
 --   agent:pause()   agent:resume()                     SIGSTOP, SIGCONT
 --   agent:launch { lose = true }                       after a stop: with its data, or without
 --
--- It listens on free ports of 127.0.0.1, has its data below build/tmp, and is killed with the process that runs the specs.
--- `start` and `launch` return when there is a leader that does what it is told. Nothing here uses the code under test.
--- Without a Consul `start` skips the spec; from a `setup` call consul.needed() in each `it`, or before_each, too.
+-- It listens on free ports of 127.0.0.1, has its data below build/tmp, and is killed with the process that runs the
+-- specs. `start` and `launch` return when there is a leader that does what it is told. Nothing here uses the code under
+-- test. Without a Consul `start` skips the spec; from a `setup` call consul.needed() in each `it`, or before_each, too.
 
 local bit = require "bit"
 local cjson = require "cjson"

@@ -1,5 +1,5 @@
--- Consul for the specs of the port's `agent`, `consul` and `watch`: a real agent behind the real port, and whatever stands
--- for it behind another one.
+-- Consul for the specs of the port's `agent`, `consul` and `watch`: a real agent behind the real port, and whatever
+-- stands for it behind another one.
 --
 -- A fixture is an adapter with these fields:
 --
