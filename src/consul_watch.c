@@ -247,9 +247,12 @@ static void due(struct timer *timer) {
   failed(watch, 0, error_name(failure.code, name));
 }
 
-/* The next question, in its time. Not from in here: that would be a loop in which nobody else has a turn. */
+/* The next question, in its time: if that is now, before Lua can ask something and take the connection. */
 static void go_on(struct watch *watch) {
-  (void)loop_timer(consul_loop(watch->consul), &watch->timer, watch->next);
+  if (watch->next > loop_now())
+    (void)loop_timer(consul_loop(watch->consul), &watch->timer, watch->next);
+  else
+    due(&watch->timer);
 }
 
 static void agent_changed(struct consul_holder *holder) {

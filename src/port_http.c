@@ -56,7 +56,7 @@ void port_push_response(lua_State *L, const struct event *event) {
 
 /* RFC 9110's token. */
 static bool is_token(const char *text) {
-  for (const char *c = text; c && *c; c++)
+  for (const char *c = text; *c; c++)
     if (!isalnum((unsigned char)*c) && !strchr("!#$%&'*+-.^_`|~", *c)) return false;
   return text[0] != '\0';
 }

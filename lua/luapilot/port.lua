@@ -150,7 +150,8 @@ function port.connect(address, timeout) end
 ---@field max_body number?           bytes; a larger body is an error, EMSGSIZE. Not of a stream
 ---@field cut boolean?               a larger body is cut at max_body, and no error
 
----Sends a request by HTTP 1.1. Redirects are answers like any other.
+---Sends a request by HTTP 1.1. Redirects are answers like any other. A POST or PATCH is never sent twice; another one
+---may be, on another connection, when a kept one breaks before any of the answer is there.
 ---Whole: one event, { status, headers, body } or { error, code }; then the handle is gone.
 ---With `stream`: { status, headers, chunk = "", last } as soon as the head is there, then one { chunk, last } for
 ---each `more`; `last` (perhaps with an empty chunk), or an error at any time, is the end of the handle.
@@ -175,6 +176,7 @@ function port.more(id) end
 ---@field max_connections integer?   to the agent, at the same time; default 150
 
 ---The Consul agent that `consul` and `watch` talk to, from the next request on. No redirect is followed, no proxy used.
+---Watches that have begun ask anew at once, unless nothing but `max_connections` has changed.
 ---@param options luapilot.AgentOptions
 function port.agent(options) end
 
@@ -187,7 +189,8 @@ function port.agent(options) end
 ---@field max_body number?           as of `request`
 
 ---Sends a request to the agent; the answer is a `response` event, as of `request`. Requests that would exceed the
----agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes.
+---agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes. A request
+---that is no GET is never sent twice: when its connection breaks that is an error, ECONNRESET.
 ---@param options luapilot.ConsulRequest
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.consul(options) end
@@ -201,8 +204,10 @@ function port.consul(options) end
 ---Asks again and again, by Consul's rules for blocking queries, until cancelled:
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
 ---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
----{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise. `index` is a
----string of digits.
+---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise: with another
+---code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
+---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
+---endpoint), EAGAIN (429), EIO (any other).
 ---@param options luapilot.WatchOptions
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.watch(options) end

@@ -125,6 +125,21 @@ describe("HTTP", function()
     end)
   end)
 
+  it("sends a POST once, and a GET again when a kept connection breaks", function()
+    local server = web.start()
+    for method, found in pairs { get = "again", post = "closed the connection" } do
+      local url = server:url { name = method, script = { { body = "first" }, { closes = true }, { body = "again" } } }
+      local lines = told(([[
+        local url = %q
+        tell(http.get(url).body)
+        local ok, answer = pcall(http.%s, url)
+        tell(ok and answer.body or answer)
+      ]]):format(url, method))
+      assert.equal("first", lines[1])
+      assert.is_truthy(lines[2]:find(found, 1, true), lines[2])
+    end
+  end)
+
   it("does two hundred requests at once, and leaves no descriptor to a job", function()
     local server = web.start()
     local lines = told(([[

@@ -14,6 +14,11 @@
 --   { promised = 100, body = "abc" }   less than Content-Length says, then the end
 --   { close = true }                   "Connection: close"
 --
+--   { name = "x", script = { answer, … } }    the next answer at each request, the last one again and again
+--
+-- What follows the digits is of no matter: "/HEX/v1/kv/app?index=7" is a request to a server at "/HEX". /asked/NAME
+-- tells what was asked of a script: lines with the time and the rest of the path.
+--
 -- /stats tells how many connections and requests there were. One process, one poll loop, no dependency.
 
 local ffi = require "ffi"
@@ -43,6 +48,7 @@ local IN, OUT, BROKEN = 1, 4, 8 + 16 + 32
 local REASONS = { [200] = "OK", [204] = "No Content", [302] = "Found", [404] = "Not Found" }
 
 local stats = { connections = 0, requests = 0 }
+local asked = {} -- by the name of a script
 local connections = {}
 
 local function now()
@@ -57,8 +63,16 @@ local function decode(path)
   if path == "/stats" then
     return { body = ("connections=%d requests=%d"):format(stats.connections, stats.requests) }
   end
-  local text = path:match("^/(%x+)"):gsub("%x%x", function(digits) return string.char(tonumber(digits, 16)) end)
-  return assert(loadstring("return " .. text))()
+  local name = path:match "^/asked/(.*)"
+  if name then return { body = table.concat(asked[name] or {}, "\n") } end
+  local digits, rest = path:match "^/(%x+)(.*)"
+  local text = digits:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)
+  local what = assert(loadstring("return " .. text))()
+  if not what.script then return what end
+  local list = asked[what.name] or {}
+  asked[what.name] = list
+  list[#list + 1] = ("%.3f %s"):format(now(), rest)
+  return what.script[math.min(#list, #what.script)]
 end
 
 local function echo(request)
