@@ -144,6 +144,7 @@ struct request *consul_ask(struct consul *consul, const struct consul_options *o
                            .auth = consul->agent.auth,
                            .tls = consul->agent.tls,
                            .max_body = options->max_body,
+                           .waits = options->waits,
                            .kept = options->kept,
                            .once = options->once,
                        },

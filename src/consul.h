@@ -44,7 +44,7 @@ struct consul_options {
   size_t body_size;
   double timeout, spent; /* as of http_options */
   size_t max_body;
-  bool kept, once; /* as of http_options */
+  bool waits, kept, once; /* as of http_options */
 };
 
 /* Returns NULL without memory. */

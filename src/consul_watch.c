@@ -71,6 +71,7 @@ static int ask(struct watch *watch, struct failure *failure) {
       .token = watch->token,
       .timeout = watch->index ? watch->wait * 17 / 16 + SLACK : AT_ONCE,
       .max_body = watch->max_body,
+      .waits = true,
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };

@@ -16,6 +16,7 @@
 #define LOST_LOOKUPS 64
 #define BUFFER 4096L         /* of an answer: most are small, and many wait for a long time */
 #define STREAM_BUFFER 16384L /* also the largest chunk */
+#define WAIT_BUFFER 1024L    /* the least that curl accepts */
 #define LONGEST_LOOKUP (3600 * 1000L) /* milliseconds: no resolver takes that long */
 #define LOOKUP_MEMORY 1L              /* seconds: a container that moved must be found again soon */
 
@@ -371,7 +372,12 @@ static void set_tls(CURL *easy, const struct http_tls *tls) {
   }
 }
 
-static void set_manners(struct transfer *transfer, bool stream) {
+static long room_for(const struct http_options *options) {
+  if (options->stream) return STREAM_BUFFER;
+  return options->waits ? WAIT_BUFFER : BUFFER;
+}
+
+static void set_manners(struct transfer *transfer, const struct http_options *options) {
   CURL *easy = transfer->easy;
   (void)curl.easy_setopt(easy, CURLOPT_PRIVATE, transfer);
   (void)curl.easy_setopt(easy, CURLOPT_ERRORBUFFER, transfer->text);
@@ -382,7 +388,7 @@ static void set_manners(struct transfer *transfer, bool stream) {
   (void)curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   (void)curl.easy_setopt(easy, CURLOPT_USERAGENT, "luapilot/" LUAPILOT_VERSION);
   (void)curl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
-  (void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, stream ? STREAM_BUFFER : BUFFER);
+  (void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, room_for(options));
   (void)curl.easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, LOOKUP_MEMORY);
   (void)curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
   (void)curl.easy_setopt(easy, CURLOPT_HEADERDATA, transfer);
@@ -396,7 +402,7 @@ static void set_manners(struct transfer *transfer, bool stream) {
 
 static bool set_up(struct transfer *transfer, const struct http_options *options) {
   const char *servername = options->tls.servername;
-  set_manners(transfer, options->stream);
+  set_manners(transfer, options);
   set_tls(transfer->easy, &options->tls);
   name_target(transfer, options);
   set_route(transfer, options);
