@@ -83,6 +83,21 @@ static void untrusted(const struct http_trouble *trouble, char *code, char *erro
                  why ? why : trouble->words);
 }
 
+/* The other end has ended the encryption and says why, often only after the handshake: OpenSSL calls that an alert. */
+static bool is_alert(const struct http_trouble *trouble) {
+  bool broke = trouble->result == CURLE_RECV_ERROR || trouble->result == CURLE_SEND_ERROR ||
+               trouble->result == CURLE_SSL_CONNECT_ERROR;
+  return broke && strstr(trouble->words, " alert ");
+}
+
+static void alerted(const struct http_trouble *trouble, char *code, char *error) {
+  bool ours = strstr(trouble->words, "certificate") || strstr(trouble->words, "unknown ca");
+  (void)snprintf(code, HTTP_CODE, "ETLS");
+  (void)snprintf(error, HTTP_ERROR, "%s does not accept %s: %s", trouble->target,
+                 ours ? "our client certificate, or that there is none" : "our TLS",
+                 trouble->words);
+}
+
 void http_explain(const struct http_trouble *trouble, char code[HTTP_CODE],
                   char error[HTTP_ERROR]) {
   if (trouble->lookups) {
@@ -94,6 +109,8 @@ void http_explain(const struct http_trouble *trouble, char code[HTTP_CODE],
     (void)snprintf(error, HTTP_ERROR, "the connection to %s is gone", trouble->target);
   } else if (trouble->result == CURLE_COULDNT_CONNECT) {
     no_connection(trouble, code, error);
+  } else if (is_alert(trouble)) {
+    alerted(trouble, code, error);
   } else if (trouble->result == CURLE_PEER_FAILED_VERIFICATION) {
     untrusted(trouble, code, error);
   } else {
