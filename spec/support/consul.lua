@@ -254,7 +254,17 @@ function Agent:kill()
   ended(self)
 end
 
-function Agent:pause() self.program:signal "SIGSTOP" end
+-- The signal comes to one thread after the other.
+function Agent:pause()
+  self.program:signal "SIGSTOP"
+  run.eventually("all threads of Consul to stop", function()
+    local list = io.popen(("cat /proc/%d/task/*/stat 2>/dev/null"):format(self.program.pid))
+    local text = list:read "*a"
+    list:close()
+    return not ("\n" .. text):find "\n%d+ %(.-%) [^T]"
+  end)
+end
+
 function Agent:resume() self.program:signal "SIGCONT" end
 
 ---@class spec.ConsulOptions
