@@ -103,7 +103,8 @@ static const char *token_of(const struct consul *consul, const struct consul_opt
   return options->token ? options->token : consul->agent.token;
 }
 
-/* "http://agent:8500/" + "/v1/x" has one slash between them. The caller frees it; NULL: no memory. */
+/* "http://agent:8500/" + "/v1/x" has one slash between them. The caller frees it; NULL: no
+ * memory. */
 static char *make_url(const struct consul *consul, const char *path) {
   const char *base = consul->agent.url;
   size_t size = strlen(base);

@@ -1,16 +1,18 @@
 /* consul: what goes to the Consul agent, on as many connections as it allows.
  *
- * There is one agent for the process. Its address, token and TLS are said once, by consul_agent(), and are put
- * on every request when that is sent, so that a new token holds from the next one on. No redirect is followed
- * and no proxy used: what carries the token goes to the agent and nowhere else.
+ * There is one agent for the process. Its address, token and TLS are said once, by consul_agent(),
+ * and are put on every request when that is sent, so that a new token holds from the next one on.
+ * No redirect is followed and no proxy used: what carries the token goes to the agent and nowhere
+ * else.
  *
  * An agent closes what one client opens beyond its `http_max_conns_per_client` (200). So at most
- * `max_connections` are used. Whoever waits for changes holds one of them all the time (consul_watch.h); calls share
- * the rest and wait in order for a free one, and one always goes, or too many watches would be the end of all
- * calls. The wait counts against a call's timeout.
+ * `max_connections` are used. Whoever waits for changes holds one of them all the time
+ * (consul_watch.h); calls share the rest and wait in order for a free one, and one always goes, or
+ * too many watches would be the end of all calls. The wait counts against a call's timeout.
  *
- * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and repeats no write: of
- * one whose connection broke, whether it may be sent again is the caller's to know. */
+ * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and
+ * repeats no write: of one whose connection broke, whether it may be sent again is the caller's to
+ * know. */
 #ifndef LUAPILOT_CONSUL_H
 #define LUAPILOT_CONSUL_H
 
@@ -55,8 +57,9 @@ void consul_free(struct consul *consul);
 /* The agent from now on. Returns 0, or -1 without memory: then nothing has changed. */
 int consul_agent(struct consul *consul, const struct consul_agent *agent);
 
-/* Sends a request, or puts it in the queue; the event of the answer is a struct http_response. Returns the handle's
- * id, or 0 with `failure`: EDESTADDRREQ without an agent, or as http_request(). */
+/* Sends a request, or puts it in the queue; the event of the answer is a struct http_response.
+ * Returns the handle's id, or 0 with `failure`: EDESTADDRREQ without an agent, or as
+ * http_request(). */
 uint64_t consul_call(struct consul *consul, const struct consul_options *options,
                      struct failure *failure);
 
@@ -80,8 +83,8 @@ struct request *consul_ask(struct consul *consul, const struct consul_options *o
 struct loop *consul_loop(const struct consul *consul);
 struct handle_table *consul_handles(const struct consul *consul);
 
-/* Copies words into one block and points to them there; NULL words stay. Returns the block, which is the caller's to
- * free, or NULL without memory. */
+/* Copies words into one block and points to them there; NULL words stay. Returns the block, which
+ * is the caller's to free, or NULL without memory. */
 char *consul_keep(const char **const words[], size_t count);
 
 #endif

@@ -141,9 +141,10 @@ static void failed(struct watch *watch, int status, const char *code) {
 
 /* --- answers ----------------------------------------------------------------------------- */
 
-/* 64 bits of FNV-1a. Two contents that differ in one byte never have the same; any two, of the same length and status,
- * have it with a chance of 1 : 2^64, and a watch sees one a second at most. Whoever could make up such a pair on
- * purpose may write to Consul, and can write there what he likes anyway. */
+/* 64 bits of FNV-1a. Two contents that differ in one byte never have the same; any two, of the same
+ * length and status, have it with a chance of 1 : 2^64, and a watch sees one a second at most.
+ * Whoever could make up such a pair on purpose may write to Consul, and can write there what he
+ * likes anyway. */
 static uint64_t hash(const struct buffer *body) {
   uint64_t sum = 0xcbf29ce484222325;
   const char *data = buffer_front(body);
@@ -205,8 +206,9 @@ static void complain(struct watch *watch, const struct http_response *response) 
                  length ? ": " : "", (int)length, length ? body : "");
 }
 
-/* The connection with which the index was got is gone, and perhaps the agent with it: another one, or this one
- * without its state, would hold a question with a future index back for all of `wait`. So first one without. */
+/* The connection with which the index was got is gone, and perhaps the agent with it: another one,
+ * or this one without its state, would hold a question with a future index back for all of `wait`.
+ * So first one without. */
 static bool renew(struct watch *watch, const char *code) {
   if (watch->index == 0) return false;
   if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
@@ -248,7 +250,8 @@ static void due(struct timer *timer) {
   failed(watch, 0, error_name(failure.code, name));
 }
 
-/* The next question, in its time: if that is now, before Lua can ask something and take the connection. */
+/* The next question, in its time: if that is now, before Lua can ask something and take the
+ * connection. */
 static void go_on(struct watch *watch) {
   if (watch->next > loop_now())
     (void)loop_timer(consul_loop(watch->consul), &watch->timer, watch->next);

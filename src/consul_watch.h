@@ -1,33 +1,41 @@
-/* consul_watch: Consul's blocking queries, by the book: https://developer.hashicorp.com/consul/api-docs/features/blocking
+/* consul_watch: Consul's blocking queries, by the book:
+ * https://developer.hashicorp.com/consul/api-docs/features/blocking
  *
- * A question with `index` is answered when the thing has changed since then, or when `wait` is over. A watch asks again
- * and again, from its first question until it is cancelled, and tells what is new:
+ * A question with `index` is answered when the thing has changed since then, or when `wait` is
+ * over. A watch asks again and again, from its first question until it is cancelled, and tells what
+ * is new:
  *
- *   content   of the first answer, of each that differs from the one before, and of the first after an error. That a
- *             question returns means nothing: what counts is status and body.
- *   errors    each once, until there is another one, or an answer. Every other status than 200 is one, but the
- *             404 with an index, which is Consul's answer for a key that does not exist.
+ *   content   of the first answer, of each that differs from the one before, and of the first
+ *             after an error. That a question returns means nothing: what counts is status and
+ *             body.
+ *   errors    each once, until there is another one, or an answer. Every other status than 200 is
+ *             one, but the 404 with an index: Consul's answer for a key that does not exist.
  *
  * The rules of the page, and what is made of them:
  *
- *   "Reset the index if it goes backwards"     the next question has no index, and so does not block.
- *   "Sanity check index is greater than zero"  0, or none, counts as 1, with which a question is always safe.
- *   "Rate limit"                               a token bucket, burst 2, then one question each second: it does not
- *                                              delay what changes now and then, and makes a loop of questions that
- *                                              return at once, whatever the reason, a slow poll.
- *   `wait` is 10 minutes at most, and the      our timeout is `wait`, a sixteenth of it, and some seconds.
- *   agent adds up to a sixteenth
+ *   "Reset the index if it goes backwards"
+ *       The next question has no index, and so does not block.
+ *   "Sanity check index is greater than zero"
+ *       0, or none, counts as 1, with which a question is always safe.
+ *   "Rate limit"
+ *       A token bucket, burst 2, then one question each second: it does not delay what changes now
+ *       and then, and makes a loop of questions that return at once, whatever the reason, a slow
+ *       poll.
+ *   `wait` is 10 minutes at most, and the agent adds up to a sixteenth
+ *       Our timeout is `wait`, a sixteenth of it, and some seconds.
  *
- * A question with an index is sent on a connection that was open all the time since the index was got. Where there is none
- * any more, or where it breaks, one without an index goes first: the agent may have come back without its state, and would
- * hold back a question with an index that it has not reached. Only if that fails, too, is there an error to tell.
+ * A question with an index is sent on a connection that was open all the time since the index was
+ * got. Where there is none any more, or where it breaks, one without an index goes first: the agent
+ * may have come back without its state, and would hold back a question with an index that it has
+ * not reached. The two together cost one token. Only if that fails, too, is there an error to tell.
  *
- * After an error the next question comes after a pause that doubles up to 10 s, the half of it chance, so that a
- * thousand watches do not all come back at the same moment. That question does not block: its answer must be told at
- * once, and an agent that has lost its state would otherwise be asked for a future index.
+ * After an error the next question comes after a pause that doubles up to 10 s, the half of it
+ * chance, so that a thousand watches do not all come back at the same moment. That question does
+ * not block: its answer must be told at once, and an agent that has lost its state would otherwise
+ * be asked for a future index.
  *
- * Of a content only a hash is kept. The next question is sent when Lua has taken what the last one brought, so
- * that there is one body in memory at most. */
+ * Of a content only a hash is kept. The next question is sent when Lua has taken what the last one
+ * brought, so that there is one body in memory at most. */
 #ifndef LUAPILOT_CONSUL_WATCH_H
 #define LUAPILOT_CONSUL_WATCH_H
 
@@ -56,8 +64,8 @@ struct consul_watched {
   struct buffer body;
 };
 
-/* Begins. Returns the handle's id, or 0 with `failure`: EDESTADDRREQ without an agent, ENOMEM, or no library. The handle
- * lives until it is cancelled. */
+/* Begins. Returns the handle's id, or 0 with `failure`: EDESTADDRREQ without an agent, ENOMEM, or
+ * no library. The handle lives until it is cancelled. */
 uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *options,
                       struct failure *failure);
 

@@ -10,8 +10,8 @@
  * Everything is bounded: the time (`timeout`: of a stream, until its head is there), the head (HTTP_HEAD), the body
  * (`max_body`: more is an error, or, with `cut`, the end). A cancelled request is silent at once.
  *
- * Lua has a handle for what it asks, and hears of the answer by events. C that asks for itself (consul.c) has
- * an owner, who is called.
+ * Lua has a handle for what it asks, and hears of the answer by events. C that asks for itself
+ * (consul.c) has an owner, who is called.
  *
  * It owns requests and what was read of their answers. curl is behind http_transfer.h, and is loaded
  * by the first request. */
@@ -88,13 +88,14 @@ uint64_t http_request(struct http *http, const struct http_options *options,
 
 /* C's own request. */
 struct http_owner {
-  /* The answer or the error, once, out of the loop, never from inside http_begin(). The buffers may be taken out
-   * (a copy of the struct, and zero in its place); everything else is gone when this returns. */
+  /* The answer or the error, once, out of the loop, never from inside http_begin(). The buffers may
+   * be taken out (a copy of the struct, and zero in its place); everything else is gone when this
+   * returns. */
   void (*answered)(struct http_owner *owner, struct http_response *response);
 };
 
-/* Begins, for an owner who lives until he is called, or calls http_drop(). Not a stream. Returns NULL with `failure`
- * as above. */
+/* Begins, for an owner who lives until he is called, or calls http_drop(). Not a stream. Returns
+ * NULL with `failure` as above. */
 struct request *http_begin(struct http *http, const struct http_options *options,
                            struct http_owner *owner, struct failure *failure);
 /* Ends and frees it; the owner is not called any more. Accepts NULL. */

@@ -83,7 +83,8 @@ static void untrusted(const struct http_trouble *trouble, char *code, char *erro
                  why ? why : trouble->words);
 }
 
-/* The other end has ended the encryption and says why, often only after the handshake: OpenSSL calls that an alert. */
+/* The other end has ended the encryption and says why, often only after the handshake: OpenSSL calls
+ * that an alert. */
 static bool is_alert(const struct http_trouble *trouble) {
   bool broke = trouble->result == CURLE_RECV_ERROR || trouble->result == CURLE_SEND_ERROR ||
                trouble->result == CURLE_SSL_CONNECT_ERROR;

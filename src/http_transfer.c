@@ -142,8 +142,8 @@ static void idle_too_long(struct timer *timer) {
   if (all->count == 0) close_multi(all);
 }
 
-/* curl counts those in use, too. Without this a thousand long waits would each close the connection that
- * they go on with. */
+/* curl counts those in use, too. Without this a thousand long waits would each close the connection
+ * that they go on with. */
 static void bound_connections(struct transfers *all) {
   (void)curl.multi_setopt(all->multi, CURLMOPT_MAXCONNECTS, IDLE_CONNECTIONS + (long)all->count);
 }
@@ -306,8 +306,8 @@ static void name_target(struct transfer *transfer, const struct http_options *op
   }
 }
 
-/* curl calls back before each sending since 7.80. An older one gets a connection that was not used before: on such
- * a one it does not repeat. */
+/* curl calls back before each sending since 7.80. An older one gets a connection that was not used
+ * before: on such a one it does not repeat. */
 static bool forbid_repeats(struct transfer *transfer) {
 #if LIBCURL_VERSION_NUM >= 0x075000
   (void)curl.easy_setopt(transfer->easy, CURLOPT_PREREQDATA, transfer);

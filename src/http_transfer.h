@@ -6,11 +6,12 @@
  * everything that a request depends on: no proxy of the environment, no netrc, no cookies, no
  * redirects, no other protocol, no decompression.
  *
- * Connections stay open for the next transfer to the same place, IDLE_CONNECTIONS of them beside those in use. When
- * nothing was under way for IDLE_SECONDS, the multi handle goes, and with it all of that.
+ * Connections stay open for the next transfer to the same place, IDLE_CONNECTIONS of them beside
+ * those in use. When nothing was under way for IDLE_SECONDS, the multi handle goes, and with it all
+ * of that.
  *
- * A kept connection may break just when it is used again; curl then sends the request a second time, on another one.
- * That is right for what may be repeated, and forbidden with `once`.
+ * A kept connection may break just when it is used again; curl then sends the request a second time,
+ * on another one. That is right for what may be repeated, and forbidden with `once`.
  *
  * Names are looked up in threads of curl's. It waits for such a thread when a transfer is removed
  * meanwhile, which would hold up everything else, so a transfer that nobody wants any more stays, mute, until

@@ -65,7 +65,7 @@ bool port_optional_boolean(lua_State *L, int table, const char *where, const cha
 double port_optional_number(lua_State *L, int table, const char *where, const char *name,
                             double least, double most, double otherwise);
 
-/* Of requests, in port_http.c. The address is a URL or the path of one, http and https are all there is. */
+/* Of requests, in port_http.c. An address is a URL or the path of one. */
 const char *port_method(lua_State *L, int table, const char *where);
 const char *port_address(lua_State *L, int table, const char *where, const char *name);
 const char *port_url(lua_State *L, int table, const char *where);

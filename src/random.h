@@ -1,4 +1,5 @@
-/* random: chance, from the kernel each time: nothing to seed, nothing to guess, nothing that a fork would repeat. */
+/* random: chance, from the kernel each time: nothing to seed, nothing to guess, nothing that a fork
+ * would repeat. */
 #ifndef LUAPILOT_RANDOM_H
 #define LUAPILOT_RANDOM_H
 
