@@ -145,6 +145,48 @@ test-asan: asan have-consul ## the integration and contract specs with it
 	  tools/sanitized tools/specs $(contracts) || status=1; \
 	  exit $$status
 
+# Harnesses for libFuzzer (spec/fuzz/): the output, where limits.h makes the bounds small and the system calls are the
+# harness's, and two parts of the Lua core. With replay.c in libFuzzer's place they run their corpus in the specs.
+harnesses     = output load values
+fuzz_output   = spec/fuzz/output.c spec/fuzz/lines.c $(addprefix src/,buffer.c format.c loop.c output.c sink.c stream.c)
+fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
+fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)
+wrap_output   = -include spec/fuzz/limits.h -Isrc $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
+wrap_core     = -DSCRIPT='"spec/fuzz/$(@F).lua"' -Isrc -Wl,-E -Wl,--wrap=lua_sethook
+link_core     = $(luajit_link) -lm -ldl
+fuzz_cflags   = -std=gnu11 -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(luajit_cflags) -Wall -Wextra -Werror
+
+fuzz: $(harnesses:%=build/fuzz/%) ## the fuzz harnesses, with clang's libFuzzer: build/fuzz/
+replay: $(harnesses:%=$(B)/replay/%)
+
+build/fuzz/output: $(fuzz_output) $(fuzz_headers)
+	$(say) FUZZ $@
+	@mkdir -p $(@D)
+	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(wrap_output) \
+	  -o $@ $(fuzz_output)
+
+# LuaJIT has no sanitizer's code in it, and ASan's memory makes it ten times slower.
+build/fuzz/load build/fuzz/values: $(fuzz_core) $(fuzz_headers)
+	$(say) FUZZ $@
+	@mkdir -p $(@D)
+	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,undefined -fno-sanitize-recover=undefined $(wrap_core) \
+	  -o $@ $(fuzz_core) $(link_core)
+
+$(B)/replay/output: spec/fuzz/replay.c $(fuzz_output) $(fuzz_headers) $(B)/flags
+	$(say) REPLAY $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(fuzz_cflags) $(CFLAGS) $(wrap_output) -o $@ spec/fuzz/replay.c $(fuzz_output)
+
+$(B)/replay/load $(B)/replay/values: spec/fuzz/replay.c $(fuzz_core) $(fuzz_headers) $(B)/flags
+	$(say) REPLAY $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) $(fuzz_cflags) $(if $(findstring clang,$(CC)),,-Wno-unused-result) $(CFLAGS) $(wrap_core) \
+	  -o $@ spec/fuzz/replay.c $(fuzz_core) $(link_core)
+
+SECONDS = 60
+fuzz-run: fuzz ## fuzz for SECONDS (60), each harness by itself; what is found stays in build/fuzz/found/
+	@tools/fuzz $(SECONDS) $(harnesses)
+
 valgrind: all ## a small pilot's whole life under valgrind
 	@tools/deps lint
 	@tools/memcheck $(B)/luapilot

@@ -308,15 +308,34 @@ static const char *level_word(enum log_level level) {
   return words[level];
 }
 
-/* The names of the line's own fields get an underscore: no key comes twice. */
+/* The names of the line's own fields, and what such a name becomes. */
+static bool is_taken(const char *name) {
+  static const char *const words[] = {"time", "level", "msg"};
+  for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+    size_t size = strlen(words[i]);
+    if (strncmp(name, words[i], size) == 0 && name[size + strspn(name + size, "_")] == 0)
+      return true;
+  }
+  return false;
+}
+
+/* They get one more underscore: no key comes twice. */
 static bool put_key(struct buffer *out, const char *name) {
-  bool taken = strcmp(name, "time") == 0 || strcmp(name, "level") == 0 || strcmp(name, "msg") == 0;
-  return put_escaped(out, name, strlen(name)) && (!taken || put_text(out, "_"));
+  return put_escaped(out, name, strlen(name)) && (!is_taken(name) || put_text(out, "_"));
+}
+
+/* logfmt has no quotes for a key: what would end it, or needs an escape, becomes an underscore. */
+static bool put_bare_key(struct buffer *out, const char *name) {
+  size_t before = buffer_size(out);
+  if (!put_key(out, *name ? name : "_")) return false;
+  for (char *at = buffer_front(out) + before; at < out->data + out->end; at++)
+    if (strchr(" =\"\\", *at)) *at = '_';
+  return true;
 }
 
 static bool put_pairs(struct buffer *out, const struct log_field *fields, size_t count) {
   for (size_t i = 0; i < count; i++) {
-    bool ok = put_text(out, " ") && put_key(out, fields[i].name) && put_text(out, "=") &&
+    bool ok = put_text(out, " ") && put_bare_key(out, fields[i].name) && put_text(out, "=") &&
               put_value(out, fields[i].value, fields[i].size);
     if (!ok) return false;
   }

@@ -28,8 +28,10 @@
 
 #include "loop.h"
 
-#define OUTPUT_LINE (64 * 1024)
-#define OUTPUT_OWN (1024 * 1024)
+#ifndef OUTPUT_LINE /* fuzzing has smaller ones */
+#  define OUTPUT_LINE (64 * 1024)
+#  define OUTPUT_OWN (1024 * 1024)
+#endif
 
 struct output; /* all sinks and streams of one pilot */
 struct stream; /* one pipe being read */

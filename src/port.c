@@ -26,9 +26,9 @@ static int l_deadline(lua_State *L) {
 static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
-    own_functions,         port_wait_functions, port_proc_functions,
-    port_file_functions,   port_net_functions,  port_http_functions,
-    port_consul_functions, port_log_functions,  port_contain_functions,
+    own_functions,          port_wait_functions,  port_proc_functions,   port_file_functions,
+    port_net_functions,     port_http_functions,  port_consul_functions, port_log_functions,
+    port_contain_functions, port_stack_functions,
 };
 
 /* --- the runtime ------------------------------------------------------------------------- */
@@ -88,6 +88,7 @@ static int cannot_start(lua_State *L, int code) {
 
 int luaopen_luapilot_rt(lua_State *L) {
   if (port.loop == NULL && !open_runtime()) return cannot_start(L, errno);
+  port_stack_open(L);
   lua_createtable(L, 0, 48);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)
     luaL_register(L, NULL, all_functions[i]);

@@ -111,9 +111,12 @@ extern const luaL_Reg port_http_functions[];
 extern const luaL_Reg port_consul_functions[];
 extern const luaL_Reg port_log_functions[];
 extern const luaL_Reg port_contain_functions[];
+extern const luaL_Reg port_stack_functions[];
 
 /* Ends the signals of port_wait.c. */
 void port_wait_close(void);
+/* The functions of Lua that could exhaust the stack of C look at it from now on. */
+void port_stack_open(lua_State *L);
 /* Ends the ticks and the hook of port_contain.c. */
 void port_contain_close(void);
 

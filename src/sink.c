@@ -94,6 +94,7 @@ void sink_lose(struct sink *sink) {
 }
 
 void sink_commit(struct sink *sink) {
+  if (sink->state == SINK_FAILING && sink->timer.index == 0) sink_flush(sink);
   if (sink->state != SINK_OPEN || sink->timer.index != 0 || buffer_size(&sink->buffer) == 0) return;
   if (loop_timer(sink->loop, &sink->timer, 0) != 0) sink_flush(sink);
 }
@@ -129,9 +130,11 @@ static ssize_t put(struct sink *sink, const char *data, size_t size) {
   return write(fd, data, size);
 }
 
+/* Without memory for a timer, the next line is the next try: nobody may wait for one that never comes. */
 static void retry_later(struct sink *sink) {
-  /* Without memory for a timer, the next line is the next try. */
-  if (loop_timer(sink->loop, &sink->timer, loop_now() + RETRY) != 0) sink->state = SINK_OPEN;
+  if (loop_timer(sink->loop, &sink->timer, loop_now() + RETRY) == 0) return;
+  sink->state = SINK_FAILING;
+  resume_all(sink);
 }
 
 static void go(struct sink *sink, int error) {

@@ -35,8 +35,10 @@
 #include "buffer.h"
 #include "loop.h"
 
-#define SINK_HIGH (256 * 1024)
-#define SINK_LOW (64 * 1024)
+#ifndef SINK_HIGH /* fuzzing has smaller ones */
+#  define SINK_HIGH (256 * 1024)
+#  define SINK_LOW (64 * 1024)
+#endif
 
 enum sink_way { SINK_OWN, SINK_CAUTIOUS, SINK_SOCKET, SINK_DIRECT };
 enum sink_state { SINK_OPEN, SINK_BLOCKED, SINK_FAILING, SINK_GONE };

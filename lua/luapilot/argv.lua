@@ -22,7 +22,7 @@ end
 -- pilot.sh makes a whole argv; people put it inside another one.
 local function word_advice(word)
   if type(word) == "boolean" then return ("write %s"):format(describe.quote(tostring(word))) end
-  if type(word) == "table" and word[1] == "/bin/sh" then
+  if schema.is_table(word) and word[1] == "/bin/sh" then
     return 'pilot.sh makes the whole list: write it without the { } around'
   end
 end
@@ -56,7 +56,7 @@ function M.type(value, path, report)
     if not argv then report(path, message) end
     return argv
   end
-  if type(value) == "table" then return from_list(value, path, report) end
+  if schema.is_table(value) then return from_list(value, path, report) end
   return schema.expected(path, report, WHAT, value, type(value) == "function" and LUA_CODE or nil)
 end
 

@@ -11,7 +11,7 @@ local mistakes = require "luapilot.mistakes"
 local ask = {}
 
 -- Triggers are tables of the core; this tells them from the user's.
-local Trigger = { __tostring = function(self) return "trigger " .. self.kind end }
+local Trigger = { __name = "trigger", __tostring = function(self) return "trigger " .. self.kind end }
 
 ---@param node table
 ---@return luapilot.TriggerNode

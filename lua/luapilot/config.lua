@@ -58,7 +58,7 @@ local http_check = either("a URL or a table such as { url = \"http://localhost/\
     return result
   end,
   table = function(value, path, report)
-    if value.url == nil then report(path, 'has no url: write url = "http://localhost/health"') end
+    if schema.is_table(value) and value.url == nil then report(path, 'has no url: write url = "http://localhost/health"') end
     return read_http(value, path, report)
   end,
 })
@@ -115,7 +115,7 @@ end
 local many_checks = schema.list(one_check, "a list of checks only")
 
 local function health(value, path, report)
-  if type(value) ~= "table" or schema.length(value) == 0 then
+  if not schema.is_table(value) or schema.length(value) == 0 then
     local check = one_check(value, path, report)
     return check and { check }
   end
@@ -282,7 +282,7 @@ end
 ---@return luapilot.JobSpec
 function M.job(name, options, where, mistakes)
   local report = schema.reporter(mistakes, where)
-  local given = type(options) == "table" and options or {}
+  local given = schema.is_table(options) and options or {}
   name = job_name(name, given, report)
   local path = name and "job " .. describe.quote(name) or "job"
 
@@ -308,7 +308,7 @@ local function options_reader(fields, what, check, synonyms)
     local report = schema.reporter(mistakes, where)
     local given = options == nil and {} or options
     local result = read(given, path, report) or read({}, path, report)
-    if check and type(given) == "table" then check(result, path, report, given) end
+    if check and schema.is_table(given) then check(result, path, report, given) end
     return result
   end
 end

@@ -29,6 +29,9 @@ function environment.parse(text, path)
       if not key then
         return nil, ("%s:%d: expected NAME=value, got %q"):format(path, number, line)
       end
+      if value:find("\0", 1, true) then
+        return nil, ("%s:%d: %s contains a NUL byte, which no variable can"):format(path, number, key)
+      end
       result[key] = value_of(value)
     end
   end

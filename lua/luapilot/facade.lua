@@ -30,7 +30,7 @@ function facade.new(o)
 
   local what = "a " .. o.kind
 
-  local Object = {}
+  local Object = { __name = o.kind }
 
   function Object.__index(self, key)
     if o.methods[key] then return o.methods[key] end

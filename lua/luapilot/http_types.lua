@@ -40,7 +40,7 @@ end
 ---{ Accept = "text/plain", ["X-Token"] = "…" }
 ---@type luapilot.Type
 function M.headers(value, path, report)
-  if type(value) ~= "table" then
+  if not schema.is_table(value) then
     return schema.expected(path, report, 'a table such as { Accept = "text/plain" }', value)
   end
   local result = {}
@@ -67,7 +67,7 @@ end
 ---{ name = "value", tag = { "a", "b" } }
 ---@type luapilot.Type
 function M.pairs(value, path, report)
-  if type(value) ~= "table" then return schema.expected(path, report, 'a table such as { q = "text" }', value) end
+  if not schema.is_table(value) then return schema.expected(path, report, 'a table such as { q = "text" }', value) end
   local result = {}
   for _, name in ipairs(schema.keys(value)) do
     local where, one = schema.join(path, name), value[name]

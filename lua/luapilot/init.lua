@@ -13,6 +13,7 @@ local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local object = require "luapilot.object"
+local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
 
 local address = lazy.require "luapilot.address"
@@ -71,7 +72,7 @@ end
 ---@param first string|table
 ---@return luapilot.Job
 function api.job(app, first)
-  if type(first) == "table" then return object.complete(app, nil, nil, first) end
+  if schema.is_table(first) then return object.complete(app, nil, nil, first) end
   if type(first) ~= "string" then
     error("pilot.job: expected a name or a table with a name, got " .. describe.value(first), 2)
   end
@@ -364,7 +365,7 @@ end
 ---@param spec string|string[]|nil     default: "eth0:inet", then "inet"
 ---@return string
 function api.address(app, spec)
-  local specs = spec == nil and address.DEFAULT or type(spec) == "table" and spec or { spec }
+  local specs = spec == nil and address.DEFAULT or schema.is_table(spec) and spec or { spec }
   for _, each in ipairs(specs) do
     if type(each) ~= "string" then
       error("pilot.address: expected a string such as \"eth0:inet\", got " .. describe.value(each), 2)
@@ -503,6 +504,7 @@ function luapilot.attach(app)
   for name in pairs(ON_DEMAND) do names[#names + 1] = name end
   table.sort(names)
   return setmetatable(pilot, {
+    __name = "luapilot library",
     __index = function(_, key)
       if not ON_DEMAND[key] then error(unknown(key, names), 2) end
       local library = ON_DEMAND[key].library(app)

@@ -9,8 +9,8 @@ local describe = require "luapilot.describe"
 
 local libraries = {}
 
-local PLAIN = { "assert", "error", "gcinfo", "getmetatable", "ipairs", "next", "pairs", "pcall", "rawequal", "rawget",
-  "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "xpcall", "_VERSION" }
+local PLAIN = { "assert", "error", "gcinfo", "getmetatable", "ipairs", "next", "pairs", "rawequal", "rawget",
+  "rawlen", "rawset", "select", "setmetatable", "tonumber", "tostring", "type", "unpack", "_VERSION" }
 
 ---Those that a box has a copy of.
 libraries.names = { "table", "math", "bit", "debug", "jit", "os", "io", "coroutine" }
@@ -39,6 +39,15 @@ local function refuse(env)
       error(("%s.%s is not available in a pilot.lua: %s"):format(library, name, instead), 2)
     end
   end
+end
+
+-- --- protected calls ----------------------------------------------------------------------------
+
+-- pcall(pcall, pcall, …) writes behind the end of Lua's stack: LuaJIT looks at it where a function of Lua begins, and
+-- this is one.
+local function protected(env)
+  function env.pcall(...) return pcall(...) end
+  function env.xpcall(...) return xpcall(...) end
 end
 
 -- --- the compiler and the collector belong to all ---------------------------------------------
@@ -156,6 +165,7 @@ function libraries.lay(env, options)
   env.string, env.collectgarbage = strings(), collector
   env.jit.on, env.jit.off, env.jit.flush = nothing, nothing, nothing
   env.debug.setmetatable = set_metatable
+  protected(env)
   environments(env)
   finalisers(env, options.report or nothing)
   refuse(env)

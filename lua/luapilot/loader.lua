@@ -247,8 +247,8 @@ end
 
 local function check_name(name)
   if type(name) ~= "string" then error("require expects a module's name, got " .. describe.value(name), 3) end
-  if name:find "^luapilot%." then
-    local advice = name:find "^luapilot%.sim" and 'the simulator is for specs (luapilot test)'
+  if name:find "^luapilot[./]" then
+    local advice = name:find "^luapilot[./]sim" and 'the simulator is for specs (luapilot test)'
       or "it is an inner part of luapilot"
     error(("%s cannot be required in a pilot.lua: %s; require \"luapilot\" has all there is")
       :format(describe.quote(name), advice), 3)

@@ -125,7 +125,10 @@ function object.complete(app, self, name, options)
     error("pilot.job declares, and the pilot runs already: describe jobs at the top level of the file", 3)
   end
   local spec = config.job(name, options, where, app.mistakes)
-  name = spec.name or "?"
+  name = spec.name
+  if not name then -- told already; what follows in the file is looked at, too
+    return front.make { app = app, name = "?", where = where }
+  end
   self = self or object.named(app, name)
   if app.jobs[name] then
     app.mistakes:add(where, ("job %q"):format(name),

@@ -297,6 +297,11 @@ function port.flush(seconds) end
 ---@return true?, string? message, string? code
 function port.contain(options) end
 
+---Has the code that runs now used so much of the stack of C (by coroutines in coroutines, or calls of C that call Lua)
+---that user code must not go deeper?
+---@return boolean
+function port.deep() end
+
 ---Tells the guardian when, at the latest, everything must have ended.
 ---@param seconds number    from now
 function port.deadline(seconds) end

@@ -81,7 +81,7 @@ local one_count = schema.integer(0)
 ---The type of the `restart` field.
 ---@type luapilot.Type
 function M.type(value, path, report)
-  if type(value) == "table" then return from_table(value, path, report) end
+  if schema.is_table(value) then return from_table(value, path, report) end
   if type(value) == "number" then
     local count = one_count(value, path, report)
     if count == 0 then return PLAIN.never end

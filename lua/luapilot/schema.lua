@@ -100,6 +100,16 @@ local function of(kind, what)
   end
 end
 
+---Is this a table to read? Objects of luapilot and of libraries, which have a name for what they are, are none: to ask
+---them for a field that they do not have may raise.
+---@param value any
+---@return boolean
+function M.is_table(value)
+  if type(value) ~= "table" then return false end
+  local meta = getmetatable(value)
+  return not (type(meta) == "table" and rawget(meta, "__name"))
+end
+
 ---Anything, as it is.
 function M.any(value) return value end
 
@@ -195,7 +205,7 @@ local function fields_into(new, fields, what, synonyms)
     for i, name in ipairs(names) do below[i] = "." .. name end
   end
   return function(value, path, report)
-    if type(value) ~= "table" then return M.expected(path, report, what, value) end
+    if not M.is_table(value) then return M.expected(path, report, what, value) end
     if not names then prepare() end
     local result = make()
     for i = 1, #names do
@@ -288,7 +298,7 @@ end
 ---@return luapilot.Type
 function M.list(item, what)
   return function(value, path, report)
-    if type(value) ~= "table" then return M.expected(path, report, what, value) end
+    if not M.is_table(value) then return M.expected(path, report, what, value) end
     local result = {}
     local length, hole = M.length(value)
     if hole then

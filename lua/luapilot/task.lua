@@ -610,10 +610,13 @@ local function pass(co, alive, first, ...)
   return pass(co, co_resume(co, co_yield(WAIT)))
 end
 
-local function resume(co, ...)
+local TOO_DEEP = "stack overflow: coroutines are resumed inside of coroutines, too deep"
+
+local function resume(deep, co, ...)
   if type(co) == "thread" and waiting[co] then
     return false, "cannot resume a coroutine that waits in another task"
   end
+  if deep() then return false, TOO_DEEP end -- each has a stack of its own, but that of C is one
   return pass(co, co_resume(co, ...))
 end
 
@@ -623,7 +626,10 @@ end
 function task.coroutine_library(tasks)
   local library = {}
   for name, fn in pairs(coroutine) do library[name] = fn end
-  library.resume = resume
+  local deep = tasks.loop.port.deep
+  function library.resume(...)
+    return resume(deep, ...)
+  end
   function library.status(co)
     return waiting[co] and "normal" or co_status(co)
   end
@@ -631,9 +637,10 @@ function task.coroutine_library(tasks)
     local co = co_create(fn)
     local function check(alive, first, ...)
       if alive then return first, ... end
-      error(first, type(first) == "string" and 2 or 0)
+      local placed = type(first) == "string" and first:find(": stack overflow: ", 1, true) -- a thousand times, else
+      error(first, type(first) == "string" and not placed and 2 or 0)
     end
-    return function(...) return check(resume(co, ...)) end
+    return function(...) return check(resume(deep, co, ...)) end
   end
   function library.yield(...)
     local t = tasks.current

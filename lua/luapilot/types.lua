@@ -36,7 +36,7 @@ end
 ---Environment variables: { PORT = "8000" }.
 ---@type luapilot.Type
 function M.env(value, path, report)
-  if type(value) ~= "table" then
+  if not schema.is_table(value) then
     return schema.expected(path, report, 'a table such as { PORT = "8000" }', value)
   end
   local env = {}
@@ -121,7 +121,7 @@ local read_pair = schema.list(one_limit, "{ soft, hard }")
 
 ---One resource limit: { soft, hard }.
 local function limit(value, path, report)
-  if type(value) ~= "table" then
+  if not schema.is_table(value) then
     local both = one_limit(value, path, report)
     return both and { both, both }
   end

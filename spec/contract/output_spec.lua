@@ -131,6 +131,15 @@ describe("output", function()
     }, "\n") .. "\n", timeless(p:stdout()))
   end)
 
+  it("as text has keys that are words, and none twice", function()
+    local p = finished([[
+      local rt = require "luapilot.rt"
+      rt.logging { format = "text" }
+      rt.log("info", "odd", { [""] = 1, ["a b=\"c\\d\n"] = 2, time = 3, time_ = 4, timer = 5 })
+    ]])
+    assert.equal('time=T level=info msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n', timeless(p:stdout()))
+  end)
+
   it("as JSON is valid, whatever a job writes", function()
     local p = finished([[
       local rt = require "luapilot.rt"

@@ -598,6 +598,7 @@ local function contract(name, world)
       end)
 
       it("is particular about the bounds of user code", function()
+        assert.is_false(port.deep())
         refuses("contain", port.contain, nil)
         refuses("contain: meter", port.contain, { seconds = 1 })
         refuses("contain: seconds", port.contain, { meter = { 0, 0 } })

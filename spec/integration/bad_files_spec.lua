@@ -453,6 +453,39 @@ pilot.lua:3: a job has no "relaod" (did you mean "reload"?)
 ]],
 }
 
+bad "a job without a name, and what comes after it" {
+  file = [[
+local pilot = require "luapilot"
+local app = pilot.job { exec = "server" }
+pilot.job { exec = "true" }
+pilot.job "after" { exec = "true", when = app:once "healthy", restrat = "never" }
+]],
+  says = [[
+pilot.lua:2: job: has no name: write pilot.job "app" { … }, or name = "app"
+pilot.lua:3: job: has no name: write pilot.job "app" { … }, or name = "app"
+pilot.lua:4: job "after": restrat: unknown field (did you mean "restart"?)
+]],
+}
+
+bad "objects where tables are expected" {
+  file = [[
+local pilot = require "luapilot"
+local db = pilot.job "db" { exec = "postgres" }
+pilot.job "app" { exec = { pilot }, health = db, restart = pilot }
+pilot.job "b" { exec = pilot, limits = db, health = { http = db } }
+pilot.job "c" (db)
+]],
+  says = [[
+pilot.lua:3: job "app": exec[1]: expected a string or a number, got a luapilot library
+pilot.lua:3: job "app": health: expected a check such as { tcp = "localhost:80" }, or a list of checks, got a job
+pilot.lua:3: job "app": restart: expected "always", "on_failure", "never", a number of restarts, or a table such as { policy = "always", backoff = "1s" }, got a luapilot library
+pilot.lua:4: job "b": exec: expected a string or a list of words such as { "nginx", "-t" }, got a luapilot library
+pilot.lua:4: job "b": health.http: expected a table, got a job
+pilot.lua:4: job "b": limits: expected a table such as { nofile = 65536 }, got a job
+pilot.lua:5: job "c": expected a table of fields, got a job
+]],
+}
+
 bad "a function as exec" {
   file = [[
 local pilot = require "luapilot"

@@ -60,6 +60,7 @@ function calls.timer(self, seconds)
 end
 
 function calls.contain() return true end
+function calls.deep() return false end
 
 function calls.cancel(self, id)
   if not self.handles[id] then error("handle " .. tostring(id) .. " is cancelled, but it is gone", 2) end

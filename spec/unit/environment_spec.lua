@@ -25,6 +25,7 @@ describe("environment", function()
         assert.is_nil(values)
         assert.equal(('app.env:3: expected NAME=value, got "%s"'):format(line), message)
       end
+      assert.equal("app.env:2: B contains a NUL byte, which no variable can", select(2, parse "A=1\nB=x\0y\n"))
     end)
   end)
 

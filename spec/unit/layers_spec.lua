@@ -44,7 +44,7 @@ local c_layers = {
   { "consul", "spawn" },
   { "consul_watch", "proc" },
   { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
-    "port_wait" },
+    "port_stack", "port_wait" },
   { "main" },
 }
 

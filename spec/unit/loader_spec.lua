@@ -219,6 +219,8 @@ describe("loader: require", function()
     assert.equal('pilot.lua:1: "luapilot.bus" cannot be required in a pilot.lua: it is an inner part '
       .. 'of luapilot; '
       .. 'require "luapilot" has all there is', raised "local b = require 'luapilot.bus'")
+    assert.matches('^pilot.lua:1: "luapilot/bus" cannot be required', raised "require 'luapilot/bus'")
+    assert.matches('^pilot.lua:1: "luapilot/" cannot be required', raised "require 'luapilot/'")
     assert.equal("pilot.lua:1: require expects a module's name, got nothing", raised "require(nil)")
   end)
 
