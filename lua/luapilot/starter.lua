@@ -40,13 +40,17 @@ local busy = {
 }
 busy.queue = busy.latest
 
+-- Decided when what was fired before has been done: of two intervals that are due together one starts the job, and the
+-- other finds it running.
 local function fire(self, leaf)
   local runner = self.runner
-  if not runner:is_active() then return runner:post("start", { again = "trigger" }) end
-  if leaf.kind == "every" or leaf.kind == "cron" then
-    return runner:log("info", "the last run is not over: this one is skipped")
-  end
-  busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+  self.app:command(function()
+    if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
+    if leaf.kind == "every" or leaf.kind == "cron" then
+      return runner:log("info", "the last run is not over: this one is skipped")
+    end
+    busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+  end)
 end
 
 local function hear(self, leaf)
