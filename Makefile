@@ -212,6 +212,12 @@ build/bench/%: bench/programs/%.c bench/programs/stamp.h bench/programs/freestan
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static $(bench_cflags) -o $@ $<
 
+MODULES = job task trigger starter bus
+SEEDS   = 60
+
+mutate: ## which altered statements of MODULES neither the laws nor their specs notice: an hour or two
+	@nice tools/mutate --seeds $(SEEDS) $(MODULES)
+
 linters = lint-luacheck lint-clang lint-clang-tidy lint-clang-format lint-cppcheck lint-shellcheck lint-version
 
 lint: ## luacheck, clang with -Werror, clang-tidy, clang-format, cppcheck, shellcheck
@@ -223,7 +229,8 @@ linters: # their names, for .ci/run
 
 lint-luacheck:
 	$(say) LINT Lua
-	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples bench) bench/run .luacheckrc luapilot-$(VERSION)-1.rockspec
+	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples bench) tools/laws tools/mutate bench/run \
+	  .luacheckrc luapilot-$(VERSION)-1.rockspec
 
 lint-clang:
 	@$(MAKE) B=build/clang CC=clang all
@@ -277,4 +284,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind mutate bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE

@@ -15,6 +15,7 @@ local starter = {}
 ---@class luapilot.Starter
 ---@field trigger table    of trigger.lua
 ---@field quiet boolean?   what is heard counts, but starts nothing
+---@field resumed boolean?  it goes on where a former core stopped: what is so was heard by that one, or never said
 local Starter = {
   listeners = constant.NONE, schedules = constant.NONE, timers = constant.NONE, timeouts = constant.NONE,
   settling = constant.NONE, stopped = false,
@@ -40,13 +41,17 @@ local busy = {
 }
 busy.queue = busy.latest
 
+-- Decided when what was fired before has been done: of two intervals that are due together one starts the job, and the
+-- other finds it running.
 local function fire(self, leaf)
   local runner = self.runner
-  if not runner:is_active() then return runner:post("start", { again = "trigger" }) end
-  if leaf.kind == "every" or leaf.kind == "cron" then
-    return runner:log("info", "the last run is not over: this one is skipped")
-  end
-  busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+  self.app:command(function()
+    if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
+    if leaf.kind == "every" or leaf.kind == "cron" then
+      return runner:log("info", "the last run is not over: this one is skipped")
+    end
+    busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+  end)
 end
 
 local function hear(self, leaf)
@@ -89,7 +94,7 @@ local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
   add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
-  if leaf.kind == "once" and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
+  if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
 arm.once, arm.each = arm_event, arm_event
 
@@ -159,8 +164,13 @@ function Starter:arm(data)
     return
   end
   trigger.restore(self.trigger, data.trigger)
+  self.resumed = true
   arm_leaves(self, data.timeouts)
+  self.resumed = nil
   for i, each in ipairs(self.schedules) do each:restore(data.schedules[i]) end
+  for number, leaf in ipairs(self.trigger.leaves) do
+    if data.settling[number] then settle(self, leaf) end
+  end
 end
 
 ---Can the trigger still fire?
@@ -210,9 +220,14 @@ end
 function Starter:snapshot()
   local due = {}
   for i, each in ipairs(self.schedules) do due[i] = each:snapshot() end
-  local timeouts = {}
-  for number = 1, #self.trigger.leaves do timeouts[number] = self.timeouts[number] or false end
-  return { text = text_of(self), trigger = trigger.snapshot(self.trigger), schedules = due, timeouts = timeouts }
+  local timeouts, settling = {}, {}
+  for number, leaf in ipairs(self.trigger.leaves) do
+    timeouts[number], settling[number] = self.timeouts[number] or false, self.settling[leaf] ~= nil
+  end
+  return {
+    text = text_of(self), trigger = trigger.snapshot(self.trigger), schedules = due, timeouts = timeouts,
+    settling = settling,
+  }
 end
 
 ---@param runner table

@@ -299,6 +299,110 @@ describe("luapilot test", function()
     assert.equal(1, result.code)
   end)
 
+  -- A spec file with a box, and `it`s with these bodies.
+  local function with_box(...)
+    local parts = { [[
+      local sim = require "luapilot.sim"
+      describe("pilot.lua", function()
+        local box
+        before_each(function()
+          box = sim.load "pilot.lua"
+          box:program("true", { exit = 0 })
+          box:start()
+        end)
+        after_each(function() assert.same({}, box:errors()) end)
+    ]] }
+    for i, body in ipairs { ... } do parts[#parts + 1] = ('it("number %d", function() %s end)'):format(i, body) end
+    return table.concat(parts, "\n") .. "\nend)"
+  end
+
+  local function count(text, part)
+    local number, at = 0, 1
+    while true do
+      local from, to = text:find(part, at, true)
+      if not from then return number end
+      number, at = number + 1, to + 1
+    end
+  end
+
+  local UNDESCRIBED = 'pilot.lua:3: nobody described the program "sleep 100": box:program("sleep", { exit = 0 })'
+
+  it("tells what the boxes of a spec that fails did, and how to run it again", function()
+    local result = test({ ["pilot_spec.lua"] = with_box('box:program("sleep", sim.server)', [[
+      box:program("sleep", sim.server) box:advance "30s" assert.equal("x", "y")]]) })
+    assert.matches("1 success / 1 failure / 0 errors", result.out)
+    assert.equal(1, count(result.out, "--- box (seed 1)\n    0.000000  event   pilot startup\n"))
+    assert.matches('job "web%-app": started pid=102', result.out)
+    assert.equal(1, count(result.out, "\nAgain: LUAPILOT_SEED=1 luapilot test ./pilot_spec.lua\n"))
+    assert.equal("", result.err)
+  end)
+
+  it("tells it once, in the words of every output, of plain busted as well", function()
+    local specs = { ["pilot_spec.lua"] = with_box('box:advance "1s"') }
+    local result = test(specs)
+    assert.matches("1 success / 0 failures / 1 error", result.out)
+    assert.equal(1, count(result.out, "--- box (seed 1)"))
+    assert.is_true(count(result.out, UNDESCRIBED) >= 1)
+    local json = test(specs, { "--", "--output=json" })
+    assert.is_true(count(json.out, "Again: LUAPILOT_SEED=1 luapilot test ./pilot_spec.lua") >= 1)
+    local root = run.binary:match "^(/.*)/build/"
+    if not root then machine.skip "has the program without its source tree" end
+    local busted = run.program({ "sh", "-c", 'cd "$1" && busted --lua=luajit pilot_spec.lua', "sh",
+      result.program.directory }, { env = { LUA_PATH = root .. "/lua/?.lua;" .. root .. "/lua/?/init.lua;;" } })
+    assert.equal(1, busted:wait())
+    assert.equal(1, count(busted:stdout(), "--- box (seed 1)"))
+    assert.equal(1, count(busted:stdout(), "Again: LUAPILOT_SEED=1 busted pilot_spec.lua"))
+  end)
+
+  it("bounds the history, and tells nothing of boxes of other specs", function()
+    local result = test({ ["a_spec.lua"] = with_box('box:program("sleep", sim.server) box:advance "1s"'),
+      ["b_spec.lua"] = 'it("has no box", function() assert.equal(1, 2) end)',
+      ["c_spec.lua"] = with_box('box:program("sleep", sim.server) box:advance "2400h"'
+        .. ' for _ = 1, 90 do box:signal "SIGUSR2" end error "oops"', 'box:program("sleep", {}) error "again"') })
+    assert.equal(2, count(result.out, "--- box (seed 1)"))
+    local story = result.out:match "oops\n\n(%-%-%- box.-)\nAgain"
+    assert.equal(52, select(2, (story .. "\n"):gsub("\n", "")))
+    assert.matches("%(%d+ earlier lines%)", story)
+  end)
+
+  it("tells it of a box that several specs share", function()
+    local result = test({ ["pilot_spec.lua"] = [[
+      local sim = require "luapilot.sim"
+      describe("a box of all", function()
+        local box
+        setup(function()
+          box = sim.load "pilot.lua"
+          box:program("true", { exit = 0 })
+          box:program("sleep", sim.server)
+          box:start()
+        end)
+        it("one", function() box:advance "1s" end)
+        it("two", function() error "without it" end)
+        it("three", function() box:advance "1s" error "with it" end)
+      end)
+    ]] })
+    assert.equal(1, count(result.out, "--- box (seed 1)"))
+    assert.matches("with it\n\n%-%-%- box", result.out)
+  end)
+
+  it("runs one seed again", function()
+    local specs = { ["pilot_spec.lua"] = [[
+      local sim = require "luapilot.sim"
+      it("fuzzes", function()
+        sim.fuzz { seeds = 20, time = "1m", setup = function(world)
+          local box = world:load "pilot.lua"
+          box:program("true", { exit = 0 })
+          box:program("sleep", sim.server)
+        end, always = function(world) assert.is_true(world.seed < 9) end }
+      end)
+    ]] }
+    local first = test(specs).out
+    assert.matches("sim.fuzz: seed 9: `always` does not hold", first)
+    assert.matches("Again: LUAPILOT_SEED=12 luapilot test ./pilot_spec.lua",
+      test(specs, {}, { LUAPILOT_SEED = "12" }).out)
+    assert.matches("1 success", test(specs, {}, { LUAPILOT_SEED = "7" }).out)
+  end)
+
   it("fails with more failures than an exit code can hold", function()
     local result = test { ["bad_spec.lua"] = 'for i = 1, 256 do it("is bad " .. i, function() error "x" end) end' }
     assert.matches("0 successes / 0 failures / 256 errors", result.out)

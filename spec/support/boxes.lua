@@ -26,6 +26,14 @@ function boxes.load(source, options, world)
   return box
 end
 
+---Another than the spec's after_each looks at its errors.
+---@param box luapilot.sim.Box
+function boxes.forget(box)
+  for i = #open, 1, -1 do
+    if open[i] == box then table.remove(open, i) end
+  end
+end
+
 ---Loads and starts.
 ---@param source string
 ---@param programs table<string, any>?     prefix → behaviour

@@ -213,6 +213,7 @@ describe("an error of the core itself", function()
     assert.equal(1, boxes.logged(box, "an error inside luapilot, please report it"))
     assert.equal(1, boxes.logged(box, "> heard"))
     assert.is_true(box:job("app").running)
+    assert.equal(1, #box:forget_errors())
   end)
 
   it("in a shutdown ends what is left at once", function()

@@ -93,6 +93,38 @@ describe("the handoff to a new core", function()
     assert.equal(1, box:job("db").memory.runs)
   end)
 
+  it("starts nothing by what was so before, and was no event", function()
+    local FILE = [[
+      local web = pilot.job "web" { exec = "web", when = pilot.each "SIGUSR1" }
+      pilot.job "after" { exec = "after", when = web:once "stopped" }
+    ]]
+    run(FILE)
+    signal "SIGUSR1"
+    exit "web"
+    assert.equal("waiting", box:state "web")
+    reload(FILE)
+    assert.equal("waiting", box:state "after")
+    reload(FILE .. 'pilot.job "new" { exec = "new", when = pilot.job "web":once "stopped" }')
+    assert.same({ "waiting", "running" }, { box:state "after", box:state "new" })
+  end)
+
+  it("goes on with what a trigger waits for to settle", function()
+    local FILE = [[
+      local web = pilot.job "web" { exec = "web", restart = "always" }
+      pilot.job "once" { exec = "x", when = web:once("exit_success", { settle = "5s" }) }
+      pilot.job "each" { exec = "x", when = web:each("exit_success", { settle = "5s" }) }
+    ]]
+    run(FILE)
+    exit "web"
+    box.world:advance(2)
+    reload(FILE)
+    assert.same({ "waiting", "waiting" }, { box:state "once", box:state "each" })
+    box.world:advance(5)
+    assert.same({ "running", "running" }, { box:state "once", box:state "each" })
+    reload(FILE)
+    assert.same({ 1, 1 }, { box:job("once").memory.runs, box:job("each").memory.runs })
+  end)
+
   it("stops a job that was changed, and starts it anew", function()
     run [[
       pilot.job "app" { exec = "app", env = { A = "1" }, restart = "always" }

@@ -125,6 +125,44 @@ describe("a box", function()
       box:tcp("db:5432", "up")
     end)
 
+    it("with the line of the pilot.lua that uses it", function()
+      local FILE = [[
+        pilot.job "app" { exec = "app" }
+        pilot.job "web" {
+          exec = "web", env_file = "/web.env",
+          health = { { exec = "check it", interval = "1h" }, { http = "http://a/b" }, { tcp = "db:1" } },
+        }
+        pilot.template "/etc/x" { source = "/x.tmpl", validate = { "validate" } }
+        pilot.after("1s", function()
+          pilot.exec("tool", { check = false })
+        end)
+      ]]
+      local function complaint_of(options, described)
+        local box = boxes.load(FILE, { files = options.files })
+        for name, behaviour in pairs { app = {}, web = {}, ["check it"] = { exit = 0 }, validate = { exit = 0 },
+                                       tool = { exit = 0 } } do
+          if name ~= described then box:program(name, behaviour) end
+        end
+        if described ~= "http" then box:http("http://a/b", 200) end
+        if described ~= "tcp" then box:tcp("db:1", "up") end
+        box:start()
+        box:advance "2s"
+        return box:forget_errors()[1]
+      end
+      local FILES = { ["/web.env"] = "A=1", ["/x.tmpl"] = "x" }
+      for described, expected in pairs {
+        app = 'pilot.lua:1: nobody described the program "app"',
+        web = 'pilot.lua:2: nobody described the program "web"',
+        ["check it"] = 'pilot.lua:2: nobody described the program "check it"',
+        http = 'pilot.lua:2: nobody described the URL "http://a/b"',
+        tcp = 'pilot.lua:2: nobody described the address "db:1"',
+        validate = 'pilot.lua:6: nobody described the program "validate"',
+        tool = 'pilot.lua:8: nobody described the program "tool"',
+      } do has(complaint_of({ files = FILES }, described), expected) end
+      has(complaint_of { files = { ["/web.env"] = "A=1" } }, 'pilot.lua:6: nobody described the file "/x.tmpl"')
+      has(complaint_of { files = { ["/x.tmpl"] = "x" } }, 'pilot.lua:2: nobody described the file "/web.env"')
+    end)
+
     it("an error in a handler", function()
       local box = boxes.run [[ pilot.after("1s", function() error "oops" end) ]]
       box:advance "2s"

@@ -54,6 +54,20 @@ describe("starter", function()
     assert.equal(2, runs())
   end)
 
+  it("starts once for two intervals that are due together", function()
+    run 'pilot.any { pilot.every "2s", pilot.every "3s" }'
+    assert.equal(1, runs())
+    exit()
+    assert.equal(1, runs())
+    box.world:advance(2)
+    assert.equal(2, runs())
+    exit()
+    box.world:advance(4)
+    assert.equal(3, runs())
+    exit()
+    assert.equal(3, runs())
+  end)
+
   it("drops them, or restarts, as it is told", function()
     run 'pilot.each("SIGUSR2", { when_busy = "drop" })'
     signal()

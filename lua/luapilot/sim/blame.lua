@@ -26,11 +26,15 @@ function blame.raise(message, ...)
   error(message, outside())
 end
 
----The directory of the file that called the simulator: "spec/unit/".
+---The file that called the simulator: "spec/unit/pilot_spec.lua".
 ---@return string
-function blame.directory()
+function blame.file()
   local info = debug.getinfo(outside(), "S")
-  return info and info.source:match "^@(.*/)[^/]*$" or ""
+  return info and info.source:match "^@(.*)$" or ""
 end
+
+---Its directory: "spec/unit/".
+---@return string
+function blame.directory() return blame.file():match "^(.*/)[^/]*$" or "" end
 
 return blame

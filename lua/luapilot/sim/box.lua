@@ -12,6 +12,7 @@ local blame = require "luapilot.sim.blame"
 local client = require "luapilot.sim.consul.client"
 local contain = require "luapilot.sim.contain"
 local control = require "luapilot.sim.consul.control"
+local declared = require "luapilot.sim.declared"
 local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
@@ -30,6 +31,7 @@ local box = {}
 local CWD = "/pilot"
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 local OWN_PID = 2 -- 1 is the guardian
+local OWN_ERROR = "an error inside luapilot"
 local FIRST_STREAM = 16 -- of random numbers: those below belong to the world
 
 local OPTIONS = {
@@ -144,7 +146,7 @@ local function make_port(self, world, number)
     name = name, interfaces = interfaces, consul = make_consul(self, world, name, interfaces),
     environ = environ_of(options.env),
     users = { user = set_of(options.users), group = set_of(options.groups) },
-    complain = function(message) self:complain(message) end,
+    complain = function(message, kind, value) self:complain(message, kind, value) end,
     record = function(kind, moment) self:record(kind, moment) end,
   }
   self.port.kernel = kernel.new {
@@ -181,7 +183,7 @@ function box.new(world, path, options, number)
     cwd = CWD, closed = options.closed, clock = function() return world.clock:wall() end,
     unknown = function(name)
       self:complain(('nobody described the file %q: files = { [%q] = "content" }, or false if there is none')
-        :format(name, name))
+        :format(name, name), "file", name)
     end,
   }
   self.files:describe(CWD, true)
@@ -213,6 +215,7 @@ end
 function methods:record(kind, moment)
   moment.kind, moment.at = kind, self.world.clock:elapsed()
   self.moments[#self.moments + 1] = moment
+  if kind == "log" and moment.message:find(OWN_ERROR, 1, true) then self:complain(moment.message:match "^[^\n]*") end
   if kind == "spawn" and moment.job and moment.child then
     local list = self.children[moment.job] or {}
     self.children[moment.job] = list
@@ -221,7 +224,9 @@ function methods:record(kind, moment)
 end
 
 ---@private
-function methods:complain(message)
+function methods:complain(message, kind, value)
+  local where = kind and self.app and declared.where(self.app, kind, value)
+  if where then message = where .. ": " .. message end
   for _, said in ipairs(self.complaints) do
     if said == message then return end -- a check that is repeated fails again and again
   end
@@ -436,8 +441,9 @@ function methods:forget_errors()
 end
 
 ---What happened, for failure messages.
+---@param lines integer?    only so many, the last
 ---@return string
-function methods:history() return history.format(self.name, self.moments, self.world.seed) end
+function methods:history(lines) return history.format(self.name, self.moments, self.world.seed, lines) end
 
 ---The names and addresses of this box.
 ---@return table<string, boolean>

@@ -7,8 +7,8 @@
 -- Files of the real disk show through where the box was told so (`overlay`): the directory of the
 -- pilot.lua, and only its Lua files.
 --
--- It owns the tree, the faults that a spec injects, and the list of paths that nobody knows. Failures are the
--- port's: nil, message, CODE.
+-- It owns the tree, the faults that a spec injects, what disturbs the whole disk for a time (faults.lua), and the
+-- list of paths that nobody knows. Failures are the port's: nil, message, CODE.
 
 local blame = require "luapilot.sim.blame"
 
@@ -38,7 +38,7 @@ Files.__index = Files
 function files.new(options)
   local self = setmetatable({
     cwd = options.cwd or "/", clock = options.clock, closed = options.closed, unknown = options.unknown,
-    nodes = {}, absent = {}, faults = {}, overlays = {},
+    nodes = {}, absent = {}, faults = {}, disturbances = {}, overlays = {},
   }, Files)
   self.nodes["/"] = { type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock() } -- rwxr-xr-x
   return self
@@ -183,7 +183,8 @@ end
 -- What every operation begins with: the absolute path after links, or an injected fault.
 local function begin(self, operation, path, keep_last)
   local whole = files.normalize(path, self.cwd)
-  local fault = self.faults[operation .. " " .. whole]
+  local fault, disturbance = self.faults[operation .. " " .. whole], self.disturbances[#self.disturbances]
+  if disturbance and disturbance.operations[operation] then fault = fault or disturbance.code end
   if fault then return nil, fault end
   return follow(self, whole, keep_last)
 end

@@ -57,15 +57,19 @@ function tell.request(m) return ("http    %s %s"):format(m.request.method, m.req
 function tell.consul(m) return ("consul  %s %s"):format(m.request.method, m.request.path) end
 
 function tell.complaint(m) return "error   " .. m.message end
+function tell.fault(m) return "fault   " .. m.message end
 
 ---@param name string           of the box
 ---@param moments table[]       { kind, at, … }, in order
 ---@param seed integer
+---@param most integer?         lines: the last ones
 ---@return string
-function history.format(name, moments, seed)
+function history.format(name, moments, seed, most)
   local lines = { ("--- %s (seed %d)"):format(name, seed) }
-  for _, moment in ipairs(moments) do
-    lines[#lines + 1] = ("%12.6f  %s"):format(moment.at, tell[moment.kind](moment))
+  local first = math.max(1, #moments + 1 - (most or math.huge))
+  if first > 1 then lines[2] = ("              (%d earlier lines)"):format(first - 1) end
+  for i = first, #moments do
+    lines[#lines + 1] = ("%12.6f  %s"):format(moments[i].at, tell[moments[i].kind](moments[i]))
   end
   return table.concat(lines, "\n")
 end

@@ -101,7 +101,7 @@ local function answer_of(self, request)
   local answer = self.sites:answer(asked)
   if answer then return answer end
   self.complain(("nobody described the URL %q: box:http(%q, 200), or %q"):format(
-    request.url, (request.url:gsub("%?.*$", "")), "down"))
+    request.url, (request.url:gsub("%?.*$", "")), "down"), "url", request.url)
   return { error = "ECONNREFUSED" }
 end
 

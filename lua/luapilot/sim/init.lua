@@ -13,6 +13,8 @@
 
 local blame = require "luapilot.sim.blame"
 local files = require "luapilot.sim.files"
+local fuzz = require "luapilot.sim.fuzz"
+local report = require "luapilot.sim.report"
 local world = require "luapilot.sim.world"
 
 local sim = {}
@@ -26,7 +28,16 @@ sim.server = { start_delay = "100ms", term_delay = "10ms", on = { SIGHUP = funct
 ---Several boxes that share one clock.
 ---@param options { seed: integer?, now: string|number|nil }?
 ---@return luapilot.sim.World
-function sim.world(options) return world.new(options) end
+function sim.world(options)
+  local one = world.new(options)
+  report.watch(one)
+  return one
+end
+
+---Tries a pilot.lua under many seeded schedules of faults: see fuzz.lua.
+---@param options luapilot.sim.FuzzOptions
+---@return { seeds: integer, faults: table<string, integer> }
+function sim.fuzz(options) return fuzz.run(options) end
 
 ---A box with its pilot.lua, loaded and not yet started. The path is relative to the spec or to the current
 ---directory.
@@ -36,7 +47,7 @@ function sim.world(options) return world.new(options) end
 function sim.load(path, options)
   local mine = {}
   for name, value in pairs(options or {}) do mine[name] = value end
-  local one = world.new { seed = mine.seed, now = mine.now }
+  local one = sim.world { seed = mine.seed, now = mine.now }
   mine.seed, mine.now = nil, nil
   return (one:load(path, mine))
 end

@@ -2,7 +2,8 @@
 --
 -- An address is "host:port". A spec may say that one is "up", "down" (refuses) or "hangs"; programs listen by
 -- themselves; another box of the same world is reached by its hostname or addresses. It owns the endpoints of
--- one box. Nothing here knows of time: latencies are the port's.
+-- one box, and what disturbs them while a fault lasts (faults.lua). Nothing here knows of time: latencies are the
+-- port's.
 
 local blame = require "luapilot.sim.blame"
 
@@ -20,7 +21,7 @@ Network.__index = Network
 ---@return luapilot.sim.Network
 function network.new(names, others)
   return setmetatable({
-    names = names, others = others, described = {}, expected = {}, listeners = {},
+    names = names, others = others, described = {}, expected = {}, listeners = {}, disturbances = {},
   }, Network)
 end
 
@@ -60,6 +61,15 @@ function Network:describe(address, state)
   if self.on_change then self.on_change() end
 end
 
+---The addresses that were described, as they are spelled here.
+---@return string[]
+function Network:addresses()
+  local list = {}
+  for name in pairs(self.described) do list[#list + 1] = name end
+  table.sort(list)
+  return list
+end
+
 ---A program will listen there at some time: nobody need describe it.
 ---@param address string
 function Network:expect(address) self.expected[checked(address, "listens")] = true end
@@ -91,6 +101,9 @@ end
 function Network:state(address)
   local name, host, port = canonical(address)
   if not name then return "unknown" end
+  for i = #self.disturbances, 1, -1 do
+    if self.disturbances[i].address == name then return self.disturbances[i].state end
+  end
   if self.described[name] then return self.described[name] end
   local mine = host == "localhost" or self.names()[host]
   local other = not mine and self.others(host)

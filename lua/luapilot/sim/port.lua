@@ -196,7 +196,7 @@ function calls.connect(self, address, timeout)
   if state == "unknown" then
     self.complain((
       'nobody described the address %q: box:tcp(%q, "up") or "down", or a program with listens = %q'
-    ):format(address, address, address))
+    ):format(address, address, address), "address", address)
   end
   local handle = { kind = "connect" }
   local id = self:handle(handle)

@@ -2,7 +2,8 @@
 --
 -- A program is described by the beginning of its argv: "nginx -g", { "sh", "-c", "a | b" }, or a
 -- function(argv). The longest description that fits counts, of equal ones the last. The first word fits
--- with or without its directory. It owns the descriptions, and which behaviour of a list is next.
+-- with or without its directory. It owns the descriptions, which behaviour of a list is next, and what disturbs
+-- them: while a fault lasts (faults.lua), programs that start behave otherwise than described.
 
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"
@@ -30,12 +31,12 @@ end
 ---@param pattern string|string[]|fun(argv: string[]): boolean
 ---@param value any       a behaviour
 function Programs:describe(pattern, value)
-  local entry = { behaviours = behaviour.list(value), next = 1 }
+  local entry = { behaviours = behaviour.list(value), next = 1, disturbances = {} }
   if type(pattern) == "function" then
-    entry.fits, entry.length = pattern, math.huge
+    entry.fits, entry.length, entry.name = pattern, math.huge, ("function %d"):format(#self.list + 1)
   else
     entry.prefix = prefix_of(pattern)
-    entry.length = #entry.prefix
+    entry.length, entry.name = #entry.prefix, table.concat(entry.prefix, " ")
   end
   self.list[#self.list + 1] = entry
   local addresses = {}
@@ -59,18 +60,27 @@ local function fits(entry, argv)
   return true
 end
 
----The behaviour of the program that is started now, or nil when nobody described it.
+---The description that counts for an argv.
 ---@param argv string[]
----@return table|function|nil
-function Programs:find(argv)
+---@return { name: string }?
+function Programs:entry(argv)
   local found
   for _, entry in ipairs(self.list) do
     if (not found or entry.length >= found.length) and fits(entry, argv) then found = entry end
   end
+  return found
+end
+
+---The behaviour of the program that is started now, or nil when nobody described it.
+---@param argv string[]
+---@return table|function|nil
+function Programs:find(argv)
+  local found = self:entry(argv)
   if not found then return nil end
   local one = found.behaviours[found.next]
   found.next = math.min(found.next + 1, #found.behaviours)
-  return one
+  local disturb = found.disturbances[#found.disturbances]
+  return disturb and disturb(one) or one
 end
 
 return programs

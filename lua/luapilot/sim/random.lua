@@ -53,6 +53,22 @@ function Random:between(low, high)
   return low + (high - low) * self:next()
 end
 
+---A whole number from 0 to count - 1.
+---@param count integer
+---@return integer
+function Random:below(count) return math.floor(count * self:next()) end
+
+---One of a list.
+---@param list any[]
+---@return any
+function Random:pick(list) return list[self:below(#list) + 1] end
+
+---A number in [low, high), as often of each order of magnitude: spans of time.
+---@param low number     above 0
+---@param high number
+---@return number
+function Random:span(low, high) return low * (high / low) ^ self:next() end
+
 ---A number in [0, 1) that depends on nothing but its arguments: for ties, whose order must not depend on how
 ---many numbers were drawn before.
 ---@param seed integer

@@ -9,7 +9,8 @@
 --   box:http("http://api/log", { body = { "a\n", "b\n" }, every = "1s", endless = true })    piece by piece
 --
 -- In an address "*" stands for any text; one without "?" fits whatever the query is. The longest that fits counts,
--- of equal ones the last. It owns the descriptions, their check, and which answer of a list is next.
+-- of equal ones the last. It owns the descriptions, their check, which answer of a list is next, and what disturbs
+-- them while a fault lasts (faults.lua).
 
 local blame = require "luapilot.sim.blame"
 local duration = require "luapilot.duration"
@@ -112,7 +113,8 @@ function Sites:describe(address, value)
     if not text then blame.raise("box:http: %s", message) end
   end
   self.list[#self.list + 1] = {
-    method = method, pattern = as_pattern(text), length = #text, asks = text:find("?", 1, true) ~= nil,
+    name = address, disturbances = {}, method = method,
+    pattern = as_pattern(text), length = #text, asks = text:find("?", 1, true) ~= nil,
     answers = list_of(value), next = 1,
   }
 end
@@ -140,7 +142,8 @@ function Sites:answer(request)
   local answer = entry.answers[entry.next]
   entry.next = math.min(entry.next + 1, #entry.answers)
   if type(answer) == "function" then answer = normalize(answer(request) or 404) end
-  return answer
+  local disturb = entry.disturbances[#entry.disturbances]
+  return disturb and disturb(answer) or answer
 end
 
 return sites

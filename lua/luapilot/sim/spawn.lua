@@ -95,7 +95,7 @@ end
 local function exec_error(port, argv, what)
   if what == nil then
     port.complain(("nobody described the program %q: box:program(%q, { exit = 0 })"):format(
-      table.concat(argv, " "), argv[1]))
+      table.concat(argv, " "), argv[1]), "program", argv)
     return ("cannot run %q: no such file or directory"):format(argv[1]), "ENOENT", "exec"
   end
   local code, stage = behaviour.spawn_error(what)

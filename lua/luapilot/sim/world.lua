@@ -25,6 +25,8 @@ local LATENCIES, CONSUL = 1, 2 -- streams of random numbers of one seed; each bo
 ---@field boxes luapilot.sim.Box[]
 ---@field consul luapilot.sim.Consul
 ---@field cluster luapilot.sim.consul.Cluster
+---@field on_rest fun()?        called whenever all boxes have come to rest
+---@field only_looked_at string?  the option of sim.fuzz whose function runs
 local World = {}
 World.__index = World
 
@@ -105,6 +107,7 @@ function World:rest()
       end
     end
   until not busy
+  if self.on_rest then self.on_rest() end
 end
 
 local function seconds_of(value, what)
@@ -113,9 +116,15 @@ local function seconds_of(value, what)
   return seconds
 end
 
+local function check_may_move(self)
+  if not self.only_looked_at then return end
+  blame.raise("sim.fuzz: `%s` only looks: time must not pass in it", self.only_looked_at)
+end
+
 ---Time passes: what is due happens, one thing after the other, and everything runs to rest in between.
 ---@param time string|number
 function World:advance(time)
+  check_may_move(self)
   local limit = self.clock:moment(seconds_of(time, "advance"))
   self:rest()
   while self.clock:step(limit) do self:rest() end
@@ -127,6 +136,7 @@ end
 ---@param limit string|number|nil
 ---@return any      what the predicate returned
 function World:run_until(predicate, limit)
+  check_may_move(self)
   local last = self.clock:moment(seconds_of(limit or "1h", "run_until"))
   self:rest()
   local result = predicate()
@@ -150,10 +160,11 @@ function World:shift_clock(seconds) self.clock:shift(seconds) end
 function World:elapsed() return self.clock:elapsed() end
 
 ---What happened in every box, for failure messages.
+---@param lines integer?    only so many of each, the last
 ---@return string
-function World:history()
+function World:history(lines)
   local parts = {}
-  for i, one in ipairs(self.boxes) do parts[i] = one:history() end
+  for i, one in ipairs(self.boxes) do parts[i] = one:history(lines) end
   return table.concat(parts, "\n")
 end
 

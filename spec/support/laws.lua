@@ -1,0 +1,697 @@
+-- The laws of a pilot: what must hold of every history, whatever was declared and whatever happens.
+--
+-- An oracle beside the core, not made of it: it judges by the plan (pilots.lua), by what the simulated kernel did
+-- (spawns, deaths, signals), by published events, and by the lines that the pilot.lua itself writes. Of the core it
+-- knows nothing but the documentation. Where a history can be explained in several ways it believes the kindest.
+--
+--   local watched = laws.watch(box, plan)      before box:start()
+--   watched:check()                            whenever time has passed: raises at the first breach
+--   watched:at_end()                           when the pilot has ended
+--
+-- It owns a book for each job, and the list of breaches.
+
+local laws = {}
+
+local NOW = 0.05      -- seconds within which "at once" is: news of an exit takes some latencies
+local NEWS = 0.005    -- what the news of an exit may take
+local SAME = 1e-6     -- the same moment
+local YOUNG = 1       -- seconds in which a process is not reloaded
+
+---@class spec.Watched
+---@field plan spec.Plan
+---@field box luapilot.sim.Box
+---@field books table<string, table>
+---@field breaches string[]
+local Watched = {}
+Watched.__index = Watched
+
+function Watched:breach(text, ...)
+  self.breaches[#self.breaches + 1] = ("%.6f  "):format(self.box.world:elapsed()) .. text:format(...)
+end
+
+local function new_book(job)
+  return {
+    job = job, name = job.name, children = {}, idle_since = 0, credits = {}, count = 0, times = {}, step = 0,
+    first = {}, results = {}, generation = 0,
+  }
+end
+
+-- --- what a book says ------------------------------------------------------------------------------
+
+local function alive(book)
+  local last = book.children[#book.children]
+  return last ~= nil and #last.group.members > 0
+end
+
+local function active(book) return book.preparing or book.running or book.stopping or alive(book) end
+
+-- Nothing of it lives since then.
+local function idle_from(self, book)
+  if not active(book) then book.idle_since = book.idle_since or self.box.world:elapsed() end
+end
+
+-- --- credits: what may start a job ------------------------------------------------------------------
+
+local function max_wait(leaf) return leaf.settle and (leaf.max_wait or 4 * leaf.settle) or 0 end
+
+local function each_leaf(node, fn)
+  if not node.parts then return fn(node) end
+  for _, part in ipairs(node.parts) do each_leaf(part, fn) end
+end
+
+local function give_credit(book, at, till, user)
+  book.credits[#book.credits + 1] = { at = at, till = till, user = user }
+end
+
+local function near_tick(leaf, at)
+  local ticks = at / leaf.interval
+  return math.abs(ticks - math.floor(ticks + 0.5)) * leaf.interval < NOW
+end
+
+-- At the full minute, as long as nobody sets the clock.
+local function near_minute(self, leaf, at)
+  return self.box.world.clock:wall() % 60 <= leaf.jitter + 2 * NOW or at < self.shifted + 120
+end
+
+-- Is there a reason for a start now, other than the policy? Reasons that are older than the beginning are used up.
+local function take_credit(self, book, at)
+  local explained, kept = false, {}
+  for _, credit in ipairs(book.credits) do
+    explained = true
+    if credit.till >= at - SAME and not credit.single then kept[#kept + 1] = credit end
+  end
+  book.credits = kept
+  each_leaf(book.job.when, function(leaf)
+    if leaf.kind == "cron" and near_minute(self, leaf, at) then explained = true end
+    if leaf.kind == "every" and near_tick(leaf, at) then explained = true end
+    if leaf.kind == "function" and not explained and not book.function_used then
+      book.function_used, explained = true, true
+    end
+  end)
+  return explained
+end
+
+-- An event that a trigger may have heard.
+local function hear_for_triggers(self, source, event, at)
+  for _, book in pairs(self.books) do
+    each_leaf(book.job.when, function(leaf)
+      if leaf.source ~= source or leaf.event ~= event then return end
+      if leaf.kind == "once" and book.first[leaf] then return end
+      book.first[leaf] = book.first[leaf] or at
+      give_credit(book, at, at + max_wait(leaf))
+      local starts = leaf.when_busy ~= "drop" and leaf.when_busy ~= "restart" -- whatever it does
+      local simple = leaf == book.job.when and not leaf.settle and starts
+      local in_time = not leaf.timeout or book.first[leaf] < leaf.timeout - NOW
+      if simple and in_time and not self.closing then book.expected = book.expected or at end
+    end)
+  end
+end
+
+-- --- the restart policy ------------------------------------------------------------------------------
+
+local function is_success(exit) return exit.code == 0 and exit.reason ~= "health" and exit.reason ~= "timeout" end
+
+-- When it was decided whether to start again: nothing of the run lived any more.
+local function decided_at(book) return math.max(book.exit.at, book.empty_at or 0) end
+
+local function recent(book, now)
+  local count = 0
+  for _, time in ipairs(book.times) do
+    if time > now - book.job.restart.within + NOW then count = count + 1 end
+  end
+  return count
+end
+
+-- Does the policy start it again after its last exit? "perhaps" where that hangs on milliseconds, or on counters that
+-- cannot be known.
+local function policy_allows(book)
+  local policy, exit = book.job.restart, book.exit
+  if not exit or exit.reason == "trigger" then return false end
+  if policy.policy == "never" then return exit.reason == "health" end
+  if policy.policy == "on_failure" and is_success(exit) then return false end
+  if policy.count and book.count >= policy.count then return false end
+  if policy.limit then
+    if recent(book, decided_at(book)) >= policy.limit then return false end
+    if #book.times >= policy.limit then return "perhaps" end
+  end
+  return not (book.vague and (policy.count or policy.limit)) or "perhaps"
+end
+
+-- The longest delay before the next start, and the memory of the doubling after it.
+local function delay_of(book)
+  local policy = book.job.restart
+  local base, most, reset = policy.backoff, policy.max_backoff, policy.reset_after
+  if policy.policy == "never" then base, most, reset = 1, 60, 60 end -- acts as "always" would
+  local lasted = decided_at(book) - (book.started or decided_at(book))
+  local step = book.step
+  if math.abs(lasted - reset) < NOW then return nil end
+  if lasted >= reset then step = 0 end
+  local delay = math.min(base * 2 ^ step, most)
+  return delay, delay < most and step + 1 or step
+end
+
+local function check_delay(self, book, at)
+  local delay, step = delay_of(book)
+  if not delay or not book.step_known then
+    book.step_known = false
+    return
+  end
+  book.step = step
+  local waited = at - decided_at(book)
+  if waited < 0.75 * delay - NOW then
+    self:breach("%s: started again after %.3f s, its backoff is %.3f s", book.name, waited, delay)
+  elseif waited > delay + NOW and not book.job.prepare then
+    self:breach("%s: started again only after %.3f s, its backoff is %.3f s", book.name, waited, delay)
+  end
+end
+
+local function check_policy(self, book, at)
+  if not book.restartable or not policy_allows(book) then
+    self:breach("%s: started, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
+    return
+  end
+  book.count = book.count + 1
+  book.times[#book.times + 1] = decided_at(book)
+  check_delay(self, book, at)
+end
+
+-- --- a job begins ------------------------------------------------------------------------------------
+
+-- Its `prepare` begins, or its process, or its Lua run.
+local function begins(self, book, at)
+  -- A function may have been started, and not have come to its first line.
+  local is_function = book.job.kind == "run" or book.job.prepare
+  local late = self.closing and not (is_function and at <= self.closing + SAME)
+  if late then self:breach("%s: started after the shutdown began", book.name) end
+  if book.stopping then self:breach("%s: started while it stops", book.name) end
+  if book.after_handoff then -- what the old core prepared or ran: what came meanwhile counts still
+    book.count, book.times, book.step_known, book.vague = 0, {}, false, true
+  elseif take_credit(self, book, at) then -- where the policy may have been the reason as well, the counters are unknown
+    book.vague = book.restartable or book.retry
+    book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
+  elseif not book.retry then
+    check_policy(self, book, at)
+  end
+  book.retry, book.after_handoff, book.restartable, book.expected, book.idle_since = nil, nil, nil, nil, nil
+  book.last_begin, book.started = at, nil
+end
+
+local TRANSIENT = { EAGAIN = true, ENOMEM = true, EMFILE = true, ENFILE = true }
+
+-- The last program of a job; all before it must be gone, with all that belongs to them.
+local function check_alone(self, book, child)
+  for _, other in ipairs(book.children) do
+    if #other.group.members > 0 then
+      self:breach("%s: pid %d was started while pid %d of it lives", book.name, child.group.id,
+        other.group.members[1].pid)
+    end
+  end
+  if book.running then self:breach("%s: a program beside its Lua run", book.name) end
+end
+
+local function check_prepared(self, book, at)
+  if not book.job.prepare then return begins(self, book, at) end
+  if not book.prepared then self:breach("%s: started without its `prepare`", book.name) end
+  book.prepared, book.preparing = nil, nil
+end
+
+local see = {} -- by kind of moment
+
+local function see_program(self, moment, book)
+  check_prepared(self, book, moment.at)
+  if not moment.child then
+    book.retry, book.started = TRANSIENT[moment.code], nil
+    if self.closing then self:breach("%s: started after the shutdown began", book.name) end
+    return idle_from(self, book)
+  end
+  if self.closing then self:breach("%s: started after the shutdown began", book.name) end
+  check_alone(self, book, moment.child)
+  book.children[#book.children + 1] = moment.child
+  book.started, book.stop_sent, book.empty_at = moment.at, nil, nil
+  book.must_end = book.job.timeout and moment.at + book.job.timeout
+end
+
+-- The results of a run say nothing of the next one.
+local function forget_results(book)
+  book.results, book.healthy, book.was_healthy, book.generation = {}, nil, nil, book.generation + 1
+end
+
+local function see_check(self, moment, book)
+  if moment.child then
+    self.checks[moment.child] = { book = book, generation = book.generation, at = moment.at }
+  else
+    book.results[#book.results + 1] = { passed = false, at = moment.at }
+  end
+end
+
+function see.spawn(self, moment)
+  local book = self.books[moment.argv[2] or ""]
+  if not book then return end
+  if moment.argv[1] == "app" then see_program(self, moment, book) end
+  if moment.argv[1] == "check" then see_check(self, moment, book) end
+end
+
+function see.exit(self, moment)
+  local check = self.checks[moment.child]
+  if not check then return end
+  self.checks[moment.child] = nil
+  local book, passed = check.book, moment.code == 0
+  if moment.child.cancelled or check.generation ~= book.generation then return end
+  if passed and moment.at > check.at + book.job.health.timeout - NEWS then passed = "perhaps" end -- or it timed out
+  book.results[#book.results + 1] = { passed = passed, at = moment.at }
+end
+
+-- --- health --------------------------------------------------------------------------------------------
+
+-- How many of the last results are of a kind, for sure or perhaps.
+local function in_a_row(book, passed, perhaps)
+  local count = 0
+  for i = #book.results, 1, -1 do
+    local result = book.results[i].passed
+    if result ~= passed and not (perhaps and result == "perhaps") then break end
+    count = count + 1
+  end
+  return count
+end
+
+-- Failures in a row that count: not those of the start_period.
+local function failures(book)
+  local count, from = 0, (book.started or 0) + (book.job.health.start_period or 0) + NOW
+  for i = #book.results, 1, -1 do
+    local result = book.results[i]
+    if result.passed or result.at < from then break end
+    count = count + 1
+  end
+  return count
+end
+
+local function see_health(self, book, name)
+  local check = book.job.health
+  if book.healthy == name then self:breach("%s: %s twice", book.name, name) end
+  if book.stopping then self:breach("%s: %s while it stops", book.name, name) end
+  book.healthy, book.was_healthy = name, book.was_healthy or name == "healthy"
+  if check.kind ~= "exec" then return end
+  local wanted = name == "healthy" and check.rise or check.fall
+  if in_a_row(book, name == "healthy", true) < wanted then
+    self:breach("%s: %s without %d results of that kind in a row", book.name, name, wanted)
+  end
+end
+
+-- What the results of a check that is a program must have led to.
+local function tick_health(self, book, now)
+  local check, last = book.job.health, book.results[#book.results]
+  if check.kind ~= "exec" or not last or now < last.at + NOW then return end
+  if not alive(book) or book.stopping or book.stop_sent then return end
+  if book.children[#book.children].group.leader.state == "dead" then return end
+  local fails = failures(book)
+  if in_a_row(book, true) >= check.rise and book.healthy ~= "healthy" then
+    self:breach("%s: %d checks in a row passed, and it is not healthy", book.name, check.rise)
+  elseif book.was_healthy and fails >= check.fall and book.healthy ~= "unhealthy" then
+    self:breach("%s: %d checks in a row failed, and it is not unhealthy", book.name, check.fall)
+  elseif book.was_healthy and check.restart_after and fails >= check.restart_after then
+    self:breach("%s: %d checks in a row failed, and it was not told to end", book.name, fails)
+  end
+end
+
+-- --- ends ----------------------------------------------------------------------------------------------
+
+local function see_exit_event(self, book, event, at)
+  if book.stopping then self:breach("%s: %s while it stops", book.name, event.name) end
+  if (event.code == 0) ~= (event.name == "exit_success") then
+    self:breach("%s: %s with code %s", book.name, event.name, tostring(event.code))
+  end
+  local check = book.job.health
+  local enough = check.kind ~= "exec" or in_a_row(book, false, true) >= (check.restart_after or math.huge)
+  if event.reason == "health" and not enough then
+    self:breach("%s: ended for its health without %s failures in a row", book.name, tostring(check.restart_after))
+  end
+  if event.reason == "timeout" and not (book.job.timeout and at >= (book.started or at) + book.job.timeout - SAME) then
+    self:breach("%s: timed out too early", book.name)
+  end
+  book.exit = { code = event.code, reason = event.reason, at = at }
+  book.last_end, book.preparing, book.prepared, book.running, book.must_end = "exit", nil, nil, nil, nil
+  book.restartable = event.reason ~= "trigger"
+  forget_results(book)
+  book.stop_called = nil
+  idle_from(self, book)
+end
+
+local function see_stopping(self, book, at)
+  if book.stopping then self:breach("%s: stopping twice", book.name) end
+  book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
+  book.stop_by = at + book.job.stop_timeout
+  forget_results(book)
+  local last = math.min(1, 0.15 * self.plan.shutdown_timeout) -- of a shutdown, belongs to SIGKILL
+  local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
+  if not self.closing or kills then return end
+  for name, other in pairs(self.books) do
+    if other.job.sources[book.name] and name ~= book.name and alive(other) and not book.stop_called then
+      self:breach("%s: asked to stop while %s, whose `when` names it, lives", book.name, name)
+    end
+  end
+end
+
+local function see_stopped(self, book)
+  local due = book.restartable and not book.stopping and not book.stop_called and not self.closing
+  if due and not active(book) and policy_allows(book) == true then
+    self:breach("%s: stopped, and its restart policy would start it again", book.name)
+  end
+  if alive(book) then
+    self:breach("%s: stopped, and pid %d of it lives", book.name, book.children[#book.children].group.id)
+  end
+  book.stopping, book.stop_by, book.restartable, book.preparing, book.running, book.retry = nil, nil, nil, nil, nil, nil
+  idle_from(self, book)
+end
+
+-- --- events --------------------------------------------------------------------------------------------
+
+local function see_shutdown(self, at)
+  self.closing = at
+  if self.asked or self.called_shutdown then return end
+  for _, book in pairs(self.books) do
+    if book.job.main then return end
+  end
+  if self.plan.meddled then self:breach "it ended by itself, and timers were left" end
+  for _, book in pairs(self.books) do
+    if active(book) then self:breach("it ended by itself, and %s was at work", book.name) end
+    each_leaf(book.job.when, function(leaf)
+      local waits = leaf.kind == "manual" or leaf == book.job.when and (leaf.kind == "every" or leaf.kind == "cron")
+      if waits then self:breach("it ended by itself, and %s may still start", book.name) end
+    end)
+  end
+end
+
+function see.event(self, moment)
+  local event, source, name = moment.event, moment.source, moment.name
+  self.number = self.number + 1
+  event.number = self.number
+  local of = ("%s %s"):format(source, name)
+  self.published[of] = self.published[of] or {}
+  table.insert(self.published[of], self.number)
+  local book = self.books[source]
+  if book and name:find "^exit_" then see_exit_event(self, book, event, moment.at) end
+  if book and name == "stopping" then see_stopping(self, book, moment.at) end
+  if book and name == "stopped" then see_stopped(self, book) end
+  if book and (name == "healthy" or name == "unhealthy") then see_health(self, book, name) end
+  if name == "shutdown" then see_shutdown(self, moment.at) end
+  hear_for_triggers(self, source, name, moment.at)
+end
+
+-- --- signals -------------------------------------------------------------------------------------------
+
+local function book_of(self, child)
+  for _, book in pairs(self.books) do
+    for _, other in ipairs(book.children) do
+      if other == child then return book end
+    end
+  end
+end
+
+-- SIGKILL comes only when a budget is used up: of a stop, of a run, of what a leader left behind.
+local function check_kill(self, book, at)
+  if self.closing or self.killing then return end
+  local job = book.job
+  if book.stopping then
+    if at < book.stopping + job.stop_timeout - SAME then
+      self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
+        job.stop_timeout)
+    end
+    local share = math.min(1, 0.2 * job.stop_timeout)
+    if not book.stop_sent or at - book.stop_sent < share - SAME then
+      self:breach("%s: killed without %.3f s for %s", book.name, share, job.stop_signal)
+    end
+  elseif not (book.must_end and at >= book.must_end - SAME) then
+    local asked = book.stop_sent or book.exit and book.exit.at
+    if not asked or at < asked + job.stop_timeout - SAME then
+      self:breach("%s: killed, and no budget was used up", book.name)
+    end
+  end
+end
+
+function see.signal(self, moment)
+  local book = book_of(self, moment.child)
+  if not book then return end
+  local job = book.job
+  if moment.signal == job.stop_signal and moment.target == "group" then book.stop_sent = book.stop_sent or moment.at end
+  if moment.signal == "SIGKILL" then check_kill(self, book, moment.at) end
+  if moment.signal ~= "SIGHUP" then return end
+  if job.reload ~= "SIGHUP" or moment.target ~= "leader" then
+    self:breach("%s: SIGHUP to its %s", book.name, moment.target)
+  end
+  if moment.at < book.started + YOUNG - SAME then
+    self:breach("%s: SIGHUP when it was %.3f s old", book.name, moment.at - book.started)
+  end
+end
+
+-- --- what the file says of itself ------------------------------------------------------------------------
+
+local say = {}
+
+function say.begin(self, at, name, number)
+  local book = self.books[name]
+  if book.running then self:breach("%s: two Lua runs at once", name) end
+  check_prepared(self, book, at)
+  book.running, book.started = number, at
+end
+
+-- Whose defer functions take too long ends without this line, and says nothing more either.
+say["end"] = function(self, at, name, number)
+  local book = self.books[name]
+  if book.running ~= number then self:breach("%s: Lua run %s goes on after its end was told", name, number) end
+  book.running, book.empty_at = nil, at
+  idle_from(self, book)
+end
+
+function say.preparing(self, at, name)
+  local book = self.books[name]
+  begins(self, book, at)
+  book.preparing = true
+end
+
+function say.prepared(self, _, name)
+  local book = self.books[name]
+  book.prepared = true
+end
+
+-- Each handler hears events in the order in which they were published; one with a queue misses none.
+function say.heard(self, _, id, number)
+  local handler, last = self.plan.handlers[id], self.heard[id] or 0
+  number = tonumber(number)
+  self.heard[id] = number
+  if number <= last then
+    return self:breach("handler %s: event %d after event %d", id, number, last)
+  end
+  local of = ("%s %s"):format(handler.source, handler.event)
+  local known, missed = false, nil
+  for _, other in ipairs(self.published[of] or {}) do
+    if other == number then known = true end
+    if other > last and other < number and other > self.handed_over then missed = other end
+  end
+  if not known then self:breach("handler %s: event %d was none of %s", id, number, of) end
+  local whole = handler.when_busy == "queue" and not handler.settled and handler.event ~= "stopping"
+  if whole and missed then self:breach("handler %s: it never heard event %d, but %d", id, missed, number) end
+end
+
+function say.call(self, at, what, name)
+  if what == "shutdown" then
+    self.called_shutdown = true
+    return
+  end
+  local book = self.books[name]
+  if what == "start" or what == "restart" then give_credit(book, at, math.huge, what) end -- until it returns
+  if what == "stop" then book.expected = nil end
+  if what == "stop" or what == "restart" then book.stop_called = at end
+end
+
+local function returned(book, what, at)
+  for _, credit in ipairs(book.credits) do
+    if credit.user and (not what or credit.user == what) then credit.till, credit.user = at + SAME, nil end
+  end
+end
+
+function say.returned(self, at, what, name) returned(self.books[name], what, at) end
+
+function see.log(self, moment)
+  if moment.message:find("an error inside luapilot", 1, true) then self:breach("%s", moment.message) end
+  local what, rest = moment.message:match "^@ (%l+) ?(.*)$"
+  if not what then return end
+  local words = {}
+  for word in rest:gmatch "%S+" do words[#words + 1] = word end
+  say[what](self, moment.at, unpack(words))
+end
+
+-- Tasks of the old core are gone: Lua runs begin anew, and so does what prepared.
+function see.fault(self)
+  self.handed_over = self.number
+  for _, book in pairs(self.books) do
+    returned(book, nil, self.box.world:elapsed())
+    if book.running or book.preparing then book.after_handoff = true end
+    if book.running then forget_results(book) end
+    local last = book.results[#book.results] -- perhaps still on its way, and lost
+    if last and last.at > self.box.world:elapsed() - NEWS then last.passed = "perhaps" end
+    book.running, book.preparing, book.prepared = nil, nil, nil
+    idle_from(self, book)
+  end
+end
+
+-- --- whenever time has passed ----------------------------------------------------------------------------
+
+-- A trigger that fired, or a policy, is followed by a start.
+local function tick_start(self, book, now)
+  if self.closing or active(book) or book.stopping or not book.idle_since then return end
+  local from = math.max(book.expected or math.huge, book.idle_since)
+  if now > from + NOW then
+    self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
+  end
+  if not book.restartable or book.stop_called or book.retry or policy_allows(book) ~= true then return end
+  local delay = delay_of(book) or book.job.restart.max_backoff
+  if not book.step_known then delay = math.max(delay, book.job.restart.max_backoff) end
+  if now > math.max(decided_at(book), book.idle_since) + delay + NOW then
+    self:breach("%s: its restart policy starts it again within %.3f s, and it was not", book.name, delay)
+  end
+end
+
+-- At start-up, and at each interval, when it was at rest.
+local function tick_clock(self, book, now)
+  local leaf = book.job.when
+  if self.closing or active(book) or book.stopping or not book.idle_since then return end
+  if leaf.kind == "startup" and not book.last_begin and not self.closing and now > NOW then
+    self:breach("%s: not started at start-up", book.name)
+  elseif leaf.kind == "every" then
+    local tick = math.ceil((book.idle_since + NOW) / leaf.interval) * leaf.interval
+    if now > tick + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
+  end
+end
+
+local function tick_ends(self, book, now)
+  if self.killing then return end
+  if book.stop_by and now > book.stop_by + NOW and not self.closing then
+    self:breach("%s: asked to stop at %.6f, and not stopped within %.3f s", book.name, book.stopping,
+      book.job.stop_timeout)
+  end
+  if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent) then
+    self:breach("%s: runs longer than its timeout of %.3f s", book.name, book.job.timeout)
+  end
+end
+
+local function tick(self)
+  local now = self.box.world:elapsed()
+  for _, name in ipairs(self.plan.order) do
+    local book = self.books[name]
+    idle_from(self, book)
+    tick_start(self, book, now)
+    tick_clock(self, book, now)
+    tick_ends(self, book, now)
+    tick_health(self, book, now)
+  end
+  if self.closing and not self.box.ended and now > self.closing + self.plan.shutdown_timeout + NOW then
+    self:breach("the shutdown takes longer than %g s", self.plan.shutdown_timeout)
+  end
+end
+
+local function raise_breaches(self)
+  if self.breaches[1] then error("a law is broken:\n" .. table.concat(self.breaches, "\n"), 0) end
+end
+
+function Watched:check()
+  if #self.breaches == 0 and not self.box.ended then tick(self) end
+  raise_breaches(self)
+end
+
+-- --- at the end --------------------------------------------------------------------------------------------
+
+-- Handles of the port: nothing but the two timers of the shutdown's own bound.
+local function check_handles(self)
+  local port, timers = self.box.port, 0
+  for id = 1, port.last_id do
+    local handle = port.handles[id]
+    if handle and handle.kind == "timer" then
+      timers = timers + 1
+    elseif handle then
+      self:breach("left behind: a handle of kind %s", handle.kind)
+    end
+  end
+  if timers > 2 then self:breach("left behind: %d timers", timers) end
+end
+
+local function last_code(self)
+  local mains, failed = {}, { [0] = true }
+  for _, book in pairs(self.books) do
+    if book.job.main then mains[#mains + 1] = book end
+    if book.exit then failed[book.exit.code] = true end
+  end
+  if self.called_shutdown then return { [7] = true } end
+  if #mains ~= 1 then return #mains == 0 and failed or nil end
+  local main = mains[1]
+  return { [main.last_end == "exit" and main.exit.code or 0] = true }
+end
+
+---The pilot has ended: nothing may be left, and its code must mean something.
+function Watched:at_end()
+  local box = self.box
+  for _, name in ipairs(self.plan.order) do
+    if self.books[name].stopping then self:breach("%s: never stopped", name) end
+  end
+  if not self.closing then self:breach "it ended without a shutdown" end
+  local took = box.world:elapsed() - (self.closing or 0)
+  local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
+  if not killed then check_handles(self) end
+  if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end
+  local codes = not killed and last_code(self)
+  if codes and not codes[box.exit_code] then self:breach("the exit code is %s", tostring(box.exit_code)) end
+  raise_breaches(self)
+end
+
+---Somebody asks the pilot to end; a second time to end at once.
+function Watched:ask_to_end()
+  if self.asked or self.closing then self.killing = true end
+  self.asked = true
+end
+
+-- --- watching ------------------------------------------------------------------------------------------------
+
+-- The moment at which nothing of a program lives any more, from the kernel.
+local function watch_kernel(self, kernel)
+  local died = kernel.died
+  kernel.died = function(of, proc)
+    died(of, proc)
+    if not proc.group or #proc.group.members > 0 then return end
+    local name = proc.argv[1] == "app" and proc.argv[2]
+    local book = name and self.books[name]
+    local last = book and book.children[#book.children]
+    if last and last.group == proc.group then book.empty_at = self.box.world:elapsed() end
+    if book then idle_from(self, book) end
+  end
+end
+
+---@param box luapilot.sim.Box     not yet started
+---@param plan spec.Plan
+---@return spec.Watched
+function laws.watch(box, plan)
+  local self = setmetatable({
+    plan = plan, box = box, books = {}, breaches = {}, checks = {}, published = {}, heard = {}, number = 0,
+    handed_over = 0, shifted = -120,
+  }, Watched)
+  for name, job in pairs(plan.jobs) do
+    self.books[name] = new_book(job)
+    if job.when.kind == "startup" then
+      self.books[name].credits[1] = { at = 0, till = 0, single = true }
+    end
+  end
+  local record = box.record
+  box.record = function(of, kind, moment)
+    record(of, kind, moment)
+    if see[kind] and (kind ~= "fault" or moment.message == "handoff") then see[kind](self, moment) end
+  end
+  watch_kernel(self, box.port.kernel)
+  local clock = box.world.clock
+  local shift = clock.shift
+  clock.shift = function(...)
+    self.shifted = box.world:elapsed()
+    return shift(...)
+  end
+  box.world.on_rest = function() raise_breaches(self) end -- not from inside the core
+  return self
+end
+
+return laws

@@ -1,0 +1,179 @@
+-- The laws themselves: a core that breaks one is found out. (tools/mutate tries it with every line.)
+
+local job = require "luapilot.job"
+local ordeal = require "support.ordeal"
+
+local machine = job.MACHINE
+
+describe("the laws", function()
+  -- One cell of the machine, or one function of a module, is another one meanwhile.
+  local function with(where, key, make, fn)
+    local real = where[key]
+    where[key] = make(real)
+    local ok, err = pcall(fn)
+    where[key] = real
+    if not ok then error(err, 0) end
+  end
+
+  -- The breaches that a broken core leads to include this one.
+  local function finds(expected, where, key, make)
+    with(where, key, make, function()
+      local found = {}
+      for seed = 1, 100 do
+        local trouble = ordeal.run(seed)
+        local breach = trouble and trouble:match "^[^\n]*\n([^\n]*)"
+        if breach and breach:find(expected) then return end
+        found[#found + 1] = breach
+      end
+      error("not found, but:\n" .. table.concat(found, "\n"), 0)
+    end)
+  end
+
+  -- The cell does what it did, but for effects of one kind.
+  local function without(effect, ...)
+    local words = { effect, ... }
+    return function(real)
+      return function(c)
+        local state = real(c)
+        for i = #c.effects, 1, -1 do
+          local same = true
+          for j, word in ipairs(words) do same = same and c.effects[i][j] == word end
+          if same then table.remove(c.effects, i) end
+        end
+        return state
+      end
+    end
+  end
+
+  local function nothing() return function() end end
+
+  it("hold of the real core", function()
+    for seed = 1, 3 do assert.is_nil(ordeal.run(seed)) end
+  end)
+
+  it("want one process of a job at a time", function()
+    finds("was started while pid %d+ of it lives", machine.running, "exited", function(real)
+      return function(c)
+        real(c)
+        c.effects[#c.effects + 1] = { "spawn" }
+        return "preparing"
+      end
+    end)
+  end)
+
+  it("want each stop to be told to its end", function()
+    finds("never stopped", machine.stopping, "group_gone", without("publish", "stopped"))
+  end)
+
+  it("want no exit to be told while a job stops", function()
+    finds("exit_%l+ while it stops", machine.stopping, "exited", function(real)
+      return function(c)
+        local state = real(c)
+        c.effects[#c.effects + 1] = { "publish", "exit_success", { code = 0 } }
+        return state
+      end
+    end)
+  end)
+
+  it("want no start after the shutdown began", function()
+    finds("started after the shutdown began", machine.backoff, "close", function(real)
+      return function(c)
+        real(c)
+        c.memory.closing = nil
+        c.effects = { { "spawn" } }
+        return "preparing"
+      end
+    end)
+  end)
+
+  it("want starts to have a reason", function()
+    finds("neither its trigger, nor a call, nor its restart policy explains it", require "luapilot.restart", "decide",
+      function(real)
+        return function(policy, ...)
+          local delay, why = real(policy, ...)
+          return delay or policy.policy ~= "never" and 0 or nil, why
+        end
+      end)
+  end)
+
+  it("want delays to double", function()
+    finds("its backoff is", require "luapilot.restart", "decide", function(real)
+      return function(...)
+        local delay, why = real(...)
+        return delay and delay / 2, why
+      end
+    end)
+  end)
+
+  it("want what the policy starts again to be started", function()
+    finds("restart policy", machine.backoff, "restart_due", nothing)
+  end)
+
+  it("want what the trigger starts to be started", function()
+    finds("its trigger fired at", machine.waiting, "start", function(real)
+      return function(c)
+        if c.memory.runs > 0 and c.input.again == "trigger" then return nil end
+        return real(c)
+      end
+    end)
+  end)
+
+  it("want a stop to take no longer than it may", function()
+    finds("not stopped within", machine.stopping, "kill_due", nothing)
+  end)
+
+  it("want a stop signal before SIGKILL", function()
+    finds("killed without", machine.stopping, "handlers_due", function(real)
+      return function(c)
+        c.memory.stop.signalled = true
+        return real(c)
+      end
+    end)
+  end)
+
+  it("want timeouts to be kept", function()
+    finds("runs longer than its timeout", machine.running, "run_due", nothing)
+  end)
+
+  it("want results of checks to count", function()
+    finds("in a row", require "luapilot.health", "result", function(real)
+      return function(memory, checks, index, status, ...)
+        return real(memory, checks, index, status == "fail" and "pass" or status, ...)
+      end
+    end)
+  end)
+
+  it("want handlers to hear events in order", function()
+    finds("after event", require "luapilot.bus", "new", function(real)
+      return function(env)
+        local one = real(env)
+        local subscribe = one.subscribe
+        function one.subscribe(self, topic, name, options, fn, label) -- each is told what came before
+          local before
+          return subscribe(self, topic, name, options, function(event)
+            local late = before or event
+            before = event
+            return fn(late)
+          end, label)
+        end
+        return one
+      end
+    end)
+  end)
+
+  it("want SIGHUP only for those who can take it", function()
+    finds("SIGHUP when it was", machine.running, "reload", function()
+      return function(c) c.effects[#c.effects + 1] = { "reload" } end
+    end)
+  end)
+
+  it("want nothing to be left behind", function()
+    finds("left behind", require "luapilot.schedule", "every", function(real)
+      return function(...)
+        local one = real(...)
+        one.cancel = function() end
+        return one
+      end
+    end)
+  end)
+end)
