@@ -38,11 +38,18 @@ function run.define(parser)
     :description "The file. Default: $LUAPILOT, ./pilot.lua, /etc/pilot.lua, the first that is there."
 end
 
+-- When the first jobs have been started: what it took to get there is given back.
+local function settle_down()
+  local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
+  if ok then embedded.release() end
+end
+
 function run.act(arguments, screen)
   local pilot = load.file(screen, {
     file = arguments.file, args = arguments.rest, after = "; nothing was started",
   })
   if not pilot then return command.MISTAKES end
+  pilot:when_started(function() pilot.loop:after(0, settle_down) end)
   local code = pilot:run()
   local lost = pilot.port.flush(FLUSH)
   if lost > 0 then
