@@ -60,13 +60,10 @@ local function refuse(cmd, parser, message, screen)
   return command.MISTAKES
 end
 
--- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once. From
--- then on the heap may grow by half between two cycles (by default it doubles), and a cycle does twice as much in a
--- step, so that it is over before much is added: a fifth less memory with a thousand jobs, for a twentieth more time in
--- Lua.
+-- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once. A cycle
+-- does twice as much in a step as by default, so that it is over before much is added.
 local function act(cmd, arguments, screen)
   collectgarbage("restart", -1)
-  collectgarbage("setpause", 150)
   collectgarbage("setstepmul", 400)
   return cmd.act(arguments, screen)
 end
