@@ -18,8 +18,10 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include "embedded.h"
@@ -103,7 +105,24 @@ static int search_embedded(lua_State *L) {
     lua_pushfstring(L, "\n\tno module '%s' inside luapilot", name);
     return 1;
   }
-  if (luaL_loadbuffer(L, (const char *)module->code, module->size, name) != 0) return lua_error(L);
+  const char *code = (const char *)embedded_code + module->offset;
+  if (luaL_loadbuffer(L, code, module->size, name) != 0) return lua_error(L);
+  return 1;
+}
+
+/* `release()` of the module luapilot.embedded: the pages that the bytecode was read from are given back. They are
+ * clean, so nothing is lost; a failure only keeps them. */
+static int release_embedded(lua_State *L) {
+  (void)L;
+  size_t pages = (embedded_size + EMBEDDED_PAGE - 1) / EMBEDDED_PAGE;
+  (void)madvise((void *)(uintptr_t)embedded_code, pages * EMBEDDED_PAGE, MADV_DONTNEED);
+  return 0;
+}
+
+static int open_embedded(lua_State *L) {
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, release_embedded);
+  lua_setfield(L, -2, "release");
   return 1;
 }
 
@@ -171,6 +190,7 @@ static int run(lua_State *L) {
   add_searcher(L);
   preload(L, "luapilot.rt", luaopen_luapilot_rt);
   preload(L, "luapilot.version", open_version);
+  preload(L, "luapilot.embedded", open_embedded);
   preload_cjson(L);
   call_main(L, arguments);
   return 1;

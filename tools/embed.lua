@@ -50,13 +50,17 @@ for byte = 0, 255 do escaped[string.char(byte)] = ("\\%03o"):format(byte) end
 
 local file = assert(io.open(out, "wb"))
 file:write '/* Made by tools/embed.lua. */\n\n#include "embedded.h"\n\n'
-file:write "const struct embedded_module embedded_modules[] = {\n"
+file:write "const unsigned char embedded_code[] __attribute__((aligned(EMBEDDED_PAGE))) =\n"
 for _, module in ipairs(modules) do
-  file:write(('  {"%s", (const unsigned char *)\n'):format(module.name))
   for first = 1, #module.code, 64 do
     file:write('"', (module.code:sub(first, first + 63):gsub(".", escaped)), '"\n')
   end
-  file:write(("   , %d},\n"):format(#module.code))
 end
-file:write(("};\n\nconst size_t embedded_count = %d;\n"):format(#modules))
+file:write ";\n\nconst struct embedded_module embedded_modules[] = {\n"
+local offset = 0
+for _, module in ipairs(modules) do
+  file:write(('  {"%s", %d, %d},\n'):format(module.name, offset, #module.code))
+  offset = offset + #module.code
+end
+file:write(("};\n\nconst size_t embedded_count = %d;\nconst size_t embedded_size = %d;\n"):format(#modules, offset))
 assert(file:close())

@@ -234,18 +234,36 @@ function Handle:wait(timeout)
   return self.app.tasks:wait(self.task, seconds)
 end
 
+local function ended_of_spawn(app)
+  app.spawn_ended = app.spawn_ended or function(t)
+    if t:failed() and not t:is_awaited() then app:complain(t.name, t.error) end
+  end
+  return app.spawn_ended
+end
+
+local function spawn_options(app, where)
+  return { name = where and "pilot.spawn at " .. where or "pilot.spawn", ended = ended_of_spawn(app) }
+end
+
+-- What a task is named after, the line that spawns it, is put into words once for each line: some spawn by the thousand.
+-- Level 3 is the user's, unless something stands between.
+local function options_of_spawn(app)
+  local info = debug.getinfo(3, "Sl")
+  if not (info and app:is_user_source(info.source)) then return spawn_options(app, app:where()) end
+  app.spawns = app.spawns or {}
+  local lines = app.spawns[info.source] or {}
+  app.spawns[info.source] = lines
+  local line = info.currentline
+  lines[line] = lines[line] or spawn_options(app, ("%s:%d"):format(info.source:sub(2), line))
+  return lines[line]
+end
+
 ---Runs fn(…) in a task of its own. What it raises goes to task:wait(), or to the log when nobody waits.
 function api.spawn(app, fn, ...)
   function_of(app, fn, "pilot.spawn")
-  local where = app:where()
-  local self = setmetatable({ app = app }, Handle)
-  self.task = app.tasks:spawn(fn, {
-    name = where and "pilot.spawn at " .. where or "pilot.spawn",
-    ended = function(t)
-      if t:failed() and not t:is_awaited() then app:complain(t.name, t.error) end
-    end,
-  }, ...)
-  return self
+  return setmetatable({
+    app = app, task = app.tasks:spawn(fn, options_of_spawn(app), ...),
+  }, Handle)
 end
 
 ---Runs fn(…) for `value` at most: its results, or nil, "timeout".

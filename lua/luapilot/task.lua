@@ -12,6 +12,8 @@
 -- It owns the coroutines, the queue of the ready ones and their cancellation. It never calls user code
 -- outside a coroutine and never blocks: `await` suspends the task, not the program.
 
+local constant = require "luapilot.constant"
+
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
 
@@ -146,7 +148,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
 ---@field error any           a TaskError or a Cancelled when it did not
-local Task = {}
+local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task
 
 ---@class luapilot.Tasks
@@ -168,7 +170,18 @@ function task.new(loop)
   return self
 end
 
-local function pack(...) return { n = select("#", ...), ... } end
+local NO_RESULTS = constant.of { n = 0 }
+
+local function pack(...)
+  local n = select("#", ...)
+  if n == 0 then return NO_RESULTS end
+  return { n = n, ... }
+end
+
+local function adopt(parent, child)
+  if parent.children == constant.NONE then parent.children = {} end
+  parent.children[child] = true
+end
 
 -- Puts a coroutine of `t` at the end of the queue; what it will be resumed with.
 local function make_ready(self, t, ...)
@@ -189,12 +202,11 @@ function Tasks:spawn(fn, options, ...)
   options = options or {}
   local parent = options.parent or (not options.detached and self.current) or nil
   self.born = self.born + 1
-  local t = setmetatable({
-    tasks = self, name = options.name or "task", number = self.born, parent = parent, children = {},
-    raises = 0, tell = options.ended,
+  local t = setmetatable({ -- with all that every task comes to have: it is made in one piece
+    tasks = self, name = options.name or "task", number = self.born, parent = parent, tell = options.ended,
+    co = co_create(fn), state = "ready", queued = false, started = false, ok = nil, results = nil,
   }, Task)
-  t.co = co_create(fn)
-  if parent then parent.children[t] = true end
+  if parent then adopt(parent, t) end
   self.live[t] = true
   self.count = self.count + 1
   make_ready(self, t, ...)
@@ -206,9 +218,9 @@ local function leave_children(t)
   local parent = t.parent
   for child in pairs(t.children) do
     child.parent = parent
-    if parent then parent.children[child] = true end
+    if parent then adopt(parent, child) end
   end
-  t.children = {}
+  t.children = nil
 end
 
 -- A wait that a library's coroutine kept for itself ends with the task.
@@ -221,7 +233,8 @@ local function finish(self, t)
   t.state = "ended"
   take_back(t)
   leave_children(t)
-  if t.parent then t.parent.children[t] = nil end
+  local siblings = t.parent and t.parent.children
+  if siblings and siblings[t] then siblings[t] = nil end
   self.live[t] = nil
   self.count = self.count - 1
   t.co, t.defers = nil, nil
@@ -514,24 +527,25 @@ function Tasks:sleep(seconds, what)
   end)
 end
 
--- Waits for the end of `t`; true, or nil when `seconds` were over first.
+-- Waits for the end of `t`; something true, or nil when `seconds` were over first.
 local function await_end(self, t, seconds, what)
   if t:is_ended() then return true end
+  if not seconds then
+    return self:await(what, function(wake) return t:when_ended(wake) end)
+  end
   return self:await(what, function(wake)
     local timer
     local forget = t:when_ended(function()
-      if timer then self.loop:cancel(timer) end
+      self.loop:cancel(timer)
       wake(true)
     end)
-    if seconds then
-      timer = self.loop:after(seconds, function()
-        forget()
-        wake(nil)
-      end)
-    end
+    timer = self.loop:after(seconds, function()
+      forget()
+      wake(nil)
+    end)
     return function()
       forget()
-      if timer then self.loop:cancel(timer) end
+      self.loop:cancel(timer)
     end
   end)
 end

@@ -5,7 +5,9 @@
 local command = require "luapilot.cli.command"
 local load = require "luapilot.cli.load"
 
-local FLUSH = 2 -- seconds for a slow reader of our output, at the end
+local FLUSH = 2     -- seconds for a slow reader of our output, at the end
+local MUCH = 2048   -- kB of Lua that a large file takes
+local PAUSE = 150   -- its heap grows by half between two collections, and does not double: a fifth less memory
 
 ---@type luapilot.Command
 local run = {
@@ -38,11 +40,19 @@ function run.define(parser)
     :description "The file. Default: $LUAPILOT, ./pilot.lua, /etc/pilot.lua, the first that is there."
 end
 
+-- When the first jobs have been started: what it took to get there is given back.
+local function settle_down()
+  local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
+  if ok then embedded.release() end
+end
+
 function run.act(arguments, screen)
   local pilot = load.file(screen, {
     file = arguments.file, args = arguments.rest, after = "; nothing was started",
   })
   if not pilot then return command.MISTAKES end
+  if collectgarbage "count" > MUCH then collectgarbage("setpause", PAUSE) end
+  pilot:when_started(function() pilot.loop:after(0, settle_down) end)
   local code = pilot:run()
   local lost = pilot.port.flush(FLUSH)
   if lost > 0 then
