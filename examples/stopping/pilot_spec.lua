@@ -50,6 +50,20 @@ describe("stopping", function()
     assert_story { "before 0.0", "SIGTERM 2.0", "after 2.5" }
   end)
 
+  it("is found by others until that work is done", function()
+    start "2s"
+    box:advance "1s"
+    local service = box.consul:service "app"
+    assert.same({ 80, "passing" }, { service.port, service.status })
+    box:signal "SIGTERM"
+    box:advance "1900ms"
+    assert.is_not_nil(box.consul:service "app")
+    box:advance "300ms"
+    assert.is_nil(box.consul:service "app")
+    assert.same({ "before", "SIGTERM" }, { story[1][1], story[2][1] })
+    box:run_until(function() return box.ended end, "10s")
+  end)
+
   it("leaves the app a second when the work before takes too long", function()
     start "1h"
     assert.equal(0, box:stop())

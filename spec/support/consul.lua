@@ -189,9 +189,13 @@ end
 
 -- --- its life --------------------------------------------------------------------------------
 
+---Is there a Consul to start?
+---@return boolean
+function consul.is_there() return C.access(BINARY, 1) == 0 end
+
 ---Skips the spec that is running when there is no Consul.
 function consul.needed()
-  if C.access(BINARY, 1) ~= 0 then machine.skip "no Consul: tools/consul could not fetch it" end
+  if not consul.is_there() then machine.skip "no Consul: tools/consul could not fetch it" end
 end
 
 -- Ports are chosen anew each time but that of HTTP, which clients know.
@@ -272,6 +276,7 @@ function Agent:resume() self.program:signal "SIGCONT" end
 ---@field acl boolean?               with a token that may everything; what has none may nothing
 ---@field tls boolean?               HTTPS beside HTTP, for clients with a certificate
 ---@field socket boolean?            a unix socket beside HTTP
+---@field port integer?              that of HTTP, where it must be a certain one: see support.network
 ---@field datacenter string?         default "dc1"
 ---@field wan spec.Consul?           an agent of another datacenter to join
 ---@field config table?              anything of Consul's own configuration
@@ -282,7 +287,7 @@ function consul.start(options)
   consul.needed()
   options = options or {}
   local agent = setmetatable({
-    directory = run.directory(), datacenter = options.datacenter or "dc1",
+    directory = run.directory(), datacenter = options.datacenter or "dc1", port = options.port,
   }, Agent)
   agent.config = configuration(agent, options)
   agent:launch()

@@ -46,27 +46,38 @@ local ROOM = [[
   ln -s "$EXAMPLES" examples && mkdir bin && mount --bind /bin bin &&
   mount -t tmpfs tmpfs /bin && bin/cp -rs "$PWD/bin/." /bin && mount -t tmpfs tmpfs /usr/local/bin]]
 
+-- The same of /etc.
+local ROOM_IN_ETC = [[
+  mkdir etc && mount --bind /etc etc && mount -t tmpfs tmpfs /etc && cp -rs "$PWD/etc/." /etc]]
+
+-- Commands that put them where they belong, and what they are in the program's own directory until then.
+local function install(programs, etc)
+  local command, files = {}, {}
+  local function add(path, mode, text)
+    local file = path:gsub("/", "_")
+    files[file] = text
+    command[#command + 1] = ("install -D -m %s %s %s"):format(mode, file, path)
+  end
+  for path, script in pairs(programs) do add(path, "755", "#!/bin/sh\n" .. script) end
+  for path, text in pairs(etc or {}) do add(path, "644", text) end
+  return command, files
+end
+
 ---Runs one whose programs have fixed paths, as in an image: in a mount namespace where they are shell scripts.
 ---@param name string
 ---@param programs table<string, string>    below /bin or /usr/local/bin → the script
----@param options { env: table<string, string|false>?, alone: boolean? }?
----   alone: with a loopback of its own, all ports of which are free
+---@param options { env: table<string, string|false>?, etc: table<string, string>? }?
+---   etc: files below /etc → their text
 ---@return spec.Program
 function example.run_image(name, programs, options)
-  local alone, env = options and options.alone, options and options.env
-  if not story.can("unshare", "--mount", "--net", "true") then machine.skip "no namespaces" end
-  local command, files = { ROOM, alone and "busybox ifconfig lo up" or nil }, {}
-  for path, script in pairs(programs) do
-    local file = path:gsub("/", "_")
-    files[file] = "#!/bin/sh\n" .. script
-    command[#command + 1] = ("install -D -m 755 %s %s"):format(file, path)
-  end
+  options = options or {}
+  if not story.can("unshare", "--mount", "true") then machine.skip "no namespaces" end
+  local command, files = install(programs, options.etc)
+  if options.etc then table.insert(command, 1, ROOM_IN_ETC) end
+  table.insert(command, 1, ROOM)
   return run.luapilot({ "run", "examples/" .. name .. "/pilot.lua" }, {
-    env = with_examples(env), files = files,
-    wrap = {
-      "unshare", "--mount", alone and "--net" or "--mount", "sh", "-c",
-      table.concat(command, " && ") .. ' && exec "$0" "$@"',
-    },
+    env = with_examples(options.env), files = files,
+    wrap = { "unshare", "--mount", "sh", "-c", table.concat(command, " && ") .. ' && exec "$0" "$@"' },
   })
 end
 

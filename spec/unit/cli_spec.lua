@@ -219,6 +219,15 @@ pilot.job "app" { exec = "app", when = config:once "rendered" }
 ]] })
     assert.matches("\n1 job %(app%), 1 trigger, 0 timers, 0 handlers, 1 template\n", result.out)
   end)
+
+  it("counts watches, each that asks something else, and takes none for a timer", function()
+    local result = luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+local db, again, cache = pilot.watch "db", pilot.watch "db", pilot.watch "cache"
+pilot.job "app" { exec = "app", when = pilot.all { db:once "healthy", again:once "healthy", cache:once "healthy" } }
+]] })
+    assert.matches("\n1 job %(app%), 3 triggers, 0 timers, 0 handlers, 2 watches\n", result.out)
+  end)
 end)
 
 describe("the plan of the shutdown", function()
@@ -331,6 +340,15 @@ digraph pilot {
 }
 // shutdown: end; then db; 8s at most
 ]], dot.draw(diagram.of(pilot)))
+  end)
+
+  it("names the watch that starts a job", function()
+    assert.matches([[
+  source_1%(%["watch #quot;db#quot;"%]%)
+  source_1 %-%->|"once healthy, within 1m"| job_app
+]], mermaid.draw(diagram.of(loaded [[
+pilot.job "app" { exec = "x", when = pilot.watch "db":once("healthy", { timeout = "1m" }) }
+]])), 1)
   end)
 
   it("escapes what the languages give a meaning", function()

@@ -59,13 +59,15 @@ end
 function check.report(pilot, path)
   local plan = shutdown.plan(pilot)
   local files = size(pilot.templates) -- each holds the pilot until it is rendered
+  local watches = size(pilot.watches) -- each holds it
   local parts = {
     load.count(#pilot.order, "job") .. job_names(pilot),
     load.count(triggers(pilot), "trigger"),
-    load.count(size(pilot.holders) - files, "timer"),
+    load.count(size(pilot.holders) - files - watches, "timer"),
     load.count(pilot.bus:count(function() return true end), "handler"),
   }
   if files > 0 then parts[#parts + 1] = load.count(files, "template") end
+  if watches > 0 then parts[#parts + 1] = load.count(watches, "watch") end
   local order = #plan.groups > 0 and ": " .. shutdown.describe(plan) or ""
   return ("%s: no mistakes\n%s\nshutdown in %s at most%s\n")
     :format(path, table.concat(parts, ", "), duration.format(plan.bound), order)

@@ -95,6 +95,8 @@ local source_of = {
   once = function(leaf)
     local path = leaf.topic:match "^template:(.*)$"
     if path then return "template " .. path, event_label(leaf, leaf.event) end
+    local watch = leaf.topic:match "^watch:(.*)$"
+    if watch then return watch, event_label(leaf, leaf.event) end
     return "pilot: " .. leaf.event, event_label(leaf)
   end,
 }

@@ -12,7 +12,10 @@ local load = {}
 ---@param number integer
 ---@param noun string
 ---@return string
-function load.count(number, noun) return ("%d %s%s"):format(number, noun, number == 1 and "" or "s") end
+function load.count(number, noun)
+  local ending = number == 1 and "" or noun:find "ch$" and "es" or "s"
+  return ("%d %s%s"):format(number, noun, ending)
+end
 
 ---@param screen luapilot.Terminal
 ---@param options { file: string?, args: string[]?, lenient: boolean?, after: string? }
