@@ -117,8 +117,6 @@ fixtures.real = real
 
 -- --- a simulated one -----------------------------------------------------------------------------
 
-local TOKEN = "spec" -- of the fixture's own requests
-
 local function simulated()
   local world = require "support.sim_world"
   local machine = world.machine
@@ -135,7 +133,7 @@ local function simulated()
   -- By the way of a client that is not the port's, as the real fixture does it.
   local function api(method, path, body)
     local found
-    machine.port.consul.server:accept({ method = method, path = path, body = body and cjson.encode(body), token = TOKEN },
+    machine.port.consul.server:accept({ method = method, path = path, body = body and cjson.encode(body) },
       function(answer) found = answer end)
     assert(found and found.status == 200, found and found.body or "no answer")
     return found.body

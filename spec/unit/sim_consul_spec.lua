@@ -510,6 +510,37 @@ describe("the simulated Consul", function()
       assert.is_true(early > 2 and early < 40)
     end)
 
+    it("is renewed where the connection broke, with an index that is too large, too", function()
+      box.consul:put("x", "1")
+      assert(port.watch { path = "/v1/kv/x?raw" })
+      assert.equal("1", next_event().body)
+      advance(2)
+      box.consul:down()
+      world.consul:restart { lose_state = true }
+      box.consul:leader(true)
+      box.consul:up()
+      assert.equal(404, next_event(3).status)
+      local list = box.consul:requests()
+      assert.same({ "/v1/kv/x?raw", "/v1/kv/x?raw" }, { list[1].path, list[3].path })
+    end)
+
+    it("of events has an index of 64 bits", function()
+      assert(port.watch { path = "/v1/event/list?name=deploy", wait = 60 })
+      assert.equal("[]", next_event().body)
+      for i = 1, 3 do
+        world.cluster:datacenter "dc1".store:after(i * 5, function()
+          box.port.consul.server:accept({ method = "PUT", path = "/v1/event/fire/deploy" }, function() end)
+        end)
+      end
+      for i = 1, 3 do
+        local event = next_event()
+        assert.equal(i, #cjson.decode(event.body))
+        assert.matches("^%d+$", event.index)
+      end
+      assert.is_nil(next_event(50))
+      assert.is_true(#box.consul:requests() < 10) -- and not one each second
+    end)
+
     it("is not woken by another service", function()
       box.consul:add("app", "10.0.0.1")
       box.consul:add("db", "10.0.0.2")

@@ -197,7 +197,8 @@ local function waits(self, call)
   if limit <= 0 then return end
   call.timer = self.port.clock:after(limit, self.port.timers, function()
     without(self.queue, call)
-    tell(call, { code = "ETIMEDOUT", error = ("no free connection to the agent within %g s"):format(limit) })
+    local why = "no free connection to the agent within %g s: max_connections is %d, and %d watches hold one each"
+    tell(call, { code = "ETIMEDOUT", error = why:format(limit, self.options.max_connections, self.held) })
   end)
 end
 

@@ -35,6 +35,7 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@field cluster luapilot.sim.consul.Cluster
 ---@field state "up"|"down"|"hangs"
 ---@field delay number           seconds that each answer takes longer
+---@field connection integer     another one, since connections were last cut
 ---@field failing integer?       the status of every answer
 local Server = {}
 Server.__index = Server
@@ -44,7 +45,7 @@ Server.__index = Server
 ---@return luapilot.sim.consul.Server
 function server.new(agent, cluster)
   local self = setmetatable({
-    agent = agent, cluster = cluster, state = "up", delay = 0, open = {}, parked = {},
+    agent = agent, cluster = cluster, state = "up", delay = 0, open = {}, parked = {}, connection = 1,
   }, Server)
   agent.on_lost = function()
     if agent.partitioned then self:lose_servers() end
@@ -269,7 +270,7 @@ end
 
 ---Nobody listens any more; those that wait are cut.
 function Server:down()
-  self.state, self.parked = "down", {}
+  self.state, self.parked, self.connection = "down", {}, self.connection + 1
   each_open(self, function(one) one:cut "ECONNRESET" end)
 end
 

@@ -23,24 +23,41 @@ local check_watch = check.fields {
 ---@class luapilot.sim.consul.Watch
 ---@field client luapilot.sim.consul.Client
 ---@field id integer
----@field index number        for the next question; 0: without
+---@field index string        for the next question, digits; "0": without
+---@field renewed boolean?     the index is, or will be, of a question that a broken connection made necessary
 local Watch = {}
 Watch.__index = Watch
 
 local function now(self) return self.client.port.clock:now() end
 
+-- --- indexes: 64 bits, in digits -----------------------------------------------------------------
+
+local function index_of(text)
+  local digits = (text or ""):match "^%d+"
+  return digits and digits:gsub("^0+(%d)", "%1") or "0"
+end
+
+local function below(a, b)
+  if #a ~= #b then return #a < #b end
+  return a < b
+end
+
 -- --- asking ------------------------------------------------------------------------------------
 
 local function question(self)
-  if self.index == 0 then return self.path end
-  return ("%s%sindex=%.0f&wait=%.0fms"):format(self.path, self.path:find("?", 1, true) and "&" or "?", self.index,
+  if self.index == "0" then return self.path end
+  return ("%s%sindex=%s&wait=%.0fms"):format(self.path, self.path:find("?", 1, true) and "&" or "?", self.index,
     self.wait * 1000)
 end
 
+-- An index is asked with on a connection that was open since it was got.
 function Watch:ask()
+  local blocks = self.index ~= "0"
+  if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
+  if blocks then self.renewed = false end
   self.asking = self.client:ask({
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
-    timeout = self.index > 0 and self.wait * 17 / 16 + SLACK or AT_ONCE,
+    timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
   }, function(answer)
     self.asking = nil
     self:answered(answer)
@@ -52,7 +69,8 @@ function Watch:go_on()
   if self.over then return end
   local port = self.client.port
   if self.timer then port.clock:cancel(self.timer) end
-  self.timer = port.clock:after(math.max(0, self.next - now(self)), port.timers, function()
+  if self.next <= now(self) then return self:ask() end
+  self.timer = port.clock:after(self.next - now(self), port.timers, function()
     self.timer = nil
     self:ask()
   end)
@@ -81,7 +99,7 @@ local CODES = { [401] = "EACCES", [403] = "EACCES", [404] = "ENOENT", [429] = "E
 function Watch:failed(status, code, why)
   local known = self.failing and self.failing.status == status and self.failing.code == code
   self.failing = { status = status, code = code }
-  self.index = 0
+  self.index, self.renewed = "0", false
   self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
   self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
   if known then return self:go_on() end
@@ -91,17 +109,27 @@ end
 function Watch:took(answer, index)
   local content = answer.status .. " " .. answer.body
   local new = self.failing ~= nil or content ~= self.content
-  index = math.max(index, 1)
-  self.index = index < self.index and 0 or index
-  self.next, self.pause, self.failing, self.content = take_token(self), FIRST_PAUSE, nil, content
+  if index == "0" then index = "1" end
+  self.index = below(index, self.index) and "0" or index
+  self.next = self.renewed and now(self) or take_token(self)
+  self.connection = self.client.server.connection
+  self.pause, self.failing, self.content = FIRST_PAUSE, nil, content
   if not new then return self:go_on() end
-  self:tell { status = answer.status, index = answer.headers["x-consul-index"] or "1", body = answer.body }
+  self:tell { status = answer.status, index = index, body = answer.body }
+end
+
+-- The agent may have come back without its state, and would hold back a question with an index that it has not reached:
+-- one without goes first. The two together cost one token.
+function Watch:renew()
+  self.index, self.renewed, self.next = "0", true, take_token(self)
+  self:go_on()
 end
 
 function Watch:answered(answer)
+  if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
   if answer.error then return self:failed(nil, answer.code, answer.error) end
-  local index = tonumber(answer.headers["x-consul-index"]) or 0
-  if answer.status == 200 or answer.status == 404 and index > 0 then return self:took(answer, index) end
+  local index = index_of(answer.headers["x-consul-index"])
+  if answer.status == 200 or answer.status == 404 and index ~= "0" then return self:took(answer, index) end
   local line = answer.body:match("^[^%c]*"):sub(1, EXCERPT)
   self:failed(answer.status, CODES[answer.status] or "EIO",
     ("the agent answered %d%s"):format(answer.status, line ~= "" and ": " .. line or ""))
@@ -110,7 +138,7 @@ end
 ---Another agent, or another token: what it says may differ from the first byte on.
 function Watch:agent_changed()
   if self.asking then self.asking:cancel() end
-  self.asking, self.index, self.pause, self.next = nil, 0, FIRST_PAUSE, now(self)
+  self.asking, self.index, self.renewed, self.pause, self.next = nil, "0", false, FIRST_PAUSE, now(self)
   if not self.told then self:go_on() end
 end
 
@@ -125,7 +153,7 @@ function watch.calls.watch(port, options)
   if not self.options then return client.unnamed() end
   local one = setmetatable({
     kind = "watch", client = self, path = options.path, token = options.token, wait = options.wait or WAIT,
-    max_body = options.max_body or BODY, index = 0, full = 0, pause = FIRST_PAUSE,
+    max_body = options.max_body or BODY, index = "0", full = 0, pause = FIRST_PAUSE,
   }, Watch)
   one.id = port:handle(one)
   self:hold(one)
