@@ -171,7 +171,11 @@ describe("a schedule", function()
   local world, choices
   before_each(function()
     world = sim.world { seed = 1 }
-    local box = boxes.load([[ pilot.job "app" { exec = "app" } pilot.job "lua" { run = function() end } ]], {}, world)
+    local box = boxes.load([[
+      pilot.consul "localhost:8500"
+      pilot.job "app" { exec = "app" }
+      pilot.job "lua" { run = function() end }
+    ]], {}, world)
     box:program("app", {})
     box:program(function() return false end, {})
     box:http("http://a/", 200)
@@ -192,6 +196,9 @@ describe("a schedule", function()
       deaf = "app, function 2", slow = "app, function 2", hang = "app, function 2", fail = "app, function 2",
       spawn = "app, function 2", http = "http://a/, POST http://a/", tcp = "localhost:1",
       disk = "box", clock = "box", signal = "box", shutdown = "box",
+      consul_down = "box", consul_hang = "box", consul_slow = "box", consul_fail = "box", consul_restart = "box",
+      consul_forget = "box", consul_wipe = "box", consul_partition = "box", consul_leader = "box",
+      consul_deny = "box", consul_session = "box", consul_remove = "box",
     }, places)
   end)
 

@@ -7,12 +7,13 @@
 --
 -- A fault names what it hits in the words of the setup (a job, the beginning of an argv, a URL as it was described), so
 -- that a schedule fits every world of the same setup, and one with fewer faults as well. A new kind is one more entry
--- of `kinds`; Consul's belong there, too: an agent that is down or comes back empty, a partition, an expired session.
+-- of `kinds`; those of Consul stand in consul/faults.lua.
 --
 -- It owns nothing: what a fault changes belongs to the parts of the box, which keep it in a list of disturbances.
 
 local blame = require "luapilot.sim.blame"
 local behaviour = require "luapilot.sim.behaviour"
+local consul_faults = require "luapilot.sim.consul.faults"
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local suggest = require "luapilot.suggest"
@@ -311,6 +312,8 @@ kinds.shutdown = {
   strike = signal,
   tell = function(fault) return ("%s to the pilot: it shuts down"):format(fault.how) end,
 }
+
+for name, kind in pairs(consul_faults.kinds) do kinds[name] = kind end
 
 -- --- which of them -------------------------------------------------------------------------------
 
