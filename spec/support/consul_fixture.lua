@@ -135,8 +135,8 @@ local function simulated()
   -- By the way of a client that is not the port's, as the real fixture does it.
   local function api(method, path, body)
     local found
-    machine.port.consul.server:accept({ method = method, path = path, body = body and cjson.encode(body), token = TOKEN },
-      function(answer) found = answer end)
+    local request = { method = method, path = path, body = body and cjson.encode(body), token = TOKEN }
+    machine.port.consul.server:accept(request, function(answer) found = answer end)
     assert(found and found.status == 200, found and found.body or "no answer")
     return found.body
   end
