@@ -245,8 +245,8 @@ local function spawn_options(app, where)
   return { name = where and "pilot.spawn at " .. where or "pilot.spawn", ended = ended_of_spawn(app) }
 end
 
--- What a task is named after, the line that spawns it, is put into words once for each line: some spawn by the thousand.
--- Level 3 is the user's, unless something stands between.
+-- What a task is named after, the line that spawns it, is put into words once for each line: some spawn by the
+-- thousand. Level 3 is the user's, unless something stands between.
 local function options_of_spawn(app)
   local info = debug.getinfo(3, "Sl")
   if not (info and app:is_user_source(info.source)) then return spawn_options(app, app:where()) end

@@ -5,6 +5,7 @@
 -- in bounds, what changes the core's functions or the values of all. A finaliser that fails is reported, for Lua
 -- would raise its error in whatever runs at that moment, the core included.
 
+local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 
 local libraries = {}
@@ -25,12 +26,6 @@ local REFUSED = {
 }
 
 local CORE = getfenv(1) -- the globals of luapilot itself
-
-local function copy(library)
-  local result = {}
-  for key, value in pairs(library) do result[key] = value end
-  return result
-end
 
 local function refuse(env)
   for _, entry in ipairs(REFUSED) do
@@ -103,10 +98,10 @@ end
 
 -- Methods of strings are looked up in the real table: new names go there, too. Those of Lua stay what they are
 -- for luapilot, whatever a script puts in their place.
-local OF_LUA = copy(string)
+local OF_LUA = copy.shallow(string)
 
 local function strings()
-  return setmetatable(copy(string), {
+  return setmetatable(copy.shallow(string), {
     __newindex = function(own, name, value)
       rawset(own, name, value)
       if not OF_LUA[name] then rawset(string, name, value) end
@@ -139,7 +134,7 @@ local function finalisers(env, report)
 
   function env.package.preload.ffi()
     local ffi = require "ffi"
-    local own = copy(ffi)
+    local own = copy.shallow(ffi)
     function own.gc(object, finaliser) return ffi.gc(object, guarded(finaliser)) end
     function own.metatype(ctype, meta)
       if type(meta) == "table" then meta.__gc = guarded(meta.__gc) end
@@ -157,7 +152,7 @@ end
 ---       libraries: functions that stand in for those of a library, by its name
 function libraries.lay(env, options)
   for _, name in ipairs(PLAIN) do env[name] = _G[name] end
-  for _, name in ipairs(libraries.names) do env[name] = copy(_G[name]) end
+  for _, name in ipairs(libraries.names) do env[name] = copy.shallow(_G[name]) end
   for name, functions in pairs(options.libraries or {}) do
     for key, fn in pairs(functions) do env[name][key] = fn end
   end

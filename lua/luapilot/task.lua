@@ -13,6 +13,7 @@
 -- outside a coroutine and never blocks: `await` suspends the task, not the program.
 
 local constant = require "luapilot.constant"
+local copy = require "luapilot.copy"
 
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
@@ -638,8 +639,7 @@ end
 ---@param tasks luapilot.Tasks
 ---@return table
 function task.coroutine_library(tasks)
-  local library = {}
-  for name, fn in pairs(coroutine) do library[name] = fn end
+  local library = copy.shallow(coroutine)
   local deep = tasks.loop.port.deep
   function library.resume(...)
     return resume(deep, ...)

@@ -16,6 +16,7 @@
 -- It owns the compiled functions, by content. It never reads a file, and what runs sees its data (a copy) and the
 -- globals that it was given, nothing else.
 
+local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local lexer = require "luapilot.lexer"
 local schema = require "luapilot.schema"
@@ -185,12 +186,12 @@ end
 -- --- a run -----------------------------------------------------------------------------------
 
 -- What the data is now: a run must neither change it nor see it change. Objects stay what they are.
-local function copy(value, seen)
+local function copy_of(value, seen)
   if type(value) ~= "table" or getmetatable(value) ~= nil then return value end
   if seen[value] then return seen[value] end
   local result = {}
   seen[value] = result
-  for key, field in next, value do result[copy(key, seen)] = copy(field, seen) end
+  for key, field in next, value do result[copy_of(key, seen)] = copy_of(field, seen) end
   return result
 end
 
@@ -214,17 +215,11 @@ local FUNCTIONS = { "assert", "error", "ipairs", "next", "select", "tonumber", "
 local LIBRARIES = { "string", "table", "math" }
 local OS = { "date", "time" }
 
-local function copy_library(library)
-  local result = {}
-  for name, fn in next, library do result[name] = fn end
-  return result
-end
-
 -- The pure part of Lua, anew for each run: what a template writes into it is seen by no other.
 local function pure(lua)
   local globals = { pairs = ordered_pairs, os = {} }
   for _, name in ipairs(FUNCTIONS) do globals[name] = lua[name] end
-  for _, name in ipairs(LIBRARIES) do globals[name] = copy_library(lua[name]) end
+  for _, name in ipairs(LIBRARIES) do globals[name] = copy.shallow(lua[name]) end
   for _, name in ipairs(OS) do globals.os[name] = lua.os[name] end
   globals.string.dump = nil
   return globals
@@ -310,7 +305,7 @@ function Compiled:run(data, name)
     count = count + 1
     written[count] = text
   end
-  local chunk = load(self.code, CHUNK, "b", environment(copy(data, {}), pure(self.lua)))
+  local chunk = load(self.code, CHUNK, "b", environment(copy_of(data, {}), pure(self.lua)))
   local ok, err = xpcall(chunk, explain,
     function(i) put(parts[i].text) end,
     function(i, value) put(text_of(value, parts[i])) end)

@@ -211,6 +211,20 @@ shutdown in 13s at most: app; then db
 ]] }, result)
   end)
 
+  it("names twenty jobs, and counts the others", function()
+    local lines = luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+for i = 1, 1000 do pilot.job("job-" .. i) { exec = "server" } end
+]] }).out
+    local names = "job%-1, job%-2, .*job%-19, job%-20, … and 980 more"
+    assert.matches("\n1000 jobs %(" .. names .. "%), 0 triggers", lines)
+    assert.matches("\nshutdown in 8s at most: " .. names .. "\n$", lines)
+    assert.matches("\n20 jobs %(job%-1, .*job%-20%), 0", luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+for i = 1, 20 do pilot.job("job-" .. i) { exec = "server" } end
+]] }).out)
+  end)
+
   it("counts files from templates, where there are some", function()
     local result = luapilot({ "check" }, { ["pilot.lua"] = [[
 local pilot = require "luapilot"

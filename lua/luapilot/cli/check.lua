@@ -33,7 +33,7 @@ end
 local function job_names(pilot)
   local names = {}
   for i, runner in ipairs(pilot.order) do names[i] = runner.spec.name end
-  return #names > 0 and " (" .. table.concat(names, ", ") .. ")" or ""
+  return #names > 0 and " (" .. shutdown.names(names) .. ")" or ""
 end
 
 local function triggers(pilot)

@@ -60,8 +60,8 @@ local function refuse(cmd, parser, message, screen)
   return command.MISTAKES
 end
 
--- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once. A cycle
--- does twice as much in a step as by default, so that it is over before much is added.
+-- src/main.c stops the collector while the core is loaded. -1: it begins when the heap has doubled, not at once. A
+-- cycle does twice as much in a step as by default, so that it is over before much is added.
 local function act(cmd, arguments, screen)
   collectgarbage("restart", -1)
   collectgarbage("setstepmul", 400)

@@ -7,6 +7,8 @@ local duration = require "luapilot.duration"
 
 local shutdown = {}
 
+local SHOWN = 20 -- names of a list
+
 ---@class luapilot.ShutdownPlan
 ---@field groups string[][]     names; each group after the one before it
 ---@field longest number        seconds along the longest chain of stop_timeouts
@@ -70,12 +72,20 @@ function shutdown.plan(pilot)
   return { groups = groups, longest = longest, bound = math.min(longest, pilot.shutdown_timeout) }
 end
 
+---"app, cron", or the first of many: "job-1, job-2, … and 980 more".
+---@param names string[]
+---@return string
+function shutdown.names(names)
+  if #names <= SHOWN then return table.concat(names, ", ") end
+  return ("%s, … and %d more"):format(table.concat(names, ", ", 1, SHOWN), #names - SHOWN)
+end
+
 ---"app, cron; then db".
 ---@param plan luapilot.ShutdownPlan
 ---@return string
 function shutdown.describe(plan)
   local parts = {}
-  for i, names in ipairs(plan.groups) do parts[i] = table.concat(names, ", ") end
+  for i, names in ipairs(plan.groups) do parts[i] = shutdown.names(names) end
   return table.concat(parts, "; then ")
 end
 
