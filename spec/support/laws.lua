@@ -221,6 +221,7 @@ local function see_program(self, moment, book)
   check_prepared(self, book, moment.at)
   if not moment.child then
     book.retry, book.started = TRANSIENT[moment.code], nil
+    if book.retry then book.expected = nil end -- the next try is the start that was asked for
     if self.closing then self:breach("%s: started after the shutdown began", book.name) end
     return idle_from(self, book)
   end
