@@ -32,7 +32,7 @@ local RELOADING = 'job "nginx": reloading signal=SIGHUP'
 describe("the nginx-upstreams example", function()
   local p, backends
 
-  setup(room.enter)
+  setup(function() room.enter() end)
   teardown(room.leave)
 
   before_each(function()

@@ -31,7 +31,7 @@ local function start(before, app)
 end
 
 describe("the stopping example", function()
-  setup(room.enter)
+  setup(function() room.enter() end)
   teardown(room.leave)
   before_each(room.needed)
   after_each(run.cleanup)
