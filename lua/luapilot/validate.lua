@@ -179,7 +179,7 @@ local function same_services(app)
   local seen = {}
   for _, runner in ipairs(app.order) do
     for _, spec in ipairs(runner.spec.service or {}) do
-      local _, id = services.names(runner.spec.name, spec, "HOSTNAME")
+      local _, id = services.names(runner.spec.name, spec, "<hostname>")
       local path = ("job %q.%s"):format(runner.spec.name, spec.path)
       if seen[id] then
         app.mistakes:add(runner.spec.where, path,

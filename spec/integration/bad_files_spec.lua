@@ -404,10 +404,10 @@ bad "a name of a later version" {
   file = [[
 local pilot = require "luapilot"
 pilot.job "app" { exec = "server" }
-pilot.consul "localhost:8500"
+pilot.telemetry { port = 9090 }
 ]],
   says = [[
-pilot.lua:3: pilot.consul is not part of this version (0.1.0): Consul comes with a later one
+pilot.lua:3: pilot.telemetry is not part of this version (0.1.0): telemetry comes with a later one
 ]],
 }
 
@@ -685,13 +685,36 @@ pilot.lua:2: job "a": user: expected a name or a number, got an empty table
 ]],
 }
 
-bad "service without Consul" {
+bad "services and watches" {
   file = [[
 local pilot = require "luapilot"
-pilot.job "a" { exec = "a", service = { port = 80 }, drain = "5s" }
+pilot.job "a" { exec = "a", service = { { port = 80 }, { port = "http", tag = "x" } }, drain = "5s" }
+pilot.job "b" { exec = "b", drain = "5s" }
+pilot.watch "db" { dc = "west" }
+pilot.watch.key "a/b"
 ]],
   says = [[
-pilot.lua:2: job "a": service: this version (0.1.0) cannot register services in Consul yet: leave this field out
+pilot.lua:2: job "a": service[2].port: expected a whole number from 1 to 65535, got a string: "http"
+pilot.lua:2: job "a": service[2].tag: unknown field (did you mean "tags"?)
+pilot.lua:2: job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id of its own
+pilot.lua:3: job "b": drain: needs service: it is the time between deregistering and stop_signal
+pilot.lua:4: pilot.watch "db".dc: needs Consul, and this file has no pilot.consul: watches see the services of its own jobs only
+pilot.lua:5: watch.key "a/b": needs Consul: add pilot.consul "localhost:8500"
+]],
+}
+
+bad "where Consul is" {
+  file = [[
+local pilot = require "luapilot"
+pilot.consul { address = "localhost", token = "", tls = { cafle = "x" } }
+pilot.consul "localhost:8500"
+pilot.job "a" { exec = "a" }
+]],
+  says = [[
+pilot.lua:2: pilot.consul.address: expected "host:port", "unix:///run/consul.sock" or a URL such as "https://consul:8501", got a string: "localhost"; the port is missing: write "localhost:8500"
+pilot.lua:2: pilot.consul.tls.cafle: unknown field (did you mean "cafile"?)
+pilot.lua:2: pilot.consul.token: is an empty string
+pilot.lua:3: pilot.consul: is declared already, at pilot.lua:2: a pilot talks to one agent
 ]],
 }
 
