@@ -112,7 +112,7 @@ describe("the guardian", function()
       p:signal "SIGTERM"
       p:wait_for("the pilot's end", function() return #p:children() > 0 and p:children()[1].name ~= "luapilot" end)
       p:signal "SIGTERM"
-      assert.equal(137, p:wait(5))
+      assert.equal(137, p:wait())
     end)
 
     it("hears what they say while they stop, and passes it on to stderr", function()
