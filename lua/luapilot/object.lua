@@ -8,11 +8,13 @@ local config = require "luapilot.config"
 local events = require "luapilot.events"
 local facade = require "luapilot.facade"
 local job = require "luapilot.job"
+local lazy = require "luapilot.lazy"
 local runner = require "luapilot.runner"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local suggest = require "luapilot.suggest"
-local waiting = require "luapilot.waiting"
+
+local waiting = lazy.require "luapilot.waiting"
 
 local object = {}
 

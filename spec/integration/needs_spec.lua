@@ -30,7 +30,7 @@ local function loaded(text)
 end
 
 local SMALL = "app argv ask bus calls catalogue cli cli.command cli.load cli.locate cli.run cli.terminal config "
-  .. "constant copy describe duration environment events job lazy libraries loader loop luapilot mistakes "
+  .. "constant copy describe duration environment events facade job lazy libraries loader loop luapilot mistakes "
   .. "object outage prospects render restart rt runner schema service services shutdown signals size starter "
   .. "strict suggest task trigger types validate"
 
