@@ -50,6 +50,49 @@ local function idle_from(self, book)
   if not active(book) then book.idle_since = book.idle_since or self.box.world:elapsed() end
 end
 
+-- --- the restart policy ------------------------------------------------------------------------------
+
+local function is_success(exit) return exit.code == 0 and exit.reason ~= "health" and exit.reason ~= "timeout" end
+
+-- When it was decided whether to start again: nothing of the run lived any more.
+local function decided_at(book) return math.max(book.exit.at, book.empty_at or 0) end
+
+local function recent(book, now)
+  local count = 0
+  for _, time in ipairs(book.times) do
+    if time > now - book.job.restart.within + NOW then count = count + 1 end
+  end
+  return count
+end
+
+-- Does the policy start it again after its last exit? "perhaps" where that hangs on milliseconds, or on counters that
+-- cannot be known.
+local function policy_allows(book)
+  local policy, exit = book.job.restart, book.exit
+  if not exit or exit.reason == "trigger" or not book.restartable then return false end
+  if policy.policy == "never" then return exit.reason == "health" end
+  if policy.policy == "on_failure" and is_success(exit) then return false end
+  if policy.count and book.count >= policy.count then return false end
+  if policy.limit then
+    if recent(book, decided_at(book)) >= policy.limit then return false end
+    if #book.times >= policy.limit then return "perhaps" end
+  end
+  return not (book.vague and (policy.count or policy.limit)) or "perhaps"
+end
+
+-- The longest delay before the next start, and the memory of the doubling after it.
+local function delay_of(book)
+  local policy = book.job.restart
+  local base, most, reset = policy.backoff, policy.max_backoff, policy.reset_after
+  if policy.policy == "never" then base, most, reset = 1, 60, 60 end -- acts as "always" would
+  local lasted = decided_at(book) - (book.started or decided_at(book))
+  local step = book.step
+  if math.abs(lasted - reset) < NOW then return nil end
+  if lasted >= reset then step = 0 end
+  local delay = math.min(base * 2 ^ step, most)
+  return delay, delay < most and step + 1 or step
+end
+
 -- --- credits: what may start a job ------------------------------------------------------------------
 
 local function max_wait(leaf) return leaf.settle and (leaf.max_wait or 4 * leaf.settle) or 0 end
@@ -84,9 +127,8 @@ local function take_credit(self, book, at)
   each_leaf(book.job.when, function(leaf)
     if leaf.kind == "cron" and near_minute(self, leaf, at) then explained = true end
     if leaf.kind == "every" and near_tick(leaf, at) then explained = true end
-    if leaf.kind == "function" and not explained and not book.function_used then
-      book.function_used, explained = true, true
-    end
+    local last = not (explained or book.retry or book.function_used or policy_allows(book))
+    if leaf.kind == "function" and last then book.function_used, explained = true, true end -- whenever it returned
   end)
   return explained
 end
@@ -107,48 +149,7 @@ local function hear_for_triggers(self, source, event, at)
   end
 end
 
--- --- the restart policy ------------------------------------------------------------------------------
-
-local function is_success(exit) return exit.code == 0 and exit.reason ~= "health" and exit.reason ~= "timeout" end
-
--- When it was decided whether to start again: nothing of the run lived any more.
-local function decided_at(book) return math.max(book.exit.at, book.empty_at or 0) end
-
-local function recent(book, now)
-  local count = 0
-  for _, time in ipairs(book.times) do
-    if time > now - book.job.restart.within + NOW then count = count + 1 end
-  end
-  return count
-end
-
--- Does the policy start it again after its last exit? "perhaps" where that hangs on milliseconds, or on counters that
--- cannot be known.
-local function policy_allows(book)
-  local policy, exit = book.job.restart, book.exit
-  if not exit or exit.reason == "trigger" then return false end
-  if policy.policy == "never" then return exit.reason == "health" end
-  if policy.policy == "on_failure" and is_success(exit) then return false end
-  if policy.count and book.count >= policy.count then return false end
-  if policy.limit then
-    if recent(book, decided_at(book)) >= policy.limit then return false end
-    if #book.times >= policy.limit then return "perhaps" end
-  end
-  return not (book.vague and (policy.count or policy.limit)) or "perhaps"
-end
-
--- The longest delay before the next start, and the memory of the doubling after it.
-local function delay_of(book)
-  local policy = book.job.restart
-  local base, most, reset = policy.backoff, policy.max_backoff, policy.reset_after
-  if policy.policy == "never" then base, most, reset = 1, 60, 60 end -- acts as "always" would
-  local lasted = decided_at(book) - (book.started or decided_at(book))
-  local step = book.step
-  if math.abs(lasted - reset) < NOW then return nil end
-  if lasted >= reset then step = 0 end
-  local delay = math.min(base * 2 ^ step, most)
-  return delay, delay < most and step + 1 or step
-end
+-- --- starts by the policy ----------------------------------------------------------------------------
 
 local function check_delay(self, book, at)
   local delay, step = delay_of(book)
@@ -191,6 +192,8 @@ local function begins(self, book, at)
     book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
   elseif not book.retry then
     check_policy(self, book, at)
+  elseif at < book.retry_from - SAME then
+    self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
   end
   book.retry, book.after_handoff, book.restartable, book.expected, book.idle_since = nil, nil, nil, nil, nil
   book.last_begin, book.started = at, nil
@@ -217,17 +220,24 @@ end
 
 local see = {} -- by kind of moment
 
+-- The machine could not start it now: the next try is the start that was asked for, and comes ever more slowly.
+local function refused(self, book, at)
+  book.refused = (book.refused or 0) + 1
+  book.expected, book.retry_by = nil, at + math.min(2 ^ (book.refused - 1), 15)
+  book.retry_from = at + 0.75 * (book.retry_by - at)
+end
+
 local function see_program(self, moment, book)
   check_prepared(self, book, moment.at)
   if not moment.child then
     book.retry, book.started = TRANSIENT[moment.code], nil
-    if book.retry then book.expected = nil end -- the next try is the start that was asked for
+    if book.retry then refused(self, book, moment.at) end
     if self.closing then self:breach("%s: started after the shutdown began", book.name) end
     return idle_from(self, book)
   end
   if self.closing then self:breach("%s: started after the shutdown began", book.name) end
   check_alone(self, book, moment.child)
-  book.children[#book.children + 1] = moment.child
+  book.children[#book.children + 1], book.refused = moment.child, nil
   book.started, book.stop_sent, book.empty_at = moment.at, nil, nil
   book.must_end = book.job.timeout and moment.at + book.job.timeout
 end
@@ -543,6 +553,9 @@ local function tick_start(self, book, now)
   local from = math.max(book.expected or math.huge, book.idle_since)
   if now > from + NOW then
     self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
+  end
+  if book.retry and now > book.retry_by + NOW and not book.stop_called then
+    self:breach("%s: refused, and not tried again", book.name)
   end
   if not book.restartable or book.stop_called or book.retry or policy_allows(book) ~= true then return end
   local delay = delay_of(book) or book.job.restart.max_backoff

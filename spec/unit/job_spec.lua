@@ -253,6 +253,22 @@ describe("job", function()
       assert.equal("backoff: untimer kill, timer restart 1, log info", m.feed "group_gone")
     end)
 
+    it("says that it gives up only where it would have gone on", function()
+      local m = machine { restart = "on_failure" }.go(START, SPAWNED, ENDED)
+      assert.equal("waiting: untimer kill, rest", m.feed "group_gone")
+      m = machine { restart = { limit = 1 } }.go(START, SPAWNED, FAILED, GONE, { "restart_due" }, SPAWNED, FAILED)
+      assert.equal("waiting: untimer kill, log error, rest", m.feed "group_gone")
+    end)
+
+    it("a start that fails has lasted no time, however long ago the last run began", function()
+      local m = machine { restart = { policy = "always", reset_after = "20s" } }.go(START, SPAWNED, FAILED, GONE)
+      for _, delay in ipairs { 2, 4, 8 } do
+        m.pass(30)
+        m.feed "restart_due"
+        assert.matches("timer restart " .. delay, m.feed("spawn_failed", { code = 127, message = "no" }))
+      end
+    end)
+
     it("a start by the trigger makes the policy count anew", function()
       local m = running { restart = "always" }
       for _ = 1, 4 do m.go(FAILED, GONE, { "restart_due" }, SPAWNED) end
@@ -324,6 +340,10 @@ describe("job", function()
           m.feed("spawn_failed", { transient = true, message = "EAGAIN" }))
         m.feed "restart_due"
       end
+      local effects = job.input(m.spec, m.memory, "spawn_failed", { transient = true, message = "EAGAIN" }, 1000,
+        function() return 1 end)
+      assert.equal(0.75 * 15, effects[2][3])
+      m.feed "restart_due"
       m.go(SPAWNED, FAILED, GONE)
       assert.is_nil(m.memory.refused)
       assert.equal("waiting", m.memory.state)
@@ -336,6 +356,7 @@ describe("job", function()
       assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM", m.feed "handlers_done")
       m.feed("exited", { code = 0 })
       assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped", m.feed "group_gone")
+      assert.same({}, { m.memory.pid, m.memory.stop })
     end)
 
     it("the process may be gone before the handlers are done", function()
