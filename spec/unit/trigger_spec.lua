@@ -34,6 +34,7 @@ describe("trigger", function()
     local FIRES = {
       { "once: a single time", once "a", "a a a", "100" },
       { "each: every time", each "a", "a a a", "111" },
+      { "cron: every time", { kind = "cron", text = "* * * * *" }, "cron cron cron", "111" },
       { "every, startup", any(every(), { kind = "startup" }), "startup every every", "111" },
       { "all of once: with the last, a single time", all(once "a", once "b"), "a a b a b", "00100" },
       { "all with each: again with each", all(once "a", each "b"), "b a b a b", "01101" },
