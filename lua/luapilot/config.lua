@@ -58,7 +58,9 @@ local http_check = either("a URL or a table such as { url = \"http://localhost/\
     return result
   end,
   table = function(value, path, report)
-    if schema.is_table(value) and value.url == nil then report(path, 'has no url: write url = "http://localhost/health"') end
+    if schema.is_table(value) and value.url == nil then
+      report(path, 'has no url: write url = "http://localhost/health"')
+    end
     return read_http(value, path, report)
   end,
 })
