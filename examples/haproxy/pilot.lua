@@ -1,0 +1,96 @@
+-- HAProxy in front of every healthy "app", and never reloaded: its servers are slots. A start finds them filled in its
+-- configuration; after that its runtime API, a unix socket, fills and empties them.
+
+local pilot = require "luapilot"
+
+local dir   = "build/haproxy"                        -- all that is written
+local port  = tonumber(pilot.env("PORT", "8094"))
+local slots = 10                                     -- as many backends can be served
+
+pilot.consul(pilot.env("CONSUL", "127.0.0.1:8500"))
+
+local app = pilot.watch "app"
+
+local function place(each) return ("%s:%d"):format(each.address, each.port) end
+
+-- The configuration of a start: the first slots have the backends of now, the others wait.
+local function configure()
+  pilot.exec { "mkdir", "-p", dir }
+  local servers = {}
+  for i = 1, slots do
+    local each = app.instances[i]
+    servers[i] = { place = each and place(each) or "127.0.0.1:1", disabled = not each }
+  end
+  pilot.render {
+    source = "examples/haproxy/haproxy.cfg.tmpl", data = { port = port, dir = dir, servers = servers },
+    to     = dir .. "/haproxy.cfg", validate = { "/usr/sbin/haproxy", "-c", "-f", "{file}" },
+  }
+end
+
+local haproxy = pilot.job "haproxy" {
+  prepare     = configure,
+  exec        = { "/usr/sbin/haproxy", "-db", "-f", dir .. "/haproxy.cfg" },
+  when        = app:once "changed",                  -- as soon as Consul has said who is there, be it nobody
+  restart     = "always",
+  stop_signal = "SIGUSR1",                           -- it ends when its last request is answered
+  health      = { http = ("http://127.0.0.1:%d/health"):format(port), interval = "5s" },
+}
+
+-- Commands to the runtime API; returns what it says.
+local function tell(commands)
+  local socat = { "socat", "-t5", "-", "UNIX-CONNECT:" .. dir .. "/admin.sock" }
+  return pilot.exec(socat, { stdin = table.concat(commands, ";") .. "\n", timeout = "10s" }).stdout
+end
+
+-- The slots as HAProxy has them: { { name, place, ready }, … }.
+local function look()
+  local found = {}
+  for line in tell({ "show servers state app" }):gmatch "[^\n]+" do
+    local words = {}
+    for word in line:gmatch "%S+" do words[#words + 1] = word end
+    if words[2] == "app" then                        -- the words are told in HAProxy's management guide
+      found[#found + 1] = { name = words[4], place = words[5] .. ":" .. words[19], ready = words[7] % 2 == 0 }
+    end
+  end
+  return found
+end
+
+-- Who is served by nobody: there are more than slots, or HAProxy did not like the address.
+local function complain(said)
+  local served = {}
+  for _, slot in ipairs(look()) do served[slot.place] = served[slot.place] or slot.ready end
+  for _, each in ipairs(app.instances) do
+    if not served[place(each)] then
+      pilot.log.warn("a backend has no slot", { backend = place(each), slots = slots, haproxy = said })
+    end
+  end
+end
+
+-- Who stays keeps his slot; who is gone gives his to one that is new.
+local function fill()
+  local new, free, commands = {}, {}, {}
+  for _, each in ipairs(app.instances) do new[place(each)] = true end
+  for _, slot in ipairs(look()) do
+    if slot.ready and new[slot.place] then
+      new[slot.place] = nil
+    else
+      free[#free + 1] = slot
+    end
+  end
+  for _, each in ipairs(app.instances) do
+    local slot = new[place(each)] and table.remove(free, 1)
+    if slot then
+      commands[#commands + 1] = ("set server app/%s addr %s port %d"):format(slot.name, each.address, each.port)
+      commands[#commands + 1] = ("set server app/%s state ready"):format(slot.name)
+    end
+  end
+  for _, slot in ipairs(free) do
+    if slot.ready then commands[#commands + 1] = ("set server app/%s state maint"):format(slot.name) end
+  end
+  complain(#commands > 0 and tell(commands) or "")
+end
+
+-- A change during a start waits until there is somebody to tell. Changes during the work become one more.
+app:on("changed", { settle = "200ms" }, function()
+  if haproxy:wait_for("healthy", "1m") then fill() end
+end)
