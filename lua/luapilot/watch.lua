@@ -63,9 +63,15 @@ end
 
 local read = {}
 
+-- What cjson makes of {} looks as an empty list does.
+local function list_of(body)
+  if not (body:find "^%s*%[" or body:find "^%s*null%s*$") then error("it is no list", 0) end
+  return json.decode(body) or {}
+end
+
 function read.service(status, body)
   if status ~= 200 then return nil, "status " .. status end
-  local list = json.decode(body) or {}
+  local list = list_of(body)
   local instances = {}
   for i, entry in ipairs(list) do instances[i] = instance_of(entry) end
   table.sort(instances, watch.before)
@@ -80,7 +86,7 @@ end
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
-  for _, pair in ipairs(json.decode(body) or {}) do
+  for _, pair in ipairs(list_of(body)) do
     local key = pair.Key:sub(#name + 1)
     if key ~= "" then values[key] = pair.Value and base64.decode(pair.Value) or "" end
   end

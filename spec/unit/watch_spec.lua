@@ -61,7 +61,7 @@ describe("watch", function()
     end)
 
     it("and says when it is none", function()
-      for _, body in ipairs { "", "[{", '{"a":1', "[1]", '[{"Service":{}}]' } do
+      for _, body in ipairs { "", "[{", '{"a":1', "{}", '{"message":"no"}', "[1]", '[{"Service":{}}]' } do
         local content, message = watch.read("service", "db", 200, body)
         assert.is_nil(content)
         assert.matches("no answer of Consul's", message)
