@@ -3,6 +3,7 @@
 -- It owns who has failed and not succeeded since. It asks nothing itself. A refusal (a missing right, a name that
 -- Consul does not know) is an answer, and no outage.
 
+local advice = require "luapilot.advice"
 local duration = require "luapilot.duration"
 
 local outage = {}
@@ -10,6 +11,7 @@ local outage = {}
 ---@class luapilot.Outage
 ---@field since number?      when the first of those failed
 ---@field failing table<any, true>
+---@field certificate boolean?   it has been told that Consul's is not good
 local Outage = {}
 Outage.__index = Outage
 
@@ -19,23 +21,42 @@ function outage.new(app)
   return setmetatable({ app = app, failing = {}, listeners = {} }, Outage)
 end
 
+-- Consul answers 500 to nearly everything; these are about the question.
+local REFUSALS = { "Permission denied", "No path to datacenter", "boolean expression" }
+
 ---Is this failure one of Consul as a whole?
 ---@param code string|integer|nil    of the port, or the status of an answer
 ---@param message string
 ---@return boolean
 function outage.is_one(code, message)
-  if type(code) ~= "number" then return true end
-  return (code >= 500 or code == 429) and not message:find("Permission denied", 1, true)
+  if type(code) ~= "number" then return code ~= "EMSGSIZE" end
+  for _, text in ipairs(REFUSALS) do
+    if message:find(text, 1, true) then return false end
+  end
+  return code >= 500 or code == 429
+end
+
+-- A certificate does not become a good one by itself: it is told, also of an agent that was not there before.
+local function certificate(self, message, code)
+  if code ~= "ECERT" or self.certificate then return message end
+  self.certificate = true
+  local help = advice.of(message, code)
+  return help and message .. "; " .. help or message, self.since ~= nil
 end
 
 ---@param who any          who asked, the same for each try
 ---@param message string
-function Outage:failed(who, message)
+---@param code string|integer|nil
+function Outage:failed(who, message, code)
   self.failing[who] = true
-  if self.since then return end
-  self.since = self.app.port.now()
-  self.app:log("warn", ("Consul is away: %s; jobs run on, what is known stays, and it is asked again"):format(message))
+  local said, news = certificate(self, message, code)
+  if self.since and not news then return end
+  self.since = self.since or self.app.port.now()
+  self.app:log("warn", ("Consul is %s: %s; jobs run on, what is known stays, and it is asked again")
+    :format(news and "still away" or "away", said))
 end
+
+local function over(self) self.since, self.certificate = nil, nil end
 
 ---@param who any
 function Outage:works(who)
@@ -44,14 +65,15 @@ function Outage:works(who)
   for _, fn in ipairs(self.listeners) do fn(who) end
   if next(self.failing) or not self.since then return end
   local seconds = self.app.port.now() - self.since
-  self.since = nil
+  over(self)
   self.app:log("info", ("Consul is back after %s"):format(duration.format(math.ceil(seconds))))
 end
 
----Nobody asks under this name any more.
+---Nobody asks under this name any more. That says nothing about Consul.
 ---@param who any
 function Outage:forget(who)
-  self:works(who)
+  self.failing[who] = nil
+  if not next(self.failing) then over(self) end
 end
 
 ---Calls fn(who) when somebody succeeds again.

@@ -106,8 +106,9 @@ local function failed(self, event)
   local said = event.error:gsub("^the agent answered %d+:? ?", "")
   local message = event.status and client.refusal("GET", self.path, event.status, said)
     or client.failure("GET", self.path, said, event.code)
-  if outage.is_one(event.status or event.code, message) then return self.app.away:failed(self, event.error) end
-  self.app.away:works(self)
+  local away, code = self.app.away, event.status or event.code
+  if outage.is_one(code, message) then return away:failed(self, event.error, code) end
+  away:works(self)
   if self.said == message then return end
   self.said = message
   self.app:log("error", ("%s: %s; asked again"):format(self.label, message))
@@ -161,7 +162,7 @@ end
 
 ---@return table?    plain data: what is known, for a new core
 function Core:snapshot()
-  if not self.known then return nil end
+  if not self.content then return nil end -- of a former core, until it is answered
   return { content = self.content, health = self.health }
 end
 

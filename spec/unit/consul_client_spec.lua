@@ -194,7 +194,7 @@ describe("consul.client", function()
         ["GET /v1/z"] = { refused = "no library", code = "ENOSYS" } })
       send { path = "/v1/x" }
       box:settle()
-      assert.same({ n = 3, nil, "consul: GET /v1/x: 500", 500 }, got)
+      assert.same({ n = 4, nil, "consul: GET /v1/x: 500", 500, "the agent answered 500" }, got)
       send { path = "/v1/y" }
       box:settle()
       assert.same({ n = 4, nil, "consul: GET /v1/y: connection reset", "ECONNRESET", "connection reset" }, got)

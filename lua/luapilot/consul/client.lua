@@ -167,6 +167,11 @@ function client.refusal(method, path, status, body)
   return put_together(method, path, message, advice_for(method, path, status, said))
 end
 
+local function said_of(status, body)
+  local line = first_line(body or "")
+  return ("the agent answered %d%s"):format(status, line ~= "" and ": " .. line or "")
+end
+
 ---Words for what kept an answer from coming.
 ---@param method string
 ---@param path string         without its query
@@ -221,7 +226,7 @@ end
 
 ---Sends a request. done(response) or done(nil, message, code, said) is called once, perhaps at once: the response is
 ---the port's event, { status, headers, body }; the code is the port's, or the status of an answer that is a failure;
----`said` is the port's bare message.
+---`said` is the bare message, as watches are told it.
 ---@param request luapilot.ConsulCall
 ---@param done fun(response: table?, message: string?, code: string|integer|nil, said: string?)
 ---@return fun() cancel           without effect when it is done
@@ -242,7 +247,8 @@ function Client:send(request, done)
       again = true
       return attempt()
     end
-    return done(nil, client.refusal(method, bare, event.status, event.body), event.status)
+    return done(nil, client.refusal(method, bare, event.status, event.body), event.status,
+      said_of(event.status, event.body))
   end
 
   function attempt()
