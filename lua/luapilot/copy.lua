@@ -26,7 +26,8 @@ end
 ---@param b any
 ---@return boolean
 function copy.equal(a, b)
-  if type(a) ~= "table" or type(b) ~= "table" then return a == b end
+  if a == b then return true end
+  if type(a) ~= "table" or type(b) ~= "table" then return false end
   for key, value in pairs(a) do
     if not copy.equal(value, b[key]) then return false end
   end

@@ -118,7 +118,7 @@ local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
   local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
   self.runner:checked(index, status, output)
-  if not (change or restart) then return end
+  if not (change or restart) then return self.app.services:refresh(self.runner) end
   self.app:command(function() -- unless the process has ended meanwhile
     if self.stopped then return end
     self.runner:input("health", { change = change, restart = restart, output = output })

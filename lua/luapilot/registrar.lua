@@ -1,19 +1,23 @@
 -- registrar: keeps what the Consul agent holds equal to what is wanted of it.
 --
--- One request at a time for each service: what service.lua says is next. When Consul is away all wait, and one of them
--- asks again, after 0.5, 1, 2 … 5 s. What an agent has forgotten shows at the next renewal; what somebody changed there
--- shows when it is asked what it holds, twice in the shortest TTL, for all services at once.
+-- One request at a time for each service: what service.lua says is next. Of a thousand services a few have their turn
+-- at a time: an agent writes each registration to its disk, so they take seconds, and what must not be late goes first.
+-- When Consul is away all wait, and one of them asks again, after 0.5, 1, 2 … 5 s. What an agent has forgotten shows at
+-- the next renewal; what somebody changed there shows when it is asked what it holds, twice in the shortest TTL, for
+-- all services at once.
 --
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
 
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
+local schema = require "luapilot.schema"
 local service = require "luapilot.service"
 
 local registrar = {}
 
-local TIMEOUT = 5                             -- seconds: an agent that hangs is away
+local TIMEOUT = 5                             -- seconds, to say what it holds
+local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused
 local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
@@ -25,7 +29,7 @@ local LOOKS = 2                               -- at what the agent holds, in the
 local Registrar = {}
 Registrar.__index = Registrar
 
-local resume, look_later -- forward
+local resume, look_later, empty_line, next_in_line -- forward
 
 ---@param app luapilot.App     with its client
 ---@param away luapilot.Outage
@@ -33,8 +37,10 @@ local resume, look_later -- forward
 function registrar.new(app, away)
   local self = setmetatable({
     app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
-    touched = {}, lost = {}, tries = 0,
+    touched = {}, lost = {}, tries = 0, under_way = 0,
   }, Registrar)
+  self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
+  empty_line(self)
   away:when_back(function(who)
     if who ~= self and self.paused then resume(self) end
   end)
@@ -49,30 +55,35 @@ function requests.register(record)
   local body = {}
   for name, value in pairs(record.want.registration) do body[name] = value end
   if #body.Tags == 0 then body.Tags = nil end -- an empty table is an object in JSON
-  body.Check = { Status = record.want.status }
+  body.Check = { Status = service.first_status(record) }
   for name, value in pairs(record.want.registration.Check) do body.Check[name] = value end
-  local query = { ["replace-existing-checks"] = "true" }
-  return { path = { "agent", "service", "register" }, query = query, body = json.encode(body) }
+  return { path = { "agent", "service", "register" }, body = json.encode(body) }
 end
 
 function requests.deregister(record)
   return { path = { "agent", "service", "deregister", record.id } }
 end
 
+local function maintenance(record, query)
+  return { path = { "agent", "service", "maintenance", record.id }, query = query }
+end
+
 function requests.maintain(record)
-  local reason = record.want.maintenance
+  return maintenance(record, { enable = "true", reason = record.want.maintenance })
+end
+
+function requests.resume(record) return maintenance(record, { enable = "false" }) end
+
+local function status(record, what, output)
   return {
-    path = { "agent", "service", "maintenance", record.id },
-    query = { enable = tostring(reason ~= nil), reason = reason },
+    path = { "agent", "check", "update", "service:" .. record.id },
+    body = json.encode { Status = what, Output = output },
   }
 end
 
-function requests.update(record)
-  return {
-    path = { "agent", "check", "update", "service:" .. record.id },
-    body = json.encode { Status = record.want.status, Output = record.want.output },
-  }
-end
+function requests.cover(record) return status(record, "critical", record.want.maintenance) end
+
+function requests.update(record) return status(record, record.want.status, record.want.output) end
 
 -- --- one service -----------------------------------------------------------------------------
 
@@ -103,13 +114,14 @@ local done, failed -- forward
 
 local function send(self, record, step)
   local told, request = record.want, requests[step](record)
-  request.method, request.timeout = "PUT", TIMEOUT
-  self.flights[record.id] = function() end
+  request.method, request.timeout = "PUT", service.timeout(record)
+  self.flights[record.id], self.under_way = function() end, self.under_way + 1
+  service.sent(record, step)
   local cancel = self.app.consul:send(request, function(response, message, code, said)
-    self.flights[record.id] = nil
+    self.flights[record.id], self.under_way = nil, self.under_way - 1
     if self.trying == record then self.trying = nil end
-    if response then return done(self, record, step, told) end
-    failed(self, record, step, message, code, said)
+    if response then done(self, record, step, told) else failed(self, record, step, message, code, said) end
+    next_in_line(self)
   end)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
@@ -124,16 +136,40 @@ local function timer(self, record, seconds)
   end)
 end
 
+-- --- one after the other ---------------------------------------------------------------------
+
+function empty_line(self) self.registrations, self.others, self.in_line = {}, {}, {} end
+
+local function get_in_line(self, record, step)
+  if self.in_line[record.id] then return end
+  self.in_line[record.id] = true
+  local line = step == "register" and self.registrations or self.others
+  line[#line + 1] = record
+end
+
+-- A renewal must not wait for a thousand registrations.
+function next_in_line(self)
+  while self.under_way < self.at_once do
+    local record = table.remove(self.others, 1) or table.remove(self.registrations, 1)
+    if not record then return end
+    self.in_line[record.id] = nil
+    if self.records[record.id] == record then pump(self, record) end
+  end
+end
+
 -- The next step of a service, as far as it may be taken now.
 function pump(self, record)
   if self.paused or self.trying or self.flights[record.id] then return end
   local now = self.app.port.now()
-  local refusal = self.refusals[record.id]
-  if refusal and now < refusal.due then return timer(self, record, refusal.due - now) end
   local step, due = service.next(record, now)
-  if step then return send(self, record, step) end
-  if due then return timer(self, record, due - now) end
-  retire(self, record)
+  if not step then
+    if due then return timer(self, record, due - now) end
+    return retire(self, record)
+  end
+  local refusal = self.refusals[record.id]
+  if refusal and refusal.step == step and now < refusal.due then return timer(self, record, refusal.due - now) end
+  if self.under_way >= self.at_once then return get_in_line(self, record, step) end
+  send(self, record, step)
 end
 
 local SAID = { register = "registered", deregister = "deregistered" }
@@ -150,20 +186,21 @@ local function taken(self, record, step, told)
 end
 
 -- It may be granted later.
-local function refused(self, record, message)
+local function refused(self, record, step, message)
   local former = self.refusals[record.id]
+  service.refused(record, step)
   if not former or former.message ~= message then
     log(self, "error", record, message .. "; asked again until it is granted")
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
-  self.refusals[record.id] = { message = message, delay = delay, due = self.app.port.now() + delay }
+  self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }
   release(self, record)
 end
 
 -- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
 local function forgotten(self, record, message)
   service.forget(record)
-  if self.lost[record.id] then return refused(self, record, message) end
+  if self.lost[record.id] then return refused(self, record, "register", message) end
   self.lost[record.id] = true
   log(self, "warn", record, "Consul has forgotten it: registered again")
 end
@@ -190,10 +227,11 @@ local function try(self)
   resume(self)
 end
 
-local function pause(self, message)
-  self.outage:failed(self, message)
-  for _, record in ipairs(in_order(self)) do release(self, record) end
+local function pause(self, message, code)
+  self.outage:failed(self, message, code)
   if self.paused then return end
+  empty_line(self)
+  for _, record in ipairs(in_order(self)) do release(self, record) end
   local delay = math.min(FIRST_PAUSE * 2 ^ self.tries, LONGEST_PAUSE) * (1 - self.app.port.random() / 4)
   self.tries = math.min(self.tries + 1, 10)
   self.paused = self.app.loop:after(delay, function() try(self) end)
@@ -216,10 +254,10 @@ end
 
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and outage.is_one(code, message) then return pause(self, said or message) end
+  if not unknown and outage.is_one(code, message) then return pause(self, said or message, code) end
   if unknown and step == "deregister" then return done(self, record, step) end
   self.outage:works(self)
-  if unknown then forgotten(self, record, message) else refused(self, record, message) end
+  if unknown then forgotten(self, record, message) else refused(self, record, step, message) end
   if self.tries > 0 then return resume(self) end
   pump(self, record)
 end
@@ -227,7 +265,7 @@ end
 -- --- what the agent holds --------------------------------------------------------------------
 
 local function is_settled(self, record, number)
-  return record.want and record.have and not self.flights[record.id] and self.touched[record.id] ~= number
+  return record.want and record.have and not self.flights[record.id] and (self.touched[record.id] or 0) < number
 end
 
 local function compare(self, held, number)
@@ -283,11 +321,12 @@ end
 
 -- After `seconds`, or when it is time again.
 function look_later(self, seconds)
-  if self.looker and not seconds then return end
-  if self.looker then self.app.loop:cancel(self.looker) end
-  self.looker = nil
   seconds = seconds or pause_between_looks(self)
   if not seconds or self.stopped then return end
+  local due = self.app.port.now() + seconds
+  if self.looker and self.look_due <= due then return end
+  if self.looker then self.app.loop:cancel(self.looker) end
+  self.look_due = due
   self.looker = self.app.loop:after(seconds, function()
     self.looker = nil
     if not self.paused and pause_between_looks(self) then look(self) end
@@ -333,6 +372,7 @@ function Registrar:stop()
   if self.paused then self.app.loop:cancel(self.paused) end
   if self.looker then self.app.loop:cancel(self.looker) end
   self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil
+  empty_line(self)
 end
 
 return registrar

@@ -444,7 +444,6 @@ end
 function Runner:checked(index, status, output)
   local before = self.results[index]
   self.results[index] = status
-  self.app.services:refresh(self)
   if before == status or (status == "pass" and before == nil) then return end
   local check = self.spec.health[index]
   if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest
@@ -517,6 +516,7 @@ function Runner:snapshot()
     memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
     timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
     identity = identity(self.spec), stop_signal = self.spec.stop_signal, stop_timeout = self.spec.stop_timeout,
+    leaving = self.leaving,
   }
 end
 
@@ -555,7 +555,7 @@ end
 function Runner:restore(data)
   local changed = not copy.equal(identity(self.spec), data.identity)
   if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
-  self.memory = job.restore(data.memory)
+  self.memory, self.leaving = job.restore(data.memory), data.leaving
   if data.process then adopt_process(self, data.process) end
   for key, seconds in pairs(data.timers) do apply.timer(self, key, seconds) end
   adopt_checks(self, data.health)

@@ -17,6 +17,8 @@ local service = {}
 local RENEWALS = 2      -- in each TTL: one may be lost
 local SPREAD = 1 / 8    -- of the time between them, at random: services registered together do not stay together
 local DEFAULT_TTL = 30  -- of a job without checks
+local TIMEOUT = 1 / 4   -- of a TTL: a renewal that is lost in a hanging agent comes once more in time …
+local LEAST_TIMEOUT, LONGEST_TIMEOUT = 1, 5 -- … where an agent that is only slow can answer it
 
 ---@class luapilot.Wanted
 ---@field registration table      as Consul's JSON, without the status
@@ -33,6 +35,13 @@ function service.ttl(checks)
   local least
   for _, check in ipairs(checks) do least = math.min(least or check.ttl, check.ttl) end
   return least or DEFAULT_TTL
+end
+
+---How long an answer is waited for.
+---@param record luapilot.ServiceRecord
+---@return number seconds
+function service.timeout(record)
+  return math.max(LEAST_TIMEOUT, math.min(LONGEST_TIMEOUT, TIMEOUT * record.ttl))
 end
 
 ---The body of /v1/agent/service/register. https://developer.hashicorp.com/consul/api-docs/agent/service
@@ -70,8 +79,8 @@ local function of_running(view, spec)
   if view.health == "healthy" or not view.checked then
     return view.warns and "warning" or "passing", output_of(view)
   end
-  if view.registered then return "critical", "started again; no check has passed yet" end
-  return spec.initial_status, "no check has passed yet"
+  if view.again then return "critical", "started again; no check has passed yet" end
+  return spec.initial_status or (view.registered and "critical" or nil), "no check has passed yet"
 end
 
 -- Between two runs.
@@ -79,7 +88,8 @@ local function of_gone(view)
   if not view.registered then return nil end
   local exit = view.exit
   local how = exit and (exit.signal and "killed by " .. exit.signal or "exit code " .. exit.code) or "not running"
-  return "critical", how .. "; it will be started again"
+  if view.state ~= "ending" then how = how .. "; it will be started again" end
+  return "critical", how
 end
 
 local BETWEEN = { preparing = true, ending = true, backoff = true }
@@ -93,6 +103,7 @@ local BETWEEN = { preparing = true, ending = true, backoff = true }
 ---@field exit table?
 ---@field leaving boolean      it is being stopped, and no longer to be found
 ---@field registered boolean   it has been registered, and not taken back
+---@field again boolean?       … in a former run of the job
 
 ---The status that its services have now; nil: they are not registered.
 ---@param view luapilot.JobView
@@ -107,62 +118,95 @@ end
 
 -- --- the next step ---------------------------------------------------------------------------
 
+-- An agent that knows a check keeps its status when it is registered again, so a status follows each registration.
+-- While maintenance is to be, a new check begins critical, so that nobody finds the service before the maintenance. A
+-- second reason is not taken while there is a first one: the check is critical (`cover`) until one has replaced the
+-- other.
+
 ---@class luapilot.ServiceRecord     plain data
 ---@field id string
 ---@field ttl number
 ---@field want luapilot.Wanted?
 ---@field have { registration: table, status: string, output: string, maintenance: string?, renew: number }|nil
----@field stray boolean?       Consul may hold it, though it is not wanted
+---@field stray boolean?       Consul may hold it: it was asked to, or it did once
+---@field maintained boolean?  Consul may hold maintenance of ours
 
----What is to be done now: "register", "deregister", "maintain", "update"; nil and when it is time to renew; nil:
----nothing ever.
+---@alias luapilot.ServiceStep "register"|"deregister"|"maintain"|"resume"|"cover"|"update"
+
+-- The way from one maintenance to another, or to none.
+local function leave_maintenance(want, have)
+  return want.maintenance and have.status ~= "critical" and "cover" or "resume"
+end
+
+---What is to be done now; nil and when it is time to renew; nil: nothing ever.
 ---@param record luapilot.ServiceRecord
 ---@param now number
----@return "register"|"deregister"|"maintain"|"update"|nil step
+---@return luapilot.ServiceStep? step
 ---@return number? due
 function service.next(record, now)
   local want, have = record.want, record.have
   if not want then return (have or record.stray) and "deregister" or nil end
   if not have or not copy.equal(want.registration, have.registration) then return "register" end
+  if want.maintenance ~= have.maintenance and have.maintenance then return leave_maintenance(want, have) end
   if want.maintenance ~= have.maintenance then return "maintain" end
+  if record.maintained and not want.maintenance then return "resume" end
   if want.status ~= have.status or now >= have.renew then return "update" end
   return nil, have.renew
 end
 
+---The status that a new check begins with.
+---@param record luapilot.ServiceRecord
+---@return "passing"|"warning"|"critical"
+function service.first_status(record) return record.want.maintenance and "critical" or record.want.status end
+
+---A step is being taken: it may count, even where no answer comes.
+---@param record luapilot.ServiceRecord
+---@param step luapilot.ServiceStep
+function service.sent(record, step)
+  if step == "register" then record.stray = true end
+  if step == "maintain" then record.maintained = true end
+end
+
+local done = {} -- by step: what is known of the agent from now on
+
+function done.deregister(record) record.have, record.stray, record.maintained = nil, nil, nil end
+
+function done.register(record, told, now)
+  local have = record.have or {}
+  have.registration, have.status, have.output, have.renew = told.registration, told.status, "", now
+  record.have = have
+end
+
+function done.maintain(record, told) record.have.maintenance = told.maintenance end
+
+function done.resume(record) record.have.maintenance, record.maintained = nil, nil end
+
+function done.cover(record) record.have.status = "critical" end
+
+function done.update(record, told, now, random)
+  local have = record.have
+  have.status, have.output = told.status, told.output
+  have.renew = now + record.ttl / RENEWALS * (1 - SPREAD * random())
+end
+
 ---A step has been done.
 ---@param record luapilot.ServiceRecord
----@param step string
+---@param step luapilot.ServiceStep
 ---@param told luapilot.Wanted?    what was wanted when it was sent
 ---@param now number
 ---@param random fun(): number
-function service.done(record, step, told, now, random)
-  if step == "deregister" then
-    record.have, record.stray = nil, nil
-    return
-  end
-  ---@cast told luapilot.Wanted
-  local have = record.have or {}
-  record.have = have
-  if step == "maintain" then
-    have.maintenance = told.maintenance
-    return
-  end
-  local span = record.ttl / RENEWALS
-  have.renew, have.status = now + span * (1 - SPREAD * random()), told.status
-  if step == "update" then
-    have.output = told.output
-  else
-    have.registration, have.output, have.maintenance = told.registration, "", have.maintenance
-    if told.output ~= "" then have.renew = now end -- a registration takes no output
-  end
+function service.done(record, step, told, now, random) done[step](record, told, now, random) end
+
+---A step was refused. What was never held need not be taken back.
+---@param record luapilot.ServiceRecord
+---@param step luapilot.ServiceStep
+function service.refused(record, step)
+  if step == "register" and not record.have then record.stray = nil end
 end
 
 ---Consul turned out not to hold it (any more), or something else.
 ---@param record luapilot.ServiceRecord
-function service.forget(record)
-  record.have = nil
-  record.stray = not record.want or nil
-end
+function service.forget(record) record.have, record.stray = nil, true end
 
 ---Is this an answer that means that the agent does not know the check or service? 1.8 says 500 with a text, newer ones
 ---404.

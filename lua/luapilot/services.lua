@@ -51,8 +51,9 @@ local function records_of(self, runner)
     local name, id = services.names(runner.spec.name, spec, hostname)
     local former = self.former[id]
     self.former[id] = nil
-    list[i] = { spec = spec, name = name, tags = former and former.tags, record = {
-      id = id, ttl = ttl, have = former and former.have, stray = former and former.stray, want = nil,
+    list[i] = { spec = spec, name = name, tags = former and former.tags, run = former and former.run, record = {
+      id = id, ttl = ttl, have = former and former.have, stray = former and former.stray,
+      maintained = former and former.maintained, want = nil,
     } }
   end
   runner.services = list
@@ -102,6 +103,7 @@ local function view_of(runner, one)
     state = memory.state, health = memory.health, checked = #runner.spec.health > 0,
     checks = probes and probes.checks or {}, warns = probes ~= nil and health.warns(probes), exit = memory.exit,
     leaving = runner.leaving == true, registered = one.record.want ~= nil or one.record.have ~= nil,
+    again = one.run ~= nil and one.run ~= memory.runs,
   }
 end
 
@@ -109,9 +111,10 @@ local function wanted(self, runner, one)
   local status, output = service.status(view_of(runner, one), one.spec)
   local at = status and address_of(self, runner, one)
   if not at then
-    one.address = nil
+    one.address, one.run = nil, nil
     return nil
   end
+  one.run = one.run or runner.memory.runs
   local registration = one.record.want and one.record.want.registration
   if not registration or registration.Address ~= at or registration.Tags ~= (one.tags or one.spec.tags) then
     registration = service.registration(one.spec, {
@@ -138,6 +141,8 @@ function Services:refresh(runner)
   end
 end
 
+local function may_be_found(record) return record.want ~= nil or record.have ~= nil or record.stray == true end
+
 ---Takes a job's services back. done(was) is called when they are gone, or when Consul has been asked in vain; `was`:
 ---was there something to take back?
 ---@param runner luapilot.Runner
@@ -148,7 +153,7 @@ function Services:leave(runner, done)
     open = open - 1
     if open == 0 then done(was) end
   end
-  for _, one in ipairs(list) do was = was or one.record.want ~= nil or one.record.have ~= nil end
+  for _, one in ipairs(list) do was = was or may_be_found(one.record) end
   runner.leaving = true
   self:refresh(runner)
   for _, one in ipairs(list) do
@@ -211,7 +216,8 @@ function Services:snapshot()
     data.maintenance[runner.spec.name] = runner.maintenance
     for _, one in ipairs(runner.services or {}) do
       data.records[one.record.id] = {
-        have = copy.deep(one.record.have), stray = one.record.stray, tags = one.tags, ttl = one.record.ttl,
+        have = copy.deep(one.record.have), stray = one.record.stray, maintained = one.record.maintained,
+        tags = one.tags, ttl = one.record.ttl, run = one.run,
       }
     end
   end
@@ -234,6 +240,9 @@ function Services:restored()
   for _, runner in ipairs(self.app.order) do
     runner:pause(self:is_maintained(runner))
     self:refresh(runner)
+    for _, one in ipairs(runner.services or {}) do -- refresh tells what has changed, and this may not have
+      if not one.record.want and may_be_found(one.record) then self.backend:wanted(one.record) end
+    end
   end
   for id, former in pairs(self.former) do
     self.backend:wanted { id = id, ttl = former.ttl, have = former.have, stray = true }

@@ -41,7 +41,9 @@ describe("the status of a service", function()
   it("is critical between two runs, and until a check passes again", function()
     assert.equal("critical", status { state = "backoff", registered = true, exit = { code = 1 } })
     assert.equal("critical", status { state = "preparing", registered = true })
-    assert.equal("critical", status({ registered = true }, "passing"))
+    assert.equal("critical", status({ registered = true, again = true }, "passing"))
+    assert.equal("passing", status({ registered = true }, "passing"))
+    assert.equal("critical", status { registered = true })
     assert.is_nil(status { state = "backoff", exit = { code = 1 } })
   end)
 
@@ -60,6 +62,7 @@ describe("the status of a service", function()
     assert.equal("fine", output { health = "healthy", checks = { checks[1] } })
     assert.equal("exit code 3; it will be started again",
       output { state = "backoff", registered = true, exit = { code = 3 } })
+    assert.equal("exit code 3", output { state = "ending", registered = true, exit = { code = 3 } })
     assert.equal("killed by SIGKILL; it will be started again",
       output { state = "backoff", registered = true, exit = { code = 137, signal = "SIGKILL" } })
   end)
@@ -99,64 +102,108 @@ describe("the next step", function()
 
   before_each(function() record, now = { id = "app-h", ttl = 15 }, 100 end)
 
-  it("registers, and then renews twice in a ttl", function()
-    want {}
-    assert.equal("register", step())
-    assert.equal(107.5, step())
-    now = 107.5
-    assert.equal("update", step())
-    assert.equal(115, step())
-  end)
+  -- All steps that there are to take.
+  local function steps()
+    local list = {}
+    for i = 1, 10 do
+      list[i] = step()
+      if type(list[i]) ~= "string" then return list end
+    end
+    error "no end of steps"
+  end
+
+  it("registers, says the status (an agent may know the check, and keeps what it knew), and renews twice in a ttl",
+    function()
+      want {}
+      assert.same({ "register", "update", 107.5 }, steps())
+      now = 107.5
+      assert.same({ "update", 115 }, steps())
+    end)
 
   it("renews up to an eighth earlier, at random", function()
     want {}
-    service.done(record, "register", record.want, now, function() return 0.999999 end)
+    step()
+    service.done(record, "update", record.want, now, function() return 0.999999 end)
     local _, due = service.next(record, now)
     assert.is_true(due > 106.5 and due < 106.6)
   end)
 
   it("sends a status at once, and an output with it", function()
     want {}
-    step()
+    steps()
     want { status = "critical", output = "HTTP 500" }
     assert.equal("update", step())
     want { status = "critical", output = "HTTP 503" } -- goes along with the next renewal
-    assert.equal(107.5, step())
-  end)
-
-  it("sends the output after a registration, which cannot take it", function()
-    want { output = "fine" }
-    assert.equal("register", step())
-    assert.equal("update", step())
-    assert.equal(107.5, step())
+    assert.same({ 107.5 }, steps())
   end)
 
   it("registers again what is to be other, and keeps the maintenance", function()
     want { maintenance = "deploy" }
-    assert.same({ "register", "maintain", 107.5 }, { step(), step(), step() })
+    assert.same({ "register", "maintain", "update", 107.5 }, steps())
     want { registration = registration { tags = { "b" } }, maintenance = "deploy" }
-    assert.same({ "register", 107.5 }, { step(), step() })
+    assert.same({ "register", "update", 107.5 }, steps())
     want { registration = registration { tags = { "b" } } }
-    assert.same({ "maintain", 107.5 }, { step(), step() })
+    assert.same({ "resume", 107.5 }, steps())
+  end)
+
+  it("lets nobody find a service that is to be in maintenance before it is", function()
+    want {}
+    assert.equal("passing", service.first_status(record))
+    want { maintenance = "deploy" }
+    assert.equal("critical", service.first_status(record))
+  end)
+
+  it("is critical while one maintenance takes the place of another: Consul keeps the first reason else", function()
+    want { maintenance = "deploy" }
+    steps()
+    want { maintenance = "upgrade" }
+    assert.same({ "cover", "resume", "maintain", "update", 107.5 }, steps())
+    want { maintenance = "upgrade", status = "critical" }
+    steps()
+    want { maintenance = "backup", status = "critical" }
+    assert.same({ "resume", "maintain", 107.5 }, steps())
   end)
 
   it("takes back what is not wanted, once", function()
     want {}
-    step()
+    steps()
     record.want = nil
-    assert.equal("deregister", step())
-    assert.is_nil(step())
+    assert.same({ "deregister" }, steps())
+  end)
+
+  it("takes back what may have been heard, although no answer came", function()
+    want { maintenance = "deploy" }
+    service.sent(record, "register")
+    record.want = nil
+    assert.same({ "deregister" }, steps())
+    want { maintenance = "deploy" }
+    step()
+    service.sent(record, "maintain")
+    want {}
+    assert.same({ "resume", "update", 107.5 }, steps())
+  end)
+
+  it("takes nothing back that was refused", function()
+    want {}
+    service.sent(record, "register")
+    service.refused(record, "register")
+    record.want = nil
+    assert.same({}, steps())
   end)
 
   it("begins anew when Consul has forgotten it", function()
     want {}
-    step()
+    steps()
     service.forget(record)
-    assert.equal("register", step())
+    assert.same({ "register", "update", 107.5 }, steps())
+    service.forget(record)
     record.want = nil
-    service.forget(record)
-    assert.equal("deregister", step()) -- it may hold it all the same
-    assert.is_nil(step())
+    assert.same({ "deregister" }, steps()) -- it may hold it all the same
+  end)
+
+  it("waits a quarter of a ttl for an answer: a renewal that is lost comes once more in time", function()
+    local function timeout(ttl) return service.timeout { id = "x", ttl = ttl } end
+    assert.same({ 1, 1, 2.5, 5, 5 }, { timeout(1), timeout(4), timeout(10), timeout(20), timeout(3600) })
   end)
 end)
 
