@@ -160,7 +160,7 @@ describe("a job stops:", function()
       ]])
       assert_stops(p)
       story.assert_order(p, {
-        "stopping handlers took too long", "app told", "did not end within 0.5 s", "app stopped",
+        "stopping handlers took too long", "app told", "did not end within 0.5", "app stopped",
       })
     end)
 
