@@ -18,7 +18,6 @@
 #include <lualib.h>
 #include <signal.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -115,7 +114,7 @@ static int search_embedded(lua_State *L) {
 static int release_embedded(lua_State *L) {
   (void)L;
   size_t pages = (embedded_size + EMBEDDED_PAGE - 1) / EMBEDDED_PAGE;
-  (void)madvise((void *)(uintptr_t)embedded_code, pages * EMBEDDED_PAGE, MADV_DONTNEED);
+  (void)madvise((void *)embedded_code, pages * EMBEDDED_PAGE, MADV_DONTNEED);
   return 0;
 }
 
