@@ -3,8 +3,10 @@
 -- It owns who has failed and not succeeded since. It asks nothing itself. A refusal (a missing right, a name that
 -- Consul does not know) is an answer, and no outage.
 
-local advice = require "luapilot.advice"
 local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
+
+local advice = lazy.require "luapilot.advice"
 
 local outage = {}
 
