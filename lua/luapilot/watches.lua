@@ -107,9 +107,10 @@ local function failed(self, event)
   local message = event.status and client.refusal("GET", self.path, event.status, said)
     or client.failure("GET", self.path, said, event.code)
   local away, code = self.app.away, event.status or event.code
-  if outage.is_one(code, message) then return away:failed(self, event.error, code) end
+  local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
+  if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
   away:works(self)
-  if self.said == message then return end
+  if self.said == message or self.said and elsewhere then return end
   self.said = message
   self.app:log("error", ("%s: %s; asked again"):format(self.label, message))
 end

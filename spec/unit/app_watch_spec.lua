@@ -254,3 +254,26 @@ describe("a template with watches", function()
     assert.equal(1, box:job("app"):received "SIGHUP")
   end)
 end)
+
+describe("a watch of another datacentre", function()
+  after_each(boxes.check)
+
+  it("that cannot be reached says so once, and takes nothing for an outage of the agent", function()
+    local box = boxes.run [[
+      pilot.consul "localhost:8500"
+      local west = pilot.watch "db" { dc = "west" }
+      pilot.after("4m", function() print("> known " .. #west.instances) end)
+    ]]
+    box.world.consul:datacenter "west":add("db", "10.2.0.1")
+    box:advance "1m"
+    box.consul:fail(500)
+    box:advance "5m"
+    box.consul:up()
+    box:advance "1m"
+    assert.same({ "known 1" }, printed(box))
+    assert.equal(0, boxes.logged(box, "Consul is"))
+    assert.equal(1, boxes.logged(box, 'watch "db" { dc = "west" }: consul: GET /v1/health/service/db'))
+    assert.equal(1, boxes.logged(box, 'watch "db" { dc = "west" }: answered again'))
+    box:forget_errors()
+  end)
+end)
