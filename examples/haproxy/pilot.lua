@@ -7,7 +7,7 @@ local dir   = "build/haproxy"                        -- all that is written
 local port  = tonumber(pilot.env("PORT", "8094"))
 local slots = 10                                     -- as many backends can be served
 
-pilot.consul(pilot.env("CONSUL", "127.0.0.1:8500"))
+pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
 local app = pilot.watch "app"
 

@@ -3,7 +3,7 @@
 
 local pilot = require "luapilot"
 
-pilot.consul(pilot.env("CONSUL", "127.0.0.1:8500"))
+pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
 local socket  = pilot.env("DOCKER_SOCKET", "/var/run/docker.sock")
 local address = pilot.env("ADDRESS", "127.0.0.1")            -- of this machine, where published ports are

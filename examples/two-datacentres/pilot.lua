@@ -2,7 +2,7 @@
 -- the other datacentre's servers; when these cannot be reached, what was known of them stays.
 local pilot = require "luapilot"
 
-pilot.consul(pilot.env("CONSUL", "localhost:8500"))
+pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
 local home = pilot.watch "db"
 local away = pilot.watch "db" { dc = pilot.env "OTHER_DC" }

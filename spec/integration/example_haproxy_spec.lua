@@ -16,7 +16,7 @@ describe("the haproxy example", function()
     for _, program in ipairs { "haproxy", "socat", "ab", "busybox" } do example.need(program) end
     agent = agent or consul.start()
     port, backends = story.free_port(), {}
-    p = example.run("haproxy", { PORT = tostring(port), CONSUL = "127.0.0.1:" .. agent.port })
+    p = example.run("haproxy", { PORT = tostring(port), CONSUL_HTTP_ADDR = "127.0.0.1:" .. agent.port })
     p:wait_for_line 'job "haproxy": is healthy'
   end)
 

@@ -37,7 +37,7 @@ describe("the two-datacentres example", function()
       return #east:api("GET", "/v1/catalog/datacenters") == 2
     end, 30)
     return example.run_image("two-datacentres", { ["/bin/app"] = APP }, {
-      env = { CONSUL = "127.0.0.1:" .. east.port, OTHER_DC = "west" }, etc = {},
+      env = { CONSUL_HTTP_ADDR = "127.0.0.1:" .. east.port, OTHER_DC = "west" }, etc = {},
     })
   end
 

@@ -168,7 +168,7 @@ describe("a watch without Consul", function()
       'pilot.lua:5: unknown event "changd" of a watch (did you mean "changed"?)',
       'pilot.lua:6: unknown event "healthy" of a key',
       'pilot.lua:7: job "app3": when: expected a trigger such as db:once "healthy"',
-      'job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id of its',
+      'job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id',
       'job "b": service.port: expected a whole number from 1 to 65535, got a number: 0',
       'job "b": service.meta[""]: expected a name of letters',
       'job "b": service.initial_status: expected "passing", "warning" or "critical", got a string: "pasing"',
