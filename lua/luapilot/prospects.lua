@@ -7,6 +7,7 @@
 
 local prospects = {}
 
+local SPOKEN = { error = true, enter_maintenance = true, exit_maintenance = true } -- of the pilot, by what it runs
 local OVER = { complete = true, held = true } -- states in which a job waits for nothing
 
 ---@class luapilot.Prospects
@@ -87,7 +88,7 @@ end
 ---@param asker luapilot.Runner
 ---@return boolean
 function Prospects:can_speak(topic, event, asker)
-  if topic == "pilot" then return event:find("^SIG") ~= nil or (event == "error" and self:is_busy()) end
+  if topic == "pilot" then return event:find("^SIG") ~= nil or (SPOKEN[event] and self:is_busy()) == true end
   if topic:find "^watch:" then return self.app.phase == "running" end
   if topic:find "^template:" then return self:is_busy() end -- it is tried again, or somebody may render it
   local source = self.app.jobs[topic:match "^job:(.*)$"]
@@ -116,7 +117,7 @@ end
 -- Does what it waits for depend on what is under way elsewhere, and not on its sources alone?
 local function stays_doubtful(self, runner)
   for _, leaf in ipairs(runner.starter.trigger.leaves) do
-    if leaf.topic == "pilot" and leaf.event == "error" then return true end
+    if leaf.topic == "pilot" and SPOKEN[leaf.event] then return true end
     if leaf.topic and leaf.topic:find "^template:" then return true end
   end
   for _, source in ipairs(self.app:sources_of(runner)) do

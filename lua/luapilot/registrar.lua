@@ -9,6 +9,7 @@
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
 
+local copy = require "luapilot.copy"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
 local schema = require "luapilot.schema"
@@ -265,7 +266,9 @@ end
 -- --- what the agent holds --------------------------------------------------------------------
 
 local function is_settled(self, record, number)
-  return record.want and record.have and not self.flights[record.id] and (self.touched[record.id] or 0) < number
+  local want, have = record.want, record.have
+  return want and have and not self.flights[record.id] and (self.touched[record.id] or 0) < number
+    and copy.equal(want.registration, have.registration) -- else it may have heard of what is wanted now, or not
 end
 
 local function compare(self, held, number)

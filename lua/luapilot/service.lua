@@ -129,7 +129,8 @@ end
 ---@field want luapilot.Wanted?
 ---@field have { registration: table, status: string, output: string, maintenance: string?, renew: number }|nil
 ---@field stray boolean?       Consul may hold it: it was asked to, or it did once
----@field maintained boolean?  Consul may hold maintenance of ours
+---@field untold boolean?      … only because of what it is being asked now
+---@field maintained string?   Consul may hold maintenance of ours, for this reason
 
 ---@alias luapilot.ServiceStep "register"|"deregister"|"maintain"|"resume"|"cover"|"update"
 
@@ -147,9 +148,9 @@ function service.next(record, now)
   local want, have = record.want, record.have
   if not want then return (have or record.stray) and "deregister" or nil end
   if not have or not copy.equal(want.registration, have.registration) then return "register" end
-  if want.maintenance ~= have.maintenance and have.maintenance then return leave_maintenance(want, have) end
+  local maintained = have.maintenance or record.maintained
+  if maintained and maintained ~= want.maintenance then return leave_maintenance(want, have) end
   if want.maintenance ~= have.maintenance then return "maintain" end
-  if record.maintained and not want.maintenance then return "resume" end
   if want.status ~= have.status or now >= have.renew then return "update" end
   return nil, have.renew
 end
@@ -163,8 +164,8 @@ function service.first_status(record) return record.want.maintenance and "critic
 ---@param record luapilot.ServiceRecord
 ---@param step luapilot.ServiceStep
 function service.sent(record, step)
-  if step == "register" then record.stray = true end
-  if step == "maintain" then record.maintained = true end
+  if step == "register" then record.stray, record.untold = true, not record.stray or nil end
+  if step == "maintain" then record.maintained = record.want.maintenance end
 end
 
 local done = {} -- by step: what is known of the agent from now on
@@ -197,11 +198,11 @@ end
 ---@param random fun(): number
 function service.done(record, step, told, now, random) done[step](record, told, now, random) end
 
----A step was refused. What was never held need not be taken back.
+---A step was refused. What was never held need not be taken back; who may not write may not see what is there, either.
 ---@param record luapilot.ServiceRecord
 ---@param step luapilot.ServiceStep
 function service.refused(record, step)
-  if step == "register" and not record.have then record.stray = nil end
+  if step == "register" and record.untold then record.stray = nil end
 end
 
 ---Consul turned out not to hold it (any more), or something else.
@@ -220,6 +221,8 @@ function service.is_unknown(status, body)
 end
 
 -- --- what the agent holds --------------------------------------------------------------------
+
+local function in_words(value) return type(value) == "string" and describe.quote(value) or tostring(value) end
 
 ---How the agent's entry differs from the registration, in words; nil: it does not.
 ---@param registration table
@@ -240,7 +243,7 @@ function service.difference(registration, held)
   for _, field in ipairs(fields) do
     if not copy.equal(field[2], field[3]) then
       return type(field[3]) == "table" and ("has other %s"):format(field[1])
-        or ("has the %s %s"):format(field[1], describe.value(field[3]))
+        or ("has the %s %s"):format(field[1], in_words(field[3]))
     end
   end
 end

@@ -120,6 +120,7 @@ local function arrived(self, event)
   self.app.away:works(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
   if not content then
+    self.said = message
     return self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message))
   end
   if self.said then self.app:log("info", ("%s: answered again"):format(self.label)) end

@@ -96,6 +96,7 @@ describe("the next step", function()
   local function step()
     local name, due = service.next(record, now)
     if not name then return due end
+    service.sent(record, name)
     service.done(record, name, record.want, now, function() return 0 end)
     return name
   end
@@ -183,12 +184,30 @@ describe("the next step", function()
     assert.same({ "resume", "update", 107.5 }, steps())
   end)
 
+  it("does not take a maintenance that Consul may still hold for the one that is to be", function()
+    want { maintenance = "deploy" }
+    steps()
+    service.forget(record)
+    want { maintenance = "upgrade" }
+    assert.same({ "register", "cover", "resume", "maintain", "update", 107.5 }, steps())
+  end)
+
   it("takes nothing back that was refused", function()
     want {}
     service.sent(record, "register")
     service.refused(record, "register")
     record.want = nil
     assert.same({}, steps())
+  end)
+
+  it("takes back what was held, although it was refused when it seemed to be gone", function()
+    want {}
+    steps()
+    service.forget(record)
+    service.sent(record, "register")
+    service.refused(record, "register")
+    record.want = nil
+    assert.same({ "deregister" }, steps())
   end)
 
   it("begins anew when Consul has forgotten it", function()
@@ -219,6 +238,8 @@ describe("what the agent holds", function()
     local mine = registration()
     assert.is_nil(service.difference(mine, held()))
     assert.equal("is gone", service.difference(mine, nil))
+    assert.equal("has the name \"other\"", service.difference(mine, held { Service = "other" }))
+    assert.equal("has the port 81", service.difference(mine, held { Port = 81 }))
     for field, value in pairs { Port = 81, Address = "10.0.0.2", Service = "other", EnableTagOverride = true } do
       assert.is_string(service.difference(mine, held { [field] = value }))
     end
