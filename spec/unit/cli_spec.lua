@@ -225,6 +225,19 @@ for i = 1, 20 do pilot.job("job-" .. i) { exec = "server" } end
 ]] }).out)
   end)
 
+  it("counts watches, those that ask the same once, and services", function()
+    local result = luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.consul "localhost:8500"
+local db = pilot.watch "db"
+pilot.watch "db"
+pilot.watch.key "config/limit"
+pilot.job "app" { exec = "app", when = db:once "healthy", service = { { port = 80 }, { name = "admin", port = 81 } } }
+pilot.job "other" { exec = "app", service = { port = 82 } }
+]] })
+    assert.matches("\n2 jobs %(app, other%), 1 trigger, 0 timers, 0 handlers, 2 watches, 3 services\n", result.out)
+  end)
+
   it("counts files from templates, where there are some", function()
     local result = luapilot({ "check" }, { ["pilot.lua"] = [[
 local pilot = require "luapilot"
@@ -331,6 +344,24 @@ flowchart LR
   source_7 -->|"when true"| job_maybe
 %% shutdown: app, end, hook, by-hand, maybe; then migrate-all; then db; 8s at most
 ]], mermaid.draw(diagram.of(loaded(EVERYTHING))))
+  end)
+
+  it("shows watches and templates as sources, and the services of a job", function()
+    assert.equal([[
+flowchart LR
+  job_app["app<br/>services: app, admin"]
+  job_db["db<br/>service: db"]
+  source_1(["watch #quot;db#quot; { tag = #quot;a#quot; }"])
+  source_2(["template /etc/app.conf"])
+  source_1 -->|"once healthy"| job_app
+  source_2 -->|"each rendered"| job_db
+%% shutdown: app, db; 8s at most
+]], mermaid.draw(diagram.of(loaded [[
+local file = pilot.template "/etc/app.conf" { text = "" }
+pilot.job "app" { exec = "app", when = pilot.watch "db" { tag = "a" }:once "healthy",
+  service = { { port = 80 }, { name = "admin", port = 81 }, { id = "x", port = 82 } } }
+pilot.job "db" { exec = "db", when = file:each "rendered", service = { port = 1 } }
+]])))
   end)
 
   it("is DOT", function()

@@ -46,6 +46,12 @@ local function triggers(pilot)
   return count
 end
 
+local function services(pilot)
+  local count = 0
+  for _, runner in ipairs(pilot.order) do count = count + #(runner.spec.service or {}) end
+  return count
+end
+
 local function size(set)
   local count = 0
   for _ in pairs(set) do count = count + 1 end
@@ -66,8 +72,9 @@ function check.report(pilot, path)
     load.count(size(pilot.holders) - files - watches, "timer"),
     load.count(pilot.bus:count(function() return true end), "handler"),
   }
-  if files > 0 then parts[#parts + 1] = load.count(files, "template") end
-  if watches > 0 then parts[#parts + 1] = load.count(watches, "watch") end
+  for _, each in ipairs { { files, "template" }, { watches, "watch" }, { services(pilot), "service" } } do
+    if each[1] > 0 then parts[#parts + 1] = load.count(each[1], each[2]) end
+  end
   local order = #plan.groups > 0 and ": " .. shutdown.describe(plan) or ""
   return ("%s: no mistakes\n%s\nshutdown in %s at most%s\n")
     :format(path, table.concat(parts, ", "), duration.format(plan.bound), order)

@@ -1,7 +1,8 @@
 -- diagram: a loaded pilot.lua as nodes and edges, before anybody draws them.
 --
---   job      a box: its name, and what it says about main, restart and checks
---   source   what starts jobs and is none: start-up, an event of the pilot, a timer, cron, a function, job:start()
+--   job      a box: its name, and what it says about main, restart, checks and services
+--   source   what starts jobs and is none: start-up, an event of the pilot, a watch, a template, a timer, cron, a
+--            function, job:start()
 --   group    pilot.all and pilot.any
 --
 -- An edge goes from what happens to what it starts, and says which event, how often, and the options. Pure.
@@ -45,12 +46,23 @@ local function checks_text(checks)
   return #kinds > 0 and "health: " .. table.concat(kinds, ", ") or nil
 end
 
+local function services_text(services, job)
+  local names, seen = {}, {}
+  for _, service in ipairs(services or {}) do
+    local name = service.name or job
+    if not seen[name] then names[#names + 1] = name end
+    seen[name] = true
+  end
+  return #names > 0 and (#names > 1 and "services: " or "service: ") .. table.concat(names, ", ") or nil
+end
+
 local function job_node(runner)
   local spec = runner.spec
   local lines = { spec.name }
   lines[#lines + 1] = spec.main and "main" or nil
   lines[#lines + 1] = restart_text(spec.restart)
   lines[#lines + 1] = checks_text(spec.health)
+  lines[#lines + 1] = services_text(spec.service, spec.name)
   return { id = diagram.job_id(spec.name), kind = "job", lines = lines, main = spec.main }
 end
 
@@ -93,8 +105,9 @@ local source_of = {
   end,
   ["function"] = function(leaf) return function_text(leaf.fn), "when true" end,
   once = function(leaf)
-    local path = leaf.topic:match "^template:(.*)$"
-    if path then return "template " .. path, event_label(leaf, leaf.event) end
+    local kind, name = leaf.topic:match "^(%w+):(.*)$" -- "template:/etc/app.conf", 'watch:watch "db"'
+    if kind == "template" then return "template " .. name, event_label(leaf, leaf.event) end
+    if kind == "watch" then return name, event_label(leaf, leaf.event) end
     local watch = leaf.topic:match "^watch:(.*)$"
     if watch then return watch, event_label(leaf, leaf.event) end
     return "pilot: " .. leaf.event, event_label(leaf)
