@@ -55,16 +55,23 @@ end
 
 -- ------------------------------------------------------------------------------------------------ rules
 
----The token at which Lua gave up: Lua tells its text and its line, `fits` chooses among several.
+local TRIED = 20 -- a line of thousands of brackets is no line that somebody wrote
+
+---The token at which Lua gave up: Lua tells its text and its line, `fits` chooses among the first of them.
 ---@return luapilot.Token|nil token
 ---@return luapilot.Token|nil before
 ---@return integer|nil index
 local function find(case, fits)
+  local left = TRIED
   for i, token in ipairs(case.tokens) do
     local here = token.kind == "eof" and case.near == "<eof>"
       or token.line == case.line and token.text == case.near
     local before = case.tokens[i - 1]
-    if here and before and fits(token, before, i) then return token, before, i end
+    if here and before then
+      if fits(token, before, i) then return token, before, i end
+      left = left - 1
+      if left == 0 then return nil end
+    end
   end
 end
 

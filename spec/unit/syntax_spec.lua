@@ -71,6 +71,11 @@ describe("syntax", function()
     for _, case in ipairs(cases) do assert.equal(case[2], hint(case[1])) end
   end)
 
+  it("looks at a line of a hundred thousand brackets only so often", function()
+    assert.equal("pilot.lua:1: ')' expected near '('", explained("f(nil" .. ("("):rep(100000)))
+    assert.equal("pilot.lua:1: ')' expected near '{' (a comma is missing before {)", explained("f(nil" .. ("{"):rep(100000)))
+  end)
+
   it("leaves alone what it does not know", function()
     for _, source in ipairs { "x = 1 = 2", "break", "goto nowhere", "local function = 1",
       "x = { a.b = 1 }", "return\n1 2" } do
