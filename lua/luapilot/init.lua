@@ -454,6 +454,7 @@ function api.render(app, options)
   local spec = ask.read(app, function(where, list)
     return config.render_options(options, "pilot.render", where, list)
   end)
+  if not app.tasks:inside() then app.tasks:await("pilot.render", function() end) end -- raises, and nothing is read
   local changed, message = app.renders:render(spec)
   if changed == nil then error("pilot.render: " .. message, 2) end
   return changed

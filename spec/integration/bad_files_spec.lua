@@ -467,6 +467,17 @@ pilot.lua:4: job "after": restrat: unknown field (did you mean "restart"?)
 ]],
 }
 
+bad "a file rendered at the top level, and not even described" {
+  file = [[
+local pilot = require "luapilot"
+pilot.render ""
+]],
+  says = [[
+pilot.lua:2: pilot.render: expected a table such as { source = "app.tmpl", to = "/etc/app.conf" }, got a string: ""
+pilot.lua:2: pilot.render waits, and the top level of a pilot.lua only declares: call it in a handler, in run, in prepare, or in pilot.spawn(function() … end)
+]],
+}
+
 bad "objects where tables are expected" {
   file = [[
 local pilot = require "luapilot"
