@@ -29,7 +29,7 @@ static struct {
  * because jobs inherit it. */
 __attribute__((no_sanitize("address", "undefined"))) static void touch(const char *base,
                                                                        size_t size) {
-  volatile char *lowest = (volatile char *)((uintptr_t)base - size);
+  volatile char *lowest = (volatile char *)(base - size);
   *lowest = 0;
 }
 

@@ -245,7 +245,8 @@ describe("a recursion without end", function()
     { "string.gsub, called by its callback", "local function f(s) return (s:gsub('.', f)) end f('a')" },
     { "string.gsub, called by a table's __index",
       "local t t = setmetatable({}, { __index = function() return (('a'):gsub('.', t)) end }) t = t.x" },
-    { "string.gsub of one's own copy", "local gsub = string.gsub local function f() return (gsub('a', '.', f)) end f()" },
+    { "string.gsub of one's own copy",
+      "local gsub = string.gsub local function f() return (gsub('a', '.', f)) end f()" },
     { "coroutine.wrap", "local function f() return (coroutine.wrap(f)()) end f()" },
     { "coroutine.resume", "local function f() return assert(coroutine.resume(coroutine.create(f))) end f()" },
     { "coroutine.wrap as the callback of string.gsub",
@@ -254,26 +255,31 @@ describe("a recursion without end", function()
       "local function f() table.sort({ 1, 2 }, coroutine.wrap(function() f() return false end)) end f()" },
     { "a deep stack in a coroutine, again and again",
       "local function f(n) if n > 0 then return 1 + f(n - 1) end return (coroutine.wrap(f)(200)) end f(200)" },
-    { "a comparator of table.sort", "local function f() table.sort({ 1, 2, 3 }, function() f() return false end) end f()" },
+    { "a comparator of table.sort",
+      "local function f() table.sort({ 1, 2, 3 }, function() f() return false end) end f()" },
     { "__lt, by table.sort", "local m = {} local function new() return setmetatable({}, m) end "
       .. "m.__lt = function() table.sort { new(), new() } return false end table.sort { new(), new() }" },
-    { "__tostring, by string.format", "local o = setmetatable({}, { __tostring = function(o) return ('%s'):format(o) end }) "
-      .. "local _ = ('%s'):format(o)" },
-    { "__tostring, by tostring", "local o = setmetatable({}, { __tostring = function(o) return 'x' .. tostring(o) end }) "
-      .. "local _ = tostring(o)" },
-    { "__tostring, by print", "local o = setmetatable({}, { __tostring = function(o) print(o) return '' end }) print(o)" },
+    { "__tostring, by string.format",
+      "local o = setmetatable({}, { __tostring = function(o) return ('%s'):format(o) end }) _ = ('%s'):format(o)" },
+    { "__tostring, by tostring",
+      "local o = setmetatable({}, { __tostring = function(o) return 'x' .. tostring(o) end }) _ = tostring(o)" },
+    { "__tostring, by print",
+      "local o = setmetatable({}, { __tostring = function(o) print(o) return '' end }) print(o)" },
     { "__index that is rawget or more",
-      "local t = setmetatable({}, { __index = function(t, k) return rawget(t, k) or t[k .. 1] end }) local _ = t.a" },
+      "local t = setmetatable({}, { __index = function(t, k) return rawget(t, k) or t[k .. 1] end }) _ = t.a" },
     { "__call", "local o = setmetatable({}, { __call = function(o) return (o()) end }) o()" },
-    { "__concat", "local o = setmetatable({}, { __concat = function(a, b) return (a .. b) end }) local _ = o .. o" },
-    { "pcall in pcall, whose error goes on", "local function f() local ok, e = pcall(f) if not ok then error(e, 0) end end f()" },
+    { "__concat", "local o = setmetatable({}, { __concat = function(a, b) return (a .. b) end }) _ = o .. o" },
+    { "pcall in pcall, whose error goes on",
+      "local function f() local ok, e = pcall(f) if not ok then error(e, 0) end end f()" },
     { "load in its reader", "local function f() return assert(load(f)) end f()" },
     { "table.foreach", "local function f() table.foreach({ 1 }, f) end f()" },
     { "a module that requires itself",
       "package.preload.x = function() package.loaded.x = nil return (require 'x') end require 'x'" },
     { "a file that runs itself", "dofile 'again.lua'" },
-    { "pcall in a sort", "local function f() pcall(table.sort, { 1, 2, 3 }, function() f() return false end) end f()", LONG },
-    { "handlers of xpcall", "local function h(e) xpcall(error, h) error(e) end while true do xpcall(error, h) end", LONG },
+    { "pcall in a sort",
+      "local function f() pcall(table.sort, { 1, 2, 3 }, function() f() return false end) end f()", LONG },
+    { "handlers of xpcall",
+      "local function h(e) xpcall(error, h) error(e) end while true do xpcall(error, h) end", LONG },
   }
 
   for _, case in ipairs(cases) do
@@ -302,7 +308,9 @@ describe("a recursion without end", function()
 
   it("ends in time where the stack is small, and jobs have the limit that was given", function()
     local p = run.pilot(with_handler("local function f() return assert(load(f)) end f()",
-      'pilot.job "limit" { exec = pilot.sh "ulimit -s" }'), { wrap = { "sh", "-c", 'ulimit -S -s 512; exec "$@"', "sh" } })
+      'pilot.job "limit" { exec = pilot.sh "ulimit -s" }'), {
+      wrap = { "sh", "-c", 'ulimit -S -s 512; exec "$@"', "sh" },
+    })
     p:wait_for_line "limit: 512"
     p:wait_for_line("pilot.after at .*pilot.lua:3: .*" .. OVERFLOW)
     goes_on(p)
