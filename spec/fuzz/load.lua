@@ -77,8 +77,8 @@ end
 -- --- the oracle ---------------------------------------------------------------------------------
 
 -- About the file as a whole, or with its line in the text.
-local WHOLE = { "declares nothing", "contains NUL bytes", "contains binary data", "is compiled bytecode", "is UTF%-16 text",
-  "is larger than", "has %d+ bytes: it is larger", "there is no such file" }
+local WHOLE = { "declares nothing", "contains NUL bytes", "contains binary data", "is compiled bytecode",
+  "is UTF%-16 text", "is larger than", "has %d+ bytes: it is larger", "there is no such file" }
 
 local function is_whole(mistake)
   for _, pattern in ipairs(WHOLE) do

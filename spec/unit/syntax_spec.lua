@@ -73,7 +73,8 @@ describe("syntax", function()
 
   it("looks at a line of a hundred thousand brackets only so often", function()
     assert.equal("pilot.lua:1: ')' expected near '('", explained("f(nil" .. ("("):rep(100000)))
-    assert.equal("pilot.lua:1: ')' expected near '{' (a comma is missing before {)", explained("f(nil" .. ("{"):rep(100000)))
+    assert.equal("pilot.lua:1: ')' expected near '{' (a comma is missing before {)",
+      explained("f(nil" .. ("{"):rep(100000)))
   end)
 
   it("leaves alone what it does not know", function()
