@@ -187,6 +187,7 @@ local function send_stop(c)
   if m.stop.signalled then return end
   m.stop.signalled = true
   stay_found(c)
+  emit(c, "untimer", "handlers")
   emit(c, "untimer", "drain")
   emit(c, "signal", c.spec.stop_signal, "group")
 end
@@ -463,17 +464,19 @@ machine.stopping = {
   handlers_done = function(c)
     local stop = c.memory.stop
     stop.handlers = true
-    emit(c, "untimer", "handlers")
     if stop.gone then return finish_stop(c) end
     if not stop.signalled then return leave_or_signal(c) end
   end,
   deregistered = function(c) drain_or_signal(c, c.input.was) end,
   deregister_due = function(c) drain_or_signal(c, true) end,
   drain_due = function(c) send_stop(c) end,
-  handlers_due = function(c) -- the rest of the budget belongs to the signal
-    if not c.memory.stop.handlers then emit(c, "abandon_handlers") end
-    if c.spec.service and not c.memory.stop.signalled then emit(c, "deregister") end
-    if not c.memory.stop.gone then send_stop(c) end
+  handlers_due = function(c) -- the rest of the budget belongs to the signal, however long handlers or the drain take
+    local stop = c.memory.stop
+    if not stop.handlers then
+      emit(c, "abandon_handlers")
+      if c.spec.service and not stop.signalled then emit(c, "deregister") end
+    end
+    if not stop.gone then send_stop(c) end
   end,
   kill_due = function(c)
     local stop = c.memory.stop

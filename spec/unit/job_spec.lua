@@ -131,8 +131,9 @@ describe("job", function()
         ["stop again"] = "stopping (again=trigger)", ["close"] = "stopping (hold closing)",
         ["exited 0"] = "stopping (hold)", ["exited by signal"] = "stopping (hold)", ["group_gone"] = "stopping (hold)",
         ["handlers_done"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
-        ["handlers_due"] = "stopping (hold): abandon_handlers, untimer drain, signal SIGTERM",
-        ["drain_due"] = "stopping (hold): untimer drain, signal SIGTERM", ["lost"] = "stopping (hold)",
+        ["handlers_due"] = "stopping (hold): abandon_handlers, untimer handlers, untimer drain, signal SIGTERM",
+        ["drain_due"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
+        ["lost"] = "stopping (hold)",
         ["kill_due"] = "stopping (hold): log warn, signal SIGKILL, abandon_handlers",
       },
       ending = {
@@ -362,35 +363,43 @@ describe("job", function()
     it("the process may be gone before the handlers are done", function()
       local m = running().go(STOP, ENDED)
       assert.equal("stopping (hold)", m.feed "group_gone")
-      assert.equal("held (hold): untimer handlers, untimer handlers, untimer drain, untimer kill, publish stopped",
+      assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped",
         m.feed "handlers_done")
     end)
 
     it("drains between, within the same budget", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
-      assert.equal("stopping (hold): untimer handlers, timer deregister 1, deregister", m.feed "handlers_done")
+      assert.equal("stopping (hold): timer deregister 1, deregister", m.feed "handlers_done")
       assert.equal("stopping (hold): untimer deregister, timer drain 5", m.feed("deregistered", { was = true }))
       assert.equal("stopping (hold)", m.feed "deregister_due")
-      assert.equal("stopping (hold): untimer drain, signal SIGTERM", m.feed "drain_due")
+      assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM", m.feed "drain_due")
       assert.equal("stopping (hold)", m.feed "drain_due")
       assert.equal("stopping (hold)", m.feed "handlers_due")
       assert.equal("stopping (hold): log warn, signal SIGKILL", m.feed "kill_due")
     end)
 
+    it("a drain that outlasts the budget leaves the signal its share", function()
+      local m = running { service = {}, drain = 60, stop_timeout = 10 }
+      m.go(STOP, HANDLED, { "deregistered", { was = true } })
+      assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM", m.feed "handlers_due")
+      assert.matches("^stopping %(hold%): log warn, signal SIGKILL", m.feed "kill_due")
+    end)
+
     it("waits a second for the deregistration, and does not drain what nobody could find", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
       m.feed "handlers_done"
-      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM",
+      assert.equal("stopping (hold): untimer deregister, untimer handlers, untimer drain, signal SIGTERM",
         m.feed("deregistered", { was = false }))
       m = running { service = { {} } }.go(STOP)
       m.feed "handlers_done"
-      assert.equal("stopping (hold): untimer deregister, untimer drain, signal SIGTERM", m.feed "deregister_due")
+      assert.equal("stopping (hold): untimer deregister, untimer handlers, untimer drain, signal SIGTERM",
+        m.feed "deregister_due")
       assert.equal("stopping (hold)", m.feed("deregistered", { was = true }))
     end)
 
     it("is deregistered without waiting when its handlers took too long, or when it is gone", function()
       local m = running { service = { {} } }.go(STOP)
-      assert.equal("stopping (hold): abandon_handlers, deregister, untimer drain, signal SIGTERM",
+      assert.equal("stopping (hold): abandon_handlers, deregister, untimer handlers, untimer drain, signal SIGTERM",
         m.feed "handlers_due")
       m = running { service = { {} } }.go(STOP)
       m.feed "handlers_done"
@@ -401,8 +410,9 @@ describe("job", function()
 
     it("handlers that take too long are abandoned, and the signal is sent once", function()
       local m = running().go(STOP)
-      assert.equal("stopping (hold): abandon_handlers, untimer drain, signal SIGTERM", m.feed "handlers_due")
-      assert.equal("stopping (hold): untimer handlers", m.feed "handlers_done")
+      assert.equal("stopping (hold): abandon_handlers, untimer handlers, untimer drain, signal SIGTERM",
+        m.feed "handlers_due")
+      assert.equal("stopping (hold)", m.feed "handlers_done")
       assert.equal("stopping (hold): log warn, signal SIGKILL", m.feed "kill_due")
     end)
 
