@@ -235,14 +235,14 @@ end
 -- --- acting ----------------------------------------------------------------------------------
 
 -- Posts an input and waits. begin(), called just before it is applied, gives the question whether what was asked for
--- has come.
-local function post_and_wait(app, r, what, name, begin)
+-- has come, and the input.
+local function post_and_wait(app, r, what, begin)
   return waiting.until_done(app, what, nil, function(done)
     local taken_back, unwatch = false, nil
     app:command(function()
       if taken_back then return end
-      local is_over = begin()
-      r:input(name, {})
+      local is_over, name, input = begin()
+      r:input(name, input)
       local function look()
         local over, message = is_over()
         if over then done(over, message) end
@@ -269,39 +269,50 @@ local function started(r, exit)
   if NO_PROCESS[m.state] then return "no", "it was stopped meanwhile" end
 end
 
--- Posts a start and waits: nothing, or why it cannot be started.
-local function start(r, app)
-  local how, message = post_and_wait(app, r, "job:start", "start", function()
-    local exit = r.memory.exit
-    return function() return started(r, exit) end
-  end)
-  if how == "no" then return ("job %q cannot be started: %s"):format(r.spec.name, message) end
+local function begin_start(r)
+  local exit = r.memory.exit
+  return function() return started(r, exit) end, "start", {}
+end
+
+-- Raises at the caller of a method.
+local function check_started(r, how, message)
+  if how == "no" then error(("job %q cannot be started: %s"):format(r.spec.name, message), 3) end
 end
 
 ---Starts it, and waits until its process exists. Raises when it cannot be started. A job that runs stays as it is.
 function methods.start(self)
   local r, app = acting(self, "start")
-  local why = start(r, app)
-  if why then error(why, 2) end
+  local how, message = post_and_wait(app, r, "job:start", function() return begin_start(r) end)
+  check_started(r, how, message)
 end
 
 ---Stops it, and waits until no process of it lives. It stays so until :start() or its trigger.
 function methods.stop(self)
   local r, app = acting(self, "stop")
-  post_and_wait(app, r, "job:stop", "stop", function()
+  post_and_wait(app, r, "job:stop", function()
     local runs = r.memory.runs
-    return function() return r:is("stopped") or r.memory.runs > runs or nil end
+    return function() return r:is("stopped") or r.memory.runs > runs or nil end, "stop", {}
   end)
+end
+
+-- A stop after which it is started: one wish, which does not end with the task that had it.
+local function begin_restart(r)
+  local runs, exit = r.memory.runs, r.memory.exit
+  return function()
+    local m = r.memory
+    if m.runs > runs then return started(r, exit) end
+    exit = m.exit
+    if r:is "stopped" then return "no", m.closing and "the pilot shuts down" or "it was stopped meanwhile" end
+  end, "stop", { again = "user" }
 end
 
 ---Stops it if it runs, and starts it. Returns when it runs again.
 function methods.restart(self)
   local r, app = acting(self, "restart")
-  if r:is_active() then
-    methods.stop(self)
-  end
-  local why = start(r, app)
-  if why then error(why, 2) end
+  local how, message = post_and_wait(app, r, "job:restart", function()
+    return (r:is_active() and begin_restart or begin_start)(r)
+  end)
+  check_started(r, how, message)
 end
 
 ---Makes it read its configuration anew, as its `reload` says: deferred while it is not yet healthy, or younger than
