@@ -213,6 +213,38 @@ describe("the handoff to a new core", function()
       assert.equal("held", box:state "app")
     end)
 
+    it("with a restart that somebody asked for", function()
+      local FILE = [[
+        local app = pilot.job "app" { exec = "app" }
+        pilot.on("SIGUSR1", function() app:restart() end)
+      ]]
+      run(FILE)
+      signal "SIGUSR1"
+      assert.equal("stopping", box:state "app")
+      reload(FILE)
+      exit("app", { signal = "SIGTERM" })
+      assert.equal("running", box:state "app")
+    end)
+
+    it("with a Lua run that is over while its stop is not: one run begins, not two", function()
+      local FILE = [[
+        local app = pilot.job "app" { run = function()
+          pilot.state.runs = (pilot.state.runs or 0) + 1
+          pilot.sleep "1h"
+        end }
+        app:on("stopping", function() pilot.sleep "9s" end)
+        pilot.on("SIGUSR1", function() app:restart() end)
+        pilot.on("SIGUSR2", function() pilot.state.state = app.state end)
+      ]]
+      run(FILE)
+      signal "SIGUSR1"
+      box:job("app").lua_run:cancel()
+      signal "SIGUSR2"
+      assert.same({ "stopping", 1 }, { box.app.state.state, box.app.state.runs })
+      reload(FILE)
+      assert.same({ "running", 2 }, { box:state "app", box.app.state.runs })
+    end)
+
     it("with a stop of a Lua run: it is over", function()
       local FILE = [[
         local app = pilot.job "app" { run = function()
