@@ -311,7 +311,7 @@ end
 -- What the results of a check that is a program must have led to.
 local function tick_health(self, book, now)
   local check, last = book.job.health, book.results[#book.results]
-  if check.kind ~= "exec" or not last or now < last.at + NOW then return end
+  if check.kind ~= "exec" or book.maintained or not last or now < last.at + NOW then return end
   if not alive(book) or book.stopping or book.stop_sent then return end
   if book.children[#book.children].group.leader.state == "dead" then return end
   local fails = failures(book)
@@ -511,6 +511,7 @@ function say.call(self, at, what, name)
   local book = self.books[name]
   if what == "start" or what == "restart" then give_credit(book, at, math.huge, what) end -- until it returns
   if what == "stop" then book.expected = nil end
+  if what == "maintenance" then book.maintained = true end -- its checks pause
   if what == "stop" or what == "restart" then book.stop_called = at end
 end
 
@@ -643,11 +644,13 @@ end
 ---The pilot has ended: nothing may be left, and its code must mean something.
 function Watched:at_end()
   local box = self.box
-  for _, name in ipairs(self.plan.order) do
-    if self.books[name].stopping then self:breach("%s: never stopped", name) end
-  end
   if not self.closing then self:breach "it ended without a shutdown" end
   local took = box.world:elapsed() - (self.closing or 0)
+  local cut_short = took > self.plan.shutdown_timeout - NOW -- in the middle of a defer function, perhaps
+  for _, name in ipairs(self.plan.order) do
+    local book = self.books[name]
+    if book.stopping and not (cut_short and book.job.kind == "run") then self:breach("%s: never stopped", name) end
+  end
   local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
   if not killed then check_handles(self) end
   if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end

@@ -58,7 +58,12 @@ local function event_options(leaf)
   return #parts > 0 and (", { %s }"):format(table.concat(parts, ", ")) or ""
 end
 
-local function leaf(earlier)
+local function leaf(earlier, services)
+  if #services > 0 and chance(0.25) then
+    local name = pick(services)
+    local one = { kind = pick { "once", "each" }, source = name, event = pick { "changed", "healthy", "unhealthy" } }
+    return one, ("pilot.watch %q:%s(%q%s)"):format(name, one.kind, one.event, event_options(one))
+  end
   local kind = #earlier > 0 and dice:below(9) or dice:below(4)
   if kind == 0 then return { kind = "each", source = "pilot", event = "SIGUSR1" }, 'pilot.each "SIGUSR1"' end
   if kind == 1 then
@@ -74,7 +79,7 @@ local function leaf(earlier)
   return one, ("%s:%s(%q%s)"):format(one.source, one.kind, one.event, event_options(one))
 end
 
-local function tree(earlier)
+local function tree(earlier, services)
   local kind = dice:below(8)
   if kind <= 1 then return { kind = "startup" } end
   if kind == 2 then return { kind = "manual" }, '"manual"' end
@@ -83,12 +88,12 @@ local function tree(earlier)
       pick { "true", "true", "nil", "error 'a mistake of the user'" })
   end
   if kind == 4 then
-    local one, text = leaf(earlier)
-    local other, more = leaf(earlier)
+    local one, text = leaf(earlier, services)
+    local other, more = leaf(earlier, services)
     local word = pick { "all", "any" }
     return { kind = word, parts = { one, other } }, ("pilot.%s { %s, %s }"):format(word, text, more)
   end
-  return leaf(earlier)
+  return leaf(earlier, services)
 end
 
 local function sources_of(node, sources)
@@ -148,12 +153,12 @@ local function health(name)
   return check, ("{ %s }"):format(table.concat(parts, ", "))
 end
 
-local function job(name, earlier, may_be_main)
+local function job(name, earlier, services, may_be_main)
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
   local function add(text, ...) fields[#fields + 1] = text:format(...) end
   local trigger, policy_text, check
-  one.when, trigger = tree(earlier)
+  one.when, trigger = tree(earlier, services)
   one.sources = sources_of(one.when, {})
   if trigger then add("when = %s", trigger) end
   one.restart, policy_text = pick(RESTARTS)()
@@ -177,6 +182,12 @@ local function job(name, earlier, may_be_main)
   end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
+  if chance(0.3) then
+    local service = "service-of-" .. name
+    services[#services + 1] = service
+    add("service = { name = %q, port = 80 }", service)
+    if chance(0.5) then add("drain = %q", span(seconds(0.01, 2))) end
+  end
   one.main = may_be_main and chance(0.3)
   if one.main then add "main = true" end
   return one, ("local %s = pilot.job %q { %s }"):format(name, name, table.concat(fields, ", "))
@@ -227,7 +238,7 @@ local function hears(id)
   end
 end
 local function meddle(job)
-  local kind = math.random(8)
+  local kind = math.random(9)
   local names = { "stop", "start", "restart", "reload", "signal" }
   if names[kind] then
     local name = names[kind]
@@ -235,6 +246,10 @@ local function meddle(job)
     local ok, err = pcall(job[name], job, name == "signal" and "SIGUSR2" or nil)
     print("@ returned " .. name .. " " .. job.name)
     if not ok then error(err, 0) end
+  end
+  if kind == 9 then
+    print("@ call maintenance " .. job.name)
+    job:maintenance(math.random(2) == 1, "a test")
   end
   if kind == 6 then job:wait_for(({ "healthy", "exited", "stopped" })[math.random(3)], "2s") end
   if kind == 7 then job:next("exit_failed", "2s") end
@@ -270,10 +285,10 @@ function pilots.plan(seed)
   local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, meddled = chance(0.7),
     shutdown_timeout = pick { 1, 3, 8, 8, 20 } }
   local text = { PRELUDE, ("pilot.shutdown_timeout(%d)"):format(plan.shutdown_timeout) }
-  local has_main = chance(0.15)
+  local has_main, services = chance(0.15), {}
   for i = 1, 1 + dice:below(6) do
     local name = "job" .. i
-    plan.jobs[name], text[#text + 1] = job(name, plan.order, has_main)
+    plan.jobs[name], text[#text + 1] = job(name, plan.order, services, has_main)
     plan.order[i] = name
     add_handlers(plan, name, text)
   end
