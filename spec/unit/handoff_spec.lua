@@ -226,6 +226,20 @@ describe("the handoff to a new core", function()
       assert.equal("running", box:state "app")
     end)
 
+    it("with a process that is gone while its stop is not: one is started, not two", function()
+      local FILE = [[
+        local app = pilot.job "app" { exec = "app" }
+        app:on("stopping", function() pilot.sleep "9s" end)
+        pilot.on("SIGUSR1", function() app:restart() end)
+      ]]
+      run(FILE)
+      signal "SIGUSR1"
+      exit "app"
+      assert.equal("stopping", box:state "app")
+      reload(FILE)
+      assert.same({ "running", 2 }, { box:state "app", box.world:count "spawn" })
+    end)
+
     it("with a Lua run that is over while its stop is not: one run begins, not two", function()
       local FILE = [[
         local app = pilot.job "app" { run = function()
