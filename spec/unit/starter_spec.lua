@@ -68,6 +68,15 @@ describe("starter", function()
     assert.equal(3, runs())
   end)
 
+  it("starts it once more for events that queue", function()
+    run 'pilot.each("SIGUSR2", { when_busy = "queue" })'
+    for _ = 1, 3 do signal() end
+    exit()
+    assert.equal(2, runs())
+    exit()
+    assert.equal(2, runs())
+  end)
+
   it("drops them, or restarts, as it is told", function()
     run 'pilot.each("SIGUSR2", { when_busy = "drop" })'
     signal()
@@ -106,6 +115,20 @@ describe("starter", function()
     box.world:advance(0.4) -- 3 s after the first
     assert.equal(1, runs())
     box.world:advance(10)
+    assert.equal(1, runs())
+    exit()
+    assert.equal(1, runs())
+  end)
+
+  it("settles when it is quiet, and counts once", function()
+    run 'pilot.each("SIGUSR2", { settle = "1s", max_wait = "3s" })'
+    signal()
+    box.world:advance(0.9)
+    assert.equal(0, runs())
+    box.world:advance(0.2)
+    assert.equal(1, runs())
+    box.world:advance(10)
+    exit()
     assert.equal(1, runs())
   end)
 
@@ -166,9 +189,11 @@ describe("starter", function()
       run "function() pilot.sleep(1) end"
       box.world:advance(1)
       assert.equal("complete", box:state "app")
+      assert.equal("its `when` function returned nothing true: it will not be started", box:job("app").memory.exit.error)
       box:check()
       run 'function() error("no", 0) end'
       assert.equal("complete", box:state "app")
+      assert.equal("its `when` function failed: it will not be started", box:job("app").memory.exit.error)
       assert.same({ 'job "app": when: no' }, box:take_errors())
     end)
 
