@@ -189,7 +189,8 @@ describe("starter", function()
       run "function() pilot.sleep(1) end"
       box.world:advance(1)
       assert.equal("complete", box:state "app")
-      assert.equal("its `when` function returned nothing true: it will not be started", box:job("app").memory.exit.error)
+      assert.equal("its `when` function returned nothing true: it will not be started",
+        box:job("app").memory.exit.error)
       box:check()
       run 'function() error("no", 0) end'
       assert.equal("complete", box:state "app")
