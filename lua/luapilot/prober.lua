@@ -85,17 +85,25 @@ local function in_words(fn)
   end
 end
 
+-- An error is told once, not at each interval again; its text is returned.
+local function raised(self, check, err)
+  local message = task.message(err)
+  if self.raised[check] ~= message then
+    self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), err)
+  end
+  self.raised[check] = message
+  return message
+end
+
 function start.check(self, check, done)
   local tasks, timed_out = self.app.tasks, false
   local t = tasks:spawn(in_words(check.check), {
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
-      if t:failed() then
-        self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), t.error)
-        return done("fail", note(task.message(t.error)))
-      end
+      if t:failed() then return done("fail", note(raised(self, check, t.error))) end
       if not t.ok then return end -- taken back
+      self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
       text = text and note(text)
       done(passed == "warn" and "warn" or passed and "pass" or "fail", text)
@@ -211,7 +219,7 @@ end
 function prober.start(runner, memory)
   local checks, now = runner.spec.health, runner.app.loop.port.now()
   local self = setmetatable({
-    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {},
+    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {},
     memory = memory or health.new(checks, now), stopped = false, paused = false, ready = memory ~= nil,
   }, Prober)
   for index, check in ipairs(checks) do

@@ -256,6 +256,23 @@ describe("health", function()
       assert.is_true(#box:forget_errors() > 0)
     end)
 
+    it("that raises the same again is an error once, and again after it has not raised", function()
+      local box = boxes.run([[
+        local tries = 0
+        pilot.job "app" { exec = "app", health = { interval = "1s", check = function()
+          tries = tries + 1
+          if tries ~= 20 then error("no answer", 0) end
+          return true
+        end } }
+        pilot.on("error", function(event) print("said: " .. event.message) end)
+      ]], { app = {} })
+      box:advance "10s"
+      assert.equal(1, boxes.logged(box, "said: no answer"))
+      box:advance "1m"
+      assert.equal(2, boxes.logged(box, "said: no answer"))
+      assert.equal(2, #box:forget_errors())
+    end)
+
     it("warns, which passes, and is logged", function()
       local box, app = run_check 'return "warn", "slow"'
       assert.equal("healthy", app.health)
