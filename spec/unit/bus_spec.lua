@@ -156,6 +156,26 @@ describe("bus", function()
       assert.same({ 1, 2, 4, "done 1", "done 2" }, said)
     end)
 
+    it("go, and those that stay hear on, in their order", function()
+      local function hear(name) return b:listen("job:a", "healthy", function() say(name) end) end
+      local first, second, third, fourth = hear "1", hear "2", hear "3", hear "4"
+      local function tell()
+        b:publish("job:a", { name = "healthy" })
+        l:rest()
+      end
+      b:forget(first)
+      b:forget(third)
+      tell()
+      assert.same({ "2", "4" }, said)
+      local fifth = hear "5"
+      b:forget(second)
+      tell()
+      assert.same({ "2", "4", "4", "5" }, said)
+      b:forget(fourth)
+      b:forget(fifth)
+      assert.is_false(b:has("job:a", "healthy"))
+    end)
+
     it("cancel themselves: the run goes on, what waits is dropped", function()
       local subscription
       subscription = on({}, function(event)

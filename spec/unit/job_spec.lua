@@ -299,6 +299,13 @@ describe("job", function()
       assert.same({ code = 1, reason = "health", at = 1025 }, exit)
     end)
 
+    it("while the pilot shuts down and it is not the job's turn yet are the end of it", function()
+      local m = running { restart = "always" }.go({ "freeze" })
+      assert.same({ "running", true }, { m.memory.state, m.memory.closing })
+      m.go(FAILED)
+      assert.equal("complete (closing): untimer kill, publish stopped", m.feed "group_gone")
+    end)
+
     it("that the pilot asked for are not told, but remembered", function()
       local m = running().go(STOP, HANDLED)
       assert.equal("stopping (hold)", m.feed("exited", { code = 143, signal = "SIGTERM" }))
@@ -395,6 +402,12 @@ describe("job", function()
       assert.equal("stopping (hold): untimer deregister, untimer handlers, untimer drain, signal SIGTERM",
         m.feed "deregister_due")
       assert.equal("stopping (hold)", m.feed("deregistered", { was = true }))
+    end)
+
+    it("drains also when nobody answered the deregistration", function()
+      local m = running { drain = 5, service = { {} } }.go(STOP)
+      m.feed "handlers_done"
+      assert.equal("stopping (hold): untimer deregister, timer drain 5", m.feed "deregister_due")
     end)
 
     it("is deregistered without waiting when its handlers took too long, or when it is gone", function()
