@@ -112,7 +112,7 @@ contracts   = $(sort $(wildcard spec/contract/*_spec.lua))
 
 test: ## install what is missing, build, run every spec
 	@tools/deps build test
-	@$(MAKE) all have-consul
+	@$(MAKE) all replay have-consul
 	@tools/specs spec/unit $(contracts) $(integration)
 
 unit: ## the specs that need no process and no clock
@@ -121,7 +121,7 @@ unit: ## the specs that need no process and no clock
 contract: all have-consul ## one spec of the port, against the real and the simulated one
 	@tools/specs $(contracts)
 
-integration: all have-consul ## real processes, one spec file at a time in each of two lanes
+integration: all replay have-consul ## real processes, one spec file at a time in each of two lanes
 	@LUAPILOT_BINARY=$(B)/luapilot tools/specs $(integration)
 
 consul: ## fetch the Consul agent that specs talk to, build/consul/consul
@@ -131,7 +131,7 @@ have-consul:
 	@tools/consul || echo "  without Consul: specs that need one are skipped"
 
 asan: ## the same program with AddressSanitizer and UBSan: build/asan/luapilot
-	@$(MAKE) B=build/asan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer $(sanitize)' all
+	@$(MAKE) B=build/asan HARDEN= CFLAGS='-O1 -g -fno-omit-frame-pointer $(sanitize)' all replay
 
 sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
@@ -234,6 +234,7 @@ lint-luacheck:
 
 lint-clang:
 	@$(MAKE) B=build/clang CC=clang all
+	@$(MAKE) fuzz
 	@for file in bench/programs/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
 
 lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
@@ -246,10 +247,10 @@ build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
 
 lint-clang-format:
 	$(say) LINT clang-format
-	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch])
+	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch])
 
-format: ## rewrite src/ in the house style (.clang-format)
-	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch])
+format: ## rewrite the C files in the house style (.clang-format)
+	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch])
 
 lint-cppcheck:
 	$(say) LINT cppcheck
@@ -258,7 +259,7 @@ lint-cppcheck:
 
 lint-shellcheck:
 	$(say) LINT shellcheck
-	$(Q)shellcheck tools/consul tools/deps tools/specs tools/sanitized tools/memcheck .ci/run
+	$(Q)shellcheck tools/consul tools/deps tools/specs tools/sanitized tools/memcheck tools/fuzz .ci/run
 
 # The version is written above; the rockspec and the changelog must agree.
 lint-version:
@@ -284,4 +285,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind mutate bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind mutate fuzz fuzz-run replay bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
