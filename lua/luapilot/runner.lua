@@ -543,10 +543,10 @@ local function replace_tasks(self)
     if self.spec.prepare then return apply.prepare(self) end
     return self:post("prepared")
   end
-  local gone = m.state == "stopping" and m.stop.gone
+  local is_gone = m.state == "stopping" and m.stop.gone
   if m.state == "stopping" and not m.stop.handlers then self:post("handlers_done") end -- which may start it again
   local lives = self.process ~= nil or not (self.spec.run or self.spec.exec)
-  if self:is_active() and not lives and not gone then self:post("lost") end
+  if self:is_active() and not lives and not is_gone then self:post("lost") end
 end
 
 ---Takes over a job that a former core left: its process goes on, its counters too. A job that was changed is started
