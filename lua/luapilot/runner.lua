@@ -178,7 +178,10 @@ function apply.rest(self)
 end
 
 function apply.deregister(self)
-  self.app.services:leave(self, function(was) self:post("deregistered", { was = was }) end)
+  self.app.services:leave(self, function(was)
+    self:post("deregistered", { was = was })
+    if self.app.closing then self.app.closing:left(self) end
+  end)
 end
 
 -- --- effects: prepare ------------------------------------------------------------------------

@@ -17,6 +17,7 @@ local LEAST = 0.1                     -- seconds that a stop has at least
 ---@field open integer       jobs that are not closed
 ---@field asked integer      of them, those that were asked to stop
 ---@field finishing integer  handlers of events that were published since
+---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
 local Shutdown = {}
 Shutdown.__index = Shutdown
@@ -27,6 +28,39 @@ local function plan(self)
   for _, runner in ipairs(app.order) do runner.before = 0 end
   for _, runner in ipairs(app.order) do
     for _, source in ipairs(app:sources_of(runner)) do source.before = source.before + 1 end
+  end
+end
+
+-- Does it wait, directly or not, for a job with a service?
+local function needs_service(self, runner, seen)
+  for _, source in ipairs(self.app:sources_of(runner)) do
+    if not seen[source] then
+      seen[source] = true
+      if source.spec.service or needs_service(self, source, seen) then return true end
+    end
+  end
+  return false
+end
+
+-- A job that does not run has nothing to stop, but others may still find it.
+local function leave(self, runner)
+  self.app.services:leave(runner, function() self:left(runner) end)
+  self.app.loop:after(LEAVING, function() self:left(runner) end)
+end
+
+-- One of the jobs may be the Consul agent itself, and nobody need say that he waits for it. It must not be gone before
+-- it has heard of the services: jobs without one are stopped when none is found any more.
+local function plan_to_leave(self)
+  if not self.app.consul then return end
+  for _, runner in ipairs(self.app.order) do
+    if runner.spec.service then
+      self.found[runner] = true
+    else
+      runner.stays = not needs_service(self, runner, {})
+    end
+  end
+  for _, runner in ipairs(self.app.order) do
+    if self.found[runner] and not runner:is_active() then leave(self, runner) end
   end
 end
 
@@ -50,9 +84,17 @@ local function close(self, runner)
   self:closed(runner)
 end
 
+local function close_later(self, runner)
+  self.app:command(function() close(self, runner) end)
+end
+
+local function is_next(self, runner)
+  return runner.before == 0 and not (runner.stays and next(self.found))
+end
+
 -- No new starts from now on. Jobs without a process have nothing to wait for.
 local function freeze(self, runner)
-  if runner.before == 0 or not runner:is_active() or runner.memory.state == "preparing" then
+  if is_next(self, runner) or not runner:is_active() or runner.memory.state == "preparing" then
     return close(self, runner)
   end
   runner:input("freeze", {})
@@ -61,7 +103,7 @@ end
 ---@param app luapilot.App
 ---@return luapilot.Shutdown
 function shutdown.new(app)
-  return setmetatable({ app = app, open = #app.order, asked = 0, finishing = 0, killing = false }, Shutdown)
+  return setmetatable({ app = app, open = #app.order, asked = 0, finishing = 0, found = {}, killing = false }, Shutdown)
 end
 
 ---Once. Returns at once.
@@ -69,6 +111,7 @@ function Shutdown:begin()
   local app = self.app
   limit(self, app.shutdown_timeout) -- first: whatever goes wrong below, it ends
   plan(self)
+  plan_to_leave(self)
   for _, runner in ipairs(app.order) do runner.starter:stop() end
   for _, holder in ipairs(app:sorted_holders()) do holder:cancel() end
   app:command(function()
@@ -82,9 +125,21 @@ function Shutdown:closed(runner)
   if runner.closed or not runner.memory.closing or runner:is_active() then return end
   runner.closed, self.open, self.app.dirty = true, self.open - 1, true
   if runner.asked then self.asked = self.asked - 1 end
+  self:left(runner)
   for _, source in ipairs(self.app:sources_of(runner)) do
     source.before = source.before - 1
-    if source.before == 0 then self.app:command(function() close(self, source) end) end
+    if is_next(self, source) then close_later(self, source) end
+  end
+end
+
+---The services of a job are not found any more: those who had to stay for that may be asked to stop.
+---@param runner luapilot.Runner
+function Shutdown:left(runner)
+  if not self.found[runner] then return end
+  self.found[runner] = nil
+  if next(self.found) then return end
+  for _, other in ipairs(self.app.order) do
+    if other.stays and is_next(self, other) then close_later(self, other) end
   end
 end
 
@@ -103,9 +158,9 @@ end
 -- The last job has ended; is Consul still being told so?
 local function is_leaving(self)
   local app = self.app
-  if self.killing or self.left or not app.services:is_leaving() then return false end
+  if self.killing or self.overdue or not app.services:is_leaving() then return false end
   if not self.leaving then
-    self.leaving = app.loop:after(LEAVING, function() self.left, app.dirty = true, true end)
+    self.leaving = app.loop:after(LEAVING, function() self.overdue, app.dirty = true, true end)
   end
   return true
 end

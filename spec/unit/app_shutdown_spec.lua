@@ -229,4 +229,43 @@ describe("an error of the core itself", function()
     assert.is_true(box.ended)
     box:forget_errors()
   end)
+
+  it("lets Consul hear of the services before it stops a job that may be its agent", function()
+    local box
+    box = boxes.run([[
+      pilot.consul "consul:8500"
+      pilot.job "agent" { exec = "agent" }
+      local app = pilot.job "app" {
+        exec = "server", service = { port = 80, interfaces = "static:10.0.0.1" }, drain = "1s",
+        health = { exec = "true" },
+      }
+      app:on("stopping", function() pilot.sleep "500ms" end)
+      pilot.job "crashed" {
+        exec = "crash", service = { port = 81, interfaces = "static:10.0.0.1", initial_status = "critical" },
+        restart = { policy = "always", backoff = "1m" },
+      }
+      pilot.job "helper" { exec = "server", when = app:once "healthy" }
+    ]], {
+      agent = { term_delay = "10ms", on = { SIGTERM = function(process)
+        box.consul:down()
+        process:exit(0)
+      end } },
+      server = sim.server, ["true"] = { exit = 0 }, crash = { exit = 1, after = "2s" },
+    }, { hostname = "h" })
+    box:advance "5s"
+    assert.is_truthy(box.consul:service "crashed-h")
+    box:signal "SIGTERM"
+    box:advance "400ms"
+    assert.is_truthy(box.consul:service "app-h")
+    assert.is_nil(box.consul:service "crashed-h")
+    assert.equal(1, box:job("helper"):received "SIGTERM") -- nobody needs it, and it needs the app
+    assert.equal(0, box:job("agent"):received "SIGTERM")
+    box:advance "200ms"
+    assert.is_nil(box.consul:service "app-h")
+    assert.equal(1, box:job("agent"):received "SIGTERM")
+    assert.equal("stopping", box:job("app").state) -- it drains
+    box:advance "2s"
+    assert.is_true(box.ended)
+    assert.equal(0, box.exit_code)
+  end)
 end)
