@@ -64,8 +64,8 @@ function app.new(options)
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, errors = {},
-    secrets = {},
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, spent = {},
+    errors = {}, secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
@@ -158,11 +158,13 @@ end
 
 ---@private
 function App:run_commands()
-  local commands = self.commands
-  if #commands == 0 then return false end
-  self.commands = {}
-  for i = 1, #commands do
-    local ok, err = xpcall(commands[i], debug.traceback)
+  local commands, count = self.commands, #self.commands
+  if count == 0 then return false end
+  self.commands, self.spent = self.spent, commands -- taking turns: each has the room that it once needed
+  for i = 1, count do
+    local fn = commands[i]
+    commands[i] = nil
+    local ok, err = xpcall(fn, debug.traceback)
     if not ok then self:own_error(err) end
   end
   return true

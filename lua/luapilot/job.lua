@@ -19,6 +19,7 @@
 -- It owns the state of one job (`memory`, plain data: it survives a reload). It never waits, never asks
 -- for the time (`now` and `random` come in) and knows no other job.
 
+local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
 local restart = require "luapilot.restart"
 
@@ -69,8 +70,8 @@ function job.active(memory)
   return state == "running" or state == "stopping" or state == "ending" or state == "preparing"
 end
 
-local function emit(c, ...)
-  c.effects[#c.effects + 1] = { ... }
+local function emit(c, name, a, b, more)
+  c.effects[#c.effects + 1] = { name, a, b, more }
 end
 
 -- --- starting --------------------------------------------------------------------------------
@@ -525,8 +526,9 @@ job.MACHINE = machine
 function job.input(spec, memory, name, input, now, random)
   local cell = machine[memory.state][name]
   local starts = name == "start" or input.again
-  if not cell or (memory.closing and starts) then return {}, false end
-  local c = { spec = spec, memory = memory, input = input, now = now, random = random, effects = {} }
+  if not cell or (memory.closing and starts) then return constant.NONE, false end
+  local c = { spec = spec, memory = memory, input = input, now = now, random = random }
+  c.effects = { nil, nil, nil, nil, nil, nil } -- with room for most
   local before = memory.state
   local state = cell(c)
   if not state or state == before then return c.effects, false end

@@ -128,6 +128,7 @@ end
 
 ---Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them.
 function Prospects:bury()
+  if not next(self.doubtful) then return end
   local unsure = {}
   while next(self.doubtful) do
     local list = in_order(self.doubtful)
