@@ -19,6 +19,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -216,24 +217,22 @@ static int run_lua(lua_State *L, struct arguments *arguments) {
   return (int)lua_tointeger(L, -1);
 }
 
-struct allocator {
-  lua_Alloc function;
-  void *data;
-};
+/* --- the end ----------------------------------------------------------------------------- */
 
-static void *keep(void *former, void *block, size_t old_size, size_t new_size) {
-  struct allocator *allocator = former;
-  if (new_size == 0) return NULL;
-  return allocator->function(allocator->data, block, old_size, new_size);
+static _Noreturn int leave(lua_State *L) {
+  port_close();
+  exit(*(const int *)lua_touserdata(L, 1));
 }
 
-/* Runs what has to run at the end of a state. To free its objects one by one takes a millisecond for
- * each megabyte, in which nobody is left to be supervised: they go with the process. */
-static void end_state(lua_State *L) {
-  struct allocator former;
-  former.function = lua_getallocf(L, &former.data);
-  lua_setallocf(L, keep, &former);
-  lua_close(L);
+/* The first userdata of a state is the last to be finalised. Returns where its exit code is. */
+static int *mark_end(lua_State *L) {
+  int *code = lua_newuserdata(L, sizeof *code);
+  *code = CODE_SOFTWARE;
+  lua_createtable(L, 0, 1);
+  lua_pushcfunction(L, leave);
+  lua_setfield(L, -2, "__gc");
+  lua_setmetatable(L, -2);
+  return code; /* it stays on the stack */
 }
 
 int main(int argc, char **argv) {
@@ -248,8 +247,11 @@ int main(int argc, char **argv) {
   }
   lua_State *L = luaL_newstate();
   if (L == NULL) return complain(NULL);
-  int code = run_lua(L, &arguments);
-  port_close();
-  end_state(L);
-  return code;
+  int *code = mark_end(L);
+  *code = run_lua(L, &arguments);
+  /* Runs the finalisers, which may still write a line, and with the last of them exits. To free the
+   * objects one by one takes a millisecond for each megabyte, in which nobody is left to be supervised:
+   * they go with the process. */
+  lua_close(L);
+  return CODE_SOFTWARE;
 }

@@ -377,6 +377,26 @@ describe("what cannot be interrupted is for the guardian:", function()
   end
 end)
 
+-- Those of what lives until then: there is no pilot any more, but its output.
+describe("a finaliser at the end", function()
+  after_each(run.cleanup)
+
+  it("runs, may write, and changes no exit code", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      for _, fn in pairs { function() print "finalised" end, function() error "final" end } do
+        local proxy = newproxy(true)
+        getmetatable(proxy).__gc = fn
+        pilot.on("shutdown", function() return proxy end)
+      end
+      pilot.job "app" { exec = pilot.sh "exit 7" }
+    ]]
+    assert.equal(7, p:wait())
+    assert.equal(1, #p:lines "luapilot: finalised")
+    assert.equal(1, #p:lines "a finaliser %(__gc%) failed: .*final")
+  end)
+end)
+
 -- The whole core on the real port, with a bound of some milliseconds: a thousand interrupts in half a minute.
 describe("a thousand interrupts", function()
   after_each(run.cleanup)
