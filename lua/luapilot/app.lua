@@ -7,25 +7,26 @@
 -- port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.bus"
-local catalogue = require "luapilot.catalogue"
+local coroutines = require "luapilot.coroutines"
 local environment = require "luapilot.environment"
 local lazy = require "luapilot.lazy"
 local loader = require "luapilot.loader"
 local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
-local outage = require "luapilot.outage"
 local prospects = require "luapilot.prospects"
-local render = require "luapilot.render"
+local renders = require "luapilot.renders"
 local services = require "luapilot.services"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
 local luapilot = require "luapilot"
-local task = require "luapilot.task"
+local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
 local handoff = lazy.require "luapilot.handoff"
+local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
+local task = lazy.require "luapilot.task"
 
 local app = {}
 
@@ -72,7 +73,7 @@ function app.new(options)
   }, App)
   self.prospects = prospects.new(self)
   self.loop = loop.new(options.port)
-  self.tasks = task.new(self.loop)
+  self.tasks = tasks.new(self.loop)
   self.loop:phase(function() return self:run_commands() end)
   self.bus = bus.new {
     loop = self.loop, tasks = self.tasks,
@@ -85,8 +86,7 @@ function app.new(options)
   self.tasks.report = function(_, t, err, where)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
   end
-  self.renders = render.new(self)
-  self.away = outage.new(self)
+  self.renders = renders.new(self)
   self.object = luapilot.attach(self)
   return self
 end
@@ -218,7 +218,7 @@ end
 function App:load(path)
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
-    print = function(...) self:print(...) end, coroutine = task.coroutine_library(self.tasks),
+    print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
     libraries = self.libraries,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err)) end,
   }
@@ -314,15 +314,20 @@ function App:environment(spec, runner)
   return environment.build(self, spec, runner)
 end
 
+---Who says, once for all that ask Consul, that it is away.
+---@return luapilot.Outage
+function App:outage()
+  self.away = self.away or outage.new(self)
+  return self.away
+end
+
 -- Where jobs are registered, and watches look: in Consul, or in this pilot.
 local function open_catalogue(self)
   if self.consul then
     self.consul:open()
-    self.registrar = registrar.new(self, self.away)
-  else
-    self.catalogue = catalogue.new(self.port.hostname())
+    self.registrar = registrar.new(self, self:outage())
   end
-  self.services = services.new(self, self.registrar or self.catalogue)
+  self.services = services.new(self, self.registrar)
 end
 
 local function open(self)

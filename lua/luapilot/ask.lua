@@ -5,6 +5,7 @@
 
 local config = require "luapilot.config"
 local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
 local events = require "luapilot.events"
 local mistakes = require "luapilot.mistakes"
 
@@ -148,6 +149,41 @@ function ask.maintenance(what, on, reason)
     error(("%s: reason: expected a text, got %s"):format(what, describe.value(reason)), 3)
   end
   return on, reason or "maintenance"
+end
+
+---The seconds that a user said; a mistake is kept, and one second stands in for it.
+---@param app luapilot.App
+---@param value any
+---@param path string      of what was said: "pilot.after"
+---@return number
+function ask.seconds(app, value, path)
+  local seconds, message = duration.parse(value)
+  if seconds then return seconds end
+  ask.fail(app, path, message)
+  return 1 -- loading goes on
+end
+
+---A function; a mistake is kept, and one that does nothing stands in for it.
+---@param app luapilot.App
+---@param value any
+---@param path string
+---@return function
+function ask.callable(app, value, path)
+  if type(value) == "function" then return value end
+  ask.fail(app, path, "expected a function, got " .. describe.value(value))
+  return function() end
+end
+
+---Seconds above zero; a mistake is kept, and one second stands in for it.
+---@param app luapilot.App
+---@param value any
+---@param path string
+---@return number
+function ask.span(app, value, path)
+  local seconds = ask.seconds(app, value, path)
+  if seconds > 0 then return seconds end
+  ask.fail(app, path, "expected a duration above zero, got " .. describe.value(value))
+  return 1
 end
 
 return ask

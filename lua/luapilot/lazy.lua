@@ -3,7 +3,12 @@
 --   local template = lazy.require "luapilot.template"
 --
 -- The stand-in has the module's fields; a pilot without templates never loads it. For modules that others only call:
--- nobody walks through a stand-in or writes into it. It owns nothing: Lua's own require keeps what is loaded.
+-- nobody walks through a stand-in or writes into it. A class whose objects always exist, but are seldom asked for more
+-- than that they do, has its other methods from a module of theirs:
+--
+--   lazy.methods(Tasks, function() return lazy.load("luapilot.task").methods end, { "spawn", "await" })
+--
+-- It owns nothing: Lua's own require keeps what is loaded.
 
 local lazy = {}
 
@@ -39,6 +44,21 @@ function lazy.require(name)
       return module[key]
     end,
   })
+end
+
+---Methods of a class that are loaded when the first of them is called. They are functions of their own, from below: the
+---class is theirs to use by `self` only.
+---@param class table
+---@param source fun(): table     loads them, by name
+---@param names string[]
+function lazy.methods(class, source, names)
+  for _, name in ipairs(names) do
+    class[name] = function(...)
+      local loaded = source()
+      for _, each in ipairs(names) do class[each] = loaded[each] end
+      return loaded[name](...)
+    end
+  end
 end
 
 return lazy

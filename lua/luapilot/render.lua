@@ -7,15 +7,15 @@
 --   validate without it              swapped, checked, put back: between the two the file is on trial, and no job
 --                                    starts or reloads
 --
--- It owns the turns (one for each file that a path leads to), the files on trial and who waits for their verdict. What
--- is expected to fail comes back as nil and a message; only what the user's own functions raise is raised.
+-- It owns the turns, one for each file that a path leads to; which files are on trial is kept by renders.lua. What is
+-- expected to fail comes back as nil and a message; only what the user's own functions raise is raised.
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
-local task = require "luapilot.task"
 
 local program = lazy.require "luapilot.program"
 local swap = lazy.require "luapilot.swap"
+local task = lazy.require "luapilot.task"
 local template = lazy.require "luapilot.template"
 local turns = lazy.require "luapilot.turns"
 
@@ -35,56 +35,12 @@ local SHOWN = 500                   -- … that are shown
 ---@field owner { user: string|integer|nil, group: string|integer|nil }?
 ---@field validate string[]?  an argv
 
+---What renders.lua lends to every Renders: `self` is that.
 ---@class luapilot.Renders
----@field app luapilot.App
----@field trials integer      files between swap and verdict
 local Renders = {}
-Renders.__index = Renders
+render.methods = Renders
 
----@param app luapilot.App
----@return luapilot.Renders
-function render.new(app)
-  return setmetatable({
-    app = app, trials = 0, waiting = {},
-  }, Renders)
-end
-
--- --- files on trial --------------------------------------------------------------------------
-
----Calls fn() when no file is on trial any more. Nil when none is now; else what takes it back.
----@param fn fun()
----@return fun()?
-function Renders:after_trials(fn)
-  if self.trials == 0 then return nil end
-  local entry = { fn = fn }
-  self.waiting[#self.waiting + 1] = entry
-  return function() entry.fn = nil end
-end
-
-local function trial_begins(self)
-  self.trials = self.trials + 1
-end
-
-local function trial_ends(self)
-  self.trials = self.trials - 1
-  if self.trials > 0 then return end
-  local waiting = self.waiting
-  self.waiting = {}
-  for _, entry in ipairs(waiting) do
-    self.app:command(function()
-      if entry.fn then entry.fn() end
-    end)
-  end
-end
-
----Puts back what a pilot that was killed in the middle of a trial left at these paths.
----@param paths string[]
-function Renders:recover(paths)
-  for _, path in ipairs(paths) do
-    local target = swap.resolve(self.app.port, path)
-    if target then self:put_back_left_over(target) end
-  end
-end
+-- --- what was left ---------------------------------------------------------------------------
 
 ---@private
 ---@return string? message
@@ -205,7 +161,7 @@ end
 local function swap_then_check(self, spec, turn, new)
   local ok, message = new:commit(true)
   if not ok then return nil, message end
-  trial_begins(self)
+  self:trial_begins()
   local over = false
   local function finish(accepted)
     if over then return end
@@ -213,7 +169,7 @@ local function swap_then_check(self, spec, turn, new)
     local back, why = true, nil
     if accepted then new:accept() else back, why = new:put_back() end
     if not back then self.app:log("error", why) end
-    trial_ends(self)
+    self:trial_ends()
   end
   local function undo() finish(false) end
   turn.cleanup = undo

@@ -8,10 +8,10 @@ local copy = require "luapilot.copy"
 local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
-local task = require "luapilot.task"
 
 local health = lazy.require "luapilot.health"
 local prober = lazy.require "luapilot.prober"
+local task = lazy.require "luapilot.task"
 
 local runner = {}
 

@@ -248,4 +248,15 @@ function service.difference(registration, held)
   end
 end
 
+---The name that a service has in Consul, and the id of this instance.
+---@param job string
+---@param spec luapilot.ServiceSpec
+---@param hostname string
+---@return string name
+---@return string id
+function service.names(job, spec, hostname)
+  local name = spec.name or job
+  return name, spec.id or name .. "-" .. hostname
+end
+
 return service

@@ -9,11 +9,12 @@
 -- cancelled task raises at its next wait, and at the next; at the fourth it is abandoned, so that no
 -- `pcall` in a loop can hold up a shutdown.
 --
--- It owns the coroutines, the queue of the ready ones and their cancellation. It never calls user code
--- outside a coroutine and never blocks: `await` suspends the task, not the program.
+-- It owns the coroutines, what waits and how it is cancelled; the table of all tasks and their queue are in tasks.lua,
+-- which loads this file with the first. It never calls user code outside a coroutine and never blocks: `await` suspends
+-- the task, not the program.
 
 local constant = require "luapilot.constant"
-local copy = require "luapilot.copy"
+local coroutines = require "luapilot.coroutines"
 
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
@@ -21,7 +22,7 @@ local co_running, co_status, co_yieldable = coroutine.running, coroutine.status,
 local MAX_RAISES = 3      -- waits at which a cancelled task raises before it is abandoned
 local DEFER_SECONDS = 30  -- all defer functions of a task together
 
-local WAIT = {}           -- what `await` yields: passed through the user's own coroutines
+local WAIT = coroutines.WAIT
 local YIELDED = "coroutine.yield outside of a coroutine of its own: a task waits with pilot.sleep, wait_for …"
 
 local task = {}
@@ -152,24 +153,10 @@ function task.error(value) return post_mortem(co_running(), value) end
 local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task
 
+---What tasks.lua lends to every Tasks: `self` is that.
 ---@class luapilot.Tasks
----@field loop luapilot.Loop
----@field current luapilot.Task?   the one that runs now
----@field live table<luapilot.Task, true>
----@field count integer            live ones
 local Tasks = {}
-Tasks.__index = Tasks
-
----@param loop luapilot.Loop
----@return luapilot.Tasks
-function task.new(loop)
-  local self = setmetatable({
-    loop = loop, current = nil, live = {}, count = 0, born = 0,
-    queue = {}, first = 1, last = 0,
-  }, Tasks)
-  loop:phase(function() return self:run() end)
-  return self
-end
+task.methods = Tasks
 
 local NO_RESULTS = constant.of { n = 0 }
 
@@ -326,12 +313,6 @@ local function resumed(self, t, alive, ...)
   if t.state == "running" then t.state = "waiting" end
 end
 
--- A new stretch of user code: whoever measures them (port.contain) begins at zero.
-local function begin_stretch(self)
-  local meter = self.loop.meter
-  meter[1] = meter[1] + 1
-end
-
 local function step(self, t)
   t.queued = false
   if t.state == "ended" then return end
@@ -340,32 +321,24 @@ local function step(self, t)
   end
   t.started, t.state = true, "running"
   self.current = t
-  begin_stretch(self)
+  self:begin_stretch()
   local with = t.wake_with
   t.wake_with = nil
   if with then return resumed(self, t, co_resume(t.co, unpack(with, 1, with.n))) end
   return resumed(self, t, co_resume(t.co))
 end
 
----Runs fn in a coroutine that is no task, and so cannot wait: the top level of a file.
----@param fn function
----@return boolean ok
+---The top level of a file as a task would run it: what run_alone of tasks.lua makes of its end.
+---@param co thread
+---@param alive boolean
+---@param err any
 ---@return any err          a TaskError
-function Tasks:run_alone(fn)
-  local co = co_create(fn)
-  begin_stretch(self)
-  local alive, err = co_resume(co)
-  if not alive then return false, post_mortem(co, err) end
-  if co_status(co) == "suspended" then return false, YIELDED end
-  return true
-end
+function Tasks.not_alone(_, co, alive, err) return alive and YIELDED or post_mortem(co, err) end
 
 ---Runs all that is ready. What becomes ready meanwhile is left to the next phase, and so is the rest when it takes
 ---long.
----@return boolean busy
-function Tasks:run()
+function Tasks:run_ready()
   local last, meter, looks = self.last, self.loop.meter, self.loop.meter[2]
-  if self.first > last then return false end
   while self.first <= last do
     local t = self.queue[self.first]
     self.queue[self.first] = nil
@@ -374,23 +347,6 @@ function Tasks:run()
     if meter[2] ~= looks then break end
   end
   if self.first > self.last then self.first, self.last = 1, 0 end
-  return true
-end
-
----Where complaints go that have no other place (a failing defer): set by the app.
----@param t luapilot.Task
----@param err any
----@param where string
-function Tasks:report(t, err, where) -- luacheck: ignore
-end
-
----The last task has ended: set by the app.
-function Tasks:on_idle() end -- luacheck: ignore
-
----Is a task running (so that waiting is possible)?
----@return boolean
-function Tasks:inside()
-  return self.current ~= nil
 end
 
 local function raise_cancelled(t)
@@ -600,70 +556,6 @@ function Tasks:defer(fn)
   if t.deferring then error("pilot.defer: the task is ending already", 3) end
   t.defers = t.defers or {}
   t.defers[#t.defers + 1] = fn
-end
-
----Live tasks, oldest first.
----@return luapilot.Task[]
-function Tasks:list()
-  local list = {}
-  for t in pairs(self.live) do list[#list + 1] = t end
-  table.sort(list, function(a, b) return a.number < b.number end)
-  return list
-end
-
--- --- the user's own coroutines ---------------------------------------------------------------
-
--- A wait inside a coroutine that the user made must suspend the whole task. So `resume` hands WAIT on
--- to whoever resumed it, down to the scheduler, and comes back with what the task was woken with.
-
-local waiting = setmetatable({}, { __mode = "k" }) -- the user's coroutines that wait with their task
-
-local function pass(co, alive, first, ...)
-  waiting[co] = nil
-  if not (alive and first == WAIT and co_status(co) == "suspended") then return alive, first, ... end
-  waiting[co] = true
-  return pass(co, co_resume(co, co_yield(WAIT)))
-end
-
-local TOO_DEEP = "stack overflow: coroutines are resumed inside of coroutines, too deep"
-
-local function resume(deep, co, ...)
-  if type(co) == "thread" and waiting[co] then
-    return false, "cannot resume a coroutine that waits in another task"
-  end
-  if deep() then return false, TOO_DEEP end -- each has a stack of its own, but that of C is one
-  return pass(co, co_resume(co, ...))
-end
-
----The coroutine library for user code: the same, but waits pass through.
----@param tasks luapilot.Tasks
----@return table
-function task.coroutine_library(tasks)
-  local library = copy.shallow(coroutine)
-  local deep = tasks.loop.port.deep
-  function library.resume(...)
-    return resume(deep, ...)
-  end
-  function library.status(co)
-    return waiting[co] and "normal" or co_status(co)
-  end
-  function library.wrap(fn)
-    local co = co_create(fn)
-    local function check(alive, first, ...)
-      if alive then return first, ... end
-      local placed = type(first) == "string" and first:find(": stack overflow: ", 1, true) -- a thousand times, else
-      error(first, type(first) == "string" and not placed and 2 or 0)
-    end
-    return function(...) return check(resume(deep, co, ...)) end
-  end
-  function library.yield(...)
-    local t = tasks.current
-    if t and co_running() == t.co then
-      error("coroutine.yield outside of a coroutine of your own: a handler waits with pilot.sleep, wait_for …", 2)
-    end
-    return co_yield(...)
-  end
-  return library
 end
 
 return task

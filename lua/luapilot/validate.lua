@@ -5,11 +5,11 @@
 
 local lazy = require "luapilot.lazy"
 local suggest = require "luapilot.suggest"
-local task = require "luapilot.task"
 local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
-local services = lazy.require "luapilot.services"
+local service = lazy.require "luapilot.service"
+local task = lazy.require "luapilot.task"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
 
@@ -179,7 +179,7 @@ local function same_services(app)
   local seen = {}
   for _, runner in ipairs(app.order) do
     for _, spec in ipairs(runner.spec.service or {}) do
-      local _, id = services.names(runner.spec.name, spec, "<hostname>")
+      local _, id = service.names(runner.spec.name, spec, "<hostname>")
       local path = ("job %q.%s"):format(runner.spec.name, spec.path)
       if seen[id] then
         app.mistakes:add(runner.spec.where, path,

@@ -106,7 +106,7 @@ local function failed(self, event)
   local said = event.error:gsub("^the agent answered %d+:? ?", "")
   local message = event.status and client.refusal("GET", self.path, event.status, said)
     or client.failure("GET", self.path, said, event.code)
-  local away, code = self.app.away, event.status or event.code
+  local away, code = self.app:outage(), event.status or event.code
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
   if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
   away:works(self)
@@ -117,7 +117,7 @@ end
 
 local function arrived(self, event)
   if event.error then return failed(self, event) end
-  self.app.away:works(self)
+  self.app:outage():works(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
   if not content then
     self.said = message
@@ -140,7 +140,7 @@ local function ask_consul(self)
 end
 
 local function look_around(self)
-  local catalogue = self.app.catalogue
+  local catalogue = self.app.services:backend()
   local looker = catalogue:watch(self.spec, function(instances) self:answered(instances) end)
   self.stop = function() catalogue:forget(looker) end
   self:answered(catalogue:look(self.spec))
@@ -158,7 +158,7 @@ function Core:cancel()
   if self.cancelled then return end
   self.cancelled = true
   if self.stop then self.stop() end
-  self.app.away:forget(self)
+  if self.app.away then self.app.away:forget(self) end
   self.app:release(self)
 end
 

@@ -29,10 +29,10 @@ local function loaded(text)
   return p:stderr():match "loaded: ([^\n]*)"
 end
 
-local SMALL = "app argv ask bus calls catalogue cli cli.command cli.load cli.locate cli.run cli.terminal config "
-  .. "constant copy describe duration environment events facade job lazy libraries loader loop luapilot mistakes "
-  .. "object outage prospects render restart rt runner schema service services shutdown signals size starter "
-  .. "strict suggest task trigger types validate"
+local SMALL = "app argv ask bus calls cli cli.command cli.load cli.locate cli.run cli.terminal config constant copy "
+  .. "coroutines describe duration environment events facade job lazy libraries loader loop luapilot mistakes object "
+  .. "prospects renders restart rt runner schema services shutdown signals size starter strict suggest tasks trigger "
+  .. "types validate"
 
 describe("luapilot run loads", function()
   after_each(run.cleanup)

@@ -11,7 +11,7 @@ describe("bus", function()
     l = loop.new(world.port)
     world.turn = function(event) l:turn(event) end
     world.rest = function() l:rest() end
-    tasks = task.new(l)
+    tasks = require "luapilot.tasks".new(l)
     tasks.report = function() end
     said, errors, open_tickets, subscriptions = {}, {}, 0, {}
     b = bus.new {

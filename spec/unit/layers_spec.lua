@@ -4,7 +4,7 @@
 local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "words" },
-  { "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
+  { "coroutines", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types" },
@@ -12,6 +12,7 @@ local lua_layers = {
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
+  { "tasks" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -21,11 +22,13 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "prober", "starter", "render", "services", "registrar" },
+  { "prober", "starter", "render", "records", "registrar" },
+  { "renders", "services" },
   { "runner" },
   -- the user's language
   { "http" },
   { "ask" },
+  { "job_actions", "timers", "actions", "surroundings" },
   { "object", "consul" },
   { "watches" },
   { "templates" },

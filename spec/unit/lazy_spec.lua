@@ -42,6 +42,23 @@ describe("lazy", function()
     package.preload[NAME .. ".inner"], package.loaded[NAME .. ".inner"] = nil, nil
   end)
 
+  it("lends a class methods that are loaded when the first is called", function()
+    package.preload[NAME] = function()
+      loads = loads + 1
+      return { add = function(self, n) self.sum = self.sum + n return self.sum, "added" end, zero = function() end }
+    end
+    local Class = {}
+    Class.__index = Class
+    lazy.methods(Class, function() return lazy.load(NAME) end, { "add", "zero" })
+    local object, other = setmetatable({ sum = 1 }, Class), setmetatable({ sum = 5 }, Class)
+    assert.equal(0, loads)
+    assert.same({ 3, "added" }, { object:add(2) })
+    assert.equal(7, other:add(2))
+    assert.is_nil(other:zero())
+    assert.equal(1, loads)
+    assert.equal(lazy.load(NAME).add, Class.add)
+  end)
+
   -- A module loaded on a stack without room would fail, and stay lost.
   it("does not need the stack of who happens to be the first", function()
     package.preload[NAME] = function()

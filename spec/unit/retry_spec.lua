@@ -1,7 +1,7 @@
 local loops = require "luapilot.loop"
 local retry = require "luapilot.retry"
 local stub_port = require "support.stub_port"
-local tasks = require "luapilot.task"
+local tasks = require "luapilot.tasks"
 
 describe("retry", function()
   local world, all, attempts, result

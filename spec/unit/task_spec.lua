@@ -1,3 +1,4 @@
+local coroutines = require "luapilot.coroutines"
 local loop = require "luapilot.loop"
 local stub_port = require "support.stub_port"
 local task = require "luapilot.task"
@@ -10,7 +11,7 @@ describe("task", function()
     l = loop.new(world.port)
     world.turn = function(event) l:turn(event) end
     world.rest = function() l:rest() end
-    tasks = task.new(l)
+    tasks = require "luapilot.tasks".new(l)
     said, complaints = {}, {}
     tasks.report = function(_, t, err, where)
       complaints[#complaints + 1] = ("%s %s: %s"):format(t.name, where, task.message(err))
@@ -295,7 +296,7 @@ describe("task", function()
     end)
 
     it("abandons it inside a coroutine of the user's too", function()
-      local library = task.coroutine_library(tasks)
+      local library = coroutines.library(tasks)
       local t = spawn(function()
         library.wrap(function()
           while true do pcall(sleep, 1) end
@@ -624,7 +625,7 @@ describe("task", function()
 
   describe("coroutines of the user", function()
     local library
-    before_each(function() library = task.coroutine_library(tasks) end)
+    before_each(function() library = coroutines.library(tasks) end)
 
     it("let waits pass, at any depth", function()
       local generate = function()

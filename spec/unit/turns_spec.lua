@@ -1,6 +1,5 @@
 local loop = require "luapilot.loop"
 local stub_port = require "support.stub_port"
-local task = require "luapilot.task"
 local turns = require "luapilot.turns"
 
 describe("turns", function()
@@ -11,7 +10,7 @@ describe("turns", function()
     l = loop.new(world.port)
     world.turn = function(event) l:turn(event) end
     world.rest = function() l:rest() end
-    tasks = task.new(l)
+    tasks = require "luapilot.tasks".new(l)
     doors, said = turns.new(tasks), {}
   end)
 

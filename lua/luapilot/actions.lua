@@ -1,0 +1,169 @@
+-- actions: what handlers do: wait, spawn, run programs, render, end the pilot.
+--
+-- Functions that wait suspend the task; at the top level of a file nearly all of them are mistakes. It owns nothing.
+-- init.lua lends them to a file when the first is called.
+
+local argv = require "luapilot.argv"
+local ask = require "luapilot.ask"
+local config = require "luapilot.config"
+local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
+
+local program = lazy.require "luapilot.program"
+
+---@class luapilot.Pilot
+local api = {} -- name → function(app, …)
+
+---Suspends the task.
+function api.sleep(app, value)
+  local seconds, message = duration.parse(value)
+  if not seconds then error("pilot.sleep: " .. message, 2) end
+  app.tasks:sleep(seconds, "pilot.sleep")
+end
+
+-- --- tasks -----------------------------------------------------------------------------------
+
+local Handle = {} -- what pilot.spawn gives
+Handle.__index = Handle
+
+---Cancels the task and its children.
+function Handle:cancel() self.task:cancel("cancel") end
+
+---Its results; nil, "timeout"; nil, "cancelled"; raises what it raised.
+function Handle:wait(timeout)
+  local seconds
+  if timeout ~= nil then
+    local message
+    seconds, message = duration.parse(timeout)
+    if not seconds then error("task:wait: " .. message, 2) end
+  end
+  return self.app.tasks:wait(self.task, seconds)
+end
+
+local function ended_of_spawn(app)
+  app.spawn_ended = app.spawn_ended or function(t)
+    if t:failed() and not t:is_awaited() then app:complain(t.name, t.error) end
+  end
+  return app.spawn_ended
+end
+
+local function spawn_options(app, where)
+  return { name = where and "pilot.spawn at " .. where or "pilot.spawn", ended = ended_of_spawn(app) }
+end
+
+-- What a task is named after, the line that spawns it, is put into words once for each line: some spawn by the
+-- thousand. Level 3 is the user's, unless something stands between.
+local function options_of_spawn(app)
+  local info = debug.getinfo(3, "Sl")
+  if not (info and app:is_user_source(info.source)) then return spawn_options(app, app:where()) end
+  app.spawns = app.spawns or {}
+  local lines = app.spawns[info.source] or {}
+  app.spawns[info.source] = lines
+  local line = info.currentline
+  lines[line] = lines[line] or spawn_options(app, ("%s:%d"):format(info.source:sub(2), line))
+  return lines[line]
+end
+
+---Runs fn(…) in a task of its own. What it raises goes to task:wait(), or to the log when nobody waits.
+function api.spawn(app, fn, ...)
+  ask.callable(app, fn, "pilot.spawn")
+  return setmetatable({
+    app = app, task = app.tasks:spawn(fn, options_of_spawn(app), ...),
+  }, Handle)
+end
+
+---Runs fn(…) for `value` at most: its results, or nil, "timeout".
+function api.timeout(app, value, fn, ...)
+  local seconds, message = duration.parse(value)
+  if not seconds then error("pilot.timeout: " .. message, 2) end
+  if type(fn) ~= "function" then error("pilot.timeout: expected a function, got " .. describe.value(fn), 2) end
+  return app.tasks:timeout(seconds, fn, ...)
+end
+
+---Calls fn(reason) when the running task ends, however it ends.
+function api.defer(app, fn)
+  if type(fn) ~= "function" then error("pilot.defer: expected a function, got " .. describe.value(fn), 2) end
+  app.tasks:defer(fn)
+end
+
+-- --- the pilot -------------------------------------------------------------------------------
+
+---Ends the pilot in order; returns at once.
+function api.shutdown(app, code)
+  if code ~= nil and (type(code) ~= "number" or code % 1 ~= 0 or code < 0 or code > 255) then
+    error("pilot.shutdown: expected an exit code from 0 to 255, got " .. describe.value(code), 2)
+  end
+  if app.phase == "declaring" then
+    error("pilot.shutdown acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
+  end
+  app:command(function() app:shutdown(code) end)
+end
+
+---Maintenance of all jobs: see job:maintenance.
+---@param on boolean
+---@param reason string?
+function api.maintenance(app, on, reason)
+  local wanted, why = ask.maintenance("pilot.maintenance", on, reason)
+  if app.phase == "declaring" then
+    error("pilot.maintenance acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
+  end
+  app:command(function() app.services:maintain(nil, wanted, why) end)
+end
+
+-- --- programs and files ----------------------------------------------------------------------
+
+local function exec_message(words, result, timeout)
+  local said = (result.stderr ~= "" and result.stderr or result.stdout):sub(-1000):gsub("%s+$", "")
+  if #said > 500 then said = "…" .. said:sub(-500) end
+  return ("pilot.exec %s: %s%s"):format(describe.quote(words[1]), program.describe_exit(result, timeout),
+    said ~= "" and ": " .. said or "")
+end
+
+local function exec_options(app, words, options)
+  return {
+    argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin,
+    env_added = app:environment { env = options.env },
+  }
+end
+
+---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.
+---@param command string|string[]
+---@param options table?     { check, env, cwd, user, stdin, timeout, max_output }
+---@return { code: integer, signal: string?, stdout: string, stderr: string }
+function api.exec(app, command, options)
+  local words, message = argv.parse(command)
+  if not words then error("pilot.exec: " .. message, 2) end
+  local read = ask.read(app, function(where, list)
+    return config.exec_options(options, "pilot.exec", where, list)
+  end)
+  local result, failure = app.tasks:await("pilot.exec", function(wake)
+    local cancel, why = program.start(app.loop, exec_options(app, words, read), read, wake)
+    if not cancel then wake(nil, why) end
+    return cancel
+  end)
+  if not result then error("pilot.exec: " .. failure, 2) end
+  result.code = result.code or 128 + app.signal_number(result.signal)
+  if result.overflow then
+    error(("pilot.exec %s: wrote more than %d bytes to %s: raise max_output"):format(
+      describe.quote(words[1]), read.max_output, result.overflow), 2)
+  end
+  if read.check and result.code ~= 0 then error(exec_message(words, result, read.timeout), 2) end
+  return result
+end
+
+---Renders a file; waits. True if the file is another one now, false if it was equal. Raises when it cannot be rendered,
+---or the validator refuses it; the old file stays then.
+---@param options table     { source | text, to, data, mode, owner, validate }
+---@return boolean changed
+function api.render(app, options)
+  local spec = ask.read(app, function(where, list)
+    return config.render_options(options, "pilot.render", where, list)
+  end)
+  if not app.tasks:inside() then app.tasks:await("pilot.render", function() end) end -- raises, and nothing is read
+  local changed, message = app.renders:render(spec)
+  if changed == nil then error("pilot.render: " .. message, 2) end
+  return changed
+end
+
+return api
