@@ -5,7 +5,7 @@
 
 local argv = require "luapilot.argv"
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
+local option_types = require "luapilot.option_types"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
@@ -135,7 +135,7 @@ function api.exec(app, command, options)
   local words, message = argv.parse(command)
   if not words then error("pilot.exec: " .. message, 2) end
   local read = ask.read(app, function(where, list)
-    return config.exec_options(options, "pilot.exec", where, list)
+    return option_types.exec_options(options, "pilot.exec", where, list)
   end)
   local result, failure = app.tasks:await("pilot.exec", function(wake)
     local cancel, why = program.start(app.loop, exec_options(app, words, read), read, wake)
@@ -158,7 +158,7 @@ end
 ---@return boolean changed
 function api.render(app, options)
   local spec = ask.read(app, function(where, list)
-    return config.render_options(options, "pilot.render", where, list)
+    return option_types.render_options(options, "pilot.render", where, list)
   end)
   if not app.tasks:inside() then app.tasks:await("pilot.render", function() end) end -- raises, and nothing is read
   local changed, message = app.renders:render(spec)

@@ -3,11 +3,13 @@
 -- One rule in one place: while the file is being loaded a mistake is collected and loading goes on; later it is
 -- raised at the user's line. It owns nothing.
 
-local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local events = require "luapilot.events"
+local lazy = require "luapilot.lazy"
 local mistakes = require "luapilot.mistakes"
+
+local option_types = lazy.require "luapilot.option_types"
 
 local ask = {}
 
@@ -32,7 +34,7 @@ function ask.fail(app, path, message)
   error(mistakes.format { where = where, path = path, message = message }, 0)
 end
 
----Reads a value with a parser of config.lua's kind: read(path, where, mistakes).
+---Reads a value with a parser of option_types.lua's kind: read(path, where, mistakes).
 ---@param app luapilot.App
 ---@param read fun(where: string?, list: luapilot.Mistakes): any
 ---@return any
@@ -60,7 +62,7 @@ function ask.event_trigger(app, kind, source_kind, topic, event, options)
     return ask.node { kind = kind, topic = topic, event = "?" }
   end
   local read = ask.read(app, function(where, list)
-    return config.trigger_options(options, ("%s(%q)"):format(kind, event), where, list)
+    return option_types.trigger_options(options, ("%s(%q)"):format(kind, event), where, list)
   end)
   return ask.node { kind = kind, topic = topic, event = event, options = read }
 end
@@ -129,7 +131,7 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
     fn = function() end
   end
   local read = ask.read(app, function(where, list)
-    return config.handler_options(options, path, where, list)
+    return option_types.handler_options(options, path, where, list)
   end)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end

@@ -6,11 +6,11 @@
 -- cancelled.
 
 local advice = require "luapilot.advice"
-local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local exchange = require "luapilot.exchange"
 local json = require "luapilot.json"
 local mistakes = require "luapilot.mistakes"
+local option_types = require "luapilot.option_types"
 local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
 local size = require "luapilot.size"
@@ -78,7 +78,7 @@ end
 -- Reads options; nil and a message when they are wrong.
 local function read_options(options, call)
   local list = mistakes.new()
-  local read = config.http_options(options, call, nil, list)
+  local read = option_types.http_options(options, call, nil, list)
   local first = list:list()[1]
   if first then return nil, mistakes.format(first) end
   return read
@@ -295,7 +295,7 @@ local function split_options(call, options)
   local rest = {}
   for name, value in pairs(options) do rest[name] = value end
   rest.url, rest.method = nil, nil
-  local method, message = config.http_method(options.method)
+  local method, message = option_types.http_method(options.method)
   if not method then return nil, ("%s: method: %s"):format(call, message) end
   return method, rest
 end

@@ -8,7 +8,6 @@
 -- actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
 
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local object = require "luapilot.object"
@@ -19,6 +18,7 @@ local consul = lazy.require "luapilot.consul"
 local fs = lazy.require "luapilot.fs"
 local http = lazy.require "luapilot.http"
 local json = lazy.require "luapilot.json"
+local option_types = lazy.require "luapilot.option_types"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
 
@@ -98,7 +98,7 @@ end
 ---@param options { level: string?, format: string?, output: string? }
 function api.logging(app, options)
   app.logging = ask.read(app, function(where, list)
-    return config.logging(options, "pilot.logging", where, list)
+    return option_types.logging(options, "pilot.logging", where, list)
   end)
   if app.phase ~= "declaring" then app:apply_logging() end
 end

@@ -4,9 +4,9 @@
 -- suspend the task; a failed :start() raises, conditions return. It owns nothing.
 
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
 local events = require "luapilot.events"
 local lazy = require "luapilot.lazy"
+local option_types = require "luapilot.option_types"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 
@@ -214,7 +214,7 @@ end
 ---@param tags string[]
 function methods.set_tags(self, tags)
   local r = acting(self, "set_tags")
-  local read, message, path = schema.first(config.tags, tags)
+  local read, message, path = schema.first(option_types.tags, tags)
   if not read then error(("job:set_tags: tags%s: %s"):format(path, message), 2) end
   if not r.spec.service then
     error(("job %q has no service: describe it with service = { port = … }"):format(r.spec.name), 2)

@@ -311,4 +311,16 @@ function M.list(item, what)
   end
 end
 
+---A type, chosen by the Lua type of the value.
+---@param what string           what is expected
+---@param by_type table<string, luapilot.Type>
+---@return luapilot.Type
+function M.either(what, by_type)
+  return function(value, path, report)
+    local check = by_type[type(value)]
+    if check then return check(value, path, report) end
+    return M.expected(path, report, what, value)
+  end
+end
+
 return M

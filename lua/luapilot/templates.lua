@@ -9,10 +9,10 @@
 -- render.lua's. Until a file is rendered, or tried again, its template keeps the pilot alive.
 
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local facade = require "luapilot.facade"
 local object = require "luapilot.object"
+local option_types = require "luapilot.option_types"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
@@ -248,7 +248,7 @@ function describe_as(self, h, options)
     app.mistakes:add(where, label, ("is described twice: the first time at %s"):format(app.templates[h.path].where))
     return
   end
-  local spec = config.template_options(options, label, where, app.mistakes)
+  local spec = option_types.template_options(options, label, where, app.mistakes)
   spec.to = h.path
   check_reload(spec, label, where, app.mistakes)
   check_watch(spec, label, where, app.mistakes)
@@ -324,7 +324,7 @@ end
 ---@param path any
 ---@return luapilot.Template
 function templates.named(app, path)
-  local good, message = schema.first(config.template_path, path)
+  local good, message = schema.first(option_types.template_path, path)
   if not good then error("pilot.template: " .. message, 3) end
   if app.template_objects[path] then return app.template_objects[path] end
   if app.phase ~= "declaring" then

@@ -3,9 +3,9 @@
 -- It owns the subscriptions that these give. init.lua lends them to a file when it names the first.
 
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
+local option_types = require "luapilot.option_types"
 
 local cron = lazy.require "luapilot.cron"
 local schedule = lazy.require "luapilot.schedule"
@@ -91,7 +91,7 @@ function api.cron(app, text, options, fn)
     rule = cron.parse("@yearly")
   end
   local read = ask.read(app, function(where, list)
-    return config.cron_options(options, "pilot.cron", where, list)
+    return option_types.cron_options(options, "pilot.cron", where, list)
   end)
   if fn then return cron_timer(app, rule, read, ask.callable(app, fn, "pilot.cron")) end
   return ask.node { kind = "cron", schedule = rule, text = text, jitter = read.jitter, options = read }

@@ -172,20 +172,4 @@ end
 
 -- ------------------------------------------------------------------------------------------------ names
 
--- "App_1" → "app-1", where that is a name at all.
-local function as_name(text)
-  local name = text:lower():gsub("[^a-z0-9]+", "-"):gsub("^[^a-z]+", ""):gsub("%-+$", "")
-  return name ~= "" and name or nil
-end
-
----The name of a job.
----@type luapilot.Type
-function M.name(value, path, report)
-  local what = 'a name of letters, digits and "-" that begins with a small letter'
-  if type(value) == "string" and value:find "^[a-z][a-zA-Z0-9-]*$" then return value end
-  local better = type(value) == "string" and as_name(value)
-  return schema.expected(path, report, what, value, better and ('write "%s"'):format(better) or nil)
-end
-
-
 return M

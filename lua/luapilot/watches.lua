@@ -8,11 +8,11 @@
 -- It owns the contents and the questions. What an answer means is watch.lua's.
 
 local ask = require "luapilot.ask"
-local config = require "luapilot.config"
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local events = require "luapilot.events"
 local facade = require "luapilot.facade"
+local option_types = require "luapilot.option_types"
 local outage = require "luapilot.outage"
 local schema = require "luapilot.schema"
 local waiting = require "luapilot.waiting"
@@ -334,7 +334,7 @@ function describe_as(draft, options)
     return app.mistakes:add(app:where(), path, ("is described already, at %s"):format(draft.where))
   end
   draft.where = app:where() or draft.where
-  local spec = config.watch_options(draft.kind, options, path, draft.where, app.mistakes)
+  local spec = option_types.watch_options(draft.kind, options, path, draft.where, app.mistakes)
   spec.kind, spec.name = draft.kind, draft.name
   draft.core = share(app, spec, draft.where, draft.object)
 end
@@ -345,7 +345,7 @@ function core_of(draft)
 end
 
 local function named(app, kind, value)
-  local name, message = schema.first(config.watched_name, value)
+  local name, message = schema.first(option_types.watched_name, value)
   if not name then error(call_of(kind) .. ": " .. message, 3) end
   if app.phase ~= "declaring" then
     error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 3)

@@ -1,4 +1,5 @@
 local config = require "luapilot.config"
+local option_types = require "luapilot.option_types"
 local mistakes = require "luapilot.mistakes"
 
 
@@ -238,13 +239,13 @@ describe("config options", function()
   local function refused(reader, options) return select(2, read(reader, options))[1] end
 
   it("of handlers and triggers", function()
-    for _, reader in ipairs { config.handler_options, config.trigger_options } do
+    for _, reader in ipairs { option_types.handler_options, option_types.trigger_options } do
       assert.same({ {}, {} }, { read(reader, nil) })
       assert.same({ { when_busy = "latest", settle = 1, max_wait = 4, timeout = 30 }, {} },
         { read(reader, { when_busy = "latest", settle = "1s", timeout = "30s" }) })
       assert.same({ { settle = 1, max_wait = 5 }, {} }, { read(reader, { settle = "1s", max_wait = "5s" }) })
     end
-    local reader = config.handler_options
+    local reader = option_types.handler_options
     assert.equal('pilot.lua:3: handler "changed": when_busy: expected "queue", "latest", "drop", "restart" '
       .. 'or "parallel", got a string: "lastest"; did you mean "latest"?', refused(reader,
         { when_busy = "lastest" }))
@@ -258,27 +259,27 @@ describe("config options", function()
   end)
 
   it("of cron", function()
-    assert.same({ { jitter = 300 }, {} }, { read(config.cron_options, { jitter = "5m" }) })
-    assert.same({ { jitter = 0 }, {} }, { read(config.cron_options, nil) })
+    assert.same({ { jitter = 300 }, {} }, { read(option_types.cron_options, { jitter = "5m" }) })
+    assert.same({ { jitter = 0 }, {} }, { read(option_types.cron_options, nil) })
   end)
 
   it("of logging", function()
-    assert.same({ { level = "info", format = "default", output = "stdout" }, {} }, { read(config.logging,
+    assert.same({ { level = "info", format = "default", output = "stdout" }, {} }, { read(option_types.logging,
       nil) })
     assert.same({ { level = "warn", format = "json", output = "/log" }, {} },
-      { read(config.logging, { level = "warn", format = "json", output = "/log" }) })
+      { read(option_types.logging, { level = "warn", format = "json", output = "/log" }) })
     assert.equal('pilot.lua:3: handler "changed": output: expected "stdout", "stderr" or an absolute path, '
-      .. 'got a string: "log"', refused(config.logging, { output = "log" }))
+      .. 'got a string: "log"', refused(option_types.logging, { output = "log" }))
   end)
 
   it("of exec", function()
-    assert.same({ { check = true, env = {}, max_output = 1024 ^ 2 }, {} }, { read(config.exec_options, nil) })
+    assert.same({ { check = true, env = {}, max_output = 1024 ^ 2 }, {} }, { read(option_types.exec_options, nil) })
     assert.same({ { check = false, env = { A = "1" }, cwd = "/", user = "app", stdin = "", timeout = 30,
-      max_output = 65536 }, {} }, { read(config.exec_options, { check = false, env = { A = 1 }, cwd = "/",
+      max_output = 65536 }, {} }, { read(option_types.exec_options, { check = false, env = { A = 1 }, cwd = "/",
       user = "app", stdin = "", timeout = "30s", max_output = "64K" }) })
     assert.equal('pilot.lua:3: handler "changed": stdin: expected a string, got a number: 5',
-      refused(config.exec_options, { stdin = 5 }))
+      refused(option_types.exec_options, { stdin = 5 }))
     assert.equal('pilot.lua:3: handler "changed": tiemout: unknown field (did you mean "timeout"?)',
-      refused(config.exec_options, { tiemout = 5 }))
+      refused(option_types.exec_options, { tiemout = 5 }))
   end)
 end)

@@ -10,6 +10,9 @@ local boxes = require "luapilot.sim.box"
 local behaviour = require "luapilot.sim.behaviour"
 local cli = require "luapilot.cli"
 local config = require "luapilot.config"
+local health_types = require "luapilot.health_types"
+local option_types = require "luapilot.option_types"
+local types = require "luapilot.types"
 local consul_options = require "luapilot.consul.options"
 local events = require "luapilot.events"
 local object = require "luapilot.object"
@@ -94,7 +97,7 @@ end
 
 local pilot_table = a_pilot()
 local job_fields = fields_of(upvalue(config.job, "read_job"))
-local check_fields = fields_of(upvalue(upvalue(job_fields.health[1], "one_check"), "read_check"))
+local check_fields = fields_of(upvalue(upvalue(health_types.health, "one_check"), "read_check"))
 
 local reference = read "docs/reference.md"
 
@@ -209,7 +212,7 @@ describe("docs/reference.md tells", function()
     assert.same({}, untold(keys(job_fields)))
     assert.same({}, untold(keys(check_fields)))
     assert.same({}, untold(keys(fields_of(upvalue(upvalue(restart.type, "from_table"), "read_fields")))))
-    assert.same({}, untold(keys(fields_of(job_fields.limits[1]))))
+    assert.same({}, untold(keys(fields_of(types.limits))))
     assert.same({}, untold(keys(fields_of(job_fields.cgroup[1]))))
     assert.same({}, untold(keys(fields_of(upvalue(job_fields.log[1], "by_type").table))))
   end)
@@ -217,7 +220,7 @@ describe("docs/reference.md tells", function()
   it("every option of a call", function()
     for _, name in ipairs { "handler_options", "trigger_options", "cron_options", "logging", "exec_options",
                             "http_options", "render_options", "template_options" } do
-      assert.same({}, untold(keys(fields_of(upvalue(config[name], "read")))), name)
+      assert.same({}, untold(keys(fields_of(upvalue(option_types[name], "read")))), name)
     end
   end)
 

@@ -7,8 +7,8 @@ local lua_layers = {
   { "coroutines", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
   { "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "service_types" },
-  { "config" },
+  { "service_types", "health_types" },
+  { "config", "option_types" },
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },

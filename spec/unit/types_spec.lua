@@ -1,3 +1,4 @@
+local config = require "luapilot.config"
 local schema = require "luapilot.schema"
 local types = require "luapilot.types"
 
@@ -90,12 +91,12 @@ describe("types", function()
   end)
 
   it("name", function()
-    assert.equal("worker-1a", ok(types.name, "worker-1a"))
-    assert.equal("aB", ok(types.name, "aB"))
+    assert.equal("worker-1a", ok(config.name, "worker-1a"))
+    assert.equal("aB", ok(config.name, "aB"))
     local what = 'expected a name of letters, digits and "-" that begins with a small letter, got '
-    assert.equal(what .. 'a string: "App_1"; write "app-1"', refused(types.name, "App_1"))
-    assert.equal(what .. 'a string: "1a"; write "a"', refused(types.name, "1a"))
-    assert.equal(what .. 'a string: ""', refused(types.name, ""))
-    assert.equal(what .. "a number: 5", refused(types.name, 5))
+    assert.equal(what .. 'a string: "App_1"; write "app-1"', refused(config.name, "App_1"))
+    assert.equal(what .. 'a string: "1a"; write "a"', refused(config.name, "1a"))
+    assert.equal(what .. 'a string: ""', refused(config.name, ""))
+    assert.equal(what .. "a number: 5", refused(config.name, 5))
   end)
 end)
