@@ -96,8 +96,8 @@ static const struct embedded_module *find_module(const char *name) {
   return NULL;
 }
 
-/* A package searcher: name → loader. Stands before the one that looks into files, so nothing on
- * LUA_PATH can take the core's place. */
+/* A package searcher: name → loader. It stands before all others: nothing on LUA_PATH can take the
+ * core's place, and the one for package.preload asks the dynamic linker for each name. */
 static int search_embedded(lua_State *L) {
   const char *name = luaL_checkstring(L, 1);
   const struct embedded_module *module = find_module(name);
@@ -126,16 +126,16 @@ static int open_embedded(lua_State *L) {
   return 1;
 }
 
-/* package.loaders: 1 looks into package.preload; ours becomes 2. */
+/* package.loaders: ours becomes 1. */
 static void add_searcher(lua_State *L) {
   lua_getglobal(L, "package");
   lua_getfield(L, -1, "loaders");
-  for (int i = (int)lua_objlen(L, -1); i >= 2; i--) {
+  for (int i = (int)lua_objlen(L, -1); i >= 1; i--) {
     lua_rawgeti(L, -1, i);
     lua_rawseti(L, -2, i + 1);
   }
   lua_pushcfunction(L, search_embedded);
-  lua_rawseti(L, -2, 2);
+  lua_rawseti(L, -2, 1);
   lua_pop(L, 2);
 }
 

@@ -145,10 +145,16 @@ local function log_functions(app)
   return log
 end
 
-local function unknown(key, names)
+local function unknown(pilot, key)
   if LATER[key] then
     return ("pilot.%s is not part of this version (0.1.0): %s comes with a later one"):format(key, LATER[key])
   end
+  local names = {}
+  for name in pairs(pilot) do names[#names + 1] = name end
+  for name in pairs(ON_DEMAND) do
+    if not rawget(pilot, name) then names[#names + 1] = name end
+  end
+  table.sort(names)
   return ("pilot has no %q%s"):format(tostring(key), suggest.hint(tostring(key), names))
 end
 
@@ -156,22 +162,18 @@ end
 ---@param app luapilot.App
 ---@return luapilot.Pilot
 function luapilot.attach(app)
-  local pilot, names = {}, {}
+  local pilot = {}
   for name in pairs(api) do
     pilot[name] = function(...)
       if (...) == pilot then error(("pilot.%s: call it with a dot, not with a colon"):format(name), 2) end
       return api[name](app, ...)
     end
-    names[#names + 1] = name
   end
   pilot.log, pilot.state, pilot.args = log_functions(app), app.state, app.args
-  for _, name in ipairs { "log", "state", "args" } do names[#names + 1] = name end
-  for name in pairs(ON_DEMAND) do names[#names + 1] = name end
-  table.sort(names)
   return setmetatable(pilot, {
     __name = "luapilot library",
     __index = function(_, key)
-      if not ON_DEMAND[key] then error(unknown(key, names), 2) end
+      if not ON_DEMAND[key] then error(unknown(pilot, key), 2) end
       local library = ON_DEMAND[key].library(app)
       rawset(pilot, key, library)
       return library

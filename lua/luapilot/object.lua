@@ -161,11 +161,9 @@ lazy.methods(methods, function() return lazy.load("luapilot.job_actions").of(fro
   "wait_for", "next", "start", "stop", "restart", "reload", "signal", "set_tags", "maintenance",
 })
 
----The names of all methods, sorted.
----@type string[]
-object.METHODS = schema.keys(methods)
----… and of all fields.
----@type string[]
-object.FIELDS = schema.keys(fields)
+---The names of all methods, and of all fields, sorted.
+---@return string[] methods
+---@return string[] fields
+function object.names() return schema.keys(methods), schema.keys(fields) end
 
 return object

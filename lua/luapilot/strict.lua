@@ -204,16 +204,21 @@ end
 -- ------------------------------------------------------------------------------------------------ check
 
 local function known_and_set(all_uses, known)
-  local names, has = {}, {}
-  local function add(name)
-    if type(name) == "string" and not has[name] then names[#names + 1], has[name] = name, true end
-  end
-  for name in pairs(known) do add(name) end
+  local has = {}
+  for name in pairs(known) do has[name] = true end
   for _, use in ipairs(all_uses) do
-    if use.set then add(use.name) end
+    if use.set then has[use.name] = true end
+  end
+  return has
+end
+
+local function sorted_names(has)
+  local names = {}
+  for name in pairs(has) do
+    if type(name) == "string" then names[#names + 1] = name end
   end
   table.sort(names)
-  return names, has
+  return names
 end
 
 ---The reads of globals that nobody defines: neither `known` nor any of the functions.
@@ -226,12 +231,13 @@ function M.check(functions, known, sources)
   for _, func in ipairs(functions) do
     for _, use in ipairs(M.globals(func)) do uses[#uses + 1] = use end
   end
-  local names, has = known_and_set(uses, known)
+  local has, names = known_and_set(uses, known), nil
   local tokens, locals, list, seen = {}, {}, {}, {}
   for _, use in ipairs(uses) do
     local where = ("%s:%d"):format(use.file, use.line)
     if not use.set and not has[use.name] and not seen[where .. use.name] then
       seen[where .. use.name] = true
+      names = names or sorted_names(has)
       tokens[use.file] = tokens[use.file] or lexer.tokens(sources and sources[use.file] or "")
       locals[use.file] = locals[use.file] or locals_of(tokens[use.file])
       local message = message_about(use, names, tokens[use.file], locals[use.file])

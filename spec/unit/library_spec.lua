@@ -78,6 +78,6 @@ describe("the interface file for editors", function()
 
   it("has the methods of a job", function()
     local object = require "luapilot.object"
-    assert.same(object.METHODS, names "\nfunction job:([%w_]+)%(")
+    assert.same((object.names()), names "\nfunction job:([%w_]+)%(")
   end)
 end)
