@@ -4,8 +4,9 @@
  * LuaJIT bytecode and writes it as build/embedded.c. main.c puts a searcher in front of package.path
  * that loads from here: one file runs on a machine that has no Lua at all.
  *
- * The bytecode keeps its line information, so that a traceback reads luapilot/job.lua:17. It belongs to
- * the LuaJIT it was compiled with, which is the one that is linked.
+ * The bytecode keeps its line information, so that a traceback reads luapilot/job.lua:17, but not the
+ * names of locals and upvalues. It belongs to the LuaJIT it was compiled with, which is the one that is
+ * linked.
  *
  * LuaJIT copies what it loads, so the bytecode is read once. It fills pages of its own, which can be given back when
  * a pilot has started: what is loaded later reads them from the file again.

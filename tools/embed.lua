@@ -18,11 +18,77 @@ local function slurp(path)
   return text
 end
 
+-- --- bytecode without names ------------------------------------------------------------------
+--
+-- string.dump keeps all that a debugger wants, or nothing. Tracebacks need the lines; the names of locals and upvalues,
+-- half of it, would only cost each pilot memory. The format is that of lj_bcdump.h, version 2:
+--
+--   header: ESC "LJ" version, flags, length and bytes of the chunk's name
+--   prototypes, each: length; flags, parameters, frame, upvalues; constants, numbers, instructions, debug information
+--   (counts), first line, lines; …; the debug information: lines of the instructions, names of upvalues, of locals
+--   0
+
+local HEADER, VERSION, STRIPPED = "\27LJ", 2, 2
+
+-- A number of seven bits a byte, and where the next begins.
+local function uleb(code, at)
+  local value, scale = 0, 1
+  while true do
+    local byte = code:byte(at)
+    value, at = value + byte % 128 * scale, at + 1
+    if byte < 128 then return value, at end
+    scale = scale * 128
+  end
+end
+
+local function encoded(value)
+  local bytes = {}
+  while value >= 128 do
+    bytes[#bytes + 1] = string.char(value % 128 + 128)
+    value = math.floor(value / 128)
+  end
+  return table.concat(bytes) .. string.char(value)
+end
+
+-- One prototype. Upvalues without names would be a lie to LuaJIT: they are called "?".
+local function without_names(proto)
+  local upvalues, counts, at = proto:byte(4), {}, 5
+  for i = 1, 4 do counts[i], at = uleb(proto, at) end
+  local instructions, debugged = counts[3], counts[4]
+  if debugged == 0 then return proto end
+  local _, after = uleb(proto, at)
+  local lines = uleb(proto, after)
+  local width = lines < 256 and 1 or lines < 65536 and 2 or 4
+  local info = proto:sub(-debugged):sub(1, instructions * width) .. ("?\0"):rep(upvalues) .. "\0"
+  local head = proto:sub(1, 4) .. encoded(counts[1]) .. encoded(counts[2]) .. encoded(instructions) .. encoded(#info)
+  return head .. proto:sub(at, -debugged - 1) .. info
+end
+
+local function slim(code)
+  local flags, at = uleb(code, 5)
+  if code:sub(1, 3) ~= HEADER or code:byte(4) ~= VERSION or flags % (2 * STRIPPED) >= STRIPPED then
+    fail "this LuaJIT writes bytecode in a format that is not known here"
+  end
+  local name
+  name, at = uleb(code, at)
+  local parts = { code:sub(1, at + name - 1) }
+  at = at + name
+  while true do
+    local size
+    size, at = uleb(code, at)
+    if size == 0 then break end
+    local proto = without_names(code:sub(at, at + size - 1))
+    parts[#parts + 1] = encoded(#proto) .. proto
+    at = at + size
+  end
+  return table.concat(parts) .. "\0"
+end
+
 -- The name in tracebacks is the path without the directory it happens to lie in.
 local function compile(text, label)
   local chunk, message = loadstring(text, "@" .. label)
   if not chunk then fail(message) end
-  return string.dump(chunk)                            -- not stripped: tracebacks need the lines
+  return slim(string.dump(chunk))
 end
 
 local modules = {}
