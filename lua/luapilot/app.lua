@@ -200,8 +200,9 @@ local function memory_bound(self)
   if text == "off" then return nil end
   local bytes, message = size.parse(text)
   if bytes and bytes < LEAST_MEMORY then message = "expected " .. size.format(LEAST_MEMORY) .. " or more" end
-  if message then self.mistakes:add("LUAPILOT_MEMORY", nil, message .. ', or "off"') end
-  return bytes
+  if not message then return bytes end
+  self.mistakes:add("LUAPILOT_MEMORY", nil, message .. ', or "off"')
+  return MEMORY
 end
 
 -- From now on no code of the user runs for long without waiting, and none eats all memory.

@@ -203,6 +203,7 @@ describe("what eats memory", function()
     assert.equal(0, (checked "1G"))
     assert.matches("LUAPILOT_MEMORY: .*is no size", select(2, checked "much"))
     assert.matches("LUAPILOT_MEMORY: expected 16M or more", select(2, checked "1M"))
+    assert.matches("LUAPILOT_MEMORY: expected 16M or more", select(2, checked "1"))
   end)
 end)
 
