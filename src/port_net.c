@@ -65,7 +65,9 @@ static int l_hostname(lua_State *L) {
 
 /* Of two variables with the same name the first one counts, as in getenv(). */
 static int l_environ(lua_State *L) {
-  lua_newtable(L);
+  int count = 0;
+  while (environ[count]) count++;
+  lua_createtable(L, 0, count);
   for (char **variable = environ; *variable; variable++) {
     const char *equals = strchr(*variable, '=');
     if (equals == NULL || equals == *variable) continue;

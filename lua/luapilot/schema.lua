@@ -37,8 +37,14 @@ end
 ---@param value table
 ---@return any[]
 function M.keys(value)
-  local keys = {}
-  for key in pairs(value) do keys[#keys + 1] = key end
+  local keys, words = {}, true
+  for key in pairs(value) do
+    keys[#keys + 1], words = key, words and type(key) == "string"
+  end
+  if words then
+    table.sort(keys)
+    return keys
+  end
   table.sort(keys, function(a, b)
     if type(a) == "number" and type(b) == "number" then return a < b end
     if type(a) ~= type(b) then return type(a) == "number" or type(b) ~= "number" and type(a) < type(b) end

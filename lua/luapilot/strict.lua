@@ -203,19 +203,21 @@ end
 
 -- ------------------------------------------------------------------------------------------------ check
 
-local function known_and_set(all_uses, known)
-  local has = {}
-  for name in pairs(known) do has[name] = true end
+local function names_set(all_uses)
+  local set = {}
   for _, use in ipairs(all_uses) do
-    if use.set then has[use.name] = true end
+    if use.set then set[use.name] = true end
   end
-  return has
+  return set
 end
 
-local function sorted_names(has)
+local function sorted_names(known, set)
   local names = {}
-  for name in pairs(has) do
+  for name in pairs(known) do
     if type(name) == "string" then names[#names + 1] = name end
+  end
+  for name in pairs(set) do
+    if rawget(known, name) == nil then names[#names + 1] = name end
   end
   table.sort(names)
   return names
@@ -231,13 +233,14 @@ function M.check(functions, known, sources)
   for _, func in ipairs(functions) do
     for _, use in ipairs(M.globals(func)) do uses[#uses + 1] = use end
   end
-  local has, names = known_and_set(uses, known), nil
+  local set, names = names_set(uses), nil
   local tokens, locals, list, seen = {}, {}, {}, {}
   for _, use in ipairs(uses) do
     local where = ("%s:%d"):format(use.file, use.line)
-    if not use.set and not has[use.name] and not seen[where .. use.name] then
+    local is_there = set[use.name] or rawget(known, use.name) ~= nil
+    if not is_there and not seen[where .. use.name] then
       seen[where .. use.name] = true
-      names = names or sorted_names(has)
+      names = names or sorted_names(known, set)
       tokens[use.file] = tokens[use.file] or lexer.tokens(sources and sources[use.file] or "")
       locals[use.file] = locals[use.file] or locals_of(tokens[use.file])
       local message = message_about(use, names, tokens[use.file], locals[use.file])
