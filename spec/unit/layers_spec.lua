@@ -5,8 +5,8 @@ local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "words" },
   { "coroutines", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
-  { "signals", "schema", "syntax", "strict", "libraries", "mistakes" },
-  { "types", "http_types", "argv", "events", "restart", "address", "template" },
+  { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
+  { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types" },
   { "config", "option_types" },
   -- mechanisms, each by itself
