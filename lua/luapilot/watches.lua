@@ -111,20 +111,24 @@ local function failed(self, event)
   if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
   away:works(self)
   if self.said == message or self.said and elsewhere then return end
-  self.said = message
+  self.said, self.garbled = message, nil
   self.app:log("error", ("%s: %s; asked again"):format(self.label, message))
+end
+
+-- The next one may be wrong in another place: that is no news.
+local function garbled(self, message)
+  if self.garbled then return end
+  self.said, self.garbled = message, true
+  self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message))
 end
 
 local function arrived(self, event)
   if event.error then return failed(self, event) end
   self.app:outage():works(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
-  if not content then
-    self.said = message
-    return self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message))
-  end
+  if not content then return garbled(self, message) end
   if self.said then self.app:log("info", ("%s: answered again"):format(self.label)) end
-  self.said = nil
+  self.said, self.garbled = nil, nil
   self:answered(content)
 end
 

@@ -2,6 +2,7 @@
 
 local boxes = require "support.boxes"
 local sim = require "luapilot.sim"
+local stub_pilot = require "support.stub_pilot"
 
 local function printed(box)
   local list = {}
@@ -275,5 +276,27 @@ describe("a watch of another datacentre", function()
     assert.equal(1, boxes.logged(box, 'watch "db" { dc = "west" }: consul: GET /v1/health/service/db'))
     assert.equal(1, boxes.logged(box, 'watch "db" { dc = "west" }: answered again'))
     box:forget_errors()
+  end)
+end)
+
+describe("a watch that gets no JSON", function()
+  it("says so once, however it differs, and once more after a good answer", function()
+    local watching
+    local box = stub_pilot.load('local pilot = require "luapilot" pilot.consul "c:8500" pilot.watch "db"', {
+      calls = {
+        agent = function() end,
+        watch = function(world)
+          watching = world:handle { what = "watch" }
+          return watching
+        end,
+      },
+    })
+    box:start()
+    local function answer(body) box.world:send(watching, { type = "watch", status = 200, index = 1, body = body }) end
+    for _, body in ipairs { "<p>1</p>", '[{"No', '[{"Node":', "[]", "<p>2</p>" } do answer(body) end
+    local lines = {}
+    for _, line in ipairs(box.world:messages()) do lines[#lines + 1] = line:match 'watch "db": (%w+ %w+)' end
+    assert.same({ "this is", "answered again", "this is" }, lines)
+    box:check()
   end)
 end)
