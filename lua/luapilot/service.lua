@@ -127,7 +127,7 @@ end
 ---@field id string
 ---@field ttl number
 ---@field want luapilot.Wanted?
----@field have { registration: table, status: string, output: string, maintenance: string?, renew: number }|nil
+---@field have { registration: table, status: string?, output: string, maintenance: string?, renew: number }|nil
 ---@field stray boolean?       Consul may hold it: it was asked to, or it did once
 ---@field untold boolean?      … only because of what it is being asked now
 ---@field maintained string?   Consul may hold maintenance of ours, for this reason
@@ -166,6 +166,7 @@ function service.first_status(record) return record.want.maintenance and "critic
 function service.sent(record, step)
   if step == "register" then record.stray, record.untold = true, not record.stray or nil end
   if step == "maintain" then record.maintained = record.want.maintenance end
+  if step == "update" or step == "cover" then record.have.status = nil end -- it is the old one or the new one
 end
 
 local done = {} -- by step: what is known of the agent from now on

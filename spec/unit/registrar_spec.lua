@@ -446,6 +446,19 @@ describe("the registrar", function()
     assert.is_false(held().maintenance)
   end)
 
+  it("says again what was so all the time but for a moment of which Consul may have heard", function()
+    run((job():gsub("16s", "4m")))
+    box:advance "10s"
+    box.consul:slow "10s" -- the answer comes too late, and what was asked is done
+    verdict = 1
+    box:advance "6s"
+    verdict = 0
+    box:advance "5s"
+    box.consul:up()
+    box:advance "8s"
+    assert.equal("passing", status())
+  end)
+
   -- --- the end -----------------------------------------------------------------------------------
 
   it("deregisters at the pilot's end, by a signal and by the end of the main job", function()

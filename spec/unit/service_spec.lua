@@ -184,6 +184,21 @@ describe("the next step", function()
     assert.same({ "resume", "update", 107.5 }, steps())
   end)
 
+  it("says the status again when another one may have been heard, although no answer came", function()
+    want {}
+    steps()
+    want { status = "critical" }
+    service.sent(record, "update")
+    want {}
+    assert.same({ "update", 107.5 }, steps())
+    want { maintenance = "deploy" }
+    steps()
+    want { maintenance = "upgrade" }
+    service.sent(record, "cover")
+    want { maintenance = "deploy" }
+    assert.same({ "update", 107.5 }, steps())
+  end)
+
   it("does not take a maintenance that Consul may still hold for the one that is to be", function()
     want { maintenance = "deploy" }
     steps()
