@@ -7,9 +7,12 @@
 --   agent.url, agent.port, agent.token                 its address by plain HTTP; with `acl`, a token that may all
 --   agent.https, agent.tls, agent.socket               where `tls` or `socket` asked for them
 --   agent:put("app", "x"), agent:delete "app"          keys; agent:api(method, path, body) for everything else
+--   agent:service "app"                                what it holds of that service, or nil
+--   agent:wait_for("app", { status = "passing" }, p)   until it holds that; p's log is in the failure
 --   agent:stop()    agent:kill()                       SIGTERM, SIGKILL: it is gone when they return
 --   agent:pause()   agent:resume()                     SIGSTOP, SIGCONT
 --   agent:launch { lose = true }                       after a stop: with its data, or without
+--   agent:certify "expired"                            where `tls` is: it shows this certificate to new connections
 --
 -- It listens on free ports of 127.0.0.1, has its data below build/tmp, and is killed with the process that runs the
 -- specs. `start` and `launch` return when there is a leader that does what it is told. Nothing here uses the code under
@@ -48,6 +51,8 @@ local consul = {}
 ---@field program spec.Program
 local Agent = {}
 Agent.__index = Agent
+
+function Agent:path(name) return self.directory .. "/" .. name end
 
 -- --- ports -----------------------------------------------------------------------------------
 
@@ -128,30 +133,74 @@ end
 function Agent:put(key, value) self:api("PUT", "/v1/kv/" .. key, value) end
 function Agent:delete(key) self:api("DELETE", "/v1/kv/" .. key) end
 
+---@class spec.Held
+---@field id string
+---@field status "passing"|"warning"|"critical"|nil    of its own check
+---@field output string?
+---@field port integer
+---@field tag string?          the first
+---@field maintenance string?  the reason
+
+---What it holds of the first service with that name.
+---@param name string
+---@return spec.Held?
+function Agent:service(name)
+  local services, checks = self:api("GET", "/v1/agent/services"), self:api("GET", "/v1/agent/checks")
+  for id, service in pairs(services) do
+    if service.Service == name then
+      local check, maintenance = checks["service:" .. id] or {}, checks["_service_maintenance:" .. id]
+      return {
+        id = id, status = check.Status, output = check.Output, port = service.Port, tag = service.Tags[1],
+        maintenance = maintenance and maintenance.Notes,
+      }
+    end
+  end
+end
+
+---Waits until it holds that of the service; false: not.
+---@param name string
+---@param expected table<string, any>      fields of spec.Held
+---@param program spec.Program             that should see to it
+function Agent:wait_for(name, expected, program)
+  local last
+  run.eventually("Consul to be right", function()
+    last = self:service(name)
+    for field, value in pairs(expected) do
+      if not last or (last[field] or false) ~= value then return false end
+    end
+    return true
+  end, 60, function() return cjson.encode(last or {}) .. "\n" .. program:output() end)
+end
+
 -- --- its configuration -----------------------------------------------------------------------
 
--- A CA, a certificate for localhost and server.DATACENTER.consul, and one for clients.
+-- A CA, a certificate for localhost and server.DATACENTER.consul, the same one outdated, one for another name, and one
+-- for clients.
 local CERTIFICATES = [[
   set -e
   openssl req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -days 2 -subj "/CN=spec-ca"
   certificate() {
     openssl req -newkey rsa:2048 -nodes -keyout $1.key -out $1.csr -subj "/CN=$1"
     printf '%s\n' "subjectAltName=$2" "extendedKeyUsage=serverAuth,clientAuth" >$1.ext
-    openssl x509 -req -in $1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $1.pem -days 2 -extfile $1.ext
+    openssl x509 -req -in $1.csr -CA ca.pem -CAkey ca.key -CAcreateserial -out $1.pem -days $3 -extfile $1.ext
   }
-  certificate server "DNS:localhost,DNS:server.$1.consul,IP:127.0.0.1"
-  certificate client "DNS:client"
+  names="DNS:localhost,DNS:server.$1.consul,IP:127.0.0.1"
+  certificate server "$names" 2
+  certificate expired "$names" -1
+  certificate other "DNS:other.example" 2
+  certificate client "DNS:client" 2
 ]]
 
-local function certify(agent)
+local function make_certificates(agent)
   local script = run.program({ "sh", "-c", CERTIFICATES, "sh", agent.datacenter }, {
     directory = agent.directory, lasting = true,
   })
   assert(script:wait(60) == 0, "openssl: " .. script:output())
-  local function path(name) return agent.directory .. "/" .. name end
-  agent.tls = { cafile = path "ca.pem", clientcert = path "client.pem", clientkey = path "client.key" }
+  agent.tls = {
+    cafile = agent:path "ca.pem", clientcert = agent:path "client.pem", clientkey = agent:path "client.key",
+  }
   return {
-    ca_file = path "ca.pem", cert_file = path "server.pem", key_file = path "server.key",
+    ca_file = agent:path "ca.pem", cert_file = agent:path "server.pem", key_file = agent:path "server.key",
     verify_incoming_https = true, verify_incoming_rpc = false,
   }
 end
@@ -165,7 +214,7 @@ end
 
 local function configuration(agent, options)
   local all = {
-    server = true, bootstrap_expect = 1, performance = { raft_multiplier = 1 },
+    server = true, bootstrap_expect = options.servers or 1, performance = { raft_multiplier = 1 },
     node_name = "node-" .. agent.datacenter, datacenter = agent.datacenter,
     data_dir = agent.directory .. "/data", bind_addr = "127.0.0.1", client_addr = "127.0.0.1",
     log_level = "warn", disable_update_check = true, leave_on_terminate = false, skip_leave_on_interrupt = true,
@@ -178,12 +227,13 @@ local function configuration(agent, options)
     all.acl = { enabled = true, default_policy = "deny", tokens = { master = agent.token, agent = agent.token } }
     all.primary_datacenter = agent.datacenter
   end
+  if options.lan then all.retry_join = { "127.0.0.1:" .. options.lan.ports.serf_lan } end
   if options.wan then all.retry_join_wan = { "127.0.0.1:" .. options.wan.ports.serf_wan } end
   if options.socket then
     agent.socket = agent.directory .. "/http.sock"
     all.addresses = { http = "127.0.0.1 unix://" .. agent.socket }
   end
-  if options.tls then merge(all, certify(agent)) end
+  if options.tls then merge(all, make_certificates(agent)) end
   return merge(all, options.config)
 end
 
@@ -210,20 +260,26 @@ local function choose_ports(agent)
   agent.https = agent.tls and "https://localhost:" .. agent.ports.https or nil
 end
 
-local function begin(agent)
-  choose_ports(agent)
-  merge(agent.config.ports, agent.ports)
+local function write_config(agent)
   local file = assert(io.open(agent.directory .. "/config.json", "w"))
   file:write(cjson.encode(agent.config))
   file:close()
+end
+
+local function begin(agent)
+  choose_ports(agent)
+  merge(agent.config.ports, agent.ports)
+  write_config(agent)
   local binary = run.absolute(BINARY)
   agent.program = run.program({ binary, "agent", "-config-file", "config.json" }, {
     directory = agent.directory, wrap = { "setpriv", "--pdeathsig", "KILL" }, lasting = true,
   })
 end
 
--- A leader, and the node itself in its catalogue: from then on nothing changes that nobody asked for.
+-- A leader, and the node itself in its catalogue: from then on nothing changes that nobody asked for. One of several
+-- servers has its leader when the others are there.
 local function is_ready(agent)
+  if agent.config.bootstrap_expect > 1 then return (agent:try("GET", "/v1/agent/self")) == 200 end
   local status, body = agent:try("GET", "/v1/health/node/" .. agent.config.node_name)
   return status == 200 and body:find("serfHealth", 1, true) ~= nil
 end
@@ -269,6 +325,14 @@ function Agent:pause()
   end)
 end
 
+---Shows another certificate from the next handshake on.
+---@param name "server"|"expired"|"other"
+function Agent:certify(name)
+  merge(self.config, { cert_file = self:path(name .. ".pem"), key_file = self:path(name .. ".key") })
+  write_config(self)
+  self:api("PUT", "/v1/agent/reload")
+end
+
 function Agent:resume() self.program:signal "SIGCONT" end
 
 ---@class spec.ConsulOptions
@@ -279,6 +343,8 @@ function Agent:resume() self.program:signal "SIGCONT" end
 ---@field port integer?              that of HTTP, where it must be a certain one: see support.network
 ---@field datacenter string?         default "dc1"
 ---@field wan spec.Consul?           an agent of another datacenter to join
+---@field servers integer?           of its cluster: with more than one there is no leader before all of them are there
+---@field lan spec.Consul?           a server of the same cluster to join
 ---@field config table?              anything of Consul's own configuration
 
 ---@param options spec.ConsulOptions?

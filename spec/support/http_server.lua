@@ -15,9 +15,15 @@
 --   { close = true }                   "Connection: close"
 --
 --   { name = "x", script = { answer, … } }    the next answer at each request, the last one again and again
+--   { name = "x", upstream = 8500 }    what the server at that port of 127.0.0.1 answers to the rest of the path, as
+--                                      /treat/x/HEX said last: fields of above for its own, or
+--                                      { cut = "length" }, { cut = "chunk" }: half of the body, then the end
+--                                      { garbage = true }: another body each time, which is no JSON
+--                                      { bump = 1000 }: Consul's index rises so much each time, and nothing blocks
 --
 -- What follows the digits is of no matter: "/HEX/v1/kv/app?index=7" is a request to a server at "/HEX". /asked/NAME
--- tells what was asked of a script: lines with the time and the rest of the path.
+-- tells what was asked of a script: lines with the time and the rest of the path. What an upstream answered is a line
+-- of stdout when it is passed on: "passed: GET /v1/kv/app?index=7 200".
 --
 -- /stats tells how many connections and requests there were. One process, one poll loop, no dependency.
 
@@ -31,11 +37,13 @@ ffi.cdef [[
   int socket(int domain, int type, int protocol);
   int setsockopt(int fd, int level, int name, const void *value, unsigned size);
   int bind(int fd, const void *address, unsigned size);
+  int connect(int fd, const void *address, unsigned size);
   int listen(int fd, int backlog);
   int accept4(int fd, void *address, unsigned *size, int flags);
   int getsockname(int fd, void *address, unsigned *size);
   int close(int fd);
   ssize_t read(int fd, void *data, size_t size);
+  ssize_t recv(int fd, void *data, size_t size, int flags);
   ssize_t send(int fd, const void *data, size_t size, int flags);
   struct inet { uint16_t family, port; uint32_t address; char rest[8]; };
   struct unix { uint16_t family; char path[108]; };
@@ -44,12 +52,16 @@ ffi.cdef [[
 ]]
 
 local INET, UNIX, STREAM, NONBLOCK, CLOEXEC, NOSIGNAL = 2, 1, 1, 0x800, 0x80000, 0x4000
+local DONTWAIT, EAGAIN = 0x40, 11
 local IN, OUT, BROKEN = 1, 4, 8 + 16 + 32
 local REASONS = { [200] = "OK", [204] = "No Content", [302] = "Found", [404] = "Not Found" }
 
 local stats = { connections = 0, requests = 0 }
 local asked = {} -- by the name of a script
+local treatments = {} -- by the name of an upstream
 local connections = {}
+local upstreams = {} -- by descriptor: { fd, one, request, path, name, input }
+local buffer = ffi.new "char[65536]"
 
 local function now()
   local time = ffi.new "moment"
@@ -59,15 +71,28 @@ end
 
 -- --- answers -----------------------------------------------------------------------------------
 
+local function byte(pair) return string.char(tonumber(pair, 16)) end
+
+local function table_of(digits)
+  return assert(loadstring("return " .. digits:gsub("%x%x", byte)))()
+end
+
+local function treat(name, digits)
+  treatments[name] = table_of(digits)
+  return { close = true }
+end
+
 local function decode(path)
   if path == "/stats" then
     return { body = ("connections=%d requests=%d"):format(stats.connections, stats.requests) }
   end
   local name = path:match "^/asked/(.*)"
   if name then return { body = table.concat(asked[name] or {}, "\n") } end
+  local treated, how = path:match "^/treat/([^/]+)/(%x+)$"
+  if treated then return treat(treated, how) end
   local digits, rest = path:match "^/(%x+)(.*)"
-  local text = digits:gsub("%x%x", function(pair) return string.char(tonumber(pair, 16)) end)
-  local what = assert(loadstring("return " .. text))()
+  local what = table_of(digits)
+  what.rest = rest
   if not what.script then return what end
   local list = asked[what.name] or {}
   asked[what.name] = list
@@ -81,8 +106,8 @@ local function echo(request)
   return table.concat(lines, "\n") .. "\n\n" .. request.body
 end
 
-local function tell(request)
-  print(("told: %s %s"):format(request.method, request.body))
+local function say(...)
+  print(string.format(...))
   io.stdout:flush()
 end
 
@@ -134,17 +159,95 @@ local function parse(one)
   return request
 end
 
+local function hang_up(upstream)
+  C.close(upstream.fd)
+  upstreams[upstream.fd] = nil
+end
+
 local function shut(one)
+  if one.upstream then hang_up(one.upstream) end
   C.close(one.fd)
   connections[one.fd] = nil
 end
+
+-- --- upstreams ---------------------------------------------------------------------------------
+
+local function inet(port)
+  return ffi.new("struct inet", { family = INET, port = bit.rshift(bit.bswap(port), 16), address = 0x0100007f })
+end
+
+-- By HTTP 1.0: its answer ends with the connection.
+local function ask(one, wanted, request)
+  local treatment = treatments[wanted.name] or {}
+  if treatment.bump then wanted.rest = wanted.rest:gsub("([?&])index=%d+&?", "%1") end
+  local text = ("%s %s HTTP/1.0\r\n%s\r\n\r\n%s"):format(request.method, wanted.rest,
+    table.concat(request.headers, "\r\n"), request.body)
+  local fd = C.socket(INET, STREAM + CLOEXEC, 0)
+  one.steps = {}
+  one.upstream = { fd = fd, one = one, request = request, path = wanted.rest, name = wanted.name, input = "" }
+  upstreams[fd] = one.upstream
+  if C.connect(fd, inet(wanted.upstream), 16) == 0 then C.send(fd, text, #text, NOSIGNAL) end
+end
+
+local OURS = { ["content-length"] = true, ["connection"] = true, ["transfer-encoding"] = true }
+
+-- The answer as plan() takes it; nothing came: the end of the connection.
+local function understood(text)
+  local status, lines, body = text:match "^HTTP/%S+ (%d+)[^\r]*(\r\n.-\r\n)\r\n(.*)$"
+  if not status then return { closes = true } end
+  local headers = {}
+  for name, value in lines:gmatch "([^\r\n:]+): ([^\r\n]*)" do
+    if not OURS[name:lower()] then headers[#headers + 1] = name .. ": " .. value end
+  end
+  return { status = tonumber(status), headers = headers, body = body }
+end
+
+local changes = 0 -- of answers
+
+local function cut(answer, where)
+  local half, length = answer.body:sub(1, math.floor(#answer.body / 2)), #answer.body + 1
+  if where == "length" then
+    answer.body, answer.promised = half, length
+  else
+    answer.raw, answer.closes = head(answer) .. ("%x\r\n%s"):format(length, half), true
+  end
+end
+
+local function treated(answer, how)
+  if answer.closes then return answer end
+  changes = changes + 1
+  for name, value in pairs(how) do answer[name] = value end
+  if how.garbage then answer.body = ("<p>%d</p>"):format(changes) end
+  if how.cut then cut(answer, how.cut) end
+  for i, header in ipairs(how.bump and answer.headers or {}) do
+    local index = header:match "^X%-Consul%-Index: (%d+)"
+    if index then answer.headers[i] = ("X-Consul-Index: %d"):format(index + how.bump * changes) end
+  end
+  return answer
+end
+
+-- More of its answer, or all of it; or nothing: poll may have spoken of a former owner of its descriptor.
+local function pass(upstream)
+  local size = tonumber(C.recv(upstream.fd, buffer, 65536, DONTWAIT))
+  if size > 0 then upstream.input = upstream.input .. ffi.string(buffer, size) end
+  if size > 0 or size < 0 and ffi.errno() == EAGAIN then return end
+  hang_up(upstream)
+  local answer = treated(understood(upstream.input), treatments[upstream.name] or {})
+  upstream.one.upstream = nil
+  upstream.one.steps = plan(answer, upstream.request)
+  local path = upstream.path:gsub("%%(%x%x)", byte)
+  say("passed: %s %s %s", upstream.request.method, path, answer.status or "nothing")
+end
+
+-- --- requests ----------------------------------------------------------------------------------
 
 local function answer(one)
   local request = not one.steps and parse(one)
   if not request then return end
   stats.requests = stats.requests + 1
   local wanted = decode(request.path:gsub("^http://[^/]*", ""))
-  if wanted.tell then tell(request) end
+  if wanted.tell then say("told: %s %s", request.method, request.body) end
+  if wanted.upstream then return ask(one, wanted, request) end
   one.steps = plan(wanted, request)
 end
 
@@ -169,12 +272,10 @@ local function progress(one)
   return one.steps and one.steps[1] and one.steps[1][1] <= now()
 end
 
-local chunk = ffi.new "char[65536]"
-
 local function take(one)
-  local size = tonumber(C.read(one.fd, chunk, 65536))
+  local size = tonumber(C.read(one.fd, buffer, 65536))
   if size <= 0 then return shut(one) end
-  one.input = one.input .. ffi.string(chunk, size)
+  one.input = one.input .. ffi.string(buffer, size)
   answer(one)
 end
 
@@ -182,7 +283,7 @@ end
 
 local function listen(path)
   local fd = C.socket(path and UNIX or INET, STREAM + NONBLOCK + CLOEXEC, 0)
-  local address, size = ffi.new("struct inet", { family = INET, address = 0x0100007f }), 16
+  local address, size = inet(0), 16
   if path then address, size = ffi.new("struct unix", { family = UNIX, path = path }), 110 end
   assert(C.bind(fd, address, size) == 0 and C.listen(fd, 1024) == 0, "cannot listen")
   if path then return fd, path end
@@ -199,6 +300,10 @@ local function wait(listener)
     if at and (not due or at < due) then due = at end
     count = count + 1
   end
+  for fd in pairs(upstreams) do
+    list[count].fd, list[count].events = fd, IN
+    count = count + 1
+  end
   C.poll(list, count, due and math.max(0, math.ceil((due - now()) * 1000)) or -1)
   return list, count
 end
@@ -209,8 +314,10 @@ io.stdout:flush()
 while true do
   local list, count = wait(listener)
   for i = 1, count - 1 do
-    local one = connections[list[i].fd]
-    if one and bit.band(list[i].revents, IN + BROKEN) ~= 0 then take(one) end
+    local one, upstream = connections[list[i].fd], upstreams[list[i].fd]
+    local ready = bit.band(list[i].revents, IN + BROKEN) ~= 0
+    if ready and one then take(one) end
+    if ready and upstream then pass(upstream) end
   end
   for _, one in pairs(connections) do
     while connections[one.fd] == one and progress(one) do end

@@ -130,6 +130,7 @@ end
 
 run.now = now
 run.directory = make_directory
+run.read = slurp
 
 --- For a loop that waits for something outside: a moment in which it may happen.
 function run.pause(seconds) C.poll(nil, 0, math.ceil(seconds * 1000)) end

@@ -6,11 +6,18 @@
 --   server:told()                                       what came to URLs of { tell = true }, a line each
 --   web.get(port, "/path")                              a request to any server: the whole answer, as it came
 --
+--   local front = web.front(agent.port)                 a server that passes on what another one answers
+--   front.url                                           in place of the other's
+--   front:treat { status = 500 }                        from now on, what is still to be answered too; {}: as it is
+--   front:wait_for("/v1/kv/", 3)                        until so many answers to such a path were passed on since then
+--
 -- They end with run.cleanup().
 
 local run = require "support.run"
 
 local web = {}
+
+local PATIENCE = 60 -- seconds for what an upstream answers: it may wait for a retry
 
 ---@class spec.Server
 ---@field base string       "http://127.0.0.1:41234"
@@ -57,6 +64,43 @@ end
 
 local function here() return io.popen("pwd"):read "*l" end
 
+---@class spec.Front
+---@field url string
+---@field server spec.Server
+---@field before integer    answers that were passed on when it was last said how
+local Front = {}
+Front.__index = Front
+
+local function passed(front) return front.server.process:lines "^passed: " end
+
+---How answers are passed on from now on: what http_server.lua tells of an upstream.
+---@param how table
+function Front:treat(how)
+  local answer = web.get(self.server.port, "/treat/front" .. web.path(how))
+  assert(answer:find "^HTTP/1.1 200", answer)
+  self.before = #passed(self)
+end
+
+---How many answers were passed on since then, to requests whose method and path have such a text.
+---@param text string      "PUT /v1/agent/", "/v1/kv/"
+---@return integer
+function Front:passed(text)
+  local count = 0
+  for i, line in ipairs(passed(self)) do
+    if i > self.before and line:find(text, 1, true) then count = count + 1 end
+  end
+  return count
+end
+
+---Waits for so many of them.
+---@param text string
+---@param times integer
+function Front:wait_for(text, times)
+  self.server.process:wait_for(("%d answers to %s"):format(times, text), function()
+    return self:passed(text) >= times
+  end, PATIENCE)
+end
+
 ---Starts a server and waits until it listens.
 ---@param socket string?      the path of a unix socket
 ---@return spec.Server
@@ -67,6 +111,14 @@ function web.start(socket)
     process = process, port = tonumber(where), socket = socket,
     base = "http://" .. (socket and "localhost" or "127.0.0.1:" .. where),
   }, Server)
+end
+
+---Starts a server in front of another one, at 127.0.0.1.
+---@param port integer
+---@return spec.Front
+function web.front(port)
+  local server = web.start()
+  return setmetatable({ server = server, before = 0, url = server:url { name = "front", upstream = port } }, Front)
 end
 
 return web
