@@ -42,32 +42,11 @@ describe("the built program and its Consul", function()
   local function declare(agent) return ("pilot.consul { address = %q, token = %s }"):format(agent.url,
     agent.token and ("%q"):format(agent.token) or "nil") end
 
-  -- What the agent holds of the service, or nil.
-  local function held(agent)
-    local services, checks = agent:api("GET", "/v1/agent/services"), agent:api("GET", "/v1/agent/checks")
-    for id, service in pairs(services) do
-      if service.Service == name then
-        local check, maintenance = checks["service:" .. id] or {}, checks["_service_maintenance:" .. id]
-        return {
-          id = id, status = check.Status, output = check.Output, port = service.Port, tag = service.Tags[1],
-          maintenance = maintenance and maintenance.Notes,
-        }
-      end
-    end
-  end
+  local function held(agent) return agent:service(name) end
+  local function eventually(agent, program, expected) agent:wait_for(name, expected, program) end
 
-  local function eventually(agent, program, expected)
-    local last
-    run.eventually("Consul to be right", function()
-      last = held(agent)
-      for field, value in pairs(expected) do
-        if not last or (last[field] or false) ~= value then return false end
-      end
-      return true
-    end, 60, function() return require("cjson").encode(last or {}) .. "\n" .. program:output() end)
-  end
-
-  local RIGHT = { status = "passing", port = 80, tag = "a", maintenance = false }
+  -- All of its registration, the status after it included.
+  local RIGHT = { status = "passing", output = "it is true", port = 80, tag = "a", maintenance = false }
 
   describe("on an agent that is there", function()
     local agent
@@ -171,16 +150,31 @@ describe("the built program and its Consul", function()
     local id = agent:api("PUT", "/v1/acl/token", { SecretID = token }).AccessorID
     agent:api("PUT", "/v1/acl/policy", { Name = "app", Rules = ([[service_prefix "%s" { policy = "write" }
       node_prefix "" { policy = "read" } key_prefix "" { policy = "read" } ]]):format(name) })
-    local function grant(list)
+    local function grant(list) -- nil: nothing
       agent:api("PUT", "/v1/acl/token/" .. id, { AccessorID = id, SecretID = token, Policies = list })
     end
     local p = pilot(("pilot.consul { address = %q, token = %q }"):format(agent.url, token))
     p:wait_for_line "register: 403: Permission denied.*; does the token allow service:write%?; asked again until"
     assert.is_nil(held(agent))
+    local pid = p:named "sleep"
+    p:wait_for_line '/limit": consul: GET .*: 403: Permission denied; does the token allow key:read%?; asked again'
     grant { { Name = "app" } }
     p:wait_for_line "Consul takes it now"
     eventually(agent, p, RIGHT)
+    agent:put(name .. "/limit", "1")
+    p:wait_for_line "> limit 1"
+    p:wait_for_line "> here 10.0.0.1:80"
     assert.equal(1, #p:lines "asked again until")
+    grant()
+    p:wait_for_line("403: Permission denied.*; asked again until it is granted", 2)
+    eventually(agent, p, { status = "critical" }) -- nobody may renew it
+    grant { { Name = "app" } }
+    p:wait_for_line("Consul takes it now", 2)
+    eventually(agent, p, RIGHT)
+    agent:put(name .. "/limit", "2")
+    p:wait_for_line "> limit 2"
+    assert.is_true(#p:lines "asked again until" <= 3) -- of the renewal, and of a registration: it does not see its own
+    assert.equal(pid, p:named "sleep")
     assert.equal(0, #p:lines "Consul is")
     assert.is_nil(p:output():find(token, 1, true))
   end)
