@@ -22,7 +22,9 @@ local LEAST = 0.1                     -- seconds that a stop has at least
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
--- A job is asked to stop when those are gone whose trigger names it: `before` counts them.
+-- A job is asked to stop when those are gone whose trigger names it: `before` counts them. One without a process is
+-- gone for itself, and for its sources only when those are gone who wait for it: an app that waits for a migration,
+-- which is long over, needs the database that the migration waited for.
 local function plan(self)
   local app = self.app
   for _, runner in ipairs(app.order) do runner.before = 0 end
@@ -120,6 +122,19 @@ function Shutdown:begin()
   end)
 end
 
+-- Nobody is left who needs the job, or through it one of its sources.
+local function release(self, runner)
+  if runner.before > 0 then return end
+  for _, source in ipairs(self.app:sources_of(runner)) do
+    source.before = source.before - 1
+    if source.closed then
+      release(self, source)
+    elseif is_next(self, source) then
+      close_later(self, source)
+    end
+  end
+end
+
 ---A job has another state: it may be gone, and whom it waited for may be asked to stop.
 ---@param runner luapilot.Runner
 function Shutdown:closed(runner)
@@ -127,10 +142,7 @@ function Shutdown:closed(runner)
   runner.closed, self.open, self.app.dirty = true, self.open - 1, true
   if runner.asked then self.asked = self.asked - 1 end
   self:left(runner)
-  for _, source in ipairs(self.app:sources_of(runner)) do
-    source.before = source.before - 1
-    if is_next(self, source) then close_later(self, source) end
-  end
+  release(self, runner)
 end
 
 ---The services of a job are not found any more: those who had to stay for that may be asked to stop.

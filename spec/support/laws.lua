@@ -347,6 +347,19 @@ local function see_exit_event(self, book, event, at)
   idle_from(self, book)
 end
 
+-- Does a trigger name the job, or one whose trigger does?
+local function needs(self, other, name, seen)
+  for source in pairs(other.job.sources) do
+    if source == name then return true end
+    local book = self.books[source] -- a watch has none
+    if book and not seen[source] then
+      seen[source] = true
+      if needs(self, book, name, seen) then return true end
+    end
+  end
+  return false
+end
+
 local function see_stopping(self, book, at)
   if book.stopping then self:breach("%s: stopping twice", book.name) end
   book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
@@ -356,8 +369,8 @@ local function see_stopping(self, book, at)
   local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
   if not self.closing or kills then return end
   for name, other in pairs(self.books) do
-    if other.job.sources[book.name] and name ~= book.name and alive(other) and not book.stop_called then
-      self:breach("%s: asked to stop while %s, whose `when` names it, lives", book.name, name)
+    if name ~= book.name and alive(other) and not book.stop_called and needs(self, other, book.name, {}) then
+      self:breach("%s: asked to stop while %s, whose `when` needs it, lives", book.name, name)
     end
   end
 end

@@ -38,6 +38,25 @@ describe("a shutdown", function()
     assert.equal(0, box:job("app"):received "SIGKILL")
   end)
 
+  it("keeps what an app needs by way of a job that is long complete", function()
+    local box = boxes.run([[
+      local setup = pilot.job "setup" { exec = "once" }
+      local db = pilot.job "db" { exec = "db", when = setup:once "exit_success", health = { exec = "true" } }
+      local migrate = pilot.job "migrate" { exec = "once", when = db:once "healthy" }
+      pilot.job "app" { exec = "app", when = migrate:once "exit_success" }
+      pilot.job "later" { exec = "once", when = pilot.all { migrate:each "exit_failed", db:once "healthy" } }
+    ]], { once = { exit = 0 }, db = sim.server, app = { term_delay = "2s" }, ["true"] = { exit = 0 } })
+    box:advance "5s"
+    assert.is_true(box:job("app").running)
+    box:signal "SIGTERM"
+    box:advance "1s"
+    assert.equal(1, box:job("app"):received "SIGTERM")
+    assert.equal(0, box:job("db"):received "SIGTERM")
+    box:advance "2s"
+    assert.equal(1, box:job("db"):received "SIGTERM")
+    assert.is_true(box.ended)
+  end)
+
   it("sends nothing to a job that it has killed", function()
     local box = boxes.run([[
       local app = pilot.job "app" { exec = "app", stop_timeout = "1s" }
