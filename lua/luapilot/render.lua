@@ -67,7 +67,7 @@ end
 ---@return string?
 function Renders:mistake(text)
   local _, message = self:store():compile(text, "line")
-  return message
+  return message and message:gsub("^line:", "line ")
 end
 
 local function data_of(spec)
@@ -106,18 +106,25 @@ local function with_candidate(words, path)
   return argv
 end
 
+-- As the user would type it: what has blanks in it, in quotes.
+local function shown(words)
+  local list = {}
+  for i, word in ipairs(words) do list[i] = word:find "[%s\"']" and describe.quote(word) or word end
+  return table.concat(list, " ")
+end
+
 local function refusal(words, result)
   local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
-  return ("%s refuses it (%s)%s"):format(table.concat(words, " "),
+  return ("%s refuses it (%s)%s"):format(shown(words),
     program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
 end
 
 -- Runs the validator on `path`. When its task is cancelled, `undo` is called at once, whatever the task does then.
 local function verdict(self, spec, path, undo)
-  local app = self.app
+  local app, words = self.app, with_candidate(spec.validate, path)
   local result, message = app.tasks:await("pilot.render", function(wake)
-    local options = { argv = with_candidate(spec.validate, path), env_added = app:environment {} }
+    local options = { argv = words, env_added = app:environment {} }
     local cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
     if not cancel then wake(nil, why) end
     return function()
@@ -127,7 +134,7 @@ local function verdict(self, spec, path, undo)
   end)
   if not result then return nil, message end
   if result.code == 0 then return true end
-  return nil, refusal(spec.validate, result)
+  return nil, refusal(words, result)
 end
 
 -- --- one render ------------------------------------------------------------------------------

@@ -236,11 +236,13 @@ local function names_of(...)
   return names
 end
 
+-- A name that is not there is misspelt, or its value is nil: both look the same from here.
 local function unknown(name, data, globals)
   local near = suggest.near(name, names_of(data, globals))
-  local hint = near and (" (did you mean %s?)"):format(describe.quote(near)) or suggest.hint(name, names_of(data))
-  return ("unknown variable %s%s; a field of data that is nil is none: give it false or a default")
-    :format(describe.quote(name), hint)
+  if near then return ("unknown variable %s (did you mean %s?)"):format(describe.quote(name), describe.quote(near)) end
+  local names = suggest.hint(name, names_of(data)):gsub("valid:", "it has:")
+  return ("%s is not in data%s, or nil there: a value that may be missing is passed as false, or with a default")
+    :format(describe.quote(name), names)
 end
 
 -- Fields of the data hide globals of the same name.

@@ -130,15 +130,18 @@ local function retry_later(self)
   return ("%.2g s"):format(delay)
 end
 
+-- What a message says but for its numbers: validators put the time and their pid into it.
+local function gist(message) return (message:gsub("%d+", "0")) end
+
 -- One trouble is an error once; then the log tells that it goes on.
 local function failed(self, err)
   local label, said = tostring(self.object), task.message(err)
   local delay = retry_later(self)
   local what = delay and ("the next try is in %s"):format(delay) or "the pilot is ending"
-  if self.said == said then
+  if self.said == gist(said) then
     return self.app:log("warn", ("%s: still not rendered: %s; %s"):format(label, said, what))
   end
-  self.said = said
+  self.said = gist(said)
   self.app:complain(label, err)
   self.app:log("info", ("%s: the old file stays; %s"):format(label, what))
 end

@@ -259,8 +259,9 @@ describe("pilot.render", function()
 
     it("does not swap what is refused", function()
       local box = go(BODY, { files = { [CONF] = "old" } }, { check = { exit = 3, stderr = "line 1: nonsense\n" } })
-      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$",
-        printed(box)[1])
+      local new = "/etc/.app.conf.luapilot-new"
+      local message = ("pilot.render: check -f %s x=%s refuses it (exit code 3): line 1: nonsense"):format(new, new)
+      assert.equal(message, printed(box)[1]:sub(-#message))
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
     end)
@@ -636,7 +637,7 @@ describe("pilot.template", function()
     box:advance "30s"
     local errors = box:forget_errors()
     assert.equal(1, #errors)
-    assert.matches('^template "/etc/app.conf": /a.tmpl:1: unknown variable "x"', errors[1])
+    assert.matches('^template "/etc/app.conf": /a.tmpl:1: "x" is not in data, or nil there: ', errors[1])
     local count = boxes.logged(box, "still not rendered")
     assert.is_true(count == 4 or count == 5, count) -- 1 + 2 + 4 + 8 (+ 16) s
     assert.equal("old", box:file "/etc/app.conf")
@@ -645,6 +646,21 @@ describe("pilot.template", function()
     assert.equal("good", box:file "/etc/app.conf")
     assert.equal(1, box:job("app"):starts())
     assert.equal(0, box.exit_code)
+  end)
+
+  it("knows a trouble again though its numbers are others: validators tell the time and their pid", function()
+    local time = 0
+    local box = boxes.run([[
+      pilot.template "/etc/app.conf" { text = "x", validate = { "nginx", "-t" } }
+    ]], { nginx = function(process)
+      time = time + 7
+      process:write(("12:00:%02d %d#0: unknown directive"):format(time, process.pid or time))
+      process:exit(1)
+    end }, { files = { ["/etc/"] = true } })
+    box:advance "8s"
+    assert.equal(1, #box:forget_errors())
+    assert.is_true(boxes.logged(box, "still not rendered") >= 2)
+    assert.is_true(time > 14)
   end)
 
   it("gives up with the trigger's timeout", function()
@@ -752,7 +768,7 @@ describe("pilot.template", function()
         pilot.job "c" { exec = "c", when = g }
       ]]
       for _, text in ipairs {
-        'pilot.lua:2: template "/a": text: line:1: \'<eof>\' expected near \'end\'',
+        'pilot.lua:2: template "/a": text: line 1: \'<eof>\' expected near \'end\'',
         'pilot.lua:3: template "/b": watch[1]: expected a watch, such as pilot.watch "db", got job "app"',
         'pilot.lua:4: template "/c": reload: expected a job, such as reload = app, got a string: "SIGHUP"',
         'pilot.lua:5: template "/d": reload: job "app" has no reload',
