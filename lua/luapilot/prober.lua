@@ -34,7 +34,8 @@ local function note(text)
   return text ~= "" and text or nil
 end
 
--- Each starts a check and returns how to take it back; `done(status, output)` is called once.
+-- Each starts a check and returns how to take it back; `done(status, output)` is called once. `early()` tells whether a
+-- failure would count now.
 local start = {}
 
 function start.tcp(self, check, done)
@@ -85,9 +86,11 @@ local function in_words(fn)
   end
 end
 
--- An error is told once, not at each interval again; its text is returned.
-local function raised(self, check, err)
+-- An error is told once, not at each interval again, and not while failures do not count: what the check asks may not
+-- be up yet. Its text is returned.
+local function raised(self, check, err, early)
   local message = task.message(err)
+  if early then return message end
   if self.raised[check] ~= message then
     self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), err)
   end
@@ -95,17 +98,17 @@ local function raised(self, check, err)
   return message
 end
 
-function start.check(self, check, done)
+function start.check(self, check, done, early)
   local tasks, timed_out = self.app.tasks, false
   local t = tasks:spawn(in_words(check.check), {
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
-      if t:failed() then return done("fail", note(raised(self, check, t.error))) end
+      if t:failed() then return done("fail", note(raised(self, check, t.error, early()))) end
       if not t.ok then return end -- taken back
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
-      text = text and note(text)
+      text = text and note(text) or not passed and ("the check returned " .. tostring(passed)) or nil
       done(passed == "warn" and "warn" or passed and "pass" or "fail", text)
     end,
   }, self.runner.object)
@@ -137,13 +140,14 @@ end
 local function probe(self, index, early)
   local check, under_way, loop = self.checks[index], self.under_way, self.app.loop
   local mark, finished = health.next_mark(self.memory, check, loop.port.now()), false
+  local function is_early() return early and loop.port.now() < mark end
   local cancel = start[check.kind](self, check, function(status, output)
     finished = true
     under_way[index] = nil
     if self.stopped then return end
-    report(self, index, status, output, early and loop.port.now() < mark)
+    report(self, index, status, output, is_early())
     if not self.stopped and not self.paused then schedule_probe(self, index) end
-  end)
+  end, is_early)
   if not finished then under_way[index] = cancel end
 end
 
