@@ -4,6 +4,7 @@
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
 local lazy = require "luapilot.lazy"
+local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
 local trigger = require "luapilot.trigger"
 
@@ -190,6 +191,32 @@ local function same_services(app)
   end
 end
 
+-- The names under which jobs of this file are found.
+local function service_names(app)
+  local names = {}
+  for _, runner in ipairs(app.order) do
+    for _, spec in ipairs(runner.spec.service or {}) do
+      names[services.names(runner.spec.name, spec, "")] = true
+    end
+  end
+  return names
+end
+
+-- Without Consul a watch sees the services of this file. One of another name waits for ever, which may be meant: the
+-- file runs in other places, too.
+local function lonely_watches(app)
+  if app.consul or not next(app.watches) then return end
+  local names = service_names(app)
+  for _, core in pairs(app.watches) do
+    local name = core.spec.name
+    if core.spec.kind == "service" and not names[name] then
+      app.mistakes:warn(core.where, core.label,
+        ("no job of this file has a service of that name%s, and there is no pilot.consul: nobody will ever be there")
+          :format(suggest.hint(name, schema.keys(names))))
+    end
+  end
+end
+
 -- --- files from templates --------------------------------------------------------------------
 
 ---The paths that this file renders, as far as it shows: templates, and what stands as to = "…". A pilot that was killed
@@ -231,6 +258,7 @@ function validate.declarations(app, path)
     if next(app.template_objects) then templates.check(app) end
     if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
     same_services(app)
+    lonely_watches(app)
   end
   if not app.raised then
     cycles(app)

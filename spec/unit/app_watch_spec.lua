@@ -147,6 +147,24 @@ describe("a watch without Consul", function()
     assert.same({ "true", "timeout", "1", "true", "timeout" }, printed(box))
   end)
 
+  it("without Consul warns of a watch that nobody in the file answers", function()
+    local function warnings(source)
+      local list = {}
+      for i, warning in ipairs(boxes.load(source).app.mistakes:warnings()) do
+        list[i] = ("%s: %s: %s"):format(warning.where, warning.path, warning.message)
+      end
+      return list
+    end
+    local jobs = [[
+      pilot.job "nginx" { exec = "x", service = { port = 1 } }
+      pilot.job "db" { exec = "x", service = { name = "postgres", port = 2 } }
+    ]]
+    assert.same({ 'pilot.lua:3: watch "ngnix": no job of this file has a service of that name (did you mean "nginx"?), '
+      .. "and there is no pilot.consul: nobody will ever be there" },
+      warnings(jobs .. 'pilot.watch "ngnix" pilot.watch "postgres" pilot.watch "nginx" { tag = "a" }'))
+    assert.same({}, warnings(jobs .. 'pilot.consul "c:8500" pilot.watch "ngnix"'))
+  end)
+
   it("refuses at load what needs a real Consul, and what makes no sense", function()
     local message = boxes.mistakes [[
       pilot.watch "db" { dc = "west", filter = "x", stale = true }
