@@ -15,6 +15,7 @@ local laws = {}
 local NOW = 0.05      -- seconds within which "at once" is: news of an exit takes some latencies
 local NEWS = 0.005    -- what the news of an exit may take
 local SAME = 1e-6     -- the same moment
+local DEFERS = 0.2    -- seconds that defer functions take (pilots.lua)
 local YOUNG = 1       -- seconds in which a process is not reloaded
 
 ---@class spec.Watched
@@ -419,6 +420,10 @@ function see.event(self, moment)
   if book and (name == "healthy" or name == "unhealthy") then see_health(self, book, name) end
   if name == "shutdown" then see_shutdown(self, moment.at) end
   hear_for_triggers(self, source, name, moment.at)
+  for _, handler in pairs(self.plan.handlers) do
+    local settles = handler.settle and handler.source == source and handler.event == name
+    if settles then self.handled_at = math.max(self.handled_at, moment.at + handler.settle) end
+  end
 end
 
 -- --- signals -------------------------------------------------------------------------------------------
@@ -500,6 +505,7 @@ end
 -- Each handler hears events in the order in which they were published; one with a queue misses none.
 function say.heard(self, _, id, number)
   local handler, last = self.plan.handlers[id], self.heard[id] or 0
+  self.handlers[id .. " " .. number] = true
   number = tonumber(number)
   self.heard[id] = number
   if number <= last then
@@ -512,8 +518,13 @@ function say.heard(self, _, id, number)
     if other > last and other < number and other > self.handed_over then missed = other end
   end
   if not known then self:breach("handler %s: event %d was none of %s", id, number, of) end
-  local whole = handler.when_busy == "queue" and not handler.settled and handler.event ~= "stopping"
+  local whole = handler.when_busy == "queue" and not handler.settle and handler.event ~= "stopping"
   if whole and missed then self:breach("handler %s: it never heard event %d, but %d", id, missed, number) end
+end
+
+function say.done(self, at, id, number)
+  self.handlers[id .. " " .. number] = nil
+  self.handled_at = math.max(self.handled_at, at)
 end
 
 function say.call(self, at, what, name)
@@ -538,6 +549,7 @@ function say.returned(self, at, what, name) returned(self.books[name], what, at)
 
 function see.log(self, moment)
   if moment.message:find("an error inside luapilot", 1, true) then self:breach("%s", moment.message) end
+  if moment.message == "ended" then self.ended = moment.at end
   local what, rest = moment.message:match "^@ (%l+) ?(.*)$"
   if not what then return end
   local words = {}
@@ -547,7 +559,7 @@ end
 
 -- Tasks of the old core are gone: Lua runs begin anew, and so does what prepared.
 function see.fault(self)
-  self.handed_over = self.number
+  self.handed_over, self.handlers = self.number, {}
   for _, book in pairs(self.books) do
     returned(book, nil, self.box.world:elapsed())
     if book.running or book.preparing then book.after_handoff = true end
@@ -642,6 +654,19 @@ local function check_handles(self)
   if timers > 2 then self:breach("left behind: %d timers", timers) end
 end
 
+-- A shutdown lasts as long as something is at work, and no longer. Tasks that are cancelled have their defer functions.
+local function check_prompt(self, now)
+  if next(self.handlers) then return end
+  local last = math.max(self.closing or now, self.handled_at)
+  for _, book in pairs(self.books) do
+    if active(book) then return end
+    last = math.max(last, book.idle_since or 0)
+  end
+  if now > last + DEFERS + NOW then
+    self:breach("it ended %.3f s after the last thing that was at work", now - last)
+  end
+end
+
 local function last_code(self)
   local mains, failed = {}, { [0] = true }
   for _, book in pairs(self.books) do
@@ -658,12 +683,13 @@ end
 function Watched:at_end()
   local box = self.box
   if not self.closing then self:breach "it ended without a shutdown" end
-  local took = box.world:elapsed() - (self.closing or 0)
+  local took = (self.ended or box.world:elapsed()) - (self.closing or 0)
   local cut_short = took > self.plan.shutdown_timeout - NOW -- in the middle of a defer function, perhaps
   for _, name in ipairs(self.plan.order) do
     local book = self.books[name]
     if book.stopping and not (cut_short and book.job.kind == "run") then self:breach("%s: never stopped", name) end
   end
+  check_prompt(self, self.ended or box.world:elapsed())
   local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
   if not killed then check_handles(self) end
   if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end
@@ -700,7 +726,7 @@ end
 function laws.watch(box, plan)
   local self = setmetatable({
     plan = plan, box = box, books = {}, breaches = {}, checks = {}, published = {}, heard = {}, number = 0,
-    handed_over = 0, shifted = -120,
+    handed_over = 0, shifted = -120, handlers = {}, handled_at = 0,
   }, Watched)
   for name, job in pairs(plan.jobs) do
     self.books[name] = new_book(job)

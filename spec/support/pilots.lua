@@ -27,7 +27,7 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field seed integer
 ---@field jobs table<string, spec.JobPlan>
 ---@field order string[]
----@field handlers table<string, { source: string, event: string, when_busy: string, settled: boolean }>
+---@field handlers table<string, { source: string, event: string, when_busy: string, settle: number? }>
 ---@field meddled boolean        timers of the file call methods of jobs
 ---@field shutdown_timeout number
 ---@field source string
@@ -234,6 +234,7 @@ end
 local function hears(id)
   return function(event)
     print("@ heard " .. id .. " " .. event.number)
+    pilot.defer(function() print("@ done " .. id .. " " .. event.number) end)
     work()
   end
 end
@@ -266,8 +267,8 @@ local function add_handlers(plan, name, text)
       "parallel" } }
     local options = ("when_busy = %q"):format(handler.when_busy)
     if chance(0.2) then
-      handler.settled = true
-      options = ("%s, settle = %q"):format(options, span(seconds(0.01, 2)))
+      handler.settle = seconds(0.01, 2)
+      options = ("%s, settle = %q"):format(options, span(handler.settle))
     end
     if chance(0.2) then options = ("%s, timeout = %q"):format(options, span(seconds(0.05, 5))) end
     plan.handlers[id] = handler

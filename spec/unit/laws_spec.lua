@@ -167,6 +167,16 @@ describe("the laws", function()
     end)
   end)
 
+  it("want a shutdown to end with the last thing that is at work", function()
+    finds("after the last thing that was at work", require "luapilot.shutdown", "new", function(real)
+      return function(...)
+        local one = real(...)
+        one.step = function() end
+        return one
+      end
+    end)
+  end)
+
   it("want nothing to be left behind", function()
     finds("left behind", require "luapilot.schedule", "every", function(real)
       return function(...)

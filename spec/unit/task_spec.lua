@@ -143,6 +143,16 @@ describe("task", function()
     end)
   end)
 
+  it("lists those that live, oldest first", function()
+    local list = {}
+    for i = 1, 5 do list[i] = spawn(function() sleep(i) end) end
+    l:rest()
+    assert.same({ list[1], list[2], list[3], list[4], list[5] }, tasks:list())
+    world:advance(2.5)
+    assert.same({ list[3], list[4], list[5] }, tasks:list())
+    world:advance(5)
+  end)
+
   describe("await", function()
     it("explains itself at the top level", function()
       local ok, message = pcall(function() tasks:sleep(1, "pilot.sleep") end)
