@@ -212,11 +212,12 @@ build/bench/%: bench/programs/%.c bench/programs/stamp.h bench/programs/freestan
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static $(bench_cflags) -o $@ $<
 
-MODULES = job task trigger starter bus
+MODULES = job task bus trigger starter restart shutdown service
 SEEDS   = 60
+SAMPLE  =
 
-mutate: ## which altered statements of MODULES neither the laws nor their specs notice: an hour or two
-	@nice tools/mutate --seeds $(SEEDS) $(MODULES)
+mutate: ## which altered lines of MODULES neither the laws nor specs notice, or of SAMPLE each: half an hour
+	@nice tools/mutate --seeds $(SEEDS) $(SAMPLE:%=--sample %) $(MODULES)
 
 linters = lint-luacheck lint-clang lint-clang-tidy lint-clang-format lint-cppcheck lint-shellcheck lint-version
 
