@@ -233,9 +233,7 @@ local function finish_stop(c)
   m.stop, m.pid = nil, nil
   emit(c, "publish", "stopped", {})
   if m.closing then return "complete" end
-  if m.again and not m.hold then return begin_anew(c) end
-  if m.hold then return "held" end
-  return rest(c)
+  return m.again and begin_anew(c) or "held"
 end
 
 local function record_exit(c, asked)
@@ -247,7 +245,6 @@ local function record_exit(c, asked)
   m.health = "unknown"
   m.exit = {
     code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
-    usage = input.usage,
   }
 end
 
@@ -336,8 +333,7 @@ local function stop_preparing(c)
   emit(c, "unprepare")
   emit(c, "publish", "stopped", {})
   if c.memory.closing then return "complete" end
-  if c.memory.again and not c.memory.hold then return begin_anew(c) end
-  return "held"
+  return c.memory.again and begin_anew(c) or "held"
 end
 
 machine.preparing = {

@@ -278,7 +278,7 @@ local on_event = {} -- by type of the port's event
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal, usage = event.usage })
+  self:post("exited", { code = code, signal = event.signal })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has

@@ -31,7 +31,6 @@ local task = {}
 local Cancelled = {
   __tostring = function(self) return "task cancelled: " .. self.reason end,
 }
-Cancelled.__index = Cancelled
 
 ---Is this error value the cancellation of a task?
 ---@param value any
