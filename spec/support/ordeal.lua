@@ -154,6 +154,7 @@ local function finish(box, watched)
     box:advance(("%dms"):format(dice:span(10, 500)))
     watched:check()
     if again and chance(0.2) and not box.ended then ask() end
+    if chance(0.3) and not box.ended then pick(trouble)(box) end
   end
   check_errors(box)
   watched:at_end()
