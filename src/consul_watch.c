@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_fault.h"
 #include "random.h"
 
 #define BURST 2
@@ -46,7 +47,7 @@ struct watch {
   bool failing;
   int failing_status; /* of the error that was told last; with code and error */
   char code[HTTP_CODE];
-  char error[HTTP_ERROR];
+  char *error; /* owned */
 };
 
 #define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -135,6 +136,7 @@ static void failed(struct watch *watch, int status, const char *code) {
     return;
   }
   watch->watched.code = watch->code;
+  watch->watched.error = watch->error ? watch->error : "out of memory";
   watch->watched.status = status;
   tell(watch);
 }
@@ -202,8 +204,8 @@ static void complain(struct watch *watch, const struct http_response *response) 
   const char *body = buffer_front(&response->body);
   size_t size = buffer_size(&response->body), length = 0;
   while (length < size && length < EXCERPT && (unsigned char)body[length] >= ' ') length++;
-  (void)snprintf(watch->error, sizeof watch->error, "the agent answered %d%s%.*s", response->status,
-                 length ? ": " : "", (int)length, length ? body : "");
+  http_word(&watch->error, "the agent answered %d%s%.*s", response->status, length ? ": " : "",
+            (int)length, length ? body : "");
 }
 
 /* The connection with which the index was got is gone, and perhaps the agent with it: another one,
@@ -224,7 +226,7 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   watch->request = NULL;
   if (response->code[0] != '\0') {
     if (renew(watch, response->code)) return;
-    (void)snprintf(watch->error, sizeof watch->error, "%s", response->error);
+    http_word(&watch->error, "%s", response->error);
     failed(watch, 0, response->code);
     return;
   }
@@ -246,7 +248,7 @@ static void due(struct timer *timer) {
   char name[NAME_SIZE];
   (void)loop_timer(consul_loop(watch->consul), timer, NEVER);
   if (ask(watch, &failure) == 0) return;
-  (void)snprintf(watch->error, sizeof watch->error, "%.*s", HTTP_ERROR - 1, failure.message);
+  http_word(&watch->error, "%s", failure.message);
   failed(watch, 0, error_name(failure.code, name));
 }
 
@@ -282,6 +284,7 @@ static void cancel(struct handle *handle) {
   consul_release(watch->consul, &watch->holder);
   buffer_free(&watch->watched.body);
   free(watch->words);
+  free(watch->error);
   free(watch);
 }
 
@@ -290,7 +293,7 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   if (watch == NULL) return NULL;
   watch->handle = (struct handle){.kind = HANDLE_CONSUL, .cancel = cancel};
   watch->watched.event = (struct event){.type = EVENT_WATCH, .taken = taken};
-  watch->watched.error = watch->error;
+  watch->watched.error = "";
   watch->owner.answered = answered;
   watch->holder.agent_changed = agent_changed;
   watch->timer.fire = due;

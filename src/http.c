@@ -2,7 +2,6 @@
 
 #include <ctype.h>
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -34,7 +33,7 @@ struct request {
   bool granted;    /* the next chunk may go to Lua */
   bool ended;      /* nothing more comes: `last` or an error is to be told, or is on its way */
   char code[HTTP_CODE];
-  char error[HTTP_ERROR];
+  char *error; /* owned; with a code */
 };
 
 #define OF(type, member, pointer) ((type *)((char *)(pointer)-offsetof(type, member)))
@@ -63,6 +62,7 @@ static void cancel(struct handle *handle) {
   stop(request);
   buffer_free(&request->response.head);
   buffer_free(&request->response.body);
+  free(request->error);
   free(request);
 }
 
@@ -79,6 +79,7 @@ static void publish(struct request *request) {
 static void publish_error(struct request *request) {
   struct http_response *response = &request->response;
   response->code = request->code;
+  response->error = request->error ? request->error : "out of memory";
   response->last = true;
   publish(request);
 }
@@ -137,13 +138,8 @@ int http_more(struct handle *handle) {
 
 /* --- failing ----------------------------------------------------------------------------- */
 
-static void __attribute__((format(printf, 3, 4)))
-blame(struct request *request, const char *code, const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
+static void blame(struct request *request, const char *code) {
   (void)snprintf(request->code, sizeof request->code, "%s", code);
-  (void)vsnprintf(request->error, sizeof request->error, format, arguments);
-  va_end(arguments);
 }
 
 static void timed_out(struct timer *timer) {
@@ -155,7 +151,8 @@ static void timed_out(struct timer *timer) {
   struct request *request = OF(struct request, timer, timer);
   const char *sentence = request->head_ended ? "the answer was not complete"
                                              : sentences[transfer_stage(request->transfer)];
-  blame(request, "ETIMEDOUT", "%s within %g s", sentence, request->timeout);
+  blame(request, "ETIMEDOUT");
+  http_word(&request->error, "%s within %g s", sentence, request->timeout);
   stop(request);
   end(request);
 }
@@ -203,10 +200,11 @@ static bool on_header(struct transfer_owner *owner, const char *line, size_t siz
   } else if (line[0] == '\r' || line[0] == '\n') {
     head_ends(request);
   } else if (buffer_size(head) + size > HTTP_HEAD) {
-    blame(request, "EMSGSIZE", "the head of the answer is larger than %d bytes", HTTP_HEAD);
+    blame(request, "EMSGSIZE");
+    http_word(&request->error, "the head of the answer is larger than %d bytes", HTTP_HEAD);
     return false;
   } else if (!keep_header(head, line, size)) {
-    blame(request, "ENOMEM", "out of memory");
+    blame(request, "ENOMEM");
     return false;
   }
   return true;
@@ -218,7 +216,7 @@ static size_t take_chunk(struct request *request, const char *data, size_t size)
     return TRANSFER_PAUSE;
   }
   if (!buffer_append(&request->response.body, data, size)) {
-    blame(request, "ENOMEM", "out of memory");
+    blame(request, "ENOMEM");
     return 0;
   }
   request->granted = false;
@@ -233,11 +231,12 @@ static size_t on_body(struct transfer_owner *owner, const char *data, size_t siz
   size_t room = request->max_body - buffer_size(body);
   bool fits = size <= room;
   if (!fits && !request->cut) {
-    blame(request, "EMSGSIZE", "the answer is larger than %zu bytes", request->max_body);
+    blame(request, "EMSGSIZE");
+    http_word(&request->error, "the answer is larger than %zu bytes", request->max_body);
     return 0;
   }
   if (!buffer_append(body, data, fits ? size : room)) {
-    blame(request, "ENOMEM", "out of memory");
+    blame(request, "ENOMEM");
     return 0;
   }
   return fits ? size : 0; /* cut: curl calls that a write error, and we do not */
@@ -246,8 +245,11 @@ static size_t on_body(struct transfer_owner *owner, const char *data, size_t siz
 static void on_done(struct transfer_owner *owner, CURLcode result) {
   struct request *request = of_owner(owner);
   bool was_cut = result == CURLE_WRITE_ERROR && request->cut && !has_failed(request);
-  if (result != CURLE_OK && !was_cut && !has_failed(request))
-    transfer_fault(request->transfer, result, request->code, request->error);
+  char error[HTTP_ERROR];
+  if (result != CURLE_OK && !was_cut && !has_failed(request)) {
+    transfer_fault(request->transfer, result, request->code, error);
+    http_word(&request->error, "%s", error);
+  }
   end(request);
 }
 
@@ -259,7 +261,7 @@ static struct request *request_new(struct http *http, const struct http_options 
   request->handle = (struct handle){.kind = HANDLE_HTTP, .cancel = cancel};
   request->response.event = (struct event){.type = EVENT_RESPONSE, .taken = taken};
   request->response.code = "";
-  request->response.error = request->error;
+  request->response.error = "";
   request->response.stream = options->stream;
   request->owner = (struct transfer_owner){.header = on_header, .body = on_body, .done = on_done};
   request->timer.fire = timed_out;

@@ -1,7 +1,9 @@
 #include "http_fault.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "names.h"
@@ -117,4 +119,14 @@ void http_explain(const struct http_trouble *trouble, char code[HTTP_CODE],
   } else {
     by_kind(trouble, code, error);
   }
+}
+
+void http_word(char **sentence, const char *format, ...) {
+  va_list arguments;
+  char *text = NULL;
+  va_start(arguments, format);
+  if (vasprintf(&text, format, arguments) < 0) text = NULL;
+  va_end(arguments);
+  free(*sentence);
+  *sentence = text;
 }

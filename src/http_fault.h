@@ -22,6 +22,10 @@ struct http_trouble {
   bool lookups;       /* refused: too many names are being looked up */
 };
 
+/* Puts a sentence in the place of `*sentence`, whose memory is the caller's to free. NULL: there is no
+ * memory for it. Errors are rare, and a thousand requests that wait for days need no room for them. */
+void http_word(char **sentence, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
 void http_explain(const struct http_trouble *trouble, char code[HTTP_CODE], char error[HTTP_ERROR]);
 
 #endif

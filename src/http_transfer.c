@@ -37,7 +37,7 @@ struct transfer {
   bool kept, gone;  /* no connection may be opened; it was about to */
   bool sent;        /* of `once`: the request has gone out */
   int socket_error; /* errno of a socket that could not be made */
-  char target[288]; /* for messages: "host:port", "unix:/run/x" */
+  char *target;     /* owned; for messages: "host:port", "unix:/run/x" */
   char text[CURL_ERROR_SIZE];
 };
 
@@ -247,10 +247,16 @@ static bool names_type(const char *header) {
   return strncasecmp(header, "Content-Type", 12) == 0 && (header[12] == ':' || header[12] == ';');
 }
 
-/* "Name:" without a value takes a header of curl's own away: Expect costs a second with servers that
- * do not know it, and a form is sent only by who says so. */
+static bool has_body(const struct http_options *options) {
+  const char *method = options->method;
+  return options->body || strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 ||
+         strcmp(method, "PATCH") == 0;
+}
+
+/* "Name:" without a value takes a header of curl's own away, and of those it has two with a body:
+ * Expect costs a second with servers that do not know it, and a form is sent only by who says so. */
 static bool set_headers(struct transfer *transfer, const struct http_options *options) {
-  bool has_type = false, ok = append(&transfer->headers, "Expect:");
+  bool has_type = !has_body(options), ok = has_type || append(&transfer->headers, "Expect:");
   for (const char *const *header = options->headers; header && *header && ok; header++) {
     has_type = has_type || names_type(*header);
     ok = append(&transfer->headers, *header);
@@ -260,22 +266,19 @@ static bool set_headers(struct transfer *transfer, const struct http_options *op
   return ok;
 }
 
-static bool has_body(const char *method) {
-  return strcmp(method, "POST") == 0 || strcmp(method, "PUT") == 0 || strcmp(method, "PATCH") == 0;
-}
-
 static bool set_request(struct transfer *transfer, const struct http_options *options) {
   CURL *easy = transfer->easy;
   const char *method = options->method;
-  bool ok = true;
+  bool ok = true, sends = has_body(options);
   if (strcmp(method, "HEAD") == 0) (void)curl.easy_setopt(easy, CURLOPT_NOBODY, 1L);
-  if (options->body || has_body(method)) {
+  if (sends) {
     curl_off_t size = (curl_off_t)options->body_size;
     (void)curl.easy_setopt(easy, CURLOPT_POSTFIELDSIZE_LARGE, size);
     ok = curl.easy_setopt(easy, CURLOPT_COPYPOSTFIELDS, options->body ? options->body : "") ==
          CURLE_OK;
   }
-  if (strcmp(method, "HEAD") != 0) set_text(easy, CURLOPT_CUSTOMREQUEST, method);
+  if (strcmp(method, "HEAD") != 0 && (sends || strcmp(method, "GET") != 0))
+    set_text(easy, CURLOPT_CUSTOMREQUEST, method);
   return curl.easy_setopt(easy, CURLOPT_URL, options->url) == CURLE_OK && ok;
 }
 
@@ -294,16 +297,16 @@ static void find_target(const char *url, const char **start, size_t *size) {
   *size = length;
 }
 
-static void name_target(struct transfer *transfer, const struct http_options *options) {
+static bool name_target(struct transfer *transfer, const struct http_options *options) {
   const char *start;
   size_t size;
   if (options->socket) {
-    (void)snprintf(transfer->target, sizeof transfer->target, "unix:%s", options->socket);
+    http_word(&transfer->target, "unix:%s", options->socket);
   } else {
     find_target(options->proxy ? options->proxy : options->url, &start, &size);
-    (void)snprintf(transfer->target, sizeof transfer->target, "%s%.*s",
-                   options->proxy ? "the proxy " : "", (int)size, start);
+    http_word(&transfer->target, "%s%.*s", options->proxy ? "the proxy " : "", (int)size, start);
   }
+  return transfer->target != NULL;
 }
 
 /* curl calls back before each sending since 7.80. An older one gets a connection that was not used
@@ -404,8 +407,8 @@ static bool set_up(struct transfer *transfer, const struct http_options *options
   const char *servername = options->tls.servername;
   set_manners(transfer, options);
   set_tls(transfer->easy, &options->tls);
-  name_target(transfer, options);
   set_route(transfer, options);
+  if (!name_target(transfer, options)) return false;
   if (!set_request(transfer, options)) return false;
   if (servername && !set_servername(transfer, options->url, servername)) return false;
   return set_headers(transfer, options);
@@ -470,6 +473,7 @@ void transfer_drop(struct transfer *transfer) {
   if (transfer->easy) curl.easy_cleanup(transfer->easy);
   curl.slist_free_all(transfer->headers);
   curl.slist_free_all(transfer->connect_to);
+  free(transfer->target);
   free(transfer);
 }
 

@@ -8,6 +8,7 @@ local load = require "luapilot.cli.load"
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end
 local MUCH = 2048   -- kB of Lua that a large file takes
 local PAUSE = 150   -- its heap grows by half between two collections, and does not double: a fifth less memory
+local DEFAULT = 200 -- of LuaJIT
 
 ---@type luapilot.Command
 local run = {
@@ -47,11 +48,12 @@ local function settle_down()
 end
 
 function run.act(arguments, screen)
+  collectgarbage("setpause", PAUSE) -- from the second collection on: a small file needs none to be loaded
   local pilot = load.file(screen, {
     file = arguments.file, args = arguments.rest, after = "; nothing was started",
   })
   if not pilot then return command.MISTAKES end
-  if collectgarbage "count" > MUCH then collectgarbage("setpause", PAUSE) end
+  if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
   pilot:when_started(function() pilot.loop:after(0, settle_down) end)
   local code = pilot:run()
   local lost = pilot.port.flush(FLUSH)
