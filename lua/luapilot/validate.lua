@@ -196,7 +196,7 @@ local function service_names(app)
   local names = {}
   for _, runner in ipairs(app.order) do
     for _, spec in ipairs(runner.spec.service or {}) do
-      names[services.names(runner.spec.name, spec, "")] = true
+      names[service.names(runner.spec.name, spec, "")] = true
     end
   end
   return names
