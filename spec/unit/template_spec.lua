@@ -130,10 +130,10 @@ upstream app {
       list.self = list
       assert.equal("1 2 3 1", render("<% table.sort(l) %><%= table.concat(l, ' ') %> <%= l.self[1] %>", { l = list }))
       assert.same({ 3, 1, 2 }, { unpack(list) })
-      render "<% string.upper = nil; table.new = 1; x = 1 %>"
+      render "<% string.upper = nil; table.mine = 1; x = 1 %>"
       assert.equal("A", render '<%= string.upper "a" %>')
       assert.matches("\"x\" is not in data", message_of "<%= x %>")
-      assert.is_nil(table.new)
+      assert.is_nil(table.mine)
     end)
 
     it("objects as they are", function()
