@@ -34,12 +34,34 @@ local SMALL = "app argv ask bus calls cli cli.command cli.load cli.locate cli.ru
   .. "prospects renders restart rt runner schema services shutdown signals size starter strict suggest tasks trigger "
   .. "validate"
 
+-- Functions are what costs: 200 bytes of bytecode each, and twice that in memory.
+local MOST = 189 * 1024
+
+-- Bytes of the bytecode of modules, with all that a debugger wants.
+local function size_of(names)
+  local sum = 0
+  for name in names:gmatch "%S+" do
+    local path = package.searchpath("luapilot." .. name, "lua/?.lua;lua/?/init.lua")
+      or name == "luapilot" and "lua/luapilot/init.lua"
+    if path then sum = sum + #string.dump(assert(loadfile(path))) end -- rt is C
+  end
+  return sum
+end
+
 describe("luapilot run loads", function()
   after_each(run.cleanup)
 
   -- When this fails because of a new module: does a pilot need it that does not use it? lazy.lua helps.
   it("what a small file needs", function()
     assert.equal(SMALL, loaded 'require "luapilot".job "app" { exec = { "true" } }')
+  end)
+
+  -- When this fails, find what a plain pilot does not need among what was added, and see lazy.methods. If it needs all
+  -- of it, the bound may be raised by as much.
+  it("no more code than a small file needs", function()
+    local size = size_of(SMALL)
+    assert.is_true(size <= MOST, ("%d bytes of bytecode, %d were enough"):format(size, MOST))
+    assert.is_true(size > 0.9 * MOST, "much has been won: lower MOST to " .. size)
   end)
 
   it("the rest when a file uses it", function()
