@@ -1,17 +1,13 @@
 -- copy: copies of tables, and whether two are the same. Owns nothing.
 
-local sized = require "table.new" -- LuaJIT's: a table that grows is built anew each time that it doubles
-
 local copy = {}
 
 ---A table of the same fields.
 ---@param map table
 ---@return table
 function copy.shallow(map)
-  local count, listed = 0, #map
-  for _ in next, map do count = count + 1 end
-  local result = sized(listed, count - listed)
-  for key, value in next, map do result[key] = value end
+  local result = {}
+  for key, value in pairs(map) do result[key] = value end
   return result
 end
 
