@@ -2,7 +2,8 @@
  *
  * Most of its price is paid on loading: some thirty libraries, and TLS that is set up even for plain
  * http. A pilot that never speaks HTTP pays nothing of that, and does not even need the library. So it
- * is not linked; its functions are looked up by name, once, and their types come from its header.
+ * is not linked; its functions are looked up by name, once, and their types come from its header. The
+ * pages that loading has touched are given back, as far as nobody has written to them.
  *
  * It owns the table below and is never unloaded: TLS libraries do not survive that. */
 #ifndef LUAPILOT_HTTP_CURL_H
