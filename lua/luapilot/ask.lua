@@ -8,6 +8,7 @@ local duration = require "luapilot.duration"
 local events = require "luapilot.events"
 local lazy = require "luapilot.lazy"
 local mistakes = require "luapilot.mistakes"
+local schema = require "luapilot.schema"
 
 local option_types = lazy.require "luapilot.option_types"
 
@@ -79,7 +80,9 @@ function ask.trigger(app, value, where, path)
   if type(value) == "function" then return ask.node { kind = "function", fn = value } end
   local advice = "a trigger such as db:once \"healthy\", pilot.every \"60s\", pilot.all { … }, \"manual\" or a function"
   local found = describe.value(value)
-  if type(value) == "table" and getmetatable(value) and tostring(value):find "^%l+ \"" then
+  if schema.is_table(value) and type(value.source) == "string" then -- as in a containerpilot.json5
+    found = ('a table; write pilot.job %s:once "…"'):format(describe.quote(value.source))
+  elseif type(value) == "table" and getmetatable(value) and tostring(value):find "^%l+ \"" then
     local event = tostring(value):find "^template" and "rendered" or "healthy"
     found = ("the %s itself: add :once %q (or another event)"):format(tostring(value), event)
   end

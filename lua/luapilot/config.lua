@@ -47,6 +47,10 @@ local LOG_AS = {
 local log = schema.either('"lines", "raw" or a table such as { level = "warn" }', {
   table = read_log,
   string = function(value, path, report)
+    if value:find "[/.]" then
+      return schema.expected(path, report, '"lines", "raw" or a table', value,
+        ("write log = { file = %s }"):format(describe.quote(value)))
+    end
     local mode = log_mode(value, path, report)
     return LOG_AS[mode or 0]
   end,
@@ -101,7 +105,8 @@ local read_job = schema.record({
   workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
   healthcheck = "health", port = "service", uid = "user", gid = "group", signal = "stop_signal",
   max_restarts = "restart", pre_start = "prepare", before = "prepare", logging = "log", ulimits = "limits",
-  rlimits = "limits",
+  rlimits = "limits", tags = "service", meta = "service", interfaces = "service", initial_status = "service",
+  ttl = "health",
 })
 
 -- "App_1" → "app-1", where that is a name at all.

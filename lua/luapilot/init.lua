@@ -55,10 +55,14 @@ end
 ---pilot.job "name" gives the job of that name, which { … } describes; pilot.job { name = …, … } does both.
 ---@param first string|table
 ---@return luapilot.Job
-function api.job(app, first)
+function api.job(app, first, more)
   if schema.is_table(first) then return object.complete(app, nil, nil, first) end
   if type(first) ~= "string" then
     error("pilot.job: expected a name or a table with a name, got " .. describe.value(first), 2)
+  end
+  if more ~= nil then
+    error(('pilot.job: expected one value, got a second one (%s): write pilot.job %s { … }, without a comma')
+      :format(describe.value(more), describe.quote(first)), 2)
   end
   return object.named(app, first)
 end

@@ -27,14 +27,15 @@ function job_actions.of(facade)
   return methods
 end
 
-local function of(self, method)
-  local h = front.of(self, method, 2)
+-- Level 1: the method that calls this.
+local function of(self, method, level)
+  local h = front.of(self, method, (level or 1) + 1)
   return h, h.app.jobs[h.name]
 end
 
 -- Methods that act need a running pilot; all need a described job.
 local function acting(self, method)
-  local h, r = of(self, method)
+  local h, r = of(self, method, 2)
   if h.app.phase == "declaring" then
     error(("job:%s acts, and the top level of a pilot.lua only declares: call it in a handler"):format(method), 3)
   end

@@ -75,6 +75,9 @@ end
 
 local WHAT = '"always", "on_failure", "never", a number of restarts, or a table such as '
   .. '{ policy = "always", backoff = "1s" }'
+local MEANT = { -- of other tools
+  [true] = "always", [false] = "never", unlimited = "always", ["unless-stopped"] = "always", no = "never",
+}
 local one_policy = schema.one_of(POLICIES)
 local one_count = schema.integer(0)
 
@@ -87,12 +90,11 @@ function M.type(value, path, report)
     if count == 0 then return PLAIN.never end
     return count and defaults("always", count)
   end
-  if type(value) == "string" then
+  if type(value) == "string" and not MEANT[value] and not tonumber(value) then
     return PLAIN[one_policy(value, path, report) or 0]
   end
-  local meant = value == true and "always" or "never"
-  local advice = type(value) == "boolean" and ('write restart = "%s"'):format(meant) or nil
-  return schema.expected(path, report, WHAT, value, advice)
+  local meant = MEANT[value] and ('"%s"'):format(MEANT[value]) or tonumber(value)
+  return schema.expected(path, report, WHAT, value, meant and ("write restart = %s"):format(meant))
 end
 
 ---Reads the `restart` field alone.

@@ -76,9 +76,11 @@ function api.hostname(app) return app.port.hostname() end
 ---An argv for a shell: pilot.sh "a | b".
 ---@param text string
 ---@return string[]
-function api.sh(app, text)
-  if type(text) == "string" and text ~= "" then return { "/bin/sh", "-c", text } end
-  ask.fail(app, "pilot.sh", "expected a shell command such as \"a | b\", got " .. describe.value(text))
+function api.sh(app, text, more)
+  if type(text) == "string" and text ~= "" and more == nil then return { "/bin/sh", "-c", text } end
+  ask.fail(app, "pilot.sh", more == nil
+    and "expected a shell command such as \"a | b\", got " .. describe.value(text)
+    or "expected one text such as \"a | b\", got a second value: for a list of words leave pilot.sh out")
   return { "/bin/sh", "-c", "false" }
 end
 

@@ -141,6 +141,18 @@ describe("config.job", function()
       { (wrong({ exec = { "a", nil, "x" } })[1]:gsub("^exec: ", "")) })
   end)
 
+  it("knows the words of other tools", function()
+    local policies = 'expected "always", "on_failure", "never", a number of restarts, or a table such as '
+      .. '{ policy = "always", backoff = "1s" }, got a string: '
+    assert.same({
+      'log: expected "lines", "raw" or a table, got a string: "/var/log/app.log"; '
+        .. 'write log = { file = "/var/log/app.log" }',
+      "restart: " .. policies .. '"unlimited"; write restart = "always"',
+      'tags: unknown field (did you mean "service"?)',
+    }, wrong { exec = "x", log = "/var/log/app.log", restart = "unlimited", tags = {} })
+    assert.same({ "restart: " .. policies .. '"3"; write restart = 3' }, wrong { exec = "x", restart = "3" })
+  end)
+
   it("says what it expected of a check", function()
     assert.same({ "health: checks nothing: it needs one of http, tcp, exec, check, notify" },
       wrong { exec = "x", health = {} })

@@ -235,6 +235,7 @@ describe("luapilot", function()
         function() pilot.poll("x", "r", print) end, function() pilot.every("0s", print) end,
         function() pilot.after("1s") end, function() pilot.cron("99 * * * *", print) end, function() pilot.job(5) end,
         function() pilot.log.info("x", 5) end, function() pilot.spawn() end, function() pilot.sh() end,
+        function() pilot.sh("echo", "a") end, function() pilot.job("a", {}) end,
       } do
         local ok, message = pcall(call)
         if ok then say("nothing raised by the call at line " .. debug.getinfo(call).linedefined) end

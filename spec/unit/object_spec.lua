@@ -55,6 +55,10 @@ describe("object", function()
     assert.equal('a job has no "helth" (did you mean "health"?)', raised(function() return app.helth end))
     assert.matches("cannot be set", raised(function() app.name = "x" end))
     assert.matches("call it with a colon", raised(function() app.start() end))
+    for _, call in ipairs { function() app.start() end, function() app.on() end, function() app.signal() end } do
+      local line = debug.getinfo(call).linedefined
+      assert.matches("^spec/unit/object_spec.lua:" .. line .. ": ", select(2, pcall(call)))
+    end
     assert.matches("expected a list of tags, got nothing", raised(function() app:set_tags() end))
     assert.matches('job "app" has no service', raised(function() app:set_tags { "a" } end))
     assert.matches("job:maintenance: expected true or false, got a string", raised(function() app:maintenance "on" end))
