@@ -23,6 +23,7 @@ local nginx = pilot.job "nginx" {
   restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },
   health       = { tcp = "127.0.0.1:" .. port, interval = "2s" },
   reload       = "SIGHUP",
+  service      = { name = "web", port = port, interfaces = "static:127.0.0.1" },  -- how others find it
   stop_signal  = "SIGQUIT",                -- for nginx: answer the open requests, then go
   stop_timeout = "5s",
 }
@@ -43,6 +44,18 @@ pilot.job "welcome" {
     end
   end,
 }
+
+-- Who serves "web"? Without Consul a watch sees the services of this file; with pilot.consul "localhost:8500" in
+-- front, nginx is registered there, and the same watch sees all of them, wherever they run.
+local web = pilot.watch "web"
+
+web:on("changed", function(event)
+  for _, instance in ipairs(event.added) do
+    pilot.log.info("web is served", { at = instance.address .. ":" .. instance.port })
+  end
+end)
+
+web:on("unhealthy", function() pilot.log.warn "nobody serves web" end)
 
 -- What happens to one job can be another's business, or yours.
 nginx:on("exit_failed", function(event)

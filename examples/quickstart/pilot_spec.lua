@@ -26,6 +26,22 @@ describe("quickstart", function()
     assert.equal(0, box:job "welcome".exit.code)
   end)
 
+  it("tells who serves, and when nobody does", function()
+    local function logged(text)
+      local count = 0
+      for _, line in ipairs(box:log()) do count = count + (line.message:find(text, 1, true) and 1 or 0) end
+      return count
+    end
+    assert.equal(1, logged "nobody serves web")
+    box:advance "5s"
+    assert.equal(1, logged "web is served")
+    nginx:process():crash "SIGKILL"
+    box:advance "100ms"
+    assert.equal(2, logged "nobody serves web")
+    box:advance "5s"
+    assert.equal(2, logged "web is served")
+  end)
+
   it("looks at the disk every fifteen seconds", function()
     box:advance "1m"
     assert.equal(5, box:job "disk":starts())

@@ -34,6 +34,8 @@ describe("the quickstart", function()
       "nginx is gone, and comes back code=137 signal=SIGKILL", 'job "nginx": started', "GET /second",
       "SIGTERM: shutting down", 'job "nginx": stopping', 'job "nginx": stopped', "ended code=0",
     })
+    local served = ("web is served at=127.0.0.1:%d$"):format(port)
+    story.assert_order(p, { served, "nobody serves web", served }) -- a watch, and no Consul
     story.assert_lines(p, 1, "will be started again in")
     story.assert_lines(p, 0, "did not end within")
     story.assert_order(p, { "disk: .*Filesystem" })

@@ -14,6 +14,14 @@ describe("a box", function()
 
   local function has(text, part) assert.is_truthy(text:find(part, 1, true), text) end
 
+  it("knows what was misspelt", function()
+    local box = boxes.load [[ pilot.job "web" { exec = "nginx" } ]]
+    has(blamed(function() box:advanec "1s" end), 'a box has no "advanec" (did you mean "advance"?)')
+    has(blamed(function() return box:job("web").helth end), 'a job has no "helth" (did you mean "health"?)')
+    has(blamed(function() box:job("web"):start() end), 'a job has no "start" (did you mean "starts"?)')
+    assert.is_nil(box.exit_code)
+  end)
+
   it("runs a pilot.lua from its start to its end", function()
     local box = boxes.load [[
       local web = pilot.job "web" { exec = { "nginx", "-g", "daemon off;" }, reload = "SIGHUP" }

@@ -27,8 +27,8 @@ Exit codes:
    2                     mistakes; nothing was started
    70                    an error inside luapilot
    71                    the machine refuses what luapilot needs
-   else the pilot's own  pilot.shutdown(code), or the main job's, or that of the first job that failed
-                         for good, or 0
+   else the pilot's own  pilot.shutdown(code), the main job's, that of the first job that failed for
+                         good, or 0
 
 Examples:
    luapilot                                  the pilot.lua that is found

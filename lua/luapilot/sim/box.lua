@@ -21,6 +21,7 @@ local network = require "luapilot.sim.network"
 local programs = require "luapilot.sim.programs"
 local random = require "luapilot.sim.random"
 local sandbox = require "luapilot.sim.sandbox"
+local schema = require "luapilot.schema"
 local sim_port = require "luapilot.sim.port"
 local signals = require "luapilot.signals"
 local sites = require "luapilot.sim.sites"
@@ -63,12 +64,18 @@ local methods = {}
 
 local Box = {}
 
+local unset = {} -- names that are like none of a method: fields that come later
+
 function Box.__index(self, key)
   if methods[key] then return methods[key] end
   local core = rawget(self, "app")
   local crashed = rawget(self, "crashed")
   if key == "ended" then return crashed ~= nil or (core ~= nil and core.ended) end
   if key == "exit_code" then return crashed or (core and core.ended and core.exit_code) or nil end
+  if unset[key] then return nil end
+  local near = suggest.near(key, schema.keys(methods))
+  if near then blame.raise("a box has no %q (did you mean %q?)", key, near) end
+  unset[key] = true
 end
 
 -- --- making one ----------------------------------------------------------------------------------

@@ -3,7 +3,10 @@
 -- Reads the state of the running core; owns nothing. Fields: name, state, running, pid, health, exit,
 -- restarts.
 
+local blame = require "luapilot.sim.blame"
 local job = require "luapilot.job"
+local schema = require "luapilot.schema"
+local suggest = require "luapilot.suggest"
 
 local handle = {}
 
@@ -52,11 +55,15 @@ function methods:process()
   return spawns[1] and spawns[#spawns].child.group.leader
 end
 
+local names = schema.keys(methods)
+for _, name in ipairs(schema.keys(fields)) do names[#names + 1] = name end
+
 local Handle = {}
 
 function Handle.__index(self, key)
   if methods[key] then return methods[key] end
   if fields[key] then return fields[key](self.box.app.jobs[self.name].memory) end
+  blame.raise("a job has no %q%s", tostring(key), suggest.hint(tostring(key), names))
 end
 
 ---@param box luapilot.sim.Box
