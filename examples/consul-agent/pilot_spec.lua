@@ -44,7 +44,7 @@ describe("consul-agent", function()
     assert.equal("waiting", app.state)
     local errors = box:forget_errors()
     assert.equal(1, #errors)
-    assert.matches('app.conf.tmpl:1: unknown variable "db"', tostring(errors[1]))
+    assert.matches('app.conf.tmpl:1: "db" is not in data', tostring(errors[1]))
     box.consul:put("app/db", "10.0.0.1:5432")
     box:advance "5s"
     assert.is_true(app.running)
