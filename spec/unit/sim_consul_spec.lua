@@ -120,6 +120,24 @@ describe("the simulated Consul", function()
       fails(call "/v1/health/service/app?dc=west", 500, "No cluster leader")
       assert.same({}, get "/v1/health/service/app")
     end)
+
+    it("loses another datacentre, and nothing else", function()
+      local west = world.consul:datacenter "west"
+      west:add("app", "10.1.0.1")
+      local index = call("/v1/health/service/app").headers["x-consul-index"]
+      assert(port.consul { path = "/v1/health/service/app?wait=5m&index=" .. index }) -- stays, and says nothing
+      index = call("/v1/health/service/app?dc=west").headers["x-consul-index"]
+      assert(port.consul { path = "/v1/health/service/app?dc=west&wait=5m&index=" .. index })
+      assert.is_nil(next_event(1))
+      west:down()
+      fails(next_event(1), 500, "EOF")
+      assert.is_nil(next_event(1))
+      fails(call "/v1/health/service/app?dc=west", 500, "No path to datacenter")
+      assert.same({}, get "/v1/health/service/app")
+      west:up()
+      assert.equal("10.1.0.1", get("/v1/health/service/app?dc=west")[1].Service.Address)
+      refused("another datacentre has no agents of boxes", west.hang, west)
+    end)
   end)
 
   -- --- agents ------------------------------------------------------------------------------------

@@ -87,13 +87,29 @@ end
 
 -- --- agents ------------------------------------------------------------------------------------
 
+local function is_elsewhere(self) return self.dc ~= self.cluster.home end
+
+-- The agents of all boxes are in the home datacentre.
 local function each_server(self, fn)
+  if is_elsewhere(self) then
+    blame.raise("consul: another datacentre has no agents of boxes: it has :down(), :up(), :leader() and :restart()")
+  end
   if self.client then return fn(self.client.server) end
   for _, server in ipairs(self.cluster.servers) do fn(server) end
 end
 
----Connections are refused, and those that wait are cut.
+-- The servers of a datacentre break off what they were asked.
+local function lose_servers(self)
+  local dc = is_elsewhere(self) and self.dc or nil
+  for _, server in ipairs(self.cluster.servers) do server:lose_servers(dc) end
+end
+
+---Connections are refused, and those that wait are cut. Of another datacentre: there is no path to it.
 function methods:down()
+  if is_elsewhere(self) then
+    self.dc.away = true
+    return lose_servers(self)
+  end
   each_server(self, function(server)
     server:down()
     server.agent:halt()
@@ -102,6 +118,10 @@ end
 
 ---All is well again, whatever was wrong with the agent.
 function methods:up()
+  if is_elsewhere(self) then
+    self.dc.away = nil
+    return
+  end
   each_server(self, function(server)
     if not server.agent.running then server.agent:resume() end
     server:up()
@@ -143,7 +163,7 @@ end
 
 local function restart_servers(self, lose)
   local dc = self.dc
-  for _, server in ipairs(self.cluster.servers) do server:lose_servers() end
+  lose_servers(self)
   dc:set_leader(false)
   if lose then dc:wipe() end
   dc.store:after(dc.dice:between(ELECTION_LOW, ELECTION_HIGH), function() dc:set_leader(true) end)

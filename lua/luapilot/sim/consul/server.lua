@@ -173,7 +173,7 @@ function Exchange:call(route, fn, waited)
       fail "rpc error getting client: failed to get conn: i/o timeout"
     end)
   end
-  if not request.dc then return fail "No path to datacenter" end
+  if not request.dc or request.dc.away then return fail "No path to datacenter" end
   local stale = request.method == "GET" and request.query:has "stale"
   if request.dc.store.leader or stale or route.leaderless then
     self.calling = true
@@ -291,10 +291,11 @@ function Server:up()
   for _, fn in ipairs(parked) do fn() end
 end
 
----Calls that wait for servers out of reach break.
-function Server:lose_servers()
+---Calls that wait for servers out of reach break: all, or those that ask a datacentre.
+---@param dc luapilot.sim.consul.Datacenter?
+function Server:lose_servers(dc)
   each_open(self, function(one)
-    if one.calling then one:finish(answers.failed "rpc error making call: EOF") end
+    if one.calling and (not dc or one.request.dc == dc) then one:finish(answers.failed "rpc error making call: EOF") end
   end)
 end
 
