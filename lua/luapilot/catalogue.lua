@@ -72,6 +72,11 @@ function Catalogue:wanted(record)
   if entry and (not former or former.name ~= entry.name) then tell(self, entry.name) end
 end
 
+---Can others find it?
+---@param record luapilot.ServiceRecord
+---@return boolean
+function Catalogue:is_found(record) return record.want ~= nil end
+
 ---It is gone at once.
 ---@param done fun()
 function Catalogue:when_gone(_, done) done() end

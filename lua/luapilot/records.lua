@@ -119,8 +119,6 @@ function methods:update(runner)
   end
 end
 
-local function may_be_found(record) return record.want ~= nil or record.have ~= nil or record.stray == true end
-
 ---Takes a job's services back. done(was) is called when they are gone, or when Consul has been asked in vain; `was`:
 ---was there something to take back?
 ---@param runner luapilot.Runner
@@ -131,7 +129,7 @@ function methods:leave(runner, done)
     open = open - 1
     if open == 0 then done(was) end
   end
-  for _, one in ipairs(list) do was = was or may_be_found(one.record) end
+  for _, one in ipairs(list) do was = was or self:backend():is_found(one.record) end
   runner.leaving = true
   self:refresh(runner)
   for _, one in ipairs(list) do
@@ -209,7 +207,8 @@ function methods:restored()
     runner:pause(self:is_maintained(runner))
     self:refresh(runner)
     for _, one in ipairs(runner.services or {}) do -- refresh tells what has changed, and this may not have
-      if not one.record.want and may_be_found(one.record) then self:backend():wanted(one.record) end
+      local may_be_held = one.record.have ~= nil or one.record.stray == true
+      if not one.record.want and may_be_held then self:backend():wanted(one.record) end
     end
   end
   for id, former in pairs(self.former) do

@@ -21,6 +21,7 @@ local TIMEOUT = 5                             -- seconds, to say what it holds
 local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused
+local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
 local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
 
 ---@class luapilot.Registrar
@@ -255,7 +256,10 @@ end
 
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and outage.is_one(code, message) then return pause(self, said or message, code) end
+  if not unknown and outage.is_one(code, message) then
+    if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
+    return pause(self, said or message, code)
+  end
   if unknown and step == "deregister" then return done(self, record, step) end
   self.outage:works(self)
   if unknown then forgotten(self, record, message) else refused(self, record, step, message) end
@@ -344,6 +348,14 @@ end
 function Registrar:wanted(record)
   self.records[record.id] = record
   pump(self, record)
+end
+
+---May others have found it? Not while nobody was there who could have heard of it.
+---@param record luapilot.ServiceRecord
+---@return boolean
+function Registrar:is_found(record)
+  local heard = not record.unheard or self.flights[record.id] ~= nil
+  return record.have ~= nil or record.stray == true and heard
 end
 
 ---Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away.

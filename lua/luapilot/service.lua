@@ -130,6 +130,7 @@ end
 ---@field have { registration: table, status: string?, output: string, maintenance: string?, renew: number }|nil
 ---@field stray boolean?       Consul may hold it: it was asked to, or it did once
 ---@field untold boolean?      … only because of what it is being asked now
+---@field unheard boolean?     … and so far nobody was there who could have heard that
 ---@field maintained string?   Consul may hold maintenance of ours, for this reason
 
 ---@alias luapilot.ServiceStep "register"|"deregister"|"maintain"|"resume"|"cover"|"update"

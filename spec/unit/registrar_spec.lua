@@ -167,6 +167,25 @@ describe("the registrar", function()
     assert.equal("stopped", box:job("app").state)
   end)
 
+  it("does not drain what nobody can have found, and does where somebody may have", function()
+    local function duration_of_stop(trouble)
+      run(job('drain = "3s", stop_timeout = "9s",'))
+      trouble(box.consul)
+      box:advance "20s"
+      local from = box.world:elapsed()
+      box:signal "SIGTERM"
+      box:run_until(function() return box.ended end)
+      return box.world:elapsed() - from
+    end
+    assert.is_true(duration_of_stop(function(consul) consul:down() end) < 2)
+    assert.is_true(duration_of_stop(function(consul) consul:hang() end) > 3)
+    assert.is_true(duration_of_stop(function(consul)
+      consul:hang()
+      box:advance "10s"
+      consul:down()
+    end) > 3)
+  end)
+
   it("changes tags, in maintenance too, and a status that changes with them is not lost", function()
     run(job() .. [[
       pilot.after("2s", function() app:set_tags { "b" } end)
