@@ -37,10 +37,14 @@ local function user_line(app, trace)
   end
 end
 
+-- What names a line of the core is the core's mistake, whatever the user wrote.
+local function is_own(where) return where ~= nil and where:find "luapilot/[%w_/]+%.lua:%d+$" ~= nil end
+
 local function add_raised(app, err)
   local where, text = split(task.message(err))
   if not (where and app:is_user_source("@" .. where:match "^(.*):%d+$")) then
-    where, text = user_line(app, tostring(err)) or app.loader.path, task.message(err)
+    text = (is_own(where) and "an error inside luapilot, please report it: " or "") .. task.message(err)
+    where = user_line(app, tostring(err)) or app.loader.path
   end
   if not is_reported(app, where) then app.mistakes:add(where, nil, text) end
 end

@@ -235,6 +235,15 @@ describe("an error of the core itself", function()
     assert.equal(1, #box:forget_errors())
   end)
 
+  it("while the file is loaded is not told as the user's mistake", function()
+    local cron = require "luapilot.cron"
+    local parse = cron.parse
+    finally(function() cron.parse = parse end)
+    cron.parse = load("error 'a bug'", "@luapilot/cron.lua")
+    local message = boxes.mistakes '\npilot.cron("@daily", print)'
+    assert.matches("pilot.lua:2: an error inside luapilot, please report it: luapilot/cron.lua:1: a bug", message, 1, true)
+  end)
+
   it("in a shutdown ends what is left at once", function()
     local box = broken(function(app)
       local other = app.jobs.other
