@@ -21,6 +21,9 @@ end
 ---@return string?
 function advice.of(message, code)
   if code == "ECERT" then return of_certificate(message) end
+  if code == "ETLS" and message:find("wrong version number", 1, true) then
+    return 'is it TLS that is spoken there? "http://…" is without'
+  end
   return BY_CODE[code]
 end
 

@@ -14,6 +14,11 @@ describe("advice", function()
     assert.is_nil(advice.of("it has expired", "ECERT"))
   end)
 
+  it("knows TLS where none is spoken", function()
+    assert.matches("http://", advice.of("no TLS with c:8500: SSL routines::wrong version number", "ETLS"), 1, true)
+    assert.is_nil(advice.of("no TLS with c:8500: handshake failure", "ETLS"))
+  end)
+
   it("is silent where there is nothing to say", function()
     assert.is_nil(advice.of("connection reset", "ECONNRESET"))
     assert.is_nil(advice.of("?", nil))
