@@ -38,8 +38,8 @@ function outage.is_one(code, message)
   return code >= 500 or code == 429
 end
 
--- A certificate does not become a good one by itself, and TLS is not spoken later: it is told, also of an agent that was
--- not there before.
+-- A certificate does not become a good one by itself, and who speaks no TLS will not learn it: it is told, also of an
+-- agent that was not there before.
 local function certificate(self, message, code)
   if code ~= "ECERT" and code ~= "ETLS" or self.certificate then return message end
   self.certificate = true

@@ -241,7 +241,8 @@ describe("an error of the core itself", function()
     finally(function() cron.parse = parse end)
     cron.parse = load("error 'a bug'", "@luapilot/cron.lua")
     local message = boxes.mistakes '\npilot.cron("@daily", print)'
-    assert.matches("pilot.lua:2: an error inside luapilot, please report it: luapilot/cron.lua:1: a bug", message, 1, true)
+    local told = "pilot.lua:2: an error inside luapilot, please report it: luapilot/cron.lua:1: a bug"
+    assert.matches(told, message, 1, true)
   end)
 
   it("in a shutdown ends what is left at once", function()
