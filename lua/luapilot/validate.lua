@@ -37,8 +37,12 @@ local function user_line(app, trace)
   end
 end
 
--- What names a line of the core is the core's mistake, whatever the user wrote.
-local function is_own(where) return where ~= nil and where:find "luapilot/[%w_/]+%.lua:%d+$" ~= nil end
+-- What names a line of the core (of its bytecode, or of its source) is the core's mistake, whatever the user wrote.
+local function is_own(where)
+  if not where then return false end
+  local file = where:match "^luapilot/(.*)$" or where:match "lua/luapilot/(.*)$"
+  return file ~= nil and file:find "^[%w_/]+%.lua:%d+$" ~= nil
+end
 
 local function add_raised(app, err)
   local where, text = split(task.message(err))
@@ -209,12 +213,12 @@ end
 -- Without Consul a watch sees the services of this file. One of another name waits for ever, which may be meant: the
 -- file runs in other places, too.
 local function lonely_watches(app)
-  if app.consul or not next(app.watches) then return end
+  if app.consul or not next(app.watches) or app.mistakes:count() > 0 then return end
   local names = service_names(app)
   for _, core in pairs(app.watches) do
     local name = core.spec.name
     if core.spec.kind == "service" and not names[name] then
-      app.mistakes:warn(core.where, core.label,
+      app.mistakes:warn(core.where, ("watch %q"):format(name),
         ("no job of this file has a service of that name%s, and there is no pilot.consul: nobody will ever be there")
           :format(suggest.hint(name, schema.keys(names))))
     end
