@@ -361,6 +361,17 @@ local function needs(self, other, name, seen)
   return false
 end
 
+-- Do those who wait for it wait for each other? Then nobody is the first to be asked, and all are asked at once.
+local function waits_for_ring(self, name, path)
+  if path[name] then return true end
+  path[name] = true
+  for other, book in pairs(self.books) do
+    if book.job.sources[name] and waits_for_ring(self, other, path) then return true end
+  end
+  path[name] = nil
+  return false
+end
+
 local function see_stopping(self, book, at)
   if book.stopping then self:breach("%s: stopping twice", book.name) end
   book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
@@ -370,7 +381,8 @@ local function see_stopping(self, book, at)
   local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
   if not self.closing or kills then return end
   for name, other in pairs(self.books) do
-    if name ~= book.name and alive(other) and not book.stop_called and needs(self, other, book.name, {}) then
+    local waits = name ~= book.name and alive(other) and not book.stop_called and needs(self, other, book.name, {})
+    if waits and not waits_for_ring(self, name, {}) then
       self:breach("%s: asked to stop while %s, whose `when` needs it, lives", book.name, name)
     end
   end
@@ -604,7 +616,11 @@ local function tick_clock(self, book, now)
 end
 
 local function tick_ends(self, book, now)
-  if self.killing then return end
+  if self.killing then
+    local lives = alive(book) and now > self.killing + NOW
+    if lives then self:breach("%s: lives, and the pilot was told twice to end", book.name) end
+    return
+  end
   if book.stop_by and now > book.stop_by + NOW and not self.closing then
     self:breach("%s: asked to stop at %.6f, and not stopped within %.3f s", book.name, book.stopping,
       book.job.stop_timeout)
@@ -612,6 +628,20 @@ local function tick_ends(self, book, now)
   if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent) then
     self:breach("%s: runs longer than its timeout of %.3f s", book.name, book.job.timeout)
   end
+end
+
+-- While jobs live, one of them has been asked to stop, or is ending by itself: nobody waits for nothing.
+local function tick_shutdown(self, now)
+  local lives, last = nil, self.closing
+  for _, name in ipairs(self.plan.order) do
+    local book = self.books[name]
+    local child = book.children[#book.children]
+    local ending = alive(book) and child.group.leader.state == "dead"
+    if book.stopping or ending or book.preparing then return end
+    if active(book) then lives = name end
+    last = math.max(last, book.idle_since or 0)
+  end
+  if lives and now > last + NOW then self:breach("%s: the shutdown waits, and did not ask it to stop", lives) end
 end
 
 local function tick(self)
@@ -624,6 +654,8 @@ local function tick(self)
     tick_ends(self, book, now)
     tick_health(self, book, now)
   end
+  if self.closing and not self.killing then tick_shutdown(self, now) end
+
   if self.closing and not self.box.ended and now > self.closing + self.plan.shutdown_timeout + NOW then
     self:breach("the shutdown takes longer than %g s", self.plan.shutdown_timeout)
   end
@@ -700,7 +732,7 @@ end
 
 ---Somebody asks the pilot to end; a second time to end at once.
 function Watched:ask_to_end()
-  if self.asked or self.closing then self.killing = true end
+  if self.asked or self.closing then self.killing = self.killing or self.box.world:elapsed() end
   self.asked = true
 end
 

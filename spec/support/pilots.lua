@@ -79,7 +79,15 @@ local function leaf(earlier, services)
   return one, ("%s:%s(%q%s)"):format(one.source, one.kind, one.event, event_options(one))
 end
 
-local function tree(earlier, services)
+-- Which other jobs may name, too: they wait for each other.
+local function ring(others)
+  local one, text = leaf(others, {})
+  return { kind = "any", parts = { { kind = "once", source = "pilot", event = "startup" }, one } },
+    ("pilot.any { pilot.once \"startup\", %s }"):format(text)
+end
+
+local function tree(earlier, others, services)
+  if #others > 0 and chance(0.15) then return ring(others) end
   local kind = dice:below(8)
   if kind <= 1 then return { kind = "startup" } end
   if kind == 2 then return { kind = "manual" }, '"manual"' end
@@ -153,12 +161,12 @@ local function health(name)
   return check, ("{ %s }"):format(table.concat(parts, ", "))
 end
 
-local function job(name, earlier, services, may_be_main)
+local function job(name, earlier, others, services, may_be_main)
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
   local function add(text, ...) fields[#fields + 1] = text:format(...) end
   local trigger, policy_text, check
-  one.when, trigger = tree(earlier, services)
+  one.when, trigger = tree(earlier, others, services)
   one.sources = sources_of(one.when, {})
   if trigger then add("when = %s", trigger) end
   one.restart, policy_text = pick(RESTARTS)()
@@ -190,7 +198,7 @@ local function job(name, earlier, services, may_be_main)
   end
   one.main = may_be_main and chance(0.3)
   if one.main then add "main = true" end
-  return one, ("local %s = pilot.job %q { %s }"):format(name, name, table.concat(fields, ", "))
+  return one, ("%s { %s }"):format(name, table.concat(fields, ", "))
 end
 
 -- --- the file --------------------------------------------------------------------------------------
@@ -286,10 +294,17 @@ function pilots.plan(seed)
   local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, meddled = chance(0.7),
     shutdown_timeout = pick { 1, 3, 8, 8, 20 } }
   local text = { PRELUDE, ("pilot.shutdown_timeout(%d)"):format(plan.shutdown_timeout) }
-  local has_main, services = chance(0.15), {}
+  local has_main, services, names = chance(0.15), {}, {}
   for i = 1, 1 + dice:below(6) do
-    local name = "job" .. i
-    plan.jobs[name], text[#text + 1] = job(name, plan.order, services, has_main)
+    names[i] = "job" .. i
+    text[#text + 1] = ("local %s = pilot.job %q"):format(names[i], names[i])
+  end
+  for i, name in ipairs(names) do
+    local others = {}
+    for _, other in ipairs(names) do
+      if other ~= name then others[#others + 1] = other end
+    end
+    plan.jobs[name], text[#text + 1] = job(name, plan.order, others, services, has_main)
     plan.order[i] = name
     add_handlers(plan, name, text)
   end
