@@ -144,7 +144,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field name string
 ---@field parent luapilot.Task?
 ---@field children table<luapilot.Task, true>
----@field state "ready"|"running"|"waiting"|"deferring"|"ended"
+---@field ended boolean       its defer functions included
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
@@ -172,7 +172,6 @@ end
 
 -- Puts a coroutine of `t` at the end of the queue; what it will be resumed with.
 local function make_ready(self, t, ...)
-  t.state = t.deferring and "deferring" or "ready"
   t.wake_with = select("#", ...) > 0 and pack(...) or nil
   if t.queued then return end
   t.queued = true
@@ -182,16 +181,15 @@ end
 
 ---Starts a task. `fn` runs in a later phase of this turn, never inside this call.
 ---@param fn function
----@param options { name: string?, parent: luapilot.Task?, detached: boolean?, ended: fun(t: luapilot.Task)? }?
+---@param options { name: string?, parent: luapilot.Task?, detached: boolean?, ended: fun(t: luapilot.Task)? }
 ---@param ... any                 arguments of fn
 ---@return luapilot.Task
 function Tasks:spawn(fn, options, ...)
-  options = options or {}
   local parent = options.parent or (not options.detached and self.current) or nil
   self.born = self.born + 1
   local t = setmetatable({ -- with all that every task comes to have: it is made in one piece
     tasks = self, name = options.name or "task", number = self.born, parent = parent, tell = options.ended,
-    co = co_create(fn), state = "ready", queued = false, started = false, ok = nil, results = nil,
+    co = co_create(fn), ended = false, queued = false, started = false, ok = nil, results = nil,
   }, Task)
   if parent then adopt(parent, t) end
   self.live[t] = true
@@ -217,7 +215,7 @@ end
 
 -- The task is over, its defers included.
 local function finish(self, t)
-  t.state = "ended"
+  t.ended = true
   take_back(t)
   leave_children(t)
   local siblings = t.parent and t.parent.children
@@ -263,7 +261,6 @@ function Tasks:conclude(t)
   t.deferring, t.defers = true, nil
   t.co = co_create(function()
     run_defers(defers, outcome, function(err) self:report(t, err, "defer") end)
-    return true
   end)
   t.limit = self.loop:after(DEFER_SECONDS, function()
     t.limit = nil
@@ -298,27 +295,23 @@ end
 -- Resumed: either it waits again (it yielded WAIT), or it is over.
 local function resumed(self, t, alive, ...)
   self.current = nil
-  if t.state == "ended" then return end
+  if t.ended then return end
   if not alive or co_status(t.co) ~= "suspended" then return ended(self, t, alive, ...) end
-  if t.deferring then
-    t.state = "deferring"
-    return
-  end
+  if t.deferring then return end
   if (...) ~= WAIT then return stop_at_once(self, t, YIELDED) end
   if t.abandoned then
     self:report(t, "cancelled, but went on waiting: abandoned", "cancel")
     return stop_at_once(self, t, cancellation_of(t))
   end
-  if t.state == "running" then t.state = "waiting" end
 end
 
 local function step(self, t)
   t.queued = false
-  if t.state == "ended" then return end
+  if t.ended then return end
   if t.reason and not t.started and not t.deferring then -- cancelled before it began
     return stop_at_once(self, t, cancellation_of(t))
   end
-  t.started, t.state = true, "running"
+  t.started = true
   self.current = t
   self:begin_stretch()
   local with = t.wake_with
@@ -404,7 +397,7 @@ end
 ---Cancels the task and its children: it raises at its next wait (at once if it waits now).
 ---@param reason string?   "cancel" (default), "lost", "shutdown", "reload", "timeout"
 function Task:cancel(reason)
-  if self.state == "ended" or self.reason or self.deferring then return end
+  if self.ended or self.reason or self.deferring then return end
   self.reason = reason or "cancel"
   for _, child in ipairs(self:sorted_children()) do child:cancel(self.reason) end
   if self.unwait then
@@ -417,7 +410,7 @@ end
 ---Ends a task that must not hold anything up any longer: it is never resumed; its defers still run, but where one of
 ---them waits already it is cut short.
 function Task:abandon()
-  if self.state == "ended" then return end
+  if self.ended then return end
   if self.deferring then
     if not self.unwait then return end
     if self.limit then self.tasks.loop:cancel(self.limit) end
@@ -440,20 +433,20 @@ end
 ---Has it raised something else than its cancellation?
 ---@return boolean
 function Task:failed()
-  return self.state == "ended" and not self.ok and not task.is_cancelled(self.error)
+  return self.ended and not self.ok and not task.is_cancelled(self.error)
 end
 
 ---Has it ended, its defer functions included?
 ---@return boolean
 function Task:is_ended()
-  return self.state == "ended"
+  return self.ended
 end
 
 ---Calls fn(task) when the task has ended (at once if it has). Returns what takes it back.
 ---@param fn fun(t: luapilot.Task)
 ---@return fun()
 function Task:when_ended(fn)
-  if self.state == "ended" then
+  if self.ended then
     fn(self)
     return function() end
   end

@@ -143,6 +143,38 @@ describe("task", function()
     end)
   end)
 
+  describe("a traceback", function()
+    -- What a failed task says below its message: the files and lines of its frames.
+    local function frames_of(t)
+      local list, below = {}, t.error.traceback:gsub("^[^\n]*\n", "")
+      for line in below:gmatch "[^\n]+" do list[#list + 1] = line:match "^%s*(%S+):" end
+      return list
+    end
+
+    local function file(name, text, ...) return assert(loadstring(text, name))(...) end
+
+    it("shows the user's frames, and none of the core, embedded or not", function()
+      local PASS = "local fn = ... return function() local r = fn() return r end"
+      local user = file("@other.lua", "return function()\n\n local n = nil + 1 return n end")
+      local core = file("@luapilot/job.lua", PASS, file("@share/lua/luapilot/bus.lua", PASS, user))
+      local t = spawn(file("@my.lua", "local fn = ... return function()\n local r = fn()\n return r end", core))
+      l:rest()
+      assert.same({ "other.lua:3", "my.lua:2" }, frames_of(t))
+    end)
+
+    it("begins with the user's call of what raised", function()
+      local t = spawn(file("@my.lua", "return function()\n local r = error 'no' return r end"))
+      l:rest()
+      assert.same({ "my.lua:2" }, frames_of(t))
+    end)
+
+    it("is left out where no frame is the user's", function()
+      local t = spawn(file("@luapilot/job.lua", "return function() error('no', 0) end"))
+      l:rest()
+      assert.equal("no", tostring(t.error))
+    end)
+  end)
+
   it("lists those that live, oldest first", function()
     local list = {}
     for i = 1, 5 do list[i] = spawn(function() sleep(i) end) end
@@ -230,6 +262,15 @@ describe("task", function()
       end)
       l:rest()
       assert.same({ n = 1, "done" }, t.results)
+    end)
+
+    it("takes it back before the defer functions begin, which may wait", function()
+      spawn(function()
+        tasks:defer(function() sleep(1) say "deferred" end)
+        coroutine.wrap(function() sleep(5) end)()
+      end)
+      world:advance(1)
+      assert.same({ "deferred" }, said)
     end)
   end)
 
@@ -389,6 +430,48 @@ describe("task", function()
       assert.same({ "lives" }, said)
     end)
 
+    it("reaches what a defer function of a child started", function()
+      local t = spawn(function()
+        spawn(function()
+          tasks:defer(function() spawn(function() tasks:defer(say) sleep(9) end) end)
+        end)
+        sleep(9)
+      end)
+      world:advance(1)
+      t:cancel("lost")
+      l:rest()
+      assert.same({ "lost" }, said)
+    end)
+
+    it("reaches children in the order of their spawning", function()
+      local expected = {}
+      local t = spawn(function()
+        for i = 1, 20 do
+          spawn(function() tasks:defer(function() say(i) end) sleep(9) end)
+          expected[i] = i
+        end
+        sleep(9)
+      end)
+      l:rest()
+      t:cancel()
+      l:rest()
+      assert.same(expected, said)
+    end)
+
+    it("finds no child that has ended, however many there were", function()
+      local t = spawn(function()
+        for _ = 1, 3 do
+          spawn(function()
+            spawn(function() sleep(1) end)
+          end)
+        end
+        sleep(5)
+      end)
+      world:advance(2)
+      assert.same({}, t.children)
+      world:advance(5)
+    end)
+
     it("hides no other error", function()
       local t = spawn(function()
         pcall(sleep, 1)
@@ -440,6 +523,17 @@ describe("task", function()
       world:advance(1)
       assert.same({ "deferred" }, said)
       assert.is_true(t:is_ended())
+    end)
+
+    it("changes nothing of how the task ended", function()
+      local t = spawn(function()
+        tasks:defer(function() sleep(1) end)
+        error("no", 0)
+      end)
+      spawn(function() say((select(2, pcall(tasks.wait, tasks, t)))) end)
+      world:advance(2)
+      assert.is_false(t.ok)
+      assert.same({ "no" }, said)
     end)
 
     it("goes on after one that fails", function()
@@ -512,6 +606,21 @@ describe("task", function()
       assert.is_true(a:is_ended() and b:is_ended())
     end)
 
+    it("wakes no defer of a task that was ready to go on", function()
+      local s = signal()
+      local t = spawn(function()
+        tasks:defer(function() sleep(1) say "deferred" end)
+        s.wait()
+      end)
+      l:rest()
+      s.wake()
+      t:abandon()
+      l:rest()
+      assert.same({}, said)
+      world:advance(1)
+      assert.same({ "deferred" }, said)
+    end)
+
     it("lets defers that have not begun run, and cuts short those that wait", function()
       local t = spawn(function() tasks:defer(function() say "deferred" sleep(1) say "never" end) end)
       tasks:run()
@@ -557,6 +666,17 @@ describe("task", function()
       assert.same({ "timeout" }, said)
       world:advance(3)
       assert.same({ "timeout", 0 }, said)
+    end)
+
+    it("is over for those who no longer wait, and for them only", function()
+      local t = spawn(function() sleep(1) end)
+      local forget = t:when_ended(function() say "forgotten" end)
+      t:when_ended(function() say "told" end)
+      forget()
+      world:advance(1)
+      assert.same({ "told" }, said)
+      t:when_ended(function() say "at once" end)()
+      assert.same({ "told", "at once" }, said)
     end)
 
     it("tells of a cancelled task", function()
