@@ -38,7 +38,7 @@ Bus.__index = Bus
 function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
-    topics = {}, queue = {}, queued_topics = {}, first = 1, last = 0, published = 0, settling = 0,
+    topics = {}, queue = {}, queued_topics = {}, first = 1, last = 0, settling = 0,
     tickets = setmetatable({}, { __mode = "k" }),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
@@ -100,7 +100,6 @@ end
 ---@param done fun()?
 function Bus:publish(topic, event, done)
   if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
-  self.published = self.published + 1
   self.last = self.last + 1
   self.queue[self.last], self.queued_topics[self.last] = event, topic
 end

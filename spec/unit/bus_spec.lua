@@ -24,7 +24,11 @@ describe("bus", function()
 
   after_each(function()
     world:advance(3600)
-    for _, subscription in ipairs(subscriptions) do subscription:cancel() end
+    for _, subscription in ipairs(subscriptions) do
+      subscription:cancel()
+      assert.same({ {}, {} }, { subscription.running, subscription.timer_of or {} })
+    end
+    assert.same({}, b.tickets)
     l:rest()
     assert.same({}, world:open())
     assert.same({}, l.routes)
@@ -463,9 +467,35 @@ describe("bus", function()
       assert.same({ "begin 3", "begin 3" }, said)
     end)
 
+    it("cancels runs side by side in the order in which they began", function()
+      local expected = {}
+      on({ when_busy = "parallel" }, function(event)
+        tasks:defer(function() say(event.number) end)
+        sleep(9)
+      end)
+      for i = 1, 20 do
+        b:publish("job:a", { name = "healthy", number = i })
+        expected[i] = i
+      end
+      l:rest()
+      b:cancel_runs("job:a", "healthy")
+      l:rest()
+      assert.same(expected, said)
+    end)
+
     it("does not mind a topic that nobody knows", function()
       b:cancel_runs("job:nobody", "healthy")
     end)
+  end)
+
+  it("begins no handler once it is closed: what waits and what still comes is done", function()
+    working()
+    for i = 1, 2 do publish(i) end
+    l:rest()
+    b:close()
+    publish(3)
+    world:advance(5)
+    assert.same({ "begin 1", "done 2", "done 3", "end 1", "done 1" }, said)
   end)
 
   it("counts handlers, not listeners", function()
@@ -488,5 +518,6 @@ describe("bus", function()
     publish(1)
     l:rest()
     assert.equal(0, others)
+    assert.equal(0, #b.topics["job:a"].healthy)
   end)
 end)

@@ -439,6 +439,19 @@ describe("job", function()
       assert.equal("held (hold)", m.feed "handlers_done")
     end)
 
+    it("says how long it had before it was killed", function()
+      local m = running().go(STOP)
+      m.pass(10)
+      local effects = job.input(m.spec, m.memory, "kill_due", {}, m.now, least)
+      assert.equal("did not end within 10 s of being asked to: killed", effects[1][3])
+    end)
+
+    it("of a Lua run that a reload has ended meanwhile waits for its handlers only", function()
+      local m = running().go(STOP, { "lost" })
+      assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped",
+        m.feed "handlers_done")
+    end)
+
     it("keeps at most a second of the budget for the signal", function()
       local function handlers(stop_timeout)
         return running { stop_timeout = stop_timeout }.feed("stop"):match "timer handlers ([%d.]+)"
