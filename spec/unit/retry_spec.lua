@@ -23,7 +23,7 @@ describe("retry", function()
         if #attempts > good then return "yes" end
         return nil, "no", #attempts
       end, is_worth or function(value) return value == nil end) }
-    end)
+    end, {})
   end
 
   it("tries once without a time for more", function()
