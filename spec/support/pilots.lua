@@ -79,15 +79,15 @@ local function leaf(earlier, services)
   return one, ("%s:%s(%q%s)"):format(one.source, one.kind, one.event, event_options(one))
 end
 
--- Which other jobs may name, too: they wait for each other.
-local function ring(others)
-  local one, text = leaf(others, {})
+-- Two jobs that name each other: one of two that wait for each other at the end.
+local function ring(partner)
+  local one = { kind = pick { "once", "each" }, source = partner, event = pick(EVENTS) }
   return { kind = "any", parts = { { kind = "once", source = "pilot", event = "startup" }, one } },
-    ("pilot.any { pilot.once \"startup\", %s }"):format(text)
+    ("pilot.any { pilot.once \"startup\", %s:%s(%q) }"):format(partner, one.kind, one.event)
 end
 
-local function tree(earlier, others, services)
-  if #others > 0 and chance(0.15) then return ring(others) end
+local function tree(earlier, partner, services)
+  if partner then return ring(partner) end
   local kind = dice:below(8)
   if kind <= 1 then return { kind = "startup" } end
   if kind == 2 then return { kind = "manual" }, '"manual"' end
@@ -161,12 +161,12 @@ local function health(name)
   return check, ("{ %s }"):format(table.concat(parts, ", "))
 end
 
-local function job(name, earlier, others, services, may_be_main)
+local function job(name, earlier, partner, services, may_be_main)
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
   local function add(text, ...) fields[#fields + 1] = text:format(...) end
   local trigger, policy_text, check
-  one.when, trigger = tree(earlier, others, services)
+  one.when, trigger = tree(earlier, partner, services)
   one.sources = sources_of(one.when, {})
   if trigger then add("when = %s", trigger) end
   one.restart, policy_text = pick(RESTARTS)()
@@ -287,6 +287,13 @@ local function add_handlers(plan, name, text)
   end
 end
 
+local function partners_of(names)
+  if #names < 2 or chance(0.75) then return {} end
+  local one = names[1 + dice:below(#names - 1)]
+  local other = names[#names]
+  return { [one] = other, [other] = one }
+end
+
 ---@param seed integer
 ---@return spec.Plan
 function pilots.plan(seed)
@@ -299,12 +306,9 @@ function pilots.plan(seed)
     names[i] = "job" .. i
     text[#text + 1] = ("local %s = pilot.job %q"):format(names[i], names[i])
   end
+  local partners = partners_of(names)
   for i, name in ipairs(names) do
-    local others = {}
-    for _, other in ipairs(names) do
-      if other ~= name then others[#others + 1] = other end
-    end
-    plan.jobs[name], text[#text + 1] = job(name, plan.order, others, services, has_main)
+    plan.jobs[name], text[#text + 1] = job(name, plan.order, partners[name], services, has_main)
     plan.order[i] = name
     add_handlers(plan, name, text)
   end

@@ -177,6 +177,30 @@ describe("the laws", function()
     end)
   end)
 
+  it("want jobs that wait for each other to be asked to stop", function()
+    finds("the shutdown waits, and did not ask it to stop", require "luapilot.shutdown", "new", function(real)
+      return function(...)
+        local one = real(...)
+        local step = one.step
+        function one.step(self)
+          self.asked = self.asked + 1
+          step(self)
+        end
+        return one
+      end
+    end)
+  end)
+
+  it("want a second signal to kill", function()
+    finds("was told twice to end", require "luapilot.shutdown", "new", function(real)
+      return function(...)
+        local one = real(...)
+        one.kill = function() end
+        return one
+      end
+    end)
+  end)
+
   it("want nothing to be left behind", function()
     finds("left behind", require "luapilot.schedule", "every", function(real)
       return function(...)
