@@ -145,13 +145,17 @@ test-asan: asan have-consul ## the integration and contract specs with it
 	  tools/sanitized tools/specs $(contracts) || status=1; \
 	  exit $$status
 
-# Harnesses for libFuzzer (spec/fuzz/): the output, where limits.h makes the bounds small and the system calls are the
-# harness's, and two parts of the Lua core. With replay.c in libFuzzer's place they run their corpus in the specs.
-harnesses     = output load values
-fuzz_output   = spec/fuzz/output.c spec/fuzz/lines.c $(addprefix src/,buffer.c format.c loop.c output.c sink.c stream.c)
+# Harnesses for libFuzzer (spec/fuzz/): the output, where limits.h makes the bounds small, and what is sent to a
+# NOTIFY_SOCKET, both with system calls of the harness's; and two parts of the Lua core. With replay.c in libFuzzer's place
+# they run their corpus in the specs.
+harnesses     = output notify load values
+fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c) \
+                $(addprefix src/,buffer.c format.c loop.c output.c sink.c stream.c)
+fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
 fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)
 wrap_output   = -include spec/fuzz/limits.h -Isrc $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
+wrap_notify   = -Isrc $(foreach call,recvmsg getsid,-Wl$(,)--wrap=$(call))
 wrap_core     = -DSCRIPT='"spec/fuzz/$(@F).lua"' -Isrc -Wl,-E -Wl,--wrap=lua_sethook
 link_core     = $(luajit_link) -lm -ldl
 fuzz_cflags   = -std=gnu11 -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(luajit_cflags) -Wall -Wextra -Werror
@@ -159,11 +163,13 @@ fuzz_cflags   = -std=gnu11 -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(lua
 fuzz: $(harnesses:%=build/fuzz/%) ## the fuzz harnesses, with clang's libFuzzer: build/fuzz/
 replay: $(harnesses:%=$(B)/replay/%)
 
-build/fuzz/output: $(fuzz_output) $(fuzz_headers)
+build/fuzz/output: $(fuzz_output)
+build/fuzz/notify: $(fuzz_notify)
+build/fuzz/output build/fuzz/notify: $(fuzz_headers)
 	$(say) FUZZ $@
 	@mkdir -p $(@D)
-	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(wrap_output) \
-	  -o $@ $(fuzz_output)
+	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(wrap_$(@F)) \
+	  -o $@ $(fuzz_$(@F))
 
 # LuaJIT has no sanitizer's code in it, and ASan's memory makes it ten times slower.
 build/fuzz/load build/fuzz/values: $(fuzz_core) $(fuzz_headers)
@@ -172,10 +178,12 @@ build/fuzz/load build/fuzz/values: $(fuzz_core) $(fuzz_headers)
 	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,undefined -fno-sanitize-recover=undefined $(wrap_core) \
 	  -o $@ $(fuzz_core) $(link_core)
 
-$(B)/replay/output: spec/fuzz/replay.c $(fuzz_output) $(fuzz_headers) $(B)/flags
+$(B)/replay/output: $(fuzz_output)
+$(B)/replay/notify: $(fuzz_notify)
+$(B)/replay/output $(B)/replay/notify: spec/fuzz/replay.c $(fuzz_headers) $(B)/flags
 	$(say) REPLAY $@
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(fuzz_cflags) $(CFLAGS) $(wrap_output) -o $@ spec/fuzz/replay.c $(fuzz_output)
+	$(Q)$(CC) $(fuzz_cflags) $(CFLAGS) $(wrap_$(@F)) -o $@ spec/fuzz/replay.c $(fuzz_$(@F))
 
 $(B)/replay/load $(B)/replay/values: spec/fuzz/replay.c $(fuzz_core) $(fuzz_headers) $(B)/flags
 	$(say) REPLAY $@

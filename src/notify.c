@@ -106,6 +106,21 @@ static enum reading read_one(struct notify *notify) {
   return READ_IGNORED;
 }
 
+bool notify_next(const struct notify_event *event, size_t *at, struct notify_field *field) {
+  while (*at < event->size) {
+    const char *line = event->data + *at, *end = event->data + event->size;
+    const char *stop = memchr(line, '\n', (size_t)(end - line));
+    if (stop == NULL) stop = end;
+    *at = (size_t)(stop - event->data) + 1;
+    const char *equals = memchr(line, '=', (size_t)(stop - line));
+    if (equals == NULL || equals == line) continue;
+    *field = (struct notify_field){line, equals + 1, (size_t)(equals - line),
+                                   (size_t)(stop - equals) - 1};
+    return true;
+  }
+  return false;
+}
+
 /* --- life -------------------------------------------------------------------------------- */
 
 /* Reads until there is something for Lua. True when it was published. */

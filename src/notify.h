@@ -23,13 +23,23 @@
 #define NOTIFY_SIZE 4096 /* what sd_notify's senders can rely on elsewhere, too */
 #define NOTIFY_NAME 64
 
-/* A datagram on its way to Lua: "KEY=value" lines. event.type is EVENT_NOTIFY, event.id the
- * process's. */
+/* A datagram on its way to Lua: "KEY=value" lines, see notify_next(). event.type is EVENT_NOTIFY,
+ * event.id the process's. */
 struct notify_event {
   struct event event;
   size_t size;
   char data[NOTIFY_SIZE];
 };
+
+/* One line of it; both parts point into the event, and are any bytes but '\n'. */
+struct notify_field {
+  const char *name, *value;
+  size_t name_size, value_size;
+};
+
+/* The next field behind `*at`, which is 0 at first. A line without a name and "=" is none. False:
+ * there are no more. */
+bool notify_next(const struct notify_event *event, size_t *at, struct notify_field *field);
 
 struct notify;
 

@@ -32,21 +32,15 @@ void port_push_output(lua_State *L, const struct event *event) {
   port_set_boolean(L, "last", output->last);
 }
 
-/* "KEY=value" lines; a line without "=" is none. */
 void port_push_notify(lua_State *L, const struct event *event) {
   const struct notify_event *notify = (const struct notify_event *)event;
-  const char *line = notify->data, *end = line + notify->size;
+  struct notify_field field;
+  size_t at = 0;
   lua_createtable(L, 0, 4);
-  while (line < end) {
-    const char *stop = memchr(line, '\n', (size_t)(end - line));
-    if (stop == NULL) stop = end;
-    const char *equals = memchr(line, '=', (size_t)(stop - line));
-    if (equals && equals > line) {
-      lua_pushlstring(L, line, (size_t)(equals - line));
-      lua_pushlstring(L, equals + 1, (size_t)(stop - equals - 1));
-      lua_rawset(L, -3);
-    }
-    line = stop + 1;
+  while (notify_next(notify, &at, &field)) {
+    lua_pushlstring(L, field.name, field.name_size);
+    lua_pushlstring(L, field.value, field.value_size);
+    lua_rawset(L, -3);
   }
   lua_setfield(L, -2, "fields");
 }

@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #include "buffer.h"
+#include "input.h"
 #include "lines.h"
 #include "output.h"
 #include "sink.h"
@@ -32,29 +33,6 @@
 #define SENT_LIMIT (512 * 1024) /* … which is never more than this */
 
 struct fuzz_limits fuzz_limits;
-
-static _Noreturn void wrong(const char *format, ...) __attribute__((format(printf, 1, 2)));
-
-static _Noreturn void wrong(const char *format, ...) {
-  va_list arguments;
-  va_start(arguments, format);
-  (void)vfprintf(stderr, format, arguments);
-  va_end(arguments);
-  (void)fputc('\n', stderr);
-  abort();
-}
-
-/* --- the input --------------------------------------------------------------------------- */
-
-static const uint8_t *input, *input_end;
-
-static bool more(void) {
-  return input < input_end;
-}
-
-static unsigned byte(void) {
-  return more() ? *input++ : 0;
-}
 
 /* --- the kernel's side ------------------------------------------------------------------- */
 
@@ -244,16 +222,15 @@ static void job_writes(struct actor *actor, const void *data, size_t size) {
 }
 
 static void job_writes_bytes(struct actor *actor) {
-  size_t size = byte(), left = (size_t)(input_end - input);
-  if (size > left) size = left;
-  job_writes(actor, input, size);
-  input += size;
+  size_t size = input_byte();
+  const uint8_t *bytes = input_take(&size);
+  job_writes(actor, bytes, size);
 }
 
 static void job_writes_many(struct actor *actor) {
   static char block[65536];
-  size_t size = (byte() + 1) * (byte() % 4 == 3 ? 256 : 4);
-  memset(block, (int)byte(), size);
+  size_t size = (input_byte() + 1) * (input_byte() % 4 == 3 ? 256 : 4);
+  memset(block, (int)input_byte(), size);
   job_writes(actor, block, size);
 }
 
@@ -289,10 +266,9 @@ static char *copy(const void *data, size_t size) {
 }
 
 static size_t some_bytes(char **text, size_t most) {
-  size_t size = byte() % (most + 1), left = (size_t)(input_end - input);
-  if (size > left) size = left;
-  *text = copy(input, size);
-  input += size;
+  size_t size = input_byte() % (most + 1);
+  const uint8_t *bytes = input_take(&size);
+  *text = copy(bytes, size);
   return size;
 }
 
@@ -301,10 +277,10 @@ static void choose_fields(struct message *message) {
   static const char *const names[] = {"",    "a b=\"c\"", "code", "level",
                                       "msg", "n\xff\n",   "time", "time_"};
   static const char *const literals[] = {"true", "false", "-1.5e+07", "0", "nan", "007", "1."};
-  for (unsigned i = 0, set = byte(); i < 8 && message->fields_count < 4; i++) {
+  for (unsigned i = 0, set = input_byte(); i < 8 && message->fields_count < 4; i++) {
     if (!(set >> i & 1)) continue;
     struct log_field *field = &message->fields[message->fields_count++];
-    unsigned kind = byte();
+    unsigned kind = input_byte();
     field->name = names[i];
     field->literal = kind % 2;
     if (field->literal) {
@@ -326,7 +302,7 @@ static void pilot_says(void) {
   size_t size = some_bytes(&bytes, 63);
   int digits = snprintf(number, sizeof number, "#%zu ", play.messages_count);
   struct message *message = &play.messages[play.messages_count++];
-  *message = (struct message){.format = play.format, .warn = byte() % 2};
+  *message = (struct message){.format = play.format, .warn = input_byte() % 2};
   message->size = size + (size_t)digits;
   message->text = malloc(message->size + 1);
   memcpy(message->text, number, (size_t)digits);
@@ -391,7 +367,7 @@ static void abandon(struct actor *actor) {
 }
 
 static void act(void) {
-  unsigned what = byte();
+  unsigned what = input_byte();
   struct actor *actor = &play.actors[(what >> 5) % play.count];
   switch (what & 15) {
   case 0:
@@ -405,10 +381,10 @@ static void act(void) {
     break;
   case 7: change_weather(what >> 5); break;
   case 8:
-    kernel.write_at_most = byte() + 1;
+    kernel.write_at_most = input_byte() + 1;
     play.short_writes = true;
     break;
-  case 9: kernel.read_at_most = byte() + 1; break;
+  case 9: kernel.read_at_most = input_byte() + 1; break;
   case 10: kernel.interrupted = true; break;
   case 11: change_format(what >> 5); break;
   case 12: pilot_says(); break;
@@ -740,12 +716,12 @@ static void check(size_t unwritten) {
 /* --- a play, from its beginning to its end ----------------------------------------------- */
 
 static size_t small(size_t real) {
-  unsigned choice = byte();
+  unsigned choice = input_byte();
   return choice == 255 ? real : choice + 1;
 }
 
 static void begin(void) {
-  unsigned traits = byte();
+  unsigned traits = input_byte();
   kernel.weather = WEATHER_FINE;
   kernel.write_at_most = kernel.read_at_most = SIZE_MAX;
   kernel.interrupted = kernel.no_memory = false;
@@ -761,7 +737,7 @@ static void begin(void) {
   play.output = output_new(play.loop);
   if (play.output == NULL) abort();
   output_format(play.output, play.format);
-  for (unsigned i = 0; i < play.count; i++) open_actor(i, byte());
+  for (unsigned i = 0; i < play.count; i++) open_actor(i, input_byte());
 }
 
 static bool all_ended(void) {
@@ -816,11 +792,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv) {
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-  input = data;
-  input_end = data + size;
+  input_begin(data, size);
   kernel.on = true;
   begin();
-  for (int acts = 0; more() && acts < 2000; acts++) act();
+  for (int acts = 0; input_more() && acts < 2000; acts++) act();
   size_t unwritten = end();
   check(unwritten);
   clean_up();
