@@ -137,6 +137,22 @@ describe("the pilot ends", function()
       assert.equal(1, box:job "a":received "SIGKILL")
     end)
 
+    it("a second one does not wait for defer functions either", function()
+      local box = boxes.run([=[
+        pilot.spawn(function()
+          pilot.defer(function() pilot.sleep "1h" end)
+          pilot.sleep "1h"
+        end)
+      ]=])
+      box:advance "1s"
+      box:signal "SIGTERM"
+      box:advance "1s"
+      assert.is_false(box.ended)
+      box:signal "SIGTERM"
+      box:advance "100ms"
+      assert.is_true(box.ended)
+    end)
+
     it("others are events, and nothing else", function()
       local box = boxes.run([[
         pilot.on("SIGHUP", function(event) print(event.name, event.source == pilot, event.at) end)
@@ -262,6 +278,18 @@ describe("the pilot ends", function()
       assert.equal("stopping stopped", boxes.events(box, "a"))
     end)
 
+    it("a job whose turn has not come is not started again when it crashes", function()
+      local box = boxes.run([=[
+        local db = pilot.job "db" { exec = "db", restart = { backoff = 0 } }
+        pilot.job "app" { exec = "app", when = pilot.any { pilot.once "startup", db:once "exit_failed" } }
+      ]=], { db = { exit = 1, after = "5s" }, app = { term_delay = "3s" } })
+      box:advance "4s"
+      box:signal "SIGTERM"
+      box:advance "5s"
+      assert.is_true(box.ended)
+      assert.same({ 1, 1 }, { box:job "db":starts(), box:job "app":starts() })
+    end)
+
     it("jobs that wait for each other stop all the same", function()
       local box = boxes.run([[
         local a, b = pilot.job "a", pilot.job "b"
@@ -289,6 +317,7 @@ describe("the pilot ends", function()
       box:advance "1100ms"
       assert.equal(1, box:job "a":received "SIGKILL")
       assert.is_true(box.ended)
+      assert.equal(1, boxes.logged(box, "the shutdown takes longer than 8 s: killing what is left"))
       box:forget_errors()
     end)
 
