@@ -169,6 +169,18 @@ describe("the pilot ends", function()
     end)
   end)
 
+  it("not while a trigger settles, though no job is left that could fire it", function()
+    local box = boxes.run([=[
+      local a = pilot.job "a" { exec = "a" , restart = "never" }
+      pilot.job "b" { exec = "b", when = a:once("exit_success", { settle = "2s" }), restart = "never" }
+    ]=], { a = { exit = 0, after = "1s" }, b = { exit = 0, after = "1s" } })
+    box:advance "2s"
+    assert.is_false(box.ended)
+    box:advance "10s"
+    assert.equal(1, box:job "b":starts())
+    assert.is_true(box.ended)
+  end)
+
   describe("in order:", function()
     local CHAIN = [[
       local db = pilot.job "db" { exec = "server db", health = { tcp = "localhost:1" } }
