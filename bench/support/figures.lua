@@ -12,6 +12,17 @@ function figures.median(list)
   return (sorted[math.floor(middle)] + sorted[math.ceil(middle)]) / 2, sorted[1], sorted[#sorted]
 end
 
+---The value below which a share of all values is.
+---@param list number[]
+---@param share number    0.99
+---@return number
+function figures.quantile(list, share)
+  local sorted = {}
+  for i, value in ipairs(list) do sorted[i] = value end
+  table.sort(sorted)
+  return sorted[math.max(1, math.ceil(share * #sorted))]
+end
+
 local SCALES = {
   ["s"] = { { 1, "s" }, { 1e-3, "ms" }, { 1e-6, "µs" }, { 1e-9, "ns" } },
   ["B"] = { { 1024 ^ 2, "MiB" }, { 1024, "KiB" }, { 1, "B" } },

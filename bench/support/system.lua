@@ -35,7 +35,7 @@ ffi.cdef [[
 
 local CREATE, CLOEXEC, WRITE_ONLY, APPEND = 64, 524288, 1, 1024
 local MONOTONIC, POLLIN, NOHANG, PIDFD_OPEN, SET_CHILD_SUBREAPER = 1, 1, 1, 434, 36
-local SIGNALS = { HUP = 1, KILL = 9, TERM = 15 }
+local SIGNALS = { HUP = 1, KILL = 9, USR1 = 10, TERM = 15 }
 
 local system = {}
 
@@ -135,7 +135,7 @@ function system.spawn(options)
   return pid[0]
 end
 
----@param name "TERM"|"HUP"|"KILL"
+---@param name "TERM"|"HUP"|"KILL"|"USR1"
 ---@return boolean whether there was such a process
 function system.kill(pid, name) return C.kill(pid, SIGNALS[name]) == 0 end
 
@@ -167,6 +167,22 @@ function system.pipe()
 end
 
 function system.close(fd) C.close(fd) end
+
+local chunk = ffi.new "char[65536]"
+
+---Reads a descriptor until a text has come.
+---@param text string?    nil: until the end
+---@return integer size   of all that was read
+function system.read_until(fd, text)
+  local tail, total = "", 0
+  while true do
+    local size = tonumber(C.read(fd, chunk, 65536))
+    if size <= 0 and not text then return total end
+    assert(size > 0, "nothing more comes")
+    tail, total = tail:sub(-100) .. ffi.string(chunk, size), total + size
+    if text and tail:find(text, 1, true) then return total end
+  end
+end
 
 ---The children of a process and theirs, parents first.
 ---@param pid integer|"self"

@@ -1,0 +1,245 @@
+-- flap: memory over a long time beside a real Consul agent where something changes ten times a second: services come,
+-- fail and go, keys are written and removed. The pilot watches all of that with handlers, keeps a file from a template,
+-- has a service whose check passes and fails in turn, and one whose job crashes. `--seconds 3600` is the hour.
+--
+-- What is sampled is the memory of guardian and pilot, and what Lua says that it has, garbage included. What lives is
+-- counted after a full collection, when the first tenth is over and at the end. In the end the last change must have
+-- reached the handler and the file, or it fails.
+
+local agent = require "agent"
+local figures = require "figures"
+local site = require "site"
+local supervisors = require "supervisors"
+local system = require "system"
+
+local RATE = 10        -- changes a second
+local SAMPLES = 600    -- over the whole time, at most one a second; but twelve at least
+local SERVICES, KEYS = 5, 5
+
+-- %d: port, services, keys; %q: the file, the report.
+local PILOT = [[
+pilot.consul { address = "127.0.0.1:%d" }
+local heard, renders, starts, last = 0, 0, 0, nil
+local function hear() heard = heard + 1 end
+
+local sources, watches = {}, {}
+for i = 1, %d do
+  local watch = pilot.watch("flap-" .. i)
+  for _, event in ipairs { "changed", "healthy", "unhealthy" } do watch:on(event, hear) end
+  watches[i], sources[i] = watch, watch
+end
+for i = 1, %d do pilot.watch.key("flap/key-" .. i):on("changed", hear) end
+local all = pilot.watch.prefix "flap/"
+all:on("changed", function(event)
+  hear()
+  last = event.values.last or last
+end)
+sources[#sources + 1] = all
+
+pilot.template(%q) {
+  text = "<%% for _, s in ipairs(services) do for _, one in ipairs(s) do %%><%%= one.id %%> <%%= one.address %%>\n"
+    .. "<%% end end for name, value in pairs(keys) do %%><%%= name %%> = <%%= value %%>\n<%% end %%>",
+  data = function()
+    local services = {}
+    for i, watch in ipairs(watches) do services[i] = watch.instances end
+    return { services = services, keys = all.values }
+  end,
+  watch = sources, settle = "200ms",
+}:on("rendered", function() renders = renders + 1 end)
+
+local checks = 0
+pilot.job "own" {
+  service = { port = 80, interfaces = "static:127.0.0.1" },
+  health = { interval = "1s", fall = 1, check = function()
+    checks = checks + 1
+    return checks %% 4 < 2, "check " .. checks
+  end },
+}
+pilot.job "crash" {
+  exec = { "sh", "-c", "sleep 2; exit 1" }, restart = { policy = "always", backoff = 0 },
+  service = { port = 81, interfaces = "static:127.0.0.1" },
+}:on("exit_failed", function() starts = starts + 1 end)
+
+local live
+pilot.on("SIGUSR1", function()
+  collectgarbage()
+  collectgarbage()
+  live = collectgarbage "count"
+end)
+pilot.job "report" { when = pilot.every "500ms", run = function()
+  pilot.fs.write(%q, ("%%d %%d %%d %%d %%s %%s\n"):format(collectgarbage "count", heard, renders, starts, last, live))
+  live = nil
+end }
+]]
+
+-- --- changes ---------------------------------------------------------------------------------
+
+local function service(i) return { ID = ("flap-%d"):format(i), Name = "flap-" .. i, Port = 8000 + i } end
+
+local CHANGES = { -- each for the i-th of its kind, with the number of the change
+  function(consul, i, n) consul:put("flap/key-" .. i, "value " .. n) end,
+  function(consul, i, n)
+    local one = service(i)
+    one.Meta, one.Check = { n = tostring(n) }, { TTL = "1h", Status = "passing" }
+    consul:api("PUT", "agent/service/register", one)
+  end,
+  function(consul, i) consul:api("PUT", "agent/check/fail/service:flap-" .. i) end,
+  function(consul, i) consul:api("PUT", "agent/check/pass/service:flap-" .. i) end,
+  function(consul, i) consul:api("DELETE", "kv/flap/key-" .. i) end,
+  function(consul, i) consul:api("PUT", "agent/service/deregister/flap-" .. i) end,
+}
+
+-- All five of a kind, then the next kind.
+local function change(consul, n)
+  local kind = math.floor(n / SERVICES) % #CHANGES + 1
+  CHANGES[kind](consul, n % SERVICES + 1, n)
+end
+
+-- --- samples ---------------------------------------------------------------------------------
+
+local function report(place)
+  local heap, heard, renders, starts, last, live = (place:read "report" or "")
+    :match "^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+)\n"
+  return heap and {
+    heap = tonumber(heap) * 1024, heard = tonumber(heard), renders = tonumber(renders), starts = tonumber(starts),
+    last = last, live = tonumber(live) and tonumber(live) * 1024,
+  }
+end
+
+-- Of the guardian and the pilot.
+local function own(place, what) return what(place.pid) + what(system.descendants(place.pid)[1]) end
+
+local function live_heap(place)
+  system.kill(place.pid, "USR1")
+  return system.eventually("a collection", site.patience, function()
+    local told = report(place)
+    return told and told.live
+  end)
+end
+
+-- Least squares; a change in each hour.
+local function slope(samples, field)
+  local n, x, y, xx, xy = #samples, 0, 0, 0, 0
+  for _, sample in ipairs(samples) do
+    local at, value = sample.at / 3600, sample[field]
+    x, y, xx, xy = x + at, y + value, xx + at * at, xy + at * value
+  end
+  return (n * xy - x * y) / (n * xx - x * x)
+end
+
+local function column(samples, field, from, to)
+  local list = {}
+  for _, sample in ipairs(samples) do
+    if sample.at >= from and sample.at < to then list[#list + 1] = sample[field] end
+  end
+  return list
+end
+
+-- Six parts: of an hour, ten minutes each.
+local function tell(samples, seconds)
+  local rows = { { "seconds", "Pss: median (least–most)", "Lua heap", "heard", "renders", "crashes" } }
+  for part = 1, 6 do
+    local from, to = (part - 1) * seconds / 6, part * seconds / 6
+    local pss = column(samples, "pss", from, to)
+    local last
+    for _, sample in ipairs(samples) do last = sample.at < to and sample or last end
+    if pss[1] then
+      rows[#rows + 1] = { ("%.0f–%.0f"):format(from, to), figures.spread(pss, "B"),
+        figures.spread(column(samples, "heap", from, to), "B"), last.heard, last.renders, last.starts }
+    end
+  end
+  print(figures.markdown(rows) .. "\n")
+end
+
+-- --- all of it -------------------------------------------------------------------------------
+
+local function settled(samples, seconds)
+  local list = {}
+  for _, sample in ipairs(samples) do
+    if sample.at >= seconds / 10 then list[#list + 1] = sample end
+  end
+  return list
+end
+
+-- Each change at its time: what is late is not made up for.
+local function flap(place, consul, seconds)
+  local samples, begun, every = {}, system.now(), math.max(math.min(1, seconds / 12), seconds / SAMPLES)
+  local n, live, now = 0, nil, 0
+  while now < seconds do
+    change(consul, n)
+    n = n + 1
+    now = system.now() - begun
+    if now >= #samples * every then
+      local told = report(place)
+      told.at, told.pss = now, own(place, system.pss)
+      samples[#samples + 1] = told
+    end
+    if not live and now >= seconds / 10 then live = live_heap(place) end
+    system.sleep(n / RATE - (system.now() - begun))
+  end
+  return samples, live, n
+end
+
+local function end_of(place, consul)
+  consul:put("flap/last", "the-last")
+  system.eventually("the last change in the file", site.patience, function()
+    return (place:read "file" or ""):find("last = the-last\n", 1, true)
+  end)
+  system.eventually("the last change in the handler", site.patience, function()
+    local told = report(place)
+    return told and told.last == "the-last"
+  end)
+end
+
+local function measure(seconds)
+  return site.use(function(place)
+    local consul = agent.start(place)
+    place:launch(supervisors.pilot(place, PILOT:format(consul.port, SERVICES, KEYS, place:path "file",
+      place:path "report")))
+    system.eventually("a report", site.patience, function() return report(place) end)
+    local cpu = own(place, system.cpu)
+    local samples, live, changes = flap(place, consul, seconds)
+    cpu = own(place, system.cpu) - cpu
+    end_of(place, consul)
+    tell(samples, seconds)
+    local steady, last = settled(samples, seconds), samples[#samples]
+    local _, _, most = figures.median(column(samples, "pss", 0, math.huge))
+    local early = figures.median(column(samples, "pss", seconds / 6, seconds / 3))
+    local late = figures.median(column(samples, "pss", seconds * 5 / 6, math.huge))
+    return {
+      start = samples[1].pss, most = most, last = last.pss, growth = late - early, pss_slope = slope(steady, "pss"),
+      heap_slope = slope(steady, "heap"), live = live, live_growth = live_heap(place) - live,
+      changes = changes / seconds, heard = last.heard / seconds, renders = last.renders / seconds,
+      cpu = cpu / seconds,
+    }
+  end)
+end
+
+return {
+  title = "memory while services, keys, checks and jobs flap",
+  figures = {
+    { name = "start", title = "Pss at the start", unit = "B" },
+    { name = "last", title = "at the end", unit = "B" },
+    { name = "most", title = "the most", unit = "B" },
+    { name = "growth", title = "the median of the last sixth, above that of the second", unit = "B" },
+    { name = "pss_slope", title = "Pss: slope after the first tenth, for an hour", unit = "B" },
+    { name = "heap_slope", title = "Lua heap: slope after the first tenth, for an hour", unit = "B" },
+    { name = "live", title = "what lives in the Lua heap after the first tenth", unit = "B" },
+    { name = "live_growth", title = "by how much that has grown in the end", unit = "B" },
+    { name = "changes", title = "changes made", unit = "/s" },
+    { name = "heard", title = "events heard by handlers", unit = "/s" },
+    { name = "renders", title = "renders", unit = "/s" },
+    { name = "cpu", title = "CPU in a second", unit = "s" },
+  },
+  goals = {
+    { variant = "luapilot", figure = "growth", at_most = 256 * 1024 },
+    { variant = "luapilot", figure = "live_growth", at_most = 64 * 1024 },
+  },
+  rounds = 1,
+  variants = function(smoke, seconds)
+    return { {
+      name = "luapilot", skip = agent.missing(),
+      measure = function() return measure(seconds or smoke and 4 or 120) end,
+    } }
+  end,
+}
