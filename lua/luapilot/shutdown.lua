@@ -44,8 +44,9 @@ local function needs_service(self, runner, seen)
   return false
 end
 
--- A job that does not run has nothing to stop, but others may still find it.
+-- Others may still find a job that has nothing to stop.
 local function leave(self, runner)
+  if not self.found[runner] then return end
   self.app.services:leave(runner, function() self:left(runner) end)
   self.app.loop:after(LEAVING, function() self:left(runner) end)
 end
@@ -60,9 +61,6 @@ local function plan_to_leave(self)
     else
       runner.stays = not needs_service(self, runner, {})
     end
-  end
-  for _, runner in ipairs(self.app.order) do
-    if self.found[runner] and not runner:is_active() then leave(self, runner) end
   end
 end
 
@@ -141,7 +139,7 @@ function Shutdown:closed(runner)
   if runner.closed or not runner.memory.closing or runner:is_active() then return end
   runner.closed, self.open, self.app.dirty = true, self.open - 1, true
   if runner.asked then self.asked = self.asked - 1 end
-  self:left(runner)
+  leave(self, runner)
   release(self, runner)
 end
 
@@ -149,7 +147,7 @@ end
 ---@param runner luapilot.Runner
 function Shutdown:left(runner)
   if not self.found[runner] then return end
-  self.found[runner] = nil
+  self.found[runner], self.app.dirty = nil, true
   if next(self.found) then return end
   for _, other in ipairs(self.app.order) do
     if other.stays and is_next(self, other) then close_later(self, other) end
@@ -188,11 +186,19 @@ local function end_tasks(self)
   if app.tasks.count == 0 and not is_leaving(self) then app:finish() end
 end
 
+-- Of a job that is over, does Consul still hear that it is?
+local function is_being_left(self)
+  for runner in pairs(self.found) do
+    if runner.closed then return true end
+  end
+  return false
+end
+
 ---The turn has come to rest: what is next?
 function Shutdown:step()
   if self.open == 0 then
     if self.finishing == 0 or self.killing then end_tasks(self) end
-  elseif self.asked == 0 then -- jobs that wait for each other: all of them together
+  elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
     for _, runner in ipairs(self.app.order) do close(self, runner) end
   end
 end

@@ -259,6 +259,44 @@ describe("an error of the core itself", function()
     box:forget_errors()
   end)
 
+  it("waits a second at most for Consul to hear of a job that does not run", function()
+    local box = boxes.run([[
+      pilot.consul "consul:8500"
+      pilot.job "agent" { exec = "agent" }
+      pilot.job "crashed" {
+        exec = "crash", service = { port = 81, interfaces = "static:10.0.0.1", initial_status = "critical" },
+        restart = { policy = "always", backoff = "1m" },
+      }
+    ]], { agent = sim.server, crash = { exit = 1, after = "2s" } }, { hostname = "h" })
+    box:advance "5s"
+    box.consul:hang()
+    box:signal "SIGTERM"
+    box:advance "900ms"
+    assert.equal(0, box:job("agent"):received "SIGTERM")
+    box:advance "200ms"
+    assert.equal(1, box:job("agent"):received "SIGTERM")
+    box:advance "2s"
+    assert.is_true(box.ended)
+  end)
+
+  it("ends jobs with services that wait for each other", function()
+    local box = boxes.run([[
+      pilot.consul "consul:8500"
+      local service = { port = 80, interfaces = "static:10.0.0.1" }
+      local a, b = pilot.job "a", pilot.job "b"
+      a { exec = "server", when = pilot.any { pilot.once "startup", b:each "exit_failed" } }
+      b { exec = "server", when = pilot.any { pilot.once "startup", a:each "exit_failed" }, service = service }
+      pilot.job "agent" { exec = "server" }
+    ]], { server = sim.server }, { hostname = "h" })
+    box:advance "5s"
+    assert.is_truthy(box.consul:service "b-h")
+    box:signal "SIGTERM"
+    box:advance "2s"
+    assert.is_true(box.ended)
+    assert.equal(0, box.exit_code)
+    assert.is_nil(box.consul:service "b-h")
+  end)
+
   it("lets Consul hear of the services before it stops a job that may be its agent", function()
     local box
     box = boxes.run([[
