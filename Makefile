@@ -203,7 +203,7 @@ valgrind: all ## a small pilot's whole life under valgrind
 bench_programs = $(patsubst bench/programs/%.c,build/bench/%,$(wildcard bench/programs/*.c))
 bench_bare     = build/bench/job build/bench/true
 
-bench: ## side by side with tini, dumb-init, s6, runit, supervisord: half an hour
+bench: ## side by side with tini, dumb-init, s6, runit, supervisord, and with Consul: an hour
 	@tools/deps build bench
 	@$(MAKE) all bench-programs
 	@bench/run

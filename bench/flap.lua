@@ -2,9 +2,10 @@
 -- fail and go, keys are written and removed. The pilot watches all of that with handlers, keeps a file from a template,
 -- has a service whose check passes and fails in turn, and one whose job crashes. `--seconds 3600` is the hour.
 --
--- What is sampled is the memory of guardian and pilot, and what Lua says that it has, garbage included. What lives is
--- counted after a full collection, when the first tenth is over and at the end. In the end the last change must have
--- reached the handler and the file, or it fails.
+-- What is sampled is the memory that guardian and pilot have written (their share of files, which Pss counts, too,
+-- depends on what else runs), and what Lua says that it has, garbage included. What lives is counted after a full
+-- collection, when the first tenth is over and at the end. In the end the last change must have reached the handler
+-- and the file, or it fails.
 
 local agent = require "agent"
 local figures = require "figures"
@@ -137,14 +138,14 @@ end
 
 -- Six parts: of an hour, ten minutes each.
 local function tell(samples, seconds)
-  local rows = { { "seconds", "Pss: median (least–most)", "Lua heap", "heard", "renders", "crashes" } }
+  local rows = { { "seconds", "written: median (least–most)", "Lua heap", "heard", "renders", "crashes" } }
   for part = 1, 6 do
     local from, to = (part - 1) * seconds / 6, part * seconds / 6
-    local pss = column(samples, "pss", from, to)
+    local written = column(samples, "anonymous", from, to)
     local last
     for _, sample in ipairs(samples) do last = sample.at < to and sample or last end
-    if pss[1] then
-      rows[#rows + 1] = { ("%.0f–%.0f"):format(from, to), figures.spread(pss, "B"),
+    if written[1] then
+      rows[#rows + 1] = { ("%.0f–%.0f"):format(from, to), figures.spread(written, "B"),
         figures.spread(column(samples, "heap", from, to), "B"), last.heard, last.renders, last.starts }
     end
   end
@@ -171,7 +172,7 @@ local function flap(place, consul, seconds)
     now = system.now() - begun
     if now >= #samples * every then
       local told = report(place)
-      told.at, told.pss = now, own(place, system.pss)
+      told.at, told.pss, told.anonymous = now, own(place, system.pss), own(place, system.anonymous)
       samples[#samples + 1] = told
     end
     if not live and now >= seconds / 10 then live = live_heap(place) end
@@ -203,11 +204,12 @@ local function measure(seconds)
     end_of(place, consul)
     tell(samples, seconds)
     local steady, last = settled(samples, seconds), samples[#samples]
-    local _, _, most = figures.median(column(samples, "pss", 0, math.huge))
-    local early = figures.median(column(samples, "pss", seconds / 6, seconds / 3))
-    local late = figures.median(column(samples, "pss", seconds * 5 / 6, math.huge))
+    local _, _, most = figures.median(column(samples, "anonymous", 0, math.huge))
+    local early = figures.median(column(samples, "anonymous", seconds / 6, seconds / 3))
+    local late = figures.median(column(samples, "anonymous", seconds * 5 / 6, math.huge))
     return {
-      start = samples[1].pss, most = most, last = last.pss, growth = late - early, pss_slope = slope(steady, "pss"),
+      start = samples[1].anonymous, most = most, last = last.anonymous, growth = late - early, pss = last.pss,
+      slope = slope(steady, "anonymous"),
       heap_slope = slope(steady, "heap"), live = live, live_growth = live_heap(place) - live,
       changes = changes / seconds, heard = last.heard / seconds, renders = last.renders / seconds,
       cpu = cpu / seconds,
@@ -218,11 +220,12 @@ end
 return {
   title = "memory while services, keys, checks and jobs flap",
   figures = {
-    { name = "start", title = "Pss at the start", unit = "B" },
+    { name = "pss", title = "Pss at the end", unit = "B" },
+    { name = "start", title = "memory that it has written, at the start", unit = "B" },
     { name = "last", title = "at the end", unit = "B" },
     { name = "most", title = "the most", unit = "B" },
     { name = "growth", title = "the median of the last sixth, above that of the second", unit = "B" },
-    { name = "pss_slope", title = "Pss: slope after the first tenth, for an hour", unit = "B" },
+    { name = "slope", title = "its slope after the first tenth, for an hour", unit = "B" },
     { name = "heap_slope", title = "Lua heap: slope after the first tenth, for an hour", unit = "B" },
     { name = "live", title = "what lives in the Lua heap after the first tenth", unit = "B" },
     { name = "live_growth", title = "by how much that has grown in the end", unit = "B" },

@@ -227,10 +227,18 @@ function system.wakeups(pid)
   return tonumber(text:match "\nvoluntary_ctxt_switches:%s+(%d+)") or 0
 end
 
----Its share of memory, in bytes.
-function system.pss(pid)
-  local text = system.read(("/proc/%d/smaps_rollup"):format(pid)) or ""
-  return (tonumber(text:match "\nPss:%s+(%d+)") or 0) * 1024
+local function in_smaps(field)
+  local pattern = "\n" .. field .. ":%s+(%d+)"
+  return function(pid)
+    local text = system.read(("/proc/%d/smaps_rollup"):format(pid)) or ""
+    return (tonumber(text:match(pattern)) or 0) * 1024
+  end
 end
+
+---Its share of memory, in bytes.
+system.pss = in_smaps "Pss"
+
+---What it has written itself, in bytes: no file's pages, and so nothing that depends on who else maps a file.
+system.anonymous = in_smaps "Anonymous"
 
 return system
