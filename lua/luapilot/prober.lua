@@ -87,10 +87,10 @@ local function in_words(fn)
 end
 
 -- An error is told once, not at each interval again, and not while failures do not count: what the check asks may not
--- be up yet. Its text is returned.
+-- be up yet. (That is no excuse for an endless loop.) Its text is returned.
 local function raised(self, check, err, early)
   local message = task.message(err)
-  if early then return message end
+  if early and not task.went_too_far(err) then return message end
   if self.raised[check] ~= message then
     self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), err)
   end

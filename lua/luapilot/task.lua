@@ -117,6 +117,14 @@ function task.message(err)
   return (getmetatable(err) == TaskError and err.said or say(err)):match "^[^\n]*"
 end
 
+---Was the code ended because it went too far? In the words of port.contain.
+---@param err any      a value or a TaskError
+---@return boolean
+function task.went_too_far(err)
+  local message = task.message(err)
+  return (message:find ": ran for more than %S+ s without waiting: " or message:find ": not enough memory: ") ~= nil
+end
+
 -- The last error that went on to another task as the bare value that was raised: its traceback is kept for
 -- the log, should nobody catch it there either.
 local passed_on

@@ -277,6 +277,17 @@ describe("health", function()
       assert.equal(2, #box:forget_errors())
     end)
 
+    it("that was ended for going too far is an error at once", function()
+      for _, text in ipairs { "ran for more than 1 s without waiting: leave it", "not enough memory: leave it" } do
+        local box = boxes.run(([[
+          pilot.job "app" { exec = "app", health = { interval = "1h", check = function() error(%q) end } }
+        ]]):format(text), { app = {} })
+        box:advance "5m"
+        assert.equal(1, boxes.logged(box, 'health: pilot.lua:1: ' .. text))
+        assert.equal(1, #box:forget_errors())
+      end
+    end)
+
     it("warns, which passes, and is logged", function()
       local box, app = run_check 'return "warn", "slow"'
       assert.equal("healthy", app.health)
