@@ -19,6 +19,7 @@
 
 #include "ending.h"
 #include "lastwords.h"
+#include "pages.h"
 
 #define LOOK 5000    /* milliseconds */
 #define PATIENCE 6   /* looks */
@@ -312,6 +313,7 @@ static _Noreturn void guard(struct guardian *guardian) {
     say("cannot become a subreaper (%s): orphans go to init", strerror(errno));
   (void)prctl(PR_SET_NAME, "luapilot-guard", 0, 0, 0);
   let_go();
+  pages_give_back();
   watch(guardian);
   guardian->reaped = 0;
   end_the_rest(guardian, &ending);

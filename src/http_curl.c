@@ -2,11 +2,9 @@
 
 #include <dlfcn.h>
 #include <errno.h>
-#include <link.h>
-#include <stdbool.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
+
+#include "pages.h"
 
 #define LIBRARY "libcurl.so.4"
 
@@ -39,46 +37,6 @@ static const char *look_up(void *library, struct curl_functions *found) {
   return NULL;
 }
 
-static void *at(uintptr_t address) {
-  /* NOLINTNEXTLINE(performance-no-int-to-ptr): addresses are numbers to the loader */
-  return (void *)address;
-}
-
-/* Whether the loader has written into its code. */
-static bool has_text_relocations(const struct dl_phdr_info *object) {
-  for (int i = 0; i < object->dlpi_phnum; i++) {
-    if (object->dlpi_phdr[i].p_type != PT_DYNAMIC) continue;
-    const ElfW(Dyn) *entry = at(object->dlpi_addr + object->dlpi_phdr[i].p_vaddr);
-    for (; entry->d_tag != DT_NULL; entry++)
-      if (entry->d_tag == DT_TEXTREL ||
-          (entry->d_tag == DT_FLAGS && entry->d_un.d_val & DF_TEXTREL))
-        return true;
-  }
-  return false;
-}
-
-/* What of a library is never written to. Of what this fails for (the vDSO) nothing is lost. */
-static int give_back(struct dl_phdr_info *object, size_t size, void *page) {
-  (void)size;
-  if (object->dlpi_name[0] == '\0' || has_text_relocations(object)) return 0;
-  for (int i = 0; i < object->dlpi_phnum; i++) {
-    const ElfW(Phdr) *segment = &object->dlpi_phdr[i];
-    if (segment->p_type != PT_LOAD || segment->p_flags & PF_W) continue;
-    uintptr_t begin = (object->dlpi_addr + segment->p_vaddr) & ~(*(uintptr_t *)page - 1);
-    uintptr_t end = object->dlpi_addr + segment->p_vaddr + segment->p_memsz;
-    (void)madvise(at(begin), end - begin, MADV_DONTNEED);
-  }
-  return 0;
-}
-
-/* Loading and initialising goes once through thirty libraries, and most of what it has touched is not
- * used again: 5 MB of pages that nobody has written to. What is used comes back from the page cache.
- * (A breakpoint that a debugger has set there does not.) */
-static void give_pages_back(void) {
-  uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
-  (void)dl_iterate_phdr(give_back, &page);
-}
-
 int http_curl_load(struct failure *failure) {
   if (curl.global_init) return 0;
   void *library = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
@@ -95,6 +53,6 @@ int http_curl_load(struct failure *failure) {
   if (found.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     return fail(failure, "http", ENOSYS, "%s cannot be initialised", LIBRARY);
   curl = found;
-  give_pages_back();
+  pages_give_back();
   return 0;
 }

@@ -5,7 +5,7 @@ package.path = "lua/?.lua;" .. package.path
 
 local bus = require "luapilot.bus"
 local loop = require "luapilot.loop"
-local task = require "luapilot.task"
+local tasks = require "luapilot.tasks"
 
 local N = tonumber(arg[1])
 local handled = 0
@@ -13,7 +13,7 @@ local handled = 0
 local turns = loop.new { timer = function() return 1 end, cancel = function() end, now = function() return 0 end }
 turns:otherwise(function() end)
 local events = bus.new {
-  loop = turns, tasks = task.new(turns), log = function() end,
+  loop = turns, tasks = tasks.new(turns), log = function() end,
   on_error = function(_, _, err) error(err) end,
 }
 events:subscribe("job:app", "healthy", { when_busy = "queue" }, function() handled = handled + 1 end, "bench")
