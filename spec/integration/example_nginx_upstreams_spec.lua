@@ -125,11 +125,11 @@ describe("the nginx-upstreams example", function()
   end
 
   it("follows backends that come and go under load, with one reload a burst, and loses no request", function()
-    start()
-    for number = 1, 3 do
+    for number = 1, 3 do -- before it starts: no reload is under way when the bursts begin
       come(number)
       register("app-" .. number, "127.0.0.1", 9000 + number)
     end
+    start()
     p:wait_for_line 'job "nginx": is healthy'
     p:wait_for_line "registered"
     p:wait_for("all three", function() return is_served(backends) end)
