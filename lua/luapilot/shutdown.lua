@@ -26,41 +26,36 @@ Shutdown.__index = Shutdown
 -- gone for itself, and for its sources only when those are gone who wait for it: an app that waits for a migration,
 -- which is long over, needs the database that the migration waited for.
 local function plan(self)
-  local app = self.app
-  for _, runner in ipairs(app.order) do runner.before = 0 end
-  for _, runner in ipairs(app.order) do
-    for _, source in ipairs(app:sources_of(runner)) do source.before = source.before + 1 end
-  end
+  for _, runner in ipairs(self.app.order) do runner.before = #runner.dependents end
 end
 
--- Does it wait, directly or not, for a job with a service?
-local function needs_service(self, runner, seen)
-  for _, source in ipairs(self.app:sources_of(runner)) do
-    if not seen[source] then
-      seen[source] = true
-      if source.spec.service or needs_service(self, source, seen) then return true end
+-- Who waits for a job with a service, directly or not, stops before it.
+local function need_not_stay(runner, seen)
+  for _, dependent in ipairs(runner.dependents) do
+    if not seen[dependent] then
+      seen[dependent], dependent.stays = true, false
+      need_not_stay(dependent, seen)
     end
   end
-  return false
 end
 
 -- Others may still find a job that has nothing to stop.
 local function leave(self, runner)
   if not self.found[runner] then return end
   self.app.services:leave(runner, function() self:left(runner) end)
-  self.app.loop:after(LEAVING, function() self:left(runner) end)
+  if self.found[runner] then self.app.loop:after(LEAVING, function() self:left(runner) end) end
 end
 
 -- One of the jobs may be the Consul agent itself, and nobody need say that he waits for it. It must not be gone before
 -- it has heard of the services: jobs without one are stopped when none is found any more.
 local function plan_to_leave(self)
   if not self.app.consul then return end
+  local seen = {}
   for _, runner in ipairs(self.app.order) do
-    if runner.spec.service then
-      self.found[runner] = true
-    else
-      runner.stays = not needs_service(self, runner, {})
-    end
+    if runner.spec.service then self.found[runner] = true else runner.stays = true end
+  end
+  for _, runner in ipairs(self.app.order) do
+    if runner.spec.service then need_not_stay(runner, seen) end
   end
 end
 
