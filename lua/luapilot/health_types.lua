@@ -34,13 +34,11 @@ local function must_be_true(value, path, report)
   return schema.expected(path, report, "true (or leave it out)", value)
 end
 
-local bytes = schema.either("a string", { string = schema.any })
-
 local read_http = schema.fields(function() return {
   url     = { http_types.url },
   method  = { http_types.method, default = "GET" },
   headers = { http_types.headers, default = constant.NONE },
-  body    = { bytes },
+  body    = { types.bytes },
   status  = { http_types.status, default = constant.of { constant.of { 200, 399 } } },
   tls     = { http_types.tls },
 } end, "a table", {

@@ -18,8 +18,6 @@ local M = {}
 
 local LEVELS = { "debug", "info", "warn", "error" }
 
-local bytes = schema.either("a string", { string = schema.any })
-
 -- Options of a call: nil stands for none; the result is complete in any case.
 local function options_reader(fields, what, check, synonyms)
   local read = schema.fields(fields, what, synonyms)
@@ -96,13 +94,11 @@ local function validator(value, path, report)
   return words
 end
 
-local template_text = schema.either("a string", { string = schema.any })
-
 local data = schema.either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn })
 
 local function render_fields() return {
   source   = { schema.text },
-  text     = { template_text },
+  text     = { types.bytes },
   to       = { file_path },
   data     = { data, default = constant.NONE },
   mode     = { types.mode },
@@ -179,7 +175,7 @@ M.exec_options = options_reader({
   env        = { types.env, default = constant.NONE },
   cwd        = { schema.text },
   user       = { types.account },
-  stdin      = { bytes },
+  stdin      = { types.bytes },
   timeout    = { schema.span },
   max_output = { schema.size, default = 1024 ^ 2 },
 }, 'a table such as { timeout = "30s" }')
@@ -198,7 +194,7 @@ end
 M.http_options = options_reader(function() return {
   query    = { http_types.pairs },
   headers  = { http_types.headers, default = constant.NONE },
-  body     = { bytes },
+  body     = { types.bytes },
   json     = { schema.any },
   form     = { http_types.pairs },
   timeout  = { schema.span, default = 30 },

@@ -12,6 +12,10 @@ local M = {}
 ---`unlimited`, in a normalised limit.
 M.UNLIMITED = -1
 
+---Any string, also an empty one, or one with NUL bytes.
+---@type luapilot.Type
+M.bytes = schema.either("a string", { string = schema.any })
+
 -- ------------------------------------------------------------------------------------------ environment
 
 local function env_name_message(name, value)

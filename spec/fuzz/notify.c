@@ -89,7 +89,7 @@ static struct {
   size_t sent_count, read_count;  /* of them, what is read is in front */
   const struct datagram *unheard; /* read, and to come as an event */
   const struct datagram *ignored; /* the first */
-  const struct sender *known;     /* to getsid(), for now */
+  const struct sender *known;     /* to getsid(), while a datagram of its is read */
   bool interrupted;
   bool started, finished, drained;
   unsigned messages;
