@@ -328,6 +328,9 @@ static int open_there(const struct place *place, enum place_use use) {
 
 static int cannot(enum place_use use, const char *path, int code, struct failure *failure) {
   char text[TEXT_SIZE];
+  if (code == ENXIO)
+    return fail(failure, "open", code, "cannot %s \"%s\": it is a FIFO that nobody reads",
+                uses[use].verb, path);
   if (code == ELOOP)
     return fail(failure, "open", code, "cannot %s \"%s\": a symbolic link took its place meanwhile",
                 uses[use].verb, path);

@@ -290,11 +290,11 @@ local function make_directory(app, path, mode)
   if ok then return true end
   local stat = code == "EEXIST" and app.port.stat(path .. "/.")
   if stat and stat.type == "directory" then return false end
-  return nil, message
+  return nil, (message:gsub("^cannot open", "cannot make directory"))
 end
 
 local function make_parents(app, path)
-  for stop in path:gmatch "[^/]()/+[^/]" do
+  for stop in path:gmatch "[^/]()/" do
     local made, message = make_directory(app, path:sub(1, stop - 1), USUAL_DIRECTORY)
     if made == nil then return nil, message end
   end
