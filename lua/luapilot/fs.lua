@@ -18,6 +18,7 @@ local task = lazy.require "luapilot.task"
 local fs = {}
 
 local USUAL_FILE, USUAL_DIRECTORY = 420, 493 -- rw-r--r--, rwxr-xr-x
+local MOST_DIRECTORY = 1023 -- rwxrwxrwt
 local MOST_NAMES = 100000 -- of a directory, or of a glob
 
 local library = {} -- name → function(app, …)
@@ -310,6 +311,10 @@ function library.mkdir(app, path, options)
   check_string(path, "a path", "pilot.fs.mkdir")
   options = check_options(options, { mode = "string", parents = "boolean" }, "pilot.fs.mkdir")
   local mode = mode_of(options, "pilot.fs.mkdir") or USUAL_DIRECTORY
+  if mode > MOST_DIRECTORY then
+    error(("pilot.fs.mkdir: mode: a directory is made without set-user-ID and set-group-ID bits, got %q: at most \"1777\"")
+      :format(options.mode), 2)
+  end
   path = path:match "^(.-[^/])/*$" or path
   local made, message = true, nil
   if options.parents then made, message = make_parents(app, path) end

@@ -246,7 +246,7 @@ function calls.remove(port, path, place)
 end
 
 function calls.mkdir(port, path, mode, place)
-  check.integer(0, 4095)("mkdir: mode", mode)
+  check.integer(0, 1023)("mkdir: mode", mode)
   local target, message, code = at(port, "mkdir", path, place, true)
   if not target then return nil, message, code end
   if target.node then return cannot("make directory", path, "EEXIST") end
