@@ -1261,7 +1261,7 @@ local function contract(name, world)
         refuses("rename: to", port.rename, path, "a\0b", at)
         refuses("remove: path", port.remove, false)
         refuses("mkdir: path", port.mkdir, nil, 493)
-        refuses("mkdir: mode", port.mkdir, path, 4096)
+        refuses("mkdir: mode", port.mkdir, path, 1024) -- 02000
         refuses("mkdir: mode", port.mkdir, path)
         refuses("open: path", port.open, nil, "read")
         refuses("open: mode", port.open, path)
