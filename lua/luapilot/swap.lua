@@ -224,7 +224,8 @@ local function restore(place)
   local old = place:beside "old"
   local id, was = place:open(old, "read")
   if not id then return nil, was end
-  local is, ok, message, code = place:stat(), nil, nil, nil
+  local is = place:stat()
+  local ok, message, code
   if is and is.type ~= "file" then return nil, "it is " .. KINDS[is.type] .. " now" end
   if not is or was.uid == is.uid and was.gid == is.gid then
     ok, message, code = place:rename(old, place.name)
@@ -312,7 +313,8 @@ local function whole_look(self)
 end
 
 local function write(self)
-  local place, message, code, ok = self.place, nil, nil, nil
+  local place = self.place
+  local ok, message, code
   self.new, message, code = create(place)
   if not self.new then return nil, message, code end
   ok, message, code = fill(place, self.new, self.text, self.pause)

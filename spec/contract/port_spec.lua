@@ -663,19 +663,19 @@ local function contract(name, world)
         return message
       end
 
-      local function place(name)
-        local id = assert(port.place(world.path(name or "file")))
+      local function place(at)
+        local id = assert(port.place(world.path(at or "file")))
         return remember(id)
       end
 
-      local function open(name, mode, at)
-        local id, stat = port.open(name, mode, at)
+      local function open(what, mode, at)
+        local id, stat = port.open(what, mode, at)
         assert.is_truthy(id, stat)
         return remember(id), stat
       end
 
-      local function make(name, text, at)
-        local id = open(name, "create", at)
+      local function make(what, text, at)
+        local id = open(what, "create", at)
         assert.is_true(port.put(id, text or ""))
         assert.is_true(port.cancel(id))
       end
@@ -726,7 +726,8 @@ local function contract(name, world)
           world.link("some/where", world.path "link")
           stat = port.stat(world.path "link")
           assert.same({ "link", "some/where", 10 }, { stat.type, stat.target, stat.size })
-          assert.equal(('cannot stat "%sx": no such file or directory'):format(path), fails("ENOENT", port.stat(path .. "x")))
+          assert.equal(('cannot stat "%sx": no such file or directory'):format(path),
+            fails("ENOENT", port.stat(path .. "x")))
           fails("ENOTDIR", port.stat(path .. "/x"))
         end)
 
@@ -756,7 +757,7 @@ local function contract(name, world)
           local directory = world.path "directory"
           assert(port.mkdir(directory, 493))
           assert.same({}, port.list(directory, 0))
-          for _, name in ipairs { "b", ".hidden", "a" } do world.write(directory .. "/" .. name, "") end
+          for _, entry in ipairs { "b", ".hidden", "a" } do world.write(directory .. "/" .. entry, "") end
           world.link("nowhere", directory .. "/c")
           assert.equal(".hidden a b c", names(directory, 4))
           assert.equal(".hidden a b c", names(directory .. "/", 100))
@@ -803,7 +804,8 @@ local function contract(name, world)
           local directory = world.path "directory"
           assert(port.mkdir(directory, 493))
           make(directory .. "/a")
-          assert.equal(('cannot remove "%s": directory not empty'):format(directory), fails("ENOTEMPTY", port.remove(directory)))
+          assert.equal(('cannot remove "%s": directory not empty'):format(directory),
+            fails("ENOTEMPTY", port.remove(directory)))
           fails("ENOTDIR", port.remove(directory .. "/a/"))
           assert.is_true(port.remove(directory .. "/a"))
           assert.equal(('cannot remove "%s/a": no such file or directory'):format(directory),
@@ -832,7 +834,8 @@ local function contract(name, world)
           local directory = world.path "directory"
           assert.is_true(port.mkdir(directory, 504)) -- 0770
           assert.same({ "directory", 504 }, { port.stat(directory).type, port.stat(directory).mode })
-          assert.equal(('cannot make directory "%s": file exists'):format(directory), fails("EEXIST", port.mkdir(directory, 448)))
+          assert.equal(('cannot make directory "%s": file exists'):format(directory),
+            fails("EEXIST", port.mkdir(directory, 448)))
           assert.equal(504, port.stat(directory).mode)
           make(path)
           fails("EEXIST", port.mkdir(path, 493))
@@ -844,8 +847,8 @@ local function contract(name, world)
           local longest, longer = ("x"):rep(255), ("x"):rep(256)
           make(world.path(longest), "long")
           assert.equal("long", port.read(world.path(longest)))
-          for _, name in ipairs { longer, longer .. "/x", ("x"):rep(5000), ("y/"):rep(2050) .. "x" } do
-            local long = world.path(name)
+          for _, end_of_path in ipairs { longer, longer .. "/x", ("x"):rep(5000), ("y/"):rep(2050) .. "x" } do
+            local long = world.path(end_of_path)
             fails("ENAMETOOLONG", port.stat(long))
             fails("ENAMETOOLONG", port.open(long, "create"))
             fails("ENAMETOOLONG", port.place(long))
@@ -943,7 +946,8 @@ local function contract(name, world)
 
         it("must be files, and be there", function()
           for _, mode in ipairs { "read", "write", "append" } do
-            assert.equal(('cannot open "%s": no such file or directory'):format(path), fails("ENOENT", port.open(path, mode)))
+            assert.equal(('cannot open "%s": no such file or directory'):format(path),
+              fails("ENOENT", port.open(path, mode)))
             fails("EISDIR", port.open(world.path "", mode))
             assert.matches("is a device, not a file", fails("EINVAL", port.open("/dev/null", mode)))
           end
@@ -965,9 +969,9 @@ local function contract(name, world)
 
       describe("in a place", function()
         it("are reached by bare names", function()
-          local id, name, directory = port.place(world.path "./new")
+          local id, bare, directory = port.place(world.path "./new")
           remember(id)
-          assert.same({ "new", world.path "" }, { name, directory })
+          assert.same({ "new", world.path "" }, { bare, directory })
           make("new", "text", id)
           assert.equal("text", port.read(world.path "new"))
           assert.equal("file", port.stat("new", id).type)
@@ -985,14 +989,14 @@ local function contract(name, world)
 
         it("are reached by no others", function()
           local id = place()
-          for _, name in ipairs { "a/b", "/", "..", "../x", "" } do
-            refuses("stat: path: expected a bare name", port.stat, name, id)
-            refuses("list: path: expected a bare name", port.list, name, 9, id)
-            refuses("remove: path: expected a bare name", port.remove, name, id)
-            refuses("mkdir: path: expected a bare name", port.mkdir, name, 493, id)
-            refuses("open: path: expected a bare name", port.open, name, "read", id)
-            refuses("rename: from: expected a bare name", port.rename, name, "x", id)
-            refuses("rename: to: expected a bare name", port.rename, "x", name, id)
+          for _, wrong in ipairs { "a/b", "/", "..", "../x", "" } do
+            refuses("stat: path: expected a bare wrong", port.stat, wrong, id)
+            refuses("list: path: expected a bare wrong", port.list, wrong, 9, id)
+            refuses("remove: path: expected a bare wrong", port.remove, wrong, id)
+            refuses("mkdir: path: expected a bare wrong", port.mkdir, wrong, 493, id)
+            refuses("open: path: expected a bare wrong", port.open, wrong, "read", id)
+            refuses("rename: from: expected a bare wrong", port.rename, wrong, "x", id)
+            refuses("rename: to: expected a bare wrong", port.rename, "x", wrong, id)
           end
         end)
 
@@ -1057,9 +1061,9 @@ local function contract(name, world)
 
         it("are looked for where the path leads", function()
           local function target(text)
-            local id, name, directory = port.place(text)
+            local id, bare, directory = port.place(text)
             remember(id)
-            return (directory == "/" and "" or directory) .. "/" .. name
+            return (directory == "/" and "" or directory) .. "/" .. bare
           end
           local directory = world.path ""
           assert(port.mkdir(world.path "below", 493))
@@ -1089,9 +1093,9 @@ local function contract(name, world)
       end)
 
       describe("behind links", function()
-        local function link(to, name, uid)
-          world.link(to, world.path(name), uid)
-          return world.path(name)
+        local function link(to, at, uid)
+          world.link(to, world.path(at), uid)
+          return world.path(at)
         end
 
         it("are read, written and listed", function()
@@ -1164,7 +1168,8 @@ local function contract(name, world)
           local loop = link("loop", "loop")
           link("two", "one")
           link("one", "two")
-          assert.equal(('cannot open "%s": too many levels of symbolic links'):format(loop), fails("ELOOP", port.read(loop)))
+          assert.equal(('cannot open "%s": too many levels of symbolic links'):format(loop),
+            fails("ELOOP", port.read(loop)))
           fails("ELOOP", port.place(world.path "one"))
           fails("ELOOP", port.stat(world.path "two/x"))
           assert.equal("link", port.stat(loop).type)
@@ -1182,8 +1187,8 @@ local function contract(name, world)
           world.write(his, "his")
           world.own(his, 1234)
           local one, two = link(kept, "one", 1234), link("his", "two", 1234)
-          local message = ('"%s" is a symbolic link of user 1234, who owns not what it leads to ("%s"): it is not followed')
-            :format(one, kept)
+          local message = ('"%s" is a symbolic link of user 1234, who owns not what it leads to ("%s"): it is not ' ..
+            "followed"):format(one, kept)
           assert.equal(message, fails("ELOOP", port.read(one)))
           assert.equal(message, fails("ELOOP", port.place(one)))
           assert.equal(message, fails("ELOOP", port.open(one, "append")))
@@ -1309,6 +1314,11 @@ local function contract(name, world)
         assert.is_nil(ok)
         assert.matches("missing/log", message)
         assert.equal("ENOENT", code)
+        ok, message, code = port.logging { output = world.path "" }
+        assert.same({ nil, ('cannot log to "%s": it is a directory'):format(world.path ""), "EISDIR" },
+          { ok, message, code })
+        assert.is_true(port.logging { output = "/dev/null" })
+        assert.is_true(port.logging { output = "stdout" })
         refuses("logging: output", port.logging, { output = "relative" })
         refuses("logging: format", port.logging, { format = "xml" })
         refuses("logging: level", port.logging, { level = "loud" })

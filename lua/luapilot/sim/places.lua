@@ -1,4 +1,5 @@
--- places: files as the port gives them to a pilot: where a path leads, names in a directory that stays open, open files.
+-- places: files as the port gives them to a pilot: where a path leads, names in a directory that stays open, open
+-- files.
 --
 -- The rules are those of src/place.h, and so are the messages; only that a file has one name here, so there are no hard
 -- links to refuse. The tree and its faults are files.lua's; a box's pilot is root. It owns nothing but what a handle
