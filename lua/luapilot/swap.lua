@@ -387,12 +387,23 @@ local function save(self)
   return copy_beside(self.place, text, stat, self.pause)
 end
 
+-- The file that was looked at. Where it is none, what stands there is somebody else's, and nothing is put back.
+local function open_in_place(self)
+  local place = self.place
+  local id, stat, code = place:open(place.name, "write")
+  if id and stat.identity == self.there.identity then return id, stat end
+  place:shut(id)
+  self:accept()
+  if not id then return nil, stat, code end
+  return nil, "cannot write: somebody replaced the file meanwhile", "EAGAIN"
+end
+
 local function write_in_place(self)
   local place, port = self.place, self.place.port
-  local id, stat, code = place:open(place.name, "write")
+  local id, stat, code = open_in_place(self)
   if not id then return nil, stat, code end
-  local ok, message = stat.identity == self.there.identity, "cannot write: somebody replaced the file meanwhile"
-  if ok then ok, message, code = port.truncate(id) end
+  local ok, message
+  ok, message, code = port.truncate(id)
   if ok then ok, message, code = slices.write(port, id, self.text) end
   if ok then ok, message, code = dress(port, id, stat, self.look) end
   if ok then ok, message, code = port.sync(id) end
