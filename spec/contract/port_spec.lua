@@ -990,13 +990,13 @@ local function contract(name, world)
         it("are reached by no others", function()
           local id = place()
           for _, wrong in ipairs { "a/b", "/", "..", "../x", "" } do
-            refuses("stat: path: expected a bare wrong", port.stat, wrong, id)
-            refuses("list: path: expected a bare wrong", port.list, wrong, 9, id)
-            refuses("remove: path: expected a bare wrong", port.remove, wrong, id)
-            refuses("mkdir: path: expected a bare wrong", port.mkdir, wrong, 493, id)
-            refuses("open: path: expected a bare wrong", port.open, wrong, "read", id)
-            refuses("rename: from: expected a bare wrong", port.rename, wrong, "x", id)
-            refuses("rename: to: expected a bare wrong", port.rename, "x", wrong, id)
+            refuses("stat: path: expected a bare name", port.stat, wrong, id)
+            refuses("list: path: expected a bare name", port.list, wrong, 9, id)
+            refuses("remove: path: expected a bare name", port.remove, wrong, id)
+            refuses("mkdir: path: expected a bare name", port.mkdir, wrong, 493, id)
+            refuses("open: path: expected a bare name", port.open, wrong, "read", id)
+            refuses("rename: from: expected a bare name", port.rename, wrong, "x", id)
+            refuses("rename: to: expected a bare name", port.rename, "x", wrong, id)
           end
         end)
 
@@ -1327,6 +1327,15 @@ local function contract(name, world)
         refuses("log: message", port.log, "info", nil)
         refuses("log: fields", port.log, "info", "x", { a = {} })
         refuses("flush: seconds", port.flush, nil)
+      end)
+
+      it("starts no process whose log cannot be used", function()
+        local argv = world.program { exit = 0 }
+        for _, row in ipairs { { "missing/log", "ENOENT" }, { "", "EISDIR" } } do
+          local id, message, code, stage = port.spawn { argv = argv, output = { name = "a", file = world.path(row[1]) } }
+          assert.same({ nil, row[2], "output" }, { id, code, stage })
+          assert.matches("^log file: cannot %a+", message)
+        end
       end)
 
       it("takes a deadline", function()
