@@ -1332,7 +1332,8 @@ local function contract(name, world)
       it("starts no process whose log cannot be used", function()
         local argv = world.program { exit = 0 }
         for _, row in ipairs { { "missing/log", "ENOENT" }, { "", "EISDIR" } } do
-          local id, message, code, stage = port.spawn { argv = argv, output = { name = "a", file = world.path(row[1]) } }
+          local output = { name = "app", file = world.path(row[1]) }
+          local id, message, code, stage = port.spawn { argv = argv, output = output }
           assert.same({ nil, row[2], "output" }, { id, code, stage })
           assert.matches("^log file: cannot %a+", message)
         end
