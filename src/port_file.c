@@ -55,7 +55,6 @@ static int reach_in(lua_State *L, int index, int at, const char *where, struct t
   if (strlen(target->path) > NAME_MAX)
     return port_failure(L, ENAMETOOLONG, "cannot open \"%s\"", target->path);
   target->place.directory = ((struct held_place *)handle)->place.directory;
-  target->place.object = -1;
   memcpy(target->place.name, target->path, strlen(target->path) + 1);
   return 0;
 }
@@ -65,6 +64,8 @@ static int reach(lua_State *L, int index, int at, const char *where, bool follow
                  struct target *target) {
   struct failure failure;
   target->path = port_word(L, index, where);
+  target->place.directory = target->place.object = -1;
+  target->place.name[0] = '\0';
   target->owned = lua_isnoneornil(L, at);
   if (!target->owned) return reach_in(L, index, at, where, target);
   return place_open(&target->place, target->path, follow, &failure) == 0 ? 0
