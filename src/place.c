@@ -88,10 +88,12 @@ static bool is_last(const struct walk *walk) {
 /* --- strangers' links -------------------------------------------------------------------- */
 
 static int astray(struct walk *walk, const char *name) {
+  bool here = name[0] == '\0';
   return fail(walk->failure, "open", ELOOP,
               "\"%s\" is a symbolic link of user %u, who owns not what it leads to (\"%s%s%s\"): "
               "it is not followed",
-              walk->link, (unsigned)walk->stranger, real_prefix(walk), name[0] ? "/" : "", name);
+              walk->link, (unsigned)walk->stranger, here ? walk->place->real : real_prefix(walk),
+              here ? "" : "/", name);
 }
 
 /* Has a stranger's link led where it leads, and is that his? `name`: what was reached, "" the directory. */
@@ -176,7 +178,7 @@ static int go_to_object(struct walk *walk, const char *name, int fd) {
     enter(walk, fd);
     return 0;
   }
-  if (!is_last(walk)) return refuse(walk, ENOTDIR);
+  if (walk->rest[0] != '\0') return refuse(walk, ENOTDIR);
   walk->place->object = fd;
   walk->arrived = true;
   return 0;

@@ -42,7 +42,7 @@ enum place_use {
   PLACE_WRITE,  /* a regular file that is there, in place; not truncated */
   PLACE_APPEND, /* a regular file that is there */
   PLACE_CREATE, /* a new file, 0600: EEXIST if there is anything of that name, be it a link */
-  PLACE_LOG,    /* a regular file, made with 0640 where there is none; or a FIFO, a character device */
+  PLACE_LOG, /* a regular file, made with 0640 where there is none; or a FIFO, a character device */
 };
 
 /* Opens a file there, and tells in `status` what it is. `path` is for messages. Returns a descriptor, or

@@ -43,8 +43,7 @@ struct target {
 };
 
 static bool is_bare(const char *name) {
-  bool up = strcmp(name, "..") == 0;
-  return name[0] != '\0' && !up && strchr(name, '/') == NULL && strlen(name) <= NAME_MAX;
+  return name[0] != '\0' && strcmp(name, "..") != 0 && strchr(name, '/') == NULL;
 }
 
 /* The name at `index` in the place at `at`. Returns 0, or what has been pushed. */
@@ -53,8 +52,9 @@ static int reach_in(lua_State *L, int index, int at, const char *where, struct t
   if (handle == NULL) return 3;
   if (!is_bare(target->path))
     return luaL_error(L, "%s: expected a bare name, got \"%s\"", where, lua_tostring(L, index));
+  if (strlen(target->path) > NAME_MAX)
+    return port_failure(L, ENAMETOOLONG, "cannot open \"%s\"", target->path);
   target->place.directory = ((struct held_place *)handle)->place.directory;
-  target->place.object = -1;
   memcpy(target->place.name, target->path, strlen(target->path) + 1);
   return 0;
 }
@@ -64,6 +64,8 @@ static int reach(lua_State *L, int index, int at, const char *where, bool follow
                  struct target *target) {
   struct failure failure;
   target->path = port_word(L, index, where);
+  target->place.directory = target->place.object = -1;
+  target->place.name[0] = '\0';
   target->owned = lua_isnoneornil(L, at);
   if (!target->owned) return reach_in(L, index, at, where, target);
   return place_open(&target->place, target->path, follow, &failure) == 0 ? 0
@@ -187,9 +189,16 @@ static int64_t collect_names(DIR *entries, int64_t limit) {
   return errno == 0 ? count : -1;
 }
 
-static int64_t list_names(const struct place *place, int64_t limit) {
+static int open_directory(const struct place *place) {
   const char *name = place->name[0] ? place->name : ".";
-  int fd = openat(place->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (place->object < 0)
+    return openat(place->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  errno = ENOTDIR;
+  return -1;
+}
+
+static int64_t list_names(const struct place *place, int64_t limit) {
+  int fd = open_directory(place);
   DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
   int64_t count = entries ? collect_names(entries, limit) : -1;
   int code = errno;
@@ -266,7 +275,7 @@ static int make_directory(const struct place *place, mode_t mode) {
 
 static int l_mkdir(lua_State *L) {
   struct target target;
-  mode_t mode = (mode_t)port_integer(L, 2, "mkdir: mode", 0, 07777);
+  mode_t mode = (mode_t)port_integer(L, 2, "mkdir: mode", 0, 01777);
   int failed = reach(L, 1, 3, "mkdir: path", true, &target);
   return failed ? failed : done(L, &target, make_directory(&target.place, mode), "make directory");
 }

@@ -1,8 +1,8 @@
 -- fs: pilot.fs over the port: files read whole and replaced at once, directories, names.
 --
--- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody sees
--- half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a task:
--- others have their turns meanwhile, and what a task that was cancelled has begun is undone.
+-- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody
+-- sees half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a
+-- task: others have their turns meanwhile, and what a task that was cancelled has begun is undone.
 --
 -- It owns nothing between two calls. Everything raises what it fails at; what is not there is nil or false.
 
@@ -18,6 +18,7 @@ local task = lazy.require "luapilot.task"
 local fs = {}
 
 local USUAL_FILE, USUAL_DIRECTORY = 420, 493 -- rw-r--r--, rwxr-xr-x
+local MOST_DIRECTORY = 1023 -- rwxrwxrwt
 local MOST_NAMES = 100000 -- of a directory, or of a glob
 
 local library = {} -- name → function(app, …)
@@ -87,6 +88,11 @@ local function guarded(app, call, many, release, fn)
   return result, message, code
 end
 
+-- What the port says of an open file, with its path.
+local function name_it(message, what, path)
+  return ("cannot %s %q%s"):format(what, path, message:match "^cannot %a+(.*)$" or ": " .. message)
+end
+
 local function read(app, path)
   local port = app.port
   local id, stat, code = port.open(path, "read")
@@ -97,7 +103,7 @@ local function read(app, path)
     return slices.read(port, id, pause)
   end)
   if data then return data end
-  return nil, message:gsub("^cannot read", ("cannot read %q"):format(path)), code
+  return nil, name_it(message, "read", path), code
 end
 
 local function replace(app, path, data, mode)
@@ -173,7 +179,7 @@ function library.append(app, path, data, options)
   if not id then error("pilot.fs.append: " .. message, 2) end
   local ok, why = guarded(app, "pilot.fs.append", slices.are_many(#data), function() app.port.cancel(id) end,
     function(pause) return slices.write(app.port, id, data, pause) end)
-  if not ok then error("pilot.fs.append: " .. why:gsub("^cannot %a+", ("cannot append to %q"):format(path)), 2) end
+  if not ok then error("pilot.fs.append: " .. name_it(why, "append to", path), 2) end
 end
 
 -- --- what is there ---------------------------------------------------------------------------
@@ -248,7 +254,7 @@ function library.glob(app, pattern)
   end
   local parts, found = {}, {}
   for part in pattern:gmatch "[^/]+" do parts[#parts + 1] = glob.compile(part) end
-  if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.value(pattern), 2) end
+  if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.quote(pattern), 2) end
   local ok, message = pcall(expand, app, pattern:match "^/*" ~= "" and "/" or "", parts, 1, found)
   if not ok then error(message, 2) end
   return found
@@ -310,6 +316,10 @@ function library.mkdir(app, path, options)
   check_string(path, "a path", "pilot.fs.mkdir")
   options = check_options(options, { mode = "string", parents = "boolean" }, "pilot.fs.mkdir")
   local mode = mode_of(options, "pilot.fs.mkdir") or USUAL_DIRECTORY
+  if mode > MOST_DIRECTORY then
+    local why = "a directory is made without set-user-ID and set-group-ID bits"
+    error(('pilot.fs.mkdir: mode: %s, got %q: at most "1777"'):format(why, options.mode), 2)
+  end
   path = path:match "^(.-[^/])/*$" or path
   local made, message = true, nil
   if options.parents then made, message = make_parents(app, path) end

@@ -261,7 +261,7 @@ function port.rename(from, to, place) end
 function port.remove(path, place) end
 
 ---@param path string
----@param mode integer      as given, whatever the umask
+---@param mode integer      as given, whatever the umask; at most 01777: mkdir(2) sets no set-user-ID and set-group-ID
 ---@param place integer?
 ---@return true?, string? message, string? code
 function port.mkdir(path, mode, place) end

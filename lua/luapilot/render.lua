@@ -8,8 +8,8 @@
 --                                    starts or reloads
 --
 -- It owns the turns, one for each file that a path leads to, and the place of each (swap.lua) for as long as its turn
--- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message; only
--- what the user's own functions raise is raised.
+-- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message;
+-- only what the user's own functions raise is raised.
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"

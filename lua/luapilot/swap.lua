@@ -224,7 +224,8 @@ local function restore(place)
   local old = place:beside "old"
   local id, was = place:open(old, "read")
   if not id then return nil, was end
-  local is, ok, message, code = place:stat(), nil, nil, nil
+  local is = place:stat()
+  local ok, message, code
   if is and is.type ~= "file" then return nil, "it is " .. KINDS[is.type] .. " now" end
   if not is or was.uid == is.uid and was.gid == is.gid then
     ok, message, code = place:rename(old, place.name)
@@ -312,7 +313,8 @@ local function whole_look(self)
 end
 
 local function write(self)
-  local place, message, code, ok = self.place, nil, nil, nil
+  local place = self.place
+  local ok, message, code
   self.new, message, code = create(place)
   if not self.new then return nil, message, code end
   ok, message, code = fill(place, self.new, self.text, self.pause)
@@ -385,12 +387,23 @@ local function save(self)
   return copy_beside(self.place, text, stat, self.pause)
 end
 
+-- The file that was looked at. Where it is none, what stands there is somebody else's, and nothing is put back.
+local function open_in_place(self)
+  local place = self.place
+  local id, stat, code = place:open(place.name, "write")
+  if id and stat.identity == self.there.identity then return id, stat end
+  place:shut(id)
+  self:accept()
+  if not id then return nil, stat, code end
+  return nil, "cannot write: somebody replaced the file meanwhile", "EAGAIN"
+end
+
 local function write_in_place(self)
   local place, port = self.place, self.place.port
-  local id, stat, code = place:open(place.name, "write")
+  local id, stat, code = open_in_place(self)
   if not id then return nil, stat, code end
-  local ok, message = stat.identity == self.there.identity, "cannot write: somebody replaced the file meanwhile"
-  if ok then ok, message, code = port.truncate(id) end
+  local ok, message
+  ok, message, code = port.truncate(id)
   if ok then ok, message, code = slices.write(port, id, self.text) end
   if ok then ok, message, code = dress(port, id, stat, self.look) end
   if ok then ok, message, code = port.sync(id) end

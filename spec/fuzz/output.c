@@ -348,7 +348,8 @@ static void rotate(void) {
 static void redirect(void) {
   if (play.redirected || kernel.weather != WEATHER_FINE) return;
   sink_flush(output_main(play.output));
-  if (output_redirect(play.output, log_path) != 0) wrong("cannot log to %s", log_path);
+  struct failure failure;
+  if (output_redirect(play.output, log_path, &failure) != 0) wrong("%s", failure.message);
   play.redirected = true;
 }
 

@@ -90,6 +90,11 @@ function world.path(name)
   return name == "" and directory or directory .. "/" .. name
 end
 
+function world.write(path, text, mode) machine:write(path, { content = text, mode = mode or 420 }) end
+function world.own(path, uid) machine.files:node(path).uid = uid end
+function world.link(target, path, uid) machine:write(path, { link = target, uid = uid }) end
+function world.need_owners() end
+
 local function address(state)
   count = count + 1
   local text = "127.0.0.1:" .. 10000 + count

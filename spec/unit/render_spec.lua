@@ -283,6 +283,20 @@ describe("pilot.render", function()
       assert.equal("", left_over(box))
     end)
 
+    it("takes no candidate that somebody has replaced while it looked", function()
+      local box = run(BODY, { files = { [CONF] = "old" } }, { check = { exit = 0, after = "2s" } })
+      box:start()
+      box:advance "1s"
+      local path = candidate(box)
+      box:write("/etc/theirs", { content = "theirs", uid = 1234 })
+      assert(box.port.files:rename("/etc/theirs", path))
+      box:advance "5s"
+      assert.matches('pilot.render: cannot write "/etc/app.conf": somebody replaced the new file before it was in its '
+        .. "place$", printed(box)[1])
+      assert.equal("old", box:file(CONF))
+      assert.equal("", left_over(box))
+    end)
+
     it("cannot run one that does not exist", function()
       local box = go(BODY, nil, { check = { spawn_error = "ENOENT" } })
       assert.matches("^failed: .*check", printed(box)[1])

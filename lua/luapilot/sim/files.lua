@@ -25,6 +25,7 @@ local TEXT = {
   EFBIG = "file too large", ELOOP = "too many levels of symbolic links", EPERM = "operation not permitted",
   EIO = "input/output error", EXDEV = "invalid cross-device link", EDQUOT = "disk quota exceeded",
   EINVAL = "invalid argument", ENAMETOOLONG = "file name too long", ETXTBSY = "text file busy",
+  EBADF = "bad file descriptor", EMLINK = "too many links",
 }
 files.TEXT = TEXT
 
@@ -50,7 +51,10 @@ function files.new(options)
     cwd = options.cwd or "/", clock = options.clock, closed = options.closed, unknown = options.unknown,
     nodes = {}, children = {}, absent = {}, faults = {}, disturbances = {}, overlays = {}, count = 0,
   }, Files)
-  self.nodes["/"], self.children["/"] = { type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock(), identity = "sim:0" }, {}
+  self.children["/"] = {}
+  self.nodes["/"] = {
+    type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock(), identity = "sim:0", path = "/",
+  }
   for _, path in ipairs(DEVICES) do self:describe(path, { device = true }) end
   return self
 end
@@ -121,24 +125,36 @@ end
 
 -- --- the tree ----------------------------------------------------------------------------------
 
+-- A node knows its path, as long as it has one.
+local function set_node(self, path, node)
+  local old = self.nodes[path]
+  if old then old.path = nil end
+  if node then node.path = path end
+  self.nodes[path] = node
+end
+
 local function attach(self, path, node)
   local parent = parent_of(path)
   local siblings = self.children[parent] or {}
   self.children[parent] = siblings
   siblings[path:match "[^/]*$"] = true
-  self.nodes[path], self.absent[path] = node, nil
+  set_node(self, path, node)
+  self.absent[path] = nil
 end
 
 local function detach(self, path)
   local siblings = self.children[parent_of(path)]
   if siblings then siblings[path:match "[^/]*$"] = nil end
-  self.nodes[path], self.absent[path] = nil, true
+  set_node(self, path, nil)
+  self.absent[path] = true
 end
+
+local USUAL_MODES = { directory = 493, link = 511 } -- rwxr-xr-x, rwxrwxrwx
 
 ---@private
 function Files:put(path, node)
   node.uid, node.gid, node.mtime = node.uid or 0, node.gid or 0, self.clock()
-  node.mode = node.mode or (node.type == "directory" and 493 or 420) -- rwxr-xr-x, rw-r--r--
+  node.mode = node.mode or USUAL_MODES[node.type] or 420 -- rw-r--r--
   self.count = self.count + 1
   node.identity = "sim:" .. self.count
   attach(self, path, node)
@@ -407,6 +423,7 @@ end
 function Files:rename_entry(source, target)
   local node = node_at(self, source)
   if not node then return "ENOENT" end
+  if target:sub(1, #source + 1) == source .. "/" then return "EINVAL" end -- a directory into itself
   local obstacle = rename_obstacle(self, node, node_at(self, target), target)
   if obstacle then return obstacle end
   local ok, parent = check_parent(self, target)

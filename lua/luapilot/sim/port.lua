@@ -336,8 +336,8 @@ function calls.logging(self, options)
   check_logging("logging", options)
   local output = options.output
   if output and output:sub(1, 1) == "/" then
-    local ok, message, code = self.files:write(output, "", { append = true, mode = 416 }) -- rw-r-----
-    if not ok then return nil, ("cannot log to %q: %s"):format(output, message), code end
+    local ok, message, code = places.open_log(self, output)
+    if not ok then return nil, message, code end
   end
   for name, value in pairs(options) do self.log_options[name] = value end
   return true
