@@ -74,15 +74,10 @@ local WITH_MODE = { mode = "string" }
 -- Runs fn(pause), and release() after it, however it ends: also when the task is given up in a pause.
 local function guarded(app, call, many, release, fn)
   local current = many and app.tasks.current
-  if not current then
-    local result, message, code = fn()
-    release()
-    return result, message, code
-  end
-  local forget = current:when_ended(release)
+  local forget = current and current:when_ended(release)
   local function pause() app.tasks:sleep(0, call) end
-  local ok, result, message, code = xpcall(fn, task.error, pause)
-  forget()
+  local ok, result, message, code = xpcall(fn, task.error, current and pause)
+  if forget then forget() end
   release()
   if not ok then task.raise_again(result) end
   return result, message, code
@@ -98,6 +93,10 @@ local function read(app, path)
   local id, stat, code = port.open(path, "read")
   if not id then return nil, stat, code end
   local function release() port.cancel(id) end
+  if stat.size > slices.limit then
+    release()
+    return nil, ("cannot read %q: %d bytes, 64 MiB is the most"):format(path, stat.size), "EFBIG"
+  end
   local data, message
   data, message, code = guarded(app, "pilot.fs.read", slices.are_many(stat.size), release, function(pause)
     return slices.read(port, id, pause)
@@ -110,9 +109,10 @@ local function replace(app, path, data, mode)
   if #data > slices.limit then return nil, ("cannot write %q: %d bytes, 64 MiB is the most"):format(path, #data) end
   local place, message, code = swap.place(app.port, path)
   if not place then return nil, message, code end
-  app.renders:tidy(place)
   local function release() place:close() end
   return guarded(app, "pilot.fs.write", slices.are_many(#data), release, function(pause)
+    local left = app.renders:put_in_order(place)
+    if left then return nil, left end
     return swap.replace(place, data, { mode = mode }, pause)
   end)
 end
@@ -223,7 +223,7 @@ function library.list(app, path)
   return names
 end
 
-local ABSENT = { ENOENT = true, ENOTDIR = true, EACCES = true }
+local ABSENT = { ENOENT = true, ENOTDIR = true, EACCES = true, ELOOP = true, EMLINK = true }
 
 -- The paths below `base` that fit the rest of a pattern. A part without magic is only looked up.
 local function expand(app, base, parts, number, found)
@@ -231,7 +231,6 @@ local function expand(app, base, parts, number, found)
   local function go_on(name)
     if number < #parts then return expand(app, base .. name .. "/", parts, number + 1, found) end
     found[#found + 1] = base .. name
-    if #found > MOST_NAMES then error(("pilot.fs.glob: more than %d paths"):format(MOST_NAMES), 0) end
   end
   if type(part) == "string" then
     if number < #parts or app.port.stat(base .. part) then go_on(part) end
@@ -239,6 +238,10 @@ local function expand(app, base, parts, number, found)
   end
   local names, message, code = names_of(app, base == "" and "." or base)
   if not names and not ABSENT[code] then error("pilot.fs.glob: " .. message, 0) end
+  found.seen = found.seen + 1 + #(names or {})
+  if found.seen > MOST_NAMES then
+    error(("pilot.fs.glob: more than %d names to look at"):format(MOST_NAMES), 0)
+  end
   for _, name in ipairs(names or {}) do
     if glob.matches(part, name) then go_on(name) end
   end
@@ -252,11 +255,12 @@ function library.glob(app, pattern)
   if pattern:find("**", 1, true) then
     error('pilot.fs.glob: there is no "**": a pattern has a "*" for each directory', 2)
   end
-  local parts, found = {}, {}
+  local parts, found = {}, { seen = 0 }
   for part in pattern:gmatch "[^/]+" do parts[#parts + 1] = glob.compile(part) end
   if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.quote(pattern), 2) end
   local ok, message = pcall(expand, app, pattern:match "^/*" ~= "" and "/" or "", parts, 1, found)
   if not ok then error(message, 2) end
+  found.seen = nil
   return found
 end
 

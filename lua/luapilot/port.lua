@@ -233,6 +233,7 @@ function port.signals(names) end
 ---@param path string       its last name need not exist
 ---@return integer? id, string name_or_message   that name
 ---@return string? directory_or_code             its directory, without links; EISDIR: the path has no name
+---@return boolean? secluded      nobody but root and our user can give the path another meaning
 function port.place(path) end
 
 ---@param path string
@@ -269,7 +270,8 @@ function port.mkdir(path, mode, place) end
 ---Opens a file until cancelled. Only a regular one is opened (EINVAL, EISDIR), and none that has a second name in a
 ---directory that others may write into, unless it belongs to the directory's owner (EMLINK).
 ---@param path string
----@param mode "read"|"write"|"append"|"create"   write: in place, from the beginning; create: a new one, 0600 (EEXIST)
+---@param mode "read"|"write"|"append"|"create"|"left"   write: in place, from the beginning; create: a new one, 0600
+---     (EEXIST); left: one that whoever created it has open no more (EAGAIN), to read
 ---@param place integer?
 ---@return integer? id, luapilot.Stat|string stat_or_message, string? code
 function port.open(path, mode, place) end
@@ -289,9 +291,14 @@ function port.put(id, data) end
 ---@return true?, string? message, string? code
 function port.truncate(id) end
 
----@param id integer
+---@param id integer        of a file; of a place: names that were made, changed or removed there
 ---@return true?, string? message, string? code
 function port.sync(id) end
+
+---A path by which another process of our user opens the very file, whatever stands at its name.
+---@param id integer
+---@return string? path, string? message, string? code
+function port.held(id) end
 
 ---Changes mode and owner; nil fields stay.
 ---@param id integer        of an open file

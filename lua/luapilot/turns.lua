@@ -58,6 +58,11 @@ function Turns:leave_all()
   end
 end
 
+---Is a task at it?
+---@param key string
+---@return boolean
+function Turns:is_taken(key) return self.lines[key] ~= nil end
+
 -- The last in the line from now on.
 local function join(self, key, line)
   local t = self.tasks.current

@@ -151,7 +151,7 @@ describe("a render", function()
       try { text = "x", to = "app.conf", validate = "no-such-program {file}" }
     ]])
     story.assert_ends(p, 0)
-    local refused = "grep %-q c /%S*/%.app%.conf%.luapilot%-new%-%x+ refuses it %(exit code 1%)"
+    local refused = "grep %-q c {file} refuses it %(exit code 1%)"
     story.assert_order(p, { refused, "result: true", "no%-such%-program" })
     assert.equal("a\nc\n", p:read "app.conf")
     assert.is_nil(names(p):find("luapilot-", 1, true))

@@ -8,10 +8,11 @@ local CONF = "/etc/app.conf"
 local CHANGES = { open = true, put = true, truncate = true, chmod = true, rename = true, remove = true }
 
 describe("swap", function()
-  local machine
+  local world, machine
 
   local function fresh(files)
-    machine = sim.world():machine { files = files }
+    world = sim.world()
+    machine = world:machine { files = files }
     return machine.interface
   end
 
@@ -50,7 +51,9 @@ describe("swap", function()
     place:close()
   end
 
+  -- What another pilot does: what the dead one had open is closed.
   local function recover(port)
+    machine.port.handles = {}
     local place = assert(swap.place(port, CONF))
     swap.tidy(place)
     local how, message = swap.recover(place)
@@ -267,12 +270,35 @@ describe("swap", function()
 
     it("gives the file its old look, where it can", function()
       local port = fresh {
-        [CONF] = { content = "new", mode = 420, uid = 7, gid = 8 }, [OLD] = { content = "old", mode = 384 },
+        [CONF] = { content = "new", mode = 420, gid = 8 }, [OLD] = { content = "old", mode = 384 },
       }
       machine:fault("rename", CONF, "EBUSY")
       assert.equal("restored", (recover(port)))
       assert.same({ "old", 384, 0, 0 }, look())
       assert.equal("app.conf", there())
+    end)
+
+    it("gives no old look to a stranger's file, which he may hold open", function()
+      local port = fresh { [CONF] = { content = "new", uid = 7 }, [OLD] = { content = "secret", mode = 384 } }
+      machine:fault("rename", CONF, "EBUSY")
+      assert.same({ nil, 'cannot put back "/etc/app.conf": .app.conf.luapilot-old is not for the eyes of user 7' },
+        { recover(port) })
+      assert.equal("new", content())
+    end)
+
+    it("is not needed where root can rename: owner and all come back", function()
+      local port = fresh { [CONF] = { content = "new", uid = 7 }, [OLD] = { content = "old", mode = 384 } }
+      assert.equal("restored", (recover(port)))
+      assert.same({ "old", 384, 0, 0 }, look())
+    end)
+
+    it("tells of an old file that somebody took away", function()
+      local new, place = begin { [CONF] = "old" }
+      assert(new:write())
+      assert(new:commit(true))
+      machine:write(OLD, false)
+      assert.same({ nil, 'cannot put back "/etc/app.conf": somebody took .app.conf.luapilot-old away' }, { new:put_back() })
+      place:close()
     end)
 
     it("shows the old text to nobody who could not read it before", function()
@@ -301,14 +327,17 @@ describe("swap", function()
   describe("leaves nothing behind:", function()
     it("what killed pilots left of new files is removed, and nothing else", function()
       local port = fresh {
-        [CONF] = "x", ["/etc/.app.conf.luapilot-new-0"] = "half", ["/etc/.app.conf.luapilot-new-1/"] = true,
+        [CONF] = "x", ["/etc/.app.conf.luapilot-new-0"] = "half",
+        ["/etc/.app.conf.luapilot-new-1/"] = true,
         ["/etc/.app.conf.luapilot-newer"] = "x", ["/etc/.other.luapilot-new-0"] = "x",
         ["/etc/app.conf.luapilot-new-0"] = "x",
       }
       local place = assert(swap.place(port, CONF))
+      local at_work = assert(port.open("/etc/.app.conf.luapilot-new-2", "create"))
       swap.tidy(place)
+      port.cancel(at_work)
       place:close()
-      assert.equal(".app.conf.luapilot-newer .other.luapilot-new-… app.conf app.conf.luapilot-new-…", there())
+      assert.equal(".app.conf.luapilot-new-… .app.conf.luapilot-new-… .app.conf.luapilot-newer .other.luapilot-new-… app.conf app.conf.luapilot-new-…", there())
     end)
 
     it("a crowded directory is not searched", function()

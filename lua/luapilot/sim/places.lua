@@ -14,7 +14,7 @@ local LINKS = 40
 local NAME_MAX, PATH_MAX = 255, 4096
 local OWN_USER = 0
 local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
-local VERBS = { read = "read", write = "write", append = "append to", create = "create", log = "log to" }
+local VERBS = { read = "read", write = "write", append = "append to", create = "create", left = "take over", log = "log to" }
 
 local calls = {} -- name → function(port, …)
 places.calls = calls
@@ -162,7 +162,7 @@ function calls.place(port, path)
   if missing_directory and port.files:is_absent(walk.at) then return refuse(walk, "ENOENT") end
   if not walk.name then return nil, ("%q is a directory, not a file"):format(path), "EISDIR" end
   if missing_directory then port.files:ensure(walk.at) end
-  return port:handle { kind = "place", node = port.files:node(walk.at) }, walk.name, walk.at
+  return port:handle { kind = "place", node = port.files:node(walk.at) }, walk.name, walk.at, true
 end
 
 -- --- what is there ---------------------------------------------------------------------------
@@ -284,17 +284,29 @@ local function openable(port, path, target, mode)
     node.type == "directory" and "" or ", not a file"), node.type == "directory" and "EISDIR" or "EINVAL"
 end
 
-local check_mode = check.choice { "read", "write", "append", "create" }
+local check_mode = check.choice { "read", "write", "append", "create", "left" }
+local READS = { read = true, left = true }
+
+-- Has somebody a file open that he makes?
+local function is_made(port, node)
+  for _, handle in pairs(port.handles) do
+    if handle.kind == "file" and handle.mode == "create" and handle.node == node then return true end
+  end
+  return false
+end
 
 function calls.open(port, path, mode, place)
   check_mode("open: mode", mode)
   local target, message, code = reach_target(port, "open: path", path, place, mode ~= "create")
   if not target then return nil, message, code end
-  local fault = port.files:fault_of(mode == "read" and "read" or "write", target.whole)
-  if fault and not (mode ~= "read" and WRITE_HALF[fault]) then return cannot("open", path, fault) end
+  local fault = port.files:fault_of(READS[mode] and "read" or "write", target.whole)
+  if fault and (READS[mode] or not WRITE_HALF[fault]) then return cannot("open", path, fault) end
   local node
   node, message, code = openable(port, path, target, mode)
   if not node then return nil, message, code end
+  if mode == "left" and is_made(port, node) then
+    return nil, ("cannot take over %q: whoever makes it is at work"):format(path), "EAGAIN"
+  end
   return port:handle { kind = "file", node = node, whole = target.whole, at = 0, mode = mode }, stat_of(node)
 end
 
@@ -326,7 +338,7 @@ function calls.get(port, id, bytes)
   local file, message, code = file_of(port, "get: id", id)
   if not file then return nil, message, code end
   check.integer(1, 2 ^ 31 - 1)("get: bytes", bytes)
-  if file.mode ~= "read" then return failed("read", "EBADF") end
+  if not READS[file.mode] then return failed("read", "EBADF") end
   local data = file.node.content:sub(file.at + 1, file.at + bytes)
   file.at = file.at + #data
   return data
@@ -346,7 +358,7 @@ function calls.put(port, id, data)
   local file, message, code = file_of(port, "put: id", id)
   if not file then return nil, message, code end
   check.string("put: data", data)
-  if file.mode == "read" then return failed("write", "EBADF") end
+  if READS[file.mode] then return failed("write", "EBADF") end
   local fault = port.files:fault_of("write", file.whole)
   write(port, file, fault and data:sub(1, math.floor(#data / 2)) or data)
   if fault then return failed("write", fault) end
@@ -356,15 +368,21 @@ end
 function calls.truncate(port, id)
   local file, message, code = file_of(port, "truncate: id", id)
   if not file then return nil, message, code end
-  if file.mode == "read" then return failed("truncate", "EINVAL") end
+  if READS[file.mode] then return failed("truncate", "EINVAL") end
   file.node.content, file.node.mtime = "", port.clock:wall()
   return true
 end
 
 function calls.sync(port, id)
-  local file, message, code = file_of(port, "sync: id", id)
-  if not file then return nil, message, code end
+  if not port.handles[check.any_number("sync: id", id)] then return port.stale("sync: id", id) end
   return true
+end
+
+-- No other pilot and no stranger is in a box: the file is found by its name.
+function calls.held(port, id)
+  local file, message, code = file_of(port, "held: id", id)
+  if not file then return nil, message, code end
+  return file.node.path or file.whole
 end
 
 local check_change = check.fields {
