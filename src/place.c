@@ -92,11 +92,12 @@ static bool is_last(const struct walk *walk) {
 
 static int astray(struct walk *walk, const char *name) {
   bool here = name[0] == '\0';
-  return fail(walk->failure, "open", ELOOP,
-              "\"%s\" is a symbolic link of user %u, who owns not what it leads to (\"%s%s%s\"): "
-              "it is not followed",
-              walk->link, (unsigned)walk->stranger, here ? walk->place->real : real_prefix(walk),
-              here ? "" : "/", name);
+  return fail(
+      walk->failure, "open", ELOOP,
+      "\"%s\" is a symbolic link of user %u, who does not own what it leads to (\"%s%s%s\"): "
+      "it is not followed",
+      walk->link, (unsigned)walk->stranger, here ? walk->place->real : real_prefix(walk),
+      here ? "" : "/", name);
 }
 
 /* Has a stranger's link led where it leads, and is that his? `name`: what was reached, "" the directory. */

@@ -1187,7 +1187,7 @@ local function contract(name, world)
           world.write(his, "his")
           world.own(his, 1234)
           local one, two = link(kept, "one", 1234), link("his", "two", 1234)
-          local message = ('"%s" is a symbolic link of user 1234, who owns not what it leads to ("%s"): it is not ' ..
+          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): it is not ' ..
             "followed"):format(one, kept)
           assert.equal(message, fails("ELOOP", port.read(one)))
           assert.equal(message, fails("ELOOP", port.place(one)))
@@ -1209,7 +1209,7 @@ local function contract(name, world)
           world.write(world.path "his/file", "his")
           link("ours", "to_ours", 1234)
           link("his", "to_his", 1234)
-          assert.matches(("who owns not what it leads to (%q)"):format(world.path "ours"):gsub("%p", "%%%0"),
+          assert.matches(("who does not own what it leads to (%q)"):format(world.path "ours"):gsub("%p", "%%%0"),
             (fails("ELOOP", port.read(world.path "to_ours/file"))))
           fails("ELOOP", port.list(world.path "to_ours", 9))
           fails("ELOOP", port.open(world.path "to_ours/new", "create"))
@@ -1230,9 +1230,9 @@ local function contract(name, world)
           local his = link("file", "his", 1234)
           assert.equal("", port.read(his))
           local others = link("his", "others", 4321)
-          assert.matches("symbolic link of user %d+, who owns not", fails("ELOOP", port.read(others)))
+          assert.matches("symbolic link of user %d+, who does not own", fails("ELOOP", port.read(others)))
           assert.equal("", port.read(link("his", "his_own", 1234)))
-          assert.matches('symbolic link of user 1234, who owns not what it leads to %("/"%)',
+          assert.matches('symbolic link of user 1234, who does not own what it leads to %("/"%)',
             fails("ELOOP", port.read(link("/", "root", 1234) .. "/x")))
         end)
       end)

@@ -1065,7 +1065,7 @@ cannot open "%s/new": permission denied	EACCES
           print(text or message)
         end
       ]]):format(world.path ""), { user = "nobody" })
-      assert.equal(('text\ntext\n"%s/link1234" is a symbolic link of user 1234, who owns not what it leads to ' ..
+      assert.equal(('text\ntext\n"%s/link1234" is a symbolic link of user 1234, who does not own what it leads to ' ..
         '("%s/file"): it is not followed\n'):format(world.path "", world.path ""), output)
     end)
 
@@ -1082,7 +1082,7 @@ cannot open "%s/new": permission denied	EACCES
         rt.flush(5)
       ]]):format(log))
       assert.equal("", output)
-      assert.matches('error: "[^"]+/log" is a symbolic link of user 1234, who owns not what it leads to ' ..
+      assert.matches('error: "[^"]+/log" is a symbolic link of user 1234, who does not own what it leads to ' ..
         '%("/etc/passwd"%): it is not followed; still using the old file\n%S+ luapilot: goes on\n$',
         port.read(log .. ".old"))
     end)
@@ -1092,7 +1092,7 @@ cannot open "%s/new": permission denied	EACCES
       world.link("/etc/passwd", world.path "log", 1234)
       local message, code, stage = fails("true", { output = { name = "job", file = world.path "log" } })
       assert.same({ "ELOOP", "output" }, { code, stage })
-      assert.matches('^log file: "[^"]+/log" is a symbolic link of user 1234, who owns not', message)
+      assert.matches('^log file: "[^"]+/log" is a symbolic link of user 1234, who does not own', message)
     end)
   end)
 end)

@@ -91,7 +91,7 @@ describe("a render", function()
     assert.equal("new", p:read "real/file")
     assert.equal("file", names(p, "real"))
     assert.equal("old\n", p:read "secret")
-    story.assert_order(p, { "result: true", 'theirs" is a symbolic link of user 1, who owns not', "leads nowhere" })
+    story.assert_order(p, { "result: true", 'theirs" is a symbolic link of user 1, who does not own', "leads nowhere" })
   end)
 
   it("writes a bind-mounted file in place, and puts it back when it is refused", function()

@@ -202,14 +202,14 @@ describe("pilot.render", function()
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(0, 5))))
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(5, 5))))
       local box = go([[ try { text = "new", to = CONF } ]], linked(5, 0))
-      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who owns not what it leads to', printed(box)[1])
+      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who does not own what it leads to', printed(box)[1])
       assert.equal("old", node(box, "/data/real.conf").content)
     end)
 
     it("in the middle of the path, by the same rule", function()
       local files = { ["/srv/app/conf"] = { link = "/etc", uid = 5 }, ["/etc/"] = true }
       local box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
-      assert.matches("of user 5, who owns not", printed(box)[1])
+      assert.matches("of user 5, who does not own", printed(box)[1])
       files["/srv/app/conf"].uid = 0
       box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
       assert.equal("new", box:file "/etc/passwd")

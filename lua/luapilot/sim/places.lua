@@ -44,7 +44,7 @@ local function refuse(walk, code)
 end
 
 local function astray(walk, reached)
-  return nil, ("%q is a symbolic link of user %d, who owns not what it leads to (%q): it is not followed")
+  return nil, ("%q is a symbolic link of user %d, who does not own what it leads to (%q): it is not followed")
     :format(walk.link, walk.stranger, reached), "ELOOP"
 end
 
