@@ -91,7 +91,7 @@ function methods.next(self, event, timeout)
     -- The last events of a job that completes are still on the bus: they come first.
     local function give_up()
       if r.memory.state ~= "complete" or listener.gone then return end
-      if h.app.bus:queued() then return h.app:command(give_up) end
+      if h.app.bus:queued() > 0 then return h.app:command(give_up) end
       stop()
       done(nil, "complete")
     end

@@ -35,7 +35,7 @@ Port.__index = Port
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
   local self = setmetatable({
-    queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
+    queue = queue.new(), handles = {}, last_id = 0, heard = {}, timers = parts.clock:source(),
     logs = {}, lines = {}, descriptors = {}, waiting = {}, log_options = {},
     ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
@@ -81,26 +81,20 @@ function Port:forget(id) self.handles[id] = nil end
 ---@param event table
 ---@param taken fun()?
 function Port:push(source, event, taken)
-  self.taken[event] = taken
-  self.queue:push(source, event)
+  self.queue:push(source, event, taken)
 end
 
 ---@param event table
 ---@param taken fun()?
 function Port:push_urgent(event, taken)
-  self.taken[event] = taken
-  self.queue:push_urgent(event)
+  self.queue:push_urgent(event, taken)
 end
 
 ---The next event, or nil.
 ---@return table?
 function Port:pop()
-  local event = self.queue:pop()
-  local taken = event and self.taken[event]
-  if taken then
-    self.taken[event] = nil
-    taken()
-  end
+  local event, taken = self.queue:pop()
+  if taken then taken() end
   return event
 end
 
