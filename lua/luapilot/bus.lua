@@ -30,6 +30,7 @@ bus.BOUND = 1000
 ---@field view (fun(event: table): table)?   what the handler is given in its place
 ---@field waiting luapilot.Queue  events that wait for the run to end
 ---@field running table<luapilot.Task, true>
+---@field behind boolean?          it does not keep up: see lines.lua
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -116,6 +117,12 @@ function Bus:has(topic, name)
   local list = peek(self, topic, name)
   return list ~= nil and #list > list.gone
 end
+
+---Listeners and subscriptions, in order; not those that are `gone`.
+---@param topic string
+---@param name string
+---@return table[]
+function Bus:subscribers(topic, name) return peek(self, topic, name) or {} end
 
 ---A listener of the core: fn(event) is called in the drain. Returns what `forget` takes.
 ---@param topic string

@@ -156,6 +156,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
+---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task

@@ -12,7 +12,7 @@ local lua_layers = {
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "tasks" },
+  { "tasks", "lines" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },

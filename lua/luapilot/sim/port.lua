@@ -110,8 +110,9 @@ end
 ---@param sink luapilot.OutputOptions
 ---@param stream string
 ---@param line string
-function Port:put_line(sink, stream, line)
-  local entry = { job = sink.name, stream = stream, line = line }
+---@param partial boolean?     it goes on in the next one
+function Port:put_line(sink, stream, line, partial)
+  local entry = { job = sink.name, stream = stream, line = line, partial = partial }
   self.lines[#self.lines + 1] = entry
   self.record("line", entry)
   if sink.file then self.files:write(sink.file, line .. "\n", { append = true }) end
