@@ -1,5 +1,5 @@
-local cost  = require "support.cost"
-local queue = require "luapilot.queue"
+local instructions = require "support.instructions"
+local queue        = require "luapilot.queue"
 
 describe("queue", function()
   local q
@@ -55,7 +55,7 @@ describe("queue", function()
     local function steps(count)
       fill(count)
       step()
-      local spent = cost.instructions(function()
+      local spent = instructions(function()
         for _ = 1, 1000 do step() end
       end)
       drain()
@@ -68,7 +68,7 @@ describe("queue", function()
   end)
 
   it("costs a few instructions an item to fill and to empty, whatever its length", function()
-    local function spent(count) return cost.instructions(function() fill(count) drain() end) / count end
+    local function spent(count) return instructions(function() fill(count) drain() end) / count end
     assert.is_true(spent(100000) <= 1.5 * spent(1000))
   end)
 

@@ -1,5 +1,5 @@
-local cost  = require "support.cost"
-local queue = require "luapilot.sim.queue"
+local instructions = require "support.instructions"
+local queue        = require "luapilot.sim.queue"
 
 describe("sim.queue", function()
   local q
@@ -50,9 +50,9 @@ describe("sim.queue", function()
   it("takes them back at a cost that does not depend on how many wait", function()
     local function spent(count)
       for i = 1, count do q:push("timers", { id = i }) end
-      local instructions = cost.instructions(function() q:drop(count / 2) end)
+      local steps = instructions(function() q:drop(count / 2) end)
       while q:pop() do end
-      return instructions
+      return steps
     end
     assert.equal(spent(10), spent(10000))
   end)

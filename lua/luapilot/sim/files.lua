@@ -227,13 +227,27 @@ function Files:describe(path, what)
   end
 end
 
+-- What was appended is put together when somebody looks: a log costs no more than its length.
+local function content_of(node)
+  local added = node.added
+  if not added then return node.content end
+  node.content, node.added = node.content .. table.concat(added), nil
+  return node.content
+end
+
+local function append(node, data)
+  if data == "" then return end
+  node.added = node.added or {}
+  node.added[#node.added + 1] = data
+end
+
 ---The content of a file, or nil.
 ---@param path string
 ---@return string?
 function Files:content(path)
   local whole = follow(self, files.normalize(path, self.cwd))
   local node = whole and node_at(self, whole)
-  return node and node.content
+  return node and content_of(node)
 end
 
 -- --- the port's operations ---------------------------------------------------------------------
@@ -256,8 +270,8 @@ function Files:read(path, limit)
     return failure("open", path, "ENOENT")
   end
   if node.type == "directory" then return failure("read", path, "EISDIR") end
-  if limit and #node.content > limit then return failure("read", path, "EFBIG") end
-  return node.content
+  if limit and #content_of(node) > limit then return failure("read", path, "EFBIG") end
+  return content_of(node)
 end
 
 local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
@@ -284,7 +298,7 @@ function Files:write(path, data, options)
     node = self:put(whole, { type = "file", content = "", mode = options.mode })
   end
   if options.mode then node.mode = options.mode end
-  node.content = options.append and node.content .. data or data
+  if options.append then append(node, data) else node.content, node.added = data, nil end
   node.mtime = self.clock()
   return true
 end
@@ -360,7 +374,7 @@ function Files:stat(path)
   if not node then return failure("stat", path, "ENOENT") end
   return {
     type = node.type, mode = node.mode, uid = node.uid, gid = node.gid, mtime = node.mtime,
-    size = node.content and #node.content or 4096,
+    size = node.content and #content_of(node) or 4096,
   }
 end
 

@@ -1,11 +1,9 @@
 -- What something costs, in a number that is the same on every machine: instructions of the Lua VM.
 
-local cost = {}
-
 ---Instructions that fn() takes, those of this call included. C functions are one each, whatever they do.
 ---@param fn fun()
 ---@return integer
-function cost.instructions(fn)
+return function(fn)
   local count, compiles = 0, jit.status()
   jit.off()
   jit.flush() -- compiled code counts nothing
@@ -17,5 +15,3 @@ function cost.instructions(fn)
   if not ok then error(err, 0) end
   return count
 end
-
-return cost
