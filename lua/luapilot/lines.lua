@@ -8,7 +8,7 @@
 --   * a handler that has not done half of its queue within a second is not waited for until it has. (It is looked at
 --     ten times, so that a pause of the machine is none of its own; one that computes all the time has ten seconds.)
 --   * none is waited for while the job is being stopped, or while the handler itself waits for the job
---   * when the job has exited, all waits together take a second
+--   * when the job has exited, all waits together take no more
 --
 -- Where none is waited for, all is read, and the bus drops what is too much, and tells.
 --
@@ -25,7 +25,7 @@ local LONGEST = lines.LONGEST
 
 local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so many left it has room again
 local LOOK = 0.1            -- seconds between two looks
-local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- what a look counts at a handler that waits, or computes, and all together
+local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- of what looks count: one at a handler that waits, one that computes
 local HOLDS = { running = true, ending = true } -- states of a job that may be held up
 
 -- --- lines and pieces ------------------------------------------------------------------------
@@ -71,7 +71,7 @@ end
 ---@field chunks luapilot.Queue      texts: { stream, text, at, last }
 ---@field held boolean               the pipes are not read
 ---@field full boolean               a queue was, and has no room yet
----@field looks integer              at handlers that are not done yet: what they count
+---@field looks integer              what looks count since a handler had room again, or since the job has exited
 local Lines = {}
 Lines.__index = Lines
 
@@ -130,26 +130,17 @@ end
 
 local function fall_behind(_, handler) handler.behind = true end
 
-local function fall_behind_at_rest(self, handler)
-  if is_at_rest(self, handler) then fall_behind(self, handler) end
-end
-
 -- --- holding ---------------------------------------------------------------------------------
 
 local function may_hold(self)
-  local state = self.runner.memory.state
-  if not HOLDS[state] or state == "ending" and self.looks >= LIMIT then return false end
-  return not any(self, waits_for_job)
+  return HOLDS[self.runner.memory.state] and not any(self, waits_for_job)
 end
 
 local function look(self)
   self.timer = self.app.loop:after(LOOK, function() look(self) end)
   if not self.full then return end
-  local rests = any(self, is_at_rest)
-  self.looks = self.looks + (rests and AT_REST or AT_WORK)
-  if self.looks < LIMIT then return end
-  any(self, rests and fall_behind_at_rest or fall_behind)
-  if self.runner.memory.state == "running" then self.looks = 0 end
+  self.looks = self.looks + (any(self, is_at_rest) and AT_REST or AT_WORK)
+  if self.looks >= LIMIT then any(self, fall_behind) end
 end
 
 local function hold(self)
