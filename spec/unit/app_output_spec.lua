@@ -7,16 +7,18 @@ local BLOCK = 64 * 1024
 describe("the output of a job", function()
   after_each(boxes.check)
 
-  -- Writes so many numbered lines in writes of some, then does the rest, and notes when it could.
-  local function burst(lines, done, rest, first)
+  -- Writes so many numbered lines, short ones in writes as large as a pipe takes, notes when it could, and does the rest.
+  ---@param o { lines: integer, from: integer?, short: boolean?, done: table?, rest: function? }
+  local function burst(o)
+    local tail, step = ("."):rep(o.short and 0 or 89), o.short and 5000 or 20
     return function(proc)
-      for from = first or 1, lines, 20 do
+      for from = o.from or 1, o.lines, step do
         local list = {}
-        for i = from, math.min(from + 19, lines) do list[#list + 1] = ("line %06d%s"):format(i, ("."):rep(89)) end
+        for i = from, math.min(from + step - 1, o.lines) do list[#list + 1] = ("line %06d"):format(i) .. tail end
         proc:print(table.concat(list, "\n"))
       end
-      done.at = proc.kernel.clock:elapsed()
-      if rest then rest(proc) end
+      if o.done then o.done.at = proc.kernel.clock:elapsed() end
+      if o.rest then o.rest(proc) end
     end
   end
 
@@ -133,7 +135,7 @@ describe("the output of a job", function()
   describe("in a burst", function()
     it("is heard whole, each line once, in order", function()
       local written = {}
-      local box = boxes.run(COUNTS .. "counts {}", { app = burst(100000, written) })
+      local box = boxes.run(COUNTS .. "counts {}", { app = burst { lines = 100000, short = true, done = written } })
       box:advance "10s"
       assert.same({ heard = 100000 }, state(box))
       assert.equal(0, drops(box))
@@ -144,7 +146,7 @@ describe("the output of a job", function()
       local box = boxes.run(COUNTS .. [[
         counts({}, nil, "one")
         counts({ when_busy = "queue" }, function() pilot.sleep "1ms" end, "two")
-      ]], { app = burst(5000, {}, forever) })
+      ]], { app = burst { lines = 5000, rest = forever } })
       box:advance "10s"
       assert.same({ one = 5000, two = 5000 }, state(box))
     end)
@@ -152,7 +154,7 @@ describe("the output of a job", function()
     it("is heard whole by a handler that needs a millisecond a line, and the job waits for it", function()
       local written = {}
       local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "1ms" end) ]],
-        { app = burst(5000, written, forever) })
+        { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "1m"
       assert.same({ heard = 5000 }, state(box))
       assert.equal(0, drops(box))
@@ -162,7 +164,7 @@ describe("the output of a job", function()
     it("does not wait for longer than a second for one that is too slow: the oldest is dropped, and told", function()
       local written = {}
       local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "100ms" end) ]],
-        { app = burst(5000, written, forever) })
+        { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "3m"
       assert.is_true(written.at > 0.9 and written.at < 1.5)
       assert.is_true(state(box).heard > 1000 and state(box).heard < 2500)
@@ -173,12 +175,12 @@ describe("the output of a job", function()
     it("waits again for one that has caught up", function()
       local box = boxes.run(COUNTS .. [[
         local slow = true
-        counts({}, function() if slow then pilot.sleep "100ms" end end)
+        counts({}, function() pilot.sleep(slow and "100ms" or "1ms") end)
         pilot.after("5s", function() slow = false end)
       ]], { app = function(proc)
-        burst(4000, {})(proc)
+        burst { lines = 4000 }(proc)
         proc:sleep "10s"
-        burst(24000, {}, forever, 4001)(proc)
+        burst { lines = 24000, from = 4001, short = true, rest = forever }(proc)
       end })
       box:advance "9s"
       local before, told = state(box).heard, drops(box)
@@ -192,7 +194,7 @@ describe("the output of a job", function()
       local box = boxes.run(COUNTS .. [[
         app:on("output", function() pilot.sleep "24h" end)
         counts {}
-      ]], { app = burst(5000, written, forever) })
+      ]], { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "10s"
       assert.same({ heard = 5000 }, state(box))
       assert.is_true(written.at > 0.9 and written.at < 1.5)
@@ -205,7 +207,7 @@ describe("the output of a job", function()
           app:on("output", { when_busy = way }, function() pilot.sleep "24h" end)
         end
         app:on("output", { settle = "1s" }, function() pilot.sleep "24h" end)
-      ]], { app = burst(5000, written, forever) })
+      ]], { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "10s"
       assert.is_true(written.at < 0.5)
     end)
@@ -215,7 +217,7 @@ describe("the output of a job", function()
       local box = boxes.run(COUNTS .. [[
         local subscription = app:on("output", function() pilot.sleep "24h" end)
         pilot.after("500ms", function() subscription:cancel() end)
-      ]], { app = burst(5000, written, forever) })
+      ]], { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "10s"
       assert.is_true(written.at > 0.4 and written.at < 0.6)
     end)
@@ -225,10 +227,10 @@ describe("the output of a job", function()
   local function talks_at_the_end(written)
     return function(proc)
       proc:handle("SIGTERM", function(me)
-        burst(5000, written)(me)
+        burst { lines = 5000, done = written }(me)
         me:exit(0)
       end)
-      burst(5000, {}, forever)(proc)
+      burst { lines = 5000, rest = forever }(proc)
     end
   end
 
@@ -292,7 +294,7 @@ describe("the output of a job", function()
       it(what, function()
         local written = {}
         local source = COUNTS .. ("counts({}, function() %s end)"):format(work)
-        local box = boxes.run(source, { app = burst(5000, written) })
+        local box = boxes.run(source, { app = burst { lines = 5000, done = written } })
         box:advance "30s"
         assert.is_true(written.at < 0.5)
         assert.is_true(state(box).heard > 500)
@@ -302,7 +304,7 @@ describe("the output of a job", function()
     it("waits for its next lines", function()
       local written = {}
       local box = boxes.run(COUNTS .. [[ counts({}, function() app:next("output", "1s") end) ]],
-        { app = burst(5000, written, forever) })
+        { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "10s"
       assert.is_true(written.at < 0.5)
     end)
@@ -314,7 +316,7 @@ describe("the output of a job", function()
         counts {}
         app:on("stopped", function() pilot.state.at_the_end = pilot.state.heard end)
         pilot.every("1h", function() end)
-      ]], { app = burst(10000, {}) })
+      ]], { app = burst { lines = 10000, short = true } })
       box:advance "10s"
       assert.same({ heard = 10000, at_the_end = 10000 }, state(box))
     end)
