@@ -13,11 +13,11 @@ local KEPT = 256  -- places that are kept for what comes next
 ---@class luapilot.Queue
 ---@field count integer     items in it; of those that were struck out, some may still be among them
 ---@field struck table<any, true>?
-local Queue = { count = 0, first = 1, room = 0, gone = 0 } -- until something is in it
+local Queue = {}
 Queue.__index = Queue
 
 ---@return luapilot.Queue
-function queue.new() return setmetatable({}, Queue) end
+function queue.new() return setmetatable({ count = 0, first = 1, room = 0, gone = 0 }, Queue) end
 
 local function move(self, room)
   local old, items, at = self.items, {}, self.first
@@ -34,40 +34,39 @@ end
 function Queue:push(item)
   local count = self.count
   if count == self.room then move(self, count > 0 and 2 * count or LEAST) end
-  local at = self.first + count
-  self.items[at <= self.room and at or at - self.room] = item
+  local at, room = self.first + count, self.room
+  self.items[at <= room and at or at - room] = item
   self.count = count + 1
 end
 
--- Takes the first one out, struck out or not.
-local function take(self)
-  local count, first = self.count, self.first
+-- Passes over those at the front that were struck out.
+local function skip(self)
+  local struck, gone = self.struck, self.gone
+  self.gone = 0
+  while gone > 0 and struck[self.items[self.first]] do
+    struck[self:pop()], gone = nil, gone - 1
+  end
+  self.gone = gone
+end
+
+---Takes the first one out.
+---@return any item     nil: it is empty
+function Queue:pop()
+  if self.gone > 0 then skip(self) end
+  local count, first, items, room = self.count, self.first, self.items, self.room
   if count == 0 then return nil end
-  local item = self.items[first]
-  self.items[first] = false
-  self.first = first < self.room and first + 1 or 1
-  self.count = count - 1
-  if self.room > KEPT and count <= self.room / 4 then move(self, self.room / 2) end
+  local item = items[first]
+  items[first], self.count = false, count - 1
+  self.first = first < room and first + 1 or 1
+  if room > KEPT and count <= room / 4 then move(self, room / 2) end
   return item
 end
 
 ---The first one, which stays.
 ---@return any item     nil: it is empty
 function Queue:peek()
-  local item = self.count > 0 and self.items[self.first] or nil
-  while self.gone > 0 and self.struck[item] do
-    self.struck[item], self.gone = nil, self.gone - 1
-    take(self)
-    item = self.count > 0 and self.items[self.first] or nil
-  end
-  return item
-end
-
----Takes the first one out.
----@return any item     nil: it is empty
-function Queue:pop()
-  if self.gone > 0 then self:peek() end
-  return take(self)
+  if self.gone > 0 then skip(self) end
+  return self.count > 0 and self.items[self.first] or nil
 end
 
 -- Those that were struck out give their places back when they are as many as the others.
@@ -75,7 +74,7 @@ local function sweep(self)
   local struck, count = self.struck, self.count
   self.struck, self.gone = {}, 0
   for _ = 1, count do
-    local item = take(self)
+    local item = self:pop()
     if not struck[item] then self:push(item) end
   end
 end

@@ -7,7 +7,7 @@ local BLOCK = 64 * 1024
 describe("the output of a job", function()
   after_each(boxes.check)
 
-  -- Writes so many numbered lines, short ones in writes as large as a pipe takes, notes when it could, and does the rest.
+  -- Writes so many numbered lines, short ones as many at once as a pipe takes, notes when it could, and does the rest.
   ---@param o { lines: integer, from: integer?, short: boolean?, done: table?, rest: function? }
   local function burst(o)
     local tail, step = ("."):rep(o.short and 0 or 89), o.short and 5000 or 20
