@@ -343,9 +343,6 @@ static int l_lookup(lua_State *L) {
   return 3;
 }
 
-const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},
-                                        {"kill", l_kill},
-                                        {"capture", l_capture},
-                                        {"hold", l_hold},
-                                        {"lookup", l_lookup},
-                                        {NULL, NULL}};
+const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},     {"kill", l_kill},
+                                        {"capture", l_capture}, {"hold", l_hold},
+                                        {"lookup", l_lookup},   {NULL, NULL}};
