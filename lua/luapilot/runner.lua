@@ -26,6 +26,7 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field memory luapilot.JobMemory
 ---@field object table          what the user holds
 ---@field topic string          "job:app"
+---@field lines luapilot.Lines?  of its process, once that has said something that somebody hears
 local Runner = {
   -- Until it needs some of its own.
   timers = constant.NONE, due = constant.NONE, watchers = constant.NONE, results = constant.NONE,
