@@ -33,7 +33,8 @@ local pilot = {}
 ---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
----@field line string?                  output
+---@field line string?                  output: 64 KiB at most
+---@field partial true?                 output: the next event of the stream goes on with the line
 
 ---@class luapilot.FileStat             of the entry itself: a link is not followed
 ---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"

@@ -87,8 +87,9 @@ function port.cancel(id) end
 ---@field cgroup { name: string, memory_max: integer?, cpu_max: number?, pids_max: integer? }?
 ---@field stdin string?              text to feed; nil: /dev/null
 ---@field output luapilot.OutputOptions?   where lines go; nil with `capture`: nowhere
----@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log;
----                                  beside the log `data` holds whole lines
+---@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log. Beside the log
+---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
+---                                  without a newline at the end: lines.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
 ---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
 ---                                  this very signal was already sent to the group; default SIGTERM
@@ -125,6 +126,14 @@ function port.kill(id, signal, target) end
 ---@param on boolean
 ---@return true?, string? message, string? code
 function port.capture(id, on) end
+
+---The output of a captured process is not read, or is read again: its pipes fill, and push back on it. The log waits,
+---too. An event that is on its way comes nevertheless. What ends the capture of a stream ends the hold: `capture` with
+---false, or its last event.
+---@param id integer
+---@param on boolean
+---@return true?, string? message, string? code   EINVAL: nobody captures it
+function port.hold(id, on) end
 
 ---The number of a user or group. Digits are themselves, unless somebody is called so.
 ---@param kind "user"|"group"

@@ -2,6 +2,8 @@
 --
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
+local lines = require "luapilot.lines"
+
 local BOUND = 10        -- seconds in which anything that is promised must have come
 local QUIET = 0.05      -- seconds in which nothing must come
 
@@ -385,6 +387,119 @@ local function contract(name, world)
         for _, event in ipairs(seen) do
           if event.type == "output" and not event.last then assert.matches("\n$", event.data) end
         end
+      end)
+
+      -- The log, once so many bytes are in it.
+      local function log_of(path, size)
+        local stop = port.now() + BOUND
+        while #port.read(path) < size and port.now() < stop do world.next(0.01) end
+        return port.read(path)
+      end
+
+      -- What lines.lua makes of all that came.
+      local function lines_of(text)
+        local list, at = {}, 1
+        while at <= #text do
+          local line, after, goes_on = lines.next(text, at)
+          at = after
+          list[#list + 1] = line .. (goes_on and at <= #text and "…" or "")
+        end
+        return list
+      end
+
+      it("gives a long line beside the log in the parts that the log has, never cut inside a character", function()
+        local euro, face = "\226\130\172", "\240\159\152\128"
+        for i, text in ipairs { "x", "\195\169", euro, face, "a" .. euro .. face, face .. "\237\160\128\255" } do
+          local log = world.path("log" .. i)
+          local id = spawn({ stdout = "ab", repeats = { text, 150000 }, exit = 0 },
+            { capture = true, output = { name = "job", file = log, prefix = false } })
+          wait_for_ends(id)
+          wait_for("group_gone", id)
+          local whole = "ab" .. text:rep(150000)
+          assert.is_true(text_of(id) == whole)
+          local expected = lines_of(whole)
+          local parts = {}
+          for part in log_of(log, #whole + #expected):gmatch "([^\n]*)\n" do parts[#parts + 1] = part end
+          assert.equal(#expected, #parts)
+          for n, part in ipairs(parts) do assert.is_true(part .. (n < #parts and "…" or "") == expected[n]) end
+        end
+      end)
+
+      it("gives no more than the part of a line that is there, each time", function()
+        local id = spawn({ repeats = { "x", 1000000 }, exit = 0 },
+          { capture = true, output = { name = "job", file = world.path "log" } })
+        wait_for_ends(id)
+        for _, event in ipairs(seen) do
+          if event.type == "output" then assert.is_true(#event.data <= 128 * 1024) end
+        end
+      end)
+
+      describe("that is held", function()
+        local MORE = { "0123456789\n", 200000 } -- than any pipe takes
+
+        local function held_up(options)
+          local id = spawn({ repeats = MORE, exit = 0 }, options)
+          wait_for("output", id)
+          assert.is_true(port.hold(id, true))
+          assert.is_true(port.hold(id, true))
+          while quiet() ~= true do end -- what was on its way
+          assert.is_nil(position("exit", id))
+          return id
+        end
+
+        local function goes_on(id)
+          wait_for("group_gone", id)
+          wait_for_ends(id)
+          assert.is_true(text_of(id) == MORE[1]:rep(MORE[2]))
+        end
+
+        it("waits in its write, until it is read again: no byte is lost", function()
+          local log = world.path "log"
+          for _, output in ipairs { false, { name = "job", file = log, prefix = false } } do
+            local id = held_up { capture = true, output = output or nil }
+            assert.is_true(port.hold(id, false))
+            goes_on(id)
+          end
+          assert.is_true(log_of(log, #MORE[1] * MORE[2]) == MORE[1]:rep(MORE[2]))
+        end)
+
+        it("exits, but its output ends when it was read", function()
+          local id = spawn({ stdout = "a\n", exit = 0 }, { capture = true })
+          assert.is_true(port.hold(id, true))
+          wait_for("exit", id)
+          wait_for("group_gone", id)
+          assert.is_true(quiet())
+          assert.is_true(port.hold(id, false))
+          wait_for_ends(id)
+          assert.equal("a\n", text_of(id))
+          stale(port.hold(id, false))
+        end)
+
+        it("is read again when nobody listens any more", function()
+          local log = world.path "log"
+          local id = held_up { capture = true, output = { name = "job", file = log, prefix = false } }
+          assert.is_true(port.capture(id, false))
+          wait_for("exit", id)
+          wait_for("group_gone", id)
+          local written = MORE[1]:rep(MORE[2])
+          assert.is_true(log_of(log, #written) == written)
+        end)
+
+        it("can be cancelled", function()
+          local id, pid = held_up { capture = true }
+          assert.is_true(port.cancel(id))
+          assert.is_true(quiet())
+          stale(port.hold(id, false))
+          assert.is_true(pid == nil or not world.alive(pid))
+        end)
+
+        it("must be captured", function()
+          local id = spawn({}, { output = { name = "job", file = world.path "log" } })
+          local ok, _, code = port.hold(id, true)
+          assert.is_nil(ok)
+          assert.equal("EINVAL", code)
+          stale(port.hold(999999999, true))
+        end)
       end)
 
       it("ends captured streams beside the log, too, though somebody else holds the pipes", function()

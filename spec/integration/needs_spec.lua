@@ -31,8 +31,8 @@ end
 
 local SMALL = "app argv ask bus calls cli cli.command cli.load cli.locate cli.run cli.terminal config constant copy "
   .. "coroutines describe duration environment events facade job lazy libraries loader loop luapilot mistakes object "
-  .. "prospects renders restart rt runner schema services shutdown signals size starter strict suggest tasks trigger "
-  .. "validate"
+  .. "prospects queue renders restart rt runner schema services shutdown signals size starter strict suggest tasks "
+  .. "trigger validate"
 
 -- Functions are what costs: 200 bytes of bytecode each, and twice that in memory.
 local MOST = 189 * 1024

@@ -21,7 +21,7 @@
 -- A behaviour is a table:
 --
 --   { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }
---   { stdout = "…", stderr = "…" }, { floods = true }, { closes_output = true }
+--   { stdout = "…", stderr = "…" }, { repeats = { "…", 1000 } }, { floods = true }, { closes_output = true }
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
@@ -131,6 +131,10 @@ function script(b, settled)
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
   if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end
+  if b.repeats then
+    local code = "io.write(arg[1]:rep(tonumber(arg[2])))"
+    lines[#lines + 1] = ("luajit - %s %d <<'END'\n%s\nEND"):format(quote(b.repeats[1]), b.repeats[2], code)
+  end
   if b.shows then lines[#lines + 1] = ('printf %%s "$%s"'):format(b.shows) end
   if b.shows_cwd then lines[#lines + 1] = "pwd -P" end
   if b.notify then lines[#lines + 1] = world.notify_script(b.notify) end

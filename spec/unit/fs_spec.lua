@@ -19,7 +19,10 @@ describe("pilot.fs", function()
     return lib
   end
 
-  local function node(path) return machine.files:node(path) end
+  local function node(path)
+    machine.files:content(path) -- what was appended is put together
+    return machine.files:node(path)
+  end
 
   local function look(path)
     local it = node(path)

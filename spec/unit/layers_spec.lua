@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "words" },
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
@@ -12,7 +12,7 @@ local lua_layers = {
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "fs", "tasks" },
+  { "fs", "tasks", "lines" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },

@@ -13,7 +13,10 @@ local function left_over(box)
   return table.concat(list, " ")
 end
 
-local function node(box, path) return box.files.nodes[path or CONF] end
+local function node(box, path)
+  box.files:content(path or CONF) -- what was appended is put together
+  return box.files.nodes[path or CONF]
+end
 
 -- The path of the new file, while there is one.
 local function candidate(box)

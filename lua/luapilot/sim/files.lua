@@ -323,13 +323,31 @@ function Files:describe(path, what)
   end
 end
 
+-- What was appended is put together when somebody looks: a log costs no more than its length.
+---@param node table
+---@return string
+function files.content_of(node)
+  local added = node.added
+  if not added then return node.content end
+  node.content, node.added = node.content .. table.concat(added), nil
+  return node.content
+end
+
+---@param node table
+---@param data string
+function files.append(node, data)
+  if data == "" then return end
+  node.added = node.added or {}
+  node.added[#node.added + 1] = data
+end
+
 ---The content of a file, or nil.
 ---@param path string
 ---@return string?
 function Files:content(path)
   local whole = follow(self, files.normalize(path, self.cwd))
   local node = whole and node_at(self, whole)
-  return node and node.content
+  return node and files.content_of(node)
 end
 
 -- --- the port's operations ---------------------------------------------------------------------
@@ -355,8 +373,9 @@ function Files:read(path, limit)
   end
   if node.type == "directory" then return failure("read", path, "EISDIR") end
   if not node.content then return failure("read", path, "EINVAL") end
-  if limit and #node.content > limit then return failure("read", path, "EFBIG") end
-  return node.content
+  local content = files.content_of(node)
+  if limit and #content > limit then return failure("read", path, "EFBIG") end
+  return content
 end
 
 local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
@@ -384,7 +403,7 @@ function Files:write(path, data, options)
     node = self:put(whole, { type = "file", content = "", mode = options.mode })
   end
   if options.mode then node.mode = options.mode end
-  node.content = options.append and node.content .. data or data
+  if options.append then files.append(node, data) else node.content, node.added = data, nil end
   node.mtime = self.clock()
   return true
 end

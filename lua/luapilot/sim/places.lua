@@ -168,7 +168,7 @@ end
 -- --- what is there ---------------------------------------------------------------------------
 
 local function size_of(node)
-  local text = node.content or node.target
+  local text = node.content and files.content_of(node) or node.target
   return text and #text or node.type == "directory" and 4096 or 0
 end
 
@@ -339,17 +339,21 @@ function calls.get(port, id, bytes)
   if not file then return nil, message, code end
   check.integer(1, 2 ^ 31 - 1)("get: bytes", bytes)
   if not READS[file.mode] then return failed("read", "EBADF") end
-  local data = file.node.content:sub(file.at + 1, file.at + bytes)
+  local data = files.content_of(file.node):sub(file.at + 1, file.at + bytes)
   file.at = file.at + #data
   return data
 end
 
--- Behind the end there are zeros up to it.
+-- Behind the end there are zeros up to it. A new file grows at its end, as a log does.
 local function write(port, file, data)
   local node = file.node
-  if file.mode == "append" then file.at = #node.content end
-  local before = node.content:sub(1, file.at)
-  node.content = before .. ("\0"):rep(file.at - #before) .. data .. node.content:sub(file.at + #data + 1)
+  if file.mode == "append" or file.mode == "create" then
+    files.append(node, data)
+  else
+    local content = files.content_of(node)
+    local before = content:sub(1, file.at)
+    node.content = before .. ("\0"):rep(file.at - #before) .. data .. content:sub(file.at + #data + 1)
+  end
   file.at, node.mtime = file.at + #data, port.clock:wall()
 end
 
@@ -369,7 +373,7 @@ function calls.truncate(port, id)
   local file, message, code = file_of(port, "truncate: id", id)
   if not file then return nil, message, code end
   if READS[file.mode] then return failed("truncate", "EINVAL") end
-  file.node.content, file.node.mtime = "", port.clock:wall()
+  file.node.content, file.node.added, file.node.mtime = "", nil, port.clock:wall()
   return true
 end
 
@@ -414,8 +418,9 @@ function calls.read(port, path, limit)
   local node
   node, message, code = openable(port, path, target, "read")
   if not node then return nil, message, code end
-  if limit and #node.content > limit then return cannot("read", path, "EFBIG") end
-  return node.content
+  local content = files.content_of(node)
+  if limit and #content > limit then return cannot("read", path, "EFBIG") end
+  return content
 end
 
 function calls.user() return OWN_USER end

@@ -1,4 +1,4 @@
--- spawn: the port's calls about processes: spawn, kill, capture.
+-- spawn: the port's calls about processes: spawn, kill, capture, hold.
 --
 -- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
 -- It owns nothing; handles are the port's.
@@ -182,6 +182,16 @@ function spawn.calls.capture(port, id, on)
   if not one then return port.stale("capture", id) end
   local code = one:capture(on)
   if code then return nil, "cannot capture: its output is not read as lines: invalid argument", code end
+  return true
+end
+
+function spawn.calls.hold(port, id, on)
+  check.boolean("hold: on", on)
+  check.any_number("hold: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("hold", id) end
+  local code = one:hold(on)
+  if code then return nil, "cannot hold: its output is not captured: invalid argument", code end
   return true
 end
 
