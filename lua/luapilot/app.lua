@@ -7,6 +7,7 @@
 -- port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.bus"
+local constant = require "luapilot.constant"
 local coroutines = require "luapilot.coroutines"
 local environment = require "luapilot.environment"
 local lazy = require "luapilot.lazy"
@@ -428,10 +429,7 @@ function App:doubt(runner)
   self.dirty = true
 end
 
----The jobs that the trigger of `runner` names, itself apart.
----@param runner luapilot.Runner
----@return luapilot.Runner[]
-function App:sources_of(runner)
+local function sources_of(self, runner)
   local sources, seen = {}, { [runner] = true }
   for _, topic in ipairs(runner.starter.topics) do
     local source = self.jobs[topic:match "^job:(.*)$" or ""]
@@ -440,7 +438,15 @@ function App:sources_of(runner)
       sources[#sources + 1] = source
     end
   end
-  return sources
+  return #sources > 0 and sources or constant.NONE
+end
+
+---The jobs that the trigger of `runner` names, itself apart: those of the file, so when all of it was read.
+---@param runner luapilot.Runner
+---@return luapilot.Runner[]
+function App:sources_of(runner)
+  runner.sources = runner.sources or sources_of(self, runner)
+  return runner.sources
 end
 
 ---@private

@@ -105,47 +105,59 @@ local function check_output(app, runner)
     'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
 end
 
--- Jobs that can start at all, if nobody else starts them by hand.
-local function startable_jobs(app)
-  local startable, more = {}, false
-  local function is(topic) -- a job that nobody described is told elsewhere
-    local described = app.jobs[topic:match "^job:(.*)$" or ""] ~= nil
-    return not described or startable[topic] == true
-  end
-  local function look()
-    more = false
-    for _, runner in ipairs(app.order) do
-      if not startable[runner.topic] and trigger.possible(runner.starter.trigger.node, is) then
-        startable[runner.topic] = true
-        more = true
-      end
+-- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
+-- put down in `heard`: topic → { runner, leaf, sum }.
+local function begin_sum(app, runner, heard)
+  local own, whole = runner.starter.trigger, false
+  local sum = trigger.sum()
+  for _, leaf in ipairs(own.leaves) do
+    local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
+    if source then
+      heard[source] = heard[source] or {}
+      table.insert(heard[source], { runner, leaf, sum })
+    elseif trigger.add(own, sum, leaf) then
+      whole = true
     end
   end
-  repeat look() until not more
+  return whole
+end
+
+-- Jobs that can start at all, if nobody else starts them by hand: those that need no job, then those that these start.
+local function startable_jobs(app)
+  local startable, list, heard = {}, {}, {}
+  local function add(runner)
+    if startable[runner] then return end
+    startable[runner], list[#list + 1] = true, runner
+  end
+  for _, runner in ipairs(app.order) do
+    if begin_sum(app, runner, heard) then add(runner) end
+  end
+  local i = 1
+  while list[i] do
+    for _, each in ipairs(heard[list[i]] or {}) do
+      if trigger.add(each[1].starter.trigger, each[3], each[2]) then add(each[1]) end
+    end
+    i = i + 1
+  end
   return startable
 end
 
 local function next_in_cycle(app, runner, startable)
   for _, source in ipairs(app:sources_of(runner)) do
-    if not startable[source.topic] then return source end
+    if not startable[source] then return source end
   end
 end
 
-local function cycle_of(app, runner, startable)
+-- From a job that can never start to one that it waits for, and on, until one comes again: that one; nil when the last
+-- waits for itself. What was told of already ends it, too.
+local function follow(app, runner, startable, told)
   local chain, seen = {}, {}
-  while runner and not seen[runner] do
+  while runner and not seen[runner] and not told[runner] do
     seen[runner] = true
     chain[#chain + 1] = runner
     runner = next_in_cycle(app, runner, startable)
   end
-  if not runner then return nil end -- it waits for itself
-  local names, inside = {}, false
-  for _, each in ipairs(chain) do
-    inside = inside or each == runner
-    if inside then names[#names + 1] = each.spec.name end
-  end
-  names[#names + 1] = runner.spec.name
-  return names, chain
+  return chain, runner
 end
 
 local function waits_for_itself(app, runner)
@@ -153,18 +165,34 @@ local function waits_for_itself(app, runner)
     "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
 end
 
+local SHOWN = 20 -- names of a cycle
+
+local function tell_cycle(app, chain, first)
+  local names, inside = {}, false
+  for _, each in ipairs(chain) do
+    inside = inside or each == first
+    if inside then names[#names + 1] = each.spec.name end
+  end
+  local left = #names - SHOWN
+  if left > 0 then names = { unpack(names, 1, SHOWN) } end
+  if left > 0 then names[#names + 1] = ("%d more"):format(left) end
+  names[#names + 1] = first.spec.name
+  app.mistakes:add(chain[1].spec.where, leaf_path(chain[1]),
+    ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
+end
+
+-- Each is told once; who only waits for such a job starts when that is mended.
 local function cycles(app)
   local startable, told = startable_jobs(app), {}
   for _, runner in ipairs(app.order) do
-    if not startable[runner.topic] and not told[runner] then
-      local names, chain = cycle_of(app, runner, startable)
-      if not names then
-        waits_for_itself(app, runner)
-      else
-        for _, each in ipairs(chain) do told[each] = true end
-        app.mistakes:add(runner.spec.where, leaf_path(runner),
-          ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
+    if not startable[runner] and not told[runner] then
+      local chain, first = follow(app, runner, startable, told)
+      if not first then
+        waits_for_itself(app, chain[#chain])
+      elseif not told[first] then
+        tell_cycle(app, chain, first)
       end
+      for _, each in ipairs(chain) do told[each] = true end
     end
   end
 end
