@@ -24,6 +24,7 @@ local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
 local handoff = lazy.require "luapilot.handoff"
+local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
@@ -67,7 +68,7 @@ function app.new(options)
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, spent = {},
-    errors = {}, secrets = {},
+    errors = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
@@ -94,30 +95,26 @@ end
 
 -- --- messages --------------------------------------------------------------------------------
 
----From now on this text is not shown in log lines.
+---From now on this text is not shown in log lines; of those of one name the last ten are not.
 ---@param secret string
-function App:hide(secret)
-  self.secrets[#self.secrets + 1] = secret
-  table.sort(self.secrets, function(a, b) return #a > #b end) -- one may contain another
+---@param name string?
+function App:hide(secret, name)
+  self.masks = self.masks or masks.new()
+  if name then self.masks:add_of(name, secret) else self.masks:add(secret) end
 end
 
 ---This one is a secret no more (hidden twice, it is so once more).
 ---@param secret string
 function App:unhide(secret)
-  for i, each in ipairs(self.secrets) do
-    if each == secret then return table.remove(self.secrets, i) end
-  end
+  if self.masks then self.masks:remove(secret) end
 end
 
-local function masked(self, text)
-  for _, secret in ipairs(self.secrets) do
-    local from, to = text:find(secret, 1, true)
-    while from do
-      text = text:sub(1, from - 1) .. "***" .. text:sub(to + 1)
-      from, to = text:find(secret, from + 3, true)
-    end
+local function covered_fields(self, fields)
+  local clean = {}
+  for key, value in pairs(fields) do
+    clean[key] = type(value) == "string" and self.masks:cover(value) or value
   end
-  return text
+  return clean
 end
 
 ---A line of the pilot's own; secrets are masked by value.
@@ -125,13 +122,8 @@ end
 ---@param message string
 ---@param fields table?
 function App:log(level, message, fields)
-  if #self.secrets > 0 then
-    message = masked(self, message)
-    local clean = {}
-    for key, value in pairs(fields or {}) do
-      clean[key] = type(value) == "string" and masked(self, value) or value
-    end
-    fields = clean
+  if self.masks then
+    message, fields = self.masks:cover(message), fields and covered_fields(self, fields)
   end
   self.port.log(level, message, fields)
 end
