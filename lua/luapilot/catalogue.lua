@@ -5,6 +5,7 @@
 
 local copy = require "luapilot.copy"
 local lazy = require "luapilot.lazy"
+local roll = require "luapilot.roll"
 
 local watch = lazy.require "luapilot.watch"
 
@@ -56,9 +57,9 @@ function Catalogue:look(spec)
 end
 
 local function tell(self, name)
-  for _, looker in ipairs(copy.shallow(self.lookers)) do
-    if looker.spec.name == name then looker.fn(self:look(looker.spec)) end
-  end
+  local lookers = self.lookers[name]
+  if not lookers then return end
+  lookers:walk(function(looker) looker.fn(self:look(looker.spec)) end)
 end
 
 ---A service is to be so; nil: gone.
@@ -90,16 +91,14 @@ function Catalogue:is_leaving() return false end
 ---@param fn fun(instances: luapilot.Instance[])
 ---@return table looker
 function Catalogue:watch(spec, fn)
-  local looker = { spec = spec, fn = fn }
-  table.insert(self.lookers, looker)
-  return looker
+  local lookers = self.lookers[spec.name] or roll.new()
+  self.lookers[spec.name] = lookers
+  return { name = spec.name, entry = lookers:add { spec = spec, fn = fn } }
 end
 
 ---@param looker table
 function Catalogue:forget(looker)
-  for i, each in ipairs(self.lookers) do
-    if each == looker then return table.remove(self.lookers, i) end
-  end
+  self.lookers[looker.name]:remove(looker.entry)
 end
 
 return catalogue
