@@ -140,19 +140,29 @@ end
 
 -- --- one after the other ---------------------------------------------------------------------
 
-function empty_line(self) self.registrations, self.others, self.in_line = {}, {}, {} end
+function empty_line(self)
+  self.registrations, self.others, self.in_line = { first = 1, last = 0 }, { first = 1, last = 0 }, {}
+end
 
 local function get_in_line(self, record, step)
   if self.in_line[record.id] then return end
   self.in_line[record.id] = true
   local line = step == "register" and self.registrations or self.others
-  line[#line + 1] = record
+  line.last = line.last + 1
+  line[line.last] = record
+end
+
+local function first_of(line)
+  local record = line[line.first]
+  if not record then return nil end
+  line[line.first], line.first = nil, line.first + 1
+  return record
 end
 
 -- A renewal must not wait for a thousand registrations.
 function next_in_line(self)
   while self.under_way < self.at_once do
-    local record = table.remove(self.others, 1) or table.remove(self.registrations, 1)
+    local record = first_of(self.others) or first_of(self.registrations)
     if not record then return end
     self.in_line[record.id] = nil
     if self.records[record.id] == record then pump(self, record) end
