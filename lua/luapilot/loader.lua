@@ -367,6 +367,8 @@ function M.new(options)
     order = {},   -- … and in the order of their reading
     sources = {},
     loading = {}, -- paths of the user's files that run now, for circles
+    scanned = 0,  -- so many of `order` were searched for the globals that they set
+    set = {},
   }, Loader)
   build_env(self, options)
   return self
@@ -395,11 +397,14 @@ end
 function Loader:known_globals()
   local known = {}
   for name in pairs(self.env) do known[name] = true end
-  for _, file in ipairs(self.order) do
-    for _, use in ipairs(file.chunk and strict.globals(file.chunk) or {}) do
-      if use.set then known[use.name] = true end
+  while self.scanned < #self.order do -- each file once, however many are checked late
+    self.scanned = self.scanned + 1
+    local chunk = self.order[self.scanned].chunk
+    for _, use in ipairs(chunk and strict.globals(chunk) or {}) do
+      if use.set then self.set[use.name] = true end
     end
   end
+  for name in pairs(self.set) do known[name] = true end
   return known
 end
 

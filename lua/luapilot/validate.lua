@@ -66,13 +66,16 @@ end
 
 -- --- jobs ------------------------------------------------------------------------------------
 
+local HINTS = 20 -- so many names are compared with all others
+
 local function incomplete_jobs(app)
-  local known = {}
+  local known, hints = {}, 0
   for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
   for _, object in ipairs(app.declared) do
     local name = object.name
     if not app.jobs[name] and not app.raised then
-      local meant = suggest.near(name, known)
+      hints = hints + 1
+      local meant = hints <= HINTS and suggest.near(name, known)
       local hint = meant and (" (did you mean %q?)"):format(meant) or ""
       app.mistakes:add(object.where, ("job %q"):format(name),
         ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")

@@ -111,7 +111,7 @@ end
 ---@field port luapilot.sim.Port
 ---@field id integer
 ---@field request table
----@field pieces string[]     still to come, of a stream
+---@field pieces string[]     of a stream; those from `next_piece` on are still to come
 local Exchange = {}
 Exchange.__index = Exchange
 
@@ -153,7 +153,7 @@ end
 
 function Exchange:head(answer)
   self.port.clock:cancel(self.timer)
-  self.pieces, self.every, self.endless = pieces_of(answer.body), answer.every, answer.endless
+  self.pieces, self.next_piece, self.every, self.endless = pieces_of(answer.body), 1, answer.every, answer.endless
   local last = not self.pieces[1] and not self.endless
   self:tell({ status = answer.status, headers = copy.shallow(answer.headers), chunk = "", last = last }, last)
   self:go_on()
@@ -162,11 +162,12 @@ end
 -- The next piece, when it was granted and is due.
 function Exchange:go_on()
   if not self.granted or self.under_way or self.over then return end
-  if not self.pieces[1] and self.endless then return end
+  if not self.pieces[self.next_piece] and self.endless then return end
   self.granted, self.under_way = false, true
   self.entry = self.port:later(self.line, function()
     self.under_way = false
-    local piece = table.remove(self.pieces, 1)
+    local piece = self.pieces[self.next_piece]
+    self.pieces[self.next_piece], self.next_piece = nil, self.next_piece + 1
     self:tell({ chunk = piece or "", last = piece == nil }, piece == nil)
   end, self.every > 0 and self.every or nil)
 end
