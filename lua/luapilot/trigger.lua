@@ -55,7 +55,7 @@ function trigger.leaves(node)
     if numbers[n] then return end
     count = count + 1
     numbers[n] = count
-    if not n.parts then
+    if not (n.parts and n.parts[1]) then -- a group without parts is a mistake, told elsewhere
       leaves[#leaves + 1] = n
       return
     end

@@ -84,12 +84,13 @@ function shutdown.names(names)
   return ("%s, … and %d more"):format(table.concat(names, ", ", 1, SHOWN), #names - SHOWN)
 end
 
----"app, cron; then db".
+---"app, cron; then db", or the first of many: "job-9; then job-8; … and 980 more".
 ---@param plan luapilot.ShutdownPlan
 ---@return string
 function shutdown.describe(plan)
-  local parts = {}
-  for i, names in ipairs(plan.groups) do parts[i] = shutdown.names(names) end
+  local parts, left = {}, #plan.groups - SHOWN
+  for i = 1, math.min(#plan.groups, SHOWN) do parts[i] = shutdown.names(plan.groups[i]) end
+  if left > 0 then parts[#parts + 1] = ("… and %d more, one after the other"):format(left) end
   return table.concat(parts, "; then ")
 end
 
