@@ -261,28 +261,33 @@ function trigger.topics(node)
   return topics
 end
 
+local function leaf_text(leaf, duration)
+  if leaf.topic then return ("%s:%s %q"):format((leaf.topic:gsub("^%l+:", "")), leaf.kind, leaf.event) end
+  if leaf.kind == "every" then return "every " .. duration(leaf.interval) end
+  if leaf.kind == "cron" then return ("cron %q"):format(leaf.text) end
+  return leaf.kind
+end
+
 ---A node in the words of the API, for messages and for the question whether a trigger is another one. What stands in
 ---several places is described once.
 ---@param node luapilot.TriggerNode
 ---@param duration fun(seconds: number): string
----@param said { count: integer }?     nodes that were described already
 ---@return string
-function trigger.describe(node, duration, said)
-  said = said or { count = 0 }
-  if said[node] then return ("part %d again"):format(said[node]) end
-  said[node], said.count = said.count, said.count + 1
-  if node.topic then
-    return ("%s:%s %q"):format((node.topic:gsub("^%l+:", "")), node.kind, node.event)
-  elseif node.kind == "every" then
-    return ("every %s"):format(duration(node.interval))
-  elseif node.kind == "cron" then
-    return ("cron %q"):format(node.text)
-  elseif node.parts then
-    local parts = {}
-    for i, part in ipairs(node.parts) do parts[i] = trigger.describe(part, duration, said) end
-    return node.kind .. " { " .. table.concat(parts, ", ") .. " }"
+function trigger.describe(node, duration)
+  local texts, said, count = {}, {}, 0
+  local function add(text) texts[#texts + 1] = text end
+  local function describe(one)
+    if said[one] then return add(("part %d again"):format(said[one])) end
+    said[one], count = count, count + 1
+    if not one.parts then return add(leaf_text(one, duration)) end
+    for i, part in ipairs(one.parts) do
+      add(i == 1 and one.kind .. " { " or ", ")
+      describe(part)
+    end
+    add " }"
   end
-  return node.kind
+  describe(node)
+  return table.concat(texts)
 end
 
 ---@param self table

@@ -12,15 +12,18 @@
 --                  Counted by wrappers in the library tables, where the core looks the functions up at each call.
 --   allocated      bytes that the collector would see, which stands still meanwhile: `..` in a loop, copies of tables.
 --
--- What no meter sees: next() on a table from which many were taken, which steps over the empty places. 
+-- What no meter sees: next() on a table from which many were taken, which steps over the empty places.
 --
 -- Each size is measured anew. Of three sizes n, 2n and 4n the differences are compared, so what every size costs counts
 -- for nothing: twice as much is in proportion, n log n is 2.2 to 2.4 at the sizes used, a square 4.
 
 local cost = {}
 
-local LOOK = 100 -- instructions between two looks of the hook
-local MOST = 2.6 -- times as much, for twice as many
+---Times as much may the second doubling cost as the first.
+cost.MOST = 2.6
+
+
+local LOOK = 500 -- instructions between two looks of the hook
 local METERS = { "instructions", "touched", "allocated" }
 
 -- Below these a difference says nothing: tables grow in powers of two.
@@ -28,21 +31,42 @@ local NOISE = { instructions = 2000, touched = 5000, allocated = 20000 }
 
 -- --- functions of C ------------------------------------------------------------------------------
 
+local CARET = ("^"):byte()
+
 local touched = 0
 
--- A search touches what lies before its find; one in vain, everything from where it begins.
-local function count_search(text, from, _, stop)
+-- A search touches what lies before its find; one in vain, everything from where it begins. An anchored pattern that
+-- does not fit has nearly always seen that at once.
+local function count_search(text, pattern, from, plain, stop)
+  if not stop and not plain and pattern:byte() == CARET then return end
   from = type(from) == "number" and from or 1
   if from < 0 then from = #text + from + 1 end
   touched = touched + math.max(0, (stop or #text) - math.max(from, 1) + 1)
 end
 
 local function counted_find(real)
-  local function count(text, init, ...)
-    count_search(text, init, ...)
-    return ...
+  return function(text, pattern, from, plain)
+    text = tostring(text)
+    local function count(start, stop, ...)
+      count_search(text, pattern, from, plain, stop)
+      return start, stop, ...
+    end
+    return count(real(text, pattern, from, plain))
   end
-  return function(text, pattern, init, plain) return count(tostring(text), init, real(text, pattern, init, plain)) end
+end
+
+-- Where a match begins and ends is not told: what it gives, or all that it may have looked at.
+local function counted_match(real)
+  return function(text, pattern, from)
+    text = tostring(text)
+    local function count(...)
+      local anchored = pattern:byte() == CARET
+      for i = 1, anchored and select("#", ...) or 0 do touched = touched + #tostring((select(i, ...))) end
+      if not anchored then count_search(text, pattern, from) end
+      return ...
+    end
+    return count(real(text, pattern, from))
+  end
 end
 
 local function counted_subject(real)
@@ -84,7 +108,7 @@ end
 
 local WRAPPED = {
   { string, "find", counted_find },
-  { string, "match", counted_subject }, { string, "gmatch", counted_subject }, { string, "gsub", counted_subject },
+  { string, "match", counted_match }, { string, "gmatch", counted_subject }, { string, "gsub", counted_subject },
   { string, "lower", counted_subject }, { string, "upper", counted_subject }, { string, "reverse", counted_subject },
   { string, "sub", counted_result }, { string, "rep", counted_result }, { string, "format", counted_result },
   { table, "concat", counted_result }, { table, "insert", counted_insert }, { table, "sort", counted_sort },
@@ -105,18 +129,40 @@ end
 
 -- --- measuring -----------------------------------------------------------------------------------
 
--- The core sets the collector going again when it ends.
-local function hold_collector()
-  local real = collectgarbage
+-- With the compiler off, whose loops know no hooks, and the collector standing still, which the core would set going again
+-- when it ends.
+local function in_quiet(fn)
+  local compiles, real = jit.status(), collectgarbage
+  jit.off()
+  if compiles then jit.flush() end
   real "collect"
   real "stop"
   _G.collectgarbage = function(option, ...) -- luacheck: ignore 122
     return option == "count" and real("count", ...) or 0
   end
-  return function()
-    _G.collectgarbage = real -- luacheck: ignore 122
-    real "restart"
-  end
+  local ok, result = pcall(fn)
+  _G.collectgarbage = real -- luacheck: ignore 122
+  real "restart"
+  if compiles then jit.on() end
+  if not ok then error(result, 0) end
+  return result
+end
+
+local function measure(fn, most)
+  local looks, bound = 0, (most or math.huge) / LOOK
+  local too_many = most and "cost: more than " .. most .. " instructions"
+  local unwrap, before = wrap(), collectgarbage "count"
+  touched = 0
+  debug.sethook(function()
+    looks = looks + 1
+    if looks > bound then error(too_many, 0) end
+  end, "", LOOK)
+  local ok, err = pcall(fn)
+  debug.sethook()
+  unwrap()
+  if looks > bound then error(too_many, 0) end
+  if not ok then error(err, 0) end
+  return { instructions = looks * LOOK, touched = touched, allocated = (collectgarbage "count" - before) * 1024 }
 end
 
 ---What a call of fn costs.
@@ -124,25 +170,7 @@ end
 ---@param most integer?     instructions, then an error is raised in fn: it would go on for ever
 ---@return { instructions: integer, touched: integer, allocated: integer }
 function cost.of(fn, most)
-  local looks, bound = 0, (most or math.huge) / LOOK
-  local compiles = jit.status()
-  jit.off()
-  jit.flush() -- compiled loops know no hooks
-  local release, unwrap = hold_collector(), wrap()
-  touched = 0
-  local before = collectgarbage "count"
-  debug.sethook(function()
-    looks = looks + 1
-    if looks > bound then error("cost: more than " .. most .. " instructions", 0) end
-  end, "", LOOK)
-  local ok, err = pcall(fn)
-  debug.sethook()
-  local allocated = (collectgarbage "count" - before) * 1024
-  unwrap()
-  release()
-  if compiles then jit.on() end
-  if not ok or looks > bound then error(ok and "cost: more than " .. most .. " instructions" or err, 0) end
-  return { instructions = looks * LOOK, touched = touched, allocated = allocated }
+  return in_quiet(function() return measure(fn, most) end)
 end
 
 ---Costs of n, 2n and 4n.
@@ -151,40 +179,38 @@ end
 ---@param most integer?                      instructions of one size
 ---@return table[] costs                     with `n`
 function cost.of_sizes(n, prepare, most)
-  local list = {}
-  prepare(n)() -- what is loaded when it is first used is loaded now
-  for i, size in ipairs { n, 2 * n, 4 * n } do
-    list[i] = cost.of(prepare(size), most)
-    list[i].n = size
-  end
-  return list
+  return in_quiet(function()
+    local list = {}
+    prepare(math.ceil(n / 8))() -- what is loaded when it is first used is loaded now
+    for i, size in ipairs { n, 2 * n, 4 * n } do
+      list[i] = measure(prepare(size), most)
+      list[i].n = size
+    end
+    return list
+  end)
 end
 
 -- --- judging -------------------------------------------------------------------------------------
 
 ---How much more the second doubling costs than the first, by meter; nothing of a meter that hardly moves.
 ---@param costs table[]      of of_sizes
----@param extra (fun(n: integer): number)?   added to each cost: what a mistake would add
 ---@return table<string, number>
-function cost.growth(costs, extra)
+function cost.growth(costs)
   local growth = {}
   for _, meter in ipairs(METERS) do
-    local at = {}
-    for i, each in ipairs(costs) do at[i] = each[meter] + (extra and extra(each.n) or 0) end
-    local first, second = at[2] - at[1], at[3] - at[2]
-    if second > NOISE[meter] then growth[meter] = second / math.max(first, NOISE[meter] / MOST) end
+    local first, second = costs[2][meter] - costs[1][meter], costs[3][meter] - costs[2][meter]
+    if second > NOISE[meter] then growth[meter] = second / math.max(first, NOISE[meter] / cost.MOST) end
   end
   return growth
 end
 
 ---What does not grow in proportion, in words; nil when all does.
 ---@param costs table[]
----@param extra (fun(n: integer): number)?
 ---@return string?
-function cost.complaint(costs, extra)
+function cost.complaint(costs)
   local parts = {}
-  for meter, times in pairs(cost.growth(costs, extra)) do
-    if times > MOST then
+  for meter, times in pairs(cost.growth(costs)) do
+    if times > cost.MOST then
       parts[#parts + 1] = ("%s: %d for %d, %d for %d, %d for %d (the second doubling is %.2f times the first)"):format(
         meter, costs[1][meter], costs[1].n, costs[2][meter], costs[2].n, costs[3][meter], costs[3].n, times)
     end
