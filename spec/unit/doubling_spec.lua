@@ -52,7 +52,7 @@ describe("the measure of costs", function()
     for meter, step in pairs {
       instructions = loop,
       touched = function(n) return text:find("y", #text - n, true) end,
-      allocated = function(_, i) all = i == 1 and "" or all .. "0123456789" end,
+      allocated = function(n, i) all = i == 1 and tostring(n) or all .. "0123456789" end, -- a string that is there is none
     } do
       assert.near(4, growth_of(step)[meter], 0.2, meter)
     end
@@ -417,6 +417,32 @@ local THINGS = {
       for i = 1, N do fields["field" .. i] = i end
       for _ = 1, 100 do pilot.log.info("a line", fields) end
     ]], 100 },
+  { "events that wait for a handler", 100, pilot([[
+      pilot.on("enter_maintenance", function() pilot.sleep "1ms" end)
+      pilot.spawn(function()
+        for _ = 1, N do
+          pilot.maintenance(true)
+          pilot.maintenance(false)
+        end
+      end)
+      pilot.after("10s", pilot.shutdown)
+    ]]) },
+  { "lines that a handler hears", 200, pilot([[
+      pilot.job "app" { exec = "app" }:on("output", function() end)
+    ]], { prepare = function(box, n)
+      box:program("app", function(proc)
+        for i = 1, n do proc:print("line " .. i) end
+      end)
+    end }) },
+  -- Where sim/stream.lua puts the beginning of a line together anew for each piece, this fails:
+  -- { "pieces of a line that a handler hears", 100, pilot([[
+  --     pilot.job "app" { exec = "app" }:on("output", function() end)
+  --   ]], { prepare = function(box, n)
+  --     box:program("app", function(proc)
+  --       for _ = 1, n do proc:write(("x"):rep(100)) end
+  --       proc:print ""
+  --     end)
+  --   end }) },
   { "restarts of a job", 160, pilot([[
       pilot.job "app" { exec = "app", restart = { backoff = 0, limit = N } }
     ]], { programs = { app = { exit = 1 } }, time = "48h" }) },
