@@ -118,8 +118,9 @@ function ask.group(app, kind, parts)
       ask.fail(app, ("%s[%d]"):format(what, i), "expected a trigger such as db:once \"healthy\", got "
         .. describe.value(part))
     elseif not add_part(node, part) then
-      ask.fail(app, ("%s[%d]"):format(what, i), ("is nested more than %d deep: expected triggers that were collected in "
-        .. "one list, and then %s(list)"):format(DEEPEST, what))
+      ask.fail(app, ("%s[%d]"):format(what, i),
+        ("is nested more than %d deep: expected triggers that were collected in one list, and then %s(list)")
+          :format(DEEPEST, what))
     end
   end
   return node

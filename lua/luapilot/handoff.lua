@@ -18,7 +18,7 @@ local function plain(value, copies, above, depth)
   if kind ~= "table" then return nil, "", ("is a %s"):format(kind) .. ONLY end
   if copies[value] then return copies[value] end
   if above[value] then return nil, "", "contains itself" .. ONLY end
-  if depth > DEEPEST then return nil, "", ("is nested more than %d deep"):format(DEEPEST) .. ONLY .. " that is flatter" end
+  if depth > DEEPEST then return nil, "", ("is nested more than %d deep%s that is flatter"):format(DEEPEST, ONLY) end
   above[value] = true
   local copy = {}
   for key, field in pairs(value) do

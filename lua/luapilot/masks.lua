@@ -1,8 +1,8 @@
 -- masks: texts that log lines must not show, and lines without them.
 --
 -- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
--- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those that
--- begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap.
+-- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those
+-- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.

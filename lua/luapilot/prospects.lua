@@ -103,8 +103,8 @@ local function in_order(set)
   return list
 end
 
--- Which of the jobs that are held by hand their triggers may start again: first those that need none of the others, then
--- those that wait for these, and so on. What is left waits for each other.
+-- Which of the jobs that are held by hand their triggers may start again: first those that need none of the others,
+-- then those that wait for these, and so on. What is left waits for each other.
 local function find_returning(self)
   local may, next_ones = {}, self.held
   self.returning = may -- what the triggers are told meanwhile

@@ -7,9 +7,9 @@
 -- fired, and again whenever a repeating part does; the `once` parts of an `any` fire it a single time
 -- between them.
 --
--- It owns which leaves have fired (plain data: fired triggers survive a reload). A node may be a part of several groups:
--- every walk visits it once, and a leaf that fires costs as much as the groups above it, not as the whole. It never
--- subscribes, keeps no time and starts nothing: see starter.lua.
+-- It owns which leaves have fired (plain data: fired triggers survive a reload). A node may be a part of several
+-- groups: every walk visits it once, and a leaf that fires costs as much as the groups above it, not as the whole. It
+-- never subscribes, keeps no time and starts nothing: see starter.lua.
 
 local constant = require "luapilot.constant"
 

@@ -9,6 +9,7 @@ local suggest = require "luapilot.suggest"
 local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
+local circles = lazy.require "luapilot.circles"
 local service = lazy.require "luapilot.service"
 local task = lazy.require "luapilot.task"
 local templates = lazy.require "luapilot.templates"
@@ -142,62 +143,12 @@ local function startable_jobs(app)
     end
     i = i + 1
   end
-  return startable
+  return startable, #list
 end
 
-local function next_in_cycle(app, runner, startable)
-  for _, source in ipairs(app:sources_of(runner)) do
-    if not startable[source] then return source end
-  end
-end
-
--- From a job that can never start to one that it waits for, and on, until one comes again: that one; nil when the last
--- waits for itself. What was told of already ends it, too.
-local function follow(app, runner, startable, told)
-  local chain, seen = {}, {}
-  while runner and not seen[runner] and not told[runner] do
-    seen[runner] = true
-    chain[#chain + 1] = runner
-    runner = next_in_cycle(app, runner, startable)
-  end
-  return chain, runner
-end
-
-local function waits_for_itself(app, runner)
-  app.mistakes:add(runner.spec.where, leaf_path(runner),
-    "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
-end
-
-local SHOWN = 20 -- names of a cycle
-
-local function tell_cycle(app, chain, first)
-  local names, inside = {}, false
-  for _, each in ipairs(chain) do
-    inside = inside or each == first
-    if inside then names[#names + 1] = each.spec.name end
-  end
-  local left = #names - SHOWN
-  if left > 0 then names = { unpack(names, 1, SHOWN) } end
-  if left > 0 then names[#names + 1] = ("%d more"):format(left) end
-  names[#names + 1] = first.spec.name
-  app.mistakes:add(chain[1].spec.where, leaf_path(chain[1]),
-    ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
-end
-
--- Each is told once; who only waits for such a job starts when that is mended.
 local function cycles(app)
-  local startable, told = startable_jobs(app), {}
-  for _, runner in ipairs(app.order) do
-    if not startable[runner] and not told[runner] then
-      local chain, first = follow(app, runner, startable, told)
-      if not first then
-        waits_for_itself(app, chain[#chain])
-      elseif not told[first] then
-        tell_cycle(app, chain, first)
-      end
-      for _, each in ipairs(chain) do told[each] = true end
-    end
-  end
+  local startable, count = startable_jobs(app)
+  if count < #app.order then circles.tell(app, startable) end
 end
 
 -- `app:reload()` in a handler would raise when it is called, perhaps at night.

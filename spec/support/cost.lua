@@ -129,8 +129,8 @@ end
 
 -- --- measuring -----------------------------------------------------------------------------------
 
--- With the compiler off, whose loops know no hooks, and the collector standing still, which the core would set going again
--- when it ends.
+-- With the compiler off, whose loops know no hooks, and the collector standing still, which the core would set going
+-- again when it ends.
 local function in_quiet(fn)
   local compiles, real = jit.status(), collectgarbage
   jit.off()

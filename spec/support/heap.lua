@@ -3,8 +3,8 @@
 --   heap.measured(function() … end)     runs with the JIT compiler off: its traces would count as memory
 --   heap.bytes(box)                     after two full collections
 --
--- What a box writes down (its history, its log, what jobs wrote, which files are not there) is there to be asked for, and
--- grows with what happens. It is thrown away before each look, so what is left is the core's, and the simulator's own.
+-- What a box writes down (its history, its log, what jobs wrote, which files are not there) is there to be asked for,
+-- and grows with what happens. It is thrown away before each look: what is left is the core's, and the simulator's own.
 
 local heap = {}
 

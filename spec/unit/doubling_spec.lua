@@ -3,7 +3,7 @@
 --
 -- Costs are counted, not timed: see support/cost.lua, which is tested here, too. Each case names its first size, chosen
 -- so that a mistake would show: for every case the same figures are judged once more with what a walk over all for each
--- would add: for each pair a short look (twenty instructions), eight bytes searched and 48 bytes copied. That must fail.
+-- would add: for each pair a short look (twenty instructions), eight bytes searched, 48 copied. That must fail.
 
 local boxes = require "support.boxes"
 local check = require "luapilot.cli.check"
@@ -52,7 +52,7 @@ describe("the measure of costs", function()
     for meter, step in pairs {
       instructions = loop,
       touched = function(n) return text:find("y", #text - n, true) end,
-      allocated = function(n, i) all = i == 1 and tostring(n) or all .. "0123456789" end, -- a string that is there is none
+      allocated = function(n, i) all = i == 1 and tostring(n) or all .. "0123456789" end, -- none that is there already
     } do
       assert.near(4, growth_of(step)[meter], 0.2, meter)
     end
@@ -183,7 +183,8 @@ local TRIGGERS = {
   { "a chain of servers that end one after the other", 220, pilot([[
       local last
       for i = 1, N do
-        last = pilot.job("j" .. i) { exec = "app", when = last and last:once "healthy", health = { tcp = "localhost:1", interval = "1h" } }
+        last = pilot.job("j" .. i) { exec = "app", when = last and last:once "healthy",
+          health = { tcp = "localhost:1", interval = "1h" } }
       end
       pilot.after("10m", pilot.shutdown)
       pilot.shutdown_timeout "10m"
@@ -222,7 +223,8 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
     ]], 10 },
   { "parts that share their parts, handed over", 20, handed_over [[
-      local part = pilot.any { pilot.job "a" { exec = "app", when = "manual" }:once "exit_success", pilot.once "SIGUSR2" }
+      local a = pilot.job "a" { exec = "app", when = "manual" }
+      local part = pilot.any { a:once "exit_success", pilot.once "SIGUSR2" }
       for _ = 1, N do part = pilot.all { part, part } end
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
     ]], 10 },
@@ -456,8 +458,8 @@ local THINGS = {
 local function registered(n)
   local asked, nothing = {}, function() end
   local app = {
-    consul = { options = { max_connections = 150 } }, watches = {}, port = { now = function() return 0 end, random = math.random },
-    loop = { after = nothing, cancel = nothing }, log = nothing,
+    consul = { options = { max_connections = 150 } }, watches = {}, loop = { after = nothing, cancel = nothing },
+    port = { now = function() return 0 end, random = math.random }, log = nothing,
   }
   function app.consul.send(_, _, done)
     asked[#asked + 1] = done

@@ -107,8 +107,8 @@ local OPERATIONS = [[
   function heavy.small_leak(i) if i % 10 == 0 then kept[#kept + 1] = {} end end
 ]]
 
--- Each is a job that does as many of its operation as pilot.state says, and lets the world speak now and then. All in one
--- task, which lives on: what hangs on a task is gone with it.
+-- Each is a job that does as many of its operation as pilot.state says, and lets the world speak now and then. All in
+-- one task, which lives on: what hangs on a task is gone with it.
 local JOBS = [[
   local function rounds(operation)
     return function()

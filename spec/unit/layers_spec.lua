@@ -34,6 +34,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
+  { "circles" },
   { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }
