@@ -152,13 +152,14 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@class luapilot.Task
 ---@field name string
 ---@field family luapilot.Family?    in which it is a child; nil: of nobody
----@field children luapilot.Family?  its own; nil: none yet
+---@field brood luapilot.Family?     in which others are its children; nil: none yet
+---@field children table<luapilot.Task, true>   the members of that
 ---@field ended boolean       its defer functions included
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
 ---@field error any           a TaskError or a Cancelled when it did not
-local Task = { raises = 0 } -- until it has some
+local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task
 
 ---The children of a task, and those that it was left.
@@ -185,9 +186,13 @@ local function join(family, child)
   child.family = family
 end
 
+local function give(parent, family)
+  family.parent, parent.brood, parent.children = parent, family, family.members
+end
+
 local function adopt(parent, child)
-  parent.children = parent.children or { parent = parent, members = {}, count = 0 }
-  join(parent.children, child)
+  if not parent.brood then give(parent, { members = {}, count = 0 }) end
+  join(parent.brood, child)
 end
 
 local function leave(child)
@@ -228,8 +233,8 @@ end
 -- Children outlive a task that ended well: its parent has them from now on. The smaller family joins the larger one, so
 -- that a thousand who are handed up from level to level do not move each time.
 local function leave_children(t)
-  local own, family = t.children, t.family
-  t.children = nil
+  local own, family = t.brood, t.family
+  t.brood, t.children = nil, nil
   if not own or own.count == 0 then return end
   if not family then
     own.parent = nil
@@ -237,8 +242,7 @@ local function leave_children(t)
   end
   local small, large = own, family
   if own.count > family.count then small, large = family, own end
-  large.parent = family.parent
-  if large.parent then large.parent.children = large end
+  if family.parent then give(family.parent, large) else large.parent = nil end
   for child in pairs(small.members) do join(large, child) end
 end
 
@@ -428,7 +432,7 @@ end
 -- Children, oldest first.
 local function sorted_children(t)
   local list = {}
-  for child in pairs(t.children and t.children.members or constant.NONE) do list[#list + 1] = child end
+  for child in pairs(t.children) do list[#list + 1] = child end
   table.sort(list, function(a, b) return a.number < b.number end)
   return list
 end
