@@ -55,6 +55,7 @@ local KINDS = { directory = "a directory", link = "a symbolic link", fifo = "a F
 ---@field port luapilot.Port
 ---@field id integer
 ---@field name string
+---@field directory string     its path, without links
 ---@field target string        the path, without links
 ---@field secluded boolean      nobody but root and our user can put something else there
 local Place = {}
@@ -71,7 +72,7 @@ function swap.place(port, path)
   if not id and name:find "^cannot open " then return failure(path, name, directory) end
   if not id then return nil, name, directory end
   return setmetatable({
-    port = port, id = id, name = name, secluded = secluded, opened = {}, made = {},
+    port = port, id = id, name = name, directory = directory, secluded = secluded, opened = {}, made = {},
     target = (directory == "/" and "" or directory) .. "/" .. name,
   }, Place)
 end
@@ -257,14 +258,13 @@ local function open_ours(place, name)
   place:shut(id)
 end
 
----Removes the new files that killed pilots left, and none of a pilot that is at work. A crowded directory is not
----searched.
+---Removes the new files that killed pilots left in a directory, and none of a pilot that is at work. A crowded directory
+---is not searched.
 ---@param place luapilot.Place
 function swap.tidy(place)
   local names = place.port.list(".", CROWDED, place.id)
-  local start = place:beside "new-"
   for _, name in ipairs(names or {}) do
-    local id = name:sub(1, #start) == start and place:open(name, "left")
+    local id = name:find "^%..+%.luapilot%-new%-%x+$" and place:open(name, "left")
     if id then
       place:remove(name)
       place:shut(id)

@@ -48,7 +48,7 @@ function stub_pilot.load(source, options)
   world.files["pilot.lua"] = source
   local self = setmetatable({ world = world, events = {} }, Pilot)
   self.app = app.new { port = world.port, state = options.state }
-  self.app.observe = function(event) observe(self, event) end
+  self.app.observe, self.app.errors = function(event) observe(self, event) end, {}
   local ok, mistakes = self.app:load "pilot.lua"
   if not ok then error("pilot.lua has mistakes:\n  " .. table.concat(mistakes, "\n  "), 2) end
   self:take_events()
@@ -139,7 +139,7 @@ function Pilot:check()
   for _, t in ipairs(self.app.tasks:list()) do left[#left + 1] = "task " .. t.name end
   for _, runner in ipairs(self.app.order) do
     for key in pairs(runner.timers) do left[#left + 1] = ("timer %s of %s"):format(key, runner.spec.name) end
-    if #runner.watchers > 0 then left[#left + 1] = "watchers of " .. runner.spec.name end
+    if runner.watchers and not runner.watchers:is_empty() then left[#left + 1] = "watchers of " .. runner.spec.name end
     if #runner.starter.listeners > 0 then left[#left + 1] = "listeners of " .. runner.spec.name end
     if runner.prober then left[#left + 1] = "prober of " .. runner.spec.name end
   end

@@ -337,7 +337,8 @@ describe("swap", function()
       swap.tidy(place)
       port.cancel(at_work)
       place:close()
-      assert.equal(".app.conf.luapilot-new-… .app.conf.luapilot-new-… .app.conf.luapilot-newer .other.luapilot-new-… app.conf app.conf.luapilot-new-…", there())
+      assert.equal(".app.conf.luapilot-new-… .app.conf.luapilot-new-… .app.conf.luapilot-newer app.conf "
+        .. "app.conf.luapilot-new-…", there())
     end)
 
     it("a crowded directory is not searched", function()
