@@ -77,13 +77,13 @@ describe("what never waits", function()
     for _, where in ipairs {
       'job "app": health', 'job "prepared": prepare', 'job "lua"', 'job "asks"', 'job "reloads": reload', "defer",
     } do
-      p:wait_for_line(where .. ".*" .. TOO_LONG, 1, 20)
+      p:wait_for_line(where .. ".*" .. TOO_LONG)
     end
     p:signal "SIGUSR2"
     p:wait_for_line "heard"
     p:signal "SIGTERM"
-    p:wait_for_line('app.*stopping.*' .. TOO_LONG, 1, 20)
-    p:wait(20)
+    p:wait_for_line('app.*stopping.*' .. TOO_LONG)
+    p:wait()
     assert.same({}, p:lines "inside luapilot")
   end)
 
@@ -127,7 +127,7 @@ describe("what never waits", function()
     ]], { env = { LUAPILOT_HEARTBEAT = "1000" } })
     p:wait_for_line(TOO_LONG)
     p:signal "SIGUSR2"
-    p:wait_for_line(TOO_LONG, 8, 40)
+    p:wait_for_line(TOO_LONG, 8)
     p:wait_for_line "heard"
     p:signal "SIGTERM"
     assert.equal(0, p:wait())
@@ -179,7 +179,7 @@ describe("what eats memory", function()
       pilot.every("10ms", function() for _ = 1, 1000 do kept[#kept + 1] = ("x"):rep(1000) .. #kept end end)
       pilot.on("shutdown", function() pilot.log.info "in order" end)
     ]], SMALL)
-    assert.equal(70, p:wait(30))
+    assert.equal(70, p:wait())
     assert.equal(1, #p:lines "more than 64M of memory in use")
     assert.equal(1, #p:lines "in order")
   end)
@@ -372,7 +372,7 @@ describe("what cannot be interrupted is for the guardian:", function()
   } do
     it(name, function()
       local p = run.pilot(with_handler(body), { env = { LUAPILOT_HEARTBEAT = "300" } })
-      assert.equal(134, p:wait(20))
+      assert.equal(134, p:wait())
       assert.equal(1, #p:lines "has not turned its loop")
     end)
   end
