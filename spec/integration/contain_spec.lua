@@ -119,18 +119,23 @@ describe("what never waits", function()
     end
   end)
 
+  -- Each of them takes a second of the processor, and the guardian acts after six looks of real time: a busy machine is
+  -- given the guardian's usual ones, of five seconds.
   it("does not make the pilot look dead, however many do it at once", function()
-    local p = run.pilot([[
-      local pilot = require "luapilot"
-      for _ = 1, 8 do pilot.on("startup", function() while true do end end) end
-      pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
-    ]], { env = { LUAPILOT_HEARTBEAT = "1000" } })
-    p:wait_for_line(TOO_LONG)
-    p:signal "SIGUSR2"
-    p:wait_for_line(TOO_LONG, 8)
-    p:wait_for_line "heard"
-    p:signal "SIGTERM"
-    assert.equal(0, p:wait())
+    local function loops(number, look)
+      local p = run.pilot(([[
+        local pilot = require "luapilot"
+        for _ = 1, %d do pilot.on("startup", function() while true do end end) end
+        pilot.on("SIGUSR2", function() pilot.log.info "heard" end)
+      ]]):format(number), { env = { LUAPILOT_HEARTBEAT = look } })
+      p:wait_for_line(TOO_LONG)
+      p:signal "SIGUSR2"
+      p:wait_for_line(TOO_LONG, number, 400)
+      p:wait_for_line "heard"
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end
+    if not pcall(loops, 8, "1000") then loops(40, "5000") end
   end)
 
   it("is left alone when it waits, however often", function()

@@ -55,14 +55,12 @@ describe("the nginx-upstreams example", machine.unless(room.lacking() or machine
   -- In one transaction, so that others hear of all of them at once, however slow the machine is.
   local function change(coming, going)
     local steps = { { Node = { Verb = "set", Node = { Node = "elsewhere", Address = "127.0.0.1" } } } }
-    for name, place in pairs(coming) do
-      steps[#steps + 1] = { Service = { Verb = "set", Node = "elsewhere", Service = {
-        ID = name, Service = "app", Address = place.address, Port = place.port,
-      } } }
+    local function step(verb, service)
+      service.Service = "app"
+      steps[#steps + 1] = { Service = { Verb = verb, Node = "elsewhere", Service = service } }
     end
-    for _, name in ipairs(going) do
-      steps[#steps + 1] = { Service = { Verb = "delete", Node = "elsewhere", Service = { ID = name } } }
-    end
+    for name, place in pairs(coming) do step("set", { ID = name, Address = place.address, Port = place.port }) end
+    for _, name in ipairs(going) do step("delete", { ID = name }) end
     room.agent:api("PUT", "/v1/txn", steps)
   end
 

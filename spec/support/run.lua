@@ -245,13 +245,18 @@ end
 --- All lines so far that match.
 function Program:lines(pattern) return matching(self:output(), pattern) end
 
---- Waits until a line matches (a Lua pattern), or `times` lines; returns the last of these.
+--- Waits until a line matches (a Lua pattern), or `times` lines; returns the last of these. In vain also when nobody is
+--- left to write it.
 ---@param times integer?
 ---@param seconds number?
 function Program:wait_for_line(pattern, times, seconds)
   times = times or 1
-  return self:wait_for(("a line that matches %q, %d times"):format(pattern, times), function()
-    return self:lines(pattern)[times]
+  local what = ("a line that matches %q, %d times"):format(pattern, times)
+  return self:wait_for(what, function()
+    local over = self:ended() and #self:processes() == 0 -- before the look: what is written after it is not missed
+    local line = self:lines(pattern)[times]
+    if over and not line then error(("it has ended without %s%s"):format(what, log_of(self)), 0) end
+    return line
   end, seconds)
 end
 
