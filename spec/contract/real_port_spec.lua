@@ -573,7 +573,7 @@ describe("the real port", function()
     end)
 
     it("says which file refused, why, and what to do", function()
-      need_root()
+      need_cgroup()
       local output = pilot([[
         local cgroup = { name = "x", memory_max = 1e8 }
         local _, message, code, stage = rt.spawn { argv = { "true" }, cgroup = cgroup }

@@ -174,7 +174,11 @@ describe("the guardian", function()
   it("ends what escaped a pilot that ended well, and names it", function()
     local p = started [[
       local pilot = require "luapilot"
-      pilot.job "app" { exec = { "sh", "-c", "setsid sleep 1000 & sleep 0.3; echo ready" }, main = true }
+      pilot.job "app" { exec = { "sh", "-c", [=[
+        setsid sleep 1000 &
+        until grep -q sleep /proc/$!/comm; do sleep 0.02; done      # it has left the session by then
+        echo ready
+      ]=] }, main = true }
     ]]
     assert.equal(0, p:wait())
     assert.equal(1, #p:lines "luapilot: ended 1 processes that the pilot had left behind: sleep %(%d+%)")

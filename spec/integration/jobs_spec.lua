@@ -69,6 +69,7 @@ describe("a job's", function()
     end)
 
     it("nobody of the pilot's own groups comes along", function()
+      machine.need "setpriv"
       local options = { wrap = { "setpriv", "--groups", "0,4,27" } }
       assert.equal("1", says("id -G", 'user = "daemon"', options))
     end)
@@ -106,6 +107,7 @@ describe("a job's", function()
     end)
 
     it("beyond the hard limit of somebody without the privilege: refused, with its name", function()
+      machine.need "setpriv"
       local refusal = "nofile.*operation not permitted"
       assert_refused('exec = "true", limits = { nofile = 200 }', 126, refusal, {
         wrap = { "sh", "-c", [[ulimit -n 100 && exec setpriv --bounding-set=-sys_resource "$0" "$@"]] },
@@ -185,13 +187,13 @@ describe("a job's", function()
         pilot.job "app" {
           exec = pilot.sh [==[
             echo $LUAPILOT_PID $LUAPILOT_MY_DB_PID ${LUAPILOT_OTHER_PID-none} >seen
-            ps -o ppid= $$ >>seen
+            sed -n 's/^PPid:[^0-9]*//p' /proc/$$/status >>seen
           ]==],
           when = db:once "healthy", main = true,
         }
       ]]
       story.assert_ends(p, 0)
-      local pid, db, other, parent = p:read "seen":match "^(%d+) (%d+) (%S+)\n *(%d+)\n$"
+      local pid, db, other, parent = p:read "seen":match "^(%d+) (%d+) (%S+)\n(%d+)\n$"
       assert.equal(parent, pid)
       assert.equal(tonumber(p:read "db.pid"), tonumber(db))
       assert.equal("none", other)
