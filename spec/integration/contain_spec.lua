@@ -88,11 +88,9 @@ describe("what never waits", function()
   end)
 
   it("is ended in a module", function()
-    local p = run.pilot(with_handler("require('helper').spin()"), { files = {} })
-    p:write("helper.lua", "return {\n  spin = function() while true do end end }\n")
-    p:signal "SIGTERM"
-    p:wait()
-    p = run.luapilot({ p:path "pilot.lua" }, { directory = p.directory })
+    local p = run.pilot(with_handler("require('helper').spin()"), {
+      files = { ["helper.lua"] = "return {\n  spin = function() while true do end end }\n" },
+    })
     p:wait_for_line("helper.lua:2: " .. TOO_LONG)
     goes_on(p)
   end)

@@ -374,12 +374,11 @@ describe("HTTP", function()
       nginx:on("unhealthy", function(event) print("is unhealthy: " .. event.output) end)
     ]]):format(".", port), {
       env = { http_proxy = "http://127.0.0.1:1", all_proxy = "http://127.0.0.1:1" },
+      files = { up = "fine\n", ["nginx.conf"] = ([[
+        daemon off; pid nginx.pid; error_log stderr; events {}
+        http { access_log off; server { listen 127.0.0.1:%d; root .; location /health { try_files /up =503; } } }
+      ]]):format(port) },
     })
-    p:write("nginx.conf", ([[
-      daemon off; pid nginx.pid; error_log stderr; events {}
-      http { access_log off; server { listen 127.0.0.1:%d; root .; location /health { try_files /up =503; } } }
-    ]]):format(port))
-    p:write("up", "fine\n")
     p:wait_for_line "is healthy: HTTP 200: fine"
     os.remove(p:path "up")
     p:wait_for_line "is unhealthy: HTTP 503"

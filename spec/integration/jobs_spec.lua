@@ -278,6 +278,7 @@ describe("a job's", function()
     it("where it cannot be had, the job is refused with the reason, not run without", function()
       if not ROOT then machine.skip "only root can mount" end
       machine.need_mounts()
+      if not machine.can "grep -q '^cgroup ' /proc/mounts" then machine.skip "no control groups (version 1) here" end
       local function without(change)
         return { wrap = { "unshare", "--mount", "sh", "-c", change .. ' && exec "$0" "$@"' } }
       end
