@@ -1305,8 +1305,8 @@ local function contract(name, world)
           world.write(his, "his")
           world.own(his, 1234)
           local one, two = link(kept, "one", 1234), link("his", "two", 1234)
-          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): it is not ' ..
-            "followed"):format(one, kept)
+          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): ' ..
+            "it is not followed"):format(one, kept)
           assert.equal(message, fails("ELOOP", port.read(one)))
           assert.equal(message, fails("ELOOP", port.place(one)))
           assert.equal(message, fails("ELOOP", port.open(one, "append")))

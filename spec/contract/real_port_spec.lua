@@ -798,7 +798,8 @@ describe("the real port", function()
         local path = fifo "fifo"
         assert.equal("fifo", port.stat(path).type)
         is_refused(path, "a FIFO")
-        refused("ENXIO", ("cannot log to %q: it is a FIFO that nobody reads"):format(path), port.logging { output = path })
+        refused("ENXIO", ("cannot log to %q: it is a FIFO that nobody reads"):format(path),
+          port.logging { output = path })
       end)
 
       it("a socket", function()

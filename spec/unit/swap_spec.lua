@@ -297,7 +297,8 @@ describe("swap", function()
       assert(new:write())
       assert(new:commit(true))
       machine:write(OLD, false)
-      assert.same({ nil, 'cannot put back "/etc/app.conf": somebody took .app.conf.luapilot-old away' }, { new:put_back() })
+      assert.same({ nil, 'cannot put back "/etc/app.conf": somebody took .app.conf.luapilot-old away' },
+        { new:put_back() })
       place:close()
     end)
 
