@@ -284,9 +284,9 @@ end
 local function remove_first(place)
   local id = open_ours(place, place:beside "none")
   if not id then return nil end
-  local stat, ok, message = place:stat(), nil, nil
+  local stat = place:stat()
   if stat and stat.type == "file" then place:remove(place.name) end
-  ok, message = place:remove(place:beside "none")
+  local ok, message = place:remove(place:beside "none")
   place:shut(id)
   return ok and "removed", message
 end
