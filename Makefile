@@ -151,7 +151,7 @@ test-asan: asan have-consul $(soak_actor) ## the integration and contract specs 
 # they run their corpus in the specs.
 harnesses     = output notify load values
 fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c) \
-                $(addprefix src/,buffer.c format.c loop.c output.c sink.c stream.c)
+                $(addprefix src/,buffer.c format.c loop.c names.c output.c place.c sink.c stream.c)
 fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
 fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)

@@ -4,12 +4,16 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
+
+#include "place.h"
 
 #define PERIOD 100000    /* microseconds: the kernel's default for cpu quotas */
 #define LEAST_QUOTA 1000 /* the kernel refuses less */
@@ -56,11 +60,52 @@ static int no_memory(struct failure *failure) {
 
 /* --- small files ------------------------------------------------------------------------- */
 
+/* A group's directory, walked to as any path is (place.h), and in no other file system: what its files
+ * mean is the kernel's word only there. Returns a descriptor (O_PATH), or -1 with errno. */
+static int open_group(const char *directory) {
+  struct place place;
+  struct failure why;
+  struct statfs system;
+  if (place_open(&place, directory, false, &why) != 0) {
+    errno = why.code;
+    return -1;
+  }
+  const char *name = place.name[0] ? place.name : ".";
+  int fd = openat(place.directory, name, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  int code = errno;
+  place_close(&place);
+  if (fd >= 0 && fstatfs(fd, &system) == 0 &&
+      (system.f_type == CGROUP_SUPER_MAGIC || system.f_type == CGROUP2_SUPER_MAGIC))
+    return fd;
+  if (fd >= 0) close(fd);
+  errno = fd >= 0 ? ENOTSUP : code;
+  return -1;
+}
+
+static int open_in(const char *directory, const char *file, int flags) {
+  int group = open_group(directory);
+  if (group < 0) return -1;
+  int fd = openat(group, file, flags | O_NOFOLLOW | O_CLOEXEC);
+  int code = errno;
+  close(group);
+  errno = code;
+  return fd;
+}
+
+static int make_in(const char *directory, const char *name) {
+  int group = open_group(directory);
+  if (group < 0) return -1;
+  int result = mkdirat(group, name, 0755), code = errno;
+  close(group);
+  errno = code;
+  return result;
+}
+
 static int write_text(const char *directory, const char *file, const char *text,
                       struct failure *failure) {
   char path[4096];
   (void)snprintf(path, sizeof path, "%s/%s", directory, file);
-  int fd = open(path, O_WRONLY | O_CLOEXEC);
+  int fd = open_in(directory, file, O_WRONLY);
   if (fd < 0) return refused(failure, "open", path, errno);
   ssize_t size = (ssize_t)strlen(text);
   int code = write(fd, text, (size_t)size) == size ? 0 : errno;
@@ -84,9 +129,8 @@ static bool has_word(const char *text, const char *word, const char *separators)
 }
 
 static bool file_has_word(const char *directory, const char *file, const char *word) {
-  char path[4096], text[1024];
-  (void)snprintf(path, sizeof path, "%s/%s", directory, file);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  char text[1024];
+  int fd = open_in(directory, file, O_RDONLY);
   if (fd < 0) return false;
   ssize_t size = read(fd, text, sizeof text - 1);
   close(fd);
@@ -198,9 +242,10 @@ static bool is_ours(pid_t pid) {
 }
 
 static FILE *open_members(const char *directory) {
-  char path[4096];
-  (void)snprintf(path, sizeof path, "%s/cgroup.procs", directory);
-  return fopen(path, "re");
+  int fd = open_in(directory, "cgroup.procs", O_RDONLY);
+  FILE *members = fd >= 0 ? fdopen(fd, "r") : NULL;
+  if (members == NULL && fd >= 0) close(fd);
+  return members;
 }
 
 static bool all_ours(const char *directory) {
@@ -229,9 +274,10 @@ static int move_all(const char *from, const char *to, struct failure *failure) {
 
 static int move_to_leaf(const char *base, struct failure *failure) {
   if (!all_ours(base)) return refused(failure, "pass controllers on from", base, EBUSY);
-  char leaf[4096];
-  (void)snprintf(leaf, sizeof leaf, "%s/luapilot-%d", base, (int)getpid());
-  if (mkdir(leaf, 0755) != 0 && errno != EEXIST) return refused(failure, "create", leaf, errno);
+  char name[64], leaf[4096];
+  (void)snprintf(name, sizeof name, "luapilot-%d", (int)getpid());
+  (void)snprintf(leaf, sizeof leaf, "%s/%s", base, name);
+  if (make_in(base, name) != 0 && errno != EEXIST) return refused(failure, "create", leaf, errno);
   return move_all(base, leaf, failure);
 }
 
@@ -259,6 +305,7 @@ static void safe_name(const char *name, char safe[NAME_LENGTH + 1]) {
  * pilot of our pid left behind empty is taken over. */
 static char *make_directory(const char *base, const char *name, struct failure *failure) {
   char safe[NAME_LENGTH + 1], *path = NULL;
+  size_t below = strlen(base) + 1;
   safe_name(name, safe);
   for (int number = 1; number < 10000; number++) {
     char suffix[16] = "";
@@ -267,8 +314,8 @@ static char *make_directory(const char *base, const char *name, struct failure *
       no_memory(failure);
       return NULL;
     }
-    if (mkdir(path, 0755) == 0) return path;
-    if (errno == EEXIST && rmdir(path) == 0 && mkdir(path, 0755) == 0) return path;
+    if (make_in(base, path + below) == 0) return path;
+    if (errno == EEXIST && rmdir(path) == 0 && make_in(base, path + below) == 0) return path;
     if (errno != EEXIST && errno != EBUSY) break;
     free(path);
     path = NULL;
@@ -369,15 +416,24 @@ int cgroup_make(struct cgroup *cgroup, const struct cgroup_options *options,
   return -1;
 }
 
+/* Whoever the group around ours was delegated to can put one of his own in our group's place. */
+static int open_own(const char *directory) {
+  struct stat status;
+  int fd = open_in(directory, "cgroup.procs", O_WRONLY);
+  if (fd < 0 || (fstat(fd, &status) == 0 && status.st_uid == geteuid())) return fd;
+  close(fd);
+  errno = EPERM;
+  return -1;
+}
+
 int cgroup_open(const struct cgroup *cgroup, int *files, struct failure *failure) {
   for (size_t i = 0; i < cgroup->count; i++) {
-    char path[4096];
-    (void)snprintf(path, sizeof path, "%s/cgroup.procs", cgroup->places[i]);
-    files[i] = open(path, O_WRONLY | O_CLOEXEC);
+    files[i] = open_own(cgroup->places[i]);
     if (files[i] >= 0) continue;
     int code = errno;
+    const char *place = cgroup->places[i];
     while (i > 0) close(files[--i]);
-    return refused(failure, "open", path, code);
+    return refused(failure, "enter the group", place, code);
   }
   return 0;
 }

@@ -19,6 +19,8 @@ enum handle_kind {
   HANDLE_CONNECT,
   HANDLE_HTTP,
   HANDLE_CONSUL,
+  HANDLE_PLACE,
+  HANDLE_FILE,
 };
 
 struct handle {

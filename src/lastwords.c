@@ -31,12 +31,24 @@ static bool can_spare(int fd) {
   return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + RESERVE < limit.rlim_cur;
 }
 
-static void hear(pid_t pid, int number) {
+/* The reading end of what `held` names, if that is a pipe that nobody hears. -1: it is not. */
+static int reading_end(int held) {
   char path[40];
   struct stat status;
+  if (fstat(held, &status) != 0 || !S_ISFIFO(status.st_mode)) return -1;
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", held);
+  return unheard(path) ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+}
+
+/* What a job has open may be another thing at each look, and we may be privileged where the job is not: so it is held
+ * first (O_PATH reads nothing), and then looked at. */
+static void hear(pid_t pid, int number) {
+  char path[40];
   (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, number);
-  if (count == PIPES || stat(path, &status) != 0 || !S_ISFIFO(status.st_mode)) return;
-  int fd = unheard(path) ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+  int held = count < PIPES ? open(path, O_PATH | O_CLOEXEC) : -1;
+  if (held < 0) return;
+  int fd = reading_end(held);
+  close(held);
   if (fd < 0) return;
   if (can_spare(fd))
     pipes[count++] = fd;

@@ -104,10 +104,13 @@ static struct sink *find_file(struct output *output, const char *path) {
   return sink;
 }
 
-static struct sink *add_file(struct output *output, const char *path) {
+static struct sink *add_file(struct output *output, const char *path, struct failure *failure) {
   struct sink *sink = malloc(sizeof *sink);
-  if (sink == NULL) return NULL;
-  if (sink_open(sink, output->loop, path) != 0) {
+  if (sink == NULL) {
+    (void)fail(failure, "open", ENOMEM, "cannot open \"%s\": out of memory", path);
+    return NULL;
+  }
+  if (sink_open(sink, output->loop, path, failure) != 0) {
     free(sink);
     return NULL;
   }
@@ -131,10 +134,10 @@ static void sweep(struct output *output) {
   }
 }
 
-struct sink *output_file(struct output *output, const char *path) {
+struct sink *output_file(struct output *output, const char *path, struct failure *failure) {
   sweep(output);
   struct sink *sink = find_file(output, path);
-  if (sink == NULL) sink = add_file(output, path);
+  if (sink == NULL) sink = add_file(output, path, failure);
   if (sink) sink->references++;
   return sink;
 }
@@ -146,17 +149,17 @@ void output_release(struct sink *sink) {
   sweep(sink->context);
 }
 
-static struct sink *find_sink(struct output *output, const char *where) {
+static struct sink *find_sink(struct output *output, const char *where, struct failure *failure) {
   if (strcmp(where, "stdout") == 0 || strcmp(where, "stderr") == 0) {
     struct sink *sink = &output->standard[strcmp(where, "stderr") == 0];
     sink->references++;
     return sink;
   }
-  return output_file(output, where);
+  return output_file(output, where, failure);
 }
 
-int output_redirect(struct output *output, const char *where) {
-  struct sink *old = output->main, *new = find_sink(output, where);
+int output_redirect(struct output *output, const char *where, struct failure *failure) {
+  struct sink *old = output->main, *new = find_sink(output, where, failure);
   if (new == NULL) return -1;
   output->main = new;
   stream_redirect(&output->streams, old, new);
@@ -165,11 +168,11 @@ int output_redirect(struct output *output, const char *where) {
 }
 
 void output_reopen(struct output *output) {
+  struct failure failure;
   for (struct sink *sink = output->files; sink; sink = sink->next)
-    if (sink_reopen(sink) != 0)
-      output_say(output, LOG_LEVEL_ERROR, "cannot open %s anew: %s; still using the old file",
-                 sink->path, strerror(errno));
-  for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i]);
+    if (sink_reopen(sink, &failure) != 0)
+      output_say(output, LOG_LEVEL_ERROR, "%s; still using the old file", failure.message);
+  for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i], &failure);
 }
 
 int output_descriptor(struct sink *sink, const char *stream) {

@@ -27,6 +27,7 @@
 #include <sys/types.h>
 
 #include "loop.h"
+#include "names.h"
 
 #ifndef OUTPUT_LINE /* fuzzing has smaller ones */
 #  define OUTPUT_LINE (64 * 1024)
@@ -67,12 +68,12 @@ void output_free(struct output *output);
 /* The sink of the pilot's own output. Never NULL. */
 struct sink *output_main(struct output *output);
 /* The sink for a file, opened for appending (0640) when it is not open yet; counted, give it back
- * with output_release(). NULL with errno set. */
-struct sink *output_file(struct output *output, const char *path);
+ * with output_release(). NULL with `failure`. */
+struct sink *output_file(struct output *output, const char *path, struct failure *failure);
 void output_release(struct sink *sink);
-/* Sends the pilot's own output elsewhere: "stdout", "stderr" or a path. Returns 0, or -1 with errno
- * (the old place stays). */
-int output_redirect(struct output *output, const char *where);
+/* Sends the pilot's own output elsewhere: "stdout", "stderr" or a path. Returns 0, or -1 with
+ * `failure` (the old place stays). */
+int output_redirect(struct output *output, const char *where, struct failure *failure);
 /* Opens every file anew, after a rotation. A file that cannot be opened keeps the old one, with a
  * message. */
 void output_reopen(struct output *output);

@@ -155,11 +155,7 @@ int port_begun(lua_State *L, uint64_t id, const struct failure *failure) {
     lua_pushnumber(L, (double)id);
     return 1;
   }
-  char name[NAME_SIZE];
-  lua_pushnil(L);
-  lua_pushstring(L, failure->message);
-  lua_pushstring(L, error_name(failure->code, name));
-  return 3;
+  return port_failed(L, failure);
 }
 
 /* --- the calls --------------------------------------------------------------------------- */

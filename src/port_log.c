@@ -98,8 +98,8 @@ static int l_logging(lua_State *L) {
   const char *place = check_place(L, 1);
   int format = optional_choice(L, "format", formats);
   int level = optional_choice(L, "level", level_names);
-  if (place && output_redirect(port.output, place) != 0)
-    return port_failure(L, errno, "cannot log to \"%s\"", place);
+  struct failure failure;
+  if (place && output_redirect(port.output, place, &failure) != 0) return port_failed(L, &failure);
   if (format >= 0) output_format(port.output, (enum output_format)format);
   if (level >= 0) output_level(port.output, (enum log_level)level);
   return port_done(L);

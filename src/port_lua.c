@@ -138,6 +138,14 @@ int port_failure(lua_State *L, int code, const char *format, ...) {
   return 3;
 }
 
+int port_failed(lua_State *L, const struct failure *failure) {
+  char name[NAME_SIZE];
+  lua_pushnil(L);
+  lua_pushstring(L, failure->message);
+  lua_pushstring(L, error_name(failure->code, name));
+  return 3;
+}
+
 int port_done(lua_State *L) {
   lua_pushboolean(L, true);
   return 1;

@@ -79,6 +79,8 @@ const char *port_value(lua_State *L, int table, const char *where, const char *n
 /* nil, message, CODE. The message is `format`, followed by ": " and the text of the code. */
 int port_failure(lua_State *L, int code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+/* nil, message, CODE of a failure that was told in C. */
+int port_failed(lua_State *L, const struct failure *failure);
 /* The handle of what has begun; 0: nil, message, CODE of `failure`. */
 int port_begun(lua_State *L, uint64_t id, const struct failure *failure);
 /* true */

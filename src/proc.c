@@ -343,15 +343,13 @@ static int failed(struct failure *failure, const char *stage, const char *what, 
   return fail(failure, stage, code, "%s: %s", what, error_text(code, text));
 }
 
-/* Where lines go: NULL with errno set. Files are counted: released by open_streams(). */
+/* Where lines go: NULL with `failure`. Files are counted: released by open_streams(). */
 static struct sink *find_sink(struct procs *procs, const struct proc_output *output,
                               struct failure *failure) {
   if (output->file == NULL) return output_main(procs->output);
-  struct sink *sink = output_file(procs->output, output->file);
-  char text[TEXT_SIZE];
-  if (sink == NULL)
-    fail(failure, "output", errno, "cannot open log file \"%s\": %s", output->file,
-         error_text(errno, text));
+  struct failure why;
+  struct sink *sink = output_file(procs->output, output->file, &why);
+  if (sink == NULL) (void)fail(failure, "output", why.code, "log file: %s", why.message);
   return sink;
 }
 

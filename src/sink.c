@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "output.h"
+#include "place.h"
 
 #define RETRY NANOSECONDS
 #define WIDE_PIPE (256 * 1024)
@@ -161,7 +162,7 @@ static void block(struct sink *sink) {
   if (loop_watch(sink->loop, &sink->watcher, EPOLLOUT) != 0) retry_later(sink);
 }
 
-static void fail(struct sink *sink, int error) {
+static void falter(struct sink *sink, int error) {
   bool news = sink->state != SINK_FAILING;
   loop_unwatch(sink->loop, &sink->watcher);
   sink->state = SINK_FAILING;
@@ -177,7 +178,7 @@ static void refused(struct sink *sink, int error) {
   } else if (error == EPIPE || error == ECONNRESET || error == ENOTCONN || error == EBADF) {
     go(sink, error);
   } else {
-    fail(sink, error);
+    falter(sink, error);
   }
 }
 
@@ -271,25 +272,21 @@ void sink_init(struct sink *sink, struct loop *loop, int fd) {
   }
 }
 
-/* O_NONBLOCK: a FIFO without a reader must not hold us up. On a file it means nothing. */
-static int open_log(const char *path) {
-  return open(path, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0640);
-}
-
-static enum sink_way way_of_file(int fd) {
+static int open_log(const char *path, enum sink_way *way, struct failure *failure) {
   struct stat status;
-  if (fstat(fd, &status) != 0) return SINK_DIRECT;
-  return S_ISFIFO(status.st_mode) || isatty(fd) ? SINK_OWN : SINK_DIRECT;
+  int fd = place_open_file(path, PLACE_LOG, &status, failure);
+  if (fd < 0) return -1;
+  *way = S_ISFIFO(status.st_mode) || isatty(fd) ? SINK_OWN : SINK_DIRECT;
+  return fd;
 }
 
-int sink_open(struct sink *sink, struct loop *loop, const char *path) {
+int sink_open(struct sink *sink, struct loop *loop, const char *path, struct failure *failure) {
   prepare(sink, loop, -1);
   sink->path = strdup(path);
-  sink->watcher.fd = sink->path ? open_log(path) : -1;
-  if (sink->watcher.fd < 0) goto fail;
-  sink->way = way_of_file(sink->watcher.fd);
-  return 0;
-fail:
+  if (sink->path == NULL)
+    return fail(failure, "open", ENOMEM, "cannot open \"%s\": out of memory", path);
+  sink->watcher.fd = open_log(path, &sink->way, failure);
+  if (sink->watcher.fd >= 0) return 0;
   free(sink->path);
   sink->path = NULL;
   return -1;
@@ -304,13 +301,14 @@ static void close_descriptor(struct sink *sink) {
   errno = error;
 }
 
-int sink_reopen(struct sink *sink) {
+int sink_reopen(struct sink *sink, struct failure *failure) {
   if (sink->path) {
-    int fd = open_log(sink->path);
+    enum sink_way way;
+    int fd = open_log(sink->path, &way, failure);
     if (fd < 0) return -1;
     close_descriptor(sink);
     sink->watcher.fd = fd;
-    sink->way = way_of_file(fd);
+    sink->way = way;
   }
   if (sink->watcher.fd < 0) return 0; /* was closed from the start */
   if (sink->state == SINK_GONE) sink->state = SINK_OPEN;

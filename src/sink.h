@@ -34,6 +34,7 @@
 
 #include "buffer.h"
 #include "loop.h"
+#include "names.h"
 
 #ifndef SINK_HIGH /* fuzzing has smaller ones */
 #  define SINK_HIGH (256 * 1024)
@@ -91,11 +92,11 @@ struct sink {
 
 /* Our stdout or stderr. Cannot fail: one that is closed swallows. */
 void sink_init(struct sink *sink, struct loop *loop, int fd);
-/* A file, opened for appending. Returns 0, or -1 with errno. */
-int sink_open(struct sink *sink, struct loop *loop, const char *path);
-/* Opens the file anew, and forgives a reader that was gone. Returns 0, or -1 with errno: nothing
+/* A file, a FIFO, a terminal, opened for appending, as place.h allows. Returns 0, or -1 with `failure`. */
+int sink_open(struct sink *sink, struct loop *loop, const char *path, struct failure *failure);
+/* Opens the file anew, and forgives a reader that was gone. Returns 0, or -1 with `failure`: nothing
  * changed. */
-int sink_reopen(struct sink *sink);
+int sink_reopen(struct sink *sink, struct failure *failure);
 /* Gives everything back but the struct. Feeders are forgotten, not resumed. */
 void sink_close(struct sink *sink);
 

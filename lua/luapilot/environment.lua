@@ -9,6 +9,8 @@
 
 local environment = {}
 
+local FILE_LIMIT = 1024 * 1024
+
 -- "a b" and 'a b' lose their quotes; the rest of the line is the value, as docker's --env-file has it.
 local function value_of(text)
   return text:find "^([\"']).*%1$" and text:sub(2, -2) or text
@@ -59,7 +61,7 @@ local function add_jobs(env, app, runners)
 end
 
 local function read_file(app, path)
-  local text, message = app.port.read(path)
+  local text, message = app.port.read(path, FILE_LIMIT)
   local values
   if text then values, message = environment.parse(text, path) end
   if not values then error("env_file: " .. message, 0) end

@@ -1,106 +1,332 @@
--- fs: pilot.fs over the port: small files, read whole and replaced atomically.
+-- fs: pilot.fs over the port: files read whole and replaced at once, directories, names.
 --
--- It owns the temporary file between its creation and the rename. It never follows a symbolic link out of the
--- directory by accident: the target is resolved first, and what is replaced is the file that the link names.
+-- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody sees
+-- half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a task:
+-- others have their turns meanwhile, and what a task that was cancelled has begun is undone.
+--
+-- It owns nothing between two calls. Everything raises what it fails at; what is not there is nil or false.
 
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
 local suggest = require "luapilot.suggest"
+
+local glob = lazy.require "luapilot.glob"
+local slices = lazy.require "luapilot.slices"
+local swap = lazy.require "luapilot.swap"
+local task = lazy.require "luapilot.task"
 
 local fs = {}
 
-local READ_LIMIT = 64 * 1024 * 1024
+local USUAL_FILE, USUAL_DIRECTORY = 420, 493 -- rw-r--r--, rwxr-xr-x
+local MOST_NAMES = 100000 -- of a directory, or of a glob
 
--- The temporary file gets the target's mode and owner before it takes its place.
-local function like_target(port, target, temporary, mode)
-  local stat = port.stat(target)
-  if not stat and not mode then return true end
-  return port.chmod(temporary, {
-    mode = mode or stat and stat.mode, uid = stat and stat.uid or nil, gid = stat and stat.gid or nil,
-  })
-end
+local library = {} -- name → function(app, …)
 
----Writes a file so that nobody ever sees half of it, and a crash leaves the old one or the new one.
----@param port luapilot.Port
----@param path string
----@param data string
----@param mode integer?     default: the mode of the file that is there, else 0644
----@return true?, string? message, string? code
-function fs.replace(port, path, data, mode)
-  local target = port.realpath(path) or path
-  local temporary = ("%s.luapilot-%d-%d"):format(target, port.pid(), math.floor(port.random() * 1e9))
-  local ok, message, code = port.write(temporary, data, { exclusive = true, sync = true, mode = mode or 420 })
-  if ok then ok, message, code = like_target(port, target, temporary, mode) end
-  if ok then ok, message, code = port.rename(temporary, target) end
-  if not ok then
-    if code ~= "EEXIST" then port.remove(temporary) end -- else it is somebody else's
-    return nil, ("cannot write %q: %s"):format(path, message), code
-  end
-  return true
-end
+-- --- arguments -------------------------------------------------------------------------------
 
 local function check_string(value, what, call)
   if type(value) ~= "string" then
     error(("%s: expected %s, got %s"):format(call, what, describe.value(value)), 3)
   end
+  if value:find("\0", 1, true) and what ~= "a string" then
+    error(("%s: a path with a NUL byte in it: %s"):format(call, describe.value(value)), 3)
+  end
 end
 
--- { mode = "0640" } as a number.
-local function mode_of(options)
-  if options == nil then return nil end
+local function check_running(app, call)
+  if app.phase ~= "declaring" then return end
+  error(call .. " changes the world, and the top level of a pilot.lua only declares: "
+    .. "call it in a handler, in run or in prepare", 3)
+end
+
+-- Options that are among `valid`: name → its type.
+local function check_options(options, valid, call)
+  if options == nil then return {} end
   if type(options) ~= "table" then
-    error("pilot.fs.write: expected a table such as { mode = \"0640\" }, got " .. describe.value(options), 3)
+    error(("%s: expected a table such as { mode = \"0640\" }, got %s"):format(call, describe.value(options)), 3)
   end
-  for key in pairs(options) do
-    if key ~= "mode" then
-      error(("pilot.fs.write: %s: unknown field%s"):format(tostring(key), suggest.hint(tostring(key), { "mode" })), 3)
+  local names = {}
+  for name in pairs(valid) do names[#names + 1] = name end
+  for key, value in pairs(options) do
+    local kind = valid[key]
+    if not kind then
+      error(("%s: %s: unknown field%s"):format(call, tostring(key), suggest.hint(tostring(key), names)), 3)
+    elseif type(value) ~= kind then
+      error(("%s: %s: expected a %s, got %s"):format(call, key, kind, describe.value(value)), 3)
     end
   end
+  return options
+end
+
+-- "0640" as a number.
+local function mode_of(options, call)
   local mode = options.mode
   if mode == nil then return nil end
-  if type(mode) == "string" and mode:find "^[0-7]+$" then return tonumber(mode, 8) end
-  error(("pilot.fs.write: mode: expected octal digits such as \"0640\", got %s"):format(describe.value(mode)), 3)
+  if mode:find "^[0-7]+$" and #mode <= 5 and tonumber(mode, 8) <= 4095 then return tonumber(mode, 8) end
+  error(("%s: mode: expected octal digits such as \"0640\", got %s"):format(call, describe.value(mode)), 3)
+end
+
+local WITH_MODE = { mode = "string" }
+
+-- --- slices ----------------------------------------------------------------------------------
+
+-- Runs fn(pause), and release() after it, however it ends: also when the task is given up in a pause.
+local function guarded(app, call, many, release, fn)
+  local current = many and app.tasks.current
+  if not current then
+    local result, message, code = fn()
+    release()
+    return result, message, code
+  end
+  local forget = current:when_ended(release)
+  local function pause() app.tasks:sleep(0, call) end
+  local ok, result, message, code = xpcall(fn, task.error, pause)
+  forget()
+  release()
+  if not ok then task.raise_again(result) end
+  return result, message, code
+end
+
+local function read(app, path)
+  local port = app.port
+  local id, stat, code = port.open(path, "read")
+  if not id then return nil, stat, code end
+  local function release() port.cancel(id) end
+  local data, message
+  data, message, code = guarded(app, "pilot.fs.read", slices.are_many(stat.size), release, function(pause)
+    return slices.read(port, id, pause)
+  end)
+  if data then return data end
+  return nil, message:gsub("^cannot read", ("cannot read %q"):format(path)), code
+end
+
+local function replace(app, path, data, mode)
+  if #data > slices.limit then return nil, ("cannot write %q: %d bytes, 64 MiB is the most"):format(path, #data) end
+  local place, message, code = swap.place(app.port, path)
+  if not place then return nil, message, code end
+  app.renders:tidy(place)
+  local function release() place:close() end
+  return guarded(app, "pilot.fs.write", slices.are_many(#data), release, function(pause)
+    return swap.replace(place, data, { mode = mode }, pause)
+  end)
+end
+
+-- --- the contents of files -------------------------------------------------------------------
+
+---The contents of a file, or nil when there is none. Raises on any other failure.
+---@param path string
+---@return string?
+function library.read(app, path)
+  check_string(path, "a path", "pilot.fs.read")
+  local data, message, code = read(app, path)
+  if data then return data end
+  if code == "ENOENT" or code == "ENOTDIR" then return nil end
+  error("pilot.fs.read: " .. message, 2)
+end
+
+---Replaces a file atomically; its directory must exist. Raises on failure.
+---@param path string
+---@param data string
+---@param options { mode: string }?     octal: "0640"
+function library.write(app, path, data, options)
+  check_running(app, "pilot.fs.write")
+  check_string(path, "a path", "pilot.fs.write")
+  check_string(data, "a string", "pilot.fs.write")
+  local mode = mode_of(check_options(options, WITH_MODE, "pilot.fs.write"), "pilot.fs.write")
+  local ok, message = replace(app, path, data, mode)
+  if not ok then error("pilot.fs.write: " .. message, 2) end
+end
+
+-- Makes an empty file, unless somebody is faster.
+local function make(app, path, mode)
+  local port = app.port
+  local id, stat, code = port.open(path, "create")
+  if not id then
+    if code == "EEXIST" then return true end
+    return nil, stat, code
+  end
+  local ok, message
+  ok, message, code = port.chmod(id, { mode = mode })
+  port.cancel(id)
+  return ok, message, code
+end
+
+local function open_to_append(app, path, mode)
+  local id, stat, code = app.port.open(path, "append")
+  if id or code ~= "ENOENT" then return id, stat, code end
+  local ok, message
+  ok, message, code = make(app, path, mode)
+  if not ok then return nil, message, code end
+  return app.port.open(path, "append")
+end
+
+---Adds to the end of a file, by one write: lines of several writers do not mix. Makes the file. Raises on failure.
+---@param path string
+---@param data string
+---@param options { mode: string }?     of a new file; default "0644"
+function library.append(app, path, data, options)
+  check_running(app, "pilot.fs.append")
+  check_string(path, "a path", "pilot.fs.append")
+  check_string(data, "a string", "pilot.fs.append")
+  local mode = mode_of(check_options(options, WITH_MODE, "pilot.fs.append"), "pilot.fs.append") or USUAL_FILE
+  local id, message = open_to_append(app, path, mode)
+  if not id then error("pilot.fs.append: " .. message, 2) end
+  local ok, why = guarded(app, "pilot.fs.append", slices.are_many(#data), function() app.port.cancel(id) end,
+    function(pause) return slices.write(app.port, id, data, pause) end)
+  if not ok then error("pilot.fs.append: " .. why:gsub("^cannot %a+", ("cannot append to %q"):format(path)), 2) end
+end
+
+-- --- what is there ---------------------------------------------------------------------------
+
+---@param path string
+---@return boolean
+function library.exists(app, path)
+  check_string(path, "a path", "pilot.fs.exists")
+  return app.port.stat(path) ~= nil
+end
+
+---What a path is, or nil when there is nothing. A link is not followed. Raises on any other failure.
+---@param path string
+---@return { type: string, mode: string, uid: integer, gid: integer, size: integer, mtime: number, target: string? }?
+function library.stat(app, path)
+  check_string(path, "a path", "pilot.fs.stat")
+  local stat, message, code = app.port.stat(path)
+  if not stat and (code == "ENOENT" or code == "ENOTDIR") then return nil end
+  if not stat then error("pilot.fs.stat: " .. message, 2) end
+  return {
+    type = stat.type, mode = ("%04o"):format(stat.mode), uid = stat.uid, gid = stat.gid, size = stat.size,
+    mtime = stat.mtime, target = stat.target,
+  }
+end
+
+local function names_of(app, path)
+  local names, message, code = app.port.list(path, MOST_NAMES)
+  if not names and code == "EFBIG" then message = ("%q has more than %d names"):format(path, MOST_NAMES) end
+  if names then table.sort(names) end
+  return names, message, code
+end
+
+---The names in a directory, in order, without "." and ".."; nil when there is none. Raises on any other failure.
+---@param path string
+---@return string[]?
+function library.list(app, path)
+  check_string(path, "a path", "pilot.fs.list")
+  local names, message, code = names_of(app, path)
+  if not names and code == "ENOENT" then return nil end
+  if not names then error("pilot.fs.list: " .. message, 2) end
+  return names
+end
+
+local ABSENT = { ENOENT = true, ENOTDIR = true, EACCES = true }
+
+-- The paths below `base` that fit the rest of a pattern. A part without magic is only looked up.
+local function expand(app, base, parts, number, found)
+  local part = parts[number]
+  local function go_on(name)
+    if number < #parts then return expand(app, base .. name .. "/", parts, number + 1, found) end
+    found[#found + 1] = base .. name
+    if #found > MOST_NAMES then error(("pilot.fs.glob: more than %d paths"):format(MOST_NAMES), 0) end
+  end
+  if type(part) == "string" then
+    if number < #parts or app.port.stat(base .. part) then go_on(part) end
+    return
+  end
+  local names, message, code = names_of(app, base == "" and "." or base)
+  if not names and not ABSENT[code] then error("pilot.fs.glob: " .. message, 0) end
+  for _, name in ipairs(names or {}) do
+    if glob.matches(part, name) then go_on(name) end
+  end
+end
+
+---The paths that fit a pattern, in order: `*`, `?` and `[a-z]` within a name.
+---@param pattern string      "/etc/app/*.conf"
+---@return string[]
+function library.glob(app, pattern)
+  check_string(pattern, "a pattern", "pilot.fs.glob")
+  if pattern:find("**", 1, true) then
+    error('pilot.fs.glob: there is no "**": a pattern has a "*" for each directory', 2)
+  end
+  local parts, found = {}, {}
+  for part in pattern:gmatch "[^/]+" do parts[#parts + 1] = glob.compile(part) end
+  if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.value(pattern), 2) end
+  local ok, message = pcall(expand, app, pattern:match "^/*" ~= "" and "/" or "", parts, 1, found)
+  if not ok then error(message, 2) end
+  return found
+end
+
+-- --- names and directories -------------------------------------------------------------------
+
+---Removes a file, a link, a socket, or a directory that is empty. False: there was nothing. Raises on failure.
+---@param path string
+---@return boolean removed
+function library.remove(app, path)
+  check_running(app, "pilot.fs.remove")
+  check_string(path, "a path", "pilot.fs.remove")
+  local stat = app.port.stat(path)
+  if stat and stat.type == "device" then error(("pilot.fs.remove: %q is a device"):format(path), 2) end
+  local ok, message, code = app.port.remove(path)
+  if ok then return true end
+  if code == "ENOENT" or code == "ENOTDIR" then return false end
+  error("pilot.fs.remove: " .. message, 2)
+end
+
+---Renames a file or a directory; a file that has the new name is replaced, and nothing else is. Raises on failure.
+---@param from string
+---@param to string
+function library.rename(app, from, to)
+  check_running(app, "pilot.fs.rename")
+  check_string(from, "a path", "pilot.fs.rename")
+  check_string(to, "a path", "pilot.fs.rename")
+  local there = app.port.stat(to)
+  if there and there.type ~= "file" and there.type ~= "link" and there.type ~= "directory" then
+    error(("pilot.fs.rename: %q is a %s, and is not replaced"):format(to, there.type), 2)
+  end
+  local ok, message = app.port.rename(from, to)
+  if not ok then error("pilot.fs.rename: " .. message, 2) end
+end
+
+local function make_directory(app, path, mode)
+  local ok, message, code = app.port.mkdir(path, mode)
+  if ok then return true end
+  local stat = code == "EEXIST" and app.port.stat(path .. "/.")
+  if stat and stat.type == "directory" then return false end
+  return nil, (message:gsub("^cannot open", "cannot make directory"))
+end
+
+local function make_parents(app, path)
+  for stop in path:gmatch "[^/]()/" do
+    local made, message = make_directory(app, path:sub(1, stop - 1), USUAL_DIRECTORY)
+    if made == nil then return nil, message end
+  end
+  return true
+end
+
+---Makes a directory. False: it was there. Raises on failure.
+---@param path string
+---@param options { mode: string?, parents: boolean? }?   mode: default "0755"; parents: those above it, too
+---@return boolean made
+function library.mkdir(app, path, options)
+  check_running(app, "pilot.fs.mkdir")
+  check_string(path, "a path", "pilot.fs.mkdir")
+  options = check_options(options, { mode = "string", parents = "boolean" }, "pilot.fs.mkdir")
+  local mode = mode_of(options, "pilot.fs.mkdir") or USUAL_DIRECTORY
+  path = path:match "^(.-[^/])/*$" or path
+  local made, message = true, nil
+  if options.parents then made, message = make_parents(app, path) end
+  if made then made, message = make_directory(app, path, mode) end
+  if made == nil then error("pilot.fs.mkdir: " .. message, 2) end
+  return made
 end
 
 ---The library for one pilot.
 ---@param app luapilot.App
 ---@return table
 function fs.library(app)
-  local port, library = app.port, {}
-
-  ---The contents of a file, or nil when there is none. Raises on any other failure.
-  ---@param path string
-  ---@return string?
-  function library.read(path)
-    check_string(path, "a path", "pilot.fs.read")
-    local data, message, code = port.read(path, READ_LIMIT)
-    if data then return data end
-    if code == "ENOENT" or code == "ENOTDIR" then return nil end
-    error("pilot.fs.read: " .. message, 2)
+  local bound = {}
+  for name, fn in pairs(library) do
+    bound[name] = function(...) return fn(app, ...) end
   end
-
-  ---Replaces a file atomically; its directory must exist. Raises on failure.
-  ---@param path string
-  ---@param data string
-  ---@param options { mode: string }?     octal: "0640"
-  function library.write(path, data, options)
-    if app.phase == "declaring" then
-      error("pilot.fs.write changes the world, and the top level of a pilot.lua only declares: "
-        .. "call it in a handler, in run or in prepare", 2)
-    end
-    check_string(path, "a path", "pilot.fs.write")
-    check_string(data, "a string", "pilot.fs.write")
-    local ok, message = fs.replace(port, path, data, mode_of(options))
-    if not ok then error("pilot.fs.write: " .. message, 2) end
-  end
-
-  ---@param path string
-  ---@return boolean
-  function library.exists(path)
-    check_string(path, "a path", "pilot.fs.exists")
-    return port.stat(path) ~= nil
-  end
-
-  return library
+  return bound
 end
 
 return fs

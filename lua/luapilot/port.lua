@@ -19,13 +19,15 @@ local port = {}
 ---@field system number     seconds
 ---@field maxrss integer    bytes; never below the pilot's own at the time of the spawn (the kernel counts it so)
 
----@class luapilot.Stat      of the path itself: a link is not followed
----@field type "file"|"directory"|"link"|"other"
+---@class luapilot.Stat      of the entry itself: a link is not followed
+---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
+---@field identity string     no other file that exists has it
 ---@field mode integer
 ---@field uid integer
 ---@field gid integer
 ---@field size integer
 ---@field mtime number
+---@field target string?      of a link: where it leads, as it is written
 
 ---@alias luapilot.PortEvent
 ---| { type: "timer", id: integer }
@@ -222,41 +224,90 @@ function port.poll(fd, mode) end
 ---@param names string[]
 function port.signals(names) end
 
+-- Files. A path is walked one name at a time. Links are followed that belong to root, to the pilot's user, or to the
+-- owner of what they lead to; any other is refused (ELOOP), and so is one that leads nowhere (ENOENT). Where the last
+-- name is a link, `place`, `open`, `read`, `list` and `mkdir` follow it; `stat`, `rename`, `remove` and "create" mean
+-- the link itself. With a `place` the path is a bare name in that directory, or ".", and nothing is followed.
+
+---Keeps the directory open that a path leads into, until cancelled: what happens to the path then is no matter.
+---@param path string       its last name need not exist
+---@return integer? id, string name_or_message   that name
+---@return string? directory_or_code             its directory, without links; EISDIR: the path has no name
+function port.place(path) end
+
+---@param path string
+---@param place integer?
+---@return luapilot.Stat?
+---@return string? message, string? code
+function port.stat(path, place) end
+
+---The names in a directory, without "." and "..", in any order.
+---@param path string
+---@param limit integer     more is an error (EFBIG)
+---@param place integer?
+---@return string[]?, string? message, string? code
+function port.list(path, limit, place) end
+
+---@param from string
+---@param to string
+---@param place integer?    of both
+---@return true?, string? message, string? code
+function port.rename(from, to, place) end
+
+---A directory must be empty.
+---@param path string
+---@param place integer?
+---@return true?, string? message, string? code
+function port.remove(path, place) end
+
+---@param path string
+---@param mode integer      as given, whatever the umask
+---@param place integer?
+---@return true?, string? message, string? code
+function port.mkdir(path, mode, place) end
+
+---Opens a file until cancelled. Only a regular one is opened (EINVAL, EISDIR), and none that has a second name in a
+---directory that others may write into, unless it belongs to the directory's owner (EMLINK).
+---@param path string
+---@param mode "read"|"write"|"append"|"create"   write: in place, from the beginning; create: a new one, 0600 (EEXIST)
+---@param place integer?
+---@return integer? id, luapilot.Stat|string stat_or_message, string? code
+function port.open(path, mode, place) end
+
+---@param id integer
+---@param bytes integer     less only at the end of the file
+---@return string? data, string? message, string? code
+function port.get(id, bytes) end
+
+---@param id integer
+---@param data string
+---@return true?, string? message, string? code
+function port.put(id, data) end
+
+---Nothing is left in the file.
+---@param id integer
+---@return true?, string? message, string? code
+function port.truncate(id) end
+
+---@param id integer
+---@return true?, string? message, string? code
+function port.sync(id) end
+
+---Changes mode and owner; nil fields stay.
+---@param id integer        of an open file
+---@param options { mode: integer?, uid: integer?, gid: integer? }
+---@return true?, string? message, string? code
+function port.chmod(id, options) end
+
+---A small file, whole; what `open` refuses is refused.
 ---@param path string
 ---@param limit integer?    bytes; more is an error (EFBIG)
 ---@return string? data, string? message, string? code
 function port.read(path, limit) end
 
----Writes a whole file. Not atomic by itself: see fs.write.
----@param path string
----@param data string
----@param options { mode: integer?, append: boolean?, exclusive: boolean?, sync: boolean? }?
----@return true?, string? message, string? code
-function port.write(path, data, options) end
-
----@param from string
----@param to string
----@return true?, string? message, string? code
-function port.rename(from, to) end
-
----@param path string
----@return true?, string? message, string? code
-function port.remove(path) end
-
----@param path string
----@return luapilot.Stat?
----@return string? message, string? code
-function port.stat(path) end
-
----@param path string       changes mode and owner; nil fields stay
----@param options { mode: integer?, uid: integer?, gid: integer? }
----@return true?, string? message, string? code
-function port.chmod(path, options) end
-
----The path with every symbolic link resolved.
----@param path string
----@return string?, string? message, string? code
-function port.realpath(path) end
+---The user that the pilot is, where files are concerned.
+---@return integer uid
+function port.user() end
 
 ---@return { name: string, family: "inet"|"inet6", address: string, prefix: integer, loopback: boolean, up: boolean }[]
 function port.addresses() end

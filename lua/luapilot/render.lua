@@ -7,11 +7,13 @@
 --   validate without it              swapped, checked, put back: between the two the file is on trial, and no job
 --                                    starts or reloads
 --
--- It owns the turns, one for each file that a path leads to; which files are on trial is kept by renders.lua. What is
--- expected to fail comes back as nil and a message; only what the user's own functions raise is raised.
+-- It owns the turns, one for each file that a path leads to, and the place of each (swap.lua) for as long as its turn
+-- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message; only
+-- what the user's own functions raise is raised.
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
+local slices = require "luapilot.slices"
 
 local program = lazy.require "luapilot.program"
 local swap = lazy.require "luapilot.swap"
@@ -25,6 +27,7 @@ local TEMPLATE_LIMIT = 1024 ^ 2     -- bytes
 local PATIENCE = 60                 -- seconds for a validator
 local SAID_LIMIT = 64 * 1024        -- bytes of its output that are read
 local SHOWN = 500                   -- … that are shown
+local TIDY = 1000                   -- places that are remembered as tidy
 
 ---@class luapilot.RenderSpec
 ---@field to string
@@ -42,10 +45,22 @@ render.methods = Renders
 
 -- --- what was left ---------------------------------------------------------------------------
 
+---What killed pilots left of new files is removed when a place is first written to.
+---@param place luapilot.Place
+function Renders:tidy(place)
+  if self.tidied and self.tidied[place.target] then return end
+  if not self.tidied or self.tidied.count == TIDY then self.tidied = { count = 0 } end
+  self.tidied[place.target], self.tidied.count = true, self.tidied.count + 1
+  swap.tidy(place)
+end
+
 ---@private
+---@param place luapilot.Place
 ---@return string? message
-function Renders:put_back_left_over(target)
-  local how, message = swap.recover(self.app.port, target)
+function Renders:put_back_left_over(place)
+  local target = place.target
+  self:tidy(place)
+  local how, message = swap.recover(place)
   if how then
     local what = how == "restored" and "put back the old %q: the new one had never been accepted"
       or "removed %q: it had never been accepted"
@@ -155,12 +170,9 @@ end
 
 -- Checks the candidate, then swaps.
 local function check_then_swap(self, spec, turn, new)
-  local function undo() new:discard() end
-  turn.cleanup = undo
-  local ok, message = verdict(self, spec, new.new, undo)
-  turn.cleanup = nil
+  local ok, message = verdict(self, spec, new:candidate(), turn.undo)
   if ok then return new:commit(false) end
-  undo()
+  turn.undo()
   return nil, message
 end
 
@@ -172,15 +184,15 @@ local function swap_then_check(self, spec, turn, new)
   local over = false
   local function finish(accepted)
     if over then return end
-    over, turn.cleanup = true, nil
+    over, turn.undo = true, nil
     local back, why = true, nil
     if accepted then new:accept() else back, why = new:put_back() end
     if not back then self.app:log("error", why) end
     self:trial_ends()
   end
   local function undo() finish(false) end
-  turn.cleanup = undo
-  ok, message = verdict(self, spec, new.target, undo)
+  turn.undo = undo
+  ok, message = verdict(self, spec, turn.place.target, undo)
   finish(ok)
   return ok, message
 end
@@ -191,48 +203,62 @@ local function put(self, spec, turn, new)
   return swap_then_check(self, spec, turn, new)
 end
 
--- What stands there now; false: nothing. Nil and a message: no file can stand there.
-local function current(self, target)
-  local port = self.app.port
-  local stat, message, code = port.stat(target)
-  if not stat then
-    if code == "ENOENT" then return false end
-    return nil, message
+local function is_dressed(look, stat)
+  for field, value in pairs(look) do
+    if stat[field] ~= value then return false end
   end
-  if stat.type == "directory" then return nil, ("%q is a directory"):format(target) end
-  if stat.type ~= "file" then return nil, ("%q is not a file"):format(target) end
-  return port.read(target)
+  return true
+end
+
+-- Between two slices of a large file others have their turns.
+local function pause_of(self)
+  return function() self.app.tasks:sleep(0, "pilot.render") end
 end
 
 -- The steps of one render. Nil and a message, or whether the file is another one now.
-local function work(self, spec, turn, target)
-  local message = self:put_back_left_over(target)
+local function work(self, spec, turn)
+  local place, pause = turn.place, pause_of(self)
+  local message = self:put_back_left_over(place)
   if message then return nil, message end
-  local look, text, old, new
+  local look, text, old, stat
   look, message = numbers_of(self, spec)
   if not look then return nil, message end
   text, message = text_of(self, spec)
   if not text then return nil, message end
-  old, message = current(self, target)
-  if old == nil then return nil, message end
-  if old == text then return swap.dress(self.app.port, target, look) end
-  new, message = swap.begin(self.app.port, target, text, look)
-  if not new then return nil, message end
-  local ok, why = put(self, spec, turn, new)
+  if #text > slices.limit then return nil, ("the text has %d bytes: 64 MiB is the most"):format(#text) end
+  old, stat = place:read(pause)
+  if old == nil then return nil, stat end
+  if old == text and is_dressed(look, stat) then return false end
+  local new = swap.new(place, text, look, pause)
+  function turn.undo() new:discard() end
+  local ok, why = new:write()
+  if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, turn, new) end
+  turn.undo = nil
   if ok then self.app:log("info", ("rendered %q"):format(spec.to)) end
   return ok, why
+end
+
+-- A turn ends with its place, and with what was not finished there.
+local function clean_up(turn)
+  return function()
+    if turn.undo then turn.undo() end
+    if turn.place then turn.place:close() end
+  end
 end
 
 -- The turn of the file that a path leads to. While we wait for it the path may come to lead elsewhere.
 local function enter(self, path)
   self.turns = self.turns or turns.new(self.app.tasks)
   while true do
-    local target, message = swap.resolve(self.app.port, path)
-    if not target then return nil, message end
+    local place, message = swap.place(self.app.port, path)
+    if not place then return nil, message end
+    place:close()
     local turn
-    turn, message = self.turns:enter(target, "pilot.render")
+    turn, message = self.turns:enter(place.target, "pilot.render")
     if not turn then return nil, message end
-    if swap.resolve(self.app.port, path) == target then return turn, target end
+    turn.cleanup = clean_up(turn)
+    turn.place = swap.place(self.app.port, path)
+    if turn.place and turn.place.target == place.target then return turn end
     turn:leave()
   end
 end
@@ -242,12 +268,12 @@ end
 ---@return boolean? changed
 ---@return string? message
 function Renders:render(spec)
-  local turn, target = enter(self, spec.to)
-  if not turn then return nil, target end
-  local ok, changed, message = xpcall(work, task.error, self, spec, turn, target)
+  local turn, message = enter(self, spec.to)
+  if not turn then return nil, message end
+  local ok, changed, why = xpcall(work, task.error, self, spec, turn)
   turn:leave()
   if not ok then task.raise_again(changed) end
-  return changed, message
+  return changed, why
 end
 
 ---Ends what is under way, as if its tasks had been cancelled: they will not run again.

@@ -17,7 +17,7 @@ local Renders = {}
 Renders.__index = Renders
 
 lazy.methods(Renders, function() return lazy.load("luapilot.render").methods end, {
-  "put_back_left_over", "store", "mistake", "render", "let_go",
+  "tidy", "put_back_left_over", "store", "mistake", "render", "let_go",
 })
 
 ---@param app luapilot.App
@@ -60,8 +60,11 @@ end
 ---@param paths string[]
 function Renders:recover(paths)
   for _, path in ipairs(paths) do
-    local target = swap.resolve(self.app.port, path)
-    if target then self:put_back_left_over(target) end
+    local place = swap.place(self.app.port, path)
+    if place then
+      self:put_back_left_over(place)
+      place:close()
+    end
   end
 end
 

@@ -1,28 +1,36 @@
 -- swap: a file takes the place of another at once, and gives it back if need be.
 --
---   begin ──▶ the new file stands beside the old one ──commit──▶ it is in its place ──accept──▶ done
---                 │ discard                                          │ put_back
---                 ▼                                                  ▼
---              as before                                          as before, also after a crash (recover)
+--   new ──write──▶ the new file stands beside the old one ──commit──▶ it is in its place ──accept──▶ done
+--                       │ discard                                         │ put_back
+--                       ▼                                                 ▼
+--                   as before                                         as before, also after a crash (recover)
 --
 -- Beside /etc/app.conf these may stand, never longer than a render takes unless the pilot is killed in it:
 --
---   .app.conf.luapilot-new      the new file, perhaps half of it: worth nothing
+--   .app.conf.luapilot-new-…    a new file, perhaps half of it: worth nothing. Nobody can guess the rest of its name
 --   .app.conf.luapilot-old      the old file, whole: what stands in its place was never accepted
 --   .app.conf.luapilot-none     there was no file before: what stands there was never accepted
 --
 -- A file that cannot be renamed over (a bind mount of the file alone, as containers have it) or whose owner a new file
 -- cannot get is written in place; the old one is kept beside it meanwhile.
 --
--- Links: those in a path are resolved once, at the beginning; the file that they lead to is replaced, they stay. One
--- that belongs neither to root, nor to this process's user, nor to the owner of what it leads to is refused: who may
--- write into a directory must not lead a privileged pilot out of it. The names above never follow a link.
+-- All of it happens in one place: a directory that was reached once (links: port.place) and stays open. The new file is
+-- made anew, closed to others, and gets its owner and mode while only we know it; a file that is there is never given
+-- another owner or mode, but one that is written in place. What is read or written in place is the very file that was
+-- looked at: its identity says so. So nobody who may write into the directory can have another file read or written.
 --
--- It owns these files from `begin` to `accept`. It never waits and never looks into a file.
+-- It owns these files from `write` to `accept`, and what it has opened until the place is closed. It waits only where a
+-- `pause` was lent to it (slices.lua).
+
+local bit = require "bit"
+local slices = require "luapilot.slices"
 
 local swap = {}
 
-local PRIVATE, USUAL = 384, 420 -- rw-------, rw-r--r--
+local USUAL = 420 -- rw-r--r--
+local PERMISSIONS = 511 -- setuid and its like are not handed on
+local CROWDED = 1000 -- names in a directory that is not searched for what a killed pilot left
+local TRIES = 10
 
 local WORDS = {
   ENOENT = "its directory does not exist",
@@ -37,211 +45,363 @@ local function failure(target, message, code)
   return nil, ("cannot write %q: %s"):format(target, reason), code
 end
 
-local function beside(target, what)
-  local directory, name = target:match "^(.*/)([^/]*)$"
-  return ("%s.%s.luapilot-%s"):format(directory or "", name or target, what)
-end
+local KINDS = { directory = "a directory", link = "a symbolic link", fifo = "a FIFO", socket = "a socket",
+  device = "a device" }
 
 -- --- where it is -----------------------------------------------------------------------------
 
-local function own_uid(port)
-  local process = port.stat("/proc/" .. port.pid())
-  return process and process.uid or 0
-end
+---@class luapilot.Place       a name in a directory that stays open
+---@field port luapilot.Port
+---@field id integer
+---@field name string
+---@field target string        the path, without links
+local Place = {}
+Place.__index = Place
 
-local function is_trusted(port, uid, other)
-  return uid == 0 or other ~= nil and uid == other.uid or uid == own_uid(port)
-end
-
-local function check_link(port, path, link)
-  local meant = port.realpath(path)
-  if not meant then return nil, ("%q is a symbolic link that leads nowhere"):format(path) end
-  if is_trusted(port, link.uid, port.stat(meant)) then return true end
-  return nil, ("%q is a symbolic link of user %d, who owns not what it leads to (%q): it is not followed")
-    :format(path, link.uid, meant)
-end
-
-local function check_links(port, path)
-  for stop in (path .. "/"):gmatch "[^/]()/" do
-    local part = path:sub(1, stop - 1)
-    local stat = port.stat(part)
-    if stat and stat.type == "link" then
-      local ok, message = check_link(port, part, stat)
-      if not ok then return nil, message end
-    end
-  end
-  return true
-end
-
----The file that a path means, whether it exists or not.
+---The place that a path means, whether there is a file or not. The caller closes it.
 ---@param port luapilot.Port
 ---@param path string
----@return string? target
+---@return luapilot.Place? place
 ---@return string? message
-function swap.resolve(port, path)
-  local directory, name = path:match "^(.-)([^/]+)$"
-  if not name then return nil, ("%q is a directory"):format(path) end
-  local ok, message = check_links(port, path)
-  if not ok then return nil, message end
-  local found, why, code = port.realpath(path)
-  if found then return found end
-  if code ~= "ENOENT" then return nil, why end
-  local real = port.realpath(directory == "" and "." or directory)
-  return real and (real == "/" and "" or real) .. "/" .. name or path
+---@return string? code
+function swap.place(port, path)
+  local id, name, directory = port.place(path)
+  if not id and name:find "^cannot open " then return failure(path, name, directory) end
+  if not id then return nil, name, directory end
+  return setmetatable({
+    port = port, id = id, name = name, opened = {}, made = {},
+    target = (directory == "/" and "" or directory) .. "/" .. name,
+  }, Place)
+end
+
+---Closes it, and all that was opened there; new files that did not come into a place of their own are removed. Closing
+---it twice is once.
+function Place:close()
+  if not self.id then return end
+  for name in pairs(self.made) do self:remove(name) end
+  for id in pairs(self.opened) do self.port.cancel(id) end
+  self.port.cancel(self.id)
+  self.opened, self.made, self.id = {}, {}, nil
+end
+
+---@private
+function Place:beside(what) return (".%s.luapilot-%s"):format(self.name, what) end
+
+---What stands there; a link is not followed.
+---@param name string?     default: the file's own
+---@return luapilot.Stat?, string? message, string? code
+function Place:stat(name) return self.port.stat(name or self.name, self.id) end
+
+---@private
+---@return integer? id, luapilot.Stat|string|nil stat_or_message, string? code
+function Place:open(name, mode)
+  local id, stat, code = self.port.open(name, mode, self.id)
+  if id then self.opened[id] = true end
+  return id, stat, code
+end
+
+---@private
+function Place:shut(id)
+  if id and self.opened[id] then self.port.cancel(id) end
+  if id then self.opened[id] = nil end
+end
+
+---@private
+function Place:remove(name) return self.port.remove(name, self.id) end
+
+---@private
+function Place:rename(from, to) return self.port.rename(from, to, self.id) end
+
+---What stands there, whole: false if there is nothing. Nil and a message: it is no file, or cannot be read.
+---@param pause fun()?
+---@return string|false|nil text
+---@return luapilot.Stat|string|nil stat_or_message
+---@return string? code
+function Place:read(pause)
+  local stat, message, code = self:stat()
+  if not stat and code == "ENOENT" then return false end
+  if stat and stat.type ~= "file" then
+    return nil, ("%q is %s, not a file"):format(self.target, KINDS[stat.type]), "EINVAL"
+  end
+  local id, text
+  if stat then
+    id, message, code = self:open(self.name, "read")
+    stat = message
+  end
+  if not id then return nil, message, code end
+  text, message, code = slices.read(self.port, id, pause)
+  self:shut(id)
+  if not text then return nil, message, code end
+  return text, stat
+end
+
+-- --- a new file beside it --------------------------------------------------------------------
+
+local function dress(port, id, is, look)
+  local changes, any = {}, false
+  for _, field in ipairs { "uid", "gid", "mode" } do
+    if look[field] and look[field] ~= is[field] then changes[field], any = look[field], true end
+  end
+  if not any then return true end
+  changes.mode = look.mode or is.mode -- chown takes bits of it away
+  return port.chmod(id, changes)
+end
+
+-- A name that nobody can have made before us, in a directory where others make names.
+local function create(place)
+  local id, stat, code, name
+  for _ = 1, TRIES do
+    name = place:beside(("new-%013x"):format(place.port.random() * 2 ^ 52))
+    id, stat, code = place:open(name, "create")
+    if id or code ~= "EEXIST" then break end
+  end
+  if not id then return nil, stat, code end
+  place.made[name] = true
+  return { id = id, name = name, stat = stat }
+end
+
+local function fill(place, new, text, pause)
+  return slices.write(place.port, new.id, text, pause)
+end
+
+local function finish(place, new, look)
+  local ok, message, code = dress(place.port, new.id, new.stat, look)
+  if not ok then return nil, message, code end
+  return place.port.sync(new.id)
+end
+
+local function forget(place, new)
+  place:remove(new.name)
+  place.made[new.name] = nil
+  place:shut(new.id)
+end
+
+-- Renames it, unless somebody has put something else there.
+local function move(place, new, name)
+  local now = place:stat(new.name)
+  if not now or now.identity ~= new.stat.identity then
+    return nil, "cannot rename: somebody replaced the new file before it was in its place", "EAGAIN"
+  end
+  local ok, message, code = place:rename(new.name, name)
+  if ok then
+    place.made[new.name] = nil
+    place:shut(new.id)
+  end
+  return ok, message, code
 end
 
 -- --- putting back ----------------------------------------------------------------------------
 
 local IN_PLACE = { EBUSY = true, EXDEV = true }
+local R_OTHER, R_GROUP = 4, 32
 
--- The old file takes its place again; where it could not be kept with its owner, only its text does.
-local function restore(port, target, old)
-  local was, is = port.stat(old), port.stat(target)
-  if not is or was.uid == is.uid and was.gid == is.gid then
-    local ok, message, code = port.rename(old, target)
-    if ok then return true end
-    if not IN_PLACE[code] then return nil, message end
-  end
-  local text, ok, message
-  text, message = port.read(old)
-  if not text then return nil, message end
-  ok, message = port.write(target, text, { sync = true })
-  if not ok then return nil, message end
-  return port.remove(old)
+-- Would the text of one file, written into another, be shown to somebody who could not read it?
+local function would_show(was, is)
+  if bit.band(was.mode, R_OTHER) ~= 0 then return false end
+  local group = bit.band(was.mode, R_GROUP) ~= 0 and was.gid == is.gid
+  return was.uid ~= is.uid or bit.band(is.mode, R_OTHER) ~= 0 or bit.band(is.mode, R_GROUP) ~= 0 and not group
 end
 
-local function is_ours(port, path, target)
-  local stat = port.stat(path)
-  return stat ~= nil and stat.type == "file" and is_trusted(port, stat.uid, port.stat(target))
+-- The file takes its old look first: then its old text is seen by those who could see it.
+local function restore_text(place, text, was)
+  local port = place.port
+  local id, is, code = place:open(place.name, "write")
+  if not id then return nil, is, code end
+  local ok, message
+  if not dress(port, id, is, was) and would_show(was, is) then
+    ok, message = nil, ("%s is not for the eyes of user %d"):format(place:beside "old", is.uid)
+  else
+    ok, message = port.truncate(id)
+  end
+  if ok then ok, message = slices.write(port, id, text) end
+  if ok then ok, message = port.sync(id) end
+  place:shut(id)
+  return ok, message
+end
+
+-- The old file takes its place again; where it could not be kept with its owner, only its text does.
+local function restore(place)
+  local old = place:beside "old"
+  local id, was = place:open(old, "read")
+  if not id then return nil, was end
+  local is, ok, message, code = place:stat(), nil, nil, nil
+  if is and is.type ~= "file" then return nil, "it is " .. KINDS[is.type] .. " now" end
+  if not is or was.uid == is.uid and was.gid == is.gid then
+    ok, message, code = place:rename(old, place.name)
+    if ok or not IN_PLACE[code] then
+      place:shut(id)
+      return ok, message
+    end
+  end
+  local text
+  text, message = slices.read(place.port, id)
+  place:shut(id)
+  if not text then return nil, message end
+  ok, message = restore_text(place, text, was)
+  if not ok then return nil, message end
+  return place:remove(old)
+end
+
+-- Was it left by a pilot, or put there by the owner of the file? A stranger has no say.
+local function is_ours(place, name)
+  local stat, is = place:stat(name), place:stat()
+  return stat ~= nil and stat.type == "file"
+    and (stat.uid == 0 or is ~= nil and stat.uid == is.uid or stat.uid == place.port.user())
+end
+
+---Removes the new files that killed pilots left. A crowded directory is not searched.
+---@param place luapilot.Place
+function swap.tidy(place)
+  local names = place.port.list(".", CROWDED, place.id)
+  local start = place:beside "new-"
+  for _, name in ipairs(names or {}) do
+    if name:sub(1, #start) == start then place:remove(name) end
+  end
 end
 
 ---Puts back what was never accepted, because whoever swapped it was killed.
----@param port luapilot.Port
----@param target string       as of resolve()
+---@param place luapilot.Place
 ---@return "restored"|"removed"|nil how      nil: there was nothing to do, or a message
 ---@return string? message
-function swap.recover(port, target)
-  for _, what in ipairs { "new", "saving" } do
-    local path = beside(target, what)
-    if port.stat(path) then port.remove(path) end
-  end
-  local old, none = beside(target, "old"), beside(target, "none")
+function swap.recover(place)
   local how, ok, message
-  if is_ours(port, old, target) then
-    how, ok, message = "restored", restore(port, target, old)
-  elseif is_ours(port, none, target) then
-    if port.stat(target) then port.remove(target) end
-    how, ok, message = "removed", port.remove(none)
+  if is_ours(place, place:beside "old") then
+    how, ok, message = "restored", restore(place)
+  elseif is_ours(place, place:beside "none") then
+    local stat = place:stat()
+    if stat and stat.type == "file" then place:remove(place.name) end
+    how, ok, message = "removed", place:remove(place:beside "none")
   else
     return nil
   end
   if ok then return how end
-  return nil, ("cannot put back %q: %s"):format(target, message)
+  return nil, ("cannot put back %q: %s"):format(place.target, message)
 end
 
 -- --- swapping --------------------------------------------------------------------------------
 
 ---@class luapilot.Swap
----@field target string
----@field new string        the path of the candidate, until it is committed
+---@field place luapilot.Place
 ---@field committed boolean?
 local Swap = {}
 Swap.__index = Swap
 
+---A new text for a place. Nothing is written yet.
+---@param place luapilot.Place
+---@param text string
+---@param look { mode: integer?, uid: integer?, gid: integer? }   what is nil is as of the old file
+---@param pause fun()?
+---@return luapilot.Swap
+function swap.new(place, text, look, pause)
+  return setmetatable({ place = place, text = text, look = look, pause = pause }, Swap)
+end
+
+---Its path, until it is committed.
+---@return string
+function Swap:candidate()
+  return self.place.target:match "^(.*/)" .. self.new.name
+end
+
 -- Mode and owner: what was asked for, else those of the file that is there.
-local function dress(self, path)
-  local look, there, now = self.look, self.there or {}, self.port.stat(path)
-  if not now then return nil, "it is gone", "ENOENT" end
-  local uid, gid, mode = look.uid or there.uid, look.gid or there.gid, look.mode or there.mode or USUAL
-  local changes, any = {}, false
-  if uid and uid ~= now.uid then changes.uid, any = uid, true end
-  if gid and gid ~= now.gid then changes.gid, any = gid, true end
-  if any or mode ~= now.mode then
-    changes.mode = mode
-    return self.port.chmod(path, changes)
-  end
-  return true
+local function whole_look(self)
+  local look, there = self.look, self.there or {}
+  return {
+    uid = look.uid or there.uid, gid = look.gid or there.gid,
+    mode = look.mode or there.mode and bit.band(there.mode, PERMISSIONS) or USUAL,
+  }
 end
 
-local function write_new(port, path, text)
-  port.remove(path) -- of a pilot that was killed
-  return port.write(path, text, { exclusive = true, sync = true, mode = PRIVATE })
-end
-
----Gives a file that has the right text already the mode and owner that are asked for.
----@param port luapilot.Port
----@param target string
----@param look { mode: integer?, uid: integer?, gid: integer? }
----@return boolean? changed
----@return string? message
-function swap.dress(port, target, look)
-  local there = port.stat(target)
-  local ok, message, code = dress({ port = port, look = look, there = there }, target)
-  if not ok then
-    local _, why = failure(target, message, code)
-    return nil, why
+local function write(self)
+  local place, message, code, ok = self.place, nil, nil, nil
+  self.new, message, code = create(place)
+  if not self.new then return nil, message, code end
+  ok, message, code = fill(place, self.new, self.text, self.pause)
+  if ok then ok, message, code = finish(place, self.new, whole_look(self)) end
+  if not ok and code == "EPERM" and self.there and not self.look.uid and not self.look.gid then
+    ok, self.in_place = true, true -- it keeps its owner
   end
-  local now = port.stat(target)
-  return now ~= nil and (now.mode ~= there.mode or now.uid ~= there.uid or now.gid ~= there.gid)
+  return ok, message, code
 end
 
 ---Writes the new file beside the old one, with its mode and owner.
----@param port luapilot.Port
----@param target string       as of resolve()
----@param text string
----@param look { mode: integer?, uid: integer?, gid: integer? }
----@return luapilot.Swap?
+---@return true?
 ---@return string? message
-function swap.begin(port, target, text, look)
-  local there = port.stat(target)
-  local self = setmetatable({
-    port = port, target = target, text = text, look = look, there = there, new = beside(target, "new"),
-  }, Swap)
-  local ok, message, code = write_new(port, self.new, text)
-  if ok then
-    ok, message, code = dress(self, self.new)
-    if not ok and code == "EPERM" and there and not look.uid and not look.gid then
-      ok, self.in_place = true, true -- it keeps its owner
-    end
+---@return string? code
+function Swap:write()
+  self.there = self.place:stat()
+  if self.there and self.there.type ~= "file" then
+    return nil, ("%q is %s, not a file"):format(self.place.target, KINDS[self.there.type]), "EINVAL"
   end
-  if ok then return self end
-  if code ~= "EROFS" then self:discard() end
-  return failure(target, message, code)
+  local ok, message, code = write(self)
+  if ok then return true end
+  self:discard()
+  return failure(self.place.target, message, code)
 end
 
 ---Forgets the new file.
 function Swap:discard()
-  self.port.remove(self.new)
+  if self.new then forget(self.place, self.new) end
+  self.new = nil
 end
 
--- The old file under its other name: whole or not at all. A new file of this name is in the way of nothing.
-local function save(self)
-  local port, there = self.port, self.there
-  local saving = beside(self.target, there and "saving" or "none")
-  local text, message, code = "", nil, nil
-  if there then text, message, code = port.read(self.target) end
-  local ok = text ~= nil
-  if ok then ok, message, code = write_new(port, saving, text) end
-  if ok and there then
-    local changes = { mode = there.mode, uid = there.uid, gid = there.gid }
-    if not port.chmod(saving, changes) then port.chmod(saving, { mode = there.mode }) end
-    ok, message, code = port.rename(saving, beside(self.target, "old"))
+-- The text of the file that was looked at, and its look.
+local function read_there(self)
+  local text, stat, code = self.place:read(self.pause)
+  if not text then return nil, stat or "cannot read: it is gone", code or "ENOENT" end
+  if stat.identity ~= self.there.identity then
+    return nil, "cannot keep the old file: somebody replaced it meanwhile", "EAGAIN"
   end
-  if not ok then port.remove(saving) end
+  return text, stat
+end
+
+local function copy_beside(place, text, stat, pause)
+  local new, message, code = create(place)
+  if not new then return nil, message, code end
+  local ok
+  ok, message, code = fill(place, new, text, pause)
+  if ok then ok, message, code = finish(place, new, stat) end
+  if code == "EPERM" then -- it keeps our own user, and 0600 if need be
+    dress(place.port, new.id, new.stat, { mode = stat.mode })
+    ok, message, code = place.port.sync(new.id)
+  end
+  if ok then ok, message, code = move(place, new, place:beside "old") end
+  if not ok then forget(place, new) end
   return ok, message, code
+end
+
+local function mark_none(place)
+  place:remove(place:beside "none")
+  local id, message, code = place:open(place:beside "none", "create")
+  place:shut(id)
+  if not id then return nil, message, code end
+  return true
+end
+
+-- The old file under its other name: whole or not at all.
+local function save(self)
+  if not self.there then return mark_none(self.place) end
+  local text, stat, code = read_there(self)
+  if not text then return nil, stat, code end
+  return copy_beside(self.place, text, stat, self.pause)
 end
 
 local function write_in_place(self)
-  local port = self.port
-  local ok, message, code = port.write(self.target, self.text, { sync = true })
-  if ok and (self.look.mode or self.look.uid or self.look.gid) then ok, message, code = dress(self, self.target) end
+  local place, port = self.place, self.place.port
+  local id, stat, code = place:open(place.name, "write")
+  if not id then return nil, stat, code end
+  local ok, message = stat.identity == self.there.identity, "cannot write: somebody replaced the file meanwhile"
+  if ok then ok, message, code = port.truncate(id) end
+  if ok then ok, message, code = slices.write(port, id, self.text) end
+  if ok then ok, message, code = dress(port, id, stat, self.look) end
+  if ok then ok, message, code = port.sync(id) end
+  place:shut(id)
   if ok then self:discard() end
-  return ok, message, code
+  return ok or nil, message, code
 end
 
 local function put_in_place(self)
   if not self.in_place then
-    local ok, message, code = self.port.rename(self.new, self.target)
+    local ok, message, code = move(self.place, self.new, self.place.name)
     if ok or not (IN_PLACE[code] and self.there) then return ok, message, code end
     self.in_place = true
   end
@@ -257,6 +417,7 @@ end
 ---@param keep boolean
 ---@return true?
 ---@return string? message
+---@return string? code
 function Swap:commit(keep)
   local ok, message, code = true, nil, nil
   if keep then ok, message, code = save(self) end
@@ -265,10 +426,10 @@ function Swap:commit(keep)
   if not ok then
     self:discard()
     local back, why = self:put_back()
-    local _, text = failure(self.target, message, code)
-    return nil, back and text or ("%s; %s"):format(text, why)
+    local _, text = failure(self.place.target, message, code)
+    return nil, back and text or ("%s; %s"):format(text, why), code
   end
-  self.committed = true
+  self.committed, self.new = true, nil
   if not keep then self:accept() end
   return true
 end
@@ -277,7 +438,7 @@ end
 function Swap:accept()
   if not self.saved then return end
   self.saved = false
-  self.port.remove(beside(self.target, self.there and "old" or "none"))
+  self.place:remove(self.place:beside(self.there and "old" or "none"))
 end
 
 ---The old file takes its place again.
@@ -286,9 +447,24 @@ end
 function Swap:put_back()
   if not self.saved then return true end
   self.saved = false
-  local _, message = swap.recover(self.port, self.target)
+  local _, message = swap.recover(self.place)
   if message then return nil, message end
   return true
+end
+
+---Replaces what stands there by a text, at once and whole.
+---@param place luapilot.Place
+---@param text string
+---@param look { mode: integer?, uid: integer?, gid: integer? }
+---@param pause fun()?
+---@return true?
+---@return string? message
+---@return string? code
+function swap.replace(place, text, look, pause)
+  local new = swap.new(place, text, look, pause)
+  local ok, message, code = new:write()
+  if ok then ok, message, code = new:commit(false) end
+  return ok, message, code
 end
 
 return swap

@@ -49,13 +49,13 @@ describe("sim.files", function()
     assert.equal("12", tree:content "/var/x")
     fails("EEXIST", tree:write("/var/x", "3", { exclusive = true }))
     assert.is_true(tree:write("/var/x", "3", { mode = 384 }))
-    local stat = tree:stat "/var/x"
-    assert.same({ "file", 384, 1, 1000 }, { stat.type, stat.mode, stat.size, stat.mtime })
+    local node = tree:node "/var/x"
+    assert.same({ "file", 384, "3", 1000 }, { node.type, node.mode, node.content, node.mtime })
   end)
 
   it("makes undescribed directories, unless it is closed", function()
     assert.is_true(tree:write("/a/b/c", ""))
-    assert.equal("directory", tree:stat("/a/b").type)
+    assert.equal("directory", tree:node("/a/b").type)
     local closed = files.new { clock = function() return 0 end, closed = true }
     fails("ENOENT", closed:write("/a/b/c", ""))
   end)
@@ -63,7 +63,9 @@ describe("sim.files", function()
   it("knows files from directories", function()
     fails("EISDIR", tree:read "/etc")
     fails("EISDIR", tree:write("/etc", ""))
-    fails("EISDIR", tree:remove "/etc")
+    fails("ENOTEMPTY", tree:remove "/etc")
+    tree:describe("/empty/", "")
+    assert.is_true(tree:remove "/empty")
     fails("ENOTDIR", tree:read "/etc/app.conf/x")
     fails("ENOTDIR", tree:write("/etc/app.conf/x", ""))
     fails("EFBIG", tree:read("/etc/app.conf", 4))
@@ -83,12 +85,28 @@ describe("sim.files", function()
     fails("ENOTEMPTY", tree:rename("/conf", "/dir"))
   end)
 
-  it("follows links, but renames, removes and stats the link itself", function()
+  it("lists names, also after renames", function()
+    tree:describe("/etc/dir/a", "")
+    tree:describe("/etc/dir/b", "")
+    assert.is_true(tree:rename("/etc/dir", "/moved"))
+    assert.is_true(tree:remove "/moved/a")
+    assert.same({ "b" }, tree:names "/moved")
+    assert.same({ "app.conf" }, tree:names "/etc")
+    assert.same({}, tree:names "/nowhere")
+  end)
+
+  it("knows what is no file", function()
+    tree:describe("/run/app.sock", { socket = true })
+    fails("EINVAL", tree:read "/run/app.sock")
+    assert.is_true(tree:write("/dev/null", "gone"))
+    assert.equal("device", tree:node("/dev/null").type)
+  end)
+
+  it("follows links, but renames and removes the link itself", function()
     tree:describe("/etc/link", { link = "app.conf" })
     tree:describe("/etc2", { link = "/etc" })
     assert.equal("hello", tree:read "/etc2/link")
-    assert.equal("/etc/app.conf", tree:realpath "/etc2/link")
-    assert.equal("link", tree:stat("/etc/link").type)
+    assert.equal("link", tree:node("/etc/link").type)
     assert.is_true(tree:write("/etc/link", "through"))
     assert.equal("through", tree:content "/etc/app.conf")
     assert.is_true(tree:remove "/etc/link")
@@ -97,19 +115,12 @@ describe("sim.files", function()
     fails("ELOOP", tree:read "/loop")
   end)
 
-  it("changes mode and owner", function()
-    assert.is_true(tree:chmod("/etc/app.conf", { mode = 256, uid = 7 }))
-    local stat = tree:stat "/etc/app.conf"
-    assert.same({ 256, 7, 0 }, { stat.mode, stat.uid, stat.gid })
-  end)
-
   it("fails as told, until told otherwise", function()
     for _, case in ipairs {
       { "EACCES", "read", function() return tree:read "/etc/app.conf" end },
       { "EROFS", "write", function() return tree:write("/etc/app.conf", "x") end },
       { "EBUSY", "rename", function() return tree:rename("/etc/app.conf", "/etc/new") end },
       { "EACCES", "remove", function() return tree:remove "/etc/app.conf" end },
-      { "EPERM", "chmod", function() return tree:chmod("/etc/app.conf", { mode = 0 }) end },
     } do
       tree:fault(case[2], "/etc/app.conf", case[1])
       fails(case[1], case[3]())

@@ -50,9 +50,15 @@ local function existing(port, dir)
   return list
 end
 
+local FILE = tonumber("644", 8)
+
 local function write(port, path, text)
   make_directories(path)
-  local ok, message = port.write(path, text, { exclusive = true })
+  local ok
+  local id, message = port.open(path, "create")
+  if id then ok, message = port.chmod(id, { mode = FILE }) end
+  if ok then ok, message = port.put(id, text) end
+  if id then port.cancel(id) end
   if ok then return true end
   return nil, ("luapilot init: cannot write %s: %s\n"):format(path, message)
 end

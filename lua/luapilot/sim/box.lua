@@ -358,7 +358,7 @@ function methods:http(address, answer) self.sites:describe(address, answer) end
 function methods:write(path, what) self.files:describe(path, what) end
 
 ---From now on an operation on a file fails with a code; without a code it works again.
----@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"realpath"
+---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"list"|"mkdir"
 ---@param path string
 ---@param code string?        "ENOSPC"
 function methods:fault(operation, path, code) self.files:fault(operation, path, code) end

@@ -273,8 +273,8 @@ kinds.tcp = {
 
 -- --- the machine ---------------------------------------------------------------------------------
 
-local FULL = { write = true }
-local READ_ONLY = { write = true, rename = true, remove = true, chmod = true }
+local FULL = { write = true, mkdir = true }
+local READ_ONLY = { write = true, rename = true, remove = true, chmod = true, mkdir = true }
 local DISKS = { ENOSPC = FULL, EDQUOT = FULL, EIO = FULL, EROFS = READ_ONLY }
 
 kinds.disk = {

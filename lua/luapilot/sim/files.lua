@@ -7,6 +7,8 @@
 -- Files of the real disk show through where the box was told so (`overlay`): the directory of the
 -- pilot.lua, and only its Lua files.
 --
+-- Its methods are those of a plain program, which follows any link: what the port gives a pilot of it is places.lua's.
+--
 -- It owns the tree, the faults that a spec injects, what disturbs the whole disk for a time (faults.lua), and the
 -- list of paths that nobody knows. Failures are the port's: nil, message, CODE.
 
@@ -24,6 +26,14 @@ local TEXT = {
   EIO = "input/output error", EXDEV = "invalid cross-device link", EDQUOT = "disk quota exceeded",
   EINVAL = "invalid argument", ENAMETOOLONG = "file name too long", ETXTBSY = "text file busy",
 }
+files.TEXT = TEXT
+
+-- What is no file: messages say so.
+local KINDS = { directory = "a directory", link = "a symbolic link", fifo = "a FIFO", socket = "a socket",
+  device = "a device" }
+files.KINDS = KINDS
+
+local DEVICES = { "/dev/null", "/dev/zero", "/dev/full", "/dev/stdin", "/dev/stdout", "/dev/stderr" }
 
 ---@class luapilot.sim.Files
 ---@field nodes table<string, table>
@@ -38,9 +48,10 @@ Files.__index = Files
 function files.new(options)
   local self = setmetatable({
     cwd = options.cwd or "/", clock = options.clock, closed = options.closed, unknown = options.unknown,
-    nodes = {}, absent = {}, faults = {}, disturbances = {}, overlays = {},
+    nodes = {}, children = {}, absent = {}, faults = {}, disturbances = {}, overlays = {}, count = 0,
   }, Files)
-  self.nodes["/"] = { type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock() } -- rwxr-xr-x
+  self.nodes["/"], self.children["/"] = { type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock(), identity = "sim:0" }, {}
+  for _, path in ipairs(DEVICES) do self:describe(path, { device = true }) end
   return self
 end
 
@@ -63,10 +74,13 @@ function files.normalize(path, cwd)
   return "/" .. table.concat(parts, "/")
 end
 
-local function parent_of(path)
+---@param path string     absolute
+---@return string
+function files.parent_of(path)
   local parent = path:match "^(.*)/[^/]*$"
   return parent == "" and "/" or parent
 end
+local parent_of = files.parent_of
 
 local function failure(operation, path, code)
   return nil, ("cannot %s %q: %s"):format(operation, path, TEXT[code] or code), code
@@ -107,11 +121,27 @@ end
 
 -- --- the tree ----------------------------------------------------------------------------------
 
+local function attach(self, path, node)
+  local parent = parent_of(path)
+  local siblings = self.children[parent] or {}
+  self.children[parent] = siblings
+  siblings[path:match "[^/]*$"] = true
+  self.nodes[path], self.absent[path] = node, nil
+end
+
+local function detach(self, path)
+  local siblings = self.children[parent_of(path)]
+  if siblings then siblings[path:match "[^/]*$"] = nil end
+  self.nodes[path], self.absent[path] = nil, true
+end
+
 ---@private
 function Files:put(path, node)
   node.uid, node.gid, node.mtime = node.uid or 0, node.gid or 0, self.clock()
-  node.mode = node.mode or (node.type == "directory" and 493 or 420)
-  self.nodes[path], self.absent[path] = node, nil
+  node.mode = node.mode or (node.type == "directory" and 493 or 420) -- rwxr-xr-x, rw-r--r--
+  self.count = self.count + 1
+  node.identity = "sim:" .. self.count
+  attach(self, path, node)
   return node
 end
 
@@ -127,6 +157,11 @@ end
 local function node_at(self, path)
   return self.nodes[path] or (from_overlay(self, path))
 end
+
+---What stands at an absolute path; links are not followed.
+---@param whole string
+---@return table? node
+function Files:node(whole) return node_at(self, whole) end
 
 -- Follows links in a path. Returns the path that is meant, and the code when there is none.
 local function follow(self, path, keep_last, depth)
@@ -154,6 +189,15 @@ local function is_absent(self, path)
   return false
 end
 
+---Is it known that there is nothing at an absolute path, or is a directory there as soon as it is needed?
+---@param whole string
+---@return boolean
+function Files:is_absent(whole) return self.closed or is_absent(self, whole) end
+
+---Makes directories of undescribed paths up to this one.
+---@param whole string
+function Files:ensure(whole) ensure_parents(self, whole .. "/x") end
+
 -- May something be made in this directory?
 local function check_parent(self, path)
   local parent = parent_of(path)
@@ -164,40 +208,75 @@ local function check_parent(self, path)
   return true
 end
 
+---Puts a node where nothing is.
+---@param whole string
+---@param node table
+---@return true?, string? code
+function Files:make(whole, node)
+  local ok, code = check_parent(self, whole)
+  if ok then self:put(whole, node) end
+  return ok, code
+end
+
+---Takes away what stands at an absolute path.
+---@param whole string
+function Files:take_away(whole) detach(self, whole) end
+
 local OPERATIONS = {
-  read = true, write = true, rename = true, remove = true, stat = true, chmod = true, realpath = true,
+  read = true, write = true, rename = true, remove = true, stat = true, chmod = true, list = true, mkdir = true,
 }
 
 ---From now on an operation on a path fails; without a code it works again.
----@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"realpath"
+---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"list"|"mkdir"
 ---@param path string
 ---@param code string?     "ENOSPC"
 function Files:fault(operation, path, code)
   if not OPERATIONS[operation] then
-    blame.raise("box:fault: no operation %q: read, write, rename, remove, stat, chmod, realpath",
+    blame.raise("box:fault: no operation %q: read, write, rename, remove, stat, chmod, list, mkdir",
       tostring(operation))
   end
   self.faults[operation .. " " .. files.normalize(path, self.cwd)] = code
 end
 
+---The code of the fault that a spec has for an operation, if any. A new file beside another has an unguessable end of
+---its name: faults have it without.
+---@param operation string
+---@param whole string      an absolute path
+---@return string?
+function Files:fault_of(operation, whole)
+  local disturbance = self.disturbances[#self.disturbances]
+  if disturbance and disturbance.operations[operation] then return disturbance.code end
+  return self.faults[operation .. " " .. whole:gsub("(%.luapilot%-new)%-%x+$", "%1")]
+end
+
 -- What every operation begins with: the absolute path after links, or an injected fault.
 local function begin(self, operation, path, keep_last)
   local whole = files.normalize(path, self.cwd)
-  local fault, disturbance = self.faults[operation .. " " .. whole], self.disturbances[#self.disturbances]
-  if disturbance and disturbance.operations[operation] then fault = fault or disturbance.code end
+  local fault = self:fault_of(operation, whole)
   if fault then return nil, fault end
   return follow(self, whole, keep_last)
 end
 
 -- --- for the spec ------------------------------------------------------------------------------
 
-local DESCRIPTION = { content = true, mode = true, uid = true, gid = true, link = true, directory = true }
+local DESCRIPTION = {
+  content = true, mode = true, uid = true, gid = true, link = true, directory = true, fifo = true, socket = true,
+  device = true,
+}
+local TYPES = { "link", "directory", "fifo", "socket", "device" }
+
+local function type_of(what)
+  for _, name in ipairs(TYPES) do
+    if what[name] then return name end
+  end
+  return "file"
+end
 
 local function describe_table(self, path, what)
   for key in pairs(what) do
     if not DESCRIPTION[key] then blame.raise("file %q: unknown field %q", path, tostring(key)) end
   end
-  local kind = what.link and "link" or what.directory and "directory" or "file"
+  local kind = type_of(what)
   self:put(path, {
     type = kind, content = kind == "file" and (what.content or "") or nil, target = what.link,
     mode = what.mode, uid = what.uid, gid = what.gid,
@@ -205,13 +284,14 @@ local function describe_table(self, path, what)
 end
 
 ---Puts a file into the tree: a string is its content, true a directory, false says that there is none, a
----table has { content | link | directory, mode, uid, gid }. A path that ends with "/" is a directory.
+---table has { content | link | directory | fifo | socket | device, mode, uid, gid }. A path that ends with "/" is a
+---directory.
 ---@param path string
 ---@param what string|boolean|table
 function Files:describe(path, what)
   local whole = files.normalize(path, self.cwd)
   if what == false then
-    self.nodes[whole], self.absent[whole] = nil, true
+    detach(self, whole)
     return
   end
   ensure_parents(self, whole)
@@ -238,8 +318,10 @@ end
 
 -- --- the port's operations ---------------------------------------------------------------------
 
--- Is anything known about the path? What was removed, or described as absent, is known not to be there.
-local function complain_of_unknown(self, path, whole)
+---Told of a file that is asked for and not there: what was removed, or described as absent, is known not to be there.
+---@param path string
+---@param whole string      the same, absolute
+function Files:complain_of_unknown(path, whole)
   local _, beside = from_overlay(self, whole)
   if not beside and not is_absent(self, whole) and self.unknown then self.unknown(path) end
 end
@@ -252,10 +334,11 @@ function Files:read(path, limit)
   if not whole then return failure("open", path, code) end
   local node = node_at(self, whole)
   if not node then
-    complain_of_unknown(self, path, whole)
+    self:complain_of_unknown(path, whole)
     return failure("open", path, "ENOENT")
   end
   if node.type == "directory" then return failure("read", path, "EISDIR") end
+  if not node.content then return failure("read", path, "EINVAL") end
   if limit and #node.content > limit then return failure("read", path, "EFBIG") end
   return node.content
 end
@@ -278,6 +361,7 @@ function Files:write(path, data, options)
   local node = node_at(self, whole)
   if node and options.exclusive then return failure("open", path, "EEXIST") end
   if node and node.type == "directory" then return failure("open", path, "EISDIR") end
+  if node and not node.content then return true end -- a device takes it
   if not node then
     local ok, why = check_parent(self, whole)
     if not ok then return failure("open", path, why) end
@@ -289,24 +373,23 @@ function Files:write(path, data, options)
   return true
 end
 
-local function has_children(self, path)
-  local prefix = path == "/" and "/" or path .. "/"
-  for other in pairs(self.nodes) do
-    if other ~= path and other:sub(1, #prefix) == prefix then return true end
-  end
-  return false
+---The names in a directory, in any order.
+---@param whole string
+---@return string[]
+function Files:names(whole)
+  local names = {}
+  for name in pairs(self.children[whole] or {}) do names[#names + 1] = name end
+  return names
 end
 
+local function has_children(self, path) return self:names(path)[1] ~= nil end
+
+-- A directory moves with all that is in it.
 local function move(self, from, to)
-  local moved, prefix = {}, from .. "/"
-  for path, node in pairs(self.nodes) do
-    if path == from or path:sub(1, #prefix) == prefix then moved[path] = node end
-  end
-  for path in pairs(moved) do self.nodes[path], self.absent[path] = nil, true end
-  for path, node in pairs(moved) do
-    local new = to .. path:sub(#from + 1)
-    self.nodes[new], self.absent[new] = node, nil
-  end
+  local node, names = self.nodes[from], self:names(from)
+  detach(self, from)
+  attach(self, to, node)
+  for _, name in ipairs(names) do move(self, from .. "/" .. name, to .. "/" .. name) end
 end
 
 -- What stands in the way of renaming `node` to where `there` is.
@@ -317,25 +400,30 @@ local function rename_obstacle(self, node, there, to)
   if there.type == "directory" and has_children(self, to) then return "ENOTEMPTY" end
 end
 
+---Renames an entry, of whatever kind.
+---@param source string     absolute paths
+---@param target string
+---@return string? code     nil: done
+function Files:rename_entry(source, target)
+  local node = node_at(self, source)
+  if not node then return "ENOENT" end
+  local obstacle = rename_obstacle(self, node, node_at(self, target), target)
+  if obstacle then return obstacle end
+  local ok, parent = check_parent(self, target)
+  if not ok then return parent end
+  if source ~= target then move(self, source, target) end
+end
+
 ---@param from string
 ---@param to string
 ---@return true?, string? message, string? code
 function Files:rename(from, to)
-  local function fail(code)
-    return nil, ("cannot rename %q to %q: %s"):format(from, to, TEXT[code] or code), code
-  end
   local source, code = begin(self, "rename", from, true)
-  if not source then return fail(code) end
-  local target, why = begin(self, "rename", to, true)
-  if not target then return fail(why) end
-  local node = node_at(self, source)
-  if not node then return fail "ENOENT" end
-  local obstacle = rename_obstacle(self, node, node_at(self, target), target)
-  if obstacle then return fail(obstacle) end
-  local ok, parent = check_parent(self, target)
-  if not ok then return fail(parent) end
-  if source ~= target then move(self, source, target) end
-  return true
+  local target
+  if source then target, code = begin(self, "rename", to, true) end
+  if target then code = self:rename_entry(source, target) end
+  if not code then return true end
+  return nil, ("cannot rename %q to %q: %s"):format(from, to, TEXT[code] or code), code
 end
 
 ---@param path string
@@ -345,44 +433,9 @@ function Files:remove(path)
   if not whole then return failure("remove", path, code) end
   local node = node_at(self, whole)
   if not node then return failure("remove", path, "ENOENT") end
-  if node.type == "directory" then return failure("remove", path, "EISDIR") end
-  self.nodes[whole], self.absent[whole] = nil, true
+  if node.type == "directory" and has_children(self, whole) then return failure("remove", path, "ENOTEMPTY") end
+  detach(self, whole)
   return true
-end
-
----Of a link itself, not of where it leads.
----@param path string
----@return table?, string? message, string? code
-function Files:stat(path)
-  local whole, code = begin(self, "stat", path, true)
-  if not whole then return failure("stat", path, code) end
-  local node = node_at(self, whole)
-  if not node then return failure("stat", path, "ENOENT") end
-  return {
-    type = node.type, mode = node.mode, uid = node.uid, gid = node.gid, mtime = node.mtime,
-    size = node.content and #node.content or 4096,
-  }
-end
-
----@param path string
----@param options { mode: integer?, uid: integer?, gid: integer? }
----@return true?, string? message, string? code
-function Files:chmod(path, options)
-  local whole, code = begin(self, "chmod", path)
-  if not whole then return failure("change the mode of", path, code) end
-  local node = node_at(self, whole)
-  if not node then return failure("change the mode of", path, "ENOENT") end
-  node.mode, node.uid, node.gid = options.mode or node.mode, options.uid or node.uid, options.gid or node.gid
-  return true
-end
-
----@param path string
----@return string?, string? message, string? code
-function Files:realpath(path)
-  local whole, code = begin(self, "realpath", path)
-  if not whole then return failure("resolve", path, code) end
-  if not node_at(self, whole) then return failure("resolve", path, "ENOENT") end
-  return whole
 end
 
 ---Can a program be started in this directory?

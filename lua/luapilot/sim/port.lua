@@ -5,12 +5,13 @@
 -- takes a moment here (0.1 to 2 ms, drawn from the seed).
 --
 -- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
--- files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
+-- places.lua's and files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
 local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
 local client = require "luapilot.sim.consul.client"
 local http = require "luapilot.sim.http"
+local places = require "luapilot.sim.places"
 local queue = require "luapilot.sim.queue"
 local spawn = require "luapilot.sim.spawn"
 local watch = require "luapilot.sim.consul.watch"
@@ -155,6 +156,8 @@ local cancel = {}
 function cancel.timer(self, handle) self.clock:cancel(handle.entry) end
 function cancel.connect(self, handle) self.clock:cancel(handle.entry) end
 function cancel.poll() end
+function cancel.place() end
+function cancel.file() end
 function cancel.process(_, handle) handle:cancel() end
 function cancel.http(self, handle) http.cancel(self, handle) end
 function cancel.consul(_, handle) client.cancel(handle) end
@@ -278,38 +281,6 @@ function Port:signal(name, options)
   return true
 end
 
-local check_writing = check.fields {
-  mode = check.integer(0, 4095), append = check.boolean, exclusive = check.boolean, sync = check.boolean,
-}
-local check_change = check.fields {
-  mode = check.integer(0, 4095), uid = check.integer(0, 2 ^ 32 - 2), gid = check.integer(0, 2 ^ 32 - 2),
-}
-
-function calls.read(self, path, limit)
-  check.word("read: path", path)
-  if limit ~= nil then check.integer(0, 2 ^ 53)("read: limit", limit) end
-  return self.files:read(path, limit)
-end
-
-function calls.write(self, path, data, options)
-  check.word("write: path", path)
-  check.string("write: data", data)
-  if options ~= nil then check_writing("write", options) end
-  return self.files:write(path, data, options)
-end
-
-function calls.rename(self, from, to)
-  return self.files:rename(check.word("rename: from", from), check.word("rename: to", to))
-end
-
-function calls.remove(self, path) return self.files:remove(check.word("remove: path", path)) end
-function calls.stat(self, path) return self.files:stat(check.word("stat: path", path)) end
-function calls.realpath(self, path) return self.files:realpath(check.word("realpath: path", path)) end
-
-function calls.chmod(self, path, options)
-  return self.files:chmod(check.word("chmod: path", path), check_change("chmod", options))
-end
-
 function calls.addresses(self)
   local list = {}
   for i, one in ipairs(self.interfaces) do list[i] = copy.shallow(one) end
@@ -403,7 +374,7 @@ end
 ---@return luapilot.Port
 function sim_port.interface(self)
   local interface = {}
-  for _, group in ipairs { calls, spawn.calls, http.calls, client.calls, watch.calls } do
+  for _, group in ipairs { calls, places.calls, spawn.calls, http.calls, client.calls, watch.calls } do
     for name, fn in pairs(group) do
       interface[name] = function(...) return fn(self, ...) end
     end

@@ -1,0 +1,370 @@
+#include "place.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define LINKS 40 /* the kernel's own bound */
+
+/* A walk: the place that was reached, and what is left of the path. */
+struct walk {
+  struct place *place;
+  struct failure *failure;
+  const char *path; /* as it was given */
+  bool follow;
+  bool arrived;
+  unsigned links;
+  bool last_was_link; /* what the path ends with now comes from a link */
+  char rest[2 * PATH_MAX];
+
+  /* A stranger's link that was followed: what it leads to must be his. */
+  bool owed;
+  uid_t stranger;
+  size_t left; /* it has led there when so much of the path is left */
+  char link[2 * PATH_MAX];
+};
+
+static int refuse(struct walk *walk, int code) {
+  char text[TEXT_SIZE];
+  if (code == ENOENT && walk->last_was_link)
+    return fail(walk->failure, "open", code, "\"%s\" is a symbolic link that leads nowhere",
+                walk->path);
+  return fail(walk->failure, "open", code, "cannot open \"%s\": %s", walk->path,
+              error_text(code, text));
+}
+
+static bool is_trusted(uid_t user) {
+  return user == 0 || user == geteuid();
+}
+
+/* --- the path in words ------------------------------------------------------------------- */
+
+static const char *real_prefix(const struct walk *walk) {
+  return strcmp(walk->place->real, "/") == 0 ? "" : walk->place->real;
+}
+
+static int add_name(struct walk *walk, const char *name) {
+  char *real = walk->place->real;
+  size_t used = strlen(real_prefix(walk)), size = strlen(name);
+  if (used + size + 2 > PATH_MAX) return refuse(walk, ENAMETOOLONG);
+  real[used] = '/';
+  memcpy(real + used + 1, name, size + 1);
+  return 0;
+}
+
+static void drop_name(struct walk *walk) {
+  char *last = strrchr(walk->place->real, '/');
+  if (last) last[last == walk->place->real] = '\0';
+}
+
+/* What is left of the path from now on: `text`, then what was left before. */
+static int put_before(struct walk *walk, const char *text) {
+  size_t size = strlen(text), used = strlen(walk->rest);
+  if (size + used + 1 > sizeof walk->rest) return refuse(walk, ENAMETOOLONG);
+  memmove(walk->rest + size, walk->rest, used + 1);
+  memcpy(walk->rest, text, size);
+  return 0;
+}
+
+/* Takes the first name off what is left. False: there is none. */
+static bool take_name(struct walk *walk, char name[NAME_MAX + 2]) {
+  const char *from = walk->rest + strspn(walk->rest, "/");
+  size_t size = strcspn(from, "/"), kept = size;
+  if (kept > NAME_MAX + 1) kept = NAME_MAX + 1; /* the kernel finds it too long */
+  memcpy(name, from, kept);
+  name[kept] = '\0';
+  memmove(walk->rest, from + size, strlen(from + size) + 1);
+  return size > 0;
+}
+
+static bool is_last(const struct walk *walk) {
+  return walk->rest[strspn(walk->rest, "/")] == '\0';
+}
+
+/* --- strangers' links -------------------------------------------------------------------- */
+
+static int astray(struct walk *walk, const char *name) {
+  return fail(walk->failure, "open", ELOOP,
+              "\"%s\" is a symbolic link of user %u, who owns not what it leads to (\"%s%s%s\"): "
+              "it is not followed",
+              walk->link, (unsigned)walk->stranger, real_prefix(walk), name[0] ? "/" : "", name);
+}
+
+/* Has a stranger's link led where it leads, and is that his? `name`: what was reached, "" the directory. */
+static int settle(struct walk *walk, const struct stat *there, const char *name) {
+  if (!walk->owed || strlen(walk->rest) > walk->left) return 0;
+  walk->owed = false;
+  return there->st_uid == walk->stranger ? 0 : astray(walk, name);
+}
+
+static int settle_directory(struct walk *walk) {
+  struct stat there;
+  if (!walk->owed) return 0;
+  if (fstat(walk->place->directory, &there) != 0) return refuse(walk, errno);
+  return settle(walk, &there, "");
+}
+
+/* Another stranger's link on the way of a stranger's is one too many. */
+static int owe(struct walk *walk, const char *name, uid_t owner) {
+  if (is_trusted(owner) || (walk->owed && walk->stranger == owner)) return 0;
+  bool second = walk->owed;
+  walk->owed = true;
+  walk->stranger = owner;
+  walk->left = strlen(walk->rest);
+  (void)snprintf(walk->link, sizeof walk->link, "%s/%s", real_prefix(walk), name);
+  return second ? astray(walk, name) : 0;
+}
+
+/* --- steps ------------------------------------------------------------------------------- */
+
+static void enter(struct walk *walk, int directory) {
+  if (walk->place->directory >= 0) close(walk->place->directory);
+  walk->place->directory = directory;
+}
+
+static int start_at(struct walk *walk, const char *directory) {
+  int fd = open(directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return refuse(walk, errno);
+  enter(walk, fd);
+  (void)snprintf(walk->place->real, PATH_MAX, "/");
+  bool here = strcmp(directory, ".") == 0;
+  return here && getcwd(walk->place->real, PATH_MAX) == NULL ? refuse(walk, errno) : 0;
+}
+
+static int go_up(struct walk *walk) {
+  int fd = openat(walk->place->directory, "..", O_PATH | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return refuse(walk, errno);
+  enter(walk, fd);
+  drop_name(walk);
+  return 0;
+}
+
+/* The kernel has taken it for a name, so it is not too long. */
+static int arrive(struct walk *walk, const char *name) {
+  memcpy(walk->place->name, name, strnlen(name, NAME_MAX) + 1);
+  walk->place->name[NAME_MAX] = '\0';
+  walk->arrived = true;
+  return 0;
+}
+
+/* A directory is entered; the last name is where the path leads. Owns `fd` if it returns 0. */
+static int go_on(struct walk *walk, const char *name, int fd, const struct stat *there) {
+  bool directory = S_ISDIR(there->st_mode);
+  if (!directory && walk->rest[0] != '\0') return refuse(walk, ENOTDIR);
+  if (!is_last(walk)) {
+    if (add_name(walk, name) != 0) return -1;
+    enter(walk, fd);
+    return 0;
+  }
+  if (settle(walk, there, name) != 0) return -1;
+  close(fd);
+  return arrive(walk, name);
+}
+
+/* What a link of /proc leads to is open somewhere, whatever its text says: only the kernel can follow
+ * it. Owns `fd` if it returns 0. */
+static int go_to_object(struct walk *walk, const char *name, int fd) {
+  struct stat there;
+  if (fstat(fd, &there) != 0) return refuse(walk, errno);
+  if (S_ISDIR(there.st_mode) && add_name(walk, name) != 0) return -1;
+  if (settle(walk, &there, name) != 0) return -1;
+  if (S_ISDIR(there.st_mode)) {
+    enter(walk, fd);
+    return 0;
+  }
+  if (!is_last(walk)) return refuse(walk, ENOTDIR);
+  walk->place->object = fd;
+  walk->arrived = true;
+  return 0;
+}
+
+static int follow_proc(struct walk *walk, const char *name) {
+  int fd = openat(walk->place->directory, name, O_PATH | O_CLOEXEC);
+  if (fd < 0) return refuse(walk, errno);
+  int result = go_to_object(walk, name, fd);
+  if (result != 0) close(fd);
+  return result;
+}
+
+/* Without the slashes at both ends: the place where the link has led is where its last name was taken. */
+static int follow_text(struct walk *walk, int link) {
+  char text[PATH_MAX];
+  ssize_t size = readlinkat(link, "", text, sizeof text - 1);
+  if (size <= 0) return refuse(walk, size < 0 ? errno : ENOENT);
+  while (size > 0 && text[size - 1] == '/') size--;
+  text[size] = '\0';
+  if (size == 0 || text[0] == '/') {
+    if (start_at(walk, "/") != 0) return -1;
+  }
+  return put_before(walk, text + strspn(text, "/"));
+}
+
+static int follow_link(struct walk *walk, const char *name, int link, const struct stat *status) {
+  struct statfs system;
+  if (++walk->links > LINKS) return refuse(walk, ELOOP);
+  if (owe(walk, name, status->st_uid) != 0) return -1;
+  walk->last_was_link = walk->last_was_link || is_last(walk);
+  bool proc = fstatfs(link, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+  return proc ? follow_proc(walk, name) : follow_text(walk, link);
+}
+
+/* There is nothing of this name: well, if it is the last one. */
+static int go_missing(struct walk *walk, const char *name, int code) {
+  if (code != ENOENT || walk->rest[0] != '\0' || walk->last_was_link) return refuse(walk, code);
+  return arrive(walk, name);
+}
+
+static int go_to(struct walk *walk, const char *name) {
+  struct stat there;
+  int fd = openat(walk->place->directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) return go_missing(walk, name, errno);
+  int result = fstat(fd, &there) == 0 ? 0 : refuse(walk, errno);
+  bool link = result == 0 && S_ISLNK(there.st_mode) && (walk->follow || walk->rest[0] != '\0');
+  if (result == 0)
+    result = link ? follow_link(walk, name, fd, &there) : go_on(walk, name, fd, &there);
+  if (link || result != 0) close(fd);
+  return result;
+}
+
+static int step(struct walk *walk, const char *name) {
+  if (strcmp(name, ".") == 0) return 0;
+  return strcmp(name, "..") == 0 ? go_up(walk) : go_to(walk, name);
+}
+
+static int walk_through(struct walk *walk) {
+  char name[NAME_MAX + 2];
+  int result = start_at(walk, walk->rest[0] == '/' ? "/" : ".");
+  while (result == 0 && !walk->arrived && take_name(walk, name)) {
+    result = step(walk, name);
+    if (result == 0 && !walk->arrived) result = settle_directory(walk);
+  }
+  return result;
+}
+
+int place_open(struct place *place, const char *path, bool follow, struct failure *failure) {
+  struct walk walk = {.place = place, .failure = failure, .path = path, .follow = follow};
+  place->directory = place->object = -1;
+  place->name[0] = '\0';
+  size_t size = strlen(path);
+  if (size == 0 || size >= PATH_MAX) return refuse(&walk, size == 0 ? ENOENT : ENAMETOOLONG);
+  memcpy(walk.rest, path, size + 1);
+  if (walk_through(&walk) == 0) return 0;
+  place_close(place);
+  return -1;
+}
+
+void place_close(struct place *place) {
+  if (place->directory >= 0) close(place->directory);
+  if (place->object >= 0) close(place->object);
+  place->directory = place->object = -1;
+}
+
+/* --- files ------------------------------------------------------------------------------- */
+
+struct use {
+  int flags;
+  mode_t mode;
+  const char *verb;
+};
+
+static const struct use uses[] = {
+    [PLACE_READ] = {O_RDONLY, 0, "read"},
+    [PLACE_WRITE] = {O_WRONLY, 0, "write"},
+    [PLACE_APPEND] = {O_WRONLY | O_APPEND, 0, "append to"},
+    [PLACE_CREATE] = {O_WRONLY | O_CREAT | O_EXCL, 0600, "create"},
+    [PLACE_LOG] = {O_WRONLY | O_APPEND | O_CREAT, 0640, "log to"},
+};
+
+const char *place_kind(mode_t mode) {
+  if (S_ISREG(mode)) return "a file";
+  if (S_ISDIR(mode)) return "a directory";
+  if (S_ISLNK(mode)) return "a symbolic link";
+  if (S_ISFIFO(mode)) return "a FIFO";
+  if (S_ISSOCK(mode)) return "a socket";
+  return "a device";
+}
+
+static int check_kind(enum place_use use, const char *path, mode_t mode, struct failure *failure) {
+  bool log = use == PLACE_LOG && (S_ISFIFO(mode) || S_ISCHR(mode));
+  if (S_ISREG(mode) || log) return 0;
+  return fail(failure, "open", S_ISDIR(mode) ? EISDIR : EINVAL, "cannot %s \"%s\": it is %s%s",
+              uses[use].verb, path, place_kind(mode), S_ISDIR(mode) ? "" : ", not a file");
+}
+
+/* A second name for a file, in a directory where others may make names: whose file is it? */
+static int check_names(const struct place *place, enum place_use use, const char *path,
+                       const struct stat *status, struct failure *failure) {
+  struct stat directory;
+  if (!S_ISREG(status->st_mode) || status->st_nlink < 2 || place->object >= 0) return 0;
+  if (fstat(place->directory, &directory) != 0) return 0;
+  bool trusted = is_trusted(directory.st_uid);
+  bool shared = !trusted || (directory.st_mode & (S_IWGRP | S_IWOTH)) != 0;
+  if (!shared || (!trusted && status->st_uid == directory.st_uid)) return 0;
+  return fail(
+      failure, "open", EMLINK,
+      "cannot %s \"%s\": it has %lu names (hard links) in a directory that others may write "
+      "into, and may be somebody else's file",
+      uses[use].verb, path, (unsigned long)status->st_nlink);
+}
+
+static int look(const struct place *place, struct stat *status) {
+  if (place->object >= 0) return fstat(place->object, status);
+  if (place->name[0] == '\0') return fstat(place->directory, status);
+  return fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW);
+}
+
+static int open_there(const struct place *place, enum place_use use) {
+  int flags = uses[use].flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  if (place->object < 0)
+    return openat(place->directory, place->name, flags | O_NOFOLLOW, uses[use].mode);
+  char path[32];
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", place->object);
+  return open(path, flags & ~O_CREAT);
+}
+
+static int cannot(enum place_use use, const char *path, int code, struct failure *failure) {
+  char text[TEXT_SIZE];
+  if (code == ENXIO)
+    return fail(failure, "open", code, "cannot %s \"%s\": it is a FIFO that nobody reads",
+                uses[use].verb, path);
+  if (code == ELOOP)
+    return fail(failure, "open", code, "cannot %s \"%s\": a symbolic link took its place meanwhile",
+                uses[use].verb, path);
+  return fail(failure, "open", code, "cannot open \"%s\": %s", path, error_text(code, text));
+}
+
+/* What is no file is not even opened: that alone can do something to a device. */
+static int check_before(const struct place *place, enum place_use use, const char *path,
+                        struct failure *failure) {
+  struct stat status;
+  if (look(place, &status) != 0) return errno == ENOENT ? 0 : cannot(use, path, errno, failure);
+  if (use == PLACE_CREATE) return cannot(use, path, EEXIST, failure);
+  if (S_ISLNK(status.st_mode)) return cannot(use, path, ELOOP, failure);
+  return check_kind(use, path, status.st_mode, failure);
+}
+
+int place_file(const struct place *place, enum place_use use, const char *path, struct stat *status,
+               struct failure *failure) {
+  if (check_before(place, use, path, failure) != 0) return -1;
+  int fd = open_there(place, use);
+  if (fd < 0) return cannot(use, path, errno, failure);
+  int result = fstat(fd, status) == 0 ? 0 : cannot(use, path, errno, failure);
+  if (result == 0) result = check_kind(use, path, status->st_mode, failure);
+  if (result == 0) result = check_names(place, use, path, status, failure);
+  if (result == 0) return fd;
+  close(fd);
+  return -1;
+}
+
+int place_open_file(const char *path, enum place_use use, struct stat *status,
+                    struct failure *failure) {
+  struct place place;
+  if (place_open(&place, path, true, failure) != 0) return -1;
+  int fd = place_file(&place, use, path, status, failure);
+  place_close(&place);
+  return fd;
+}
