@@ -161,7 +161,7 @@ actions.signal_pilot = { 5,
   end }
 
 actions.fill_disk = { 4,
-  function(dice) return { seconds = dice:span(0.05, 4) } end,
+  function(dice) return { seconds = dice:span(0.05, 8) } end,
   function(self, d)
     local path = self.box:disk "filler"
     local file = io.open(path, "a")

@@ -174,18 +174,17 @@ function Judge:sample(at, pause)
   self.samples[#self.samples + 1] = sample
 end
 
--- field → title, unit, what the last third's median may be above the first's; nil: anything.
+-- field, title, unit; what the last third's median may be above the first's, and from how many samples on. Memory that is
+-- written grows until it has seen the worst.
 local COLUMNS = {
-  { "descriptors", "descriptors of the pilot", "", 3 },
-  { "guardian_descriptors", "of PID 1", "", 0 },
-  { "live", "Lua heap after a collection", "B", 96 * 1024 },
-  { "anonymous", "memory written by the pilot", "B", 2 * 1024 ^ 2 },
-  { "pss", "Pss of the pilot", "B" },
-  { "guardian", "memory written by PID 1", "B", 64 * 1024 },
-  { "processes", "processes", "", 25 },
+  { "descriptors", "descriptors of the pilot", "", 8, 3 },
+  { "guardian_descriptors", "of PID 1", "", 0, 3 },
+  { "live", "Lua heap after a collection", "B", 128 * 1024, 6 },
+  { "anonymous", "memory written by the pilot", "B", 2 * 1024 ^ 2, 30 },
+  { "pss", "Pss of the pilot", "B", math.huge, 0 },
+  { "guardian", "memory written by PID 1", "B", 64 * 1024, 6 },
+  { "processes", "processes", "", 25, 6 },
 }
-
-local LEAST = 9 -- samples, or there is no trend
 
 local function third(samples, field, which)
   local list, n = {}, #samples
@@ -198,9 +197,9 @@ end
 ---@return string[][] rows
 function Judge:trends(memory)
   local samples, rows = { unpack(self.samples, 2) }, { { "quiet times, by thirds", "first", "second", "last" } }
-  if #samples < 3 then return rows end
+  if #samples < 3 then return {} end
   for _, column in ipairs(COLUMNS) do
-    local field, title, unit, most = unpack(column)
+    local field, title, unit, most, enough = unpack(column)
     local row, medians = { title }, {}
     for which = 1, 3 do
       medians[which] = figures.median(third(samples, field, which))
@@ -208,7 +207,8 @@ function Judge:trends(memory)
     end
     rows[#rows + 1] = row
     local is_memory = unit == "B" and field ~= "live"
-    if most and #samples >= LEAST and (memory or not is_memory) and medians[3] > medians[1] + most then
+    local judged = #samples >= enough and (memory or not is_memory)
+    if judged and medians[3] > medians[1] + most then
       self.fault("growth", ("%s: %s, %s, %s"):format(title, row[2], row[3], row[4]))
     end
   end

@@ -32,6 +32,7 @@ local EXPECTED = {
   "^cannot open /.* anew: ",
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
+  "^pilot%.poll at .*: cannot wait for descriptor %d+: too many open files$",
   "^SIG%u+ again: killing what is left",
   "%d+ messages of luapilot were dropped while the output was stalled",
 }
@@ -203,7 +204,7 @@ local function hear(self, line)
   end
 end
 
----What came from stdout; "": no more will come.
+---What came from stdout.
 ---@param data string
 function Lines:feed(data)
   local all, from = self.rest .. data, 1
@@ -214,7 +215,11 @@ function Lines:feed(data)
     newline = all:find("\n", from, true)
   end
   self.rest = all:sub(from)
-  if data == "" and self.rest ~= "" then self.fault("line", "the last one has no end: " .. self.rest:sub(1, 300)) end
+end
+
+---No more will come.
+function Lines:finish()
+  if self.rest ~= "" then self.fault("line", "the last one has no end: " .. self.rest:sub(1, 300)) end
 end
 
 ---The first sequence of which something is still to come.

@@ -59,13 +59,12 @@ end
 local function take(self, fd)
   local data = system.take(fd)
   if not data then return end
-  if data == "" then
-    self.closed[fd] = true
-  elseif fd == self.box.err then
+  if data == "" then self.closed[fd] = true end
+  if fd == self.box.out then
+    self.lines:feed(data)
+  else
     self.errors = self.errors .. data
-    return
   end
-  if fd == self.box.out then self.lines:feed(data) end
 end
 
 -- Reads what there is, and undoes what is due. At most `seconds`.
@@ -243,7 +242,10 @@ end
 local function judge_end(self, how, stopped)
   local code = self.box.code
   if code ~= how[2] then self:fault("end", ("the exit code is %d, not %d"):format(code, how[2])) end
-  if not how.unheard then judge_order(self, stopped) end
+  if not how.unheard then
+    judge_order(self, stopped)
+    self.lines:finish()
+  end
   if how.dead then return end -- PID 1 knows nothing of control groups
   for _, group in ipairs(self.box:left_groups()) do self:fault("end", "a control group is left: " .. group) end
 end

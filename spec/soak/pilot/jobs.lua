@@ -70,7 +70,7 @@ for i = 1, 2 do add("manual-" .. i, "up", "slow 50", { when = "manual", restart 
 add("seq-out", "up", "seq 40 1")
 add("seq-err", "up", "seq 40 2")
 add("seq-heard", "up", "seq 60 1")
-add("seq-file", "up", "seq 60 1", { log = { file = disk "seq.log" } })
+add("seq-file", "up", "seq 25 1", { log = { file = disk "seq.log" } })
 add("burst-text", "up", "burst text 400")
 add("burst-binary", "up", "burst binary 600")
 add("burst-long", "up", "burst long 1500")
