@@ -174,8 +174,8 @@ function Judge:sample(at, pause)
   self.samples[#self.samples + 1] = sample
 end
 
--- field, title, unit; what the last third's median may be above the first's, and from how many samples on. Memory that is
--- written grows until it has seen the worst.
+-- field, title, unit; what the last third's median may be above the first's, and from how many samples on that is
+-- judged. The memory that is written grows until it has seen the worst.
 local COLUMNS = {
   { "descriptors", "descriptors of the pilot", "", 8, 3 },
   { "guardian_descriptors", "of PID 1", "", 0, 3 },
