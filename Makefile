@@ -40,7 +40,7 @@ luajit_link     = $(if $(luajit_static),-Wl$(,)--whole-archive $(luajit_static) 
                     $(shell pkg-config --libs luajit))
 , := ,
 
-cflags = -std=gnu11 -fPIC -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
+cflags = -std=gnu11 -fPIC -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
          $(luajit_cflags) $(WARN) $(HARDEN) $(CFLAGS)
 
 sources := $(wildcard src/*.c)

@@ -14,6 +14,8 @@
  * dropped, counted, and the count is told when there is room again. Nothing is torn: what shares a
  * sink shares one buffer and is written in whole lines, however short the writes are.
  *
+ * Lua may hold a stream whose events it hears: then that is not read either, with the same effect.
+ *
  * A reader that is gone (EPIPE), or a disk that is full, never stops supervision: see sink.h.
  *
  * It owns the pipes it was given, the files it opened, the buffers. It never closes descriptors 1
@@ -95,6 +97,9 @@ struct stream *stream_new(struct output *output, int fd, const char *name, struc
                           void (*ended)(void *context), void *context);
 /* Events on or off. A stream has one event at a time and reads on when Lua has taken it. */
 void stream_capture(struct stream *stream, bool on);
+/* Not read, or read again, while its events are on: the pipe pushes back on the job, and the log waits,
+ * too. What ends the events ends the hold. */
+void stream_hold(struct stream *stream, bool on);
 /* The group is gone: what is in the pipe now is the rest: the events end when that is read, even if a
  * stranger still holds the pipe. With a sink the stream then lives on by itself, as after
  * stream_abandon(); one that nobody captures goes on anyway. */

@@ -5,10 +5,13 @@
 #include <linux/magic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/vfs.h>
+#include <sys/xattr.h>
 #include <unistd.h>
 
 #define LINKS 40 /* the kernel's own bound */
+#define TRIES 10
 
 /* A walk: the place that was reached, and what is left of the path. */
 struct walk {
@@ -88,10 +91,13 @@ static bool is_last(const struct walk *walk) {
 /* --- strangers' links -------------------------------------------------------------------- */
 
 static int astray(struct walk *walk, const char *name) {
-  return fail(walk->failure, "open", ELOOP,
-              "\"%s\" is a symbolic link of user %u, who owns not what it leads to (\"%s%s%s\"): "
-              "it is not followed",
-              walk->link, (unsigned)walk->stranger, real_prefix(walk), name[0] ? "/" : "", name);
+  bool here = name[0] == '\0';
+  return fail(
+      walk->failure, "open", ELOOP,
+      "\"%s\" is a symbolic link of user %u, who does not own what it leads to (\"%s%s%s\"): "
+      "it is not followed",
+      walk->link, (unsigned)walk->stranger, here ? walk->place->real : real_prefix(walk),
+      here ? "" : "/", name);
 }
 
 /* Has a stranger's link led where it leads, and is that his? `name`: what was reached, "" the directory. */
@@ -117,6 +123,57 @@ static int owe(struct walk *walk, const char *name, uid_t owner) {
   walk->left = strlen(walk->rest);
   (void)snprintf(walk->link, sizeof walk->link, "%s/%s", real_prefix(walk), name);
   return second ? astray(walk, name) : 0;
+}
+
+/* What the kernel shows as somebody's own (/proc/PID/uid_map, cgroup.procs) would be written with our
+ * rights, and /proc/PID/root is a tree of his making: no stranger's link leads there. */
+static bool is_kernels(int fd) {
+  static const unsigned long kinds[] = {PROC_SUPER_MAGIC,    SYSFS_MAGIC,   CGROUP_SUPER_MAGIC,
+                                        CGROUP2_SUPER_MAGIC, DEBUGFS_MAGIC, TRACEFS_MAGIC,
+                                        SECURITYFS_MAGIC};
+  struct statfs system;
+  if (fstatfs(fd, &system) != 0) return true;
+  for (size_t i = 0; i < sizeof kinds / sizeof *kinds; i++)
+    if ((unsigned long)system.f_type == kinds[i]) return true;
+  return false;
+}
+
+/* --- directories of others --------------------------------------------------------------- */
+
+static bool is_shared(const struct stat *directory) {
+  return !is_trusted(directory->st_uid) || (directory->st_mode & (S_IWGRP | S_IWOTH)) != 0;
+}
+
+/* Can somebody else give the name that is followed from here another meaning? In a sticky directory only
+ * whoever owns what has the name. */
+static void expose(struct walk *walk, const struct stat *there) {
+  struct stat directory;
+  bool known = fstat(walk->place->directory, &directory) == 0;
+  bool sticky = known && is_trusted(directory.st_uid) && (directory.st_mode & S_ISVTX) != 0;
+  if (known && !is_shared(&directory)) return;
+  if (sticky && there && is_trusted(there->st_uid)) return;
+  walk->place->secluded = false;
+}
+
+/* Was the name by which it was opened taken away meanwhile? */
+static bool has_lost_its_name(int fd) {
+  static const char gone[] = " (deleted)";
+  char path[32], text[PATH_MAX];
+  (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  ssize_t size = readlink(path, text, sizeof text);
+  if (size < 0) return errno != ENOENT; /* no /proc: the count of names must do */
+  if (size < (ssize_t)sizeof gone) return false;
+  return memcmp(text + size - (sizeof gone - 1), gone, sizeof gone - 1) == 0;
+}
+
+/* May what was opened there be somebody else's, under a name (a hard link) that was made for it here? A
+ * single name may be the other one, when the one it was opened by is gone. */
+static bool is_smuggled(int directory, int fd, const struct stat *status) {
+  struct stat there;
+  if (fstat(directory, &there) != 0) return true;
+  if (!is_shared(&there)) return false;
+  if (!is_trusted(there.st_uid) && status->st_uid == there.st_uid) return false;
+  return status->st_nlink > 1 || (status->st_nlink == 1 && has_lost_its_name(fd));
 }
 
 /* --- steps ------------------------------------------------------------------------------- */
@@ -169,14 +226,17 @@ static int go_on(struct walk *walk, const char *name, int fd, const struct stat 
  * it. Owns `fd` if it returns 0. */
 static int go_to_object(struct walk *walk, const char *name, int fd) {
   struct stat there;
+  char text[PATH_MAX];
   if (fstat(fd, &there) != 0) return refuse(walk, errno);
-  if (S_ISDIR(there.st_mode) && add_name(walk, name) != 0) return -1;
-  if (settle(walk, &there, name) != 0) return -1;
   if (S_ISDIR(there.st_mode)) {
+    ssize_t size = readlinkat(walk->place->directory, name, text, sizeof text - 1);
+    bool absolute = size > 0 && text[0] == '/';
+    if (!absolute && add_name(walk, name) != 0) return -1;
+    if (absolute) (void)snprintf(walk->place->real, PATH_MAX, "%.*s", (int)size, text);
     enter(walk, fd);
     return 0;
   }
-  if (!is_last(walk)) return refuse(walk, ENOTDIR);
+  if (walk->rest[0] != '\0') return refuse(walk, ENOTDIR);
   walk->place->object = fd;
   walk->arrived = true;
   return 0;
@@ -203,26 +263,47 @@ static int follow_text(struct walk *walk, int link) {
   return put_before(walk, text + strspn(text, "/"));
 }
 
+static int smuggled(struct walk *walk, const char *name) {
+  return fail(
+      walk->failure, "open", EMLINK,
+      "\"%s/%s\" is a symbolic link with several names (hard links) in a directory that others "
+      "may write into: it is not followed",
+      real_prefix(walk), name);
+}
+
 static int follow_link(struct walk *walk, const char *name, int link, const struct stat *status) {
   struct statfs system;
   if (++walk->links > LINKS) return refuse(walk, ELOOP);
+  if (is_smuggled(walk->place->directory, link, status)) return smuggled(walk, name);
   if (owe(walk, name, status->st_uid) != 0) return -1;
   walk->last_was_link = walk->last_was_link || is_last(walk);
   bool proc = fstatfs(link, &system) == 0 && system.f_type == PROC_SUPER_MAGIC;
+  if (proc && walk->owed) return astray(walk, name);
   return proc ? follow_proc(walk, name) : follow_text(walk, link);
 }
 
 /* There is nothing of this name: well, if it is the last one. */
 static int go_missing(struct walk *walk, const char *name, int code) {
+  expose(walk, NULL);
   if (code != ENOENT || walk->rest[0] != '\0' || walk->last_was_link) return refuse(walk, code);
   return arrive(walk, name);
 }
 
+/* A directory on the way is opened as one: that mounts what is mounted on demand (autofs, NFS). */
+static int hold(const struct walk *walk, const char *name) {
+  int flags = O_PATH | O_NOFOLLOW | O_CLOEXEC, directory = walk->place->directory;
+  int fd = is_last(walk) ? -1 : openat(directory, name, flags | O_DIRECTORY);
+  if (fd >= 0 || (!is_last(walk) && errno != ENOTDIR)) return fd;
+  return openat(directory, name, flags);
+}
+
 static int go_to(struct walk *walk, const char *name) {
   struct stat there;
-  int fd = openat(walk->place->directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  int fd = hold(walk, name);
   if (fd < 0) return go_missing(walk, name, errno);
   int result = fstat(fd, &there) == 0 ? 0 : refuse(walk, errno);
+  if (result == 0 && walk->owed && is_kernels(fd)) result = astray(walk, name);
+  if (result == 0) expose(walk, is_last(walk) ? NULL : &there);
   bool link = result == 0 && S_ISLNK(there.st_mode) && (walk->follow || walk->rest[0] != '\0');
   if (result == 0)
     result = link ? follow_link(walk, name, fd, &there) : go_on(walk, name, fd, &there);
@@ -249,6 +330,7 @@ int place_open(struct place *place, const char *path, bool follow, struct failur
   struct walk walk = {.place = place, .failure = failure, .path = path, .follow = follow};
   place->directory = place->object = -1;
   place->name[0] = '\0';
+  place->secluded = path[0] == '/'; /* what is above our own directory is not looked at */
   size_t size = strlen(path);
   if (size == 0 || size >= PATH_MAX) return refuse(&walk, size == 0 ? ENOENT : ENAMETOOLONG);
   memcpy(walk.rest, path, size + 1);
@@ -276,7 +358,8 @@ static const struct use uses[] = {
     [PLACE_WRITE] = {O_WRONLY, 0, "write"},
     [PLACE_APPEND] = {O_WRONLY | O_APPEND, 0, "append to"},
     [PLACE_CREATE] = {O_WRONLY | O_CREAT | O_EXCL, 0600, "create"},
-    [PLACE_LOG] = {O_WRONLY | O_APPEND | O_CREAT, 0640, "log to"},
+    [PLACE_LEFT] = {O_RDONLY, 0, "take over"},
+    [PLACE_LOG] = {O_WRONLY | O_APPEND, 0640, "log to"},
 };
 
 const char *place_kind(mode_t mode) {
@@ -296,19 +379,18 @@ static int check_kind(enum place_use use, const char *path, mode_t mode, struct 
 }
 
 /* A second name for a file, in a directory where others may make names: whose file is it? */
-static int check_names(const struct place *place, enum place_use use, const char *path,
+static int check_names(const struct place *place, enum place_use use, const char *path, int fd,
                        const struct stat *status, struct failure *failure) {
-  struct stat directory;
-  if (!S_ISREG(status->st_mode) || status->st_nlink < 2 || place->object >= 0) return 0;
-  if (fstat(place->directory, &directory) != 0) return 0;
-  bool trusted = is_trusted(directory.st_uid);
-  bool shared = !trusted || (directory.st_mode & (S_IWGRP | S_IWOTH)) != 0;
-  if (!shared || (!trusted && status->st_uid == directory.st_uid)) return 0;
-  return fail(
-      failure, "open", EMLINK,
-      "cannot %s \"%s\": it has %lu names (hard links) in a directory that others may write "
-      "into, and may be somebody else's file",
-      uses[use].verb, path, (unsigned long)status->st_nlink);
+  if (!S_ISREG(status->st_mode) || place->object >= 0) return 0;
+  if (!is_smuggled(place->directory, fd, status)) return 0;
+  char why[64] = "its name was taken away meanwhile";
+  if (status->st_nlink > 1)
+    (void)snprintf(why, sizeof why, "it has %lu names (hard links)",
+                   (unsigned long)status->st_nlink);
+  return fail(failure, "open", EMLINK,
+              "cannot %s \"%s\": %s in a directory that others may write into, and may be somebody "
+              "else's file",
+              uses[use].verb, path, why);
 }
 
 static int look(const struct place *place, struct stat *status) {
@@ -317,24 +399,44 @@ static int look(const struct place *place, struct stat *status) {
   return fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW);
 }
 
-static int open_there(const struct place *place, enum place_use use) {
-  int flags = uses[use].flags | O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
-  if (place->object < 0)
-    return openat(place->directory, place->name, flags | O_NOFOLLOW, uses[use].mode);
+static int open_there(const struct place *place, int flags, mode_t mode) {
+  flags |= O_NONBLOCK | O_NOCTTY | O_CLOEXEC;
+  if (place->object < 0) return openat(place->directory, place->name, flags | O_NOFOLLOW, mode);
   char path[32];
   (void)snprintf(path, sizeof path, "/proc/self/fd/%d", place->object);
-  return open(path, flags & ~O_CREAT);
+  return open(path, flags & ~(O_CREAT | O_EXCL));
+}
+
+/* `made`: it is new. Made and opened are two steps, so that this is known. */
+static int open_or_make(const struct place *place, enum place_use use, bool *made) {
+  int fd = -1;
+  errno = ENOENT;
+  for (int i = 0; i < TRIES && fd < 0 && errno == ENOENT; i++) {
+    *made = use == PLACE_CREATE;
+    fd = open_there(place, uses[use].flags, uses[use].mode);
+    if (fd >= 0 || errno != ENOENT || use != PLACE_LOG) return fd;
+    *made = true;
+    fd = open_there(place, uses[use].flags | O_CREAT | O_EXCL, uses[use].mode);
+    if (fd < 0 && errno == EEXIST) errno = ENOENT; /* somebody was faster */
+  }
+  return fd;
 }
 
 static int cannot(enum place_use use, const char *path, int code, struct failure *failure) {
   char text[TEXT_SIZE];
-  if (code == ENXIO)
-    return fail(failure, "open", code, "cannot %s \"%s\": it is a FIFO that nobody reads",
-                uses[use].verb, path);
   if (code == ELOOP)
     return fail(failure, "open", code, "cannot %s \"%s\": a symbolic link took its place meanwhile",
                 uses[use].verb, path);
   return fail(failure, "open", code, "cannot open \"%s\": %s", path, error_text(code, text));
+}
+
+static int cannot_open(const struct place *place, enum place_use use, const char *path, int code,
+                       struct failure *failure) {
+  struct stat status;
+  if (code != ENXIO || look(place, &status) != 0 || !S_ISFIFO(status.st_mode))
+    return cannot(use, path, code, failure);
+  return fail(failure, "open", code, "cannot %s \"%s\": it is a FIFO that nobody reads",
+              uses[use].verb, path);
 }
 
 /* What is no file is not even opened: that alone can do something to a device. */
@@ -347,17 +449,60 @@ static int check_before(const struct place *place, enum place_use use, const cha
   return check_kind(use, path, status.st_mode, failure);
 }
 
+/* By a default ACL and the setgid bit the owner of a directory says who shares what is made there. That
+ * is for root to say, and for our own user. */
+static int unshare_new(int directory, int fd, struct stat *status) {
+  struct stat there;
+  if (fstat(directory, &there) == 0 && is_trusted(there.st_uid)) return 0;
+  (void)fremovexattr(fd, "system.posix_acl_access");
+  (void)fremovexattr(fd, "system.posix_acl_default");
+  if (status->st_gid != getegid() && fchown(fd, (uid_t)-1, getegid()) != 0) return -1;
+  status->st_gid = getegid();
+  return 0;
+}
+
+/* Who makes a file holds its lock while it is open, however he ends: so others know what he has left. */
+static int lock(enum place_use use, const char *path, int fd, struct failure *failure) {
+  bool free = (use != PLACE_CREATE && use != PLACE_LEFT) || flock(fd, LOCK_EX | LOCK_NB) == 0;
+  if (free || use == PLACE_CREATE) return 0;
+  return fail(failure, "open", EAGAIN, "cannot %s \"%s\": whoever makes it is at work",
+              uses[use].verb, path);
+}
+
 int place_file(const struct place *place, enum place_use use, const char *path, struct stat *status,
                struct failure *failure) {
+  bool made;
   if (check_before(place, use, path, failure) != 0) return -1;
-  int fd = open_there(place, use);
-  if (fd < 0) return cannot(use, path, errno, failure);
+  int fd = open_or_make(place, use, &made);
+  if (fd < 0) return cannot_open(place, use, path, errno, failure);
   int result = fstat(fd, status) == 0 ? 0 : cannot(use, path, errno, failure);
   if (result == 0) result = check_kind(use, path, status->st_mode, failure);
-  if (result == 0) result = check_names(place, use, path, status, failure);
+  if (result == 0) result = check_names(place, use, path, fd, status, failure);
+  if (result == 0 && made && unshare_new(place->directory, fd, status) != 0)
+    result = cannot(use, path, errno, failure);
+  if (result == 0) result = lock(use, path, fd, failure);
   if (result == 0) return fd;
   close(fd);
   return -1;
+}
+
+/* With the mode as given: a chmod afterwards could hit what somebody else has put there meanwhile. What is
+ * taken from it harms nobody, should that be so. */
+int place_mkdir(const struct place *place, mode_t mode) {
+  struct stat status;
+  mode_t before = umask(0);
+  int result = mkdirat(place->directory, place->name, mode), code = errno;
+  (void)umask(before);
+  errno = code;
+  if (result != 0) return -1;
+  int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
+  int fd = openat(place->directory, place->name, flags);
+  bool ours = fd >= 0 && fstat(fd, &status) == 0 && status.st_uid == geteuid();
+  if (ours) result = unshare_new(place->directory, fd, &status);
+  code = errno;
+  if (fd >= 0) close(fd);
+  errno = code;
+  return result;
 }
 
 int place_open_file(const char *path, enum place_use use, struct stat *status,

@@ -6,10 +6,14 @@
  * held open: what is done then is done to the directory and the file that were looked at.
  *
  *   Links are followed where they cannot lead a privileged pilot astray: those of root, those of our own
- *   user, and those of the user who owns what they lead to. Any other is refused. A link that leads to
- *   nothing is refused, too: nothing is made through it.
+ *   user, and those of the user who owns what they lead to, unless that is one of the kernel's own file
+ *   systems: /proc shows files as his that mean more when root writes them. Any other is refused. A link
+ *   that leads to nothing is refused, too: nothing is made through it.
  *   A file with several names (hard links), in a directory that others may write into, must belong to the
- *   directory's owner: else a name for somebody else's file may have been smuggled in. That is refused.
+ *   directory's owner: else a name for somebody else's file may have been smuggled in. That is refused,
+ *   and so is a link with several names there.
+ *   A new file in a stranger's directory is shared with nobody: what his default ACL and his setgid bit say
+ *   is taken back.
  *   What is no regular file (a directory, a device, a FIFO, a socket) is neither read nor replaced. A log
  *   is written to a FIFO or a character device as well: /dev/stdout is meant so.
  *
@@ -30,6 +34,7 @@ struct place {
   int object;              /* what a link of /proc leads to, which has no name (O_PATH); -1: none */
   char name[NAME_MAX + 1]; /* "": the path means the directory itself, or the object */
   char real[PATH_MAX];     /* the directory's path, without links */
+  bool secluded;           /* nobody but root and our user can give the path another meaning */
 };
 
 /* Walks to where `path` leads; its last name need not exist. With `follow` a link of that name is
@@ -42,7 +47,9 @@ enum place_use {
   PLACE_WRITE,  /* a regular file that is there, in place; not truncated */
   PLACE_APPEND, /* a regular file that is there */
   PLACE_CREATE, /* a new file, 0600: EEXIST if there is anything of that name, be it a link */
-  PLACE_LOG,    /* a regular file, made with 0640 where there is none; or a FIFO, a character device */
+  /* A regular file that nobody makes just now, to read: left by a maker who was killed. EAGAIN. */
+  PLACE_LEFT,
+  PLACE_LOG, /* a regular file, made with 0640 where there is none; or a FIFO, a character device */
 };
 
 /* Opens a file there, and tells in `status` what it is. `path` is for messages. Returns a descriptor, or
@@ -52,6 +59,9 @@ int place_file(const struct place *place, enum place_use use, const char *path, 
 /* Both in one. */
 int place_open_file(const char *path, enum place_use use, struct stat *status,
                     struct failure *failure);
+
+/* Makes a directory there, with this mode whatever the umask. Returns 0, or -1 with errno. */
+int place_mkdir(const struct place *place, mode_t mode);
 
 /* "a FIFO", "a directory": what a message calls it. */
 const char *place_kind(mode_t mode);

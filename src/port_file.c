@@ -43,8 +43,7 @@ struct target {
 };
 
 static bool is_bare(const char *name) {
-  bool up = strcmp(name, "..") == 0;
-  return name[0] != '\0' && !up && strchr(name, '/') == NULL && strlen(name) <= NAME_MAX;
+  return name[0] != '\0' && strcmp(name, "..") != 0 && strchr(name, '/') == NULL;
 }
 
 /* The name at `index` in the place at `at`. Returns 0, or what has been pushed. */
@@ -53,8 +52,9 @@ static int reach_in(lua_State *L, int index, int at, const char *where, struct t
   if (handle == NULL) return 3;
   if (!is_bare(target->path))
     return luaL_error(L, "%s: expected a bare name, got \"%s\"", where, lua_tostring(L, index));
+  if (strlen(target->path) > NAME_MAX)
+    return port_failure(L, ENAMETOOLONG, "cannot open \"%s\"", target->path);
   target->place.directory = ((struct held_place *)handle)->place.directory;
-  target->place.object = -1;
   memcpy(target->place.name, target->path, strlen(target->path) + 1);
   return 0;
 }
@@ -64,6 +64,8 @@ static int reach(lua_State *L, int index, int at, const char *where, bool follow
                  struct target *target) {
   struct failure failure;
   target->path = port_word(L, index, where);
+  target->place.directory = target->place.object = -1;
+  target->place.name[0] = '\0';
   target->owned = lua_isnoneornil(L, at);
   if (!target->owned) return reach_in(L, index, at, where, target);
   return place_open(&target->place, target->path, follow, &failure) == 0 ? 0
@@ -117,7 +119,8 @@ static int l_place(lua_State *L) {
   lua_pushnumber(L, (double)held->handle.id);
   lua_pushstring(L, held->place.name);
   lua_pushstring(L, held->place.real);
-  return 3;
+  lua_pushboolean(L, held->place.secluded);
+  return 4;
 }
 
 /* --- what is there ----------------------------------------------------------------------- */
@@ -187,9 +190,16 @@ static int64_t collect_names(DIR *entries, int64_t limit) {
   return errno == 0 ? count : -1;
 }
 
-static int64_t list_names(const struct place *place, int64_t limit) {
+static int open_directory(const struct place *place) {
   const char *name = place->name[0] ? place->name : ".";
-  int fd = openat(place->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  if (place->object < 0)
+    return openat(place->directory, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+  errno = ENOTDIR;
+  return -1;
+}
+
+static int64_t list_names(const struct place *place, int64_t limit) {
+  int fd = open_directory(place);
   DIR *entries = fd >= 0 ? fdopendir(fd) : NULL;
   int64_t count = entries ? collect_names(entries, limit) : -1;
   int code = errno;
@@ -255,18 +265,14 @@ static int l_remove(lua_State *L) {
   return failed ? failed : done(L, &target, remove_it(&target.place), "remove");
 }
 
-/* With the mode as given: a chmod afterwards could hit what somebody else has put there meanwhile. */
 static int make_directory(const struct place *place, mode_t mode) {
   if (place->name[0] == '\0') return EEXIST;
-  mode_t before = umask(0);
-  int code = mkdirat(place->directory, place->name, mode) == 0 ? 0 : errno;
-  (void)umask(before);
-  return code;
+  return place_mkdir(place, mode) == 0 ? 0 : errno;
 }
 
 static int l_mkdir(lua_State *L) {
   struct target target;
-  mode_t mode = (mode_t)port_integer(L, 2, "mkdir: mode", 0, 07777);
+  mode_t mode = (mode_t)port_integer(L, 2, "mkdir: mode", 0, 01777);
   int failed = reach(L, 1, 3, "mkdir: path", true, &target);
   return failed ? failed : done(L, &target, make_directory(&target.place, mode), "make directory");
 }
@@ -295,8 +301,11 @@ static enum place_use check_use(lua_State *L, int index) {
   if (strcmp(mode, "write") == 0) return PLACE_WRITE;
   if (strcmp(mode, "append") == 0) return PLACE_APPEND;
   if (strcmp(mode, "create") == 0) return PLACE_CREATE;
-  return (enum place_use)luaL_error(
-      L, "open: mode: expected \"read\", \"write\", \"append\" or \"create\", got \"%s\"", mode);
+  if (strcmp(mode, "left") == 0) return PLACE_LEFT;
+  return (enum place_use)luaL_error(L,
+                                    "open: mode: expected \"read\", \"write\", \"append\", "
+                                    "\"create\" or \"left\", got \"%s\"",
+                                    mode);
 }
 
 /* The handle comes first, so that no descriptor is ever without one. */
@@ -369,6 +378,7 @@ static int write_all(int fd, const char *data, size_t size) {
     ssize_t written = write(fd, data, size);
     if (written < 0 && errno == EINTR) continue;
     if (written < 0) return errno;
+    if (written == 0) return EIO; /* it takes nothing, and does not say why */
     data += written;
     size -= (size_t)written;
   }
@@ -392,11 +402,34 @@ static int l_truncate(lua_State *L) {
   return port_done(L);
 }
 
+/* A directory that is held is not open for that. */
+static int sync_directory(const struct place *place) {
+  int fd = openat(place->directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  int result = fsync(fd), code = errno;
+  close(fd);
+  errno = code;
+  return result;
+}
+
+/* A file system that cannot do it for directories says EINVAL: it needs none. */
 static int l_sync(lua_State *L) {
-  struct held_file *file = file_of(L, 1, "sync: id");
-  if (file == NULL) return 3;
-  if (fsync(file->fd) != 0) return port_failure(L, errno, "cannot sync");
+  struct handle *handle = port_handle(L, 1, "sync: id", ANY_HANDLE);
+  if (handle == NULL) return 3;
+  int result = 0;
+  if (handle->kind == HANDLE_FILE) result = fsync(((struct held_file *)handle)->fd);
+  if (handle->kind == HANDLE_PLACE) result = sync_directory(&((struct held_place *)handle)->place);
+  if (result != 0 && !(errno == EINVAL && handle->kind == HANDLE_PLACE))
+    return port_failure(L, errno, "cannot sync");
   return port_done(L);
+}
+
+/* By this path another process of our user opens the very file, whatever stands at its name. */
+static int l_held(lua_State *L) {
+  struct held_file *file = file_of(L, 1, "held: id");
+  if (file == NULL) return 3;
+  lua_pushfstring(L, "/proc/%d/fd/%d", (int)getpid(), file->fd);
+  return 1;
 }
 
 /* An id that is not given stays: chown(2) takes -1 for that. */
@@ -456,6 +489,6 @@ static int l_read(lua_State *L) {
 const luaL_Reg port_file_functions[] = {
     {"place", l_place},   {"stat", l_stat},         {"list", l_list}, {"rename", l_rename},
     {"remove", l_remove}, {"mkdir", l_mkdir},       {"open", l_open}, {"get", l_get},
-    {"put", l_put},       {"truncate", l_truncate}, {"sync", l_sync}, {"chmod", l_chmod},
-    {"read", l_read},     {"user", l_user},         {NULL, NULL},
+    {"put", l_put},       {"truncate", l_truncate}, {"sync", l_sync}, {"held", l_held},
+    {"chmod", l_chmod},   {"read", l_read},         {"user", l_user}, {NULL, NULL},
 };

@@ -284,7 +284,7 @@ static int l_spawn(lua_State *L) {
   return 4;
 }
 
-/* --- kill, capture ----------------------------------------------------------------------- */
+/* --- kill, capture, hold ----------------------------------------------------------------- */
 
 static enum proc_target check_target(lua_State *L, int index) {
   const char *target = port_word(L, index, "kill: target");
@@ -313,6 +313,15 @@ static int l_capture(lua_State *L) {
   return port_failure(L, code, "cannot capture: its output is not read as lines");
 }
 
+static int l_hold(lua_State *L) {
+  bool on = port_boolean(L, 2, "hold: on");
+  struct handle *handle = port_handle(L, 1, "hold: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  int code = proc_hold(proc_of(handle), on);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "cannot hold: its output is not captured");
+}
+
 /* --- names of users and groups ----------------------------------------------------------- */
 
 static int l_lookup(lua_State *L) {
@@ -334,8 +343,6 @@ static int l_lookup(lua_State *L) {
   return 3;
 }
 
-const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},
-                                        {"kill", l_kill},
-                                        {"capture", l_capture},
-                                        {"lookup", l_lookup},
-                                        {NULL, NULL}};
+const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},     {"kill", l_kill},
+                                        {"capture", l_capture}, {"hold", l_hold},
+                                        {"lookup", l_lookup},   {NULL, NULL}};

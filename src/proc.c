@@ -312,6 +312,13 @@ int proc_capture(struct proc *proc, bool on) {
   return 0;
 }
 
+int proc_hold(struct proc *proc, bool on) {
+  if (!proc->capture) return EINVAL;
+  for (int i = 0; i < 2; i++)
+    if (proc->outlets[i].stream) stream_hold(proc->outlets[i].stream, on);
+  return 0;
+}
+
 /* --- the beginning ----------------------------------------------------------------------- */
 
 static struct proc *new_proc(struct procs *procs, const struct proc_options *options) {

@@ -82,5 +82,7 @@ enum proc_target { PROC_GROUP, PROC_LEADER };
 int proc_kill(struct proc *proc, int number, enum proc_target target);
 /* Returns 0, or EINVAL: it has no output of lines. */
 int proc_capture(struct proc *proc, bool on);
+/* Returns 0, or EINVAL: nobody listens to its output. */
+int proc_hold(struct proc *proc, bool on);
 
 #endif

@@ -206,7 +206,9 @@ void sink_flush(struct sink *sink) {
   int error = 0;
   while (error == 0 && buffer_size(&sink->buffer) > 0) {
     ssize_t written = put(sink, buffer_front(&sink->buffer), buffer_size(&sink->buffer));
-    if (written >= 0) {
+    if (written == 0) {
+      error = EIO; /* it takes nothing, and does not say why */
+    } else if (written > 0) {
       consume(sink, (size_t)written);
     } else if (errno != EINTR) {
       error = errno;

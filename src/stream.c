@@ -33,6 +33,7 @@ struct stream {
   struct output_event event;
   bool capture;
   bool in_flight;
+  bool on_hold;
   bool wide;
   int rest; /* the group is gone: bytes to read until the end; -1: up to the end of file */
 
@@ -62,7 +63,7 @@ static void pause_reading(struct stream *stream) {
 }
 
 static void read_on(struct stream *stream) {
-  if (at_end(stream) || stream->in_flight) return;
+  if (at_end(stream) || stream->in_flight || stream->on_hold) return;
   if (stream->rest >= 0 && loop_timer(stream->set->loop, &stream->timer, 0) == 0) return;
   /* ENOMEM cannot be told to anybody here; Linux does not fail this for a descriptor that was in
    * epoll before, except for want of memory. The stream then waits for its group's end. */
@@ -133,7 +134,7 @@ static void publish(struct stream *stream, bool last) {
 static void live_on(struct stream *stream) {
   void (*ended)(void *context) = stream->ended;
   stream->ended = NULL;
-  stream->capture = false;
+  stream->capture = stream->on_hold = false;
   stream->rest = -1;
   read_on(stream);
   if (ended) ended(stream->context);
@@ -337,12 +338,21 @@ fail:;
 void stream_capture(struct stream *stream, bool on) {
   stream->capture = on;
   if (on || at_end(stream)) return; /* the last event comes, or has come, anyway */
-  if (!stream->in_flight && stream->rest < 0) return;
+  if (!stream->in_flight && !stream->on_hold && stream->rest < 0) return;
   stream->rest = -1;
   loop_unpublish(stream->set->loop, &stream->event.event);
-  stream->in_flight = false;
+  stream->in_flight = stream->on_hold = false;
   buffer_free(&stream->held);
   read_on(stream);
+}
+
+void stream_hold(struct stream *stream, bool on) {
+  if (stream->on_hold == on || !stream->capture || at_end(stream)) return;
+  stream->on_hold = on;
+  if (on)
+    pause_reading(stream);
+  else
+    read_on(stream);
 }
 
 void stream_group_gone(struct stream *stream) {

@@ -6,6 +6,7 @@
  *   reading    armed in the loop
  *   waiting    its sink is full: it stands in the sink's line
  *   in flight  an event of its is on its way to Lua: goes on when Lua has taken it
+ *   on hold    Lua has enough for now: goes on when it says so
  *   ended      end of file; the last event, if anybody listens, is in flight
  *
  * One buffer for reading serves all streams: what a read leaves behind, the beginning of a line, is

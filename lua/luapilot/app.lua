@@ -14,6 +14,7 @@ local loader = require "luapilot.loader"
 local loop = require "luapilot.loop"
 local mistakes = require "luapilot.mistakes"
 local prospects = require "luapilot.prospects"
+local queue = require "luapilot.queue"
 local renders = require "luapilot.renders"
 local services = require "luapilot.services"
 local signals = require "luapilot.signals"
@@ -65,7 +66,7 @@ function app.new(options)
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = {}, spent = {},
+    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = queue.new(),
     errors = {}, secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
@@ -153,21 +154,17 @@ end
 ---Does fn() in this turn, after what is being done now.
 ---@param fn fun()
 function App:command(fn)
-  self.commands[#self.commands + 1] = fn
+  self.commands:push(fn)
 end
 
 ---@private
 function App:run_commands()
-  local commands, count = self.commands, #self.commands
-  if count == 0 then return false end
-  self.commands, self.spent = self.spent, commands -- taking turns: each has the room that it once needed
-  for i = 1, count do
-    local fn = commands[i]
-    commands[i] = nil
-    local ok, err = xpcall(fn, debug.traceback)
+  local count = self.commands.count
+  for _ = 1, count do
+    local ok, err = xpcall(self.commands:pop(), debug.traceback)
     if not ok then self:own_error(err) end
   end
-  return true
+  return count > 0
 end
 
 ---An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown there is
@@ -446,21 +443,21 @@ end
 
 ---@private
 function App:look_around()
-  if not self.dirty or #self.commands > 0 or self.bus:queued() then return false end
+  if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
   self.dirty = false
   if self.phase == "running" then
     self.prospects:bury()
     if self.main then
       self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name))
       self:shutdown()
-    elseif self.prospects:is_over() and #self.commands == 0 then
+    elseif self.prospects:is_over() and self.commands.count == 0 then
       self:log("info", "nothing is left to do: shutting down")
       self:shutdown()
     end
   elseif self.phase == "closing" then
     self.closing:step()
   end
-  return #self.commands > 0 or self.bus:queued() or self.dirty
+  return self.commands.count > 0 or self.bus:queued() > 0 or self.dirty
 end
 
 -- --- the end ---------------------------------------------------------------------------------

@@ -8,10 +8,14 @@
 -- It owns the queue, the subscriptions and what waits in them. It never drops an event in silence, and an
 -- error in a handler never reaches whoever published.
 
-local QUEUE_BOUND = 1000
+local queue = require "luapilot.queue"
+
 local TOLD_EVERY = 100 -- of the dropped events
 
 local bus = {}
+
+---So many events wait for a handler at most.
+bus.BOUND = 1000
 
 ---@class luapilot.BusEvent
 ---@field name string
@@ -24,8 +28,9 @@ local bus = {}
 ---@field fn fun(event: table)
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
 ---@field view (fun(event: table): table)?   what the handler is given in its place
----@field waiting table[]         events that wait for the run to end
+---@field waiting luapilot.Queue  events that wait for the run to end
 ---@field running table<luapilot.Task, true>
+---@field behind boolean?          it does not keep up: see lines.lua
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -38,7 +43,7 @@ Bus.__index = Bus
 function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
-    topics = {}, queue = {}, queued_topics = {}, first = 1, last = 0, settling = 0,
+    topics = {}, queue = queue.new(), settling = 0, -- in the queue a topic, its event, a topic …
     tickets = setmetatable({}, { __mode = "k" }),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
@@ -100,8 +105,8 @@ end
 ---@param done fun()?
 function Bus:publish(topic, event, done)
   if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
-  self.last = self.last + 1
-  self.queue[self.last], self.queued_topics[self.last] = event, topic
+  self.queue:push(topic)
+  self.queue:push(event)
 end
 
 ---Is anybody subscribed?
@@ -112,6 +117,12 @@ function Bus:has(topic, name)
   local list = peek(self, topic, name)
   return list ~= nil and #list > list.gone
 end
+
+---Listeners and subscriptions, in order; not those that are `gone`.
+---@param topic string
+---@param name string
+---@return table[]
+function Bus:subscribers(topic, name) return peek(self, topic, name) or {} end
 
 ---A listener of the core: fn(event) is called in the drain. Returns what `forget` takes.
 ---@param topic string
@@ -145,7 +156,7 @@ end
 function Bus:subscribe(topic, name, options, fn, label)
   local subscription = setmetatable({
     bus = self, topic = topic, name = name, options = options, fn = fn, label = label,
-    waiting = {}, running = {}, runs = 0, dropped = 0, errors = 0,
+    waiting = queue.new(), running = {}, runs = 0, dropped = 0, errors = 0,
   }, Subscription)
   local list = subscribers(self, topic, name)
   list[#list + 1] = subscription
@@ -164,8 +175,7 @@ end
 function Subscription:forget_events()
   self:unsettle()
   local waiting = self.waiting
-  self.waiting = {}
-  for i = 1, #waiting do ticket_done(self.bus, waiting[i]) end
+  for _ = 1, waiting.count do ticket_done(self.bus, waiting:pop()) end
 end
 
 local function cancel_running(self)
@@ -197,7 +207,7 @@ local function run_ended(self, event, t)
     self.bus.on_error(self, event, err)
   end
   ticket_done(self.bus, event)
-  local next_event = table.remove(self.waiting, 1)
+  local next_event = self.waiting:pop()
   if next_event then start(self, next_event) end
 end
 
@@ -232,16 +242,16 @@ end
 local busy = {} -- what happens to an event that comes while the handler works
 
 function busy.queue(self, event)
-  self.waiting[#self.waiting + 1] = event
-  if #self.waiting > QUEUE_BOUND then
-    drop(self, table.remove(self.waiting, 1),
-      ("more than %d events wait for this handler: the oldest was dropped"):format(QUEUE_BOUND))
+  self.waiting:push(event)
+  if self.waiting.count > bus.BOUND then
+    drop(self, self.waiting:pop(),
+      ("more than %d events wait for this handler: the oldest was dropped"):format(bus.BOUND))
   end
 end
 
 function busy.latest(self, event)
-  local older = self.waiting[1]
-  self.waiting[1] = event
+  local older = self.waiting:pop()
+  self.waiting:push(event)
   if older then drop(self, older) end
 end
 
@@ -326,16 +336,12 @@ end
 ---Gives out what is queued now; what is published meanwhile waits for the next phase.
 ---@return boolean busy
 function Bus:drain()
-  local last = self.last
-  if self.first > last then return false end
-  while self.first <= last do
-    local event, topic = self.queue[self.first], self.queued_topics[self.first]
-    self.queue[self.first], self.queued_topics[self.first] = nil, nil
-    self.first = self.first + 1
-    dispatch(self, topic, event)
+  local waiting = self:queued()
+  for _ = 1, waiting do
+    local topic = self.queue:pop()
+    dispatch(self, topic, self.queue:pop())
   end
-  if self.first > self.last then self.first, self.last = 1, 0 end
-  return true
+  return waiting > 0
 end
 
 ---Cancels the handlers of this event that run, and what waits or settles for them.
@@ -370,16 +376,16 @@ function Bus:close()
   end
 end
 
----Are there events that the next drain gives out?
----@return boolean
+---How many events does the next drain give out?
+---@return integer
 function Bus:queued()
-  return self.first <= self.last
+  return self.queue.count / 2
 end
 
 ---Is an event under way that has not reached its handlers: queued, or settling?
 ---@return boolean
 function Bus:pending()
-  return self:queued() or self.settling > 0
+  return self:queued() > 0 or self.settling > 0
 end
 
 ---How many handlers are subscribed, to anything that `matches`.

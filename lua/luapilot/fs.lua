@@ -1,8 +1,8 @@
 -- fs: pilot.fs over the port: files read whole and replaced at once, directories, names.
 --
--- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody sees
--- half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a task:
--- others have their turns meanwhile, and what a task that was cancelled has begun is undone.
+-- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody
+-- sees half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a
+-- task: others have their turns meanwhile, and what a task that was cancelled has begun is undone.
 --
 -- It owns nothing between two calls. Everything raises what it fails at; what is not there is nil or false.
 
@@ -18,6 +18,7 @@ local task = lazy.require "luapilot.task"
 local fs = {}
 
 local USUAL_FILE, USUAL_DIRECTORY = 420, 493 -- rw-r--r--, rwxr-xr-x
+local MOST_DIRECTORY = 1023 -- rwxrwxrwt
 local MOST_NAMES = 100000 -- of a directory, or of a glob
 
 local library = {} -- name → function(app, …)
@@ -73,18 +74,18 @@ local WITH_MODE = { mode = "string" }
 -- Runs fn(pause), and release() after it, however it ends: also when the task is given up in a pause.
 local function guarded(app, call, many, release, fn)
   local current = many and app.tasks.current
-  if not current then
-    local result, message, code = fn()
-    release()
-    return result, message, code
-  end
-  local forget = current:when_ended(release)
+  local forget = current and current:when_ended(release)
   local function pause() app.tasks:sleep(0, call) end
-  local ok, result, message, code = xpcall(fn, task.error, pause)
-  forget()
+  local ok, result, message, code = xpcall(fn, task.error, current and pause)
+  if forget then forget() end
   release()
   if not ok then task.raise_again(result) end
   return result, message, code
+end
+
+-- What the port says of an open file, with its path.
+local function name_it(message, what, path)
+  return ("cannot %s %q%s"):format(what, path, message:match "^cannot %a+(.*)$" or ": " .. message)
 end
 
 local function read(app, path)
@@ -92,21 +93,26 @@ local function read(app, path)
   local id, stat, code = port.open(path, "read")
   if not id then return nil, stat, code end
   local function release() port.cancel(id) end
+  if stat.size > slices.limit then
+    release()
+    return nil, ("cannot read %q: %d bytes, 64 MiB is the most"):format(path, stat.size), "EFBIG"
+  end
   local data, message
   data, message, code = guarded(app, "pilot.fs.read", slices.are_many(stat.size), release, function(pause)
     return slices.read(port, id, pause)
   end)
   if data then return data end
-  return nil, message:gsub("^cannot read", ("cannot read %q"):format(path)), code
+  return nil, name_it(message, "read", path), code
 end
 
 local function replace(app, path, data, mode)
   if #data > slices.limit then return nil, ("cannot write %q: %d bytes, 64 MiB is the most"):format(path, #data) end
   local place, message, code = swap.place(app.port, path)
   if not place then return nil, message, code end
-  app.renders:tidy(place)
   local function release() place:close() end
   return guarded(app, "pilot.fs.write", slices.are_many(#data), release, function(pause)
+    local left = app.renders:put_in_order(place)
+    if left then return nil, left end
     return swap.replace(place, data, { mode = mode }, pause)
   end)
 end
@@ -173,7 +179,7 @@ function library.append(app, path, data, options)
   if not id then error("pilot.fs.append: " .. message, 2) end
   local ok, why = guarded(app, "pilot.fs.append", slices.are_many(#data), function() app.port.cancel(id) end,
     function(pause) return slices.write(app.port, id, data, pause) end)
-  if not ok then error("pilot.fs.append: " .. why:gsub("^cannot %a+", ("cannot append to %q"):format(path)), 2) end
+  if not ok then error("pilot.fs.append: " .. name_it(why, "append to", path), 2) end
 end
 
 -- --- what is there ---------------------------------------------------------------------------
@@ -217,7 +223,7 @@ function library.list(app, path)
   return names
 end
 
-local ABSENT = { ENOENT = true, ENOTDIR = true, EACCES = true }
+local ABSENT = { ENOENT = true, ENOTDIR = true, EACCES = true, ELOOP = true, EMLINK = true }
 
 -- The paths below `base` that fit the rest of a pattern. A part without magic is only looked up.
 local function expand(app, base, parts, number, found)
@@ -225,7 +231,6 @@ local function expand(app, base, parts, number, found)
   local function go_on(name)
     if number < #parts then return expand(app, base .. name .. "/", parts, number + 1, found) end
     found[#found + 1] = base .. name
-    if #found > MOST_NAMES then error(("pilot.fs.glob: more than %d paths"):format(MOST_NAMES), 0) end
   end
   if type(part) == "string" then
     if number < #parts or app.port.stat(base .. part) then go_on(part) end
@@ -233,6 +238,10 @@ local function expand(app, base, parts, number, found)
   end
   local names, message, code = names_of(app, base == "" and "." or base)
   if not names and not ABSENT[code] then error("pilot.fs.glob: " .. message, 0) end
+  found.seen = found.seen + 1 + #(names or {})
+  if found.seen > MOST_NAMES then
+    error(("pilot.fs.glob: more than %d names to look at"):format(MOST_NAMES), 0)
+  end
   for _, name in ipairs(names or {}) do
     if glob.matches(part, name) then go_on(name) end
   end
@@ -246,11 +255,12 @@ function library.glob(app, pattern)
   if pattern:find("**", 1, true) then
     error('pilot.fs.glob: there is no "**": a pattern has a "*" for each directory', 2)
   end
-  local parts, found = {}, {}
+  local parts, found = {}, { seen = 0 }
   for part in pattern:gmatch "[^/]+" do parts[#parts + 1] = glob.compile(part) end
-  if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.value(pattern), 2) end
+  if not parts[1] then error("pilot.fs.glob: the pattern has no name in it: " .. describe.quote(pattern), 2) end
   local ok, message = pcall(expand, app, pattern:match "^/*" ~= "" and "/" or "", parts, 1, found)
   if not ok then error(message, 2) end
+  found.seen = nil
   return found
 end
 
@@ -310,6 +320,10 @@ function library.mkdir(app, path, options)
   check_string(path, "a path", "pilot.fs.mkdir")
   options = check_options(options, { mode = "string", parents = "boolean" }, "pilot.fs.mkdir")
   local mode = mode_of(options, "pilot.fs.mkdir") or USUAL_DIRECTORY
+  if mode > MOST_DIRECTORY then
+    local why = "a directory is made without set-user-ID and set-group-ID bits"
+    error(('pilot.fs.mkdir: mode: %s, got %q: at most "1777"'):format(why, options.mode), 2)
+  end
   path = path:match "^(.-[^/])/*$" or path
   local made, message = true, nil
   if options.parents then made, message = make_parents(app, path) end

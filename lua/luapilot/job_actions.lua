@@ -44,6 +44,18 @@ end
 
 -- --- waiting ---------------------------------------------------------------------------------
 
+local function waited(t, ...)
+  if t then t.awaits = nil end
+  return ...
+end
+
+-- Waits for a job, and the task says so: a handler that waits for the job whose lines it hears must not hold it up.
+local function wait(app, r, what, seconds, begin)
+  local t = app.tasks.current
+  if t then t.awaits = r end
+  return waited(t, waiting.until_done(app, what, seconds, begin))
+end
+
 ---Waits until the job is "healthy", "unhealthy", "running", "stopped", "exited", "exit_success" or
 ---"exit_failed"; returns at once if it is so now.
 ---@param state string
@@ -55,7 +67,7 @@ function methods.wait_for(self, state, timeout)
   local ok, message = events.check_state(state)
   if not ok then error("job:wait_for: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "job:wait_for", 2)
-  return waiting.until_done(h.app, "job:wait_for", seconds, function(done)
+  return wait(h.app, r, "job:wait_for", seconds, function(done)
     local function look()
       if r:is(state) then done(true) return true end
       local why = r:never(state)
@@ -77,7 +89,7 @@ function methods.next(self, event, timeout)
   local ok, message = events.check("job", event)
   if not ok then error("job:next: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "job:next", 2)
-  return waiting.until_done(h.app, "job:next", seconds, function(done)
+  return wait(h.app, r, "job:next", seconds, function(done)
     local listener
     local unwatch
     local function stop()
@@ -91,7 +103,7 @@ function methods.next(self, event, timeout)
     -- The last events of a job that completes are still on the bus: they come first.
     local function give_up()
       if r.memory.state ~= "complete" or listener.gone then return end
-      if h.app.bus:queued() then return h.app:command(give_up) end
+      if h.app.bus:queued() > 0 then return h.app:command(give_up) end
       stop()
       done(nil, "complete")
     end
@@ -110,7 +122,7 @@ end
 -- Posts an input and waits. begin(), called just before it is applied, gives the question whether what was asked for
 -- has come, and the input.
 local function post_and_wait(app, r, what, begin)
-  return waiting.until_done(app, what, nil, function(done)
+  return wait(app, r, what, nil, function(done)
     local taken_back, unwatch = false, nil
     app:command(function()
       if taken_back then return end

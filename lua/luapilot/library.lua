@@ -33,7 +33,17 @@ local pilot = {}
 ---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
----@field line string?                  output
+---@field line string?                  output: 64 KiB at most
+---@field partial true?                 output: the next event of the stream goes on with the line
+
+---@class luapilot.FileStat             of the entry itself: a link is not followed
+---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
+---@field mode string                   octal: "0644"
+---@field uid integer
+---@field gid integer
+---@field size integer
+---@field mtime number                  seconds since the epoch
+---@field target string?                of a link: where it leads, as it is written
 
 ---@class luapilot.TlsOptions
 ---@field cafile string?                PEM; instead of the system's CAs
@@ -484,8 +494,36 @@ function pilot.fs.read(path) end
 ---@param data string
 ---@param options { mode: string? }?
 function pilot.fs.write(path, data, options) end
+---Adds to the end of a file, and makes it.
+---@param path string
+---@param data string
+---@param options { mode: string? }?    of a new file; default "0644"
+function pilot.fs.append(path, data, options) end
 ---@param path string
 ---@return boolean
 function pilot.fs.exists(path) end
+---@param path string
+---@return luapilot.FileStat?           nil: there is nothing
+function pilot.fs.stat(path) end
+---The names in a directory, in order, without "." and "..".
+---@param path string
+---@return string[]?                    nil: there is no such directory
+function pilot.fs.list(path) end
+---The paths that fit a pattern, in order: `*`, `?` and `[a-z]` within a name.
+---@param pattern string                "/etc/app/*.conf"
+---@return string[]
+function pilot.fs.glob(pattern) end
+---Removes a file, a link, a socket, or a directory that is empty.
+---@param path string
+---@return boolean removed              false: there was nothing
+function pilot.fs.remove(path) end
+---Renames a file or a directory. A file that has the new name is replaced.
+---@param from string
+---@param to string
+function pilot.fs.rename(from, to) end
+---@param path string
+---@param options { mode: string?, parents: boolean? }?   mode: default "0755"; parents: those above it, too
+---@return boolean made                 false: it was there
+function pilot.fs.mkdir(path, options) end
 
 return pilot

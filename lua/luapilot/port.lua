@@ -87,8 +87,9 @@ function port.cancel(id) end
 ---@field cgroup { name: string, memory_max: integer?, cpu_max: number?, pids_max: integer? }?
 ---@field stdin string?              text to feed; nil: /dev/null
 ---@field output luapilot.OutputOptions?   where lines go; nil with `capture`: nowhere
----@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log;
----                                  beside the log `data` holds whole lines
+---@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log. Beside the log
+---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
+---                                  without a newline at the end: lines.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
 ---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
 ---                                  this very signal was already sent to the group; default SIGTERM
@@ -125,6 +126,14 @@ function port.kill(id, signal, target) end
 ---@param on boolean
 ---@return true?, string? message, string? code
 function port.capture(id, on) end
+
+---The output of a captured process is not read, or is read again: its pipes fill, and push back on it. The log waits,
+---too. An event that is on its way comes nevertheless. What ends the capture of a stream ends the hold: `capture` with
+---false, or its last event.
+---@param id integer
+---@param on boolean
+---@return true?, string? message, string? code   EINVAL: nobody captures it
+function port.hold(id, on) end
 
 ---The number of a user or group. Digits are themselves, unless somebody is called so.
 ---@param kind "user"|"group"
@@ -233,6 +242,7 @@ function port.signals(names) end
 ---@param path string       its last name need not exist
 ---@return integer? id, string name_or_message   that name
 ---@return string? directory_or_code             its directory, without links; EISDIR: the path has no name
+---@return boolean? secluded      nobody but root and our user can give the path another meaning
 function port.place(path) end
 
 ---@param path string
@@ -261,7 +271,7 @@ function port.rename(from, to, place) end
 function port.remove(path, place) end
 
 ---@param path string
----@param mode integer      as given, whatever the umask
+---@param mode integer      as given, whatever the umask; at most 01777: mkdir(2) sets no set-user-ID and set-group-ID
 ---@param place integer?
 ---@return true?, string? message, string? code
 function port.mkdir(path, mode, place) end
@@ -269,7 +279,8 @@ function port.mkdir(path, mode, place) end
 ---Opens a file until cancelled. Only a regular one is opened (EINVAL, EISDIR), and none that has a second name in a
 ---directory that others may write into, unless it belongs to the directory's owner (EMLINK).
 ---@param path string
----@param mode "read"|"write"|"append"|"create"   write: in place, from the beginning; create: a new one, 0600 (EEXIST)
+---@param mode "read"|"write"|"append"|"create"|"left"   write: in place, from the beginning; create: a new one, 0600
+---     (EEXIST); left: one that whoever created it has open no more (EAGAIN), to read
 ---@param place integer?
 ---@return integer? id, luapilot.Stat|string stat_or_message, string? code
 function port.open(path, mode, place) end
@@ -289,9 +300,14 @@ function port.put(id, data) end
 ---@return true?, string? message, string? code
 function port.truncate(id) end
 
----@param id integer
+---@param id integer        of a file; of a place: names that were made, changed or removed there
 ---@return true?, string? message, string? code
 function port.sync(id) end
+
+---A path by which another process of our user opens the very file, whatever stands at its name.
+---@param id integer
+---@return string? path, string? message, string? code
+function port.held(id) end
 
 ---Changes mode and owner; nil fields stay.
 ---@param id integer        of an open file

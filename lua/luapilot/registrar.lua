@@ -12,6 +12,7 @@
 local copy = require "luapilot.copy"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
+local queue = require "luapilot.queue"
 local schema = require "luapilot.schema"
 local service = require "luapilot.service"
 
@@ -140,19 +141,19 @@ end
 
 -- --- one after the other ---------------------------------------------------------------------
 
-function empty_line(self) self.registrations, self.others, self.in_line = {}, {}, {} end
+function empty_line(self) self.registrations, self.others, self.in_line = queue.new(), queue.new(), {} end
 
 local function get_in_line(self, record, step)
   if self.in_line[record.id] then return end
   self.in_line[record.id] = true
   local line = step == "register" and self.registrations or self.others
-  line[#line + 1] = record
+  line:push(record)
 end
 
 -- A renewal must not wait for a thousand registrations.
 function next_in_line(self)
   while self.under_way < self.at_once do
-    local record = table.remove(self.others, 1) or table.remove(self.registrations, 1)
+    local record = self.others:pop() or self.registrations:pop()
     if not record then return end
     self.in_line[record.id] = nil
     if self.records[record.id] == record then pump(self, record) end

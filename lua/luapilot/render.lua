@@ -8,8 +8,8 @@
 --                                    starts or reloads
 --
 -- It owns the turns, one for each file that a path leads to, and the place of each (swap.lua) for as long as its turn
--- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message; only
--- what the user's own functions raise is raised.
+-- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message;
+-- only what the user's own functions raise is raised.
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
@@ -45,8 +45,8 @@ render.methods = Renders
 
 -- --- what was left ---------------------------------------------------------------------------
 
----What killed pilots left of new files is removed when a place is first written to.
----@param place luapilot.Place
+---Once for each place: new files that killed pilots left are removed.
+---@private
 function Renders:tidy(place)
   if self.tidied and self.tidied[place.target] then return end
   if not self.tidied or self.tidied.count == TIDY then self.tidied = { count = 0 } end
@@ -54,12 +54,21 @@ function Renders:tidy(place)
   swap.tidy(place)
 end
 
+---What killed pilots left at a place is put in order: at the start where a path stands in the file, else before
+---somebody else than a render writes there for the first time, and not in the middle of a render.
+---@param place luapilot.Place
+---@return string? message      the old file could not be put back
+function Renders:put_in_order(place)
+  if self.tidied and self.tidied[place.target] or self.turns and self.turns:is_taken(place.target) then return nil end
+  self:tidy(place)
+  return self:put_back_left_over(place)
+end
+
 ---@private
 ---@param place luapilot.Place
 ---@return string? message
 function Renders:put_back_left_over(place)
   local target = place.target
-  self:tidy(place)
   local how, message = swap.recover(place)
   if how then
     local what = how == "restored" and "put back the old %q: the new one had never been accepted"
@@ -128,7 +137,7 @@ local function shown(words)
   return table.concat(list, " ")
 end
 
-local function refusal(words, result)
+local function refusal(words, result) -- as they were given: with {file}
   local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
   return ("%s refuses it (%s)%s"):format(shown(words),
@@ -153,7 +162,7 @@ local function verdict(self, spec, path, undo)
   end)
   if not result then return nil, message end
   if result.code == 0 then return true end
-  return nil, refusal(words, result)
+  return nil, refusal(spec.validate, result)
 end
 
 -- --- one render ------------------------------------------------------------------------------
@@ -222,6 +231,7 @@ end
 -- The steps of one render. Nil and a message, or whether the file is another one now.
 local function work(self, spec, turn)
   local place, pause = turn.place, pause_of(self)
+  self:tidy(place)
   local message = self:put_back_left_over(place)
   if message then return nil, message end
   local look, text, old, stat

@@ -17,7 +17,7 @@ local Renders = {}
 Renders.__index = Renders
 
 lazy.methods(Renders, function() return lazy.load("luapilot.render").methods end, {
-  "tidy", "put_back_left_over", "store", "mistake", "render", "let_go",
+  "tidy", "put_in_order", "put_back_left_over", "store", "mistake", "render", "let_go",
 })
 
 ---@param app luapilot.App
@@ -62,7 +62,7 @@ function Renders:recover(paths)
   for _, path in ipairs(paths) do
     local place = swap.place(self.app.port, path)
     if place then
-      self:put_back_left_over(place)
+      self:put_in_order(place)
       place:close()
     end
   end

@@ -10,6 +10,7 @@ local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
 
 local health = lazy.require "luapilot.health"
+local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
 local task = lazy.require "luapilot.task"
 
@@ -25,6 +26,7 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field memory luapilot.JobMemory
 ---@field object table          what the user holds
 ---@field topic string          "job:app"
+---@field lines luapilot.Lines?  of its process, once that has said something that somebody hears
 local Runner = {
   -- Until it needs some of its own.
   timers = constant.NONE, due = constant.NONE, watchers = constant.NONE, results = constant.NONE,
@@ -261,23 +263,6 @@ local function job_options(self)
   return options
 end
 
-local function publish_lines(self, event)
-  local rest = self.rests and self.rests[event.stream] or ""
-  local data = rest .. event.data
-  local from = 1
-  for line, after in data:gmatch("([^\n]*)\n()") do
-    self.app:publish(self.topic, { name = "output", source = self.object, stream = event.stream, line = line })
-    from = after
-  end
-  rest = data:sub(from)
-  if event.last and rest ~= "" then
-    self.app:publish(self.topic, { name = "output", source = self.object, stream = event.stream, line = rest })
-    rest = ""
-  end
-  self.rests = self.rests or {}
-  self.rests[event.stream] = rest
-end
-
 local on_event = {} -- by type of the port's event
 
 function on_event.exit(self, event)
@@ -289,7 +274,7 @@ end
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
 -- heard everything, and a pilot does not end before that. (The port ends captured streams soon after the group.)
 local function gone(self)
-  if not self.group_gone or self.streams > 0 then return end
+  if not self.group_gone or self.streams > 0 or self.lines and self.lines:is_pending() then return end
   if not self.late then self.app.loop:unroute(self.process) end
   self.group_gone, self.process = nil, nil
   self:post("group_gone")
@@ -301,11 +286,12 @@ function on_event.group_gone(self)
 end
 
 function on_event.output(self, event)
-  publish_lines(self, event)
-  if not event.last then return end
-  self.streams = self.streams - 1
-  gone(self)
+  self.lines = self.lines or lines.new(self)
+  self.lines:take(event)
 end
+
+---All that the process has said so far is published (told by lines.lua).
+function Runner:published() gone(self) end
 
 function on_event.notify(self, event)
   if self.prober then self.prober:notified(event.fields) end
@@ -314,7 +300,8 @@ end
 -- What the streams of a former process still say (it was captured only later) is not this one's.
 local function route(self, id)
   if self.routed then self.app.loop:unroute(self.routed) end
-  self.process, self.routed, self.rests = id, id, nil
+  if self.lines then self.lines:drop() end
+  self.process, self.routed, self.lines = id, id, nil
   self.app.loop:route(id, function(event)
     local fn = on_event[event.type]
     if fn then fn(self, event) end
@@ -533,7 +520,8 @@ local function adopt_process(self, id)
   local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
   self.streams, self.late = 0, true
   route(self, id)
-  self.app.loop.port.capture(id, captured)
+  self.app.port.hold(id, false) -- by the former core
+  self.app.port.capture(id, captured)
 end
 
 local function adopt_checks(self, data)

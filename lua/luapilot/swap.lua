@@ -40,8 +40,9 @@ local WORDS = {
   EACCES = "permission denied: a new file must be written beside it",
 }
 
-local function failure(target, message, code)
-  local reason = WORDS[code] or tostring(message):match ": ([^:]*)$" or message
+-- In place some words would not be true: what the port said, then.
+local function failure(target, message, code, in_place)
+  local reason = not in_place and WORDS[code] or tostring(message):match ": ([^:]*)$" or message
   return nil, ("cannot write %q: %s"):format(target, reason), code
 end
 
@@ -55,6 +56,7 @@ local KINDS = { directory = "a directory", link = "a symbolic link", fifo = "a F
 ---@field id integer
 ---@field name string
 ---@field target string        the path, without links
+---@field secluded boolean      nobody but root and our user can put something else there
 local Place = {}
 Place.__index = Place
 
@@ -65,11 +67,11 @@ Place.__index = Place
 ---@return string? message
 ---@return string? code
 function swap.place(port, path)
-  local id, name, directory = port.place(path)
+  local id, name, directory, secluded = port.place(path)
   if not id and name:find "^cannot open " then return failure(path, name, directory) end
   if not id then return nil, name, directory end
   return setmetatable({
-    port = port, id = id, name = name, opened = {}, made = {},
+    port = port, id = id, name = name, secluded = secluded, opened = {}, made = {},
     target = (directory == "/" and "" or directory) .. "/" .. name,
   }, Place)
 end
@@ -127,6 +129,10 @@ function Place:read(pause)
   if stat then
     id, message, code = self:open(self.name, "read")
     stat = message
+  end
+  if id and stat.size > slices.limit then
+    self:shut(id)
+    return nil, ("%q has %d bytes: 64 MiB is the most"):format(self.target, stat.size), "EFBIG"
   end
   if not id then return nil, message, code end
   text, message, code = slices.read(self.port, id, pause)
@@ -208,9 +214,11 @@ local function restore_text(place, text, was)
   local id, is, code = place:open(place.name, "write")
   if not id then return nil, is, code end
   local ok, message
-  if not dress(port, id, is, was) and would_show(was, is) then
+  local stranger = is.uid ~= 0 and is.uid ~= port.user() -- who may hold it open: a new look is no help
+  if would_show(was, is) and (stranger or not dress(port, id, is, was)) then
     ok, message = nil, ("%s is not for the eyes of user %d"):format(place:beside "old", is.uid)
   else
+    dress(port, id, is, was)
     ok, message = port.truncate(id)
   end
   if ok then ok, message = slices.write(port, id, text) end
@@ -219,44 +227,55 @@ local function restore_text(place, text, was)
   return ok, message
 end
 
--- The old file takes its place again; where it could not be kept with its owner, only its text does.
-local function restore(place)
+-- The old file takes its place again. Only where it cannot be renamed, or would change its owner by that, its text does:
+-- what stands there may be held open by a stranger.
+local function restore(place, id, was)
   local old = place:beside "old"
-  local id, was = place:open(old, "read")
-  if not id then return nil, was end
-  local is, ok, message, code = place:stat(), nil, nil, nil
+  local is, message, code = place:stat()
+  if not is and code ~= "ENOENT" then return nil, message end
   if is and is.type ~= "file" then return nil, "it is " .. KINDS[is.type] .. " now" end
-  if not is or was.uid == is.uid and was.gid == is.gid then
+  local ok
+  if not is or was.uid == is.uid and was.gid == is.gid or place.port.user() == 0 then
     ok, message, code = place:rename(old, place.name)
-    if ok or not IN_PLACE[code] then
-      place:shut(id)
-      return ok, message
-    end
+    if ok or not IN_PLACE[code] then return ok, message end
   end
   local text
   text, message = slices.read(place.port, id)
-  place:shut(id)
   if not text then return nil, message end
   ok, message = restore_text(place, text, was)
   if not ok then return nil, message end
   return place:remove(old)
 end
 
--- Was it left by a pilot, or put there by the owner of the file? A stranger has no say.
-local function is_ours(place, name)
-  local stat, is = place:stat(name), place:stat()
-  return stat ~= nil and stat.type == "file"
-    and (stat.uid == 0 or is ~= nil and stat.uid == is.uid or stat.uid == place.port.user())
+-- Opens what was left by a pilot, or put there by the owner of the file. A stranger has no say, and no hard link of his.
+local function open_ours(place, name)
+  local seen, is = place:stat(name), place:stat()
+  if not seen or seen.type ~= "file" then return nil end
+  local id, stat = place:open(name, "read")
+  if not id then return nil end
+  if stat.uid == 0 or is and stat.uid == is.uid or stat.uid == place.port.user() then return id, stat end
+  place:shut(id)
 end
 
----Removes the new files that killed pilots left. A crowded directory is not searched.
+---Removes the new files that killed pilots left, and none of a pilot that is at work. A crowded directory is not
+---searched.
 ---@param place luapilot.Place
 function swap.tidy(place)
   local names = place.port.list(".", CROWDED, place.id)
   local start = place:beside "new-"
   for _, name in ipairs(names or {}) do
-    if name:sub(1, #start) == start then place:remove(name) end
+    local id = name:sub(1, #start) == start and place:open(name, "left")
+    if id then
+      place:remove(name)
+      place:shut(id)
+    end
   end
+end
+
+local function remove_first(place)
+  local stat = place:stat()
+  if stat and stat.type == "file" then place:remove(place.name) end
+  return place:remove(place:beside "none")
 end
 
 ---Puts back what was never accepted, because whoever swapped it was killed.
@@ -264,16 +283,16 @@ end
 ---@return "restored"|"removed"|nil how      nil: there was nothing to do, or a message
 ---@return string? message
 function swap.recover(place)
-  local how, ok, message
-  if is_ours(place, place:beside "old") then
-    how, ok, message = "restored", restore(place)
-  elseif is_ours(place, place:beside "none") then
-    local stat = place:stat()
-    if stat and stat.type == "file" then place:remove(place.name) end
-    how, ok, message = "removed", place:remove(place:beside "none")
+  local how, ok, message = "restored", nil, nil
+  local id, was = open_ours(place, place:beside "old")
+  if id then
+    ok, message = restore(place, id, was)
   else
-    return nil
+    how, id = "removed", open_ours(place, place:beside "none")
+    if not id then return nil end
+    ok, message = remove_first(place)
   end
+  place:shut(id)
   if ok then return how end
   return nil, ("cannot put back %q: %s"):format(place.target, message)
 end
@@ -296,10 +315,11 @@ function swap.new(place, text, look, pause)
   return setmetatable({ place = place, text = text, look = look, pause = pause }, Swap)
 end
 
----Its path, until it is committed.
+---The path of the new file, until it is committed: by it another process reads what we have written, and nothing else.
 ---@return string
 function Swap:candidate()
-  return self.place.target:match "^(.*/)" .. self.new.name
+  local place = self.place
+  return place.secluded and place.target:match "^(.*/)" .. self.new.name or place.port.held(self.new.id)
 end
 
 -- Mode and owner: what was asked for, else those of the file that is there.
@@ -312,7 +332,8 @@ local function whole_look(self)
 end
 
 local function write(self)
-  local place, message, code, ok = self.place, nil, nil, nil
+  local place = self.place
+  local ok, message, code
   self.new, message, code = create(place)
   if not self.new then return nil, message, code end
   ok, message, code = fill(place, self.new, self.text, self.pause)
@@ -328,11 +349,13 @@ end
 ---@return string? message
 ---@return string? code
 function Swap:write()
-  self.there = self.place:stat()
+  local ok, message, code
+  self.there, message, code = self.place:stat()
+  if not self.there and code ~= "ENOENT" then return failure(self.place.target, message, code) end
   if self.there and self.there.type ~= "file" then
     return nil, ("%q is %s, not a file"):format(self.place.target, KINDS[self.there.type]), "EINVAL"
   end
-  local ok, message, code = write(self)
+  ok, message, code = write(self)
   if ok then return true end
   self:discard()
   return failure(self.place.target, message, code)
@@ -347,7 +370,7 @@ end
 -- The text of the file that was looked at, and its look.
 local function read_there(self)
   local text, stat, code = self.place:read(self.pause)
-  if not text then return nil, stat or "cannot read: it is gone", code or "ENOENT" end
+  if not text then return nil, stat or "cannot keep the old file: it is gone", code or "EAGAIN" end
   if stat.identity ~= self.there.identity then
     return nil, "cannot keep the old file: somebody replaced it meanwhile", "EAGAIN"
   end
@@ -385,14 +408,25 @@ local function save(self)
   return copy_beside(self.place, text, stat, self.pause)
 end
 
+-- The file that was looked at. Where it is none, what stands there is somebody else's, and nothing is put back.
+local function open_in_place(self)
+  local place = self.place
+  local id, stat, code = place:open(place.name, "write")
+  if id and stat.identity == self.there.identity then return id, stat end
+  place:shut(id)
+  self:accept()
+  if not id then return nil, stat, code end
+  return nil, "cannot write: somebody replaced the file meanwhile", "EAGAIN"
+end
+
 local function write_in_place(self)
   local place, port = self.place, self.place.port
-  local id, stat, code = place:open(place.name, "write")
+  local id, stat, code = open_in_place(self)
   if not id then return nil, stat, code end
-  local ok, message = stat.identity == self.there.identity, "cannot write: somebody replaced the file meanwhile"
-  if ok then ok, message, code = port.truncate(id) end
-  if ok then ok, message, code = slices.write(port, id, self.text) end
+  local ok, message
+  ok, message, code = port.truncate(id)
   if ok then ok, message, code = dress(port, id, stat, self.look) end
+  if ok then ok, message, code = slices.write(port, id, self.text) end
   if ok then ok, message, code = port.sync(id) end
   place:shut(id)
   if ok then self:discard() end
@@ -426,7 +460,7 @@ function Swap:commit(keep)
   if not ok then
     self:discard()
     local back, why = self:put_back()
-    local _, text = failure(self.place.target, message, code)
+    local _, text = failure(self.place.target, message, code, self.in_place)
     return nil, back and text or ("%s; %s"):format(text, why), code
   end
   self.committed, self.new = true, nil
@@ -434,11 +468,11 @@ function Swap:commit(keep)
   return true
 end
 
----What stands there is right: the old file is not needed any more.
+---What stands there is right: the old file is not needed any more. A power cut does not change that.
 function Swap:accept()
-  if not self.saved then return end
+  if self.saved then self.place:remove(self.place:beside(self.there and "old" or "none")) end
   self.saved = false
-  self.place:remove(self.place:beside(self.there and "old" or "none"))
+  self.place.port.sync(self.place.id)
 end
 
 ---The old file takes its place again.
@@ -447,9 +481,10 @@ end
 function Swap:put_back()
   if not self.saved then return true end
   self.saved = false
-  local _, message = swap.recover(self.place)
-  if message then return nil, message end
-  return true
+  local how, message = swap.recover(self.place)
+  if how then return true end
+  local what = self.place:beside(self.there and "old" or "none")
+  return nil, message or ("cannot put back %q: somebody took %s away"):format(self.place.target, what)
 end
 
 ---Replaces what stands there by a text, at once and whole.

@@ -156,6 +156,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
+---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task
@@ -183,8 +184,7 @@ local function make_ready(self, t, ...)
   t.wake_with = select("#", ...) > 0 and pack(...) or nil
   if t.queued then return end
   t.queued = true
-  self.last = self.last + 1
-  self.queue[self.last] = t
+  self.queue:push(t)
 end
 
 ---Starts a task. `fn` runs in a later phase of this turn, never inside this call.
@@ -338,15 +338,11 @@ function Tasks.not_alone(_, co, alive, err) return alive and YIELDED or post_mor
 ---Runs all that is ready. What becomes ready meanwhile is left to the next phase, and so is the rest when it takes
 ---long.
 function Tasks:run_ready()
-  local last, meter, looks = self.last, self.loop.meter, self.loop.meter[2]
-  while self.first <= last do
-    local t = self.queue[self.first]
-    self.queue[self.first] = nil
-    self.first = self.first + 1
-    step(self, t)
+  local meter, looks = self.loop.meter, self.loop.meter[2]
+  for _ = 1, self.queue.count do
+    step(self, self.queue:pop())
     if meter[2] ~= looks then break end
   end
-  if self.first > self.last then self.first, self.last = 1, 0 end
 end
 
 local function raise_cancelled(t)

@@ -4,6 +4,7 @@
 -- the first of them: a pilot whose jobs are programs has none.
 
 local lazy = require "luapilot.lazy"
+local queue = require "luapilot.queue"
 
 local co_create, co_resume, co_status = coroutine.create, coroutine.resume, coroutine.status
 
@@ -26,7 +27,7 @@ lazy.methods(Tasks, function() return lazy.load("luapilot.task").methods end, {
 function tasks.new(loop)
   local self = setmetatable({
     loop = loop, current = nil, live = {}, count = 0, born = 0,
-    queue = {}, first = 1, last = 0,
+    queue = queue.new(),
   }, Tasks)
   loop:phase(function() return self:run() end)
   return self
@@ -53,7 +54,7 @@ end
 ---Runs what is ready.
 ---@return boolean busy
 function Tasks:run()
-  if self.first > self.last then return false end
+  if self.queue.count == 0 then return false end
   self:run_ready()
   return true
 end

@@ -5,6 +5,8 @@
 --
 -- It owns the queues. It knows nothing of what is done in a turn.
 
+local queue = require "luapilot.queue"
+
 local turns = {}
 
 ---@class luapilot.Turn
@@ -22,12 +24,6 @@ function turns.new(tasks)
   return setmetatable({ tasks = tasks, lines = {} }, Turns)
 end
 
-local function remove(line, turn)
-  for i, other in ipairs(line) do
-    if other == turn then return table.remove(line, i) end
-  end
-end
-
 ---The end of the turn; the next one begins. Ending it twice does nothing.
 function Turn:leave()
   if self.over then return end
@@ -36,14 +32,15 @@ function Turn:leave()
   self.cleanup = nil
   if cleanup then cleanup() end
   if self.forget then self.forget() end
-  local lines = self.owner.lines
-  local line = lines[self.key]
-  local was_first = line[1] == self
-  remove(line, self)
-  if not line[1] then
-    lines[self.key] = nil
-  elseif was_first and line[1].wake then
-    line[1].wake()
+  local line = self.owner.lines[self.key]
+  if not line then return end -- all leave
+  if line:peek() ~= self then return line:strike(self) end
+  line:pop()
+  local following = line:peek()
+  if not following then
+    self.owner.lines[self.key] = nil
+  elseif following.wake then
+    following.wake()
   end
 end
 
@@ -53,17 +50,24 @@ function Turns:leave_all()
   for key in pairs(self.lines) do keys[#keys + 1] = key end
   table.sort(keys)
   for _, key in ipairs(keys) do
-    local line = self.lines[key]
-    for i = #line, 1, -1 do line[i]:leave() end
+    local line, list = self.lines[key], {}
+    self.lines[key] = nil
+    for i = 1, line.count do list[i] = line:pop() end
+    for i = #list, 1, -1 do list[i]:leave() end
   end
 end
+
+---Is a task at it?
+---@param key string
+---@return boolean
+function Turns:is_taken(key) return self.lines[key] ~= nil end
 
 -- The last in the line from now on.
 local function join(self, key, line)
   local t = self.tasks.current
   local turn = setmetatable({ owner = self, key = key, task = t }, Turn)
   self.lines[key] = line
-  line[#line + 1] = turn
+  line:push(turn)
   turn.forget = t:when_ended(function()
     turn.forget = nil
     turn:leave()
@@ -79,9 +83,10 @@ end
 function Turns:enter(key, what)
   local tasks = self.tasks
   if not tasks:inside() then tasks:await(what, function() end) end -- raises: the top level never waits
-  local line = self.lines[key] or {}
-  if not line[1] then return join(self, key, line) end
-  if line[1].task == tasks.current then return nil, "this task is at it already: it would wait for itself" end
+  local line = self.lines[key] or queue.new()
+  local first = line:peek()
+  if not first then return join(self, key, line) end
+  if first.task == tasks.current then return nil, "this task is at it already: it would wait for itself" end
   local turn
   tasks:await(what, function(wake)
     turn = join(self, key, line)

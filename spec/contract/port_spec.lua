@@ -2,6 +2,8 @@
 --
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
+local lines = require "luapilot.lines"
+
 local BOUND = 10        -- seconds in which anything that is promised must have come
 local QUIET = 0.05      -- seconds in which nothing must come
 
@@ -311,7 +313,7 @@ local function contract(name, world)
       end)
 
       it("runs in the directory that it was given", function()
-        local path = port.realpath(world.path "")
+        local path = world.path ""
         local id = spawn({ shows_cwd = true, exit = 0 }, { cwd = path, capture = true })
         wait_for_ends(id)
         assert.equal(path .. "\n", text_of(id))
@@ -385,6 +387,119 @@ local function contract(name, world)
         for _, event in ipairs(seen) do
           if event.type == "output" and not event.last then assert.matches("\n$", event.data) end
         end
+      end)
+
+      -- The log, once so many bytes are in it.
+      local function log_of(path, size)
+        local stop = port.now() + BOUND
+        while #port.read(path) < size and port.now() < stop do world.next(0.01) end
+        return port.read(path)
+      end
+
+      -- What lines.lua makes of all that came.
+      local function lines_of(text)
+        local list, at = {}, 1
+        while at <= #text do
+          local line, after, goes_on = lines.next(text, at)
+          at = after
+          list[#list + 1] = line .. (goes_on and at <= #text and "…" or "")
+        end
+        return list
+      end
+
+      it("gives a long line beside the log in the parts that the log has, never cut inside a character", function()
+        local euro, face = "\226\130\172", "\240\159\152\128"
+        for i, text in ipairs { "x", "\195\169", euro, face, "a" .. euro .. face, face .. "\237\160\128\255" } do
+          local log = world.path("log" .. i)
+          local id = spawn({ stdout = "ab", repeats = { text, 150000 }, exit = 0 },
+            { capture = true, output = { name = "job", file = log, prefix = false } })
+          wait_for_ends(id)
+          wait_for("group_gone", id)
+          local whole = "ab" .. text:rep(150000)
+          assert.is_true(text_of(id) == whole)
+          local expected = lines_of(whole)
+          local parts = {}
+          for part in log_of(log, #whole + #expected):gmatch "([^\n]*)\n" do parts[#parts + 1] = part end
+          assert.equal(#expected, #parts)
+          for n, part in ipairs(parts) do assert.is_true(part .. (n < #parts and "…" or "") == expected[n]) end
+        end
+      end)
+
+      it("gives no more than the part of a line that is there, each time", function()
+        local id = spawn({ repeats = { "x", 1000000 }, exit = 0 },
+          { capture = true, output = { name = "job", file = world.path "log" } })
+        wait_for_ends(id)
+        for _, event in ipairs(seen) do
+          if event.type == "output" then assert.is_true(#event.data <= 128 * 1024) end
+        end
+      end)
+
+      describe("that is held", function()
+        local MORE = { "0123456789\n", 200000 } -- than any pipe takes
+
+        local function held_up(options)
+          local id = spawn({ repeats = MORE, exit = 0 }, options)
+          wait_for("output", id)
+          assert.is_true(port.hold(id, true))
+          assert.is_true(port.hold(id, true))
+          while quiet() ~= true do end -- what was on its way
+          assert.is_nil(position("exit", id))
+          return id
+        end
+
+        local function goes_on(id)
+          wait_for("group_gone", id)
+          wait_for_ends(id)
+          assert.is_true(text_of(id) == MORE[1]:rep(MORE[2]))
+        end
+
+        it("waits in its write, until it is read again: no byte is lost", function()
+          local log = world.path "log"
+          for _, output in ipairs { false, { name = "job", file = log, prefix = false } } do
+            local id = held_up { capture = true, output = output or nil }
+            assert.is_true(port.hold(id, false))
+            goes_on(id)
+          end
+          assert.is_true(log_of(log, #MORE[1] * MORE[2]) == MORE[1]:rep(MORE[2]))
+        end)
+
+        it("exits, but its output ends when it was read", function()
+          local id = spawn({ stdout = "a\n", exit = 0 }, { capture = true })
+          assert.is_true(port.hold(id, true))
+          wait_for("exit", id)
+          wait_for("group_gone", id)
+          assert.is_true(quiet())
+          assert.is_true(port.hold(id, false))
+          wait_for_ends(id)
+          assert.equal("a\n", text_of(id))
+          stale(port.hold(id, false))
+        end)
+
+        it("is read again when nobody listens any more", function()
+          local log = world.path "log"
+          local id = held_up { capture = true, output = { name = "job", file = log, prefix = false } }
+          assert.is_true(port.capture(id, false))
+          wait_for("exit", id)
+          wait_for("group_gone", id)
+          local written = MORE[1]:rep(MORE[2])
+          assert.is_true(log_of(log, #written) == written)
+        end)
+
+        it("can be cancelled", function()
+          local id, pid = held_up { capture = true }
+          assert.is_true(port.cancel(id))
+          assert.is_true(quiet())
+          stale(port.hold(id, false))
+          assert.is_true(pid == nil or not world.alive(pid))
+        end)
+
+        it("must be captured", function()
+          local id = spawn({}, { output = { name = "job", file = world.path "log" } })
+          local ok, _, code = port.hold(id, true)
+          assert.is_nil(ok)
+          assert.equal("EINVAL", code)
+          stale(port.hold(999999999, true))
+        end)
       end)
 
       it("ends captured streams beside the log, too, though somebody else holds the pipes", function()
@@ -656,103 +771,641 @@ local function contract(name, world)
       local path
       before_each(function() path = world.path "file" end)
 
-      local function code_of(_, message, code)
+      local function fails(expected, result, message, code)
+        assert.is_nil(result)
         assert.is_string(message)
-        return code
+        assert.equal(expected, code, message)
+        return message
       end
 
-      it("writes and reads whole files of any bytes", function()
-        local data = ("a\0b\255\n"):rep(50000)
-        assert.is_true(port.write(path, data))
-        assert.equal(data, port.read(path))
-        assert.is_true(port.write(path, ""))
-        assert.equal("", port.read(path))
+      local function place(at)
+        local id = assert(port.place(world.path(at or "file")))
+        return remember(id)
+      end
+
+      local function open(what, mode, at)
+        local id, stat = port.open(what, mode, at)
+        assert.is_truthy(id, stat)
+        return remember(id), stat
+      end
+
+      local function make(what, text, at)
+        local id = open(what, "create", at)
+        assert.is_true(port.put(id, text or ""))
+        assert.is_true(port.cancel(id))
+      end
+
+      local function names(...)
+        local list = assert(port.list(...))
+        table.sort(list)
+        return table.concat(list, " ")
+      end
+
+      describe("read whole,", function()
+        it("gives any bytes", function()
+          local data = ("a\0b\255\n"):rep(50000)
+          world.write(path, data)
+          assert.equal(data, port.read(path))
+          world.write(path, "")
+          assert.equal("", port.read(path))
+        end)
+
+        it("gives no more than it may", function()
+          world.write(path, "12345")
+          assert.equal("12345", port.read(path, 5))
+          assert.equal(('cannot read "%s": file too large'):format(path), fails("EFBIG", port.read(path, 4)))
+          world.write(path, "")
+          assert.equal("", port.read(path, 0))
+        end)
+
+        it("says what it could not open", function()
+          assert.equal(('cannot open "%s": no such file or directory'):format(path), fails("ENOENT", port.read(path)))
+          local directory = world.path ""
+          assert.equal(('cannot read "%s": it is a directory'):format(directory), fails("EISDIR", port.read(directory)))
+          assert.equal('cannot read "/dev/null": it is a device, not a file', fails("EINVAL", port.read "/dev/null"))
+          world.write(path, "")
+          assert.equal(('cannot open "%s/x": not a directory'):format(path), fails("ENOTDIR", port.read(path .. "/x")))
+          fails("ENOENT", port.read(world.path "gone/x"))
+        end)
       end)
 
-      it("appends, and refuses to replace when told so", function()
-        assert.is_true(port.write(path, "a", { exclusive = true }))
-        assert.is_true(port.write(path, "b", { append = true, sync = true }))
-        assert.equal("EEXIST", code_of(port.write(path, "c", { exclusive = true })))
-        assert.equal("ab", port.read(path))
+      describe("looked at,", function()
+        it("are known for what they are", function()
+          world.write(path, "abc", 416)
+          local stat = port.stat(path)
+          assert.same({ "file", 3, 416, nil }, { stat.type, stat.size, stat.mode, stat.target })
+          assert.same({ port.user(), "number" }, { stat.uid, type(stat.gid) })
+          assert.is_true(math.abs(stat.mtime - port.clock()) < 100)
+          assert.equal("directory", port.stat(world.path "").type)
+          assert.equal("device", port.stat("/dev/null").type)
+          world.link("some/where", world.path "link")
+          stat = port.stat(world.path "link")
+          assert.same({ "link", "some/where", 10 }, { stat.type, stat.target, stat.size })
+          assert.equal(('cannot stat "%sx": no such file or directory'):format(path),
+            fails("ENOENT", port.stat(path .. "x")))
+          fails("ENOTDIR", port.stat(path .. "/x"))
+        end)
+
+        it("keep their identity when they are renamed, rewritten and changed", function()
+          world.write(path, "one")
+          local identity = port.stat(path).identity
+          assert.is_string(identity)
+          local id, stat = open(path, "write")
+          assert.equal(identity, stat.identity)
+          assert(port.truncate(id) and port.put(id, "two") and port.chmod(id, { mode = 384 }))
+          assert.equal(identity, port.stat(path).identity)
+          assert(port.rename(path, world.path "other"))
+          assert.equal(identity, port.stat(world.path "other").identity)
+        end)
+
+        it("have another identity than what replaces them", function()
+          world.write(path, "same")
+          world.write(world.path "new", "same")
+          local old, new = port.stat(path).identity, port.stat(world.path "new").identity
+          assert.are_not.equal(old, new)
+          assert(port.rename(world.path "new", path))
+          assert.equal(new, port.stat(path).identity)
+          assert.are_not.equal(port.stat(world.path "").identity, new)
+        end)
+
+        it("are listed, in any order, up to a limit", function()
+          local directory = world.path "directory"
+          assert(port.mkdir(directory, 493))
+          assert.same({}, port.list(directory, 0))
+          for _, entry in ipairs { "b", ".hidden", "a" } do world.write(directory .. "/" .. entry, "") end
+          world.link("nowhere", directory .. "/c")
+          assert.equal(".hidden a b c", names(directory, 4))
+          assert.equal(".hidden a b c", names(directory .. "/", 100))
+          assert.equal(('cannot list "%s": file too large'):format(directory), fails("EFBIG", port.list(directory, 3)))
+          assert.equal(('cannot list "%s/a": not a directory'):format(directory),
+            fails("ENOTDIR", port.list(directory .. "/a", 9)))
+          assert.equal(('cannot list "%s/x": no such file or directory'):format(directory),
+            fails("ENOENT", port.list(directory .. "/x", 9)))
+          assert(port.remove(directory .. "/a") and port.rename(directory .. "/b", directory .. "/d"))
+          assert.equal(".hidden c d", names(directory, 9))
+        end)
       end)
 
-      it("reads no more than it may", function()
-        port.write(path, "12345")
-        assert.equal("12345", port.read(path, 5))
-        assert.equal("EFBIG", code_of(port.read(path, 4)))
+      describe("by their names,", function()
+        it("are renamed over what is there", function()
+          local other = world.path "other"
+          world.write(path, "new")
+          world.write(other, "old")
+          assert.is_true(port.rename(path, other))
+          assert.equal("new", port.read(other))
+          fails("ENOENT", port.stat(path))
+          assert.equal(('cannot rename "%s" to "%s": no such file or directory'):format(path, other),
+            fails("ENOENT", port.rename(path, other)))
+          fails("ENOENT", port.rename(other, world.path "gone/x"))
+          assert.is_true(port.rename(other, other))
+          assert.equal("new", port.read(other))
+        end)
+
+        it("take their directory's contents along, but replace no directory that has some", function()
+          local one, two = world.path "one", world.path "two"
+          assert(port.mkdir(one, 493) and port.mkdir(two, 493))
+          make(one .. "/a", "a")
+          make(path, "file")
+          fails("EISDIR", port.rename(path, two))
+          fails("ENOTDIR", port.rename(two, path))
+          fails("ENOTEMPTY", port.rename(two, one))
+          fails("EINVAL", port.rename(one, one .. "/below"))
+          assert.is_true(port.rename(one, two))
+          assert.equal("a", port.read(two .. "/a"))
+          fails("ENOENT", port.stat(one))
+        end)
+
+        it("are removed, directories when they are empty", function()
+          local directory = world.path "directory"
+          assert(port.mkdir(directory, 493))
+          make(directory .. "/a")
+          assert.equal(('cannot remove "%s": directory not empty'):format(directory),
+            fails("ENOTEMPTY", port.remove(directory)))
+          fails("ENOTDIR", port.remove(directory .. "/a/"))
+          assert.is_true(port.remove(directory .. "/a"))
+          assert.equal(('cannot remove "%s/a": no such file or directory'):format(directory),
+            fails("ENOENT", port.remove(directory .. "/a")))
+          fails("EBUSY", port.remove(directory .. "/."))
+          assert.is_true(port.remove(directory .. "/"))
+          fails("ENOENT", port.stat(directory))
+        end)
+
+        it("are not renamed nor removed without one", function()
+          local directory = world.path ""
+          world.write(path, "")
+          for _, nameless in ipairs { "/", directory .. "/.", directory .. "/..", directory .. "/./" } do
+            fails("EBUSY", port.remove(nameless))
+            fails("EBUSY", port.rename(nameless, world.path "other"))
+            fails("EBUSY", port.rename(path, nameless))
+            fails("EEXIST", port.mkdir(nameless, 493))
+            fails("EEXIST", port.open(nameless, "create"))
+            fails("EISDIR", port.open(nameless, "read"))
+            assert.equal("directory", port.stat(nameless).type)
+          end
+          assert.equal("file", names(directory, 9))
+        end)
+
+        it("become directories with the mode that was given", function()
+          local directory = world.path "directory"
+          assert.is_true(port.mkdir(directory, 504)) -- 0770
+          assert.same({ "directory", 504 }, { port.stat(directory).type, port.stat(directory).mode })
+          assert.equal(('cannot make directory "%s": file exists'):format(directory),
+            fails("EEXIST", port.mkdir(directory, 448)))
+          assert.equal(504, port.stat(directory).mode)
+          make(path)
+          fails("EEXIST", port.mkdir(path, 493))
+          fails("ENOTDIR", port.mkdir(path .. "/x", 493))
+          fails("ENOENT", port.mkdir(world.path "gone/x", 493))
+        end)
+
+        it("are not too long", function()
+          local longest, longer = ("x"):rep(255), ("x"):rep(256)
+          make(world.path(longest), "long")
+          assert.equal("long", port.read(world.path(longest)))
+          for _, end_of_path in ipairs { longer, longer .. "/x", ("x"):rep(5000), ("y/"):rep(2050) .. "x" } do
+            local long = world.path(end_of_path)
+            fails("ENAMETOOLONG", port.stat(long))
+            fails("ENAMETOOLONG", port.open(long, "create"))
+            fails("ENAMETOOLONG", port.place(long))
+            fails("ENAMETOOLONG", port.read(long))
+            fails("ENAMETOOLONG", port.rename(world.path(longest), long))
+          end
+          assert.equal("long", port.read(world.path((("./"):rep(1000)) .. longest)))
+          local id = place()
+          assert.is_truthy(port.stat(longest, id))
+          fails("ENAMETOOLONG", port.stat(longer, id))
+          fails("ENAMETOOLONG", port.open(longer, "create", id))
+          fails("ENAMETOOLONG", port.rename(longest, longer, id))
+        end)
       end)
 
-      it("says what it could not open", function()
-        local data, message, code = port.read(path)
-        assert.is_nil(data)
-        assert.equal("ENOENT", code)
-        assert.equal(('cannot open "%s": no such file or directory'):format(path), message)
-        assert.equal("EISDIR", code_of(port.read(world.path "")))
-        assert.equal("ENOENT", code_of(port.write(path .. "/x/y", "")))
+      describe("opened,", function()
+        it("are read a piece at a time, less only at the end", function()
+          world.write(path, "1234567", 384)
+          local id, stat = open(path, "read")
+          assert.same({ "file", 7, 384 }, { stat.type, stat.size, stat.mode })
+          assert.equal("123", port.get(id, 3))
+          assert.equal("456", port.get(id, 3))
+          assert.equal("7", port.get(id, 3))
+          assert.equal("", port.get(id, 3))
+        end)
+
+        it("are made, closed to others, and never where something is", function()
+          local id, stat = open(path, "create")
+          assert.same({ "file", 384, 0, port.user() }, { stat.type, stat.mode, stat.size, stat.uid })
+          assert.is_true(port.put(id, "a\0"))
+          assert.is_true(port.put(id, "b"))
+          assert.is_true(port.put(id, ""))
+          assert.is_true(port.sync(id))
+          assert.equal("a\0b", port.read(path))
+          assert.equal(('cannot open "%s": file exists'):format(path), fails("EEXIST", port.open(path, "create")))
+          fails("EEXIST", port.open(world.path "", "create"))
+          fails("ENOENT", port.open(world.path "gone/x", "create"))
+          fails("ENOENT", port.open(world.path "slash/", "create"))
+        end)
+
+        it("are written in place from the beginning, and emptied when told so", function()
+          world.write(path, "123456")
+          local id = open(path, "write")
+          assert.equal("123456", port.read(path))
+          assert.is_true(port.put(id, "ab"))
+          assert.equal("ab3456", port.read(path))
+          assert.is_true(port.truncate(id))
+          assert.equal("", port.read(path))
+          assert.is_true(port.put(id, "c")) -- where it was
+          assert.equal("\0\0c", port.read(path))
+        end)
+
+        it("are appended to, whoever else does", function()
+          world.write(path, "1")
+          local one, two = open(path, "append"), open(path, "append")
+          assert(port.put(one, "2") and port.put(two, "3") and port.put(one, "4"))
+          assert.equal("1234", port.read(path))
+          assert(port.truncate(one) and port.put(two, "5"))
+          assert.equal("5", port.read(path))
+        end)
+
+        it("are read or written as they were opened", function()
+          world.write(path, "text")
+          local reading = open(path, "read")
+          assert.equal("cannot write: bad file descriptor", fails("EBADF", port.put(reading, "x")))
+          assert.equal("cannot truncate: invalid argument", fails("EINVAL", port.truncate(reading)))
+          assert.is_true(port.sync(reading))
+          for _, mode in ipairs { "write", "append" } do
+            assert.equal("cannot read: bad file descriptor", fails("EBADF", port.get(open(path, mode), 1)))
+          end
+          assert.equal("text", port.get(reading, 10))
+        end)
+
+        it("get another mode", function()
+          world.write(path, "", 420)
+          local id = open(path, "read")
+          assert.is_true(port.chmod(id, { mode = 402 })) -- 0622
+          assert.equal(402, port.stat(path).mode)
+          assert.is_true(port.chmod(id, {}))
+          assert.is_true(port.chmod(id, { uid = port.user() }))
+          assert.equal(402, port.stat(path).mode)
+        end)
+
+        it("outlive their names", function()
+          world.write(path, "text")
+          local reading, writing = open(path, "read"), open(path, "write")
+          assert(port.rename(path, world.path "other"))
+          make(path, "another")
+          assert(port.put(writing, "T"))
+          assert.equal("Text", port.get(reading, 10))
+          assert(port.remove(world.path "other") and port.put(writing, "E") and port.chmod(writing, { mode = 384 }))
+          assert.equal("another", port.read(path))
+          assert.equal("another", names(world.path "", 9) == "file" and port.read(path))
+        end)
+
+        it("must be files, and be there", function()
+          for _, mode in ipairs { "read", "write", "append" } do
+            assert.equal(('cannot open "%s": no such file or directory'):format(path),
+              fails("ENOENT", port.open(path, mode)))
+            fails("EISDIR", port.open(world.path "", mode))
+            assert.matches("is a device, not a file", fails("EINVAL", port.open("/dev/null", mode)))
+          end
+          assert.matches("^cannot append to ", fails("EISDIR", port.open(world.path "", "append")))
+          fails("EEXIST", port.open("/dev/null", "create"))
+        end)
+
+        it("end with their handle", function()
+          world.write(path, "")
+          local id = port.open(path, "read")
+          assert.is_true(port.cancel(id))
+          stale(port.cancel(id))
+          for _, call in ipairs { "get", "put", "truncate", "sync", "chmod" } do stale(port[call](id, 1)) end
+          local other = place()
+          stale(port.get(other, 1))
+          stale(port.stat("x", open(path, "read")))
+        end)
       end)
 
-      it("sets a mode as given", function()
-        assert.is_true(port.write(path, "", { mode = 384 + 16 + 2 }))
-        assert.equal(384 + 16 + 2, port.stat(path).mode)
-        assert.is_true(port.chmod(path, { mode = 256 }))
-        assert.equal(256, port.stat(path).mode)
-        assert.is_true(port.chmod(path, {}))
-        assert.equal("ENOENT", code_of(port.chmod(path .. "x", { mode = 0 })))
+      describe("in a place", function()
+        it("are reached by bare names", function()
+          local id, bare, directory = port.place(world.path "./new")
+          remember(id)
+          assert.same({ "new", world.path "" }, { bare, directory })
+          make("new", "text", id)
+          assert.equal("text", port.read(world.path "new"))
+          assert.equal("file", port.stat("new", id).type)
+          assert(port.rename("new", "other", id) and port.mkdir("directory", 448, id))
+          assert.equal("directory other", names(".", 9, id))
+          fails("ENOENT", port.stat("new", id))
+          local file = open("other", "write", id)
+          assert(port.put(file, "T"))
+          assert.equal("Text", port.get(open("other", "read", id), 9))
+          assert(port.remove("other", id) and port.remove("directory", id))
+          assert.equal("", names(".", 9, id))
+          assert.is_true(port.cancel(id))
+          stale(port.cancel(id))
+        end)
+
+        it("are reached by no others", function()
+          local id = place()
+          for _, wrong in ipairs { "a/b", "/", "..", "../x", "" } do
+            refuses("stat: path: expected a bare name", port.stat, wrong, id)
+            refuses("list: path: expected a bare name", port.list, wrong, 9, id)
+            refuses("remove: path: expected a bare name", port.remove, wrong, id)
+            refuses("mkdir: path: expected a bare name", port.mkdir, wrong, 493, id)
+            refuses("open: path: expected a bare name", port.open, wrong, "read", id)
+            refuses("rename: from: expected a bare name", port.rename, wrong, "x", id)
+            refuses("rename: to: expected a bare name", port.rename, "x", wrong, id)
+          end
+        end)
+
+        it("have their directory as a dot", function()
+          local id = place()
+          assert.equal(port.stat(world.path "").identity, port.stat(".", id).identity)
+          assert.same({}, port.list(".", 0, id))
+          fails("EISDIR", port.open(".", "read", id))
+          fails("EEXIST", port.open(".", "create", id))
+          fails("EEXIST", port.mkdir(".", 493, id))
+          fails("EINVAL", port.remove(".", id))
+          fails("EBUSY", port.rename(".", "x", id))
+        end)
+
+        it("are followed by no link", function()
+          world.write(path, "text")
+          world.link("file", world.path "link")
+          local id = place()
+          assert.equal("link", port.stat("link", id).type)
+          for _, mode in ipairs { "read", "write", "append" } do
+            local message = fails("ELOOP", port.open("link", mode, id))
+            assert.matches('"link": a symbolic link took its place meanwhile', message)
+          end
+          fails("EEXIST", port.open("link", "create", id))
+          fails("ENOTDIR", port.list("link", 9, id))
+          fails("EEXIST", port.mkdir("link", 493, id))
+          assert(port.remove("link", id))
+          assert.equal("text", port.read(path))
+        end)
+
+        it("stay reached when the directory is renamed", function()
+          local directory, moved = world.path "directory", world.path "moved"
+          assert(port.mkdir(directory, 493))
+          local id = place "directory/file"
+          assert(port.rename(directory, moved) and port.mkdir(directory, 493))
+          make("file", "text", id)
+          assert.equal("text", port.read(moved .. "/file"))
+          assert.equal("", names(directory, 9))
+          assert.equal("file", names(".", 9, id))
+          assert.equal(port.stat(moved).identity, port.stat(".", id).identity)
+          assert(port.rename("file", "other", id))
+          assert.equal("other", names(moved, 9))
+        end)
+
+        it("are none when the directory is removed", function()
+          local directory = world.path "directory"
+          assert(port.mkdir(directory, 493))
+          local id = place "directory/file"
+          assert(port.remove(directory) and port.mkdir(directory, 493))
+          world.write(directory .. "/file", "another")
+          fails("ENOENT", port.stat("file", id))
+          fails("ENOENT", port.open("file", "read", id))
+          fails("ENOENT", port.open("file", "create", id))
+          fails("ENOENT", port.mkdir("new", 493, id))
+          fails("ENOENT", port.remove("file", id))
+          fails("ENOENT", port.rename("file", "other", id))
+          assert.same({}, port.list(".", 9, id))
+          assert.equal("directory", port.stat(".", id).type)
+          assert.equal("another", port.read(directory .. "/file"))
+          assert.is_true(port.cancel(id))
+        end)
+
+        it("are looked for where the path leads", function()
+          local function target(text)
+            local id, bare, directory = port.place(text)
+            remember(id)
+            return (directory == "/" and "" or directory) .. "/" .. bare
+          end
+          local directory = world.path ""
+          assert(port.mkdir(world.path "below", 493))
+          world.link("below/real", world.path "link")
+          world.link(directory, world.path "below/up")
+          world.write(world.path "below/real", "")
+          assert.equal(directory .. "/below/real", target(world.path "link"))
+          assert.equal(directory .. "/new", target(world.path "below/up/new"))
+          assert.equal(directory .. "/new", target(world.path "below/../below//.././new"))
+          assert.equal("/new", target "/new")
+          assert.equal("/new", target "/../../new")
+        end)
+
+        it("are not looked for where there is no name, or no directory", function()
+          local directory = world.path ""
+          for _, text in ipairs { "/", "/..", directory .. "/.", directory .. "/..", directory .. "/./" } do
+            assert.equal(("%q is a directory, not a file"):format(text), fails("EISDIR", port.place(text)))
+          end
+          fails("ENOENT", port.place "")
+          fails("ENOENT", port.place(world.path "gone/x"))
+          fails("ENOENT", port.place(world.path "new/"))
+          world.write(path, "")
+          fails("ENOTDIR", port.place(path .. "/x"))
+          fails("ENOTDIR", port.place(path .. "/"))
+          remember((assert(port.place(directory .. "/")))) -- the name is the directory's own
+        end)
       end)
 
-      it("knows what a path is", function()
-        port.write(path, "abc")
-        local stat = port.stat(path)
-        assert.equal("file", stat.type)
-        assert.equal(3, stat.size)
-        assert.is_number(stat.uid)
-        assert.is_number(stat.gid)
-        assert.is_true(math.abs(stat.mtime - port.clock()) < 100)
-        assert.equal("directory", port.stat(world.path "").type)
-        assert.equal("ENOENT", code_of(port.stat(path .. "x")))
+      describe("behind links", function()
+        local function link(to, at, uid)
+          world.link(to, world.path(at), uid)
+          return world.path(at)
+        end
+
+        it("are read, written and listed", function()
+          world.write(path, "text")
+          local one = link("file", "one")
+          local two = link(one, "two")
+          assert.equal("text", port.read(two))
+          assert.equal("text", port.get(open(two, "read"), 9))
+          assert(port.put(open(two, "write"), "T") and port.put(open(two, "append"), "!"))
+          assert.equal("Text!", port.read(path))
+          assert.equal("file one two up", names(link(".", "up"), 9))
+        end)
+
+        it("are left alone where the link itself is meant", function()
+          world.write(path, "text")
+          local one, two = link("file", "one"), world.path "two"
+          assert.equal("link", port.stat(one).type)
+          fails("EEXIST", port.open(one, "create"))
+          assert(port.rename(one, two))
+          assert.same({ "link", "file" }, { port.stat(two).type, port.stat(two).target })
+          world.write(world.path "new", "new")
+          assert(port.rename(world.path "new", two))
+          assert.same({ "new", "text" }, { port.read(two), port.read(path) })
+          link("file", "one")
+          assert(port.remove(one))
+          assert.equal("text", port.read(path))
+        end)
+
+        it("are reached in the middle of a path, and upwards from where it leads", function()
+          assert(port.mkdir(world.path "a", 493) and port.mkdir(world.path "a/b", 493))
+          world.write(world.path "a/file", "in a")
+          world.write(path, "outside")
+          link("a/b", "link")
+          assert.equal("in a", port.read(world.path "link/../file"))
+          assert.equal("outside", port.read(world.path "link/../../file"))
+          make(world.path "link/new", "new")
+          assert.equal("new", port.read(world.path "a/b/new"))
+          assert.equal("file", port.stat(world.path "link/new").type)
+          fails("ENOTDIR", port.read(link("file", "to_file") .. "/x"))
+        end)
+
+        it("are directories where the path ends with a slash", function()
+          assert(port.mkdir(world.path "a", 493))
+          world.write(path, "")
+          local directory, file = link("a", "directory"), link("file", "to_file")
+          assert.equal("link", port.stat(directory).type)
+          assert.equal("directory", port.stat(directory .. "/").type)
+          assert.equal("directory", port.stat(directory .. "/.").type)
+          fails("ENOTDIR", port.stat(file .. "/"))
+          fails("ENOTDIR", port.read(file .. "/"))
+          fails("EEXIST", port.mkdir(directory, 493))
+        end)
+
+        it("are not made", function()
+          local dangling = link("gone", "dangling")
+          local message = ("%q is a symbolic link that leads nowhere"):format(dangling)
+          assert.equal(message, fails("ENOENT", port.read(dangling)))
+          assert.equal(message, fails("ENOENT", port.place(dangling)))
+          assert.equal(message, fails("ENOENT", port.open(dangling, "append")))
+          assert.equal(message, fails("ENOENT", port.mkdir(dangling, 493)))
+          assert.equal(message, fails("ENOENT", port.list(dangling, 9)))
+          assert.equal(message, fails("ENOENT", port.logging { output = dangling }))
+          fails("ENOENT", port.stat(dangling .. "/x"))
+          fails("EEXIST", port.open(dangling, "create"))
+          assert.equal("link", port.stat(dangling).type)
+          fails("ENOENT", port.stat(world.path "gone"))
+        end)
+
+        it("end where they go round", function()
+          local loop = link("loop", "loop")
+          link("two", "one")
+          link("one", "two")
+          assert.equal(('cannot open "%s": too many levels of symbolic links'):format(loop),
+            fails("ELOOP", port.read(loop)))
+          fails("ELOOP", port.place(world.path "one"))
+          fails("ELOOP", port.stat(world.path "two/x"))
+          assert.equal("link", port.stat(loop).type)
+          world.write(path, "far")
+          link("file", "link0")
+          for i = 1, 40 do link("link" .. i - 1, "link" .. i) end
+          assert.equal("far", port.read(world.path "link39"))
+          fails("ELOOP", port.read(world.path "link40"))
+        end)
+
+        it("of a stranger are his, or are not reached", function()
+          world.need_owners()
+          local kept, his = world.path "kept", world.path "his"
+          world.write(kept, "kept")
+          world.write(his, "his")
+          world.own(his, 1234)
+          local one, two = link(kept, "one", 1234), link("his", "two", 1234)
+          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): it is not ' ..
+            "followed"):format(one, kept)
+          assert.equal(message, fails("ELOOP", port.read(one)))
+          assert.equal(message, fails("ELOOP", port.place(one)))
+          assert.equal(message, fails("ELOOP", port.open(one, "append")))
+          assert.equal(message, fails("ELOOP", port.logging { output = one }))
+          assert.equal("his", port.read(two))
+          assert.equal("his", port.read(link("two", "ours"))) -- ours to his to his
+          assert.equal("link", port.stat(one).type)
+          assert.is_true(port.remove(one))
+          world.write(two .. "2", "")
+          fails("ELOOP", port.read(link("two2", "three", 1234)))
+        end)
+
+        it("of a stranger are not reached through his directory, unless that is his", function()
+          world.need_owners()
+          assert(port.mkdir(world.path "ours", 493) and port.mkdir(world.path "his", 493))
+          world.own(world.path "his", 1234)
+          world.write(world.path "ours/file", "ours")
+          world.write(world.path "his/file", "his")
+          link("ours", "to_ours", 1234)
+          link("his", "to_his", 1234)
+          assert.matches(("who does not own what it leads to (%q)"):format(world.path "ours"):gsub("%p", "%%%0"),
+            (fails("ELOOP", port.read(world.path "to_ours/file"))))
+          fails("ELOOP", port.list(world.path "to_ours", 9))
+          fails("ELOOP", port.open(world.path "to_ours/new", "create"))
+          fails("ELOOP", port.stat(world.path "to_ours/file"))
+          assert.equal("his", port.read(world.path "to_his/file")) -- whose it is does not matter there
+          make(world.path "to_his/new", "new")
+          assert.equal("new", port.read(world.path "his/new"))
+          link("../ours/file", "his/link", 1234)
+          fails("ELOOP", port.read(world.path "his/link"))
+          link("../ours/file", "his/rooted")
+          assert.equal("ours", port.read(world.path "his/rooted")) -- a link of ours, whoever has the directory
+        end)
+
+        it("of two strangers, one behind the other, are not reached", function()
+          world.need_owners()
+          world.write(path, "")
+          world.own(path, 1234)
+          local his = link("file", "his", 1234)
+          assert.equal("", port.read(his))
+          local others = link("his", "others", 4321)
+          assert.matches("symbolic link of user %d+, who does not own", fails("ELOOP", port.read(others)))
+          assert.equal("", port.read(link("his", "his_own", 1234)))
+          assert.matches('symbolic link of user 1234, who does not own what it leads to %("/"%)',
+            fails("ELOOP", port.read(link("/", "root", 1234) .. "/x")))
+        end)
       end)
 
-      it("renames over what is there, and removes", function()
-        local other = world.path "other"
-        port.write(path, "new")
-        port.write(other, "old")
-        assert.is_true(port.rename(path, other))
-        assert.equal("new", port.read(other))
-        assert.is_nil(port.stat(path))
-        assert.equal("ENOENT", code_of(port.rename(path, other)))
-        assert.is_true(port.remove(other))
-        assert.equal("ENOENT", code_of(port.remove(other)))
-      end)
-
-      it("knows users and groups by name", function()
+      it("know users and groups by name", function()
         assert.equal(0, port.lookup("user", "root"))
         assert.equal(0, port.lookup("group", "root"))
         assert.equal(4321, port.lookup("user", "4321"))
         assert.equal(4321, port.lookup("group", "4321"))
-        assert.equal("ENOENT", code_of(port.lookup("user", "nobody-of-this-name")))
-        assert.equal("ENOENT", code_of(port.lookup("group", "nobody-of-this-name")))
+        fails("ENOENT", port.lookup("user", "nobody-of-this-name"))
+        fails("ENOENT", port.lookup("group", "nobody-of-this-name"))
         refuses("lookup: kind", port.lookup, "host", "root")
         refuses("lookup: name", port.lookup, "user", 5)
       end)
 
-      it("resolves a path", function()
-        port.write(path, "")
-        local directory = port.realpath(world.path "")
-        assert.equal(directory .. "/file", port.realpath(directory .. "/../" .. path:match "[^/]+/file$"))
-        assert.equal("ENOENT", code_of(port.realpath(path .. "x")))
-      end)
-
-      it("refuses wrong arguments by name", function()
+      it("refuse wrong arguments by name", function()
+        world.write(path, "")
+        local id, at = open(path, "write"), place()
         refuses("read: path", port.read, nil)
         refuses("read: path", port.read, "a\0b")
         refuses("read: limit", port.read, path, -1)
-        refuses("write: data", port.write, path, 5)
-        refuses('write: unknown field "perm"', port.write, path, "", { perm = 1 })
-        refuses("write: mode", port.write, path, "", { mode = 1.5 })
-        refuses("write: append", port.write, path, "", { append = 1 })
-        refuses("rename: to", port.rename, path, nil)
-        refuses("chmod: uid", port.chmod, path, { uid = "root" })
+        refuses("place: path", port.place, nil)
+        refuses("place: path", port.place, "a\0b")
         refuses("stat: path", port.stat, {})
+        refuses("place", port.stat, "x", "here")
+        refuses("list: path", port.list, nil, 5)
+        refuses("list: limit", port.list, path, -1)
+        refuses("list: limit", port.list, path)
+        refuses("rename: from", port.rename, nil, path)
+        refuses("rename: to", port.rename, path, nil)
+        refuses("rename: to", port.rename, path, "a\0b", at)
+        refuses("remove: path", port.remove, false)
+        refuses("mkdir: path", port.mkdir, nil, 493)
+        refuses("mkdir: mode", port.mkdir, path, 1024) -- 02000
+        refuses("mkdir: mode", port.mkdir, path)
+        refuses("open: path", port.open, nil, "read")
+        refuses("open: mode", port.open, path)
+        refuses("open: mode", port.open, path, "r")
+        refuses("get: id", port.get, nil, 1)
+        refuses("get: bytes", port.get, id, 0)
+        refuses("get: bytes", port.get, id, 1.5)
+        refuses("put: id", port.put, "x", "")
+        refuses("put: data", port.put, id, 5)
+        refuses("truncate: id", port.truncate, nil)
+        refuses("sync: id", port.sync, {})
+        refuses("chmod: id", port.chmod, path, {})
+        refuses("chmod", port.chmod, id, nil)
+        refuses("chmod: uid", port.chmod, id, { uid = "root" })
+        refuses("chmod: mode", port.chmod, id, { mode = 4096 })
+        refuses('chmod: unknown field "perm"', port.chmod, id, { perm = 1 })
+        stale(port.stat("x", 2 ^ 40))
+        stale(port.rename("x", "y", 2 ^ 40))
+      end)
+
+      it("say as whom they are reached", function()
+        assert.is_true(port.user() >= 0 and port.user() % 1 == 0)
+        make(path)
+        assert.equal(port.user(), port.stat(path).uid)
       end)
     end)
 
@@ -776,6 +1429,11 @@ local function contract(name, world)
         assert.is_nil(ok)
         assert.matches("missing/log", message)
         assert.equal("ENOENT", code)
+        ok, message, code = port.logging { output = world.path "" }
+        assert.same({ nil, ('cannot log to "%s": it is a directory'):format(world.path ""), "EISDIR" },
+          { ok, message, code })
+        assert.is_true(port.logging { output = "/dev/null" })
+        assert.is_true(port.logging { output = "stdout" })
         refuses("logging: output", port.logging, { output = "relative" })
         refuses("logging: format", port.logging, { format = "xml" })
         refuses("logging: level", port.logging, { level = "loud" })
@@ -784,6 +1442,16 @@ local function contract(name, world)
         refuses("log: message", port.log, "info", nil)
         refuses("log: fields", port.log, "info", "x", { a = {} })
         refuses("flush: seconds", port.flush, nil)
+      end)
+
+      it("starts no process whose log cannot be used", function()
+        local argv = world.program { exit = 0 }
+        for _, row in ipairs { { "missing/log", "ENOENT" }, { "", "EISDIR" } } do
+          local output = { name = "app", file = world.path(row[1]) }
+          local id, message, code, stage = port.spawn { argv = argv, output = output }
+          assert.same({ nil, row[2], "output" }, { id, code, stage })
+          assert.matches("^log file: cannot %a+", message)
+        end
       end)
 
       it("takes a deadline", function()

@@ -5,15 +5,17 @@ local machine = require "support.machine"
 local world = require "support.real_world"
 
 ffi.cdef [[
-  unsigned geteuid(void);
   int dup(int fd);
   int dup2(int from, int to);
   int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
   int umount(const char *target);
   int mkfifo(const char *path, unsigned mode);
-  int symlink(const char *to, const char *path);
+  int link(const char *from, const char *to);
+  unsigned umask(unsigned mask);
+  long read(int fd, void *buffer, size_t size);
   int mkdir(const char *path, unsigned mode);
   int open(const char *path, int flags);
+  struct luapilot_spec_unix { uint16_t family; char path[108]; };
 ]]
 
 local BOUND = 20
@@ -95,7 +97,7 @@ describe("the real port", function()
 
   local function write(name, text, mode)
     local path = world.path(name)
-    assert(port.write(path, text, { mode = mode or 420 }))
+    world.write(path, text, mode)
     return path
   end
 
@@ -225,7 +227,7 @@ describe("the real port", function()
       assert.equal("two\n", (run({ "tool" }, { env = env })))
       write("one/tool", "#!/bin/sh\necho one\n", 420) -- not executable: the search goes on
       assert.equal("two\n", (run({ "tool" }, { env = env })))
-      assert(port.chmod(one .. "/tool", { mode = EXECUTABLE }))
+      write("one/tool", "#!/bin/sh\necho one\n", EXECUTABLE)
       assert.equal("one\n", (run({ "tool" }, { env = env })))
     end)
 
@@ -266,8 +268,8 @@ describe("the real port", function()
       need_root()
       local closed = directory "closed"
       write("closed/tool", "#!/bin/sh\n", EXECUTABLE)
-      port.chmod(world.path "", { mode = 493 })
-      port.chmod(closed, { mode = 448 })
+      ffi.C.chmod(world.path "", 493)
+      ffi.C.chmod(closed, 448)
       local message, code = fails({ closed .. "/tool" }, { user = "nobody" })
       assert.equal("EACCES", code)
       assert.matches('permission denied for user "nobody" %(uid 65534%)', message)
@@ -311,9 +313,14 @@ describe("the real port", function()
         once(1)
         local before = count()
         for i = 1, 40 do once(i) end
-        local timer = rt.timer(0.2)
-        while rt.wait().type ~= "timer" do end
-        print(before == count() or (before .. " " .. count()))
+        local after = count()
+        for _ = 1, 200 do -- what was killed last may not be reaped yet
+          if after == before then break end
+          rt.timer(0.05)
+          while rt.wait().type ~= "timer" do end
+          after = count()
+        end
+        print(before == after or (before .. " " .. after))
       ]])
       assert.equal("true\n", output)
     end)
@@ -463,7 +470,8 @@ describe("the real port", function()
         ffi.cdef "int execvp(const char *, const char *const[]); int close(int);"
         if not rt then return end
         local code = 'local rt = require "luapilot.rt" rt.spawn { argv = { "echo", "x" }, capture = true }' ..
-          ' local event repeat event = rt.wait() until event.type == "output" rt.write(%q, event.data)'
+          ' local event repeat event = rt.wait() until event.type == "output"' ..
+          ' rt.put(rt.open(%q, "create"), event.data)'
         local argv = ffi.new("const char *[4]", { "luajit", "-e", code })
         for fd = 0, 2 do ffi.C.close(fd) end
         ffi.C.execvp("luajit", argv)
@@ -546,7 +554,7 @@ describe("the real port", function()
 
     it("not into a file that cannot be opened", function()
       local message, code, stage = fails("true", { output = { name = "job", file = "/missing/log" } })
-      assert.same({ 'cannot open log file "/missing/log": no such file or directory', "ENOENT", "output" },
+      assert.same({ 'log file: cannot open "/missing/log": no such file or directory', "ENOENT", "output" },
         { message, code, stage })
     end)
   end)
@@ -745,48 +753,388 @@ describe("the real port", function()
       return code, message
     end
 
+    local function refused(code, message, ...)
+      local found, said = code_of(...)
+      assert.same({ code, message }, { found, said })
+    end
+
+    local function fifo(name)
+      assert.equal(0, ffi.C.mkfifo(world.path(name), 384))
+      return world.path(name)
+    end
+
+    local function socket(name)
+      local path = world.path(name)
+      local address = ffi.new("struct luapilot_spec_unix", { family = 1, path = path })
+      local fd = ffi.C.socket(1, 1, 0)
+      assert.equal(0, ffi.C.bind(fd, address, ffi.sizeof(address)))
+      ffi.C.close(fd)
+      return path
+    end
+
+    local function node(name, kind, major, minor)
+      need_root()
+      local path = world.path(name)
+      local made = os.execute(("mknod %s %s %d %d 2>/dev/null"):format(path, kind, major, minor))
+      if made ~= 0 then machine.skip "may not make device nodes" end
+      return path
+    end
+
     it("reads what says that it is empty", function()
       assert.matches("Name:%s", port.read "/proc/self/status")
       assert.equal("EFBIG", (code_of(port.read("/proc/self/status", 10))))
+      local id, stat = port.open("/proc/self/status", "read")
+      assert.equal(0, stat.size)
+      assert.matches("^Name:%s", port.get(keep(id), 100000))
     end)
 
-    it("never waits for a FIFO, and says what is not a file", function()
-      local fifo = world.path "fifo"
-      assert.equal(0, ffi.C.mkfifo(fifo, 384))
-      local code, message = code_of(port.read(fifo))
-      assert.equal("EINVAL", code)
-      assert.matches("a FIFO, not a file", message)
-      assert.equal("ENXIO", (code_of(port.write(fifo, "x"))))
-      assert.equal("EINVAL", (code_of(port.read "/dev/zero")))
-      assert.equal("other", port.stat(fifo).type)
-      assert.is_true(port.write("/dev/null", "x"))
+    it("leaks no descriptor, whatever is refused", function()
+      local file, pipe = write("file", "x"), fifo "fifo"
+      world.link("gone", world.path "dangling")
+      world.link("loop", world.path "loop")
+      local function try(path)
+        for _, mode in ipairs { "read", "write", "append", "create" } do
+          local id = port.open(path, mode)
+          if id then port.cancel(id) end
+        end
+        local id = port.place(path)
+        if id then port.cancel(id) end
+        port.read(path, 0)
+        port.stat(path)
+        port.list(path, 0)
+        port.list(path, 100000)
+        port.rename(path, path .. "/x")
+        port.rename(path .. "/x", path)
+        port.mkdir(path, 448)
+        port.logging { output = path }
+      end
+      local function round()
+        for _, name in ipairs { "dangling", "loop", "gone/x", "" } do try(world.path(name)) end
+        for _, path in ipairs { file, pipe, "/", "/dev/stdout", "/dev/null", file .. "/", "/proc/self/cwd",
+                                "/proc/self/fd/0" } do
+          try(path)
+        end
+        port.logging { output = "stdout" }
+        return #port.list("/proc/self/fd", 100000)
+      end
+      local before = round()
+      assert.equal(before, round())
     end)
 
-    it("knows links, and owners", function()
-      local file, link = write("file", "x"), world.path "link"
-      assert.equal(0, ffi.C.symlink(file, link))
-      assert.equal("link", port.stat(link).type)
-      assert.equal(port.realpath(file), port.realpath(link))
-      assert.equal("EEXIST", (code_of(port.write(link, "y", { exclusive = true }))))
+    describe("never opens what is none:", function()
+      local function is_refused(path, kind)
+        local what = ("cannot %%s %q: it is %s, not a file"):format(path, kind)
+        refused("EINVAL", what:format "read", port.read(path))
+        refused("EINVAL", what:format "read", port.open(path, "read"))
+        refused("EINVAL", what:format "write", port.open(path, "write"))
+        refused("EINVAL", what:format "append to", port.open(path, "append"))
+        refused("EEXIST", ("cannot open %q: file exists"):format(path), port.open(path, "create"))
+        local id, name = port.place(path)
+        keep(id)
+        refused("EINVAL", ("cannot read %q: it is %s, not a file"):format(name, kind), port.open(name, "read", id))
+        return ("cannot log to %q: it is %s, not a file"):format(path, kind)
+      end
+
+      it("a FIFO", function()
+        local path = fifo "fifo"
+        assert.equal("fifo", port.stat(path).type)
+        is_refused(path, "a FIFO")
+        refused("ENXIO", ("cannot log to %q: it is a FIFO that nobody reads"):format(path), port.logging { output = path })
+      end)
+
+      it("a socket", function()
+        local path = socket "socket"
+        assert.equal("socket", port.stat(path).type)
+        refused("EINVAL", is_refused(path, "a socket"), port.logging { output = path })
+        assert.is_true(port.remove(path))
+      end)
+
+      it("a character device", function()
+        local path = node("null", "c", 1, 3)
+        assert.equal("device", port.stat(path).type)
+        is_refused(path, "a device")
+        assert.is_true(port.logging { output = path }) -- a terminal is one
+        port.log("info", "nobody sees this")
+        assert.equal(0, port.flush(5))
+        assert.is_true(port.logging { output = "stdout" })
+      end)
+
+      it("a block device", function()
+        local path = node("disk", "b", 7, 250)
+        assert.equal("device", port.stat(path).type)
+        refused("EINVAL", is_refused(path, "a device"), port.logging { output = path })
+      end)
+
+      it("/dev/zero, whatever it is called", function()
+        refused("EINVAL", 'cannot read "/dev/zero": it is a device, not a file', port.read "/dev/zero")
+        world.link("/dev/zero", world.path "zero")
+        refused("EINVAL", ('cannot read "%s": it is a device, not a file'):format(world.path "zero"),
+          port.read(world.path "zero"))
+      end)
+    end)
+
+    it("logs to a FIFO that has a reader", function()
+      local path = fifo "fifo"
+      local fd = ffi.C.open(path, 0x800) -- O_NONBLOCK
+      assert.is_true(port.logging { output = path })
+      port.log("info", "through the pipe")
+      assert.equal(0, port.flush(5))
+      local text = ffi.new "char[1000]"
+      assert.matches("luapilot: through the pipe\n$", ffi.string(text, ffi.C.read(fd, text, 1000)))
+      assert.is_true(port.logging { output = "stdout" })
+      ffi.C.close(fd)
+    end)
+
+    it("makes directories and files with their modes, whatever the umask", function()
+      local made, file = world.path "directory", world.path "file"
+      local before = ffi.C.umask(511) -- nobody may anything
+      port.mkdir(made, 1023) -- 01777
+      local id, stat = port.open(file, "create")
+      local after = ffi.C.umask(before)
+      keep(id)
+      assert.same({ 511, 1023, 0 }, { after, port.stat(made).mode, stat.mode }) -- a file is closed in any case
+      assert.is_true(port.chmod(id, { mode = 438 }))
+      assert.equal(438, port.stat(file).mode)
+    end)
+
+    it("sees relative paths from the working directory", function()
+      local path = world.path ""
+      assert.equal(path .. "\tfile\n" .. path .. "\tx\ntrue\n", (pilot([[
+        local ffi = require "ffi"
+        ffi.cdef "int chdir(const char *);"
+        assert(ffi.C.chdir("]] .. path .. [[") == 0)
+        local function show(id, name, directory) print(directory, name) end
+        show(rt.place "file")
+        show(rt.place "../]] .. path:match "[^/]*$" .. [[/./x")
+        print(rt.stat(".").identity == rt.stat("]] .. path .. [[").identity)
+      ]])))
+    end)
+
+    it("gives owners and set-user-ID bits", function()
       need_root()
-      assert.is_true(port.chmod(file, { uid = 1234, mode = 2541 })) -- 04755
+      local file = write("file", "x")
+      local id = keep(port.open(file, "read"))
+      assert.is_true(port.chmod(id, { uid = 1234, mode = 2541 })) -- 04755
       assert.same({ 1234, 0, 2541 }, { port.stat(file).uid, port.stat(file).gid, port.stat(file).mode })
+      assert.is_true(port.chmod(id, { gid = 4321 }))
+      assert.same({ 1234, 4321, 493 }, { port.stat(file).uid, port.stat(file).gid, port.stat(file).mode })
     end)
 
-    it("tells EBUSY, EROFS and ENOSPC apart", function()
+    it("tells EBUSY, EROFS, ENOSPC and EXDEV apart", function()
       need_root()
       local mounted = directory "mounted"
       local done = ffi.C.mount("luapilot-spec", mounted, "tmpfs", 0, "size=8k")
       if done ~= 0 then machine.skip "may not mount" end
       local other = write("other", "x")
-      assert.equal("ENOSPC", (code_of(port.write(mounted .. "/big", ("x"):rep(100000)))))
-      port.remove(mounted .. "/big")
+      local big = assert(port.open(mounted .. "/big", "create"))
+      refused("ENOSPC", "cannot write: no space left on device", port.put(big, ("x"):rep(100000)))
+      assert(port.remove(mounted .. "/big"))
+      port.cancel(big)
       assert.equal("EXDEV", (code_of(port.rename(other, mounted .. "/x"))))
       assert.equal("EBUSY", (code_of(port.rename(mounted, world.path "elsewhere"))))
+      assert.equal("EBUSY", (code_of(port.remove(mounted))))
+      write("mounted/a", "a")
       assert.equal(0, ffi.C.mount("", mounted, "", 33, nil)) -- MS_REMOUNT | MS_RDONLY
       assert.equal("EROFS", (code_of(port.rename(mounted .. "/a", mounted .. "/b"))))
-      assert.equal("EROFS", (code_of(port.write(mounted .. "/a", ""))))
+      assert.equal("EROFS", (code_of(port.open(mounted .. "/b", "create"))))
+      assert.equal("EROFS", (code_of(port.open(mounted .. "/a", "append"))))
+      assert.equal("EROFS", (code_of(port.remove(mounted .. "/a"))))
+      assert.equal("EROFS", (code_of(port.mkdir(mounted .. "/b", 493))))
+      assert.equal("a", port.read(mounted .. "/a"))
       assert.equal(0, ffi.C.umount(mounted))
+    end)
+
+    it("says what a user may not reach", function()
+      need_root()
+      write("file", "x", 384)
+      ffi.C.chmod(world.path "", 493)
+      assert.equal(0, ffi.C.mkdir(world.path "closed", 448))
+      local output = pilot(([[
+        for _, path in ipairs { "%s/file", "%s/closed/x" } do print(select(2, rt.read(path))) end
+        print(select(2, rt.open("%s/new", "create")))
+        print(rt.user())
+      ]]):gsub("%%s", world.path ""), { user = "nobody" })
+      assert.equal(([[
+cannot open "%s/file": permission denied	EACCES
+cannot open "%s/closed/x": permission denied	EACCES
+cannot open "%s/new": permission denied	EACCES
+65534
+]]):gsub("%%s", world.path ""), output)
+    end)
+  end)
+
+  -- --- what /proc calls links --------------------------------------------------------------------
+
+  describe("with links of /proc", function()
+    local function log_to(path, options)
+      return (pilot(([[
+        assert(rt.logging { output = %q })
+        rt.log("info", "logged")
+        assert(rt.flush(5) == 0)
+      ]]):format(path), options):gsub("^%S+ ", ""))
+    end
+
+    it("logs to its own stdout, be it a pipe or a file", function()
+      for _, path in ipairs { "/dev/stdout", "/proc/self/fd/1", "/dev/fd/1" } do
+        assert.equal("luapilot: logged\n", log_to(path))
+      end
+      local file = write("out", "before\n")
+      local code = [[rt = require "luapilot.rt" assert(rt.logging { output = "/dev/stdout" }) rt.log("info", "logged")
+        rt.flush(5)]]
+      local env = port.environ()
+      env.LUA_CPATH, env.LUA_PATH = package.cpath, package.path
+      local _, exit, errors = run(([[luajit -e '%s' >>%s]]):format(code, file), { env = env })
+      assert.equal(0, exit.code, errors)
+      assert.matches("^before\n%S+ luapilot: logged\n$", port.read(file))
+    end)
+
+    it("knows that there is no file behind its stdout", function()
+      assert.equal(table.concat {
+        'cannot read "/dev/stdout": it is a FIFO, not a file\tEINVAL\n',
+        'cannot append to "/proc/self/fd/1": it is a FIFO, not a file\tEINVAL\n',
+        '"/dev/stdout" is a FIFO, not a file\tEINVAL\n',
+        'cannot list "/dev/stdout": not a directory\tENOTDIR\n',
+        'cannot open "/dev/stdout/": not a directory\tENOTDIR\n',
+        'cannot make directory "/dev/stdout": file exists\tEEXIST\n',
+        "link\n",
+      }, (pilot [[
+        local function said(_, ...) print(...) end
+        said(rt.read "/dev/stdout")
+        said(rt.open("/proc/self/fd/1", "append"))
+        said(rt.place "/dev/stdout")
+        said(rt.list("/dev/stdout", 1000))
+        said(rt.stat "/dev/stdout/")
+        said(rt.mkdir("/dev/stdout", 448))
+        print(rt.stat("/proc/self/fd/1").type)
+      ]]))
+    end)
+
+    it("reaches what is open, whatever has become of its name", function()
+      local file = write("file", "text")
+      local fd = ffi.C.open(file, 0)
+      local path = "/proc/self/fd/" .. fd
+      assert(port.remove(file))
+      write("file", "another")
+      assert.equal("text", port.read(path))
+      assert.equal("text", port.get(keep(port.open(path, "read")), 10))
+      local id = assert(keep(port.open(path, "append")))
+      assert(port.put(id, "!"))
+      assert.equal("text!", port.read(path))
+      ffi.C.close(fd)
+    end)
+
+    it("reaches directories", function()
+      write("file", "text")
+      local fd = ffi.C.open(world.path "", 0)
+      assert.equal("text", port.read(("/proc/self/fd/%d/file"):format(fd)))
+      assert.same({ "file" }, port.list("/proc/self/fd/" .. fd, 9))
+      assert.equal("EISDIR", select(3, port.place("/proc/self/fd/" .. fd)))
+      ffi.C.close(fd)
+    end)
+  end)
+
+  -- --- whose files -------------------------------------------------------------------------------
+
+  describe("beside other users", function()
+    local function shared(mode, owner)
+      local path = directory "shared"
+      ffi.C.chmod(path, mode)
+      if owner then world.own(path, owner) end
+      return path
+    end
+
+    local function second_name(path, other, owner)
+      if owner then world.own(path, owner) end
+      assert.equal(0, ffi.C.link(path, other))
+      return other
+    end
+
+    local function opens(path)
+      for _, mode in ipairs { "read", "write", "append" } do assert(keep(port.open(path, mode))) end
+      assert.equal("text", port.read(path))
+      assert.is_true(port.logging { output = path })
+      assert.is_true(port.logging { output = "stdout" })
+    end
+
+    local function refuses(path)
+      local why = ("%q: it has 2 names (hard links) in a directory that others may write into, and may be somebody " ..
+        "else's file"):format(path)
+      local function is_refused(verb, _, message, code)
+        assert.same({ "cannot " .. verb .. " " .. why, "EMLINK" }, { message, code })
+      end
+      is_refused("read", port.open(path, "read"))
+      is_refused("write", port.open(path, "write"))
+      is_refused("append to", port.open(path, "append"))
+      is_refused("read", port.read(path))
+      is_refused("log to", port.logging { output = path })
+    end
+
+    it("takes no second name of a file where others make names", function()
+      need_root()
+      for _, mode in ipairs { 1023, 511, 509 } do -- 01777, 0777, 0775
+        local path = second_name(write("kept", "text"), shared(mode) .. "/file")
+        refuses(path)
+        world.link("shared/file", world.path "link")
+        assert.equal("EMLINK", select(3, port.read(world.path "link")))
+        assert(port.remove(world.path "kept"))
+        opens(path) -- it has one now
+        assert(port.remove(path) and port.remove(world.path "shared") and port.remove(world.path "link"))
+      end
+    end)
+
+    it("takes a second name where only root makes names", function()
+      need_root()
+      opens(second_name(write("kept", "text"), shared(493) .. "/file"))
+      opens(second_name(write("his", "text"), world.path "shared/his", 1234))
+    end)
+
+    it("takes a second name in a user's directory of his own files only", function()
+      need_root()
+      local path = shared(448, 1234)
+      refuses(second_name(write("kept", "text"), path .. "/kept"))
+      refuses(second_name(write("others", "text"), path .. "/others", 4321))
+      opens(second_name(write("his", "text"), path .. "/his", 1234))
+    end)
+
+    it("follows its own links and root's, as whomever it runs", function()
+      need_root()
+      ffi.C.chmod(world.path "", 493)
+      write("file", "text", 420)
+      for _, uid in ipairs { 0, 65534, 1234 } do world.link("file", world.path("link" .. uid), uid) end
+      local output = pilot(([[
+        for _, uid in ipairs { 0, 65534, 1234 } do
+          local text, message = rt.read("%s/link" .. uid)
+          print(text or message)
+        end
+      ]]):format(world.path ""), { user = "nobody" })
+      assert.equal(('text\ntext\n"%s/link1234" is a symbolic link of user 1234, who does not own what it leads to ' ..
+        '("%s/file"): it is not followed\n'):format(world.path "", world.path ""), output)
+    end)
+
+    it("keeps the old log when the path has come to lead astray", function()
+      need_root()
+      local log = world.path "log"
+      local output = pilot(([[
+        local log = %q
+        assert(rt.logging { output = log })
+        os.rename(log, log .. ".old")
+        os.execute("ln -s /etc/passwd " .. log .. " && chown -h 1234 " .. log)
+        rt.reopen()
+        rt.log("info", "goes on")
+        rt.flush(5)
+      ]]):format(log))
+      assert.equal("", output)
+      assert.matches('error: "[^"]+/log" is a symbolic link of user 1234, who does not own what it leads to ' ..
+        '%("/etc/passwd"%): it is not followed; still using the old file\n%S+ luapilot: goes on\n$',
+        port.read(log .. ".old"))
+    end)
+
+    it("starts no job whose log leads astray", function()
+      need_root()
+      world.link("/etc/passwd", world.path "log", 1234)
+      local message, code, stage = fails("true", { output = { name = "job", file = world.path "log" } })
+      assert.same({ "ELOOP", "output" }, { code, stage })
+      assert.matches('^log file: "[^"]+/log" is a symbolic link of user 1234, who does not own', message)
     end)
   end)
 end)

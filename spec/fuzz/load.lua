@@ -28,7 +28,7 @@ local FILES = {
 
 local ENVIRON = { PATH = "/usr/bin:/bin", NAME = "value", LUAPILOT_MEMORY = "64M" }
 
-local PASSED = { "now", "clock", "random", "lookup", "pid", "stat", "realpath", "addresses", "hostname" }
+local PASSED = { "now", "clock", "random", "lookup", "pid", "stat", "addresses", "hostname" }
 
 local said -- what the core itself logged
 
@@ -47,6 +47,25 @@ function port.read(path)
   if text then return text end
   return nil, "no such file or directory", "ENOENT"
 end
+
+-- What the user reads: pilot.fs.
+local opened = {}
+
+function port.open(path, mode)
+  local text = FILES[path]
+  if not text or mode ~= "read" then return nil, "no such file or directory", "ENOENT" end
+  opened[#opened + 1] = text
+  return #opened, { type = "file", size = #text }
+end
+
+function port.get(id)
+  local text = opened[id]
+  opened[id] = ""
+  return text
+end
+
+function port.cancel() return true end
+function port.list() return nil, "no such file or directory", "ENOENT" end
 
 setmetatable(port, { __index = function(_, name)
   return function() error("loading called port." .. tostring(name), 0) end
@@ -120,7 +139,7 @@ end
 ---@return string? problem
 return function(source)
   local out, err = {}, {}
-  said = {}
+  said, opened = {}, {}
   FILES["pilot.lua"] = source
   local code = cli.main({ "check", "pilot.lua" }, {
     out = function(text) out[#out + 1] = text end, err = function(text) err[#err + 1] = text end,

@@ -348,7 +348,8 @@ static void rotate(void) {
 static void redirect(void) {
   if (play.redirected || kernel.weather != WEATHER_FINE) return;
   sink_flush(output_main(play.output));
-  if (output_redirect(play.output, log_path) != 0) wrong("cannot log to %s", log_path);
+  struct failure failure;
+  if (output_redirect(play.output, log_path, &failure) != 0) wrong("%s", failure.message);
   play.redirected = true;
 }
 
@@ -366,6 +367,10 @@ static void abandon(struct actor *actor) {
   actor->stream = NULL;
 }
 
+static void hold(struct actor *actor, bool on) {
+  if (actor->stream) stream_hold(actor->stream, on);
+}
+
 static void act(void) {
   unsigned what = input_byte();
   struct actor *actor = &play.actors[(what >> 5) % play.count];
@@ -374,8 +379,13 @@ static void act(void) {
   case 1:
   case 2: job_writes_bytes(actor); break;
   case 3: job_writes_many(actor); break;
-  case 4:
-  case 5: (void)turn(); break;
+  case 4: (void)turn(); break;
+  case 5:
+    if (what & 16)
+      hold(actor, what >> 7);
+    else
+      (void)turn();
+    break;
   case 6:
     while (turn()) continue;
     break;
@@ -751,7 +761,10 @@ static size_t end(void) {
   kernel.weather = WEATHER_FINE;
   kernel.write_at_most = kernel.read_at_most = SIZE_MAX;
   kernel.interrupted = kernel.no_memory = false;
-  for (unsigned i = 0; i < play.count; i++) close_end(&play.actors[i]);
+  for (unsigned i = 0; i < play.count; i++) {
+    close_end(&play.actors[i]);
+    hold(&play.actors[i], false);
+  }
   for (size_t turns = 0; turns <= 16 * TURNS && !all_ended(); turns++) (void)turn();
   /* Of an abandoned stream nobody hears the end: each turn reads as much as there may be in a read. */
   for (size_t turns = play.total / fuzz_limits.line + 8; turns > 0 && play.abandoned; turns--)

@@ -743,11 +743,13 @@ end
 
 -- All that loading needs of a port; anything else is an error of the spec.
 local function port_over(files)
+  local function missing(path) return nil, path .. ": no such file or directory", "ENOENT" end
   return {
     read = function(path)
       if files[path] then return files[path] end
-      return nil, path .. ": no such file or directory", "ENOENT"
+      return missing(path)
     end,
+    open = missing, -- what the user reads
     environ = function() return {} end,
     contain = function() return true end,
     now = function() return 0 end,

@@ -31,8 +31,8 @@ end
 
 local SMALL = "app argv ask bus calls cli cli.command cli.load cli.locate cli.run cli.terminal config constant copy "
   .. "coroutines describe duration environment events facade job lazy libraries loader loop luapilot mistakes object "
-  .. "prospects renders restart rt runner schema services shutdown signals size starter strict suggest tasks trigger "
-  .. "validate"
+  .. "prospects queue renders restart rt runner schema services shutdown signals size starter strict suggest tasks "
+  .. "trigger validate"
 
 -- Functions are what costs: 200 bytes of bytecode each, and twice that in memory.
 local MOST = 189 * 1024
@@ -73,9 +73,24 @@ describe("luapilot run loads", function()
         pcall(pilot.http.get, "http://127.0.0.1:1/")
       end }
     ]] .. " "
-    for _, name in ipairs { "fs", "json", "http", "exchange", "render", "template", "swap" } do
+    for _, name in ipairs { "fs", "json", "http", "exchange", "render", "template", "swap", "slices" } do
       assert.is_truthy(names:find(" " .. name .. " ", 1, true), name)
     end
-    assert.is_nil(names:find(" cron ", 1, true))
+    for _, name in ipairs { "cron", "glob" } do assert.is_nil(names:find(" " .. name .. " ", 1, true), name) end
+  end)
+
+  it("of files what is done with them", function()
+    local function more(body)
+      local names = loaded('local pilot = require "luapilot"; pilot.job "app" { run = function() ' .. body .. " end }")
+      local list = {}
+      for _, name in ipairs { "fs", "slices", "swap", "glob" } do
+        if (" " .. names .. " "):find(" " .. name .. " ", 1, true) then list[#list + 1] = name end
+      end
+      return table.concat(list, " ")
+    end
+    assert.equal("fs", more 'pilot.fs.stat "pilot.lua" pilot.fs.list "." pilot.fs.mkdir "made"')
+    assert.equal("fs slices", more 'pilot.fs.read "pilot.lua" pilot.fs.append("log", "x")')
+    assert.equal("fs glob", more 'pilot.fs.glob "*.lua"')
+    assert.equal("fs slices swap", more 'pilot.fs.write("made", "x")')
   end)
 end)

@@ -5,7 +5,11 @@
 --   world.port                   the port
 --   world.next(seconds)          the next event, or nil when none comes within so many seconds
 --   world.program(behaviour)     an argv that behaves so (see below)
---   world.path(name)             a path in a directory of this spec's own
+--   world.path(name)             a path in a directory of this spec's own, without links
+--   world.write(path, text, mode?)   puts a file there: 0644
+--   world.link(target, path, uid?)   puts a symbolic link there, which belongs to a user
+--   world.own(path, uid)         gives a file or a directory to a user
+--   world.need_owners()          skips the spec where nothing can be given to others
 --   world.alive(pid)             whether there is such a process
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
@@ -17,7 +21,7 @@
 -- A behaviour is a table:
 --
 --   { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }
---   { stdout = "…", stderr = "…" }, { floods = true }, { closes_output = true }
+--   { stdout = "…", stderr = "…" }, { repeats = { "…", 1000 } }, { floods = true }, { closes_output = true }
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
@@ -27,6 +31,7 @@
 -- Without `exit`, `signal` or `after` it runs until a signal ends it.
 
 local ffi = require "ffi"
+local machine = require "support.machine"
 local port = require "luapilot.rt"
 local web = require "support.web"
 
@@ -39,6 +44,10 @@ ffi.cdef [[
   int connect(int fd, const void *address, unsigned size);
   int getsockname(int fd, void *address, unsigned *size);
   int close(int fd);
+  int chmod(const char *path, unsigned mode);
+  int symlink(const char *target, const char *path);
+  int lchown(const char *path, unsigned uid, unsigned gid);
+  unsigned geteuid(void);
   ssize_t write(int fd, const void *data, size_t size);
   char *mkdtemp(char *template);
   struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
@@ -122,6 +131,10 @@ function script(b, settled)
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
   if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end
+  if b.repeats then
+    local code = "io.write(arg[1]:rep(tonumber(arg[2])))"
+    lines[#lines + 1] = ("luajit - %s %d <<'END'\n%s\nEND"):format(quote(b.repeats[1]), b.repeats[2], code)
+  end
   if b.shows then lines[#lines + 1] = ('printf %%s "$%s"'):format(b.shows) end
   if b.shows_cwd then lines[#lines + 1] = "pwd -P" end
   if b.notify then lines[#lines + 1] = world.notify_script(b.notify) end
@@ -134,12 +147,12 @@ function world.program(b)
   if b.spawn_error == "ENOENT" then return { "luapilot-no-such-program" } end
   if b.spawn_error == "EACCES" then
     local path = world.path "not-executable"
-    assert(port.write(path, "#!/bin/sh\n", { mode = 420 }))
+    world.write(path, "#!/bin/sh\n")
     return { path }
   end
   if b.spawn_error == "ENOEXEC" then
     local path = world.path "not-a-program"
-    assert(port.write(path, "just text\n", { mode = 493 }))
+    world.write(path, "just text\n", 493)
     return { path }
   end
   return { "/bin/sh", "-c", script(b) }
@@ -154,6 +167,26 @@ function world.send_signal(name) os.execute(("kill -%s %d"):format(name:sub(4), 
 function world.path(name)
   directory = directory or ffi.string(assert(ffi.C.mkdtemp(ffi.new("char[64]", "/tmp/luapilot-spec-XXXXXX"))))
   return name == "" and directory or directory .. "/" .. name
+end
+
+function world.write(path, text, mode)
+  local file = assert(io.open(path, "wb"))
+  assert(file:write(text))
+  file:close()
+  assert(ffi.C.chmod(path, mode or 420) == 0)
+end
+
+local KEEP = 0xffffffff -- for lchown(2)
+
+function world.own(path, uid) assert(ffi.C.lchown(path, uid, KEEP) == 0) end
+
+function world.link(target, path, uid)
+  assert(ffi.C.symlink(target, path) == 0)
+  if uid then world.own(path, uid) end
+end
+
+function world.need_owners()
+  if ffi.C.geteuid() ~= 0 then machine.skip "only root can give files away" end
 end
 
 -- --- descriptors ---------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ local function script(b)
     if b.grandchild then proc:fork(script(b.grandchild), b.grandchild) end
     if b.stdout then proc:write(b.stdout) end
     if b.stderr then proc:write(b.stderr, "stderr") end
+    if b.repeats then proc:write(b.repeats[1]:rep(b.repeats[2])) end
     if b.shows then proc:write(proc.env[b.shows] or "") end
     if b.shows_cwd then proc:print(proc.cwd) end
     for _, message in ipairs(b.notify or {}) do proc:notify(message) end
@@ -89,6 +90,11 @@ function world.path(name)
   end
   return name == "" and directory or directory .. "/" .. name
 end
+
+function world.write(path, text, mode) machine:write(path, { content = text, mode = mode or 420 }) end
+function world.own(path, uid) machine.files:node(path).uid = uid end
+function world.link(target, path, uid) machine:write(path, { link = target, uid = uid }) end
+function world.need_owners() end
 
 local function address(state)
   count = count + 1

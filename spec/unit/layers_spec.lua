@@ -3,16 +3,16 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "words" },
-  { "coroutines", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "words" },
+  { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types" },
   { "config", "option_types" },
   -- mechanisms, each by itself
-  { "loop", "task", "bus", "health", "trigger", "job", "json", "fs", "program", "schedule", "environment", "exchange",
+  { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "tasks" },
+  { "fs", "tasks", "lines" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -41,6 +41,7 @@ local lua_layers = {
 local c_layers = {
   { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages" },
   { "guardian", "ending", "lastwords" }, -- PID 1: these three, pages.h and the clock of loop.h
+  { "place" },
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
@@ -52,7 +53,7 @@ local c_layers = {
 }
 
 -- Inside these lines the files share one header and may see each other.
-local c_families = { [2] = true, [3] = true, [5] = true, [8] = true }
+local c_families = { [2] = true, [4] = true, [6] = true, [9] = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }

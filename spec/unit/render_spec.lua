@@ -13,7 +13,10 @@ local function left_over(box)
   return table.concat(list, " ")
 end
 
-local function node(box, path) return box.files.nodes[path or CONF] end
+local function node(box, path)
+  box.files:content(path or CONF) -- what was appended is put together
+  return box.files.nodes[path or CONF]
+end
 
 -- The path of the new file, while there is one.
 local function candidate(box)
@@ -202,14 +205,14 @@ describe("pilot.render", function()
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(0, 5))))
       assert.same({ "true" }, printed(go([[ try { text = "new", to = CONF } ]], linked(5, 5))))
       local box = go([[ try { text = "new", to = CONF } ]], linked(5, 0))
-      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who owns not what it leads to', printed(box)[1])
+      assert.matches('"/etc/app.conf" is a symbolic link of user 5, who does not own what it leads to', printed(box)[1])
       assert.equal("old", node(box, "/data/real.conf").content)
     end)
 
     it("in the middle of the path, by the same rule", function()
       local files = { ["/srv/app/conf"] = { link = "/etc", uid = 5 }, ["/etc/"] = true }
       local box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
-      assert.matches("of user 5, who owns not", printed(box)[1])
+      assert.matches("of user 5, who does not own", printed(box)[1])
       files["/srv/app/conf"].uid = 0
       box = go([[ try { text = "new", to = "/srv/app/conf/passwd" } ]], { files = files })
       assert.equal("new", box:file "/etc/passwd")
@@ -267,8 +270,7 @@ describe("pilot.render", function()
 
     it("does not swap what is refused", function()
       local box = go(BODY, { files = { [CONF] = "old" } }, { check = { exit = 3, stderr = "line 1: nonsense\n" } })
-      assert.matches("pilot.render: check %-f (/etc/%.app%.conf%.luapilot%-new%-%x+) x=%1 refuses it %(exit code 3%): "
-        .. "line 1: nonsense$", printed(box)[1])
+      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$", printed(box)[1])
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
     end)
@@ -280,6 +282,20 @@ describe("pilot.render", function()
       assert.same({}, printed(box))
       box:advance "2s"
       assert.matches("refuses it %(timed out after 60 s and was killed%)", printed(box)[1])
+      assert.equal("", left_over(box))
+    end)
+
+    it("takes no candidate that somebody has replaced while it looked", function()
+      local box = run(BODY, { files = { [CONF] = "old" } }, { check = { exit = 0, after = "2s" } })
+      box:start()
+      box:advance "1s"
+      local path = candidate(box)
+      box:write("/etc/theirs", { content = "theirs", uid = 1234 })
+      assert(box.port.files:rename("/etc/theirs", path))
+      box:advance "5s"
+      assert.matches('pilot.render: cannot write "/etc/app.conf": somebody replaced the new file before it was in its '
+        .. "place$", printed(box)[1])
+      assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
     end)
 
@@ -390,8 +406,7 @@ describe("pilot.render", function()
     end)
 
     it("puts it back at the next render, where the path does not show", function()
-      local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-old"] = "old", ["/etc/.app.conf.luapilot-new-0"] = "o",
-        ["/etc/.app.conf.luapilot-new-5a"] = "n" }
+      local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-old"] = "old", ["/etc/.app.conf.luapilot-new-5a"] = "n" }
       local box = go([[ try { text = "new", to = CONF, validate = "check" } ]],
         { files = files }, { check = { exit = 1 } })
       assert.matches("refuses", printed(box)[1])

@@ -146,20 +146,20 @@ describe("runner", function()
       box.app:turn { type = "output", id = box:process "app", stream = stream, data = data, last = last or false }
     end
 
-    it("reach Lua whole, each stream's for itself", function()
+    it("reach Lua whole, each stream's for itself, or in the pieces that the port makes of a long one", function()
       run [[
         pilot.state.lines = {}
         pilot.job "app" { exec = "app" }:on("output", { when_busy = "queue" }, function(event)
           local lines = pilot.state.lines
-          lines[#lines + 1] = event.stream:sub(4) .. ":" .. event.line
+          lines[#lines + 1] = event.stream:sub(4) .. ":" .. event.line .. (event.partial and "…" or "")
         end)
       ]]
       say("stdout", "a\nb")
       say("stderr", "x\n\n")
-      say("stdout", "c\nd")
-      say("stdout", "", true)
+      say("stdout", "c\nd\n")
+      say("stdout", "e", true)
       say("stderr", "", true)
-      assert.same({ "out:a", "err:x", "err:", "out:bc", "out:d" }, box.app.state.lines)
+      assert.same({ "out:a", "out:b…", "err:x", "err:", "out:c", "out:d", "out:e" }, box.app.state.lines)
       exit()
     end)
 

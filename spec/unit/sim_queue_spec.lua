@@ -1,4 +1,5 @@
-local queue = require "luapilot.sim.queue"
+local instructions = require "support.instructions"
+local queue        = require "luapilot.sim.queue"
 
 describe("sim.queue", function()
   local q
@@ -43,5 +44,16 @@ describe("sim.queue", function()
     q:drop(1)
     assert.equal("a2 b1", all())
     assert.is_true(q:empty())
+    assert.same({}, q.taken)
+  end)
+
+  it("takes them back at a cost that does not depend on how many wait", function()
+    local function spent(count)
+      for i = 1, count do q:push("timers", { id = i }) end
+      local steps = instructions(function() q:drop(count / 2) end)
+      while q:pop() do end
+      return steps
+    end
+    assert.equal(spent(10), spent(10000))
   end)
 end)

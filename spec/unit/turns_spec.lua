@@ -74,6 +74,20 @@ describe("turns", function()
     assert.is_false(b.ok)
   end)
 
+  it("cost nothing that lasts when they were not waited for to the end", function()
+    local a = spawn("a", 100)
+    world:advance(1)
+    for _ = 1, 1000 do
+      local waiter = spawn("b", 1)
+      world:advance(0.001)
+      waiter:cancel()
+    end
+    world:advance(0.001)
+    assert.is_true(doors.lines.door.count <= 2)
+    a:cancel()
+    world:advance(1)
+  end)
+
   it("pass on though the next task is given up before it runs", function()
     local a, b = spawn("a", 100), spawn("b", 1)
     spawn("c", 1)

@@ -147,7 +147,7 @@ local LONGEST = 300
 
 -- The first line of a body, as far as it can be shown.
 local function first_line(body)
-  local line = body:match "^%s*([^\r\n]*)":gsub("%s+$", ""):gsub("%c", "?")
+  local line = (body:match "^%s*([^\r\n]*)":match "^.*%S" or ""):gsub("%c", "?")
   return #line > LONGEST and line:sub(1, LONGEST) .. "…" or line
 end
 

@@ -396,7 +396,7 @@ function methods:log() return self.port.logs end
 function methods:output(name)
   local lines = {}
   for _, line in ipairs(self.port.lines) do
-    if line.job == name then lines[#lines + 1] = line.line .. "\n" end
+    if line.job == name then lines[#lines + 1] = line.partial and line.line or line.line .. "\n" end
   end
   return table.concat(lines)
 end

@@ -34,7 +34,8 @@ local function open_streams(self)
       end,
     })
     self.streams[name] = one
-    pipes[name] = kernel.pipe(function(data) one:write(data) end, function() one:close() end)
+    one.pipe = kernel.pipe(function(data) one:write(data) end, function() one:close() end)
+    pipes[name] = one.pipe
   end
   return pipes
 end
@@ -126,7 +127,14 @@ end
 function Child:capture(on)
   if not self.options.output or self.options.output.raw then return "EINVAL" end
   self.options.capture = on
-  for _, one in pairs(self.streams) do one.capture = on end
+  for _, one in pairs(self.streams) do one:set_capture(on) end
+end
+
+---@param on boolean
+---@return string? code
+function Child:hold(on)
+  if not self.options.capture then return "EINVAL" end
+  for _, one in pairs(self.streams) do one:hold(on) end
 end
 
 ---Ends it and all that belongs to it, in silence.

@@ -25,6 +25,7 @@ local TEXT = {
   EFBIG = "file too large", ELOOP = "too many levels of symbolic links", EPERM = "operation not permitted",
   EIO = "input/output error", EXDEV = "invalid cross-device link", EDQUOT = "disk quota exceeded",
   EINVAL = "invalid argument", ENAMETOOLONG = "file name too long", ETXTBSY = "text file busy",
+  EBADF = "bad file descriptor", EMLINK = "too many links",
 }
 files.TEXT = TEXT
 
@@ -50,7 +51,10 @@ function files.new(options)
     cwd = options.cwd or "/", clock = options.clock, closed = options.closed, unknown = options.unknown,
     nodes = {}, children = {}, absent = {}, faults = {}, disturbances = {}, overlays = {}, count = 0,
   }, Files)
-  self.nodes["/"], self.children["/"] = { type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock(), identity = "sim:0" }, {}
+  self.children["/"] = {}
+  self.nodes["/"] = {
+    type = "directory", mode = 493, uid = 0, gid = 0, mtime = self.clock(), identity = "sim:0", path = "/",
+  }
   for _, path in ipairs(DEVICES) do self:describe(path, { device = true }) end
   return self
 end
@@ -121,24 +125,36 @@ end
 
 -- --- the tree ----------------------------------------------------------------------------------
 
+-- A node knows its path, as long as it has one.
+local function set_node(self, path, node)
+  local old = self.nodes[path]
+  if old then old.path = nil end
+  if node then node.path = path end
+  self.nodes[path] = node
+end
+
 local function attach(self, path, node)
   local parent = parent_of(path)
   local siblings = self.children[parent] or {}
   self.children[parent] = siblings
   siblings[path:match "[^/]*$"] = true
-  self.nodes[path], self.absent[path] = node, nil
+  set_node(self, path, node)
+  self.absent[path] = nil
 end
 
 local function detach(self, path)
   local siblings = self.children[parent_of(path)]
   if siblings then siblings[path:match "[^/]*$"] = nil end
-  self.nodes[path], self.absent[path] = nil, true
+  set_node(self, path, nil)
+  self.absent[path] = true
 end
+
+local USUAL_MODES = { directory = 493, link = 511 } -- rwxr-xr-x, rwxrwxrwx
 
 ---@private
 function Files:put(path, node)
   node.uid, node.gid, node.mtime = node.uid or 0, node.gid or 0, self.clock()
-  node.mode = node.mode or (node.type == "directory" and 493 or 420) -- rwxr-xr-x, rw-r--r--
+  node.mode = node.mode or USUAL_MODES[node.type] or 420 -- rw-r--r--
   self.count = self.count + 1
   node.identity = "sim:" .. self.count
   attach(self, path, node)
@@ -307,13 +323,31 @@ function Files:describe(path, what)
   end
 end
 
+-- What was appended is put together when somebody looks: a log costs no more than its length.
+---@param node table
+---@return string
+function files.content_of(node)
+  local added = node.added
+  if not added then return node.content end
+  node.content, node.added = node.content .. table.concat(added), nil
+  return node.content
+end
+
+---@param node table
+---@param data string
+function files.append(node, data)
+  if data == "" then return end
+  node.added = node.added or {}
+  node.added[#node.added + 1] = data
+end
+
 ---The content of a file, or nil.
 ---@param path string
 ---@return string?
 function Files:content(path)
   local whole = follow(self, files.normalize(path, self.cwd))
   local node = whole and node_at(self, whole)
-  return node and node.content
+  return node and files.content_of(node)
 end
 
 -- --- the port's operations ---------------------------------------------------------------------
@@ -339,8 +373,9 @@ function Files:read(path, limit)
   end
   if node.type == "directory" then return failure("read", path, "EISDIR") end
   if not node.content then return failure("read", path, "EINVAL") end
-  if limit and #node.content > limit then return failure("read", path, "EFBIG") end
-  return node.content
+  local content = files.content_of(node)
+  if limit and #content > limit then return failure("read", path, "EFBIG") end
+  return content
 end
 
 local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
@@ -368,7 +403,7 @@ function Files:write(path, data, options)
     node = self:put(whole, { type = "file", content = "", mode = options.mode })
   end
   if options.mode then node.mode = options.mode end
-  node.content = options.append and node.content .. data or data
+  if options.append then files.append(node, data) else node.content, node.added = data, nil end
   node.mtime = self.clock()
   return true
 end
@@ -407,6 +442,7 @@ end
 function Files:rename_entry(source, target)
   local node = node_at(self, source)
   if not node then return "ENOENT" end
+  if target:sub(1, #source + 1) == source .. "/" then return "EINVAL" end -- a directory into itself
   local obstacle = rename_obstacle(self, node, node_at(self, target), target)
   if obstacle then return obstacle end
   local ok, parent = check_parent(self, target)

@@ -6,6 +6,7 @@
 
 local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
+local queue = require "luapilot.queue"
 local url = require "luapilot.url"
 
 local http = {}
@@ -111,7 +112,7 @@ end
 ---@field port luapilot.sim.Port
 ---@field id integer
 ---@field request table
----@field pieces string[]     still to come, of a stream
+---@field pieces luapilot.Queue     still to come, of a stream
 local Exchange = {}
 Exchange.__index = Exchange
 
@@ -153,8 +154,9 @@ end
 
 function Exchange:head(answer)
   self.port.clock:cancel(self.timer)
-  self.pieces, self.every, self.endless = pieces_of(answer.body), answer.every, answer.endless
-  local last = not self.pieces[1] and not self.endless
+  self.pieces, self.every, self.endless = queue.new(), answer.every, answer.endless
+  for _, piece in ipairs(pieces_of(answer.body)) do self.pieces:push(piece) end
+  local last = self.pieces.count == 0 and not self.endless
   self:tell({ status = answer.status, headers = copy.shallow(answer.headers), chunk = "", last = last }, last)
   self:go_on()
 end
@@ -162,11 +164,11 @@ end
 -- The next piece, when it was granted and is due.
 function Exchange:go_on()
   if not self.granted or self.under_way or self.over then return end
-  if not self.pieces[1] and self.endless then return end
+  if self.pieces.count == 0 and self.endless then return end
   self.granted, self.under_way = false, true
   self.entry = self.port:later(self.line, function()
     self.under_way = false
-    local piece = table.remove(self.pieces, 1)
+    local piece = self.pieces:pop()
     self:tell({ chunk = piece or "", last = piece == nil }, piece == nil)
   end, self.every > 0 and self.every or nil)
 end

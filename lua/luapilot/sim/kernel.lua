@@ -6,6 +6,7 @@
 -- the port's rule.
 
 local process = require "luapilot.sim.process"
+local queue = require "luapilot.queue"
 
 local kernel = {}
 
@@ -39,18 +40,46 @@ end
 
 -- --- pipes -------------------------------------------------------------------------------------
 
+local CAPACITY, ATOMIC = 64 * 1024, 4096 -- bytes in a pipe; of what goes in whole, or not yet
+
 -- One end of a pipe, shared by the processes that hold it.
+---@class luapilot.sim.Pipe
+---@field size integer              bytes that are not read
+---@field writers luapilot.Queue    what to call when there is room
 local Pipe = {}
 Pipe.__index = Pipe
 
 ---@param on_data fun(data: string)
 ---@param on_end fun()
+---@return luapilot.sim.Pipe
 function kernel.pipe(on_data, on_end)
-  return setmetatable({ holders = 1, on_data = on_data, on_end = on_end }, Pipe)
+  return setmetatable({ holders = 1, on_data = on_data, on_end = on_end, size = 0, writers = queue.new() }, Pipe)
+end
+
+---How much of so many bytes can be written now.
+---@param size integer
+---@return integer
+function Pipe:room(size)
+  local room = math.max(0, CAPACITY - self.size)
+  if size <= ATOMIC and size > room then return 0 end
+  return math.min(size, room)
+end
+
+---Calls fn() when some of it was read.
+---@param fn fun()
+function Pipe:when_read(fn) self.writers:push(fn) end
+
+---So many bytes were read.
+---@param size integer
+function Pipe:taken(size)
+  self.size = self.size - size
+  for _ = 1, self.writers.count do self.writers:pop()() end
 end
 
 function Pipe:write(data)
-  if data ~= "" then self.on_data(data) end
+  if data == "" then return end
+  self.size = self.size + #data
+  self.on_data(data)
 end
 
 function Pipe:release()

@@ -36,7 +36,7 @@ Port.__index = Port
 ---@return luapilot.sim.Port
 function sim_port.new(parts)
   local self = setmetatable({
-    queue = queue.new(), handles = {}, last_id = 0, taken = {}, heard = {}, timers = parts.clock:source(),
+    queue = queue.new(), handles = {}, last_id = 0, heard = {}, timers = parts.clock:source(),
     logs = {}, lines = {}, descriptors = {}, waiting = {}, log_options = {},
     ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
@@ -82,26 +82,20 @@ function Port:forget(id) self.handles[id] = nil end
 ---@param event table
 ---@param taken fun()?
 function Port:push(source, event, taken)
-  self.taken[event] = taken
-  self.queue:push(source, event)
+  self.queue:push(source, event, taken)
 end
 
 ---@param event table
 ---@param taken fun()?
 function Port:push_urgent(event, taken)
-  self.taken[event] = taken
-  self.queue:push_urgent(event)
+  self.queue:push_urgent(event, taken)
 end
 
 ---The next event, or nil.
 ---@return table?
 function Port:pop()
-  local event = self.queue:pop()
-  local taken = event and self.taken[event]
-  if taken then
-    self.taken[event] = nil
-    taken()
-  end
+  local event, taken = self.queue:pop()
+  if taken then taken() end
   return event
 end
 
@@ -117,8 +111,9 @@ end
 ---@param sink luapilot.OutputOptions
 ---@param stream string
 ---@param line string
-function Port:put_line(sink, stream, line)
-  local entry = { job = sink.name, stream = stream, line = line }
+---@param partial boolean?     it goes on in the next one
+function Port:put_line(sink, stream, line, partial)
+  local entry = { job = sink.name, stream = stream, line = line, partial = partial }
   self.lines[#self.lines + 1] = entry
   self.record("line", entry)
   if sink.file then self.files:write(sink.file, line .. "\n", { append = true }) end
@@ -336,8 +331,8 @@ function calls.logging(self, options)
   check_logging("logging", options)
   local output = options.output
   if output and output:sub(1, 1) == "/" then
-    local ok, message, code = self.files:write(output, "", { append = true, mode = 416 }) -- rw-r-----
-    if not ok then return nil, ("cannot log to %q: %s"):format(output, message), code end
+    local ok, message, code = places.open_log(self, output)
+    if not ok then return nil, message, code end
   end
   for name, value in pairs(options) do self.log_options[name] = value end
   return true

@@ -218,12 +218,31 @@ end
 
 -- --- for behaviours: output, network, readiness ----------------------------------------------------
 
----Writes to stdout, or to the stream named.
+local function wait_for_room(thread, pipe)
+  pipe:when_read(function()
+    if thread.process.threads[thread] then wake(thread) end
+  end)
+  coroutine.yield()
+end
+
+---Writes to stdout, or to the stream named. A pipe that is full holds it up until somebody reads, as write(2) does;
+---what a spec writes in its name is not held up.
 ---@param data string
 ---@param stream "stdout"|"stderr"|nil
 function Process:write(data, stream)
-  local pipe = self.pipes[stream or "stdout"]
-  if pipe and self.state ~= "dead" then pipe:write(data) end
+  local name, at = stream or "stdout", 1
+  local pipe, thread = self.pipes[name], running
+  local waits = thread and thread.process == self and thread.co == coroutine.running()
+  while at <= #data and pipe and pipe == self.pipes[name] and self.state ~= "dead" do
+    local left = #data - at + 1
+    local room = waits and pipe:room(left) or left
+    if room > 0 then
+      pipe:write(data:sub(at, at + room - 1))
+      at = at + room
+    else
+      wait_for_room(thread, pipe)
+    end
+  end
 end
 
 ---Writes a line.

@@ -1,4 +1,4 @@
--- spawn: the port's calls about processes: spawn, kill, capture.
+-- spawn: the port's calls about processes: spawn, kill, capture, hold.
 --
 -- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
 -- It owns nothing; handles are the port's.
@@ -7,6 +7,7 @@ local copy = require "luapilot.copy"
 local behaviour = require "luapilot.sim.behaviour"
 local check = require "luapilot.sim.check"
 local child = require "luapilot.sim.child"
+local places = require "luapilot.sim.places"
 
 local spawn = {}
 
@@ -92,6 +93,13 @@ local function cwd_error(port, options)
   if not ok then return ("working directory %q: %s"):format(options.cwd, text), code, "cwd" end
 end
 
+local function output_error(port, options)
+  local file = options.output and options.output.file
+  if not file then return nil end
+  local ok, message, code = places.open_log(port, file)
+  if not ok then return "log file: " .. message, code, "output" end
+end
+
 local function exec_error(port, argv, what)
   if what == nil then
     port.complain(("nobody described the program %q: box:program(%q, { exit = 0 })"):format(
@@ -105,6 +113,7 @@ end
 local function find_error(port, options, what)
   local message, code, stage = account_error(port, options)
   if not message then message, code, stage = cwd_error(port, options) end
+  if not message then message, code, stage = output_error(port, options) end
   if not message then message, code, stage = exec_error(port, options.argv, what) end
   return message, code, stage
 end
@@ -173,6 +182,16 @@ function spawn.calls.capture(port, id, on)
   if not one then return port.stale("capture", id) end
   local code = one:capture(on)
   if code then return nil, "cannot capture: its output is not read as lines: invalid argument", code end
+  return true
+end
+
+function spawn.calls.hold(port, id, on)
+  check.boolean("hold: on", on)
+  check.any_number("hold: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("hold", id) end
+  local code = one:hold(on)
+  if code then return nil, "cannot hold: its output is not captured: invalid argument", code end
   return true
 end
 

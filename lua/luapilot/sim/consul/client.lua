@@ -7,6 +7,7 @@
 local check = require "luapilot.sim.check"
 local copy = require "luapilot.copy"
 local http = require "luapilot.sim.http"
+local queue = require "luapilot.queue"
 
 local client = {}
 
@@ -26,7 +27,7 @@ Client.__index = Client
 ---@param server luapilot.sim.consul.Server
 ---@return luapilot.sim.consul.Client
 function client.new(server)
-  return setmetatable({ server = server, held = 0, busy = 0, queue = {}, watches = {}, asked = {} }, Client)
+  return setmetatable({ server = server, held = 0, busy = 0, queue = queue.new(), watches = {}, asked = {} }, Client)
 end
 
 ---The client belongs to a port from now on.
@@ -175,10 +176,16 @@ local function without(list, one)
   end
 end
 
+local function leave_line(self, call)
+  if call.in_line then self.queue:strike(call) end
+  call.in_line = false
+end
+
 -- Lets those go that wait for a connection.
 function Client:admit()
-  while self.queue[1] and has_room(self) do
-    local call = table.remove(self.queue, 1)
+  while self.queue:peek() and has_room(self) do
+    local call = self.queue:pop()
+    call.in_line = false
     self.busy = self.busy + 1
     if call.timer then self.port.clock:cancel(call.timer) end
     local options = copy.shallow(call.options)
@@ -196,7 +203,7 @@ local function waits(self, call)
   local limit = call.options.timeout or 0
   if limit <= 0 then return end
   call.timer = self.port.clock:after(limit, self.port.timers, function()
-    without(self.queue, call)
+    leave_line(self, call)
     local why = "no free connection to the agent within %g s: max_connections is %d, and %d watches hold one each"
     tell(call, { code = "ETIMEDOUT", error = why:format(limit, self.options.max_connections, self.held) })
   end)
@@ -229,7 +236,8 @@ function client.calls.consul(port, options)
   call.options = copy.shallow(options)
   call.options.method = options.method or "GET"
   call.id = port:handle(call)
-  self.queue[#self.queue + 1] = call
+  self.queue:push(call)
+  call.in_line = true
   waits(self, call)
   self:admit()
   return call.id
@@ -240,7 +248,7 @@ end
 function client.cancel(call)
   local self = call.client
   if call.timer then self.port.clock:cancel(call.timer) end
-  without(self.queue, call)
+  leave_line(self, call)
   if call.ask then
     call.ask:cancel()
     call.ask = nil

@@ -38,8 +38,7 @@ local function fire(request)
     local heard = {}
     for key, value in pairs(event) do heard[key] = value end
     heard.LTime = dc.event_time
-    dc.events[#dc.events + 1] = heard
-    if #dc.events > KEPT then table.remove(dc.events, 1) end
+    dc.events[dc.event_time], dc.events[dc.event_time - KEPT] = heard, nil
     dc.store:touch("events", dc.store.index)
   end)
   return answer.json(event)
@@ -58,9 +57,11 @@ local function index_of(event)
 end
 
 local function list(request)
-  local name, rows = request.query:get "name", json.array()
-  for _, event in ipairs(request.dc.denied.event and {} or request.dc.events) do
-    local mine = name == "" or event.Name == name
+  local name, rows, dc = request.query:get "name", json.array(), request.dc
+  local last = dc.denied.event and 0 or dc.event_time or 0
+  for time = last - KEPT + 1, last do
+    local event = dc.events[time]
+    local mine = event and (name == "" or event.Name == name)
     if mine and concerns(request.agent, event) then rows[#rows + 1] = event end
   end
   return answer.read(answer.json(rows), index_of(rows[#rows]), { "events" })

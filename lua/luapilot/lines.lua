@@ -1,0 +1,261 @@
+-- lines: what a job writes, on its way from the port to the handlers of its `output`.
+--
+-- A line is an event, one over 64 KiB is several: pieces, cut where the log cuts it. Lines are published as fast as the
+-- handlers take them. Where as many wait for one of these (when_busy = "queue") as the bus keeps, the rest stays here,
+-- and the job's pipes are not read meanwhile, so that a job that writes faster than it is heard waits in its write().
+-- That must be a trap for nobody:
+--
+--   * a handler that has not done half of its queue within a second is not waited for until it has. (It is looked at
+--     ten times, so that a pause of the machine is none of its own; one that computes all the time has ten seconds.)
+--   * none is waited for while the job is being stopped, or while the handler itself waits for the job
+--   * when the job has exited, all waits together take no more
+--
+-- Where none is waited for, all is read, and the bus drops what is too much, and tells.
+--
+-- It owns the text that is not published yet, and the hold on the pipes. It is loaded with the first line.
+
+local bus = require "luapilot.bus"
+local queue = require "luapilot.queue"
+
+local lines = {}
+
+---Bytes of a line, or of a piece: as src/output.h has it.
+lines.LONGEST = 64 * 1024
+local LONGEST = lines.LONGEST
+
+local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so many left it has room again
+local LOOK = 0.1            -- seconds between two looks
+local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- of what looks count: one at a handler that waits, one that computes
+local HOLDS = { running = true, ending = true } -- states of a job that may be held up
+
+-- --- lines and pieces ------------------------------------------------------------------------
+
+-- The second byte of a character, where the first excludes some.
+local SECOND = { [0xe0] = { 0xa0, 0xbf }, [0xed] = { 0x80, 0x9f }, [0xf0] = { 0x90, 0xbf }, [0xf4] = { 0x80, 0x8f } }
+
+local function length_of(lead)
+  return lead < 0xc2 and 1 or lead < 0xe0 and 2 or lead < 0xf0 and 3 or lead < 0xf5 and 4 or 1
+end
+
+-- Where the last whole character ends, of text up to `to`: as format_whole() of src/format.c finds it.
+local function whole(text, from, to)
+  for at = to, math.max(from + 1, to - 2), -1 do
+    local lead, second = text:byte(at, math.min(at + 1, to))
+    if lead < 0x80 or lead >= 0xc0 then
+      local range = second and SECOND[lead]
+      local possible = not range or second >= range[1] and second <= range[2]
+      return length_of(lead) > to - at + 1 and possible and at - 1 or to
+    end
+  end
+  return to
+end
+
+---The next line of a text, or a piece of it: it is longer than 64 KiB.
+---@param text string
+---@param from integer      where it begins
+---@return string line
+---@return integer next     where the one after it begins
+---@return boolean goes_on  it has no end here
+function lines.next(text, from)
+  local newline = text:find("\n", from, true)
+  local to = (newline or #text + 1) - 1
+  if to - from < LONGEST then return text:sub(from, to), to + 2, newline == nil end
+  to = whole(text, from, from + LONGEST - 1)
+  return text:sub(from, to), to + 1, true
+end
+
+-- --- the handlers ----------------------------------------------------------------------------
+
+---@class luapilot.Lines     of one process
+---@field runner luapilot.Runner
+---@field chunks luapilot.Queue      texts: { stream, text, at, last }
+---@field held boolean               the pipes are not read
+---@field full boolean               a queue was, and has no room yet
+---@field looks integer              what looks count since a handler had room again, or since the job has exited
+local Lines = {}
+Lines.__index = Lines
+
+local function handlers(self)
+  return self.app.bus:subscribers(self.runner.topic, "output")
+end
+
+local function queues(handler)
+  return handler.fn and not handler.gone and (handler.options.when_busy or "queue") == "queue"
+end
+
+-- How many lines may be published now.
+local function room_of(self)
+  local room = bus.BOUND
+  for _, handler in ipairs(handlers(self)) do
+    if queues(handler) then
+      local count = handler.waiting.count
+      if count <= ENOUGH then handler.behind = nil end
+      if not handler.behind then room = math.min(room, bus.BOUND - count) end
+    end
+  end
+  return room - self.app.bus:queued()
+end
+
+-- Is `so` of a handler that is waited for?
+local function any(self, so)
+  for _, handler in ipairs(handlers(self)) do
+    if queues(handler) and not handler.behind and handler.waiting.count > ENOUGH and so(self, handler) then
+      return true
+    end
+  end
+  return false
+end
+
+local function awaits(t, runner)
+  if t.unwait and t.awaits == runner then return true end
+  for child in pairs(t.children) do
+    if awaits(child, runner) then return true end
+  end
+  return false
+end
+
+local function waits_for_job(self, handler)
+  for t in pairs(handler.running) do
+    if awaits(t, self.runner) then return true end
+  end
+  return false
+end
+
+local function is_at_rest(_, handler)
+  for t in pairs(handler.running) do
+    if t.queued then return false end
+  end
+  return true
+end
+
+local function fall_behind(_, handler) handler.behind = true end
+
+-- --- holding ---------------------------------------------------------------------------------
+
+local function may_hold(self)
+  return HOLDS[self.runner.memory.state] and not any(self, waits_for_job)
+end
+
+local function look(self)
+  self.timer = self.app.loop:after(LOOK, function() look(self) end)
+  if not self.full then return end
+  self.looks = self.looks + (any(self, is_at_rest) and AT_REST or AT_WORK)
+  if self.looks >= LIMIT then any(self, fall_behind) end
+end
+
+local function hold(self)
+  self.full = true
+  self.timer = self.timer or self.app.loop:after(LOOK, function() look(self) end)
+  if not self.held then self.app.port.hold(self.id, true) end
+  self.held = true
+end
+
+local function release(self)
+  self.full = false
+  if self.timer then self.app.loop:cancel(self.timer) end
+  self.timer = nil
+  if self.held then self.app.port.hold(self.id, false) end
+  self.held = false
+end
+
+-- --- publishing ------------------------------------------------------------------------------
+
+local function publish(self, chunk)
+  local runner = self.runner
+  local line, at, goes_on = lines.next(chunk.text, chunk.at)
+  local ends = chunk.last and at > #chunk.text
+  chunk.at = at
+  self.app:publish(runner.topic, {
+    name = "output", source = runner.object, stream = chunk.stream, line = line, partial = goes_on and not ends or nil,
+  })
+end
+
+-- Publishes so many lines at most. False: that was not all.
+local function publish_lines(self, room)
+  while true do
+    local chunk = self.chunks:peek()
+    if not chunk then return true end
+    if chunk.at > #chunk.text then
+      self.chunks:pop()
+      if chunk.last then self.runner.streams = self.runner.streams - 1 end
+    elseif room <= 0 then
+      return false
+    else
+      publish(self, chunk)
+      room = room - 1
+    end
+  end
+end
+
+---@private
+-- Publishes what may be published now. False: nothing.
+function Lines:pump()
+  local room = room_of(self)
+  local may = may_hold(self)
+  if may and self.full and room < ENOUGH then return false end
+  self.full = false
+  if self.runner.memory.state == "running" then self.looks = 0 end
+  if not publish_lines(self, may and room or math.huge) then
+    hold(self)
+    return true
+  end
+  release(self)
+  self.runner:published()
+  return true
+end
+
+local function pump_all(pumps)
+  local busy, kept = false, 0
+  for i = 1, #pumps do
+    local one = pumps[i]
+    pumps[i] = nil
+    one.pumps = one:is_pending()
+    if one.pumps then
+      busy = one:pump() or busy
+      kept = kept + 1
+      pumps[kept] = one
+    end
+  end
+  return busy
+end
+
+-- In each round of a turn, while there is something to publish.
+local function go_on(self)
+  local app = self.app
+  if not app.pumps then
+    local pumps = {}
+    app.pumps = pumps
+    app.loop:phase(function() return pump_all(pumps) end)
+  end
+  if not self.pumps then app.pumps[#app.pumps + 1] = self end
+  self.pumps = true
+end
+
+-- --- the interface ---------------------------------------------------------------------------
+
+---@param runner luapilot.Runner     of a process
+---@return luapilot.Lines
+function lines.new(runner)
+  return setmetatable({
+    runner = runner, app = runner.app, id = runner.process, chunks = queue.new(), held = false, full = false, looks = 0,
+  }, Lines)
+end
+
+---@param event table     the port's, of type "output"
+function Lines:take(event)
+  self.chunks:push { stream = event.stream, text = event.data, at = 1, last = event.last }
+  self:pump()
+  if self:is_pending() then go_on(self) end
+end
+
+---Is there anything that is not published yet?
+---@return boolean
+function Lines:is_pending() return self.chunks.count > 0 end
+
+---Another process of the job begins: what a stranger still says for the former one is nobody's.
+function Lines:drop()
+  while self.chunks:pop() do end
+  release(self)
+end
+
+return lines
