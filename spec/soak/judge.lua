@@ -132,7 +132,7 @@ end
 ---@param rotations integer
 function Judge:read_files(rotations)
   local text = (self.file_rest or "") .. read_rotated(self, rotations)
-  self.file_rest = text:match "[^\n]*$"
+  self.file_rest = text:sub(text:match "^.*\n()" or 1)
   for line in text:gmatch "([^\n]+)\n" do
     local said = self.lines.parse(line)
     local trouble = not said and "torn: " .. line:sub(1, 200) or self.file:hear(said.text)

@@ -139,12 +139,14 @@ local function clear_disk(self)
   self.storm:rotate()
 end
 
--- Waits until all is well; else what is not.
+-- Waits until all is well. What is not, and what was the last thing that was not.
 local function settle(self, deadline)
+  local last
   while true do
     spend(self, 0.1)
     local trouble = self.judge:trouble(self.round)
-    if not trouble or system.now() > deadline then return trouble end
+    if not trouble or system.now() > deadline then return trouble, last end
+    last = trouble
   end
 end
 
@@ -154,9 +156,9 @@ local function be_quiet(self)
   self.box:tell("phase", ("quiet %d"):format(self.round))
   self.judge:begin_quiet()
   local begun = system.now()
-  local trouble = settle(self, begun + PATIENCE)
+  local trouble, last = settle(self, begun + PATIENCE)
   if trouble then return self:fault("recovery", ("after %d s of quiet: %s"):format(PATIENCE, trouble)) end
-  self:say("round %d: all is well after %.1f s", self.round, system.now() - begun)
+  self:say("round %d: all is well after %.1f s; the last: %s", self.round, system.now() - begun, last or "nothing")
   self.judge:sample(system.now() - self.begun, function() spend(self, 0.2) end)
   self.judge:read_files(self.storm.rotations) -- what SIGUSR1 has set in motion is over
 end
