@@ -108,12 +108,13 @@ deps: ## install the Debian packages to build, test and lint with
 # --- to prove it ------------------------------------------------------------------------------------
 
 integration = $(sort $(wildcard spec/integration/*_spec.lua))
+soak_actor  = build/soak/actor
 contracts   = $(sort $(wildcard spec/contract/*_spec.lua))
 SPECS       = spec/unit $(contracts) $(integration)
 
 test: ## install what is missing, build, run every spec, or SPECS="FILE..."
 	@tools/deps build run test
-	@$(MAKE) all replay have-consul
+	@$(MAKE) all replay have-consul $(soak_actor)
 	@tools/specs $(SPECS)
 
 fresh: ## `make run` and some of `make test` in a new Debian with nothing on it, below build/fresh
@@ -125,7 +126,7 @@ unit: ## the specs that need no process and no clock
 contract: all have-consul ## one spec of the port, against the real and the simulated one
 	@tools/specs $(contracts)
 
-integration: all replay have-consul ## real processes, one spec file at a time in each of two lanes
+integration: all replay have-consul $(soak_actor) ## real processes, one spec file at a time in each of two lanes
 	@LUAPILOT_BINARY=$(B)/luapilot tools/specs $(integration)
 
 consul: ## fetch the Consul agent that specs talk to, build/consul/consul
@@ -141,7 +142,7 @@ sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 
 # The second half loads the sanitized rt.so into a plain LuaJIT, whose leaks are not ours; the library gets
 # into the jobs as well, where it must not catch signals.
-test-asan: asan have-consul ## the integration and contract specs with it
+test-asan: asan have-consul $(soak_actor) ## the integration and contract specs with it
 	@tools/deps run test
 	@status=0; tools/sanitized tools/specs $(integration) || status=1; \
 	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 \
@@ -203,6 +204,20 @@ valgrind: all ## a small pilot's whole life under valgrind
 	@tools/deps lint
 	@tools/memcheck $(B)/luapilot
 
+# Chaos by a seed around a pilot that is PID 1, and its judges (spec/soak/). The hour is `make soak SECONDS=3600`.
+SEED = 1
+
+soak: all $(soak_actor) ## storms of chaos by SEED (1) for SECONDS (60), and whether all is well after each
+	@tools/soak --seconds $(SECONDS) --seed $(SEED)
+
+soak-asan: asan $(soak_actor) ## the same with sanitizers
+	@tools/sanitized tools/soak --seconds $(SECONDS) --seed $(SEED)
+
+$(soak_actor): $(wildcard spec/soak/*.c spec/soak/*.h)
+	$(say) CC $@
+	@mkdir -p $(@D)
+	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static -o $@ $(filter %.c,$^)
+
 # Programs of the benchmarks' own: static, so that what is measured is not the dynamic linker.
 bench_programs = $(patsubst bench/programs/%.c,build/bench/%,$(wildcard bench/programs/*.c))
 bench_bare     = build/bench/job build/bench/true
@@ -242,13 +257,13 @@ linters: # their names, for .ci/run
 
 lint-luacheck:
 	$(say) LINT Lua
-	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples bench) tools/laws tools/mutate bench/run \
+	$(Q)luacheck --quiet --no-color $(wildcard lua spec tools examples bench) tools/laws tools/mutate tools/soak bench/run \
 	  .luacheckrc luapilot-$(VERSION)-1.rockspec
 
 lint-clang:
 	@$(MAKE) B=build/clang CC=clang all
 	@$(MAKE) fuzz
-	@for file in bench/programs/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
+	@for file in bench/programs/*.c spec/soak/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
 
 lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
 
@@ -260,10 +275,10 @@ build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
 
 lint-clang-format:
 	$(say) LINT clang-format
-	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch])
+	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch])
 
 format: ## rewrite the C files in the house style (.clang-format)
-	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch])
+	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch])
 
 lint-cppcheck:
 	$(say) LINT cppcheck
@@ -299,4 +314,4 @@ help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test fresh unit contract integration consul have-consul asan test-asan valgrind mutate fuzz fuzz-run replay bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test fresh unit contract integration consul have-consul asan test-asan valgrind mutate fuzz fuzz-run replay soak soak-asan bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE

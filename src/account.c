@@ -1,6 +1,7 @@
 #include "account.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <grp.h>
 #include <pwd.h>
 #include <stdio.h>
@@ -90,10 +91,21 @@ static int list_groups(struct account *account, const char *name, struct failure
   return fail(failure, "group", ENOMEM, "cannot list the groups of \"%s\": out of memory", name);
 }
 
+/* Where they cannot open their files, the lookups of a number say that it has no entry, and that of a
+ * user's groups leaves groups out: that must not look like an answer. */
+static int can_look_up(struct failure *failure) {
+  char text[TEXT_SIZE];
+  int fd = open("/dev/null", O_RDONLY | O_CLOEXEC), code = errno;
+  if (fd >= 0) close(fd);
+  if (fd >= 0 || (code != EMFILE && code != ENFILE)) return 0;
+  return fail(failure, "user", code, "cannot look up users and groups: %s", error_text(code, text));
+}
+
 int account_find(struct account *account, struct identity user, struct identity group,
                  struct failure *failure) {
   *account = (struct account){.uid = geteuid(), .gid = getegid()};
   if (!given(user) && !given(group)) return 0;
+  if (can_look_up(failure) != 0) return -1;
   const struct passwd *entry = NULL;
   if (given(user)) {
     int64_t number;

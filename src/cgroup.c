@@ -58,6 +58,11 @@ static int no_memory(struct failure *failure) {
   return fail(failure, "cgroup", ENOMEM, "cannot make a control group: out of memory");
 }
 
+/* What goes away by itself is told as what it is, never as "there is none". */
+static bool is_shortage(int code) {
+  return code == EMFILE || code == ENFILE || code == ENOMEM;
+}
+
 /* --- small files ------------------------------------------------------------------------- */
 
 /* A group's directory, walked to as any path is (place.h), and in no other file system: what its files
@@ -128,10 +133,11 @@ static bool has_word(const char *text, const char *word, const char *separators)
   return false;
 }
 
-static bool file_has_word(const char *directory, const char *file, const char *word) {
+/* 1, 0, or -1 with errno: it cannot be read. */
+static int file_has_word(const char *directory, const char *file, const char *word) {
   char text[1024];
   int fd = open_in(directory, file, O_RDONLY);
-  if (fd < 0) return false;
+  if (fd < 0) return -1;
   ssize_t size = read(fd, text, sizeof text - 1);
   close(fd);
   text[size > 0 ? size : 0] = '\0';
@@ -141,22 +147,26 @@ static bool file_has_word(const char *directory, const char *file, const char *w
 /* --- where we are ------------------------------------------------------------------------ */
 
 /* Our own path inside the hierarchy of `controller` (NULL: the unified one), from lines like
- * "4:memory:/a/b" and "0::/a/b". Owned by the caller; NULL: none. */
+ * "4:memory:/a/b" and "0::/a/b". Owned by the caller; NULL with errno, ENOENT: there is none. */
 static char *own_path(const char *controller) {
   FILE *file = fopen("/proc/self/cgroup", "re");
   if (file == NULL) return NULL;
   char *line = NULL, *found = NULL;
   size_t size = 0;
-  while (found == NULL && getline(&line, &size, file) > 0) {
+  int code = ENOENT;
+  while (found == NULL && code == ENOENT && getline(&line, &size, file) > 0) {
     char *list = strchr(line, ':');
     char *path = list ? strchr(list + 1, ':') : NULL;
     if (path == NULL) continue;
     *path++ = '\0';
     path[strcspn(path, "\n")] = '\0';
-    if (controller ? has_word(list + 1, controller, ",") : list[1] == '\0') found = strdup(path);
+    if (!(controller ? has_word(list + 1, controller, ",") : list[1] == '\0')) continue;
+    found = strdup(path);
+    if (found == NULL) code = ENOMEM;
   }
   free(line);
   (void)fclose(file);
+  errno = code;
   return found;
 }
 
@@ -197,20 +207,29 @@ static void leave_leaf(char *directory) {
     directory[size - length] = '\0';
 }
 
-/* The directory of the group we are in. Owned by the caller; NULL: there is none to be seen. */
-static char *own_directory(const char *controller) {
-  char *path = own_path(controller);
-  FILE *file = path ? fopen("/proc/self/mountinfo", "re") : NULL;
+static char *find_mount(FILE *mounts, const char *controller, const char *path) {
   char *line = NULL, *found = NULL;
   size_t size = 0;
-  while (file && found == NULL && getline(&line, &size, file) > 0) {
+  while (found == NULL && getline(&line, &size, mounts) > 0) {
     char *root, *point;
     if (is_mount(line, controller, &root, &point)) found = seen_at(root, point, path);
   }
   free(line);
-  if (file) (void)fclose(file);
+  return found;
+}
+
+/* The directory of the group we are in. Owned by the caller; NULL with errno, ENOENT: there is none
+ * to be seen. */
+static char *own_directory(const char *controller) {
+  char *path = own_path(controller);
+  if (path == NULL) return NULL;
+  FILE *mounts = fopen("/proc/self/mountinfo", "re");
+  int code = mounts ? ENOENT : errno;
+  char *found = mounts ? find_mount(mounts, controller, path) : NULL;
+  if (mounts) (void)fclose(mounts);
   free(path);
   if (found) leave_leaf(found);
+  errno = code;
   return found;
 }
 
@@ -248,13 +267,19 @@ static FILE *open_members(const char *directory) {
   return members;
 }
 
-static bool all_ours(const char *directory) {
+/* 0, EBUSY: some are not, or why that cannot be told. */
+static int all_ours(const char *directory) {
   FILE *members = open_members(directory);
-  bool ours = members != NULL;
-  int pid;
-  while (ours && fscanf(members, "%d", &pid) == 1) ours = is_ours(pid);
-  if (members) (void)fclose(members);
-  return ours;
+  if (members == NULL) return errno;
+  bool ours = true;
+  int pid, code = 0;
+  while (ours && fscanf(members, "%d", &pid) == 1) {
+    errno = 0;
+    ours = is_ours(pid);
+    if (!ours) code = is_shortage(errno) ? errno : EBUSY;
+  }
+  (void)fclose(members);
+  return code;
 }
 
 /* A process that is gone by now is no failure. */
@@ -273,7 +298,8 @@ static int move_all(const char *from, const char *to, struct failure *failure) {
 }
 
 static int move_to_leaf(const char *base, struct failure *failure) {
-  if (!all_ours(base)) return refused(failure, "pass controllers on from", base, EBUSY);
+  int code = all_ours(base);
+  if (code != 0) return refused(failure, "pass controllers on from", base, code);
   char name[64], leaf[4096];
   (void)snprintf(name, sizeof name, "luapilot-%d", (int)getpid());
   (void)snprintf(leaf, sizeof leaf, "%s/%s", base, name);
@@ -283,7 +309,7 @@ static int move_to_leaf(const char *base, struct failure *failure) {
 
 /* Makes `controller` available in the groups below `base`. */
 static int pass_on(const char *base, const char *controller, struct failure *failure) {
-  if (file_has_word(base, "cgroup.subtree_control", controller)) return 0;
+  if (file_has_word(base, "cgroup.subtree_control", controller) == 1) return 0;
   char text[64];
   (void)snprintf(text, sizeof text, "+%s", controller);
   if (write_text(base, "cgroup.subtree_control", text, failure) == 0) return 0;
@@ -338,17 +364,25 @@ static const char *place_below(struct cgroup *cgroup, const char *base, const ch
   return place;
 }
 
+/* The group below which `controller` can be set, and whether it is a v2 one. Owned by the caller; NULL with errno. */
+static char *find_base(const char *controller, bool *unified) {
+  char *base = own_directory(NULL);
+  int offered = base ? file_has_word(base, "cgroup.controllers", controller) : -1, code = errno;
+  *unified = offered == 1;
+  if (*unified) return base;
+  free(base);
+  errno = code;
+  return offered < 0 && is_shortage(code) ? NULL : own_directory(controller);
+}
+
 /* The place where `controller` can be set, and whether it is a v2 one. */
 static const char *place_for(struct cgroup *cgroup, const char *controller, const char *name,
                              bool *unified, struct failure *failure) {
   const char *place = NULL;
-  char *base = own_directory(NULL);
-  *unified = base && file_has_word(base, "cgroup.controllers", controller);
-  if (!*unified) {
-    free(base);
-    base = own_directory(controller);
-  }
-  if (base == NULL)
+  char *base = find_base(controller, unified);
+  if (base == NULL && is_shortage(errno))
+    refused(failure, "look for our control group in", "/proc/self", errno);
+  else if (base == NULL)
     fail(failure, "cgroup", ENOTSUP,
          "there is no %s controller here, neither in a unified control group hierarchy nor in one "
          "of its own: mount one, or leave the limit out",

@@ -46,8 +46,7 @@ static int l_addresses(lua_State *L) {
     list = lua_newuserdata(L, (size_t)room * sizeof *list);
     count = net_addresses(list, (size_t)room);
   }
-  char text[TEXT_SIZE];
-  if (count < 0) return luaL_error(L, "addresses: %s", error_text(errno, text));
+  if (count < 0) return port_failure(L, errno, "cannot ask for our addresses");
   lua_createtable(L, count, 0);
   for (int i = 0; i < count; i++) {
     push_address(L, &list[i]);

@@ -121,10 +121,9 @@ local function exec_message(words, result, timeout)
 end
 
 local function exec_options(app, words, options)
-  return {
-    argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin,
-    env_added = app:environment { env = options.env },
-  }
+  local added, message = app:environment { env = options.env }
+  if not added then return nil, message end
+  return { argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin, env_added = added }
 end
 
 ---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.
@@ -138,7 +137,9 @@ function api.exec(app, command, options)
     return option_types.exec_options(options, "pilot.exec", where, list)
   end)
   local result, failure = app.tasks:await("pilot.exec", function(wake)
-    local cancel, why = program.start(app.loop, exec_options(app, words, read), read, wake)
+    local all, cancel, why
+    all, why = exec_options(app, words, read)
+    if all then cancel, why = program.start(app.loop, all, read, wake) end
     if not cancel then wake(nil, why) end
     return cancel
   end)

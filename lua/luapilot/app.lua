@@ -301,7 +301,8 @@ end
 ---What a program is started with.
 ---@param spec { env: table?, env_file: string?, env_clear: boolean? }
 ---@param runner luapilot.Runner?    the job it belongs to: it sees the pids of the jobs it waits for
----@return table<string, string> added, table<string, string>? whole    env_added and env of port.spawn
+---@return table<string, string>? added, table<string, string>|string|nil whole    env_added and env of port.spawn
+---@return string? code    nil, message, code: it cannot be told
 function App:environment(spec, runner)
   return environment.build(self, spec, runner)
 end

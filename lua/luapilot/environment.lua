@@ -49,38 +49,56 @@ local function variable(runner, what)
 end
 
 local function add_address(env, app, runner)
-  if runner.spec.service then env[variable(runner, "_IP")] = app.services:address(runner) end
+  if not runner.spec.service then return true end
+  local found, message, code = app.services:address(runner)
+  if code then return nil, message, code end
+  env[variable(runner, "_IP")] = found
+  return true
 end
 
 local function add_jobs(env, app, runners)
   for _, runner in ipairs(runners) do
     local pid = runner.memory.pid
     if pid then env[variable(runner, "_PID")] = tostring(pid) end
-    add_address(env, app, runner)
+    local ok, message, code = add_address(env, app, runner)
+    if not ok then return nil, message, code end
   end
+  return true
 end
 
-local function read_file(app, path)
-  local text, message = app.port.read(path, FILE_LIMIT)
+local function add_file(env, app, path)
+  local text, message, code = app.port.read(path, FILE_LIMIT)
   local values
   if text then values, message = environment.parse(text, path) end
-  if not values then error("env_file: " .. message, 0) end
-  return values
+  if not values then return nil, "env_file: " .. message, code end
+  merge(env, values)
+  return true
 end
 
----Raises when env_file cannot be read or is malformed.
+-- The file, then `env`, then what is told of jobs.
+local function fill(env, app, spec, runner)
+  if spec.env_file then
+    local ok, message, code = add_file(env, app, spec.env_file)
+    if not ok then return nil, message, code end
+  end
+  if spec.env then merge(env, spec.env) end
+  env.LUAPILOT_PID = tostring(app.port.pid())
+  local ok, message, code = add_jobs(env, app, runner and app:sources_of(runner) or app.order)
+  if not (ok and runner) then return ok, message, code end
+  return add_address(env, app, runner)
+end
+
+---What a program is started with. Nil when env_file cannot be read or is malformed, or our addresses cannot be told.
 ---@param app luapilot.App
 ---@param spec { env: table?, env_file: string?, env_clear: boolean? }
 ---@param runner luapilot.Runner?
----@return table<string, string> added    env_added of port.spawn
----@return table<string, string>? whole   env of port.spawn
+---@return table<string, string>? added            env_added of port.spawn
+---@return table<string, string>|string|nil whole  env of port.spawn; or the message
+---@return string? code
 function environment.build(app, spec, runner)
   local added = {}
-  if spec.env_file then merge(added, read_file(app, spec.env_file)) end
-  if spec.env then merge(added, spec.env) end
-  added.LUAPILOT_PID = tostring(app.port.pid())
-  add_jobs(added, app, runner and app:sources_of(runner) or app.order)
-  if runner then add_address(added, app, runner) end
+  local ok, message, code = fill(added, app, spec, runner)
+  if not ok then return nil, message, code end
   return added, spec.env_clear and {} or nil
 end
 

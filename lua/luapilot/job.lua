@@ -349,6 +349,7 @@ machine.preparing = {
   end,
   spawn_failed = function(c)
     if c.input.transient then return refused(c, c.input.message) end
+    c.memory.refused = nil
     return failed_start(c, c.input.code, "spawn", c.input.message)
   end,
   stop = function(c)

@@ -325,7 +325,9 @@ function port.read(path, limit) end
 ---@return integer uid
 function port.user() end
 
----@return { name: string, family: "inet"|"inet6", address: string, prefix: integer, loopback: boolean, up: boolean }[]
+---@return { name: string, family: "inet"|"inet6", address: string, prefix: integer, loopback: boolean, up: boolean }[]?
+---@return string? message
+---@return string? code
 function port.addresses() end
 ---@return string
 function port.hostname() end

@@ -65,8 +65,8 @@ function start.http(self, check, done)
 end
 
 function start.exec(self, check, done)
-  local ok, options = pcall(self.runner.spawn_options, self.runner, check.exec)
-  if not ok then return done("fail", task.message(options)) end
+  local options, why = self.runner:spawn_options(check.exec)
+  if not options then return done("fail", why) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
     function(result)

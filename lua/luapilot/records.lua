@@ -52,7 +52,9 @@ end
 -- Looked up when it registers, and kept until it is taken back.
 local function address_of(self, runner, one)
   if one.address then return one.address end
-  local found, message = address.find(self.app.port.addresses(), one.spec.interfaces)
+  local all, found, message
+  all, message = self.app.port.addresses()
+  if all then found, message = address.find(all, one.spec.interfaces) end
   if found then
     one.address, one.lacks = found, nil
     return found
@@ -68,9 +70,14 @@ end
 ---The addresses of a job's services, for the environment of its process: the first that there is.
 ---@param runner luapilot.Runner
 ---@return string?
+---@return string? message
+---@return string? code     they cannot be asked for
 function methods:address(runner)
   local spec = runner.spec.service and runner.spec.service[1]
-  return spec and address.find(self.app.port.addresses(), spec.interfaces) or nil
+  if not spec then return nil end
+  local all, message, code = self.app.port.addresses()
+  if not all then return nil, message, code end
+  return (address.find(all, spec.interfaces))
 end
 
 -- --- what is wanted --------------------------------------------------------------------------

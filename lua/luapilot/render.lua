@@ -155,11 +155,15 @@ end
 local function verdict(self, spec, path, undo)
   local app, words = self.app, with_candidate(spec.validate, path)
   local result, message = app.tasks:await("pilot.render", function(wake)
-    local options = { argv = words, env_added = app:environment {} }
-    local cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
+    local added, cancel, why
+    added, why = app:environment {}
+    if added then
+      local options = { argv = words, env_added = added }
+      cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
+    end
     if not cancel then wake(nil, why) end
     return function()
-      cancel()
+      if cancel then cancel() end
       undo()
     end
   end)

@@ -220,10 +220,13 @@ end
 
 ---What every program of this job is started with: its checks as well as itself.
 ---@param argv string[]
----@return luapilot.SpawnOptions
+---@return luapilot.SpawnOptions?
+---@return string? message
+---@return string? code
 function Runner:spawn_options(argv)
   local spec = self.spec
-  local added, whole = self.app:environment(spec, self)
+  local added, whole, code = self.app:environment(spec, self)
+  if not added then return nil, whole, code end
   return {
     argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
     umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
@@ -240,7 +243,9 @@ end
 
 local function job_options(self)
   local spec = self.spec
-  local options, log = self:spawn_options(spec.exec), spec.log
+  local options, message, code = self:spawn_options(spec.exec)
+  if not options then return nil, message, code end
+  local log = spec.log
   options.output = {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
   }
@@ -305,17 +310,17 @@ local function failure_code(code, stage)
   return NOT_EXECUTABLE
 end
 
+local function spawn_failed(self, message, code, stage)
+  self:input("spawn_failed", {
+    message = message, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
+  })
+end
+
 local function spawn_program(self)
-  local ok, options = pcall(job_options, self)
-  if not ok then
-    return self:input("spawn_failed", { code = NOT_EXECUTABLE, message = task.message(options) })
-  end
+  local options, why, short_of = job_options(self)
+  if not options then return spawn_failed(self, why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
-  if not id then
-    return self:input("spawn_failed", {
-      message = pid, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
-    })
-  end
+  if not id then return spawn_failed(self, pid, code, stage) end
   self.streams, self.late = options.capture and 2 or 0, nil
   route(self, id)
   self:log("info", "started", { pid = pid })

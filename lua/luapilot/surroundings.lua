@@ -66,7 +66,9 @@ function api.address(app, spec)
       error("pilot.address: expected a string such as \"eth0:inet\", got " .. describe.value(each), 2)
     end
   end
-  local found, message = address.find(app.port.addresses(), specs)
+  local all, found, message
+  all, message = app.port.addresses()
+  if all then found, message = address.find(all, specs) end
   if not found then error("pilot.address: " .. message, 2) end
   return found
 end

@@ -107,6 +107,15 @@ describe("the real port", function()
     return path
   end
 
+  -- Plain data as Lua code.
+  local function literal(value)
+    if type(value) == "string" then return ("%q"):format(value) end
+    if type(value) ~= "table" then return tostring(value) end
+    local parts = {}
+    for key, each in pairs(value) do parts[#parts + 1] = ("[%s] = %s"):format(literal(key), literal(each)) end
+    return "{ " .. table.concat(parts, ", ") .. " }"
+  end
+
   local EXECUTABLE = 493 -- 0755
 
   -- --- rights ------------------------------------------------------------------------------------
@@ -416,6 +425,39 @@ describe("the real port", function()
         repeat local event = rt.wait() until event.type == "exit" and event.id == id
         print "well"
       ]], { limits = { nofile = { 40, 40 } } })
+      assert.equal("well\n", output)
+    end)
+
+    -- Whatever a start needs: a user is looked up, a control group is made, a log file is opened …
+    it("with a few left a start succeeds, or says that there are too few", function()
+      local all = { argv = { "true" }, notify = true, stdin = "x", output = { name = "few", file = world.path "log" } }
+      if root then all.user = 65534 end
+      local group = { name = "probe", pids_max = 10 }
+      if spawn("true", { cgroup = group }) then all.cgroup = group end
+      local output = pilot(([[
+        local ffi = require "ffi"
+        ffi.cdef "int dup(int); int close(int);"
+        local options = %s
+        local taken = {}
+        while true do
+          local fd = ffi.C.dup(1)
+          if fd < 0 then break end
+          taken[#taken + 1] = fd
+        end
+        local refused = 0
+        while true do
+          local id, message, code = rt.spawn(options)
+          if id then
+            repeat local event = rt.wait() until event.type == "group_gone" and event.id == id
+            break
+          end
+          assert(code == "EMFILE" and #taken > 0, ("with %%d free: %%s"):format(refused, message))
+          refused = refused + 1
+          ffi.C.close(table.remove(taken))
+          while rt.wait(false) do end     -- its pipes are closed when their end was read
+        end
+        print(refused > 5 and "well" or refused)
+      ]]):format(literal(all)), { limits = { nofile = { 60, 60 } } })
       assert.equal("well\n", output)
     end)
 

@@ -83,15 +83,21 @@ describe("environment", function()
         (environment.build(app, {}, { spec = {}, sources = { own, none } })))
     end)
 
-    it("reads the file anew each time, and raises when it cannot", function()
+    it("reads the file anew each time, and says when it cannot", function()
       local spec = { env_file = "gone.env" }
-      local ok, message = pcall(environment.build, app, spec)
-      assert.is_false(ok)
-      assert.equal('env_file: cannot read "gone.env": no such file or directory', message)
+      assert.same({ 'env_file: cannot read "gone.env": no such file or directory', "ENOENT" },
+        { select(2, environment.build(app, spec)) })
       app.port = stub_port.new({ read = function() return "A" end, pid = true }).port
-      ok, message = pcall(environment.build, app, spec)
-      assert.is_false(ok)
-      assert.equal('env_file: gone.env:1: expected NAME=value, got "A"', message)
+      assert.same({ 'env_file: gone.env:1: expected NAME=value, got "A"' }, { select(2, environment.build(app, spec)) })
+    end)
+
+    it("says that addresses cannot be asked for, instead of leaving them out", function()
+      local runner = job "db"
+      runner.spec.service, runner.sources = { {} }, {}
+      app.services = { address = function() return nil, "too many open files", "EMFILE" end }
+      assert.same({ "too many open files", "EMFILE" }, { select(2, environment.build(app, {}, runner)) })
+      assert.same({ "too many open files", "EMFILE" },
+        { select(2, environment.build(app, {}, { spec = {}, sources = { runner } })) })
     end)
   end)
 end)

@@ -358,6 +358,17 @@ describe("job", function()
       assert.is_nil(m.memory.refused)
       assert.equal("waiting", m.memory.state)
     end)
+
+    it("for want of something begin anew when a start failed for another reason: there was enough of it", function()
+      local m = machine { restart = "always" }.go(START)
+      for _ = 1, 5 do
+        m.feed("spawn_failed", { transient = true, message = "EAGAIN" })
+        m.feed "restart_due"
+      end
+      m.feed("spawn_failed", { code = 127, message = "no" })
+      m.feed "restart_due"
+      assert.equal("backoff: log error, timer restart 1", m.feed("spawn_failed", { transient = true, message = "EAGAIN" }))
+    end)
   end)
 
   describe("stop", function()

@@ -72,6 +72,31 @@ describe("runner", function()
       assert.equal("running", box:state "app")
     end)
 
+    it("is tried again when what it needs to know cannot be asked for now", function()
+      local refuse = true
+      run([[
+        pilot.job "app" { exec = "app", service = { port = 80, interfaces = "static:127.0.0.1" } }
+        pilot.job "file" { exec = "file", env_file = "app.env" }
+      ]], { calls = {
+        addresses = function()
+          if refuse then return nil, "too many", "EMFILE" end
+          return {}
+        end,
+        read = function(world, path)
+          if path ~= "app.env" then return world.files[path] end
+          if refuse then return nil, "too many", "EMFILE" end
+          return "A=1"
+        end,
+      } })
+      assert.equal("backoff", box:state "app")
+      assert.equal("backoff", box:state "file")
+      refuse = false
+      box.world:advance(1)
+      assert.equal("running", box:state "app")
+      assert.equal("running", box:state "file")
+      box:check()
+    end)
+
     it("fails to start when its environment cannot be read", function()
       run [[ pilot.job "app" { exec = "app", env_file = "gone.env", restart = { limit = 2 } } ]]
       assert.matches("^env_file: ", app().memory.exit.error)
