@@ -146,8 +146,8 @@ describe("the guardian", function()
           exec = { "sh", "-c", [=[
             trap '' TERM
             setsid sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; echo more; done' | { sleep 1; cat >told; } &
-            echo ready
             trap 'exit 0' TERM
+            echo ready
             while :; do sleep 0.05; done
           ]=] }, stop_timeout = "1h",
         }
