@@ -1,5 +1,6 @@
 #include "place.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
@@ -166,6 +167,16 @@ static bool has_lost_its_name(int fd) {
   return memcmp(text + size - (sizeof gone - 1), gone, sizeof gone - 1) == 0;
 }
 
+/* unlink(2) takes the count down a moment before it takes the name away, both under the directory's
+ * lock: who has had that lock since then sees both. To read the directory takes it. */
+static void let_unlink_end(int directory) {
+  char entries[512];
+  int fd = openat(directory, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0) return;
+  (void)getdents64(fd, entries, sizeof entries);
+  close(fd);
+}
+
 /* May what was opened there be somebody else's, under a name (a hard link) that was made for it here? A
  * single name may be the other one, when the one it was opened by is gone. */
 static bool is_smuggled(int directory, int fd, const struct stat *status) {
@@ -173,7 +184,9 @@ static bool is_smuggled(int directory, int fd, const struct stat *status) {
   if (fstat(directory, &there) != 0) return true;
   if (!is_shared(&there)) return false;
   if (!is_trusted(there.st_uid) && status->st_uid == there.st_uid) return false;
-  return status->st_nlink > 1 || (status->st_nlink == 1 && has_lost_its_name(fd));
+  if (status->st_nlink != 1) return status->st_nlink > 1;
+  let_unlink_end(directory);
+  return has_lost_its_name(fd);
 }
 
 /* --- steps ------------------------------------------------------------------------------- */
@@ -330,13 +343,25 @@ int place_open(struct place *place, const char *path, bool follow, struct failur
   struct walk walk = {.place = place, .failure = failure, .path = path, .follow = follow};
   place->directory = place->object = -1;
   place->name[0] = '\0';
-  place->secluded = path[0] == '/'; /* what is above our own directory is not looked at */
+  place->secluded = true;
   size_t size = strlen(path);
   if (size == 0 || size >= PATH_MAX) return refuse(&walk, size == 0 ? ENOENT : ENAMETOOLONG);
   memcpy(walk.rest, path, size + 1);
   if (walk_through(&walk) == 0) return 0;
   place_close(place);
   return -1;
+}
+
+bool place_is_secluded(const struct place *place, const char *path) {
+  char here[PATH_MAX], whole[PATH_MAX + 2];
+  struct place own;
+  struct failure failure;
+  if (path[0] == '/' || !place->secluded) return place->secluded;
+  if (getcwd(here, sizeof here) == NULL || here[0] != '/') return false;
+  (void)snprintf(whole, sizeof whole, "%s/.", here);
+  if (place_open(&own, whole, true, &failure) != 0) return false;
+  place_close(&own);
+  return own.secluded;
 }
 
 void place_close(struct place *place) {
@@ -407,6 +432,14 @@ static int open_there(const struct place *place, int flags, mode_t mode) {
   return open(path, flags & ~(O_CREAT | O_EXCL));
 }
 
+/* Until it is unshared, what a stranger's directory hands on (a default ACL, a group) counts for the
+ * group's bits: there are none, then. */
+static mode_t mode_of_new(const struct place *place, enum place_use use) {
+  struct stat there;
+  bool ours = fstat(place->directory, &there) == 0 && is_trusted(there.st_uid);
+  return ours ? uses[use].mode : uses[use].mode & S_IRWXU;
+}
+
 /* `made`: it is new. Made and opened are two steps, so that this is known. */
 static int open_or_make(const struct place *place, enum place_use use, bool *made) {
   int fd = -1;
@@ -416,7 +449,7 @@ static int open_or_make(const struct place *place, enum place_use use, bool *mad
     fd = open_there(place, uses[use].flags, uses[use].mode);
     if (fd >= 0 || errno != ENOENT || use != PLACE_LOG) return fd;
     *made = true;
-    fd = open_there(place, uses[use].flags | O_CREAT | O_EXCL, uses[use].mode);
+    fd = open_there(place, uses[use].flags | O_CREAT | O_EXCL, mode_of_new(place, use));
     if (fd < 0 && errno == EEXIST) errno = ENOENT; /* somebody was faster */
   }
   return fd;

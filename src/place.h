@@ -34,13 +34,15 @@ struct place {
   int object;              /* what a link of /proc leads to, which has no name (O_PATH); -1: none */
   char name[NAME_MAX + 1]; /* "": the path means the directory itself, or the object */
   char real[PATH_MAX];     /* the directory's path, without links */
-  bool secluded;           /* nobody but root and our user can give the path another meaning */
+  bool secluded; /* nobody but root and our user can give what was walked another meaning */
 };
 
 /* Walks to where `path` leads; its last name need not exist. With `follow` a link of that name is
  * followed, too. Returns 0, or -1 with `failure`. */
 int place_open(struct place *place, const char *path, bool follow, struct failure *failure);
 void place_close(struct place *place);
+/* The same of the whole path, the way to our own directory included where it is relative. */
+bool place_is_secluded(const struct place *place, const char *path);
 
 enum place_use {
   PLACE_READ,   /* a regular file */
@@ -49,7 +51,9 @@ enum place_use {
   PLACE_CREATE, /* a new file, 0600: EEXIST if there is anything of that name, be it a link */
   /* A regular file that nobody makes just now, to read: left by a maker who was killed. EAGAIN. */
   PLACE_LEFT,
-  PLACE_LOG, /* a regular file, made with 0640 where there is none; or a FIFO, a character device */
+  /* A regular file, made with 0640 where there is none (0600 in a stranger's directory); or a FIFO, a
+   * character device. */
+  PLACE_LOG,
 };
 
 /* Opens a file there, and tells in `status` what it is. `path` is for messages. Returns a descriptor, or

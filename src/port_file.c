@@ -119,7 +119,7 @@ static int l_place(lua_State *L) {
   lua_pushnumber(L, (double)held->handle.id);
   lua_pushstring(L, held->place.name);
   lua_pushstring(L, held->place.real);
-  lua_pushboolean(L, held->place.secluded);
+  lua_pushboolean(L, place_is_secluded(&held->place, path));
   return 4;
 }
 
@@ -424,11 +424,16 @@ static int l_sync(lua_State *L) {
   return port_done(L);
 }
 
-/* By this path another process of our user opens the very file, whatever stands at its name. */
+/* By this path another process of our user opens the very file, whatever stands at its name. /proc may be
+ * that of another PID namespace, where we have another number. */
 static int l_held(lua_State *L) {
+  char self[32];
   struct held_file *file = file_of(L, 1, "held: id");
   if (file == NULL) return 3;
-  lua_pushfstring(L, "/proc/%d/fd/%d", (int)getpid(), file->fd);
+  ssize_t size = readlink("/proc/self", self, sizeof self - 1);
+  if (size < 0) return port_failure(L, errno, "cannot read /proc/self");
+  self[size] = '\0';
+  lua_pushfstring(L, "/proc/%s/fd/%d", self, file->fd);
   return 1;
 }
 

@@ -132,8 +132,14 @@ local function fall_behind(_, handler) handler.behind = true end
 
 -- --- holding ---------------------------------------------------------------------------------
 
+local function let_pass(self, handler)
+  if waits_for_job(self, handler) then handler.behind = true end
+end
+
+-- A handler that waits for the job is not waited for; the others are.
 local function may_hold(self)
-  return HOLDS[self.runner.memory.state] and not any(self, waits_for_job)
+  any(self, let_pass)
+  return HOLDS[self.runner.memory.state]
 end
 
 local function look(self)
@@ -190,8 +196,8 @@ end
 ---@private
 -- Publishes what may be published now. False: nothing.
 function Lines:pump()
-  local room = room_of(self)
   local may = may_hold(self)
+  local room = room_of(self)
   if may and self.full and room < ENOUGH then return false end
   self.full = false
   if self.runner.memory.state == "running" then self.looks = 0 end

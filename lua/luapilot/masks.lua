@@ -2,7 +2,8 @@
 --
 -- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
 -- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those
--- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap.
+-- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap. A
+-- text is covered as it is, as %q writes it, and by its longer lines, since messages tell the first line of an error.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.
@@ -13,6 +14,7 @@ local MASK = "***"
 local FEW = 16  -- texts that are searched for one by one
 local DEEP = 4  -- bytes that the tree knows
 local KEPT = 10 -- texts of one name
+local SHORTEST = 8 -- bytes of a line that is covered without the others
 
 ---@class luapilot.Masks
 ---@field counts table<string, integer>    text → how often it was hidden
@@ -75,9 +77,19 @@ local function list_few(self)
   for text in pairs(self.counts) do self.few[#self.few + 1] = text end
 end
 
----From now on the text is covered.
----@param text string     not empty
-function Masks:add(text)
+-- A text as messages may have it: as it is, as %q writes it, and each of its lines (the first line of an error is told).
+local function forms_of(text)
+  local forms, quoted = { text }, ("%q"):format(text):sub(2, -2)
+  if quoted ~= text then forms[2] = quoted end
+  if text:find "\n" then
+    for line in text:gmatch "[^\r\n]+" do
+      if #line >= SHORTEST then forms[#forms + 1] = line end
+    end
+  end
+  return forms
+end
+
+local function add(self, text)
   local count = self.counts[text]
   self.counts[text] = (count or 0) + 1
   if count then return end
@@ -86,9 +98,13 @@ function Masks:add(text)
   if self.number <= FEW + 1 then list_few(self) end
 end
 
----The text is covered no more (added twice, it is so once more).
----@param text string
-function Masks:remove(text)
+---From now on the text is covered.
+---@param text string     not empty
+function Masks:add(text)
+  for _, form in ipairs(forms_of(text)) do add(self, form) end
+end
+
+local function remove(self, text)
   local count = self.counts[text]
   if not count then return end
   self.counts[text] = count > 1 and count - 1 or nil
@@ -96,6 +112,12 @@ function Masks:remove(text)
   self.number = self.number - 1
   pull(self, text)
   if self.number <= FEW then list_few(self) end
+end
+
+---The text is covered no more (added twice, it is so once more).
+---@param text string
+function Masks:remove(text)
+  for _, form in ipairs(forms_of(text)) do remove(self, form) end
 end
 
 ---The same for what a name gives now: its last ten texts are covered.

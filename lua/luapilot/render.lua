@@ -68,7 +68,9 @@ end
 function Renders:put_in_order(place)
   if self.turns and self.turns:is_taken(place.target) or not is_new(self, "in_order", place.target) then return nil end
   self:tidy(place)
-  return self:put_back_left_over(place)
+  local message = self:put_back_left_over(place)
+  if message then self.in_order.keys[place.target] = nil end
+  return message
 end
 
 ---@private
@@ -190,7 +192,9 @@ end
 
 -- Checks the candidate, then swaps.
 local function check_then_swap(self, spec, turn, new)
-  local ok, message = verdict(self, spec, new:candidate(), turn.undo)
+  local path, message = new:candidate()
+  local ok
+  if path then ok, message = verdict(self, spec, path, turn.undo) end
   if ok then return new:commit(false) end
   turn.undo()
   return nil, message

@@ -62,7 +62,8 @@ function Renders:recover(paths)
   for _, path in ipairs(paths) do
     local place = swap.place(self.app.port, path)
     if place then
-      self:put_in_order(place)
+      local message = self:put_in_order(place)
+      if message then self.app:log("error", message) end
       place:close()
     end
   end

@@ -12,7 +12,7 @@
 --   .app.conf.luapilot-none     there was no file before: what stands there was never accepted
 --
 -- A file that cannot be renamed over (a bind mount of the file alone, as containers have it) or whose owner a new file
--- cannot get is written in place; the old one is kept beside it meanwhile.
+-- cannot get is written in place, unless it must be replaced at once; the old one is kept beside it meanwhile.
 --
 -- All of it happens in one place: a directory that was reached once (links: port.place) and stays open. The new file is
 -- made anew, closed to others, and gets its owner and mode while only we know it; a file that is there is never given
@@ -307,6 +307,7 @@ end
 ---@class luapilot.Swap
 ---@field place luapilot.Place
 ---@field committed boolean?
+---@field at_once boolean?      never in place
 local Swap = {}
 Swap.__index = Swap
 
@@ -321,7 +322,8 @@ function swap.new(place, text, look, pause)
 end
 
 ---The path of the new file, until it is committed: by it another process reads what we have written, and nothing else.
----@return string
+---@return string? path
+---@return string? message      nothing but the name leads there, which somebody else may change
 function Swap:candidate()
   local place = self.place
   return place.secluded and place.target:match "^(.*/)" .. self.new.name or place.port.held(self.new.id)
@@ -343,7 +345,7 @@ local function write(self)
   if not self.new then return nil, message, code end
   ok, message, code = fill(place, self.new, self.text, self.pause)
   if ok then ok, message, code = finish(place, self.new, whole_look(self)) end
-  if not ok and code == "EPERM" and self.there and not self.look.uid and not self.look.gid then
+  if not ok and code == "EPERM" and self.there and not (self.at_once or self.look.uid or self.look.gid) then
     ok, self.in_place = true, true -- it keeps its owner
   end
   return ok, message, code
@@ -424,10 +426,24 @@ local function open_in_place(self)
   return nil, "cannot write: somebody replaced the file meanwhile", "EAGAIN"
 end
 
+-- Who has it open keeps that, whatever its owner and mode become: its owner could write what is ours then, and whoever
+-- may read it could read what is not for them.
+local function may_be_held(self, is)
+  local want = whole_look(self)
+  local stranger = is.uid ~= 0 and is.uid ~= self.place.port.user()
+  return stranger and want.uid ~= is.uid or would_show(want, is) and bit.band(is.mode, R_OTHER + R_GROUP) ~= 0
+end
+
 local function write_in_place(self)
   local place, port = self.place, self.place.port
   local id, stat, code = open_in_place(self)
   if not id then return nil, stat, code end
+  if may_be_held(self, stat) then
+    place:shut(id)
+    self:accept()
+    return nil, ("cannot write in place: who has it open now (user %d, mode %04o) could read or change the new text; "
+      .. "give it its owner and mode first, or mount its directory"):format(stat.uid, stat.mode), "EPERM"
+  end
   local ok, message
   ok, message, code = port.truncate(id)
   if ok then ok, message, code = dress(port, id, stat, self.look) end
@@ -442,6 +458,9 @@ local function put_in_place(self)
   if not self.in_place then
     local ok, message, code = move(self.place, self.new, self.place.name)
     if ok or not (IN_PLACE[code] and self.there) then return ok, message, code end
+    if self.at_once then
+      return nil, "cannot rename: it is a mount point of its own, which pilot.render can write in place", code
+    end
     self.in_place = true
   end
   if not self.saved then
@@ -492,7 +511,7 @@ function Swap:put_back()
   return nil, message or ("cannot put back %q: somebody took %s away"):format(self.place.target, what)
 end
 
----Replaces what stands there by a text, at once and whole.
+---Replaces what stands there by a text, at once and whole, and never in place.
 ---@param place luapilot.Place
 ---@param text string
 ---@param look { mode: integer?, uid: integer?, gid: integer? }
@@ -502,6 +521,7 @@ end
 ---@return string? code
 function swap.replace(place, text, look, pause)
   local new = swap.new(place, text, look, pause)
+  new.at_once = true
   local ok, message, code = new:write()
   if ok then ok, message, code = new:commit(false) end
   return ok, message, code

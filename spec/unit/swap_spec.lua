@@ -94,7 +94,7 @@ describe("swap", function()
   } do
     it("survives a death at any moment: a file that " .. case.what, function()
       local function machine_of()
-        local port = fresh { ["/etc/"] = true, [CONF] = not case.first and { content = "old text", mode = 420 } or nil }
+        local port = fresh { ["/etc/"] = true, [CONF] = not case.first and { content = "old text", mode = case.bound and 384 or 420 } or nil }
         if case.bound then machine.files:fault("rename", CONF, "EBUSY") end
         return port
       end
@@ -255,6 +255,36 @@ describe("swap", function()
       assert.same({ nil, 'cannot put back "/etc/app.conf": it is a directory now' }, { recover(port) })
       assert.equal(".app.conf.luapilot-old app.conf", there())
     end)
+  end)
+
+  it("writes nothing in place that who has the file open could read or change, though he should not", function()
+    for _, row in ipairs {
+      { { content = "old", mode = 420 }, { mode = 384 } },                   -- readers of a file that was everybody's
+      { { content = "old", mode = 384, uid = 7 }, { uid = 0, mode = 384 } }, -- a writer who was its owner
+    } do
+      local port = fresh { [CONF] = row[1] }
+      machine:fault("rename", CONF, "EBUSY")
+      local place = assert(swap.place(port, CONF))
+      local new = swap.new(place, "new text", row[2])
+      assert(new:write())
+      local ok, message, code = new:commit(false)
+      assert.same({ nil, "EPERM" }, { ok, code })
+      assert.matches("who has it open now %(user %d, mode %d+%) could read or change the new text", message)
+      place:close()
+      assert.same({ "old", "app.conf" }, { content(), (there()) })
+    end
+  end)
+
+  it("replaces at once, or not at all", function()
+    local port = fresh { [CONF] = "old" }
+    machine:fault("rename", CONF, "EBUSY")
+    local place = assert(swap.place(port, CONF))
+    local ok, message, code = swap.replace(place, "new", {})
+    assert.same({ nil, "EBUSY" }, { ok, code })
+    assert.equal('cannot write "/etc/app.conf": it is a mount point of its own, which pilot.render can write in place',
+      message)
+    place:close()
+    assert.same({ "old", "app.conf" }, { content(), (there()) })
   end)
 
   describe("that puts back in place", function()
