@@ -169,8 +169,7 @@ describe("the heap", function()
   -- of each operation is larger whenever their number has doubled. Other tables (LuaJIT's own one of all strings, too)
   -- become larger once, for what is there at a time: then the same is asked with twice as many.
   local function growth_of(name, count)
-    local job, growth = name:gsub("_", "-"), nil
-    local done = count / 2
+    local job, done, growth = name:gsub("_", "-"), count / 2
     go(job, done)
     local before = heap.bytes(box)
     repeat
