@@ -306,11 +306,12 @@ describe("a seed", function()
     assert.equal(history(5), history(5))
   end)
 
-  -- LuaJIT numbers strings anew in each process, and `pairs` goes by these numbers: of two names each is the first half of
-  -- the time.
+  -- LuaJIT numbers strings anew in each process, and `pairs` goes by these numbers: of two names each is the first half
+  -- of the time.
   it("gives the same history in each process", function()
     local script = [[
-      local box = require("luapilot.sim").load("pilot.lua", { source = 'require("luapilot").job "app" { exec = "app" }' })
+      local source = 'require("luapilot").job "app" { exec = "app" }'
+      local box = require("luapilot.sim").load("pilot.lua", { source = source })
       box:program("app", { stdout = "no newline", stderr = "none here", exit = 0, after = "1s" })
       box:start()
       box:advance "1m"
