@@ -5,7 +5,7 @@
 --
 -- Three meters, because none of them sees everything:
 --
---   instructions   of Lua, counted by a hook, the JIT compiler off. Also those of table.remove, which is bytecode in
+--   instructions   of Lua, counted by a hook. Also those of table.remove, which is bytecode in
 --                  LuaJIT, and of comparisons that table.sort calls.
 --   touched        what functions of C walk through, where Lua executes one instruction: bytes of the subjects of
 --                  string functions, places that table.insert shifts, items that table.concat and table.sort handle.
@@ -129,12 +129,9 @@ end
 
 -- --- measuring -----------------------------------------------------------------------------------
 
--- With the compiler off, whose loops know no hooks, and the collector standing still, which the core would set going
--- again when it ends.
+-- With the collector standing still, which the core would set going again when it ends.
 local function in_quiet(fn)
-  local compiles, real = jit.status(), collectgarbage
-  jit.off()
-  if compiles then jit.flush() end
+  local real = collectgarbage
   real "collect"
   real "stop"
   _G.collectgarbage = function(option, ...) -- luacheck: ignore 122
@@ -143,7 +140,6 @@ local function in_quiet(fn)
   local ok, result = pcall(fn)
   _G.collectgarbage = real -- luacheck: ignore 122
   real "restart"
-  if compiles then jit.on() end
   if not ok then error(result, 0) end
   return result
 end

@@ -11,12 +11,9 @@ local STEP = 1000
 ---@return integer             to a thousand
 function effort.instructions(fn)
   local count = 0
-  jit.off()
-  jit.flush()                  -- what is compiled calls no hook
   debug.sethook(function() count = count + STEP end, "", STEP)
   local ok, err = pcall(fn)
   debug.sethook()
-  jit.on()
   assert(ok, err)
   return count
 end

@@ -1,7 +1,6 @@
 -- heap: how many bytes a box needs, without what the simulator wrote down for specs to look at.
 --
---   heap.measured(function() … end)     runs with the JIT compiler off: its traces would count as memory
---   heap.bytes(box)                     after two full collections
+--   heap.bytes(box)     after two full collections
 --
 -- What a box writes down (its history, its log, what jobs wrote, which files are not there) is there to be asked for,
 -- and grows with what happens. It is thrown away before each look: what is left is the core's, and the simulator's own.
@@ -23,17 +22,6 @@ function heap.bytes(box)
   collectgarbage()
   collectgarbage() -- what finalisers and weak tables held
   return collectgarbage "count" * 1024
-end
-
----Calls fn with the JIT compiler off.
----@param fn fun()
-function heap.measured(fn)
-  local compiles = jit.status()
-  jit.off()
-  if compiles then jit.flush() end
-  local ok, err = pcall(fn)
-  if compiles then jit.on() end
-  if not ok then error(err, 0) end
 end
 
 return heap

@@ -4,14 +4,11 @@
 ---@param fn fun()
 ---@return integer
 return function(fn)
-  local count, compiles = 0, jit.status()
-  jit.off()
-  jit.flush() -- compiled code counts nothing
+  local count = 0
   local hook, mask, every = debug.gethook()
   debug.sethook(function() count = count + 1 end, "", 1)
   local ok, err = pcall(fn)
   debug.sethook(hook, mask, every)
-  if compiles then jit.on() end
   if not ok then error(err, 0) end
   return count
 end

@@ -97,6 +97,39 @@ describe("a wait where none is possible", function()
   end)
 end)
 
+-- Debian 12's LuaJIT gives the loop over `rows` up as one to compile, and then what it compiled of it together with the
+-- loop inside takes the key for a position: it ends too early, some 58,000 times of 100,000 (LuaJIT's issue 827).
+local NESTED = [[
+  for _ = 1, 1000 do end
+  local traceinfo = require("jit.util").traceinfo
+  io.write(traceinfo(1) and "compiles" or "", " ")
+  require "luapilot.sim"
+  io.write(traceinfo(1) and "keeps" or "drops", " ")
+  local rows, short = { { 1, 2 }, x = { 3 }, y = { 4 }, z = { 5 } }, 0
+  local function elsewhere(...) for _ = 1, 100 do end end
+  for _ = 1, 100000 do
+    elsewhere()
+    local seen = 0
+    for _, row in pairs(rows) do
+      for _ in pairs(row) do end
+      seen = seen + 1
+    end
+    if seen ~= 4 then short = short + 1 end
+  end
+  print(short)
+]]
+
+describe("the JIT compiler", function()
+  it("is off as soon as a spec has loaded the simulator, so what it gets wrong does not matter", function()
+    local child = assert(io.popen("LUA_PATH='lua/?.lua;lua/?/init.lua;;' luajit - <<'END'\n" .. NESTED .. "END"))
+    local said = child:read "*a"
+    child:close()
+    assert.equal("compiles drops 0\n", said)
+  end)
+
+  it("is off in the specs of luapilot", function() assert.is_false((jit.status())) end)
+end)
+
 describe("a stack that overflows", function()
   it("is an error with the user's line", function()
     local box = load_box "pilot.spawn(function()\n local function f() return 1 + f() end\n f()\nend)"
@@ -126,12 +159,11 @@ describe("Lua's libraries in a pilot.lua", function()
   end)
 
   it("pretend to switch the compiler and the collector", function()
-    local before = jit.status()
     assert.matches("0 200 true|nothing", (said [[
       jit.off() jit.on() jit.flush()
       local stopped, pause = collectgarbage "stop", collectgarbage("setpause", 100000)
       print(stopped .. " " .. pause .. " " .. tostring(collectgarbage "count" > 0)) collectgarbage() ]]))
-    assert.equal(before, jit.status())
+    assert.is_false((jit.status()))
     assert.matches("unknown option", select(2, said "collectgarbage 'nonsense'"))
   end)
 

@@ -9,6 +9,8 @@ local stream = require "luapilot.sim.stream"
 
 local child = {}
 
+local NAMES = { "stdout", "stderr" } -- in this order, since each draws a latency; pairs has another in each process
+
 ---@class luapilot.sim.Child
 ---@field id integer
 ---@field group luapilot.sim.Group
@@ -24,7 +26,7 @@ local function is_read(options) return options.capture or options.output end
 local function open_streams(self)
   local pipes = {}
   if not is_read(self.options) then return pipes end
-  for _, name in ipairs { "stdout", "stderr" } do
+  for _, name in ipairs(NAMES) do
     local one
     one = stream.new(self.port, {
       name = name, id = self.id, sink = self.options.output, capture = self.options.capture or false,
@@ -38,6 +40,14 @@ local function open_streams(self)
     pipes[name] = one.pipe
   end
   return pipes
+end
+
+-- Calls a method of both, or of what is left.
+local function to_streams(self, method, ...)
+  for _, name in ipairs(NAMES) do
+    local one = self.streams[name]
+    if one then one[method](one, ...) end
+  end
 end
 
 ---@param port table
@@ -94,7 +104,7 @@ function Child:emptied()
   self.port:later(self.news, function()
     if self.cancelled then return end
     self.port:push_urgent({ type = "group_gone", id = self.id }, function() self:gone_taken() end)
-    for _, one in pairs(self.streams) do one:group_gone() end
+    to_streams(self, "group_gone")
   end)
 end
 
@@ -102,7 +112,7 @@ end
 function Child:gone_taken()
   self.told = true
   if not self.options.capture then
-    for _, one in pairs(self.streams) do one:abandon() end
+    to_streams(self, "abandon")
     self.streams = {}
   end
   self:finish()
@@ -127,20 +137,20 @@ end
 function Child:capture(on)
   if not self.options.output or self.options.output.raw then return "EINVAL" end
   self.options.capture = on
-  for _, one in pairs(self.streams) do one:set_capture(on) end
+  to_streams(self, "set_capture", on)
 end
 
 ---@param on boolean
 ---@return string? code
 function Child:hold(on)
   if not self.options.capture then return "EINVAL" end
-  for _, one in pairs(self.streams) do one:hold(on) end
+  to_streams(self, "hold", on)
 end
 
 ---Ends it and all that belongs to it, in silence.
 function Child:cancel()
   self.cancelled = true
-  for _, one in pairs(self.streams) do one:abandon() end
+  to_streams(self, "abandon")
   self.streams = {}
   self.port.kernel:signal_group(self.group, "SIGKILL")
 end

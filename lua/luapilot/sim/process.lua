@@ -18,6 +18,7 @@ local DEFAULT = {
   SIGSTOP = "stop", SIGTSTP = "stop", SIGTTIN = "stop", SIGTTOU = "stop",
 }
 local UNSTOPPABLE = { SIGKILL = true, SIGSTOP = true }
+local STREAMS = { "stdout", "stderr" } -- in the order in which they close; that of pairs is another in each process
 
 ---@class luapilot.sim.Process
 ---@field pid integer
@@ -252,7 +253,9 @@ function Process:print(line, stream) self:write(tostring(line) .. "\n", stream) 
 
 ---Closes its stdout and stderr without ending.
 function Process:close_output()
-  for _, pipe in pairs(self.pipes) do pipe:release() end
+  for _, name in ipairs(STREAMS) do
+    if self.pipes[name] then self.pipes[name]:release() end
+  end
   self.pipes = {}
 end
 
