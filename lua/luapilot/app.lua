@@ -53,7 +53,8 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
----@field errors { message: string }[]   what handlers raised, the first thousand
+---@field errors { where: string, message: string }[]?  what handlers raised, the first thousand: for a simulator that
+---                                                     asks for it with an empty list
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
 App.__index = App
@@ -67,7 +68,7 @@ function app.new(options)
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = queue.new(),
-    errors = {}, secrets = {},
+    secrets = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
@@ -142,7 +143,8 @@ end
 ---@param event table?      that a handler was called for
 function App:complain(where, err, event)
   local message = tostring(err)
-  if #self.errors < KEPT_ERRORS then self.errors[#self.errors + 1] = { where = where, message = message } end
+  local kept = self.errors
+  if kept and #kept < KEPT_ERRORS then kept[#kept + 1] = { where = where, message = message } end
   self:log("error", where .. ": " .. message)
   if event and event.name == "error" then return end -- never recursively
   local said = task.message(err)

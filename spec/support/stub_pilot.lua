@@ -48,7 +48,7 @@ function stub_pilot.load(source, options)
   world.files["pilot.lua"] = source
   local self = setmetatable({ world = world, events = {} }, Pilot)
   self.app = app.new { port = world.port, state = options.state }
-  self.app.observe = function(event) observe(self, event) end
+  self.app.observe, self.app.errors = function(event) observe(self, event) end, {}
   local ok, mistakes = self.app:load "pilot.lua"
   if not ok then error("pilot.lua has mistakes:\n  " .. table.concat(mistakes, "\n  "), 2) end
   self:take_events()

@@ -1,5 +1,6 @@
 -- What a pilot that runs for months must not keep.
 local boxes = require "support.boxes"
+local stub_port = require "support.stub_port"
 
 describe("a long life", function()
   after_each(boxes.check)
@@ -61,6 +62,20 @@ describe("a long life", function()
       local app = pilot.job "app" { exec = "app", restart = { backoff = 0 } }
       pilot.every("3s", function() app:next("output", "1s") end)
     ]], { app = { exit = 1, after = "2s", stdout = "line\n" } })
+  end)
+
+  it("of errors keeps nothing, unless a simulator wants them", function()
+    local world = stub_port.new { read = true, environ = true, signals = true, hostname = true }
+    world.files["pilot.lua"] = 'require "luapilot".every("1s", function() error "oh" end)'
+    local pilot = require "luapilot.app".new { port = world.port }
+    world.turn = function(event) pilot:turn(event) end
+    assert(pilot:load "pilot.lua")
+    pilot:start()
+    world:advance(3)
+    local said = 0
+    for _, message in ipairs(world.logs) do said = said + (message.message:find "oh" and 1 or 0) end
+    assert.equal(3, said)
+    assert.is_nil(pilot.errors)
   end)
 
   it("of waiting, timing out and cancelling keeps no timers", function()

@@ -208,7 +208,7 @@ function methods:load()
     port = self.interface, args = self.options.args, calendar = sandbox.calendar,
     libraries = sandbox.libraries(self.port),
   }
-  self.app.observe = function(event) self:observe(event) end
+  self.app.observe, self.app.errors = function(event) self:observe(event) end, {}
   local ok, mistakes = contain.call(self.app.loop.meter, self.app.load, self.app, self.path)
   if not ok then
     self.mistakes = mistakes
