@@ -98,23 +98,27 @@ FORCE:
 
 # The last line replaces the shell: a Ctrl-C reaches the pilot itself, and make waits for its orderly end.
 run: ## install what is missing, build, and run examples/quickstart
-	@tools/deps build
+	@tools/deps build run
 	@$(MAKE) all
 	@exec $(B)/luapilot run examples/quickstart/pilot.lua
 
 deps: ## install the Debian packages to build, test and lint with
-	@tools/deps build test lint
+	@tools/deps build run test lint
 
 # --- to prove it ------------------------------------------------------------------------------------
 
 integration = $(sort $(wildcard spec/integration/*_spec.lua))
 soak_actor  = build/soak/actor
 contracts   = $(sort $(wildcard spec/contract/*_spec.lua))
+SPECS       = spec/unit $(contracts) $(integration)
 
-test: ## install what is missing, build, run every spec
-	@tools/deps build test
+test: ## install what is missing, build, run every spec, or SPECS="FILE..."
+	@tools/deps build run test
 	@$(MAKE) all replay have-consul $(soak_actor)
-	@tools/specs spec/unit $(contracts) $(integration)
+	@tools/specs $(SPECS)
+
+fresh: ## `make run` and some of `make test` in a new Debian with nothing on it, below build/fresh
+	@tools/fresh
 
 unit: ## the specs that need no process and no clock
 	@tools/specs spec/unit
@@ -139,7 +143,7 @@ sanitize = -fsanitize=address,undefined -fno-sanitize-recover=undefined
 # The second half loads the sanitized rt.so into a plain LuaJIT, whose leaks are not ours; the library gets
 # into the jobs as well, where it must not catch signals.
 test-asan: asan have-consul $(soak_actor) ## the integration and contract specs with it
-	@tools/deps test
+	@tools/deps run test
 	@status=0; tools/sanitized tools/specs $(integration) || status=1; \
 	  ASAN_OPTIONS=detect_leaks=0:handle_segv=0:handle_sigbus=0:handle_sigfpe=0 \
 	  LUAJIT="env LD_PRELOAD=$$($(CC) -print-file-name=libasan.so) $(LUAJIT)" \
@@ -245,7 +249,7 @@ mutate: ## which altered lines of MODULES neither the laws nor specs notice, or 
 linters = lint-luacheck lint-clang lint-clang-tidy lint-clang-format lint-cppcheck lint-shellcheck lint-version
 
 lint: ## luacheck, clang with -Werror, clang-tidy, clang-format, cppcheck, shellcheck
-	@tools/deps build test lint
+	@tools/deps build run test lint
 	@$(MAKE) --keep-going $(linters)
 
 linters: # their names, for .ci/run
@@ -283,7 +287,7 @@ lint-cppcheck:
 
 lint-shellcheck:
 	$(say) LINT shellcheck
-	$(Q)shellcheck tools/consul tools/deps tools/specs tools/sanitized tools/memcheck tools/fuzz .ci/run
+	$(Q)shellcheck tools/consul tools/deps tools/fresh tools/mirror tools/specs tools/sanitized tools/memcheck tools/fuzz .ci/run
 
 # The version is written above; the rockspec and the changelog must agree.
 lint-version:
@@ -302,11 +306,12 @@ install: all ## install the program and, for specs of a pilot.lua, the Lua files
 	$(say) INST '$(DESTDIR)$(LUADIR)/luapilot'
 	$(Q)for file in $(modules); do install -D -m 644 "$$file" '$(DESTDIR)$(LUADIR)'"/$${file#lua/}" || exit 1; done
 
-clean: ## remove build/
-	rm -rf build
+# The Consul agent was fetched, not made.
+clean: ## remove all that was made: build/ but for build/consul
+	$(Q)[ ! -d build ] || find build -mindepth 1 -maxdepth 1 ! -name consul -exec rm -rf {} +
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 	@echo; echo "  V=1 shows the commands; JOBS=1 runs spec files one after the other"
 
-.PHONY: all run deps test unit contract integration consul have-consul asan test-asan valgrind mutate fuzz fuzz-run replay soak soak-asan bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE
+.PHONY: all run deps test fresh unit contract integration consul have-consul asan test-asan valgrind mutate fuzz fuzz-run replay soak soak-asan bench bench-smoke bench-programs lint format linters $(linters) install clean help FORCE

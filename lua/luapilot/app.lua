@@ -7,6 +7,7 @@
 -- port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.bus"
+local constant = require "luapilot.constant"
 local coroutines = require "luapilot.coroutines"
 local environment = require "luapilot.environment"
 local lazy = require "luapilot.lazy"
@@ -24,6 +25,7 @@ local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
 local handoff = lazy.require "luapilot.handoff"
+local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
@@ -53,8 +55,7 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
----@field errors { where: string, message: string }[]?  what handlers raised, the first thousand: for a simulator that
----                                                     asks for it with an empty list
+---@field errors { where: string, message: string }[]?   what handlers raised, the first thousand; nil: nobody asks
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
 App.__index = App
@@ -68,7 +69,7 @@ function app.new(options)
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = queue.new(),
-    secrets = {},
+    spent = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
@@ -95,30 +96,26 @@ end
 
 -- --- messages --------------------------------------------------------------------------------
 
----From now on this text is not shown in log lines.
+---From now on this text is not shown in log lines; of those of one name the last ten are not.
 ---@param secret string
-function App:hide(secret)
-  self.secrets[#self.secrets + 1] = secret
-  table.sort(self.secrets, function(a, b) return #a > #b end) -- one may contain another
+---@param name string?
+function App:hide(secret, name)
+  self.masks = self.masks or masks.new()
+  if name then self.masks:add_of(name, secret) else self.masks:add(secret) end
 end
 
 ---This one is a secret no more (hidden twice, it is so once more).
 ---@param secret string
 function App:unhide(secret)
-  for i, each in ipairs(self.secrets) do
-    if each == secret then return table.remove(self.secrets, i) end
-  end
+  if self.masks then self.masks:remove(secret) end
 end
 
-local function masked(self, text)
-  for _, secret in ipairs(self.secrets) do
-    local from, to = text:find(secret, 1, true)
-    while from do
-      text = text:sub(1, from - 1) .. "***" .. text:sub(to + 1)
-      from, to = text:find(secret, from + 3, true)
-    end
+local function covered_fields(self, fields)
+  local clean = {}
+  for key, value in pairs(fields) do
+    clean[key] = type(value) == "string" and self.masks:cover(value) or value
   end
-  return text
+  return clean
 end
 
 ---A line of the pilot's own; secrets are masked by value.
@@ -126,13 +123,8 @@ end
 ---@param message string
 ---@param fields table?
 function App:log(level, message, fields)
-  if #self.secrets > 0 then
-    message = masked(self, message)
-    local clean = {}
-    for key, value in pairs(fields or {}) do
-      clean[key] = type(value) == "string" and masked(self, value) or value
-    end
-    fields = clean
+  if self.masks then
+    message, fields = self.masks:cover(message), fields and covered_fields(self, fields)
   end
   self.port.log(level, message, fields)
 end
@@ -428,10 +420,7 @@ function App:doubt(runner)
   self.dirty = true
 end
 
----The jobs that the trigger of `runner` names, itself apart.
----@param runner luapilot.Runner
----@return luapilot.Runner[]
-function App:sources_of(runner)
+local function sources_of(self, runner)
   local sources, seen = {}, { [runner] = true }
   for _, topic in ipairs(runner.starter.topics) do
     local source = self.jobs[topic:match "^job:(.*)$" or ""]
@@ -440,7 +429,15 @@ function App:sources_of(runner)
       sources[#sources + 1] = source
     end
   end
-  return sources
+  return #sources > 0 and sources or constant.NONE
+end
+
+---The jobs that the trigger of `runner` names, itself apart: those of the file, so when all of it was read.
+---@param runner luapilot.Runner
+---@return luapilot.Runner[]
+function App:sources_of(runner)
+  runner.sources = runner.sources or sources_of(self, runner)
+  return runner.sources
 end
 
 ---@private

@@ -1,10 +1,13 @@
 -- catalogue: the services of this pilot's own jobs, for a pilot without Consul: the same file runs on a laptop.
 --
 -- It stands in for the agent: jobs say what is wanted of it, watches look into it. It owns the entries and who looks.
--- It sends nothing, and nothing is ever late or lost in it.
+-- What changes in one go is told once, in the same turn or when somebody looks: a thousand instances that come up
+-- together are one change.
+-- It sends nothing, and nothing is ever lost in it.
 
 local copy = require "luapilot.copy"
 local lazy = require "luapilot.lazy"
+local roll = require "luapilot.roll"
 
 local watch = lazy.require "luapilot.watch"
 
@@ -15,9 +18,12 @@ local Catalogue = {}
 Catalogue.__index = Catalogue
 
 ---@param hostname string
+---@param later fun(fn: fun())     does fn() in this turn, after what is being done now
 ---@return luapilot.Catalogue
-function catalogue.new(hostname)
-  return setmetatable({ hostname = hostname, entries = {}, lookers = {} }, Catalogue)
+function catalogue.new(hostname, later)
+  return setmetatable({
+    hostname = hostname, later = later, entries = {}, instances = {}, lookers = {}, changed = {},
+  }, Catalogue)
 end
 
 local function instance_of(self, want)
@@ -44,10 +50,8 @@ end
 ---@return luapilot.Instance[]
 function Catalogue:look(spec)
   local list = {}
-  for _, entry in pairs(self.entries) do
-    local instance = entry.instance
-    if entry.name == spec.name and has_tags(instance, spec.tag)
-      and (spec.status == "any" or instance.status == "passing") then
+  for _, instance in pairs(self.instances[spec.name] or {}) do
+    if has_tags(instance, spec.tag) and (spec.status == "any" or instance.status == "passing") then
       list[#list + 1] = instance
     end
   end
@@ -55,10 +59,22 @@ function Catalogue:look(spec)
   return list
 end
 
-local function tell(self, name)
-  for _, looker in ipairs(copy.shallow(self.lookers)) do
-    if looker.spec.name == name then looker.fn(self:look(looker.spec)) end
-  end
+---Tells those who look what has changed of a service, now.
+---@param name string
+function Catalogue:tell(name)
+  if not self.changed[name] then return end
+  self.changed[name] = nil
+  self.lookers[name]:walk(function(looker) looker.fn(self:look(looker.spec)) end)
+end
+
+-- An instance of a service is to be so; nil: gone.
+local function put(self, name, id, instance)
+  local instances = self.instances[name] or {}
+  instances[id] = instance
+  self.instances[name] = next(instances) and instances or nil
+  if not self.lookers[name] or self.changed[name] then return end
+  self.changed[name] = true
+  self.later(function() self:tell(name) end)
 end
 
 ---A service is to be so; nil: gone.
@@ -68,8 +84,8 @@ function Catalogue:wanted(record)
   local entry = want and { name = want.registration.Name, instance = instance_of(self, want) }
   if copy.equal(former, entry) then return end
   self.entries[record.id] = entry
-  if former then tell(self, former.name) end
-  if entry and (not former or former.name ~= entry.name) then tell(self, entry.name) end
+  if former and not (entry and entry.name == former.name) then put(self, former.name, record.id, nil) end
+  if entry then put(self, entry.name, record.id, entry.instance) end
 end
 
 ---Can others find it?
@@ -90,16 +106,14 @@ function Catalogue:is_leaving() return false end
 ---@param fn fun(instances: luapilot.Instance[])
 ---@return table looker
 function Catalogue:watch(spec, fn)
-  local looker = { spec = spec, fn = fn }
-  table.insert(self.lookers, looker)
-  return looker
+  local lookers = self.lookers[spec.name] or roll.new()
+  self.lookers[spec.name] = lookers
+  return { name = spec.name, entry = lookers:add { spec = spec, fn = fn } }
 end
 
 ---@param looker table
 function Catalogue:forget(looker)
-  for i, each in ipairs(self.lookers) do
-    if each == looker then return table.remove(self.lookers, i) end
-  end
+  self.lookers[looker.name]:remove(looker.entry)
 end
 
 return catalogue

@@ -5,21 +5,28 @@
 
 local handoff = {}
 
--- A copy of what is plain data; else nil and the path of what is none.
-local function plain(value, path, above)
+local DEEPEST = 200 -- tables inside of each other
+local ONLY = ": only plain data survives a reload"
+
+local function place(key) return ("[%s]"):format(type(key) == "string" and ("%q"):format(key) or tostring(key)) end
+
+-- A copy of what is plain data; else nil, the place below this value, and what is wrong there. A table that stands in
+-- several places is copied once, and stands in as many: `copies` has those that are done, `above` those under way.
+local function plain(value, copies, above, depth)
   local kind = type(value)
   if kind == "string" or kind == "number" or kind == "boolean" then return value end
-  if kind ~= "table" then return nil, ("%s is a %s: only plain data survives a reload"):format(path, kind) end
-  if above[value] then return nil, path .. " contains itself: only plain data survives a reload" end
+  if kind ~= "table" then return nil, "", ("is a %s"):format(kind) .. ONLY end
+  if copies[value] then return copies[value] end
+  if above[value] then return nil, "", "contains itself" .. ONLY end
+  if depth > DEEPEST then return nil, "", ("is nested more than %d deep%s that is flatter"):format(DEEPEST, ONLY) end
   above[value] = true
   local copy = {}
   for key, field in pairs(value) do
-    local here = ("%s[%s]"):format(path, type(key) == "string" and ("%q"):format(key) or tostring(key))
-    local message
-    copy[key], message = plain(field, here, above)
-    if message then return nil, message end
+    local where, wrong
+    copy[key], where, wrong = plain(field, copies, above, depth + 1)
+    if wrong then return nil, place(key) .. where, wrong end
   end
-  above[value] = nil
+  above[value], copies[value] = nil, copy
   return copy
 end
 
@@ -29,8 +36,8 @@ end
 ---@return string? message   it cannot be handed over
 function handoff.snapshot(app)
   if app.phase ~= "running" then return nil, "the pilot is not running" end
-  local state, message = plain(app.state, "pilot.state", {})
-  if not state then return nil, message end
+  local state, where, wrong = plain(app.state, {}, {}, 1)
+  if not state then return nil, ("pilot.state%s %s"):format(where, wrong) end
   local jobs = {}
   for name, runner in pairs(app.jobs) do jobs[name] = runner:snapshot() end
   local watches = {}

@@ -136,10 +136,18 @@ end
 local Stream = {}
 Stream.__index = Stream
 
+-- It is at its end, and no longer the affair of the task that opened it.
+local function detach(self)
+  local forget = self.forget
+  self.forget = nil
+  if forget then forget() end
+end
+
 ---Ends it; what was not read is lost. It ends by itself with its body, and with the task that opened it.
 function Stream:close()
   if self.closed then return end
   self.closed = true
+  detach(self)
   if self.id then self.app.loop:cancel(self.id) end
   self.id = nil
   if self.wake then self.wake(nil, "it was closed") end
@@ -177,11 +185,9 @@ local function next_piece(self)
     if self.closed then return nil, "it is closed" end
     local event, message = await_event(self)
     if not event then return nil, message end
-    if event.error then
-      self.ended = true
-      return nil, event.error, event.code
-    end
-    self.ended = event.last
+    self.ended = event.last or event.error ~= nil
+    if self.ended then detach(self) end
+    if event.error then return nil, event.error, event.code end
     if event.chunk ~= "" then return event.chunk end
   end
 end
@@ -265,7 +271,7 @@ local function new_stream(app, call, request, read, event)
   else
     app.loop:route(event.id, function(more) arrived(self, more) end)
   end
-  app.tasks.current:when_ended(function() self:close() end)
+  if not self.ended then self.forget = app.tasks.current:when_ended(function() self:close() end) end
   return self
 end
 

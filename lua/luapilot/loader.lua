@@ -183,13 +183,7 @@ local function chain(self, path)
   return table.concat(names, " -> ")
 end
 
--- Modules that nobody named literally are checked when they are loaded; it is too late to go on then.
-local function check_late(self, file)
-  if file.checked then return end
-  file.checked = true
-  local list = strict.check({ file.chunk }, self:known_globals(), self.sources)
-  if list[1] then error(mistakes.format(list[1]), 0) end
-end
+local check_late -- forward
 
 local function run_user_module(self, file, name)
   if file.message then error(format_problem(file), 0) end
@@ -367,6 +361,8 @@ function M.new(options)
     order = {},   -- … and in the order of their reading
     sources = {},
     loading = {}, -- paths of the user's files that run now, for circles
+    scanned = 0,  -- so many of `order` were searched for the globals that they set
+    set = {},
   }, Loader)
   build_env(self, options)
   return self
@@ -390,17 +386,24 @@ function Loader:load(path)
   return file.chunk
 end
 
----The globals that exist: those of the box, and those that any of the user's files sets.
----@return table<string, any>
-function Loader:known_globals()
-  local known = {}
-  for name in pairs(self.env) do known[name] = true end
-  for _, file in ipairs(self.order) do
-    for _, use in ipairs(file.chunk and strict.globals(file.chunk) or {}) do
-      if use.set then known[use.name] = true end
+-- The globals that any of the user's files sets. Each file is searched once, however many are checked late.
+local function globals_set(self)
+  while self.scanned < #self.order do
+    self.scanned = self.scanned + 1
+    local chunk = self.order[self.scanned].chunk
+    for _, use in ipairs(chunk and strict.globals(chunk) or {}) do
+      if use.set then self.set[use.name] = true end
     end
   end
-  return known
+  return self.set
+end
+
+-- Modules that nobody named literally are checked when they are loaded; it is too late to go on then.
+function check_late(self, file)
+  if file.checked then return end
+  file.checked = true
+  local list = strict.check({ file.chunk }, self.env, self.sources, globals_set(self))
+  if list[1] then error(mistakes.format(list[1]), 0) end
 end
 
 ---Looks for undefined globals in all of the user's files read so far; adds them to the mistakes.

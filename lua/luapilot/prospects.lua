@@ -5,6 +5,8 @@
 -- triggers), which are held by hand, how many are at work, and whose trigger has become doubtful because a source of
 -- its events is over. It tells a job that it is dead; it ends nothing itself, and no user sees it.
 
+local constant = require "luapilot.constant"
+
 local prospects = {}
 
 local SPOKEN = { error = true, enter_maintenance = true, exit_maintenance = true } -- of the pilot, by what it runs
@@ -16,6 +18,8 @@ local OVER = { complete = true, held = true } -- states in which a job waits for
 ---@field held table<luapilot.Runner, true>      by job:stop()
 ---@field active integer                         jobs in any other state but complete
 ---@field doubtful table<luapilot.Runner, true>  to be looked at when this turn comes to rest
+---@field unsure table<luapilot.Runner, true>    … as soon as nothing is at work: until then they may be started
+---@field returning table<luapilot.Runner, true>?  those of the held that their triggers may start, while that holds
 ---@field manual boolean                         is there a job that only job:start() starts?
 local Prospects = {}
 Prospects.__index = Prospects
@@ -23,23 +27,38 @@ Prospects.__index = Prospects
 ---@param app luapilot.App
 ---@return luapilot.Prospects
 function prospects.new(app)
-  return setmetatable({ app = app, waiting = {}, held = {}, active = 0, doubtful = {}, manual = false }, Prospects)
+  return setmetatable({
+    app = app, waiting = {}, held = {}, active = 0, doubtful = {}, unsure = {}, manual = false,
+  }, Prospects)
 end
 
 -- --- the books -------------------------------------------------------------------------------
 
+-- Does a trigger wait for what may be said while anything at all is at work?
+local function leans(leaves)
+  for _, leaf in ipairs(leaves) do
+    if leaf.topic == "pilot" and SPOKEN[leaf.event] then return true end
+    if leaf.topic and leaf.topic:find "^template:" then return true end
+  end
+  return nil
+end
+
 ---A job was declared: it waits.
 ---@param runner luapilot.Runner
 function Prospects:add(runner)
-  runner.dependents = {}
+  runner.dependents = constant.NONE -- until it has some
+  runner.leans = leans(runner.starter.trigger.leaves)
   self.waiting[runner], self.doubtful[runner] = true, true
-  self.manual = self.manual or runner.starter:has "manual"
+  self.manual = self.manual or runner.starter:is_manual()
 end
 
 ---All jobs are known: who waits for whom.
 function Prospects:connect()
   for _, runner in ipairs(self.app.order) do
-    for _, source in ipairs(self.app:sources_of(runner)) do source.dependents[#source.dependents + 1] = runner end
+    for _, source in ipairs(self.app:sources_of(runner)) do
+      if source.dependents == constant.NONE then source.dependents = {} end
+      source.dependents[#source.dependents + 1] = runner
+    end
   end
 end
 
@@ -55,8 +74,12 @@ function Prospects:moved(runner, before, after)
   self.held[runner] = after == "held" or nil
   self.active = self.active + (is_active(after) and 1 or 0) - (is_active(before) and 1 or 0)
   if after == "waiting" then self.doubtful[runner] = true end
+  if before == "held" or after == "held" then self.returning = nil end
   if not OVER[after] then return end
-  for _, dependent in ipairs(runner.dependents) do self.doubtful[dependent] = true end
+  for _, dependent in ipairs(runner.dependents) do
+    if self.held[dependent] then self.returning = nil end
+    if dependent.starter:loses(runner.topic) then self.doubtful[dependent] = true end
+  end
 end
 
 ---The trigger of a job may be unable to fire from now on.
@@ -73,13 +96,35 @@ function Prospects:is_busy()
   return self.active > 0 or self.app.tasks.count > 0 or next(self.app.holders) ~= nil
 end
 
--- Can the trigger of a job that is held by hand start it again?
-local function may_return(runner)
-  if runner.asking then return false end -- two held jobs that wait for each other
-  runner.asking = true
-  local can = runner.starter:can_fire()
-  runner.asking = false
-  return can
+local function in_order(set)
+  local list = {}
+  for runner in pairs(set) do list[#list + 1] = runner end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+-- Which of the jobs that are held by hand their triggers may start again: first those that need none of the others,
+-- then those that wait for these, and so on. What is left waits for each other.
+local function find_returning(self)
+  local may, next_ones = {}, self.held
+  self.returning = may -- what the triggers are told meanwhile
+  while next(next_ones) do
+    local list = in_order(next_ones)
+    next_ones = {}
+    for _, runner in ipairs(list) do
+      if not may[runner] and runner.starter:can_fire() then
+        may[runner] = true
+        for _, dependent in ipairs(runner.dependents) do
+          if self.held[dependent] then next_ones[dependent] = true end
+        end
+      end
+    end
+  end
+end
+
+local function may_return(self, runner)
+  if not self.returning then find_returning(self) end
+  return self.returning[runner] == true
 end
 
 ---Can this event still come? For jobs whose trigger waits for it.
@@ -94,18 +139,11 @@ function Prospects:can_speak(topic, event, asker)
   local source = self.app.jobs[topic:match "^job:(.*)$"]
   if source == asker then return false end
   local state = source.memory.state
-  if state == "held" then return self:is_busy() or may_return(source) end
+  if state == "held" then return self:is_busy() or may_return(self, source) end
   return state ~= "complete"
 end
 
 -- --- the dead --------------------------------------------------------------------------------
-
-local function in_order(set)
-  local list = {}
-  for runner in pairs(set) do list[#list + 1] = runner end
-  table.sort(list, function(a, b) return a.number < b.number end)
-  return list
-end
 
 local function declare_dead(runner)
   if runner.memory.runs == 0 and not runner.memory.exit then
@@ -116,34 +154,40 @@ end
 
 -- Does what it waits for depend on what is under way elsewhere, and not on its sources alone?
 local function stays_doubtful(self, runner)
-  for _, leaf in ipairs(runner.starter.trigger.leaves) do
-    if leaf.topic == "pilot" and SPOKEN[leaf.event] then return true end
-    if leaf.topic and leaf.topic:find "^template:" then return true end
-  end
+  if runner.leans then return true end
+  if not next(self.held) then return false end
   for _, source in ipairs(self.app:sources_of(runner)) do
-    if source.memory.state == "held" then return true end
+    if self.held[source] then return true end
   end
   return false
 end
 
----Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them.
-function Prospects:bury()
-  if not next(self.doubtful) then return end
-  local unsure = {}
-  while next(self.doubtful) do
-    local list = in_order(self.doubtful)
-    self.doubtful = {}
-    for _, runner in ipairs(list) do
-      if self.waiting[runner] and not runner.starter:has "manual" then
-        if not runner.starter:can_fire() then
-          declare_dead(runner)
-        elseif stays_doubtful(self, runner) then
-          unsure[runner] = true
-        end
+-- Looks at the doubtful jobs; those whose trigger cannot fire any more.
+local function look(self)
+  local list, lost = in_order(self.doubtful), {}
+  self.doubtful = {}
+  for _, runner in ipairs(list) do
+    self.unsure[runner] = nil
+    if self.waiting[runner] and not runner.starter:is_manual() then
+      if not runner.starter:can_fire() then
+        lost[#lost + 1] = runner
+      elseif stays_doubtful(self, runner) then
+        self.unsure[runner] = true
       end
     end
   end
-  self.doubtful = unsure
+  return lost
+end
+
+---Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them.
+function Prospects:bury()
+  self.returning = nil -- what they have heard since may be all
+  if next(self.unsure) and not self:is_busy() then
+    for runner in pairs(self.unsure) do self.doubtful[runner] = true end
+  end
+  while next(self.doubtful) do
+    for _, runner in ipairs(look(self)) do declare_dead(runner) end
+  end
 end
 
 local function hears_signals(bus)

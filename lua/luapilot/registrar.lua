@@ -185,7 +185,7 @@ local function taken(self, record, step, told)
   self.refusals[record.id] = nil
   if step == "update" then self.lost[record.id] = nil end
   if SAID[step] then log(self, "info", record, SAID[step]) end
-  if step == "register" then look_later(self) end
+  if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
 -- It may be granted later.
@@ -327,7 +327,7 @@ local function pause_between_looks(self)
   return least and least / LOOKS
 end
 
--- After `seconds`, or when it is time again.
+-- After `seconds`, unless that will be sooner; without, when it is time again.
 function look_later(self, seconds)
   seconds = seconds or pause_between_looks(self)
   if not seconds or self.stopped then return end

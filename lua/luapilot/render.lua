@@ -27,7 +27,7 @@ local TEMPLATE_LIMIT = 1024 ^ 2     -- bytes
 local PATIENCE = 60                 -- seconds for a validator
 local SAID_LIMIT = 64 * 1024        -- bytes of its output that are read
 local SHOWN = 500                   -- … that are shown
-local TIDY = 1000                   -- places that are remembered as tidy
+local KNOWN = 1000                  -- directories, and places, that are remembered as in order
 
 ---@class luapilot.RenderSpec
 ---@field to string
@@ -45,13 +45,20 @@ render.methods = Renders
 
 -- --- what was left ---------------------------------------------------------------------------
 
----Once for each place: new files that killed pilots left are removed.
+-- Is it the first time? Of so many is remembered, no more.
+local function is_new(self, list, key)
+  local known = self[list]
+  if not known or known.count == KNOWN then known = { count = 0, keys = {} } end
+  self[list] = known
+  if known.keys[key] then return false end
+  known.keys[key], known.count = true, known.count + 1
+  return true
+end
+
+---Once in each directory: new files that killed pilots left are removed.
 ---@private
 function Renders:tidy(place)
-  if self.tidied and self.tidied[place.target] then return end
-  if not self.tidied or self.tidied.count == TIDY then self.tidied = { count = 0 } end
-  self.tidied[place.target], self.tidied.count = true, self.tidied.count + 1
-  swap.tidy(place)
+  if is_new(self, "tidied", place.directory) then swap.tidy(place) end
 end
 
 ---What killed pilots left at a place is put in order: at the start where a path stands in the file, else before
@@ -59,7 +66,7 @@ end
 ---@param place luapilot.Place
 ---@return string? message      the old file could not be put back
 function Renders:put_in_order(place)
-  if self.tidied and self.tidied[place.target] or self.turns and self.turns:is_taken(place.target) then return nil end
+  if self.turns and self.turns:is_taken(place.target) or not is_new(self, "in_order", place.target) then return nil end
   self:tidy(place)
   return self:put_back_left_over(place)
 end

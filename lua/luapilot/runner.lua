@@ -12,6 +12,7 @@ local starter = require "luapilot.starter"
 local health = lazy.require "luapilot.health"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
+local roll = lazy.require "luapilot.roll"
 local task = lazy.require "luapilot.task"
 
 local runner = {}
@@ -29,7 +30,7 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field lines luapilot.Lines?  of its process, once that has said something that somebody hears
 local Runner = {
   -- Until it needs some of its own.
-  timers = constant.NONE, due = constant.NONE, watchers = constant.NONE, results = constant.NONE,
+  timers = constant.NONE, due = constant.NONE, results = constant.NONE,
   stops = 0,
   streams = 0, -- of the process, captured and not at their end
 }
@@ -88,24 +89,20 @@ end
 ---@param fn fun(): boolean
 ---@return fun()
 function Runner:watch(fn)
-  if self.watchers == constant.NONE then self.watchers = {} end
-  self.watchers[#self.watchers + 1] = fn
-  return function()
-    for i, other in ipairs(self.watchers) do
-      if other == fn then return table.remove(self.watchers, i) end
-    end
-  end
+  self.watchers = self.watchers or roll.new()
+  local watchers = self.watchers
+  local entry = watchers:add(fn)
+  return function() watchers:remove(entry) end
 end
 
 ---@private
 function Runner:changed()
   self.app.services:refresh(self)
-  if #self.watchers == 0 then return end
-  local left = {}
-  for _, fn in ipairs(self.watchers) do
-    if not fn() then left[#left + 1] = fn end
-  end
-  self.watchers = #left > 0 and left or nil
+  local watchers = self.watchers
+  if not watchers then return end
+  watchers:walk(function(fn, entry)
+    if fn() then watchers:remove(entry) end
+  end)
 end
 
 -- --- effects: timers, log, events ------------------------------------------------------------

@@ -29,7 +29,7 @@ end
 ---Where services are registered: in Consul, or else in this pilot, where watches look, too.
 ---@return luapilot.Registrar|luapilot.Catalogue
 function Services:backend()
-  self.place = self.place or catalogue.new(self.app.port.hostname())
+  self.place = self.place or catalogue.new(self.app.port.hostname(), function(fn) self.app:command(fn) end)
   return self.place
 end
 

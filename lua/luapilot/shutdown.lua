@@ -29,13 +29,16 @@ local function plan(self)
   for _, runner in ipairs(self.app.order) do runner.before = #runner.dependents end
 end
 
--- Who waits for a job with a service, directly or not, stops before it.
-local function need_not_stay(runner, seen)
-  for _, dependent in ipairs(runner.dependents) do
-    if not seen[dependent] then
-      seen[dependent], dependent.stays = true, false
-      need_not_stay(dependent, seen)
+-- Who waits for one of these jobs, directly or not, stops before it.
+local function need_not_stay(list)
+  local seen, i = {}, 1
+  while list[i] do
+    for _, dependent in ipairs(list[i].dependents) do
+      if not seen[dependent] then
+        seen[dependent], dependent.stays, list[#list + 1] = true, false, dependent
+      end
     end
+    i = i + 1
   end
 end
 
@@ -50,13 +53,15 @@ end
 -- it has heard of the services: jobs without one are stopped when none is found any more.
 local function plan_to_leave(self)
   if not self.app.consul then return end
-  local seen = {}
+  local with_services = {}
   for _, runner in ipairs(self.app.order) do
-    if runner.spec.service then self.found[runner] = true else runner.stays = true end
+    if runner.spec.service then
+      self.found[runner], with_services[#with_services + 1] = true, runner
+    else
+      runner.stays = true
+    end
   end
-  for _, runner in ipairs(self.app.order) do
-    if runner.spec.service then need_not_stay(runner, seen) end
-  end
+  need_not_stay(with_services)
 end
 
 local function limit(self, seconds)
@@ -115,15 +120,18 @@ function Shutdown:begin()
   end)
 end
 
--- Nobody is left who needs the job, or through it one of its sources.
+-- Nobody is left who needs the job, or through it one of its sources: those that are gone hand that on.
 local function release(self, runner)
-  if runner.before > 0 then return end
-  for _, source in ipairs(self.app:sources_of(runner)) do
-    source.before = source.before - 1
-    if source.closed then
-      release(self, source)
-    elseif is_next(self, source) then
-      close_later(self, source)
+  local open = { runner.before == 0 and runner or nil }
+  while open[1] do
+    local gone = table.remove(open)
+    for _, source in ipairs(self.app:sources_of(gone)) do
+      source.before = source.before - 1
+      if source.closed then
+        open[#open + 1] = source.before == 0 and source or nil
+      elseif is_next(self, source) then
+        close_later(self, source)
+      end
     end
   end
 end

@@ -141,7 +141,7 @@ local function arm_timeout(self, leaf, number, due)
   end))
 end
 
--- In the words of the file. With another text it is another trigger.
+-- In words. With another text it is another trigger.
 local function text_of(self) return trigger.describe(self.trigger.node, duration.format) end
 
 local function arm_leaves(self, timeouts)
@@ -191,15 +191,14 @@ function Starter:wakes_by_itself()
   return trigger.can_fire(self.trigger, function(topic, event) return topic == "pilot" and event:find "^SIG" ~= nil end)
 end
 
----Is it a job that only job:start() starts, or one that waits for the clock or a task?
----@param kind string
+---Is it a job that only job:start() starts? (`manual` is no part of anything.)
 ---@return boolean
-function Starter:has(kind)
-  for _, leaf in ipairs(self.trigger.leaves) do
-    if leaf.kind == kind then return true end
-  end
-  return false
-end
+function Starter:is_manual() return self.trigger.node.kind == "manual" end
+
+---May it be unable to fire because a source will not speak any more?
+---@param topic string
+---@return boolean
+function Starter:loses(topic) return trigger.loses(self.trigger, topic) end
 
 ---Hears nothing any more.
 function Starter:stop()

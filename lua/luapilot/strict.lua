@@ -83,6 +83,12 @@ end
 
 -- ------------------------------------------------------------------------------------------------ check
 
+-- With the names of `others`.
+local function merged(set, others)
+  for name in pairs(others) do set[name] = true end
+  return set
+end
+
 local function names_set(all_uses)
   local set = {}
   for _, use in ipairs(all_uses) do
@@ -95,19 +101,21 @@ end
 ---@param functions function[] the user's chunks, compiled and not necessarily run
 ---@param known table<string, any> the globals that exist
 ---@param sources? table<string, string> source text by file, for better messages
+---@param others? table<string, true> globals that functions read before set
 ---@return luapilot.Mistake[]
-function M.check(functions, known, sources)
+function M.check(functions, known, sources, others)
   local uses = {}
   for _, func in ipairs(functions) do
     for _, use in ipairs(M.globals(func)) do uses[#uses + 1] = use end
   end
   local set, list, seen, explain = names_set(uses), {}, {}, nil
+  others = others or set
   for _, use in ipairs(uses) do
-    local is_there = set[use.name] or rawget(known, use.name) ~= nil
+    local is_there = set[use.name] or others[use.name] or rawget(known, use.name) ~= nil
     local where = not is_there and ("%s:%d"):format(use.file, use.line)
     if where and not seen[where .. use.name] then
       seen[where .. use.name] = true
-      explain = explain or undefined.explainer(known, set, sources or {})
+      explain = explain or undefined.explainer(known, merged(set, others), sources or {})
       list[#list + 1] = { where = where, message = explain(use) }
     end
   end

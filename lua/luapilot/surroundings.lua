@@ -52,7 +52,7 @@ function api.secret(app, name)
       ("%s; put it there, or name another file in %s"):format(message, variable), name)
   end
   value = value:gsub("\r?\n$", "")
-  if value ~= "" then app:hide(value) end
+  if value ~= "" then app:hide(value, name) end
   return value
 end
 

@@ -55,6 +55,7 @@ local KINDS = { directory = "a directory", link = "a symbolic link", fifo = "a F
 ---@field port luapilot.Port
 ---@field id integer
 ---@field name string
+---@field directory string     its path, without links
 ---@field target string        the path, without links
 ---@field secluded boolean      nobody but root and our user can put something else there
 local Place = {}
@@ -71,7 +72,7 @@ function swap.place(port, path)
   if not id and name:find "^cannot open " then return failure(path, name, directory) end
   if not id then return nil, name, directory end
   return setmetatable({
-    port = port, id = id, name = name, secluded = secluded, opened = {}, made = {},
+    port = port, id = id, name = name, directory = directory, secluded = secluded, opened = {}, made = {},
     target = (directory == "/" and "" or directory) .. "/" .. name,
   }, Place)
 end
@@ -227,8 +228,8 @@ local function restore_text(place, text, was)
   return ok, message
 end
 
--- The old file takes its place again. Only where it cannot be renamed, or would change its owner by that, its text does:
--- what stands there may be held open by a stranger.
+-- The old file takes its place again. Only where it cannot be renamed, or would change its owner by that, its text
+-- does: what stands there may be held open by a stranger.
 local function restore(place, id, was)
   local old = place:beside "old"
   local is, message, code = place:stat()
@@ -247,7 +248,7 @@ local function restore(place, id, was)
   return place:remove(old)
 end
 
--- Opens what was left by a pilot, or put there by the owner of the file. A stranger has no say, and no hard link of his.
+-- Opens what was left by a pilot, or put there by the owner of the file. A stranger has no say, nor has a hard link.
 local function open_ours(place, name)
   local seen, is = place:stat(name), place:stat()
   if not seen or seen.type ~= "file" then return nil end
@@ -257,14 +258,13 @@ local function open_ours(place, name)
   place:shut(id)
 end
 
----Removes the new files that killed pilots left, and none of a pilot that is at work. A crowded directory is not
----searched.
+---Removes the new files that killed pilots left in a directory, and none of a pilot that is at work. A crowded
+---directory is not searched.
 ---@param place luapilot.Place
 function swap.tidy(place)
   local names = place.port.list(".", CROWDED, place.id)
-  local start = place:beside "new-"
   for _, name in ipairs(names or {}) do
-    local id = name:sub(1, #start) == start and place:open(name, "left")
+    local id = name:find "^%..+%.luapilot%-new%-%x+$" and place:open(name, "left")
     if id then
       place:remove(name)
       place:shut(id)
@@ -272,10 +272,23 @@ function swap.tidy(place)
   end
 end
 
+-- Nil, and no message: there was nothing to put back.
+local function put_back(place)
+  local id, was = open_ours(place, place:beside "old")
+  if not id then return nil end
+  local ok, message = restore(place, id, was)
+  place:shut(id)
+  return ok and "restored", message
+end
+
 local function remove_first(place)
+  local id = open_ours(place, place:beside "none")
+  if not id then return nil end
   local stat = place:stat()
   if stat and stat.type == "file" then place:remove(place.name) end
-  return place:remove(place:beside "none")
+  local ok, message = place:remove(place:beside "none")
+  place:shut(id)
+  return ok and "removed", message
 end
 
 ---Puts back what was never accepted, because whoever swapped it was killed.
@@ -283,17 +296,9 @@ end
 ---@return "restored"|"removed"|nil how      nil: there was nothing to do, or a message
 ---@return string? message
 function swap.recover(place)
-  local how, ok, message = "restored", nil, nil
-  local id, was = open_ours(place, place:beside "old")
-  if id then
-    ok, message = restore(place, id, was)
-  else
-    how, id = "removed", open_ours(place, place:beside "none")
-    if not id then return nil end
-    ok, message = remove_first(place)
-  end
-  place:shut(id)
-  if ok then return how end
+  local how, message = put_back(place)
+  if not how and not message then how, message = remove_first(place) end
+  if how or not message then return how end
   return nil, ("cannot put back %q: %s"):format(place.target, message)
 end
 

@@ -15,6 +15,7 @@
 
 local constant = require "luapilot.constant"
 local coroutines = require "luapilot.coroutines"
+local roll = require "luapilot.roll"
 
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
@@ -150,8 +151,9 @@ function task.error(value) return post_mortem(co_running(), value) end
 
 ---@class luapilot.Task
 ---@field name string
----@field parent luapilot.Task?
----@field children table<luapilot.Task, true>
+---@field family luapilot.Family?    in which it is a child; nil: of nobody
+---@field brood luapilot.Family?     in which others are its children; nil: none yet
+---@field children table<luapilot.Task, true>   the members of that
 ---@field ended boolean       its defer functions included
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
@@ -160,6 +162,12 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0 } -- until it has some
 Task.__index = Task
+
+---The children of a task, and those that it was left.
+---@class luapilot.Family
+---@field parent luapilot.Task?     nil: it has ended, and was nobody's child
+---@field members table<luapilot.Task, true>
+---@field count integer
 
 ---What tasks.lua lends to every Tasks: `self` is that.
 ---@class luapilot.Tasks
@@ -174,9 +182,25 @@ local function pack(...)
   return { n = n, ... }
 end
 
+local function join(family, child)
+  family.members[child], family.count = true, family.count + 1
+  child.family = family
+end
+
+local function give(parent, family)
+  family.parent, parent.brood, parent.children = parent, family, family.members
+end
+
 local function adopt(parent, child)
-  if parent.children == constant.NONE then parent.children = {} end
-  parent.children[child] = true
+  if not parent.brood then give(parent, { members = {}, count = 0 }) end
+  join(parent.brood, child)
+end
+
+local function leave(child)
+  local family = child.family
+  if not family then return end
+  family.members[child], family.count = nil, family.count - 1
+  child.family = nil
 end
 
 -- Puts a coroutine of `t` at the end of the queue; what it will be resumed with.
@@ -196,7 +220,7 @@ function Tasks:spawn(fn, options, ...)
   local parent = options.parent or (not options.detached and self.current) or nil
   self.born = self.born + 1
   local t = setmetatable({ -- with all that every task comes to have: it is made in one piece
-    tasks = self, name = options.name or "task", number = self.born, parent = parent, tell = options.ended,
+    tasks = self, name = options.name or "task", number = self.born, tell = options.ended,
     co = co_create(fn), ended = false, queued = false, started = false, ok = nil, results = nil,
   }, Task)
   if parent then adopt(parent, t) end
@@ -206,14 +230,20 @@ function Tasks:spawn(fn, options, ...)
   return t
 end
 
--- Children outlive a task that ended well: its parent has them from now on.
+-- Children outlive a task that ended well: its parent has them from now on. The smaller family joins the larger one, so
+-- that a thousand who are handed up from level to level do not move each time.
 local function leave_children(t)
-  local parent = t.parent
-  for child in pairs(t.children) do
-    child.parent = parent
-    if parent then adopt(parent, child) end
+  local own, family = t.brood, t.family
+  t.brood, t.children = nil, nil
+  if not own or own.count == 0 then return end
+  if not family then
+    own.parent = nil
+    return
   end
-  t.children = nil
+  local small, large = own, family
+  if own.count > family.count then small, large = family, own end
+  if family.parent then give(family.parent, large) else large.parent = nil end
+  for child in pairs(small.members) do join(large, child) end
 end
 
 -- A wait that a library's coroutine kept for itself ends with the task.
@@ -226,17 +256,14 @@ local function finish(self, t)
   t.ended = true
   take_back(t)
   leave_children(t)
-  local siblings = t.parent and t.parent.children
-  if siblings and siblings[t] then siblings[t] = nil end
+  leave(t)
   self.live[t] = nil
   self.count = self.count - 1
   t.co, t.defers = nil, nil
   if t.tell then t.tell(t) end
   local waiters = t.waiters
   t.waiters = nil
-  if waiters then
-    for i = 1, #waiters do waiters[i](t) end
-  end
+  if waiters then waiters:walk(function(fn) fn(t) end) end
   if self.count == 0 then self:on_idle() end
 end
 
@@ -262,7 +289,7 @@ function Tasks:conclude(t)
   if t.ok then
     leave_children(t)
   else
-    for _, child in ipairs(t:sorted_children()) do child:cancel(t.reason or "cancel") end
+    t:cancel_children(t.reason or "cancel")
   end
   if not t.defers then return finish(self, t) end
   local defers, outcome = t.defers, t:outcome()
@@ -398,18 +425,49 @@ function Tasks:await(what, start)
   return unless_cancelled(t, co_yield(WAIT))
 end
 
----Cancels the task and its children: it raises at its next wait (at once if it waits now).
----@param reason string?   "cancel" (default), "lost", "shutdown", "reload", "timeout"
-function Task:cancel(reason)
-  if self.ended or self.reason or self.deferring then return end
-  self.reason = reason or "cancel"
-  for _, child in ipairs(self:sorted_children()) do child:cancel(self.reason) end
-  if self.unwait then
-    self.unwait()
-    self.cancel_now = true
-    make_ready(self.tasks, self)
+-- Children, oldest first.
+local function sorted_children(t)
+  local list = {}
+  for child in pairs(t.children) do list[#list + 1] = child end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
+local function may_be_cancelled(t) return not (t.ended or t.reason or t.deferring) end
+
+-- Tasks with all that is below them, in a list: each before its children, the youngest first. Backwards, children come
+-- before their parents, the oldest first. No recursion: nobody limits how deep tasks are nested.
+local function condemn(list, reason)
+  local condemned, open = {}, list
+  while open[1] do
+    local t = table.remove(open)
+    if may_be_cancelled(t) then
+      t.reason = reason
+      condemned[#condemned + 1] = t
+      for _, child in ipairs(sorted_children(t)) do open[#open + 1] = child end
+    end
+  end
+  return condemned
+end
+
+local function cancel_all(list, reason)
+  local condemned = condemn(list, reason)
+  for i = #condemned, 1, -1 do
+    local t = condemned[i]
+    if t.unwait then
+      t.unwait()
+      t.cancel_now = true
+      make_ready(t.tasks, t)
+    end
   end
 end
+
+---Cancels the task and its children: it raises at its next wait (at once if it waits now).
+---@param reason string?   "cancel" (default), "lost", "shutdown", "reload", "timeout"
+function Task:cancel(reason) cancel_all({ self }, reason or "cancel") end
+
+---@private
+function Task:cancel_children(reason) cancel_all(sorted_children(self), reason) end
 
 ---Ends a task that must not hold anything up any longer: it is never resumed; its defers still run, but where one of
 ---them waits already it is cut short.
@@ -424,14 +482,6 @@ function Task:abandon()
   self:cancel("cancel")
   self.wake_with, self.cancel_now = nil, nil
   stop_at_once(self.tasks, self, cancellation_of(self))
-end
-
----@private
-function Task:sorted_children()
-  local list = {}
-  for child in pairs(self.children) do list[#list + 1] = child end
-  table.sort(list, function(a, b) return a.number < b.number end)
-  return list
 end
 
 ---Has it raised something else than its cancellation?
@@ -454,20 +504,16 @@ function Task:when_ended(fn)
     fn(self)
     return function() end
   end
-  local waiters = self.waiters or {}
-  self.waiters = waiters
-  waiters[#waiters + 1] = fn
-  return function()
-    for i = #waiters, 1, -1 do
-      if waiters[i] == fn then table.remove(waiters, i) end
-    end
-  end
+  self.waiters = self.waiters or roll.new()
+  local waiters = self.waiters
+  local entry = waiters:add(fn)
+  return function() waiters:remove(entry) end
 end
 
 ---Does anybody wait for its end?
 ---@return boolean
 function Task:is_awaited()
-  return self.waiters ~= nil and #self.waiters > 0
+  return self.waiters ~= nil and not self.waiters:is_empty()
 end
 
 ---Suspends the running task for `seconds`.

@@ -23,6 +23,7 @@ local watches = require "luapilot.watches"
 local templates = {}
 
 local BACKOFF = restart.parse "always"
+local HINTS = 20 -- so many paths that nobody described are compared with the others
 
 ---@class luapilot.Keeper
 ---@field app luapilot.App
@@ -339,10 +340,10 @@ function templates.named(app, path)
 end
 
 -- A template that was named and never described; one that reloads a job that cannot.
-local function check(app, path, self)
+local function check(app, path, self, compares)
   local keeper, h = app.templates[path], front.inner(self)
   if not keeper then
-    local hint = suggest.near(path, schema.keys(app.templates))
+    local hint = compares and suggest.near(path, schema.keys(app.templates))
     return app.mistakes:add(h.where, tostring(self), ("was named but never described%s: write pilot.template %s { … }")
       :format(hint and (" (did you mean %s?)"):format(describe.quote(hint)) or "", describe.quote(path)))
   end
@@ -357,7 +358,11 @@ end
 ---What only the whole file shows.
 ---@param app luapilot.App
 function templates.check(app)
-  for _, path in ipairs(schema.keys(app.template_objects)) do check(app, path, app.template_objects[path]) end
+  local hints = 0
+  for _, path in ipairs(schema.keys(app.template_objects)) do
+    if not app.templates[path] then hints = hints + 1 end
+    check(app, path, app.template_objects[path], hints <= HINTS)
+  end
 end
 
 ---@param app luapilot.App

@@ -7,8 +7,9 @@
 -- fired, and again whenever a repeating part does; the `once` parts of an `any` fire it a single time
 -- between them.
 --
--- It owns which leaves have fired (plain data: fired triggers survive a reload). It never subscribes,
--- keeps no time and starts nothing: see starter.lua.
+-- It owns which leaves have fired (plain data: fired triggers survive a reload). A node may be a part of several
+-- groups: every walk visits it once, and a leaf that fires costs as much as the groups above it, not as the whole. It
+-- never subscribes, keeps no time and starts nothing: see starter.lua.
 
 local constant = require "luapilot.constant"
 
@@ -25,7 +26,8 @@ local REPEATS = { each = true, every = true, cron = true }
 ---@field topic string?      of once and each: "job:app", "pilot"
 ---@field event string?
 ---@field options table?     { timeout, settle, max_wait, when_busy }
----@field parts luapilot.TriggerNode[]?
+---@field parts luapilot.TriggerNode[]?   of all and any
+---@field depth integer?     of all and any: how many of them are inside of each other
 ---@field interval number?
 ---@field schedule table?    of cron
 ---@field jitter number?
@@ -37,25 +39,34 @@ local REPEATS = { each = true, every = true, cron = true }
 ---@field leaves table<integer, boolean>   which have fired, by number
 ---@field groups table<integer, boolean>   `any` nodes whose once parts have fired, by number
 
----The leaves in the order in which they are written, and every node numbered in `numbers`. A node that is written
----down twice counts once.
+---@class luapilot.TriggerSum      what a number of leaves adds up to
+---@field done table<luapilot.TriggerNode, true>      nodes that have all they need
+---@field missing table<luapilot.TriggerNode, integer>   of groups: parts that are still needed, where some have come
+
+---The leaves in the order in which they are written, every node numbered in `numbers`, and the groups that each node is
+---a part of. A node that is written down twice counts once. Nodes are not nested deeper than ask.lua allows.
 ---@param node luapilot.TriggerNode
 ---@return luapilot.TriggerNode[] leaves
 ---@return table<luapilot.TriggerNode, integer> numbers
+---@return table<luapilot.TriggerNode, luapilot.TriggerNode[]> groups    once for each place in a group
 function trigger.leaves(node)
-  local leaves, numbers, count = {}, {}, 0
+  local leaves, numbers, groups, count = {}, {}, {}, 0
   local function walk(n)
     if numbers[n] then return end
     count = count + 1
     numbers[n] = count
-    if n.parts then
-      for _, part in ipairs(n.parts) do walk(part) end
-    else
+    if not (n.parts and n.parts[1]) then -- a group without parts is a mistake, told elsewhere
       leaves[#leaves + 1] = n
+      return
+    end
+    for _, part in ipairs(n.parts) do
+      local list = groups[part] or {}
+      groups[part], list[#list + 1] = list, n
+      walk(part)
     end
   end
   walk(node)
-  return leaves, numbers
+  return leaves, numbers, groups
 end
 
 local STARTUP_LEAVES, STARTUP_NUMBERS = trigger.leaves(trigger.STARTUP)
@@ -65,30 +76,36 @@ constant.of(STARTUP_NUMBERS)
 ---@param node luapilot.TriggerNode
 ---@return table trigger
 function trigger.new(node)
-  local leaves, numbers = STARTUP_LEAVES, STARTUP_NUMBERS
-  if node ~= trigger.STARTUP then leaves, numbers = trigger.leaves(node) end
+  local leaves, numbers, groups = STARTUP_LEAVES, STARTUP_NUMBERS, constant.NONE
+  if node ~= trigger.STARTUP then leaves, numbers, groups = trigger.leaves(node) end
   return {
-    node = node, leaves = leaves, numbers = numbers,
+    node = node, leaves = leaves, numbers = numbers, groups = groups, sum = node.parts and trigger.sum() or nil,
     memory = { fired = 0, gave_up = false, leaves = {}, groups = constant.NONE },
   }
 end
 
--- Does `node` fire because `leaf` did?
-local function fires(self, node, leaf)
-  local memory = self.memory
-  if node == leaf then return true end
-  for _, part in ipairs(node.parts or {}) do
-    if fires(self, part, leaf) then
-      if node.kind == "all" then return trigger.satisfied(self, node) end
-      local number = self.numbers[node]
-      if REPEATS[leaf.kind] then return true end
-      if memory.groups[number] then return false end
-      if memory.groups == constant.NONE then memory.groups = {} end
-      memory.groups[number] = true
-      return true
+-- --- what has come ---------------------------------------------------------------------------
+
+---Nothing yet.
+---@return luapilot.TriggerSum
+function trigger.sum() return { done = {}, missing = {} } end
+
+---A node is satisfied, and with it perhaps groups that it is a part of: each place of it is counted once, however many
+---parts a group has. True when the whole is satisfied.
+---@param self table
+---@param sum luapilot.TriggerSum
+---@param node luapilot.TriggerNode
+---@return boolean
+function trigger.add(self, sum, node)
+  if not sum.done[node] then
+    sum.done[node] = true
+    for _, group in ipairs(self.groups[node] or constant.NONE) do
+      local missing = sum.missing[group] or group.kind == "all" and #group.parts or 1
+      sum.missing[group] = missing - 1
+      if missing == 1 then trigger.add(self, sum, group) end
     end
   end
-  return false
+  return sum.done[self.node] == true
 end
 
 ---Has everything that `node` waits for happened?
@@ -96,13 +113,32 @@ end
 ---@param node luapilot.TriggerNode
 ---@return boolean
 function trigger.satisfied(self, node)
-  if not node.parts then return self.memory.leaves[self.numbers[node]] == true end
-  for _, part in ipairs(node.parts) do
-    local is = trigger.satisfied(self, part)
-    if node.kind == "any" and is then return true end
-    if node.kind == "all" and not is then return false end
+  if node.parts then return self.sum.done[node] == true end
+  return self.memory.leaves[self.numbers[node]] == true
+end
+
+-- Does a group fire because a part of it does?
+local function group_fires(self, group, repeats)
+  if group.kind == "all" then return trigger.satisfied(self, group) end
+  if repeats then return true end
+  local memory, number = self.memory, self.numbers[group]
+  if memory.groups[number] then return false end
+  if memory.groups == constant.NONE then memory.groups = {} end
+  memory.groups[number] = true
+  return true
+end
+
+-- Does the whole fire because a node does? Each group is asked once, whichever of its parts fire.
+local function rises(self, node, repeats, asked)
+  if node == self.node then return true end
+  local fires = false
+  for _, group in ipairs(self.groups[node]) do
+    if not asked[group] then
+      asked[group] = true
+      fires = group_fires(self, group, repeats) and rises(self, group, repeats, asked) or fires
+    end
   end
-  return node.kind == "all"
+  return fires
 end
 
 ---A leaf has happened. True when the whole trigger fires with it.
@@ -110,11 +146,14 @@ end
 ---@param leaf luapilot.TriggerNode
 ---@return boolean
 function trigger.hear(self, leaf)
-  local memory, number = self.memory, self.numbers[leaf]
+  local memory, number, repeats = self.memory, self.numbers[leaf], REPEATS[leaf.kind]
   if memory.gave_up then return false end
-  if memory.leaves[number] and not REPEATS[leaf.kind] then return false end
+  if memory.leaves[number] and not repeats then return false end
   memory.leaves[number] = true
-  if not fires(self, self.node, leaf) then return false end
+  if self.sum then
+    trigger.add(self, self.sum, leaf)
+    if not rises(self, leaf, repeats, {}) then return false end
+  end
   memory.fired = memory.fired + 1
   return true
 end
@@ -131,33 +170,47 @@ function trigger.expire(self, leaf)
   return true
 end
 
--- Can `node` fire? With `spent` only by a leaf that repeats: the `once` parts of an `any` above have fired it.
+-- --- what can still come ---------------------------------------------------------------------
+
+-- Can a node fire? With `spent` only by a leaf that repeats: the `once` parts of an `any` above have fired it. One
+-- question asks each node once: { trigger, alive, [true] = answers when spent, [false] = answers when not }.
 local can = {}
 
-local function node_can(self, node, alive, spent)
-  return (can[node.kind] or can.leaf)(self, node, alive, spent)
+local function node_can(question, node, spent)
+  local known = question[spent]
+  if known[node] == nil then known[node] = (can[node.kind] or can.leaf)(question, node, spent) end
+  return known[node]
 end
 
-function can.leaf(self, leaf, alive, spent)
-  if not REPEATS[leaf.kind] and (spent or self.memory.leaves[self.numbers[leaf]]) then return false end
-  if leaf.topic then return alive(leaf.topic, leaf.event) end
+function can.leaf(question, leaf, spent)
+  if not REPEATS[leaf.kind] and (spent or trigger.satisfied(question.trigger, leaf)) then return false end
+  if leaf.topic then return question.alive(leaf.topic, leaf.event) end
   return leaf.kind ~= "manual"
 end
 
 -- What is missing must still come, and one part must be able to be the last.
-function can.all(self, node, alive, spent)
+function can.all(question, node, spent)
   local last = false
   for _, part in ipairs(node.parts) do
-    if not trigger.satisfied(self, part) and not node_can(self, part, alive, false) then return false end
-    last = last or node_can(self, part, alive, spent)
+    if not trigger.satisfied(question.trigger, part) and not node_can(question, part, false) then return false end
+    last = last or node_can(question, part, spent)
   end
   return last
 end
 
-function can.any(self, node, alive, spent)
+-- One part is enough. The one that was found last is looked at first: of a thousand sources that end one after the
+-- other, those that are gone are passed over once and not each time.
+function can.any(question, node, spent)
+  local self, parts = question.trigger, node.parts
   spent = spent or self.memory.groups[self.numbers[node]] or false
-  for _, part in ipairs(node.parts) do
-    if node_can(self, part, alive, spent) then return true end
+  self.found = self.found or {}
+  local from = self.found[node] or 1
+  for step = 0, #parts - 1 do
+    local i = (from + step - 1) % #parts + 1
+    if node_can(question, parts[i], spent) then
+      self.found[node] = i
+      return true
+    end
   end
   return false
 end
@@ -167,23 +220,36 @@ end
 ---@param alive fun(topic: string, event: string): boolean
 ---@return boolean
 function trigger.can_fire(self, alive)
-  return not self.memory.gave_up and node_can(self, self.node, alive, false)
+  if self.memory.gave_up then return false end
+  return node_can({ trigger = self, alive = alive, [true] = {}, [false] = {} }, self.node, false)
 end
 
----Could the trigger ever fire if only the jobs in `startable` ever start? For finding cycles at load.
----@param node luapilot.TriggerNode
----@param startable fun(topic: string): boolean
----@return boolean
-function trigger.possible(node, startable)
-  if node.topic then return startable(node.topic) end
-  if not node.parts then return true end
-  for _, part in ipairs(node.parts) do
-    local is = trigger.possible(part, startable)
-    if node.kind == "any" and is then return true end
-    if node.kind == "all" and not is then return false end
+local function leaves_by_topic(self)
+  local map = {}
+  for _, leaf in ipairs(self.leaves) do
+    if leaf.topic then
+      local list = map[leaf.topic] or {}
+      map[leaf.topic], list[#list + 1] = list, leaf
+    end
   end
-  return node.kind == "all"
+  return map
 end
+
+---May it be unable to fire because a source will not speak any more? Not when all that was to be heard of the source
+---has been heard, and counts: that was so before.
+---@param self table
+---@param topic string
+---@return boolean
+function trigger.loses(self, topic)
+  if not self.node.parts then return true end
+  self.by_topic = self.by_topic or leaves_by_topic(self)
+  for _, leaf in ipairs(self.by_topic[topic] or constant.NONE) do
+    if REPEATS[leaf.kind] or not trigger.satisfied(self, leaf) then return true end
+  end
+  return false
+end
+
+-- --- words -----------------------------------------------------------------------------------
 
 ---The topics that the trigger listens to.
 ---@param node luapilot.TriggerNode
@@ -195,23 +261,33 @@ function trigger.topics(node)
   return topics
 end
 
----A node in the words of the API, for messages and `luapilot graph`.
+local function leaf_text(leaf, duration)
+  if leaf.topic then return ("%s:%s %q"):format((leaf.topic:gsub("^%l+:", "")), leaf.kind, leaf.event) end
+  if leaf.kind == "every" then return "every " .. duration(leaf.interval) end
+  if leaf.kind == "cron" then return ("cron %q"):format(leaf.text) end
+  return leaf.kind
+end
+
+---A node in the words of the API, for messages and for the question whether a trigger is another one. What stands in
+---several places is described once.
 ---@param node luapilot.TriggerNode
 ---@param duration fun(seconds: number): string
 ---@return string
 function trigger.describe(node, duration)
-  if node.topic then
-    return ("%s:%s %q"):format((node.topic:gsub("^%l+:", "")), node.kind, node.event)
-  elseif node.kind == "every" then
-    return ("every %s"):format(duration(node.interval))
-  elseif node.kind == "cron" then
-    return ("cron %q"):format(node.text)
-  elseif node.parts then
-    local parts = {}
-    for i, part in ipairs(node.parts) do parts[i] = trigger.describe(part, duration) end
-    return node.kind .. " { " .. table.concat(parts, ", ") .. " }"
+  local texts, said, count = {}, {}, 0
+  local function add(text) texts[#texts + 1] = text end
+  local function describe(one)
+    if said[one] then return add(("part %d again"):format(said[one])) end
+    said[one], count = count, count + 1
+    if not one.parts then return add(leaf_text(one, duration)) end
+    for i, part in ipairs(one.parts) do
+      add(i == 1 and one.kind .. " { " or ", ")
+      describe(part)
+    end
+    add " }"
   end
-  return node.kind
+  describe(node)
+  return table.concat(texts)
 end
 
 ---@param self table
@@ -233,6 +309,11 @@ function trigger.restore(self, data)
   for _, number in ipairs(data.leaves) do memory.leaves[number] = true end
   for _, number in ipairs(data.groups) do memory.groups[number] = true end
   self.memory = memory
+  if not self.sum then return end
+  self.sum = trigger.sum()
+  for _, leaf in ipairs(self.leaves) do
+    if memory.leaves[self.numbers[leaf]] then trigger.add(self, self.sum, leaf) end
+  end
 end
 
 return trigger

@@ -8,6 +8,8 @@ local suggest = require "luapilot.suggest"
 
 local M = {}
 
+local HINTS = 20 -- so many names are compared with all others
+
 -- ------------------------------------------------------------------------------------ locals in a source
 
 ---@class luapilot.Local
@@ -69,6 +71,15 @@ local function locals_of(tokens)
   return found
 end
 
+local function by_name(list)
+  local map = {}
+  for _, declared in ipairs(list) do
+    map[declared.name] = map[declared.name] or {}
+    table.insert(map[declared.name], declared)
+  end
+  return { all = list, by_name = map }
+end
+
 -- ---------------------------------------------------------------------------------------------- messages
 
 -- How to write a declaration that needs its own name.
@@ -94,13 +105,11 @@ end
 ---Why a local of this name does not help at this line, or nil when there is none.
 local function about_local(use, tokens, locals)
   local earlier, later
-  for _, declared in ipairs(locals) do
-    if declared.name == use.name then
-      if mentions(tokens, declared, use.line) then
-        return "a local is not visible inside its own declaration; " .. two_steps(tokens, declared)
-      end
-      if declared.line <= use.line then earlier = declared else later = later or declared end
+  for _, declared in ipairs(locals.by_name[use.name] or {}) do
+    if mentions(tokens, declared, use.line) then
+      return "a local is not visible inside its own declaration; " .. two_steps(tokens, declared)
     end
+    if declared.line <= use.line then earlier = declared else later = later or declared end
   end
   if earlier then
     return ("the local of line %d ends with its block"):format(earlier.line)
@@ -112,17 +121,17 @@ end
 
 local function near_name(use, known_names, locals)
   local candidates = {}
-  for _, declared in ipairs(locals) do candidates[#candidates + 1] = declared.name end
+  for _, declared in ipairs(locals.all) do candidates[#candidates + 1] = declared.name end
   for _, name in ipairs(known_names) do candidates[#candidates + 1] = name end
   return suggest.near(use.name, candidates)
 end
 
-local function message_about(use, known_names, tokens, locals)
+local function message_about(use, known_names, tokens, locals, compares)
   local text = "undefined global " .. describe.quote(use.name)
   local about = about_local(use, tokens, locals)
   if about then return text .. ": " .. about end
   if use.name == "pilot" then return text .. ': begin the file with local pilot = require "luapilot"' end
-  local near = near_name(use, known_names, locals)
+  local near = compares and near_name(use, known_names, locals)
   return near and ("%s (did you mean %s?)"):format(text, describe.quote(near)) or text
 end
 
@@ -144,12 +153,13 @@ end
 ---@param sources table<string, string>    source text by file
 ---@return fun(use: luapilot.GlobalUse): string
 function M.explainer(known, set, sources)
-  local names, tokens, locals = sorted_names(known, set), {}, {}
+  local names, tokens, locals, count = sorted_names(known, set), {}, {}, 0
   return function(use)
     local file = use.file
+    count = count + 1
     tokens[file] = tokens[file] or lexer.tokens(sources[file] or "")
-    locals[file] = locals[file] or locals_of(tokens[file])
-    return message_about(use, names, tokens[file], locals[file])
+    locals[file] = locals[file] or by_name(locals_of(tokens[file]))
+    return message_about(use, names, tokens[file], locals[file], count <= HINTS)
   end
 end
 

@@ -9,6 +9,7 @@ local suggest = require "luapilot.suggest"
 local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
+local circles = lazy.require "luapilot.circles"
 local service = lazy.require "luapilot.service"
 local task = lazy.require "luapilot.task"
 local templates = lazy.require "luapilot.templates"
@@ -66,13 +67,16 @@ end
 
 -- --- jobs ------------------------------------------------------------------------------------
 
+local HINTS = 20 -- so many names are compared with all others
+
 local function incomplete_jobs(app)
-  local known = {}
+  local known, hints = {}, 0
   for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
   for _, object in ipairs(app.declared) do
     local name = object.name
     if not app.jobs[name] and not app.raised then
-      local meant = suggest.near(name, known)
+      hints = hints + 1
+      local meant = hints <= HINTS and suggest.near(name, known)
       local hint = meant and (" (did you mean %q?)"):format(meant) or ""
       app.mistakes:add(object.where, ("job %q"):format(name),
         ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
@@ -105,68 +109,46 @@ local function check_output(app, runner)
     'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
 end
 
--- Jobs that can start at all, if nobody else starts them by hand.
-local function startable_jobs(app)
-  local startable, more = {}, false
-  local function is(topic) -- a job that nobody described is told elsewhere
-    local described = app.jobs[topic:match "^job:(.*)$" or ""] ~= nil
-    return not described or startable[topic] == true
-  end
-  local function look()
-    more = false
-    for _, runner in ipairs(app.order) do
-      if not startable[runner.topic] and trigger.possible(runner.starter.trigger.node, is) then
-        startable[runner.topic] = true
-        more = true
-      end
+-- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
+-- put down in `heard`: topic → { runner, leaf, sum }.
+local function begin_sum(app, runner, heard)
+  local own, whole = runner.starter.trigger, false
+  local sum = trigger.sum()
+  for _, leaf in ipairs(own.leaves) do
+    local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
+    if source then
+      heard[source] = heard[source] or {}
+      table.insert(heard[source], { runner, leaf, sum })
+    elseif trigger.add(own, sum, leaf) then
+      whole = true
     end
   end
-  repeat look() until not more
-  return startable
+  return whole
 end
 
-local function next_in_cycle(app, runner, startable)
-  for _, source in ipairs(app:sources_of(runner)) do
-    if not startable[source.topic] then return source end
+-- Jobs that can start at all, if nobody else starts them by hand: those that need no job, then those that these start.
+local function startable_jobs(app)
+  local startable, list, heard = {}, {}, {}
+  local function add(runner)
+    if startable[runner] then return end
+    startable[runner], list[#list + 1] = true, runner
   end
-end
-
-local function cycle_of(app, runner, startable)
-  local chain, seen = {}, {}
-  while runner and not seen[runner] do
-    seen[runner] = true
-    chain[#chain + 1] = runner
-    runner = next_in_cycle(app, runner, startable)
+  for _, runner in ipairs(app.order) do
+    if begin_sum(app, runner, heard) then add(runner) end
   end
-  if not runner then return nil end -- it waits for itself
-  local names, inside = {}, false
-  for _, each in ipairs(chain) do
-    inside = inside or each == runner
-    if inside then names[#names + 1] = each.spec.name end
+  local i = 1
+  while list[i] do
+    for _, each in ipairs(heard[list[i]] or {}) do
+      if trigger.add(each[1].starter.trigger, each[3], each[2]) then add(each[1]) end
+    end
+    i = i + 1
   end
-  names[#names + 1] = runner.spec.name
-  return names, chain
-end
-
-local function waits_for_itself(app, runner)
-  app.mistakes:add(runner.spec.where, leaf_path(runner),
-    "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
+  return startable, #list
 end
 
 local function cycles(app)
-  local startable, told = startable_jobs(app), {}
-  for _, runner in ipairs(app.order) do
-    if not startable[runner.topic] and not told[runner] then
-      local names, chain = cycle_of(app, runner, startable)
-      if not names then
-        waits_for_itself(app, runner)
-      else
-        for _, each in ipairs(chain) do told[each] = true end
-        app.mistakes:add(runner.spec.where, leaf_path(runner),
-          ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
-      end
-    end
-  end
+  local startable, count = startable_jobs(app)
+  if count < #app.order then circles.tell(app, startable) end
 end
 
 -- `app:reload()` in a handler would raise when it is called, perhaps at night.

@@ -147,8 +147,12 @@ local function look_around(self)
   local catalogue = self.app.services:backend()
   local looker = catalogue:watch(self.spec, function(instances) self:answered(instances) end)
   self.stop = function() catalogue:forget(looker) end
+  self.refresh = function() catalogue:tell(self.spec.name) end
   self:answered(catalogue:look(self.spec))
 end
+
+---What has changed in this pilot, and is about to be told, counts now: somebody asks.
+function Core:refresh() end -- luacheck: ignore
 
 ---The pilot starts.
 function Core:start()
@@ -182,6 +186,7 @@ end
 ---@param event string
 ---@return boolean
 function Core:is(event)
+  self:refresh()
   if event == "changed" then return self.content ~= nil end
   return self.health == event
 end
@@ -268,7 +273,11 @@ local fields = {
 local core_of, describe_as -- forward
 
 local function by_core(read)
-  return function(draft) return read(core_of(draft)) end
+  return function(draft)
+    local core = core_of(draft)
+    core:refresh()
+    return read(core)
+  end
 end
 
 for name, read in pairs(fields) do fields[name] = by_core(read) end

@@ -62,7 +62,8 @@ local function word_at(text, start)
     local char = text:sub(position, position)
     local what = SHELL[char] or position == start and AT_WORD_START[char]
     if what then return shell_syntax(char, what, position) end
-    local piece, after = char, position + 1
+    local piece, after = text:match("^([%w_%-%./:=@%%+,^!]+)()", position) -- what is only itself, as far as it goes
+    if not piece then piece, after = char, position + 1 end
     if READ[char] then piece, after = READ[char](text, position) end
     if not piece then return nil, after end
     parts[#parts + 1], position = piece, after

@@ -7,7 +7,7 @@ local run = require "support.run"
 local web = require "support.web"
 local world = require "support.real_world"
 
-local BOUND = 20        -- seconds in which anything that is promised must have come
+local BOUND = 60        -- seconds in which anything that is promised must have come
 local QUIET = 0.1       -- seconds in which nothing must come
 
 describe("a watch", function()

@@ -4,7 +4,7 @@
 
 local lines = require "luapilot.lines"
 
-local BOUND = 10        -- seconds in which anything that is promised must have come
+local BOUND = 60        -- seconds in which anything that is promised must have come
 local QUIET = 0.05      -- seconds in which nothing must come
 
 local function contract(name, world)
@@ -114,8 +114,15 @@ local function contract(name, world)
       end)
 
       it("fires timers in the order in which they are due, and ties as they were set", function()
-        local late, early = port.timer(0.02), port.timer(0.01)
-        local first, second, third = port.timer(0), port.timer(0), port.timer(-5)
+        local late, early, first, second, third
+        for _ = 1, 100 do                     -- again where setting them took too long
+          local before = port.now()
+          late, early = port.timer(0.2), port.timer(0.1)
+          first, second, third = port.timer(0), port.timer(0), port.timer(-5)
+          local late_already = port.now() - before >= 0.1
+          if not late_already then break end
+          for _, id in ipairs { late, early, first, second, third } do port.cancel(id) end
+        end
         local order = {}
         for i = 1, 5 do order[i] = world.next(BOUND).id end
         assert.equal(late, order[5])
@@ -338,13 +345,11 @@ local function contract(name, world)
       end)
 
       it("tells of the exit though somebody else holds the pipes", function()
-        local id = spawn({ exit = 0, stdout = "x", grandchild = { setsid = true, after = 2 } },
+        local id = spawn({ exit = 0, stdout = "x", grandchild = { setsid = true, stays = true } },
           { capture = true })
         wait_for("exit", id)
         wait_for("group_gone", id)
-        local before = port.now()
-        wait_for_ends(id) -- soon after group_gone, not when the stranger lets go
-        assert.is_true(port.now() - before < 1)
+        wait_for_ends(id) -- though the stranger does not let go
         assert.equal("x", text_of(id))
         stale(port.cancel(id))
       end)
@@ -503,12 +508,10 @@ local function contract(name, world)
       end)
 
       it("ends captured streams beside the log, too, though somebody else holds the pipes", function()
-        local id = spawn({ exit = 0, stdout = "x\n", grandchild = { setsid = true, after = 2 } },
+        local id = spawn({ exit = 0, stdout = "x\n", grandchild = { setsid = true, stays = true } },
           { capture = true, output = { name = "job", file = world.path "log" } })
         wait_for("group_gone", id)
-        local before = port.now()
         wait_for_ends(id)
-        assert.is_true(port.now() - before < 1)
       end)
 
       it("turns capture off and on", function()
@@ -1302,8 +1305,8 @@ local function contract(name, world)
           world.write(his, "his")
           world.own(his, 1234)
           local one, two = link(kept, "one", 1234), link("his", "two", 1234)
-          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): it is not ' ..
-            "followed"):format(one, kept)
+          local message = ('"%s" is a symbolic link of user 1234, who does not own what it leads to ("%s"): ' ..
+            "it is not followed"):format(one, kept)
           assert.equal(message, fails("ELOOP", port.read(one)))
           assert.equal(message, fails("ELOOP", port.place(one)))
           assert.equal(message, fails("ELOOP", port.open(one, "append")))

@@ -4,15 +4,14 @@
 local consul = require "support.consul"
 local machine = require "support.machine"
 local run = require "support.run"
-local story = require "support.story"
 local world = require "support.real_world"
 
-local BOUND = 20        -- seconds in which anything that is promised must have come
+local BOUND = 60        -- seconds in which anything that is promised must have come
 
 -- KiB: a sanitizer makes everything larger.
 local WATCH = os.getenv "LUAPILOT_BUILD" and 250 or 25
 
-describe("a real Consul", function()
+describe("a real Consul", machine.unless(consul.lacking(), function()
   local port = world.port
   local agent, open
 
@@ -161,7 +160,7 @@ describe("a real Consul", function()
     local first = consul.start { wan = other }
     run.eventually("the other datacenter", function()
       return #first:api("GET", "/v1/catalog/datacenters") == 2 and first:try("GET", "/v1/kv/x?dc=dc2") == 404
-    end, 30)
+    end)
     port.agent { url = first.url }
     local id = watch { path = "/v1/kv/app?raw&dc=dc2" }
     assert.equal(404, expect("watch", id).status)
@@ -193,14 +192,14 @@ describe("a real Consul", function()
   ]]
 
   it("is found when its name is, and where that leads now", function()
-    if not story.can("unshare", "--mount", "true") then machine.skip "cannot make a mount namespace" end
+    machine.need_mounts()
     local p = run.runtime(NAMES, {
       args = { tostring(agent.port) },
       files = { hosts = "", ["resolv.conf"] = "nameserver 127.0.99.53\noptions timeout:1 attempts:1\n" },
       wrap = { "unshare", "--mount", "sh", "-c",
         'mount --bind hosts /etc/hosts && mount --bind resolv.conf /etc/resolv.conf && exec "$@"', "sh" },
     })
-    assert.equal(0, p:wait(40), p:output())
+    assert.equal(0, p:wait(), p:output())
     assert.same({ "> EAI_NONAME", "> ECONNREFUSED", "> 200" }, p:lines "> ", p:output())
     run.cleanup()
   end)
@@ -222,24 +221,34 @@ describe("a real Consul", function()
     for i = 1, count do rt.watch { path = "/v1/kv/app/" .. i } end
     for _ = 1, count do assert(rt.wait().status == 404) end
     local memory = (pss() - before) / count
-    rt.timer(0.5)
-    assert(rt.wait().type == "timer")     -- the questions that wait are on their way
-    local clock = os.clock()
-    rt.timer(1)
-    assert(rt.wait().type == "timer")
-    print(("> %.1f KiB, %.3f s"):format(memory, os.clock() - clock))
+    -- How often the thread slept: it does, once for each time that something wakes it.
+    local function sleeps()
+      local file = io.open "/proc/thread-self/status"
+      local text = file:read "*a"
+      file:close()
+      return tonumber(text:match "\nvoluntary_ctxt_switches:%s+(%d+)")
+    end
+    local least = math.huge               -- at first the questions that wait are still on their way
+    for _ = 1, 60 do
+      local so_far = sleeps()
+      rt.timer(1)
+      assert(rt.wait().type == "timer")
+      least = math.min(least, sleeps() - so_far)
+      if least <= 5 then break end
+    end
+    print(("> %.1f KiB, %d"):format(memory, least))
   ]]
 
-  it("may be watched by hundreds in little memory and no time", function()
+  it("may be watched by hundreds in little memory, and wakes nobody while nothing changes", function()
     local busy = consul.start { max_connections = 1000 }
     local p = run.runtime(MANY, { args = { busy.url } })
-    assert.equal(0, p:wait(60), p:output())
-    local memory, seconds = p:output():match "> (%S+) KiB, (%S+) s"
-    print(("\n(a watch: %s KiB; the processor, for 500 in a second in which nothing changes: %s s)"):format(memory,
-      seconds))
+    assert.equal(0, p:wait(), p:output())
+    local memory, woken = p:output():match "> (%S+) KiB, (%d+)"
+    print(("\n(a watch: %s KiB; 500 in a second in which nothing changes wake the loop %s times)"):format(memory,
+      woken))
     assert.is_true(tonumber(memory) < WATCH)
-    assert.is_true(tonumber(seconds) < 0.1)
+    assert.is_true(tonumber(woken) <= 5)
     busy:kill()
     run.cleanup()
   end)
-end)
+end))

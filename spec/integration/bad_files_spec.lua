@@ -818,6 +818,7 @@ Name it: luapilot run FILE. luapilot init writes a first one.
   end)
 
   it("that may not be read", function()
+    machine.need "setpriv"
     local program = run.program({ "chmod", "000", "pilot.lua" }, { files = { ["pilot.lua"] = good } })
     assert.equal(0, program:wait())
     local root = io.popen("id -u"):read "*l" == "0" -- whom no mode keeps from reading

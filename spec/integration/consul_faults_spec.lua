@@ -31,11 +31,10 @@ local SICK = { status = "critical", output = "it is false", port = 80 }
 
 local BUSY = os.getenv "LUAPILOT_BUILD" -- a sanitizer's memory is another one
 
-describe("the built program and a Consul that is hard to understand", function()
+describe("the built program and a Consul that is hard to understand", machine.unless(consul.lacking(), function()
   local count, name = 0, nil
 
   before_each(function()
-    consul.needed()
     count = count + 1
     name = "app" .. count
   end)
@@ -48,7 +47,7 @@ describe("the built program and a Consul that is hard to understand", function()
   -- It is registered, and each watch has its first answer.
   local function settled(agent, p)
     agent:wait_for(name, RIGHT, p)
-    for _, line in ipairs { "> key nil", "> leaf nil", "> here 10.0.0.1:80" } do p:wait_for_line(line, 1, 60) end
+    for _, line in ipairs { "> key nil", "> leaf nil", "> here 10.0.0.1:80" } do p:wait_for_line(line) end
   end
 
   -- Another instance, which no agent looks after.
@@ -62,7 +61,7 @@ describe("the built program and a Consul that is hard to understand", function()
     agent:put(name .. "/key", "new")
     agent:put(name .. "/tree/leaf", "green")
     peer(agent, 99)
-    for _, line in ipairs { "> key new", "> leaf green", "> here 10.0.0.2:99" } do p:wait_for_line(line, 1, 60) end
+    for _, line in ipairs { "> key new", "> leaf green", "> here 10.0.0.2:99" } do p:wait_for_line(line) end
   end
 
   local function runs_on(p)
@@ -89,12 +88,12 @@ describe("the built program and a Consul that is hard to understand", function()
       settled(agent, p)
       p:signal "SIGUSR2"
       agent:wait_for(name, SICK, p)
-      p:wait_for_line("> gone", 1, 60)
+      p:wait_for_line("> gone")
       hears_news(agent, p)
       story.assert_lines(p, 0, "Consul")
       story.assert_lines(p, 0, "error:")
       p:signal "SIGTERM"
-      assert.equal(0, p:wait(60))
+      assert.equal(0, p:wait())
       run.eventually("the service to be gone", function() return agent:service(name) == nil end)
     end)
 
@@ -112,9 +111,9 @@ describe("the built program and a Consul that is hard to understand", function()
       p:wait_for_line("Consul is away: .*" .. said .. ".*; jobs run on, what is known stays, and it is asked again")
       story.assert_lines(p, 0, "> key 1")
       front:treat {}
-      p:wait_for_line("Consul is back", 1, 60)
+      p:wait_for_line("Consul is back")
       agent:wait_for(name, SICK, p)
-      p:wait_for_line("> key 1", 1, 60)
+      p:wait_for_line("> key 1")
       p:signal "SIGUSR2"
       agent:wait_for(name, RIGHT, p)
       hears_news(agent, p)
@@ -163,52 +162,47 @@ describe("the built program and a Consul that is hard to understand", function()
 
     -- --- an index that races ---------------------------------------------------------------------
 
-    -- KiB in memory, and the processor's ticks so far.
-    local function cost(p)
-      local pid = p:pilot()
-      local stat = run.read(("/proc/%d/stat"):format(pid)):match "^.*%) (.*)"
-      local fields = {}
-      for field in stat:gmatch "%S+" do fields[#fields + 1] = tonumber(field) or 0 end
-      return tonumber(run.read(("/proc/%d/status"):format(pid)):match "VmRSS:%s+(%d+)"), fields[12] + fields[13]
+    -- KiB
+    local function memory_of(p)
+      return tonumber(run.read(("/proc/%d/status"):format(p:pilot())):match "VmRSS:%s+(%d+)")
     end
 
-    local function costs_little(p, memory, ticks)
-      local memory_now, ticks_now = cost(p)
-      assert.message("KiB more").is_true(memory_now - memory < (BUSY and 16384 or 1024))
-      assert.message("ticks").is_true(ticks_now - ticks < 50)
+    -- What is asked costs the processor's time: it is counted, the time is not.
+    local function costs_little(p, memory, paths)
+      assert.message("KiB more").is_true(memory_of(p) - memory < (BUSY and 16384 or 1024))
+      for _, path in ipairs(paths) do assert.message("answers to " .. path).is_true(front:passed(path) < 100) end
     end
 
     it("asks little when the index rises by 100000 and nothing changes", function()
       local p = pilot(address(front.url))
       settled(agent, p)
-      local memory, ticks = cost(p)
+      local memory = memory_of(p)
       front:treat { bump = 20000 }
       for _, path in ipairs { "/key", "/tree/other" } do agent:put(name .. path, "1") end
       peer(agent, 98)
-      for _, path in ipairs { "/v1/kv/" .. name .. "/key", "/v1/kv/" .. name .. "/tree/", "/v1/health/service/" } do
-        front:wait_for(path, 6)
-      end
-      costs_little(p, memory, ticks)
+      local paths = { "/v1/kv/" .. name .. "/key", "/v1/kv/" .. name .. "/tree/", "/v1/health/service/" }
+      for _, path in ipairs(paths) do front:wait_for(path, 6) end
+      costs_little(p, memory, paths)
       for _, line in ipairs { "> key", "> leaf", "> here" } do story.assert_lines(p, 2, line) end
       hears_news(agent, p)
     end)
 
     -- A key that does not exist has the index of the whole store: each write wakes whoever waits for it.
     it("asks little when the store is written ten thousand times, and what it waits for is not", function()
+      machine.need "ab"
       local p = pilot(address(front.url))
       settled(agent, p)
       front:treat {}
-      local memory, ticks = cost(p)
+      local memory = memory_of(p)
       local write = ('{"KV":{"Verb":"set","Key":"%s","Value":"%%s"}}'):format(name)
       local writes = ("[%s,%s]"):format(write:format "YQ==", write:format "Yg==") -- one value twice would be no change
       local writer = run.program({ "ab", "-q", "-k", "-c", "32", "-n", "10000", "-u", "body", agent.url .. "/v1/txn" },
         { files = { body = writes } })
-      assert.equal(0, writer:wait(120), writer:output())
-      costs_little(p, memory, ticks)
+      assert.equal(0, writer:wait(), writer:output())
       local _, _, head = agent:try("GET", "/v1/kv/" .. name .. "/key")
       assert.is_true(tonumber(head:match "X%-Consul%-Index: (%d+)") > 10000)
       front:wait_for("/v1/kv/" .. name .. "/key", 2)
-      assert.is_true(front:passed("/v1/kv/" .. name .. "/key") < 100)
+      costs_little(p, memory, { "/v1/kv/" .. name .. "/key" })
       story.assert_lines(p, 1, "> key")
       story.assert_lines(p, 1, "> leaf")
       hears_news(agent, p)
@@ -229,13 +223,13 @@ describe("the built program and a Consul that is hard to understand", function()
     front:wait_for("/v1/kv/" .. name .. "/key", 2)
     front:wait_for("PUT /v1/agent/check/update/", 2)
     agent:launch()
-    p:wait_for_line("Consul is back", 1, 60)
+    p:wait_for_line("Consul is back")
     agent:wait_for(name, SICK, p)
     agent:pause()
     p:signal "SIGUSR2"
-    p:wait_for_line("Consul is away", 2, 60)
+    p:wait_for_line("Consul is away", 2)
     agent:resume()
-    p:wait_for_line("Consul is back", 2, 60)
+    p:wait_for_line("Consul is back", 2)
     agent:wait_for(name, RIGHT, p)
     hears_news(agent, p)
     outages(p, 2)
@@ -259,7 +253,7 @@ describe("the built program and a Consul that is hard to understand", function()
     story.assert_lines(p, 1, "Consul is away")
     server("two", agent)
     server("three", agent)
-    p:wait_for_line("Consul is back", 1, 60)
+    p:wait_for_line("Consul is back")
     settled(agent, p)
     hears_news(agent, p)
     runs_on(p)
@@ -280,7 +274,7 @@ describe("the built program and a Consul that is hard to understand", function()
       p:wait_for_line("Consul is away: localhost:%d+ is not trusted: " .. said)
       assert.is_nil(agent:service(name))
       agent:certify "server"
-      p:wait_for_line("Consul is back", 1, 60)
+      p:wait_for_line("Consul is back")
       settled(agent, p)
       hears_news(agent, p)
       outages(p, 1)
@@ -298,19 +292,19 @@ describe("the built program and a Consul that is hard to understand", function()
   -- --- its name ----------------------------------------------------------------------------------
 
   it("asks for the agent's name again until it leads there", function()
-    if not story.can("unshare", "--mount", "true") then machine.skip "cannot make a mount namespace" end
+    machine.need_mounts()
     local agent = consul.start()
     local p = pilot(address("http://agent.test:" .. agent.port), {
       files = { hosts = "", ["resolv.conf"] = "nameserver 127.0.99.53\noptions timeout:1 attempts:1\n" },
       wrap = { "unshare", "--mount", "sh", "-c",
         'mount --bind hosts /etc/hosts && mount --bind resolv.conf /etc/resolv.conf && exec "$@"', "sh" },
     })
-    p:wait_for_line("Consul is away: cannot resolve agent.test", 1, 60)
+    p:wait_for_line("Consul is away: cannot resolve agent.test")
     assert.is_number(p:named "sleep")
     p:write("hosts", "127.0.0.1 agent.test\n")
-    p:wait_for_line("Consul is back", 1, 60)
+    p:wait_for_line("Consul is back")
     settled(agent, p)
     hears_news(agent, p)
     outages(p, 1)
   end)
-end)
+end))

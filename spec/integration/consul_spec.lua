@@ -2,6 +2,7 @@
 -- maintenance meanwhile. What the port does by itself is in spec/contract.
 
 local consul = require "support.consul"
+local machine = require "support.machine"
 local run = require "support.run"
 
 local FILE = [[
@@ -27,11 +28,10 @@ end)
 pilot.on("SIGWINCH", function() app:set_tags { "b" } app:maintenance(false) end)
 ]]
 
-describe("the built program and its Consul", function()
+describe("the built program and its Consul", machine.unless(consul.lacking(), function()
   local count, name = 0, nil
 
   before_each(function()
-    consul.needed()
     count = count + 1
     name = "app" .. count
   end)
@@ -109,7 +109,7 @@ describe("the built program and its Consul", function()
       eventually(agent, p, RIGHT)
       agent:pause()
       p:signal "SIGTERM"
-      local code = p:wait(30)
+      local code = p:wait()
       agent:resume()
       assert.equal(0, code)
       assert.equal(0, #p:lines "takes longer than")
@@ -195,4 +195,4 @@ describe("the built program and its Consul", function()
     p = speaks(nil, agent.tls.cafile)
     eventually(agent, p, RIGHT)
   end)
-end)
+end))

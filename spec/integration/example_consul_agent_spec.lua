@@ -1,18 +1,17 @@
 -- The consul-agent example with a real Consul agent that joins a real server, and a real server of HTTP as the app.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local room    = require "support.consul_room"
 local run     = require "support.run"
 local story   = require "support.story"
 
-describe("the consul-agent example", function()
+describe("the consul-agent example", machine.unless(room.lacking() or machine.lacking "python3", function()
   setup(function() room.enter {} end)
   teardown(room.leave)
-  before_each(room.needed)
   after_each(run.cleanup)
 
   local function start()
-    example.need "python3"
     local json, address = room.second { leaves = true }
     return example.run_image("consul-agent", {
       ["/usr/local/bin/consul"] = room.CONSUL,
@@ -28,12 +27,12 @@ describe("the consul-agent example", function()
 
   it("starts the app when the agent has joined and the file is there, and ends it before the agent", function()
     local p = start()
-    p:wait_for_line('job "consul%-agent": is healthy', 1, 60)
+    p:wait_for_line('job "consul%-agent": is healthy')
     story.assert_lines(p, 0, 'job "app": started')
     assert.equal("alive", room.member "second")
 
     room.agent:put("app/db", "10.0.0.1:5432")
-    p:wait_for_line('job "app": is healthy', 1, 60)
+    p:wait_for_line('job "app": is healthy')
     p:wait_for("the app in the catalogue", function() return next(room.statuses "app") end)
     for _, status in pairs(room.statuses "app") do assert.equal("passing", status) end
     p:signal "SIGTERM"
@@ -48,4 +47,4 @@ describe("the consul-agent example", function()
       'job "consul%-agent": stopped',
     })
   end)
-end)
+end))

@@ -1,6 +1,7 @@
 -- The database-config example with a real Consul: databases come, move and go; the app says what it reads.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local room    = require "support.consul_room"
 local run     = require "support.run"
 local story   = require "support.story"
@@ -15,10 +16,9 @@ local NODE = [[
   while kill -0 $server; do wait $server; done
 ]]
 
-describe("the database-config example", function()
+describe("the database-config example", machine.unless(room.lacking() or machine.lacking "python3", function()
   setup(function() room.enter() end)
   teardown(room.leave)
-  before_each(room.needed)
   after_each(run.cleanup)
 
   local function register(name, id, port)
@@ -28,7 +28,6 @@ describe("the database-config example", function()
   local function deregister(id) room.agent:api("PUT", "/v1/agent/service/deregister/" .. id) end
 
   it("starts with mysql, not without; redis may come, move and go", function()
-    example.need "python3"
     local p = example.run_image("database-config", { ["/usr/local/bin/node"] = NODE }, {
       etc = { ["/etc/app.conf.tmpl"] = example.read "examples/database-config/app.conf.tmpl" },
     })
@@ -53,4 +52,4 @@ describe("the database-config example", function()
     story.assert_lines(p, 1, 'job "app": started')
     assert.same({}, room.statuses "app")
   end)
-end)
+end))

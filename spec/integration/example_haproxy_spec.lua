@@ -1,6 +1,7 @@
 -- The haproxy example with the real HAProxy and a real Consul: backends come and go while requests are made.
 
 local consul  = require "support.consul"
+local machine = require "support.machine"
 local example = require "support.example"
 local run     = require "support.run"
 local story   = require "support.story"
@@ -8,12 +9,12 @@ local web     = require "support.web"
 
 local SECONDS = os.getenv "LOAD_SECONDS" or "10" -- of requests
 
-describe("the haproxy example", function()
+local LACKING = consul.lacking() or machine.lacking("haproxy", "socat", "ab", "busybox")
+
+describe("the haproxy example", machine.unless(LACKING, function()
   local agent, p, port, backends
 
   before_each(function()
-    consul.needed()
-    for _, program in ipairs { "haproxy", "socat", "ab", "busybox" } do example.need(program) end
     agent = agent or consul.start()
     port, backends = story.free_port(), {}
     p = example.run("haproxy", { PORT = tostring(port), CONSUL_HTTP_ADDR = "127.0.0.1:" .. agent.port })
@@ -115,4 +116,4 @@ describe("the haproxy example", function()
     wait_for_all()
     for left in pairs(backends) do forget(left) end
   end)
-end)
+end))

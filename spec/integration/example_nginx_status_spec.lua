@@ -1,6 +1,7 @@
 -- The nginx-status example with the real nginx and its real stub_status.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local run     = require "support.run"
 local story   = require "support.story"
 local web     = require "support.web"
@@ -9,7 +10,7 @@ describe("the nginx-status example", function()
   after_each(run.cleanup)
 
   it("logs what nginx has counted", function()
-    example.need "nginx"
+    machine.need "nginx"
     local port = story.free_port()
     local p = example.run("nginx-status", { PORT = tostring(port) })
     p:wait_for_line 'job "nginx": is healthy'
@@ -20,8 +21,8 @@ describe("the nginx-status example", function()
     local before = requests(1)
     for _ = 1, 20 do assert.matches("hello\n$", web.get(port)) end
     local more = requests(#p:lines "nginx accepted=" + 1) - before
-    assert.is_true(more > 20 and more < 40)                 -- ours, and some of luapilot's own
-    assert.matches(" handled=%d+ reading=0 requests=%d+ waiting=%d+ writing=1", p:lines "nginx accepted="[1])
+    assert.is_true(more > 20)                               -- ours, and some of luapilot's own
+    assert.matches(" handled=%d+ reading=%d+ requests=%d+ waiting=%d+ writing=%d+", p:lines "nginx accepted="[1])
 
     p:signal "SIGTERM"
     story.assert_ends(p, 0)

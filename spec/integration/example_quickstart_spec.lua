@@ -1,6 +1,7 @@
 -- The quickstart with the real nginx, and over real HTTP.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local run     = require "support.run"
 local story   = require "support.story"
 local web     = require "support.web"
@@ -9,7 +10,7 @@ describe("the quickstart", function()
   after_each(run.cleanup)
 
   it("runs nginx, brings it back after a crash, and ends it in order", function()
-    example.need "nginx"
+    machine.need "nginx"
     local port = story.free_port()
     local p = example.run("quickstart", { PORT = tostring(port) })
 

@@ -58,12 +58,11 @@ print("listening", flush=True)
 server.serve_forever()
 ]==]
 
-describe("the registrator example", function()
+describe("the registrator example", machine.unless(room.lacking(), function()
   local p, docker
 
   setup(function() room.enter() end)
   teardown(room.leave)
-  before_each(room.needed)
   after_each(run.cleanup)
 
   local function start() p = example.run("registrator", { DOCKER_SOCKET = docker:path "docker.sock" }) end
@@ -87,7 +86,7 @@ describe("the registrator example", function()
         found[name] = nil
       end
       return next(found) == nil
-    end, 30)
+    end)
   end
 
   local function stop()
@@ -95,11 +94,10 @@ describe("the registrator example", function()
     story.assert_ends(p, 0)
   end
 
-  describe("with a server that plays Docker", function()
+  describe("with a server that plays Docker", machine.unless(machine.lacking "python3", function()
     local running
 
     before_each(function()
-      example.need "python3"
       running = {}
       docker = run.program({ "python3", "docker.py" }, {
         files = { ["docker.py"] = DOCKER, running = "[]", events = "" },
@@ -171,12 +169,11 @@ describe("the registrator example", function()
       wait_for {}
       stop()
     end)
-  end)
+  end))
 
   describe("with Docker", function()
-    before_each(function()
-      example.need "dockerd"
-      example.need "docker"
+    local function start_docker()
+      machine.need("dockerd", "docker")
       docker = run.program({ "unshare", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c", [[
         export PATH=$PATH:/usr/sbin
         mount -t tmpfs tmpfs /run && exec dockerd --iptables=false --bridge=none --storage-driver=vfs \
@@ -184,14 +181,14 @@ describe("the registrator example", function()
       ]] })
       docker:wait_for("Docker's socket, or its end", function()
         return docker:output():find("API listen on", 1, true) or docker:ended()
-      end, 60)
+      end)
       if docker:ended() then machine.skip "dockerd cannot be started here" end
-    end)
+    end
 
     local function call(script)
       local env = { DOCKER_HOST = "unix://" .. docker:path "docker.sock" }
       local client = run.program({ "sh", "-c", script }, { env = env })
-      assert.message(client:output()).equal(0, client:wait(60))
+      assert.message(client:output()).equal(0, client:wait())
     end
 
     local function run_container(name, port)
@@ -200,6 +197,7 @@ describe("the registrator example", function()
     end
 
     it("follows real containers", function()
+      start_docker()
       call [[mkdir image && cp "$(command -v busybox)" image/busybox && tar -C image -c . | docker import - busybox]]
       run_container("web", 8001)
       start()
@@ -218,4 +216,4 @@ describe("the registrator example", function()
       stop()
     end)
   end)
-end)
+end))

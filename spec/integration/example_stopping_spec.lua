@@ -2,6 +2,7 @@
 -- whether others still find it.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local room    = require "support.consul_room"
 local run     = require "support.run"
 local story   = require "support.story"
@@ -19,7 +20,6 @@ local function look(name)
 end
 
 local function start(before, app)
-  example.need "python3"
   local p = example.run_image("stopping", {
     ["/bin/app"] = app or APP,
     ["/usr/local/bin/preStop-script.sh"] = look "before" .. (before or ""),
@@ -30,10 +30,9 @@ local function start(before, app)
   return p
 end
 
-describe("the stopping example", function()
+describe("the stopping example", machine.unless(room.lacking() or machine.lacking "python3", function()
   setup(function() room.enter() end)
   teardown(room.leave)
-  before_each(room.needed)
   after_each(run.cleanup)
 
   it("works before the app stops, and after it has ended", function()
@@ -61,4 +60,4 @@ describe("the stopping example", function()
     assert.matches("^after: the app is gone and %l+\n$", p:read "story") -- Consul hears of it at the same time
     story.assert_lines(p, 1, 'service "app%-.*": deregistered')
   end)
-end)
+end))

@@ -1,6 +1,7 @@
 -- The two-datacentres example with two real Consuls, each the server of a datacentre, joined over the WAN on loopback.
 
 local consul  = require "support.consul"
+local machine = require "support.machine"
 local example = require "support.example"
 local run     = require "support.run"
 local story   = require "support.story"
@@ -13,17 +14,15 @@ local APP = [[
   while :; do sleep 1000 & wait; done
 ]]
 
-describe("the two-datacentres example", function()
+describe("the two-datacentres example", machine.unless(consul.lacking(), function()
   local east, west
 
   setup(function()
-    if not consul.is_there() then return end
     east = consul.start { datacenter = "east" }
     west = consul.start { datacenter = "west", wan = east }
   end)
 
   teardown(run.finish)
-  before_each(consul.needed)
   after_each(run.cleanup)
 
   local function register(agent, id, port)
@@ -35,7 +34,7 @@ describe("the two-datacentres example", function()
   local function start()
     run.eventually("the join over the WAN", function()
       return #east:api("GET", "/v1/catalog/datacenters") == 2
-    end, 30)
+    end)
     return example.run_image("two-datacentres", { ["/bin/app"] = APP }, {
       env = { CONSUL_HTTP_ADDR = "127.0.0.1:" .. east.port, OTHER_DC = "west" }, etc = {},
     })
@@ -44,7 +43,7 @@ describe("the two-datacentres example", function()
   it("fails over to the other datacentre, and comes back", function()
     local p = start()
     register(west, "w1", 7001)
-    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $", 1, 30)
+    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $")
     register(east, "e1", 5001)
     p:wait_for_line "app: reads: db = 127.0.0.1:5001 $"
     register(east, "e2", 5002)
@@ -64,15 +63,15 @@ describe("the two-datacentres example", function()
   it("keeps what it knows of a datacentre that cannot be reached", function()
     local p = start()
     register(west, "w1", 7001)
-    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $", 1, 30)
+    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $")
     west:kill()
-    p:wait_for_line('watch "db" { dc = "west" }: .*; asked again', 1, 60)
+    p:wait_for_line('watch "db" { dc = "west" }: .*; asked again')
     register(east, "e1", 5001)
-    p:wait_for_line("app: reads: db = 127.0.0.1:5001 $", 1, 30)
+    p:wait_for_line("app: reads: db = 127.0.0.1:5001 $")
     deregister(east, "e1")
-    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $", 2, 30)
+    p:wait_for_line("app: reads: db = 127.0.0.1:7001 $", 2)
     story.assert_lines(p, 0, "Consul is away")
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
   end)
-end)
+end))

@@ -1,6 +1,7 @@
 -- The warm-up example with the real nginx in front of a real server.
 
 local example = require "support.example"
+local machine = require "support.machine"
 local run     = require "support.run"
 local story   = require "support.story"
 local web     = require "support.web"
@@ -9,8 +10,7 @@ describe("the warm-up example", function()
   after_each(run.cleanup)
 
   it("gives the backend traffic after three good checks, and takes it back after a crash or bad ones", function()
-    example.need "nginx"
-    example.need "python3"
+    machine.need("nginx", "python3")
     local port = story.free_port()
     local p = example.run("warm-up", { PORT = tostring(port) })
     -- Just after a reload a worker of the old configuration may still answer.

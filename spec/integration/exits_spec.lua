@@ -187,7 +187,7 @@ describe("the exit of a job", function()
 
   it("kills those of its group that do not hear TERM, after stop_timeout", function()
     local p = assert_code(6, ([[
-      tell(pilot.job "app" { exec = %s, stop_timeout = "300ms" })
+      tell(pilot.job "app" { exec = %s, stop_timeout = "3s" })
     ]]):format(leaves([[trap "echo told >>told" TERM]], 6)))
     story.assert_order(p, { "app exit_failed code=6", "app stopped" })
     assert.is_not_nil(p:read "told":find "told")
@@ -241,7 +241,7 @@ describe("the exit of a job", function()
       ]]):format(LOCKED:format "wait"))
       p:wait_for_line "luapilot: up"
       p:signal "SIGUSR2"
-      p:wait_for("the first run", function() return runs(p) == 1 end)
+      p:wait_for("the first run", function() return runs(p) >= 1 end)
       p:signal "SIGWINCH"
       p:wait_for_line "restarted"
       for _ = 1, 5 do p:signal "SIGUSR2" p:signal "SIGWINCH" end

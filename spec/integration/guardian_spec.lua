@@ -3,14 +3,6 @@
 local machine = require "support.machine"
 local run     = require "support.run"
 
-local function can(...)
-  local p = run.program({ ... })
-  return p:wait() == 0
-end
-
-local namespaces = can("unshare", "--pid", "--fork", "--mount-proc", "true")
-run.cleanup()
-
 local AS_PID_1 = { "unshare", "--pid", "--fork", "--mount-proc", "--kill-child" }
 
 local ONE_JOB = [[
@@ -89,17 +81,28 @@ describe("the guardian", function()
       assert.equal("INT\n", p:read "told")
     end)
 
+    -- The witness, who has an hour, sees the deaf one die, and goes.
     it("kills what does not stop, after the job's own time", function()
-      local p = started [[
-        require "luapilot".job "deaf" {
-          exec = { "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done" }, stop_timeout = "700ms",
+      local p = run.pilot [[
+        local pilot = require "luapilot"
+        pilot.job "deaf" {
+          exec = { "sh", "-c", "trap '' TERM; echo $$ >pid; echo ready; while :; do sleep 0.05; done" },
+          stop_timeout = "700ms",
+        }
+        pilot.job "witness" {
+          exec = { "sh", "-c", [=[
+            trap 'while kill -0 $(cat pid); do sleep 0.05; done; echo outlived >told; exit 0' TERM
+            echo ready
+            while :; do sleep 0.05; done
+          ]=] }, stop_timeout = "1h",
         }
       ]]
+      p:wait_for_line("ready", 2)
       local before = run.now()
       p:signal("SIGKILL", p:pilot())
       assert.equal(137, p:wait())
-      assert.is_true(run.now() - before >= 0.6)
-      assert.is_true(run.now() - before < 5)
+      assert.is_true(run.now() - before >= 0.7)
+      assert.equal("outlived\n", p:read "told")
     end)
 
     it("kills at once when it is told to end a second time", function()
@@ -109,8 +112,7 @@ describe("the guardian", function()
         }
       ]]
       p:signal("SIGKILL", p:pilot())
-      p:signal "SIGTERM"
-      p:wait_for("the pilot's end", function() return #p:children() > 0 and p:children()[1].name ~= "luapilot" end)
+      p:deliver "SIGTERM"
       p:signal "SIGTERM"
       assert.equal(137, p:wait())
     end)
@@ -132,6 +134,7 @@ describe("the guardian", function()
       assert.matches("said on stderr\n", p:stderr())
     end)
 
+    -- The pair's shells hear no TERM, and have an hour for what they say to each other.
     it("is not held up by what they say without end, and takes nothing from who reads it", function()
       local p = started [[
         local pilot = require "luapilot"
@@ -143,16 +146,14 @@ describe("the guardian", function()
           exec = { "sh", "-c", [=[
             trap '' TERM
             setsid sh -c 'for i in 1 2 3 4 5 6 7 8; do sleep 0.1; echo more; done' | { sleep 1; cat >told; } &
-            echo ready
             trap 'exit 0' TERM
+            echo ready
             while :; do sleep 0.05; done
-          ]=] }, stop_timeout = "2s",
+          ]=] }, stop_timeout = "1h",
         }
       ]]
-      local before = run.now()
       p:signal("SIGKILL", p:pilot())
       assert.equal(137, p:wait())
-      assert.is_true(run.now() - before < 6)
       assert.equal(("more\n"):rep(8), p:read "told")
     end)
 
@@ -173,7 +174,11 @@ describe("the guardian", function()
   it("ends what escaped a pilot that ended well, and names it", function()
     local p = started [[
       local pilot = require "luapilot"
-      pilot.job "app" { exec = { "sh", "-c", "setsid sleep 1000 & sleep 0.3; echo ready" }, main = true }
+      pilot.job "app" { exec = { "sh", "-c", [=[
+        setsid sleep 1000 &
+        until grep -q sleep /proc/$!/comm; do sleep 0.02; done      # it has left the session by then
+        echo ready
+      ]=] }, main = true }
     ]]
     assert.equal(0, p:wait())
     assert.equal(1, #p:lines "luapilot: ended 1 processes that the pilot had left behind: sleep %(%d+%)")
@@ -187,69 +192,80 @@ describe("the guardian", function()
     assert.equal("INT\n", p:read "told")
   end)
 
+  -- The guardian acts after six looks without a turn, in real time. A busy machine, or a sanitizer, may take that long
+  -- to start a pilot, so what must hold is tried with a slower heartbeat before it counts as broken.
   describe("looks at the heartbeat:", function()
-    local FAST = { LUAPILOT_HEARTBEAT = "50" }
+    local function at_some_heartbeat(name, try)
+      it(name, function()
+        for _, milliseconds in ipairs { 50, 300 } do
+          if pcall(try, milliseconds, { env = { LUAPILOT_HEARTBEAT = tostring(milliseconds) } }) then return end
+          run.cleanup()
+        end
+        try(1500, { env = { LUAPILOT_HEARTBEAT = "1500" } })
+      end)
+    end
 
-    it("an idle pilot is left alone", function()
-      local p = started([[
-        local pilot = require "luapilot"
-        pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1" }, main = true }
-      ]], { env = { LUAPILOT_HEARTBEAT = "10" } })
+    local function sleep(milliseconds) run.pause(milliseconds / 1000) end
+
+    at_some_heartbeat("an idle pilot is left alone", function(look, options)
+      local p = started(ONE_JOB, options)
+      sleep(15 * look)
+      p:signal "SIGTERM"
       assert.equal(0, p:wait())
     end)
 
-    it("a pilot that is stuck is aborted, and its jobs ended", function()
+    at_some_heartbeat("a pilot that is stuck is aborted, and its jobs ended", function(look, options)
       local p = started([[
         local pilot = require "luapilot"
         pilot.job "app" { exec = { "sh", "-c", "echo ready; exec sleep 1000" } }
         local ffi = require "ffi"
         ffi.cdef "unsigned sleep(unsigned seconds);"
         pilot.on("SIGUSR2", function() while true do ffi.C.sleep(1000) end end)
-      ]], { env = FAST })
+      ]], options)
       p:signal "SIGUSR2"
       assert.equal(134, p:wait())
-      assert.equal(1, #p:lines "luapilot: the pilot has not turned its loop for 300 ms")
+      assert.equal(1, #p:lines(("luapilot: the pilot has not turned its loop for %d ms"):format(6 * look)))
       assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGABRT; ended 1 processes")
     end)
 
     it("one that is stuck while it loads its file is, too", function()
-      local p = run.pilot("local n = 0 while true do n = n + 1 end", { env = FAST })
+      local p = run.pilot("local n = 0 while true do n = n + 1 end", { env = { LUAPILOT_HEARTBEAT = "50" } })
       assert.equal(134, p:wait())
     end)
 
-    it("a pilot that is stopped is killed", function()
-      local p = started(ONE_JOB, { env = FAST })
+    at_some_heartbeat("a pilot that is stopped is killed", function(_, options)
+      local p = started(ONE_JOB, options)
       p:signal("SIGSTOP", p:pilot())
       assert.equal(137, p:wait())
       assert.equal(1, #p:lines "luapilot: the pilot is stopped %(SIGSTOP%)")
     end)
 
-    it("one that is continued in time is left alone", function()
-      local p = started(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "200" } })
+    at_some_heartbeat("one that is continued in time is left alone", function(look, options)
+      local p = started(ONE_JOB, options)
       local pilot = p:pilot()
-      for _ = 1, 5 do                                  -- together longer than six looks
+      for _ = 1, 4 do                                  -- together longer than six looks
         p:signal("SIGSTOP", pilot)
-        local until_then = run.now() + 0.4
-        p:wait_for("a while", function() return run.now() > until_then end)
+        sleep(2 * look)
         p:signal("SIGCONT", pilot)
         p:wait_for("it to go on", function()
           for _, process in ipairs(p:processes()) do
             if process.pid == pilot then return process.state ~= "T" end
           end
+          error "it was killed"
         end)
       end
       p:signal "SIGTERM"
       assert.equal(0, p:wait())
     end)
 
-    it("a container that is stopped as a whole is left alone", function()
-      local p = started(ONE_JOB, { env = { LUAPILOT_HEARTBEAT = "100" } })
+    -- The guardian is the first to stop and the last to go on: it never sees the pilot alone.
+    at_some_heartbeat("a container that is stopped as a whole is left alone", function(look, options)
+      local p = started(ONE_JOB, options)
       local all = p:processes()
-      table.sort(all, function(a, b) return a.pid < b.pid end)    -- the guardian first
-      for _, process in ipairs(all) do p:signal("SIGSTOP", process.pid) end
-      local until_then = run.now() + 1.5
-      p:wait_for("a while", function() return run.now() > until_then end)
-      for _, process in ipairs(all) do p:signal("SIGCONT", process.pid) end
+      table.sort(all, function(a, b) return a.pid < b.pid end)
+      for i = 1, #all do p:signal("SIGSTOP", all[i].pid) end
+      sleep(10 * look)
+      for i = #all, 1, -1 do p:signal("SIGCONT", all[i].pid) end
       p:signal "SIGTERM"
       assert.equal(0, p:wait())
     end)
@@ -264,7 +280,7 @@ describe("the guardian", function()
     end)
   end)
 
-  describe("reaps orphans", function()
+  describe("reaps orphans", machine.unless(machine.lacking "ps", function()
     local ORPHANS = [[
       local pilot = require "luapilot"
       pilot.job "parent" {
@@ -305,7 +321,7 @@ describe("the guardian", function()
     end)
 
     it("as PID 1", function()
-      if not namespaces then machine.skip "no PID namespaces" end
+      machine.need_pids()
       local p = started(ORPHANS, { wrap = AS_PID_1 })
       none_left(p)
       local guardian = p:guardian()
@@ -313,10 +329,10 @@ describe("the guardian", function()
       p:signal("SIGTERM", guardian)
       assert.equal(0, p:wait())
     end)
-  end)
+  end))
 
   it("as PID 1, ends everybody when the pilot is killed", function()
-    if not namespaces then machine.skip "no PID namespaces" end
+    machine.need_pids()
     local p = started(POLITE, { wrap = AS_PID_1 })
     p:signal("SIGKILL", p:pilot())
     assert.equal(137, p:wait())
@@ -324,7 +340,7 @@ describe("the guardian", function()
   end)
 
   it("as PID 1 with the /proc of another namespace, still tells each job to stop", function()
-    if not namespaces then machine.skip "no PID namespaces" end
+    machine.need_pids()
     local p = started(POLITE, { wrap = { "unshare", "--pid", "--fork", "--kill-child" } })
     p:signal("SIGKILL", p:pilot())
     assert.equal(137, p:wait())
@@ -332,7 +348,7 @@ describe("the guardian", function()
   end)
 
   it("does not pass on a Ctrl-C that the terminal sent to the pilot itself", function()
-    if not can("which", "script") then machine.skip "no script(1) to make a terminal" end
+    machine.need "script"
     local reading, writing = run.pipe()
     local p = started([[
       local pilot = require "luapilot"
@@ -364,7 +380,7 @@ describe("the guardian", function()
 
   it("notices the end of a pilot though it was started with SIGCHLD ignored", function()
     local wrap = { "env", "--ignore-signal=CHLD" }
-    if not can(wrap[1], wrap[2], "true") then machine.skip "env(1) cannot ignore signals" end
+    if not machine.can "env --ignore-signal=CHLD true" then machine.skip "env(1) cannot ignore signals" end
     local p = run.pilot([[ require "luapilot".job "app" { exec = { "sh", "-c", "exit 7" }, main = true } ]],
       { wrap = wrap })
     assert.equal(7, p:wait())

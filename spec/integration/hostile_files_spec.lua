@@ -6,8 +6,10 @@ local machine = require "support.machine"
 local run     = require "support.run"
 
 local SECONDS = 10
-local WAYS = { "write", "large", "append", "render", "candidate", "trial", "owner", "template", "log", "raw", "env", "read",
-  "names" }
+local WAYS = {
+  "write", "large", "append", "render", "candidate", "trial", "owner", "root", "template", "log", "raw", "env", "read",
+  "names",
+}
 
 local function output(argv)
   local p = run.program(argv)
@@ -61,11 +63,19 @@ local PILOT = [[
     pilot.render { text = TEXT, data = data, to = file "trial", validate = n % 2 == 0 and "true" or "false" }
   end)
   keep("owner", function()
-    pilot.render { text = n % 2 == 0 and TEXT or "same\n", data = data, to = file "owner", owner = "nobody", mode = "0644" }
+    local text = n % 2 == 0 and TEXT or "same\n"
+    pilot.render { text = text, data = data, to = file "owner", owner = "nobody", mode = "0644" }
+  end)
+  keep("root", function()
+    pilot.render { text = "VAULT-SECRET <%= n %>\n", data = data, to = file "root", owner = "root:root", mode = "0640",
+      validate = n % 2 == 0 and "true" or "false" }
   end)
   keep("read", function() see(pilot.fs.read(file "read")) end)
   keep("read", function() see(pilot.secret "word") end)
-  keep("read", function() pilot.render { source = file "read", to = D .. "/own/out" } see(pilot.fs.read(D .. "/own/out")) end)
+  keep("read", function()
+    pilot.render { source = file "read", to = D .. "/own/out" }
+    see(pilot.fs.read(D .. "/own/out"))
+  end)
   keep("names", function()
     pilot.fs.exists(file("names", "file0"))
     try("names", pilot.fs.mkdir, file("names", "file0/new"))
@@ -80,8 +90,14 @@ local PILOT = [[
   keep("template", function() config:render() end)
 
   local OFTEN = { policy = "always", backoff = "1ms", max_backoff = "20ms", reset_after = "1h" }
-  pilot.job "logs" { exec = "echo INTRUDER", user = "nobody", restart = OFTEN, log = { file = file "log", prefix = false } }
-  pilot.job "raw" { exec = "echo INTRUDER", user = "nobody", restart = OFTEN, log = { file = file "raw", mode = "raw" } }
+  local talker = { exec = "echo INTRUDER", user = "nobody", restart = OFTEN }
+  local function talks(name, log)
+    local spec = { log = log }
+    for key, value in pairs(talker) do spec[key] = value end
+    pilot.job(name)(spec)
+  end
+  talks("logs", { file = file "log", prefix = false })
+  talks("raw", { file = file "raw", mode = "raw" })
   pilot.job "env" { exec = pilot.sh 'case "$WORD" in VAULT*) echo "LEAKED by env";; esac', user = "nobody",
     env_file = file "env", restart = OFTEN }
   pilot.job "rotate" { exec = pilot.sh "kill -USR1 $LUAPILOT_PID; sleep 0.05", restart = OFTEN }
@@ -102,8 +118,9 @@ local PILOT = [[
 
 -- What stands in the vault: names, owners, modes, sizes, times of change, and the contents.
 local function inventory(p)
-  return output { "sh", "-c", 'cd "$1" && find . -printf "%p %i %u %g %m %s %T@ %n\\n" | LC_ALL=C sort && head -c 99 victim file*',
-    "sh", p:path "vault" }
+  return output { "sh", "-c", [[
+    cd "$1" && find . -printf "%p %i %u %g %m %s %T@ %n\n" | LC_ALL=C sort && head -c 99 victim file*
+  ]], "sh", p:path "vault" }
 end
 
 describe("a directory of somebody else", function()

@@ -11,7 +11,8 @@ ROOT = ROOT:stdout() == "0\n"
 run.cleanup()
 
 local function need_mounts()
-  if not (ROOT and story.can("unshare", "--mount", "true")) then machine.skip "no mount namespaces" end
+  if not ROOT then machine.skip "only root can mount" end
+  machine.need_mounts()
 end
 
 -- Runs a command in a mount namespace before the pilot.
@@ -264,7 +265,7 @@ describe("nginx", function()
   local function answer(port) return web.get(port):match "\r\n\r\n(.*)$" end
 
   it("never reads a file that nginx -t refuses", function()
-    if not story.can("sh", "-c", "command -v nginx") then machine.skip "no nginx" end
+    machine.need "nginx"
     local port = story.free_port()
     local p = run.pilot(([[
       local pilot = require "luapilot"

@@ -1,5 +1,6 @@
 -- `luarocks make` without a network, with Debian's luarocks, into a tree of its own; then the installed program runs.
 
+local machine = require "support.machine"
 local run = require "support.run"
 
 local CONFIG = [[
@@ -13,6 +14,7 @@ describe("the rockspec", function()
   after_each(run.cleanup)
 
   it("builds and installs a program that runs", function()
+    machine.need("git", "luarocks")
     local root = io.popen("pwd"):read "*l"
     local made = run.program({ "sh", "-c", [[
       here=$PWD

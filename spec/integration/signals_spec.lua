@@ -68,7 +68,7 @@ describe("a signal", function()
   end)
 
   it("is heard once, each of them, by PID 1", function()
-    if not story.can("unshare", "--pid", "--fork", "--mount-proc", "true") then machine.skip "no PID namespaces" end
+    machine.need_pids()
     local p = started(LISTENS, { wrap = AS_PID_1 })
     hears_each_once(p, p:guardian())
   end)
@@ -206,7 +206,7 @@ describe("an end that reaches more than the guardian", function()
   after_each(run.cleanup)
 
   it("Ctrl-C in a terminal counts once", function()
-    if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
+    machine.need "script"
     local reading, writing = run.pipe()
     local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)
@@ -217,7 +217,7 @@ describe("an end that reaches more than the guardian", function()
   end)
 
   it("Ctrl-\\ in a terminal counts once", function()
-    if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
+    machine.need "script"
     local reading, writing = run.pipe()
     local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)
@@ -228,7 +228,7 @@ describe("an end that reaches more than the guardian", function()
   end)
 
   it("Ctrl-C in tmux, under a shell with job control, counts once", function()
-    if not story.can("which", "tmux") then machine.skip "no tmux" end
+    machine.need "tmux"
     local p = run.program({ "sh", "-c", [[
       tmux -S "$PWD/s" -f /dev/null new-session -d -x 200 -y 50 'bash --norc --noprofile -i' &&
       tmux -S "$PWD/s" send-keys "$BINARY pilot.lua >log 2>&1; echo \$? >code; tmux -S '$PWD/s' kill-server" Enter
@@ -254,7 +254,7 @@ describe("an end that reaches more than the guardian", function()
   end)
 
   it("a hangup of the terminal ends in order", function()
-    if not story.can("which", "script") then machine.skip "no script(1) to make a terminal" end
+    machine.need "script"
     local reading, writing = run.pipe()
     local p = started(SLOW, { wrap = IN_TERMINAL, stdin = reading })
     run.close(reading)

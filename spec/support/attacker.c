@@ -5,23 +5,28 @@
  * In each WAY, a directory of this user's, stands `conf/`, in which a pilot has to do with files named "file…". VAULT
  * is root's, with files of the same names. For so many seconds this swaps names as fast as it can: files, directories
  * and the new files that the pilot makes give way to links to the vault, to FIFOs, to directories, to files of this
- * user's, and come back. Whatever can be read is searched for the word of the vault.
+ * user's, and come back. Links lead there by way of /proc, too. What was opened once is kept open; what is made in the
+ * directories is this user's to read, by a default ACL and a group. Whatever can be read is searched for the word of the
+ * vault.
  *
  * Exit code: 0 nothing was won; 3 the word of the vault was read; 1 it could not begin. The number of swaps is printed. */
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/stat.h>
+#include <sys/xattr.h>
 #include <time.h>
 #include <unistd.h>
 
 #define WORD "VAULT-SECRET"
 #define NAMES 32
+#define KEPT 200
 
 static const char *vault;
 static unsigned long swaps;
@@ -50,11 +55,21 @@ static void look_into(int fd, const char *name) {
   exit(3);
 }
 
+/* What somebody writes later into a file that is open already is read by that descriptor. */
 static void look(int directory, const char *name) {
-  int fd = openat(directory, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  static int kept[KEPT];
+  static unsigned next;
+  int fd = openat(directory, name, O_RDWR | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0) fd = openat(directory, name, O_RDONLY | O_NONBLOCK | O_NOFOLLOW | O_CLOEXEC);
   if (fd < 0) return;
   look_into(fd, name);
-  close(fd);
+  int *place = &kept[next++ % KEPT];
+  if (*place > 0) {
+    (void)lseek(*place, 0, SEEK_SET);
+    look_into(*place, "what was kept open");
+    close(*place);
+  }
+  *place = fd;
 }
 
 /* --- swapping ---------------------------------------------------------------------------- */
@@ -71,6 +86,24 @@ static void own_file(int directory, const char *name) {
   close(fd);
 }
 
+/* What /proc shows of this process is owned by this user. */
+static void link_by_proc(const char *path, int directory, const char *name) {
+  static const char *const files[] = {"root", "uid_map", "mem", "oom_score_adj"};
+  char target[2 * PATH_MAX];
+  unsigned which = chance(4);
+  (void)snprintf(target, sizeof target, "/proc/%d/%s%s", (int)getpid(), files[which],
+                 which == 0 ? path : "");
+  (void)symlinkat(target, directory, name);
+}
+
+/* What the owner of the old file wanted, root's secret becomes the old file. */
+static void pretend(int directory) {
+  (void)renameat(directory, "file0", directory, ".file0.luapilot-old");
+  own_file(directory, "file0");
+  look(directory, "file0");
+  swaps++;
+}
+
 /* What stands there, or what the pilot is about to use, becomes something else. */
 static void replace(int directory, const char *name, unsigned how) {
   char path[PATH_MAX];
@@ -78,8 +111,8 @@ static void replace(int directory, const char *name, unsigned how) {
   (void)snprintf(path, sizeof path, "%s/%.*s", vault, (int)strcspn(base, "."), base);
   clear(directory, name);
   switch (how) {
-  case 0:
-  case 1: (void)symlinkat(path, directory, name); break;
+  case 0: (void)symlinkat(path, directory, name); break;
+  case 1: link_by_proc(path, directory, name); break;
   case 2: (void)symlinkat(vault, directory, name); break;
   case 3: (void)linkat(AT_FDCWD, path, directory, name, 0); break;
   case 4: (void)mkfifoat(directory, name, 0666); break;
@@ -124,6 +157,19 @@ static void swap_directory(int way) {
   (void)renameat(way, "away", way, "conf");
 }
 
+/* Whatever is made in the directory, this user may read it. */
+static void share(int directory) {
+  static const struct {
+    uint32_t version;
+    struct {
+      uint16_t tag, permissions;
+      uint32_t id;
+    } entries[5];
+  } acl = {2, {{1, 7, ~0u}, {2, 7, 65534}, {4, 7, ~0u}, {16, 7, ~0u}, {32, 0, ~0u}}};
+  (void)fchmod(directory, 02777);
+  (void)fsetxattr(directory, "system.posix_acl_default", &acl, sizeof acl, 0);
+}
+
 /* --- two ways to be fast: always, and at the very moment ---------------------------------- */
 
 struct way {
@@ -164,6 +210,7 @@ int main(int argc, char **argv) {
     (void)snprintf(conf, sizeof conf, "%s/conf", argv[i + 3]);
     ways[i].directory = open(argv[i + 3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ways[i].conf = open(conf, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    share(ways[i].conf);
     if (ways[i].conf < 0 || inotify_add_watch(events, conf, IN_CREATE | IN_MOVED_TO) != i + 1) return 1;
   }
   while (now() < end) {
@@ -174,6 +221,7 @@ int main(int argc, char **argv) {
     if (what == 1) play_names(ways[i].conf);
     if (what == 2 || what == 3) replace(ways[i].conf, chance(2) ? "file0" : "file1", chance(8));
     if (what == 4) calm(ways + i, 1);
+    if (what == 6) pretend(ways[i].conf);
     if (what == 5) usleep(chance(2000)); /* the pilot gets something done, too */
   }
   calm(ways, count);

@@ -16,7 +16,7 @@
 --
 -- It listens on free ports of 127.0.0.1, has its data below build/tmp, and is killed with the process that runs the
 -- specs. `start` and `launch` return when there is a leader that does what it is told. Nothing here uses the code under
--- test. Without a Consul `start` skips the spec; from a `setup` call consul.needed() in each `it`, or before_each, too.
+-- test. A describe whose specs want one says machine.unless(consul.lacking(), function() … end).
 
 local bit = require "bit"
 local cjson = require "cjson"
@@ -195,7 +195,7 @@ local function make_certificates(agent)
   local script = run.program({ "sh", "-c", CERTIFICATES, "sh", agent.datacenter }, {
     directory = agent.directory, lasting = true,
   })
-  assert(script:wait(60) == 0, "openssl: " .. script:output())
+  assert(script:wait() == 0, "openssl: " .. script:output())
   agent.tls = {
     cafile = agent:path "ca.pem", clientcert = agent:path "client.pem", clientkey = agent:path "client.key",
   }
@@ -239,13 +239,11 @@ end
 
 -- --- its life --------------------------------------------------------------------------------
 
----Is there a Consul to start?
----@return boolean
-function consul.is_there() return C.access(BINARY, 1) == 0 end
-
----Skips the spec that is running when there is no Consul.
-function consul.needed()
-  if not consul.is_there() then machine.skip "no Consul: tools/consul could not fetch it" end
+---Why there is no Consul to start, or nil.
+---@return string?
+function consul.lacking()
+  if C.access(BINARY, 1) ~= 0 then return "no Consul: tools/consul could not fetch it" end
+  return machine.lacking("setpriv", "openssl")
 end
 
 -- Ports are chosen anew each time but that of HTTP, which clients know.
@@ -301,7 +299,7 @@ function Agent:launch(options)
 end
 
 local function ended(agent)
-  agent.program:wait(30)
+  agent.program:wait()
 end
 
 function Agent:stop()
@@ -350,7 +348,6 @@ function Agent:resume() self.program:signal "SIGCONT" end
 ---@param options spec.ConsulOptions?
 ---@return spec.Consul
 function consul.start(options)
-  consul.needed()
   options = options or {}
   local agent = setmetatable({
     directory = run.directory(), datacenter = options.datacenter or "dc1", port = options.port,

@@ -6,7 +6,7 @@
 --   fixture.name                         "real", "simulated"
 --   fixture.world                        the port and its time: spec/support/real_world.lua tells what it must have;
 --                                        `port` and `next(seconds)` are used
---   fixture.needed()                     skips the spec that is running where there is no Consul
+--   fixture.lacking()                    why there can be no Consul, or nil
 --   fixture.agent { max_connections = … }   calls port.agent with the address; the options are those of port.agent
 --   fixture.put(key, value)              a key-value pair, written by somebody else
 --   fixture.delete(key)
@@ -31,7 +31,7 @@ local fixtures = {}
 local function real()
   local world = require "support.real_world"
   local agent, stopped, paused
-  local fixture = { name = "real", world = world, needed = consul.needed }
+  local fixture = { name = "real", world = world, lacking = consul.lacking }
 
   local function running()
     agent = agent or consul.start()
@@ -121,7 +121,7 @@ local function simulated()
   local world = require "support.sim_world"
   local machine = world.machine
   local agents, servers = machine.consul, machine.world.consul
-  local fixture = { name = "simulated", world = world, needed = function() end }
+  local fixture = { name = "simulated", world = world, lacking = function() end }
 
   local function pass(seconds)
     local clock = machine.world.clock

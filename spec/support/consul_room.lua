@@ -1,8 +1,8 @@
 -- A network of the spec's own with a Consul at its port 8500: for examples that name that.
 --
---   setup(function() room.enter() end)               or { … }, as of consul.start, for one that is elsewhere
---   teardown(room.leave)
---   before_each(room.needed)       skips where there is none
+--   describe("…", machine.unless(room.lacking(), function()
+--     setup(function() room.enter() end)             or { … }, as of consul.start, for one that is elsewhere
+--     teardown(room.leave)
 --
 --   room.agent                     as of support.consul
 
@@ -25,7 +25,7 @@ room.agent = nil
 ---@param options spec.ConsulOptions?
 function room.enter(options)
   network.enter()
-  if network.is_own() and consul.is_there() then room.agent = consul.start(options or { port = 8500 }) end
+  room.agent = consul.start(options or { port = 8500 })
 end
 
 function room.leave()
@@ -33,10 +33,9 @@ function room.leave()
   network.leave()
 end
 
-function room.needed()
-  network.needed()
-  consul.needed()
-end
+---Why there can be none, or nil.
+---@return string?
+function room.lacking() return network.lacking() or consul.lacking() end
 
 ---What another agent needs in order to join it, at port 8500: its configuration, and the address to join.
 ---@param options { leaves: boolean?, server: boolean? }    leaves: on SIGTERM

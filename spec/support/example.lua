@@ -9,7 +9,6 @@
 
 local machine = require "support.machine"
 local run     = require "support.run"
-local story   = require "support.story"
 
 local example = {}
 
@@ -71,7 +70,7 @@ end
 ---@return spec.Program
 function example.run_image(name, programs, options)
   options = options or {}
-  if not story.can("unshare", "--mount", "true") then machine.skip "no namespaces" end
+  machine.need_mounts()
   local command, files = install(programs, options.etc)
   if options.etc then table.insert(command, 1, ROOM_IN_ETC) end
   table.insert(command, 1, ROOM)
@@ -89,13 +88,6 @@ function example.read(path)
   local text = file:read "*a"
   file:close()
   return text
-end
-
----Skips the spec where there is no such program.
----@param program string
-function example.need(program)
-  local found = story.can("sh", "-c", 'PATH=$PATH:/usr/sbin command -v "$0"', program)
-  if not found then machine.skip("no " .. program) end
 end
 
 return example

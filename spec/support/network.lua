@@ -1,9 +1,9 @@
 -- A network of the spec's own, on which every port is free, for programs whose ports are fixed: a loopback, and an eth0
 -- with the address 127.0.0.2.
 --
---   setup(network.enter)           this process, and what it starts from now on
---   teardown(network.leave)        after run.finish()
---   before_each(network.needed)    skips where there can be none
+--   describe("…", machine.unless(network.lacking(), function()
+--     setup(network.enter)         this process, and what it starts from now on
+--     teardown(network.leave)      after run.finish()
 --
 -- Nothing outside can be reached from there, and nothing there can be reached from outside.
 
@@ -31,7 +31,7 @@ local outside -- a descriptor of the network that this process came from
 
 function network.enter()
   local here = C.open("/proc/self/ns/net", CLOEXEC)
-  if C.unshare(NEW_NETWORK) ~= 0 then return run.close(here) end -- no right to
+  assert(C.unshare(NEW_NETWORK) == 0, "no network namespaces")
   outside = here
   local p = run.program { "sh", "-c", UP }
   assert(p:wait() == 0, p:output())
@@ -45,12 +45,11 @@ function network.leave()
   outside = nil
 end
 
----Is this process in one?
----@return boolean
-function network.is_own() return outside ~= nil end
-
-function network.needed()
-  if not outside then machine.skip "no network namespaces" end
+---Why there can be none, or nil.
+---@return string?
+function network.lacking()
+  if not machine.can "unshare --net true" then return "no network namespaces" end
+  return machine.lacking "busybox"
 end
 
 return network

@@ -26,6 +26,7 @@
 --       name and goes on): these three print "ready" when they are in force
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
 --   { grandchild = { setsid = true, … } }: in the same group, or not
+--   { stays = true }: until world.close(), since nobody knows the pid of a stranger
 --   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
 --
 -- Without `exit`, `signal` or `after` it runs until a signal ends it.
@@ -113,6 +114,7 @@ end
 
 local function life(b, lines)
   if b.after then lines[#lines + 1] = ("sleep %g"):format(b.after) end
+  if b.stays then lines[#lines + 1] = ("while test -d %s; do sleep 0.1; done; exit"):format(world.path "") end
   if b.cat then lines[#lines + 1] = "exec cat" end
   if b.floods then lines[#lines + 1] = "exec yes" end
   if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end

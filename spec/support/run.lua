@@ -4,8 +4,9 @@
 --   after_each(run.cleanup)
 --
 --   local p = run.pilot([[ require "luapilot".job "app" { exec = "sleep 100" } ]], { env = { A = "1" } })
---   p:wait_for_line "app"         -- of stdout or stderr; fails with the whole log after ten seconds
+--   p:wait_for_line "app"         -- of stdout or stderr; fails with the whole log after two minutes
 --   p:signal "SIGTERM"            -- to the guardian; p:signal("SIGKILL", p:pilot())
+--   p:deliver "SIGTERM"           -- the same, and it has been taken: another one will not become one with it
 --   assert.equal(0, p:wait())     -- the exit code; 128 + n, "SIGKILL" when a signal ended it
 --   p:output()                    -- stdout, then stderr, so far
 --
@@ -42,6 +43,7 @@ ffi.cdef [[
   int sigfillset(spec_opaque *mask);
   int waitpid(int pid, int *status, int options);
   int kill(int pid, int number);
+  int setenv(const char *name, const char *value, int overwrite);
   int getpid(void);
   int poll(void *descriptors, unsigned long count, int milliseconds);
   int pipe2(int ends[2], int flags);
@@ -69,8 +71,12 @@ for name, number in pairs(signals) do names[number] = name end
 
 local run = { signals = signals }
 
---- Seconds a wait may last: generous, since it is only ever used up by a failure.
-run.patience = 10
+--- Seconds a wait may last: generous, since it is only ever used up by a failure. What must not last long is shown by
+--- budgets of an hour, not by a short wait: a busy machine, or a sanitizer, makes anything slow.
+run.patience = 120
+
+-- A user's PATH may have no /usr/sbin, where Debian keeps nginx and dockerd.
+C.setenv("PATH", (os.getenv "PATH" or "/usr/bin:/bin") .. ":/usr/sbin:/sbin", 1)
 
 local started = {}                                     -- since the last cleanup
 local lasting = {}                                     -- since the last finish
@@ -239,13 +245,18 @@ end
 --- All lines so far that match.
 function Program:lines(pattern) return matching(self:output(), pattern) end
 
---- Waits until a line matches (a Lua pattern), or `times` lines; returns the last of these.
+--- Waits until a line matches (a Lua pattern), or `times` lines; returns the last of these. In vain also when nobody is
+--- left to write it.
 ---@param times integer?
 ---@param seconds number?
 function Program:wait_for_line(pattern, times, seconds)
   times = times or 1
-  return self:wait_for(("a line that matches %q, %d times"):format(pattern, times), function()
-    return self:lines(pattern)[times]
+  local what = ("a line that matches %q, %d times"):format(pattern, times)
+  return self:wait_for(what, function()
+    local over = self:ended() and #self:processes() == 0 -- before the look: what is written after it is not missed
+    local line = self:lines(pattern)[times]
+    if over and not line then error(("it has ended without %s%s"):format(what, log_of(self)), 0) end
+    return line
   end, seconds)
 end
 
@@ -277,6 +288,26 @@ function Program:pilot() return self:named "luapilot" end
 function Program:signal(name, pid)
   local number = assert(signals[name], "no such signal: " .. tostring(name))
   return C.kill(pid or self.pid, number) == 0
+end
+
+-- The kernel's sets are masks in hexadecimal: signal 1 is the lowest bit.
+local function holds(mask, number)
+  local digit = tonumber(mask:sub(-1 - math.floor((number - 1) / 4), -1 - math.floor((number - 1) / 4)), 16) or 0
+  return math.floor(digit / 2 ^ ((number - 1) % 4)) % 2 == 1
+end
+
+--- Sends a signal, and waits until the process has taken it, or is gone. Of two that wait to be taken the kernel makes
+--- one, so where they are counted each but the last is sent this way. It waits in vain for who is stopped.
+function Program:deliver(name, pid)
+  local number = signals[name]
+  if not self:signal(name, pid) then return end
+  self:wait_for(name .. " to be taken", function()
+    local status = slurp(("/proc/%d/status"):format(pid or self.pid))
+    for mask in status:gmatch "S[ih][gd]Pnd:%s+(%x+)" do
+      if holds(mask, number) then return false end
+    end
+    return true
+  end)
 end
 
 local function collect(program)
@@ -436,14 +467,25 @@ local function kill_all(program)
   end)
 end
 
---- Processes that outlived a program. Those that are just dying are given a moment.
+-- SIGKILL waits for it: only the scheduler stands between it and its end.
+local function is_dying(process)
+  local status = slurp(("/proc/%d/status"):format(process.pid))
+  for mask in status:gmatch "S[ih][gd]Pnd:%s+(%x+)" do
+    if holds(mask, signals.SIGKILL) then return true end
+  end
+  return not status:find "\nState:%s+[^ZX]"
+end
+
+--- Processes that outlived a program. Those that are just dying are given a moment, however long it takes them.
 local function leftovers(program)
   local left
-  local deadline = now() + 1
+  local moment, deadline = now() + 5, now() + run.patience
   repeat
     left = program:processes()
+    local dying = true
+    for _, process in ipairs(left) do dying = dying and is_dying(process) end
     if #left > 0 then C.poll(nil, 0, 10) end
-  until #left == 0 or now() > deadline
+  until #left == 0 or now() > (dying and deadline or moment)
   return left
 end
 

@@ -72,10 +72,11 @@ function world.program(b)
 end
 
 function world.alive(pid)
-  for _, proc in ipairs(machine.port.kernel.all) do
-    if proc.pid == pid then return proc.state ~= "dead" or (proc.group ~= nil and proc.group.zombie) end
-  end
-  return false
+  local found = false
+  machine.port.kernel.all:walk(function(proc)
+    if proc.pid == pid then found = proc.state ~= "dead" or (proc.group ~= nil and proc.group.zombie) end
+  end)
+  return found
 end
 
 function world.send_signal(name) machine:signal(name) end

@@ -2,7 +2,7 @@
 --
 --   story.assert_order(p, { "first", "then this", "and then that" })      -- Lua patterns, each of one line
 --   local port = story.free_port()
---   if not story.can("which", "tmux") then machine.skip "no tmux" end
+--   if story.can("test", "-e", p:path "loading") then …
 
 local assert = require "luassert"
 local run    = require "support.run"
@@ -65,7 +65,7 @@ function story.assert_ends(program, code)
   assert.message("the exit code after\n" .. all(program)).equal(code, got)
 end
 
---- Whether a command succeeds here: for machine.skip.
+--- Whether a command succeeds here.
 function story.can(...)
   return run.program({ ... }):wait() == 0
 end

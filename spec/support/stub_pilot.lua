@@ -139,7 +139,7 @@ function Pilot:check()
   for _, t in ipairs(self.app.tasks:list()) do left[#left + 1] = "task " .. t.name end
   for _, runner in ipairs(self.app.order) do
     for key in pairs(runner.timers) do left[#left + 1] = ("timer %s of %s"):format(key, runner.spec.name) end
-    if #runner.watchers > 0 then left[#left + 1] = "watchers of " .. runner.spec.name end
+    if runner.watchers and not runner.watchers:is_empty() then left[#left + 1] = "watchers of " .. runner.spec.name end
     if #runner.starter.listeners > 0 then left[#left + 1] = "listeners of " .. runner.spec.name end
     if runner.prober then left[#left + 1] = "prober of " .. runner.spec.name end
   end

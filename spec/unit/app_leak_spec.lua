@@ -1,4 +1,5 @@
 -- What a pilot that runs for months must not keep.
+local app = require "luapilot.app"
 local boxes = require "support.boxes"
 local stub_port = require "support.stub_port"
 
@@ -67,7 +68,7 @@ describe("a long life", function()
   it("of errors keeps nothing, unless a simulator wants them", function()
     local world = stub_port.new { read = true, environ = true, signals = true, hostname = true }
     world.files["pilot.lua"] = 'require "luapilot".every("1s", function() error "oh" end)'
-    local pilot = require "luapilot.app".new { port = world.port }
+    local pilot = app.new { port = world.port }
     world.turn = function(event) pilot:turn(event) end
     assert(pilot:load "pilot.lua")
     pilot:start()

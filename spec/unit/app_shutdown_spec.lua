@@ -1,9 +1,30 @@
 -- What a shutdown forbids, and what it leaves to the jobs; what a job held by hand means for the rest.
 local boxes = require "support.boxes"
+local shutdown = require "luapilot.shutdown"
 local sim = require "luapilot.sim"
 
 describe("a shutdown", function()
   after_each(boxes.check)
+
+  -- Jobs that are over hand on what was needed through them. A thousand times a thousand need no room on any stack.
+  it("goes on behind any number of jobs that are over", function()
+    local order, asked = {}, {}
+    local app = { order = order, command = function(_, fn) fn() end }
+    function app.sources_of(_, runner) return runner.sources end
+    for i = 1, 30000 do
+      order[i] = {
+        dependents = {}, sources = { order[i - 1] }, before = 1, closed = true, spec = {}, memory = { closing = true },
+        is_active = function() return false end, input = function() asked[#asked + 1] = i end,
+      }
+    end
+    local last = order[#order]
+    order[1].closed, last.closed, last.before = nil, nil, 0
+    local closing = shutdown.new(app)
+    closing.kill_at, app.port = 0, { now = function() return 0 end }
+    closing:closed(last)
+    assert.same({ 1 }, asked)
+    assert.equal(30000 - 2, closing.open)
+  end)
 
   it("starts nothing any more: no backoff that ends, no prepare that is done, no crash of a job that waits its turn",
     function()

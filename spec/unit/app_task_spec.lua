@@ -103,6 +103,23 @@ describe("a task", function()
       assert.same({ "1 child cancel" }, printed(box))
     end)
 
+    it("takes all of them, however deep they are nested", function()
+      local box = run [[
+        local ended = 0
+        local function nest(n)
+          pilot.defer(function() ended = ended + 1 end)
+          if n > 1 then pilot.spawn(nest, n - 1) end
+          pilot.sleep "1h"
+        end
+        local t = pilot.spawn(nest, 10000)
+        pilot.sleep "1s"
+        t:cancel()
+        pilot.sleep "1s"
+        say(ended)
+      ]]
+      assert.same({ "2 10000" }, printed(box))
+    end)
+
     it("before it began never begins", function()
       local box = run [[ pilot.spawn(function() say "never" end):cancel() ]]
       assert.same({}, printed(box))

@@ -419,6 +419,52 @@ describe("a job starts", function()
     ]])
   end)
 
+  -- The only mistake of a text.
+  local function mistake(source) return boxes.mistakes(source):match "has mistakes:\n  ([^\n]*)$" end
+
+  it("not in a circle, which is told once, however many hang on it", function()
+    assert.equal(('pilot.lua:2: job "j1": when: a cycle: j1 waits for j2 waits for j1; '
+      .. "none of them can ever start"), mistake [[
+      for i = 1, 9 do
+        pilot.job("j" .. i) { exec = "app", when = pilot.job("j" .. (i == 1 and 2 or i - 1)):once "exit_success" }
+      end
+    ]])
+    local long = boxes.mistakes [[
+      for i = 1, 100 do
+        pilot.job("j" .. i) { exec = "app", when = pilot.job("j" .. i % 100 + 1):once "exit_success" }
+      end
+    ]]
+    assert.is_truthy(long:find("j19 waits for j20 waits for 80 more waits for j1; none", 1, true), long)
+  end)
+
+  it("not when it waits for one that waits for itself, which is told there alone", function()
+    assert.equal('pilot.lua:2: job "b": when: waits only for the job itself, which can then never start: add another '
+      .. "trigger with pilot.any { … }", mistake [[
+      local a, b = pilot.job "a", pilot.job "b"
+      b { exec = "app", when = b:once "exit_success" } a { exec = "app", when = b:once "exit_success" }
+    ]])
+  end)
+
+  it("not by groups that are nested without end: a list is meant", function()
+    assert.equal("pilot.lua:2: pilot.any[1]: is nested more than 100 deep: expected triggers that were collected in "
+      .. "one list, and then pilot.any(list)", mistake [[
+      local any = pilot.once "SIGUSR1"
+      for _ = 1, 101 do any = pilot.any { any, pilot.once "SIGUSR2" } end
+      pilot.job "app" { exec = "app", when = any }
+    ]])
+  end)
+
+  it("by groups whose parts are shared a hundred times over", function()
+    local box = boxes.run([[
+      local part = pilot.any { pilot.job "a" { exec = "app" }:once "exit_success", pilot.once "SIGUSR2" }
+      for _ = 1, 99 do part = pilot.all { part, part } end
+      pilot.job "b" { exec = "app", when = part }
+    ]], { app = { exit = 0 } })
+    box:advance "1s"
+    assert.equal(1, box:job("b"):starts())
+    assert.is_true(box.ended)
+  end)
+
   it("sees the pids of the jobs that it waits for", function()
     local env
     local box = boxes.run([[

@@ -275,6 +275,15 @@ describe("the plan of the shutdown", function()
     assert.equal("web, cron; then app; then db, cache", shutdown.describe(result))
   end)
 
+  it("names the first of many", function()
+    local result = plan [[
+      local last
+      for i = 1, 30 do last = pilot.job("j" .. i) { exec = "a", when = last and last:once "exit_success" or nil } end
+    ]]
+    assert.equal(30, #result.groups)
+    assert.matches("^j30; then j29; .* j11; then … and 10 more, one after the other$", shutdown.describe(result))
+  end)
+
   it("is bounded by shutdown_timeout", function()
     assert.equal(8, plan('pilot.job "a" { exec = "a", stop_timeout = "1m" }').bound)
     assert.equal(2, plan('pilot.shutdown_timeout "2s" pilot.job "a" { exec = "a" }').bound)
@@ -394,6 +403,18 @@ digraph pilot {
 ]], mermaid.draw(diagram.of(loaded [[
 pilot.job "app" { exec = "x", when = pilot.watch "db":once("healthy", { timeout = "1m" }) }
 ]])), 1)
+  end)
+
+  it("draws a group once that starts several jobs, or is a part of several groups", function()
+    local drawn = diagram.of(loaded [[
+local both = pilot.any { pilot.once "SIGUSR1", pilot.once "SIGUSR2" }
+pilot.job "a" { exec = "x", when = both }
+pilot.job "b" { exec = "x", when = pilot.all { both, pilot.once "SIGHUP" } }
+]])
+    local edges = {}
+    for i, edge in ipairs(drawn.edges) do edges[i] = edge.from .. " " .. edge.to end
+    assert.same({ "source_1 group_1", "source_2 group_1", "group_1 job_a", "group_1 group_2", "source_3 group_2",
+      "group_2 job_b" }, edges)
   end)
 
   it("escapes what the languages give a meaning", function()

@@ -204,9 +204,10 @@ describe("pilot.fs", function()
 
     it("removes what killed pilots left of new files, and nothing else", function()
       machine:write("/etc/.a.luapilot-new-0123456789abc", "half")
-      machine:write("/etc/.ab.luapilot-new-0123456789abc", "another's")
+      machine:write("/etc/.ab.luapilot-new-0123456789abc", "of another file")
+      machine:write("/etc/ab.luapilot-new-0123456789abc", "no new file")
       lib.write("/etc/a", "new")
-      assert.equal(".ab.luapilot-new-0123456789abc a dangling empty fifo link", there "/etc")
+      assert.equal("a ab.luapilot-new-0123456789abc dangling empty fifo link", there "/etc")
     end)
   end)
 

@@ -431,6 +431,14 @@ describe("the handoff to a new core", function()
     box.app.state.cycle = cycle
     assert.matches("contains itself", (select(2, box.app:snapshot())))
     box.app.state.cycle = nil
+    local deep = box.app.state
+    for _ = 1, 300 do
+      deep.x = {}
+      deep = deep.x
+    end
+    assert.matches('^pilot%.state%["x"%]%["x"%].* is nested more than 200 deep: only plain data survives',
+      (select(2, box.app:snapshot())))
+    box.app.state.x = nil
     box:stop()
     assert.same({ nil, "the pilot is not running" }, { box.app:snapshot() })
   end)

@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "words" },
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
@@ -34,6 +34,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
+  { "circles" },
   { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }

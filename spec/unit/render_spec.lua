@@ -270,7 +270,8 @@ describe("pilot.render", function()
 
     it("does not swap what is refused", function()
       local box = go(BODY, { files = { [CONF] = "old" } }, { check = { exit = 3, stderr = "line 1: nonsense\n" } })
-      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$", printed(box)[1])
+      assert.matches("pilot.render: check %-f {file} x={file} refuses it %(exit code 3%): line 1: nonsense$",
+        printed(box)[1])
       assert.equal("old", box:file(CONF))
       assert.equal("", left_over(box))
     end)
@@ -406,7 +407,8 @@ describe("pilot.render", function()
     end)
 
     it("puts it back at the next render, where the path does not show", function()
-      local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-old"] = "old", ["/etc/.app.conf.luapilot-new-5a"] = "n" }
+      local files = { [CONF] = "new", ["/etc/.app.conf.luapilot-old"] = "old" }
+      files["/etc/.app.conf.luapilot-new-5a"] = "n"
       local box = go([[ try { text = "new", to = CONF, validate = "check" } ]],
         { files = files }, { check = { exit = 1 } })
       assert.matches("refuses", printed(box)[1])

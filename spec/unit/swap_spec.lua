@@ -297,7 +297,8 @@ describe("swap", function()
       assert(new:write())
       assert(new:commit(true))
       machine:write(OLD, false)
-      assert.same({ nil, 'cannot put back "/etc/app.conf": somebody took .app.conf.luapilot-old away' }, { new:put_back() })
+      assert.same({ nil, 'cannot put back "/etc/app.conf": somebody took .app.conf.luapilot-old away' },
+        { new:put_back() })
       place:close()
     end)
 
@@ -337,7 +338,8 @@ describe("swap", function()
       swap.tidy(place)
       port.cancel(at_work)
       place:close()
-      assert.equal(".app.conf.luapilot-new-… .app.conf.luapilot-new-… .app.conf.luapilot-newer .other.luapilot-new-… app.conf app.conf.luapilot-new-…", there())
+      assert.equal(".app.conf.luapilot-new-… .app.conf.luapilot-new-… .app.conf.luapilot-newer app.conf "
+        .. "app.conf.luapilot-new-…", there())
     end)
 
     it("a crowded directory is not searched", function()

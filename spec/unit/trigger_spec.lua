@@ -56,6 +56,16 @@ describe("trigger", function()
       end)
     end
 
+    local shared = any(once "a", once "b")
+    for _, row in ipairs {
+      { "what is written down twice is one", all(shared, shared), "a b", "10" },
+      { "in both of its places", any(all(shared, once "c"), shared), "a c", "10" },
+      { "with the once parts of an any between them, wherever it stands",
+        all(shared, any(all(shared, once "c"), once "d")), "a b c d", "0010" },
+    } do
+      it("shared parts: " .. row[1], function() assert.equal(row[4], hear(trigger.new(row[2]), row[3])) end)
+    end
+
     it("once for an event, if a trigger is written down twice", function()
       local a = each "a"
       assert.equal("11", hear(trigger.new(any(a, a)), "a a"))
@@ -169,9 +179,14 @@ describe("trigger", function()
     end)
   end)
 
-  it("knows what could ever fire", function()
+  it("adds up what could ever fire", function()
     local function possible(node, names)
-      return trigger.possible(node, function(topic) return names:find(topic:sub(5), 1, true) ~= nil end)
+      local t, sum, whole = trigger.new(node), trigger.sum(), false
+      for _, leaf in ipairs(t.leaves) do
+        local can = not leaf.topic or names:find(leaf.topic:sub(5), 1, true) ~= nil
+        whole = can and trigger.add(t, sum, leaf) or whole
+      end
+      return whole
     end
     assert.is_true(possible(once "a", "a"))
     assert.is_false(possible(each "a", "b"))
@@ -191,5 +206,22 @@ describe("trigger", function()
     assert.equal('all { a:once "healthy", any { b:each "healthy", every 60s, cron "0 3 * * *", startup } }',
       trigger.describe(all(once "a", any(each "b", every(), { kind = "cron", text = "0 3 * * *" },
         { kind = "startup" })), seconds))
+  end)
+
+  it("says once what stands in several places", function()
+    local a = once "a"
+    local both = any(a, once "b")
+    assert.equal('all { any { a:once "healthy", b:once "healthy" }, part 1 again, part 2 again }',
+      trigger.describe(all(both, both, a), tostring))
+  end)
+
+  it("loses nothing with a source that has said all that counts", function()
+    local t = trigger.new(all(once "a", once "b", each "c", any(once "a", once "d")))
+    hear(t, "a c")
+    assert.same({ false, true, true, true, false }, {
+      trigger.loses(t, "job:a"), trigger.loses(t, "job:b"), trigger.loses(t, "job:c"), trigger.loses(t, "job:d"),
+      trigger.loses(t, "job:e"),
+    })
+    assert.is_true(trigger.loses(trigger.new(once "a"), "job:a"))
   end)
 end)

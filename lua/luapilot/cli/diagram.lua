@@ -137,12 +137,17 @@ function Builder:source(text)
   return self.sources[text]
 end
 
+-- A group that stands in several places is one node.
+function Builder:group(node)
+  if self.groups[node] then return self.groups[node] end
+  local group = self:node("group", node.kind == "all" and "all of" or "any of")
+  self.groups[node] = group
+  for _, part in ipairs(node.parts) do self:connect(part, group) end
+  return group
+end
+
 function Builder:connect(node, to)
-  if node.parts then
-    local group = self:node("group", node.kind == "all" and "all of" or "any of")
-    for _, part in ipairs(node.parts) do self:connect(part, group) end
-    return self:edge(group, to)
-  end
+  if node.parts then return self:edge(self:group(node), to) end
   local job = node.topic and node.topic:match "^job:(.*)$"
   if job then return self:edge(diagram.job_id(job), to, event_label(node, node.event)) end
   local text, label = source_of[node.kind](node)
@@ -152,7 +157,7 @@ end
 ---@param pilot luapilot.App     loaded
 ---@return luapilot.Diagram
 function diagram.of(pilot)
-  local self = setmetatable({ nodes = {}, edges = {}, counts = {}, sources = {} }, Builder)
+  local self = setmetatable({ nodes = {}, edges = {}, counts = {}, sources = {}, groups = {} }, Builder)
   for _, runner in ipairs(pilot.order) do self.nodes[#self.nodes + 1] = job_node(runner) end
   for _, runner in ipairs(pilot.order) do
     self:connect(runner.starter.trigger.node, diagram.job_id(runner.spec.name))

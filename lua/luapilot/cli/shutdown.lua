@@ -14,62 +14,66 @@ local SHOWN = 20 -- names of a list
 ---@field longest number        seconds along the longest chain of stop_timeouts
 ---@field bound number          … and not longer than shutdown_timeout
 
--- Job → the jobs whose trigger names it.
-local function dependents_of(pilot)
-  local dependents = {}
-  for _, runner in ipairs(pilot.order) do dependents[runner] = {} end
-  for _, runner in ipairs(pilot.order) do
-    for _, source in ipairs(pilot:sources_of(runner)) do
-      table.insert(dependents[source], runner)
-    end
-  end
-  return dependents
-end
+local function before(a, b) return a.number < b.number end
 
--- When a job begins to stop: nil while it still waits for one that has no end yet.
-local function start_of(runner, dependents, ends)
-  local latest = 0
-  for _, other in ipairs(dependents[runner]) do
-    if not ends[other] then return nil end
-    latest = math.max(latest, ends[other])
+-- Job → how many jobs whose trigger names it have no end yet; and those that nobody waits for.
+local function count_dependents(pilot)
+  local open, free = {}, {}
+  for _, runner in ipairs(pilot.order) do open[runner] = 0 end
+  for _, runner in ipairs(pilot.order) do
+    for _, source in ipairs(pilot:sources_of(runner)) do open[source] = open[source] + 1 end
   end
-  return latest
+  for _, runner in ipairs(pilot.order) do
+    if open[runner] == 0 then free[#free + 1] = runner end
+  end
+  return open, free
 end
 
 -- Jobs that wait for each other stop all together, when nobody else is left.
-local function together(pilot, ends, longest)
+local function together(pilot, state)
   local group = {}
   for _, runner in ipairs(pilot.order) do
-    if not ends[runner] then group[#group + 1] = { runner, longest } end
+    if not state.ends[runner] then
+      group[#group + 1], state.starts[runner] = runner, state.longest
+    end
   end
   return group
 end
 
-local function next_group(pilot, dependents, ends, longest)
-  local group = {}
-  for _, runner in ipairs(pilot.order) do
-    local start = not ends[runner] and start_of(runner, dependents, ends)
-    if start then group[#group + 1] = { runner, start } end
+-- A group ends: whom only they waited for is the next.
+local function end_group(pilot, state, group)
+  local following, starts, ends = {}, state.starts, state.ends
+  for _, runner in ipairs(group) do ends[runner] = (starts[runner] or 0) + runner.spec.stop_timeout end
+  for _, runner in ipairs(group) do
+    state.longest = math.max(state.longest, ends[runner])
+    for _, source in ipairs(pilot:sources_of(runner)) do
+      starts[source] = math.max(starts[source] or 0, ends[runner])
+      state.open[source] = state.open[source] - 1
+      if state.open[source] == 0 and not ends[source] then following[#following + 1] = source end
+    end
   end
-  return #group > 0 and group or together(pilot, ends, longest)
+  table.sort(following, before)
+  return following
+end
+
+local function names_of(group)
+  local names = {}
+  for i, runner in ipairs(group) do names[i] = runner.spec.name end
+  return names
 end
 
 ---@param pilot luapilot.App     loaded
 ---@return luapilot.ShutdownPlan
 function shutdown.plan(pilot)
-  local dependents, ends, longest, left = dependents_of(pilot), {}, 0, #pilot.order
-  local groups = {}
+  local open, group = count_dependents(pilot)
+  local state = { open = open, starts = {}, ends = {}, longest = 0 } -- starts: the latest end of who waits for a job
+  local groups, left = {}, #pilot.order
   while left > 0 do
-    local names, group = {}, next_group(pilot, dependents, ends, longest)
-    for i, entry in ipairs(group) do
-      local runner, start = entry[1], entry[2]
-      ends[runner] = start + runner.spec.stop_timeout
-      names[i] = runner.spec.name
-    end
-    for _, entry in ipairs(group) do longest = math.max(longest, ends[entry[1]]) end
-    groups[#groups + 1], left = names, left - #group
+    if not group[1] then group = together(pilot, state) end
+    groups[#groups + 1], left = names_of(group), left - #group
+    group = end_group(pilot, state, group)
   end
-  return { groups = groups, longest = longest, bound = math.min(longest, pilot.shutdown_timeout) }
+  return { groups = groups, longest = state.longest, bound = math.min(state.longest, pilot.shutdown_timeout) }
 end
 
 ---"app, cron", or the first of many: "job-1, job-2, … and 980 more".
@@ -80,12 +84,13 @@ function shutdown.names(names)
   return ("%s, … and %d more"):format(table.concat(names, ", ", 1, SHOWN), #names - SHOWN)
 end
 
----"app, cron; then db".
+---"app, cron; then db", or the first of many: "job-9; then job-8; … and 980 more".
 ---@param plan luapilot.ShutdownPlan
 ---@return string
 function shutdown.describe(plan)
-  local parts = {}
-  for i, names in ipairs(plan.groups) do parts[i] = shutdown.names(names) end
+  local parts, left = {}, #plan.groups - SHOWN
+  for i = 1, math.min(#plan.groups, SHOWN) do parts[i] = shutdown.names(plan.groups[i]) end
+  if left > 0 then parts[#parts + 1] = ("… and %d more, one after the other"):format(left) end
   return table.concat(parts, "; then ")
 end
 

@@ -430,11 +430,7 @@ end
 function methods:errors()
   local list = {}
   for _, message in ipairs(self.complaints) do list[#list + 1] = message end
-  local raised = self.app and self.app.errors or {}
-  for i = (self.forgotten or 0) + 1, #raised do
-    local err = raised[i]
-    list[#list + 1] = err.where .. ": " .. err.message
-  end
+  for _, err in ipairs(self.app and self.app.errors or {}) do list[#list + 1] = err.where .. ": " .. err.message end
   for i, message in ipairs(list) do list[i] = ("%s [seed %d]"):format(message, self.world.seed) end
   return list
 end
@@ -443,7 +439,8 @@ end
 ---@return string[]
 function methods:forget_errors()
   local list = self:errors()
-  self.complaints, self.forgotten = {}, self.app and #self.app.errors or 0
+  self.complaints = {}
+  if self.app then self.app.errors = {} end
   return list
 end
 

@@ -19,6 +19,7 @@ local clock = {}
 ---@class luapilot.sim.Entry
 ---@field due integer      ticks
 ---@field fn function?     nil: cancelled
+---@field waits boolean     it is on the agenda
 
 ---@class luapilot.sim.Clock
 ---@field time integer     ticks
@@ -35,6 +36,7 @@ function Clock.ticks(seconds) return math.ceil(seconds * SECOND) end
 function clock.new(seed, epoch)
   return setmetatable({
     seed = seed, time = BOOT, epoch = Clock.ticks(epoch) - BOOT, heap = {}, orders = 0, sources = 0,
+    cancelled = 0, -- of the entries in the heap
   }, Clock)
 end
 
@@ -103,7 +105,7 @@ end
 ---@return luapilot.sim.Entry
 function Clock:at(due, source, fn)
   self.orders = self.orders + 1
-  local entry = { due = due, tie = random.of(self.seed, source, due), order = self.orders, fn = fn }
+  local entry = { due = due, tie = random.of(self.seed, source, due), order = self.orders, fn = fn, waits = true }
   push(self.heap, entry)
   return entry
 end
@@ -117,14 +119,32 @@ function Clock:after(seconds, source, fn)
   return self:at(self.time + math.max(0, Clock.ticks(seconds)), source, fn)
 end
 
+local FEW = 64 -- cancelled entries that may stay until they are due
+
+-- A heap of those that are left: what is cancelled long before it is due is not kept until then.
+local function sweep(self)
+  local heap = {}
+  for _, entry in ipairs(self.heap) do
+    if entry.fn then push(heap, entry) end
+  end
+  self.heap, self.cancelled = heap, 0
+end
+
 ---@param entry luapilot.sim.Entry
-function Clock:cancel(entry) entry.fn = nil end
+function Clock:cancel(entry)
+  if not (entry.fn and entry.waits) then return end
+  entry.fn, self.cancelled = nil, self.cancelled + 1
+  if self.cancelled > FEW and 2 * self.cancelled > #self.heap then sweep(self) end
+end
 
 ---The moment of the next entry.
 ---@return integer?
 function Clock:next_due()
   local heap = self.heap
-  while heap[1] and not heap[1].fn do pop(heap) end
+  while heap[1] and not heap[1].fn do
+    pop(heap)
+    self.cancelled = self.cancelled - 1
+  end
   return heap[1] and heap[1].due
 end
 
@@ -134,9 +154,9 @@ end
 function Clock:step(limit)
   local due = self:next_due()
   if not due or (limit and due > limit) then return false end
-  local fn = pop(self.heap).fn
-  self.time = due
-  fn()
+  local entry = pop(self.heap)
+  entry.waits, self.time = false, due
+  entry.fn()
   return true
 end
 

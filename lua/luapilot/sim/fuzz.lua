@@ -153,8 +153,8 @@ end
 function Run:check_errors(box)
   if box.complaints[1] then self:fail("errors", box.complaints[1]) end
   local raised, seen = box.app and box.app.errors or {}, self.seen
-  for i = (seen[box] or 0) + 1, #raised do
-    seen[box] = i
+  for i = (seen[raised] or 0) + 1, #raised do -- another list when a spec has forgotten those before
+    seen[raised] = i
     local message = raised[i].where .. ": " .. raised[i].message
     if not is_expected(self.options.errors, message) then self:fail("errors", message) end
   end

@@ -7,6 +7,7 @@
 
 local process = require "luapilot.sim.process"
 local queue = require "luapilot.queue"
+local roll = require "luapilot.roll"
 
 local kernel = {}
 
@@ -24,6 +25,7 @@ local FIRST_PID = 100
 ---@class luapilot.sim.Kernel
 ---@field clock luapilot.sim.Clock
 ---@field network luapilot.sim.Network
+---@field all luapilot.Roll      processes that live, and leaders that nobody has reaped
 ---@field complain fun(message: string)
 ---@field latency fun(): number
 local Kernel = {}
@@ -34,7 +36,7 @@ Kernel.__index = Kernel
 function kernel.new(options)
   return setmetatable({
     clock = options.clock, network = options.network, complain = options.complain, latency = options.latency,
-    last_pid = FIRST_PID, groups = {}, strays = {}, all = {},
+    last_pid = FIRST_PID, all = roll.new(),
   }, Kernel)
 end
 
@@ -113,8 +115,7 @@ function Kernel:spawn(options, fn)
   options.group = group
   local leader = process.new(self, options)
   group.leader, group.members[1] = leader, leader
-  self.groups[#self.groups + 1] = group
-  self.all[#self.all + 1] = leader
+  leader.entry = self.all:add(leader)
   leader:begin(fn, self.latency())
   return group
 end
@@ -130,9 +131,8 @@ function Kernel:fork(parent, fn, leaves)
     pipes = shared(parent.pipes), group = group, notify = parent.notify_socket,
   })
   for signal, handler in pairs(parent.handlers) do child.handlers[signal] = handler end
-  self.all[#self.all + 1] = child
-  local list = group and group.members or self.strays
-  list[#list + 1] = child
+  child.entry = self.all:add(child)
+  if group then group.members[#group.members + 1] = child end
   child:begin(fn, self.latency())
   return child
 end
@@ -146,7 +146,8 @@ end
 ---@private
 function Kernel:died(proc)
   local group = proc.group
-  if not group then return remove(self.strays, proc) end
+  if not group or proc ~= group.leader then self.all:remove(proc.entry) end
+  if not group then return end
   remove(group.members, proc)
   if proc == group.leader then
     group.zombie = true
@@ -160,8 +161,7 @@ end
 ---@param group luapilot.sim.Group
 function Kernel:reap(group)
   group.zombie = false
-  remove(self.groups, group)
-  if #group.members > 0 then self.groups[#self.groups + 1] = group end
+  self.all:remove(group.leader.entry)
 end
 
 ---Signals every process of a group. False when there is none, not even a zombie.
@@ -189,18 +189,20 @@ end
 ---@return luapilot.sim.Process[]
 function Kernel:alive()
   local list = {}
-  for _, proc in ipairs(self.all) do
+  self.all:walk(function(proc)
     if proc.state ~= "dead" and proc.group then list[#list + 1] = proc end
-  end
+  end)
   return list
 end
 
 ---What the guardian does at the end: nothing lives on, strays included.
 function Kernel:kill_all()
-  for _, group in ipairs(self.groups) do group.on_exit, group.on_empty = nil, nil end
-  for _, proc in ipairs(self.all) do
+  self.all:walk(function(proc)
+    if proc.group then proc.group.on_exit, proc.group.on_empty = nil, nil end
+  end)
+  self.all:walk(function(proc)
     if proc.state ~= "dead" then proc:die { signal = "SIGKILL" } end
-  end
+  end)
 end
 
 return kernel

@@ -14,7 +14,9 @@ local LINKS = 40
 local NAME_MAX, PATH_MAX = 255, 4096
 local OWN_USER = 0
 local WRITE_HALF = { ENOSPC = true, EDQUOT = true, EIO = true }
-local VERBS = { read = "read", write = "write", append = "append to", create = "create", left = "take over", log = "log to" }
+local VERBS = {
+  read = "read", write = "write", append = "append to", create = "create", left = "take over", log = "log to",
+}
 
 local calls = {} -- name → function(port, …)
 places.calls = calls

@@ -239,11 +239,14 @@ end
 ---@param ready string
 function Port:descriptor(fd, ready)
   self.descriptors[fd] = ready
-  for id = 1, self.last_id do
+  local ids = {}
+  for id, handle in pairs(self.handles) do
+    if handle and handle.kind == "poll" and handle.fd == fd then ids[#ids + 1] = id end
+  end
+  table.sort(ids)
+  for _, id in ipairs(ids) do
     local handle = self.handles[id]
-    if handle and handle.kind == "poll" and handle.fd == fd then
-      self:later(handle.line, function() tell_ready(self, id, handle) end)
-    end
+    self:later(handle.line, function() tell_ready(self, id, handle) end)
   end
 end
 

@@ -51,7 +51,7 @@ Agent.__index = Agent
 ---@return luapilot.sim.consul.Agent
 function agent.new(dc, name, address)
   local self = setmetatable({
-    dc = dc, name = name, address = address, id = dc.store:identity(), services = {}, checks = {},
+    dc = dc, name = name, address = address, id = dc.store:identity(), services = {}, checks = {}, of_service = {},
     running = true, partitioned = false, alive = true, deferred = {},
   }, Agent)
   dc.members[#dc.members + 1] = self
@@ -253,7 +253,10 @@ function Agent:add_check(check)
     check.critical_since = old.critical_since
     cancel(self, old.timer)
   end
+  if old then self.of_service[old.service][old.id] = nil end
   self.checks[check.id] = check
+  self.of_service[check.service] = self.of_service[check.service] or {}
+  self.of_service[check.service][check.id] = true
   note_critical(self, check)
   wind(self, check)
   if check.deregister_after and not self.reaper then self.reaper = after(self, REAP, function() reap(self) end) end
@@ -266,6 +269,7 @@ function Agent:drop_check(id)
   if not check then return end
   cancel(self, check.timer)
   self.checks[id] = nil
+  self.of_service[check.service][id] = nil
   self.deferred[id] = nil
   self:sync_soon()
 end
@@ -275,9 +279,7 @@ end
 ---@return luapilot.sim.consul.LocalCheck[]
 function Agent:checks_of(service)
   local list = {}
-  for _, id in ipairs(sorted(self.checks)) do
-    if self.checks[id].service == service then list[#list + 1] = self.checks[id] end
-  end
+  for i, id in ipairs(sorted(self.of_service[service] or {})) do list[i] = self.checks[id] end
   return list
 end
 
@@ -357,7 +359,7 @@ function Agent:halt(lose)
   self.sync_timer, self.soon = nil, nil
   if lose then
     for _, check in pairs(self.checks) do cancel(self, check.timer) end
-    self.services, self.checks, self.deferred = {}, {}, {}
+    self.services, self.checks, self.deferred, self.of_service = {}, {}, {}, {}
   end
   gossip(self)
 end

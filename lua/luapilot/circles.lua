@@ -1,0 +1,67 @@
+-- circles: jobs that can never start, because they wait for each other, or for themselves.
+--
+-- validate.lua says which jobs those are; here is why, in words. Each circle is told once; who only waits for one of
+-- its jobs is not told, for it starts when that is mended. Loaded when there is such a job.
+
+local circles = {}
+
+local SHOWN = 20 -- names of a circle
+
+local function path_of(runner) return ("job %q.when"):format(runner.spec.name) end
+
+local function next_in_circle(app, runner, startable)
+  for _, source in ipairs(app:sources_of(runner)) do
+    if not startable[source] then return source end
+  end
+end
+
+-- From a job that can never start to one that it waits for, and on, until one comes again: that one; nil when the last
+-- waits for itself. What was told of already ends it, too.
+local function follow(app, runner, startable, told)
+  local chain, seen = {}, {}
+  while runner and not seen[runner] and not told[runner] do
+    seen[runner] = true
+    chain[#chain + 1] = runner
+    runner = next_in_circle(app, runner, startable)
+  end
+  return chain, runner
+end
+
+local function waits_for_itself(app, runner)
+  app.mistakes:add(runner.spec.where, path_of(runner),
+    "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
+end
+
+local function tell_circle(app, chain, first)
+  local names, inside = {}, false
+  for _, each in ipairs(chain) do
+    inside = inside or each == first
+    if inside then names[#names + 1] = each.spec.name end
+  end
+  local left = #names - SHOWN
+  if left > 0 then names = { unpack(names, 1, SHOWN) } end
+  if left > 0 then names[#names + 1] = ("%d more"):format(left) end
+  names[#names + 1] = first.spec.name
+  app.mistakes:add(chain[1].spec.where, path_of(chain[1]),
+    ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
+end
+
+---Adds to the mistakes.
+---@param app luapilot.App
+---@param startable table<luapilot.Runner, true>   the other jobs
+function circles.tell(app, startable)
+  local told = {}
+  for _, runner in ipairs(app.order) do
+    if not startable[runner] and not told[runner] then
+      local chain, first = follow(app, runner, startable, told)
+      if not first then
+        waits_for_itself(app, chain[#chain])
+      elseif not told[first] then
+        tell_circle(app, chain, first)
+      end
+      for _, each in ipairs(chain) do told[each] = true end
+    end
+  end
+end
+
+return circles

@@ -1,0 +1,171 @@
+-- masks: texts that log lines must not show, and lines without them.
+--
+-- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
+-- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those
+-- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap.
+--
+-- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
+-- is renewed) it keeps the last ten, so nothing grows with time.
+
+local masks = {}
+
+local MASK = "***"
+local FEW = 16  -- texts that are searched for one by one
+local DEEP = 4  -- bytes that the tree knows
+local KEPT = 10 -- texts of one name
+
+---@class luapilot.Masks
+---@field counts table<string, integer>    text → how often it was hidden
+---@field number integer                   of texts
+---@field few string[]?                    all of them, where they are few
+---@field tree table                       byte → byte → …; with `sets`, length → texts, and `lengths`, longest first
+---@field names table<string, table>       name → its last texts, { [1] …, at = the newest }
+local Masks = {}
+Masks.__index = Masks
+
+---@return luapilot.Masks
+function masks.new()
+  return setmetatable({ counts = {}, number = 0, few = {}, tree = {}, names = {} }, Masks)
+end
+
+-- --- the texts -------------------------------------------------------------------------------
+
+local function node_of(self, text)
+  local node = self.tree
+  for i = 1, math.min(#text, DEEP) do
+    local byte = text:byte(i)
+    node[byte] = node[byte] or {}
+    node = node[byte]
+  end
+  return node
+end
+
+local function list_lengths(node)
+  local lengths = {}
+  for length in pairs(node.sets) do lengths[#lengths + 1] = length end
+  table.sort(lengths, function(a, b) return a > b end)
+  node.lengths = lengths
+end
+
+local function plant(self, text)
+  local node = node_of(self, text)
+  node.sets = node.sets or {}
+  local set = node.sets[#text]
+  if set then
+    set[text] = true
+    return
+  end
+  node.sets[#text] = { [text] = true }
+  list_lengths(node)
+end
+
+local function pull(self, text)
+  local node = node_of(self, text)
+  local set = node.sets[#text]
+  set[text] = nil
+  if next(set) then return end
+  node.sets[#text] = nil
+  list_lengths(node)
+end
+
+local function list_few(self)
+  self.few = nil
+  if self.number > FEW then return end
+  self.few = {}
+  for text in pairs(self.counts) do self.few[#self.few + 1] = text end
+end
+
+---From now on the text is covered.
+---@param text string     not empty
+function Masks:add(text)
+  local count = self.counts[text]
+  self.counts[text] = (count or 0) + 1
+  if count then return end
+  self.number = self.number + 1
+  plant(self, text)
+  if self.number <= FEW + 1 then list_few(self) end
+end
+
+---The text is covered no more (added twice, it is so once more).
+---@param text string
+function Masks:remove(text)
+  local count = self.counts[text]
+  if not count then return end
+  self.counts[text] = count > 1 and count - 1 or nil
+  if count > 1 then return end
+  self.number = self.number - 1
+  pull(self, text)
+  if self.number <= FEW then list_few(self) end
+end
+
+---The same for what a name gives now: its last ten texts are covered.
+---@param name string
+---@param text string
+function Masks:add_of(name, text)
+  local last = self.names[name] or { at = 0 }
+  self.names[name] = last
+  for i = 1, KEPT do
+    if last[i] == text then return end
+  end
+  last.at = last.at % KEPT + 1
+  if last[last.at] then self:remove(last[last.at]) end
+  last[last.at] = text
+  self:add(text)
+end
+
+-- --- a line ----------------------------------------------------------------------------------
+
+-- The last byte of the longest text of a node that stands at `i`.
+local function longest_of(node, line, i)
+  for _, length in ipairs(node.lengths) do
+    if node.sets[length][line:sub(i, i + length - 1)] then return i + length - 1 end
+  end
+end
+
+-- The last byte of the longest text that begins at `i`; nil: none does.
+local function longest_at(self, line, i)
+  local node, stop = self.tree, nil
+  for at = i, i + DEEP - 1 do
+    node = node[line:byte(at)]
+    if not node then return stop end
+    stop = node.lengths and longest_of(node, line, i) or stop
+  end
+  return stop
+end
+
+-- The last byte of what is covered from `i` to `stop` on: another text may begin in the middle of the first.
+local function end_of(self, line, i, stop)
+  while i < stop do
+    i = i + 1
+    stop = math.max(stop, longest_at(self, line, i) or 0)
+  end
+  return stop
+end
+
+local function cover(self, line)
+  local parts, from, i, length = {}, 1, 1, #line
+  while i <= length do
+    local stop = longest_at(self, line, i)
+    if stop then
+      stop = end_of(self, line, i, stop)
+      parts[#parts + 1], parts[#parts + 2] = line:sub(from, i - 1), MASK
+      i, from = stop, stop + 1
+    end
+    i = i + 1
+  end
+  if from == 1 then return line end
+  parts[#parts + 1] = line:sub(from)
+  return table.concat(parts)
+end
+
+---The line with "***" where the texts were.
+---@param line string
+---@return string
+function Masks:cover(line)
+  for _, text in ipairs(self.few or {}) do
+    if line:find(text, 1, true) then return cover(self, line) end
+  end
+  return self.few and line or cover(self, line)
+end
+
+return masks

@@ -1,0 +1,61 @@
+-- roll: who waits for something, in the order in which they came. To leave costs the same however many are on it.
+--
+-- Who has left keeps the place until the roll is not being walked and most have gone. It owns nothing else.
+
+local roll = {}
+
+---@class luapilot.Roll
+local Roll = {}
+Roll.__index = Roll
+
+---@return luapilot.Roll
+function roll.new() return setmetatable({ gone = 0, walked = false }, Roll) end
+
+local function sweep(self)
+  if self.walked or 2 * self.gone <= #self then return end
+  local kept = 0
+  for i = 1, #self do
+    local entry = self[i]
+    self[i] = nil
+    if not entry.gone then
+      kept = kept + 1
+      self[kept] = entry
+    end
+  end
+  self.gone = 0
+end
+
+---@param value any
+---@return table entry    for `remove`
+function Roll:add(value)
+  local entry = { value = value, gone = false }
+  self[#self + 1] = entry
+  return entry
+end
+
+---Twice is once.
+---@param entry table
+function Roll:remove(entry)
+  if entry.gone then return end
+  entry.gone, entry.value = true, nil
+  self.gone = self.gone + 1
+  sweep(self)
+end
+
+---@return boolean
+function Roll:is_empty() return #self == self.gone end
+
+---Calls fn(value, entry) for each; who comes meanwhile is not called, nor who leaves before his turn.
+---@param fn fun(value: any, entry: table)
+function Roll:walk(fn)
+  local outer = self.walked
+  self.walked = true
+  for i = 1, #self do
+    local entry = self[i]
+    if not entry.gone then fn(entry.value, entry) end
+  end
+  self.walked = outer
+  sweep(self)
+end
+
+return roll
