@@ -157,6 +157,7 @@ actions.signal_guardian = { 10,
 actions.signal_pilot = { 5,
   function(dice) return { signal = dice:pick(TO_PILOT), times = math.floor(dice:span(1, 30)) } end,
   function(self, d)
+    if self.stopped and d.signal == "CONT" then return "is stopped, for as long as it was said" end
     for _ = 1, d.times do system.signal(self.box.pilot, d.signal) end
   end }
 

@@ -80,7 +80,7 @@ local function hand_over(box)
   local new = app.new {
     port = box.interface, calendar = sandbox.calendar, libraries = sandbox.libraries(box.port), state = data.state,
   }
-  new.observe = old.observe
+  new.observe, new.errors = old.observe, {}
   old:let_go()
   box.earlier_errors = box:forget_errors()
   box.app, box.forgotten = new, 0

@@ -367,7 +367,8 @@ describe("job", function()
       end
       m.feed("spawn_failed", { code = 127, message = "no" })
       m.feed "restart_due"
-      assert.equal("backoff: log error, timer restart 1", m.feed("spawn_failed", { transient = true, message = "EAGAIN" }))
+      assert.equal("backoff: log error, timer restart 1",
+        m.feed("spawn_failed", { transient = true, message = "EAGAIN" }))
     end)
   end)
 
