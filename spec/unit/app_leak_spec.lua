@@ -22,10 +22,10 @@ describe("a long life", function()
 
   -- What the core and the port hold at this moment.
   local function held(box)
-    local app = box.app
+    local core = box.app
     return {
-      routes = size(app.loop.routes), handles = size(box.port.handles), tasks = app.tasks.count,
-      timers = live_timers(box.world.clock.heap), listeners = app.bus:count(function() return true end),
+      routes = size(core.loop.routes), handles = size(box.port.handles), tasks = core.tasks.count,
+      timers = live_timers(box.world.clock.heap), listeners = core.bus:count(function() return true end),
     }
   end
 
