@@ -77,7 +77,7 @@ local function list_few(self)
   for text in pairs(self.counts) do self.few[#self.few + 1] = text end
 end
 
--- A text as messages may have it: as it is, as %q writes it, and each of its lines (the first line of an error is told).
+-- A text as messages may have it: as it is, as %q writes it, and each of its lines (of an error the first is told).
 local function forms_of(text)
   local forms, quoted = { text }, ("%q"):format(text):sub(2, -2)
   if quoted ~= text then forms[2] = quoted end

@@ -26,7 +26,8 @@ describe("masks", function()
     { "an empty line", { "token" }, "", "" },
     { "a text as %q writes it", { 'pa"ss\\wo"rd' }, ('key = %q, bare pa"ss\\wo"rd'):format 'pa"ss\\wo"rd',
       'key = "***", bare ***' },
-    { "each longer line of a text", { "first-line\nno\nthird-line\r\n" }, "bad: first-line; no; third-line", "bad: ***; no; ***" },
+    { "each longer line of a text", { "first-line\nno\nthird-line\r\n" }, "bad: first-line; no; third-line",
+      "bad: ***; no; ***" },
   }
   for _, row in ipairs(COVERS) do
     it("cover " .. row[1], function()

@@ -94,7 +94,8 @@ describe("swap", function()
   } do
     it("survives a death at any moment: a file that " .. case.what, function()
       local function machine_of()
-        local port = fresh { ["/etc/"] = true, [CONF] = not case.first and { content = "old text", mode = case.bound and 384 or 420 } or nil }
+        local old = { content = "old text", mode = case.bound and 384 or 420 }
+        local port = fresh { ["/etc/"] = true, [CONF] = not case.first and old or nil }
         if case.bound then machine.files:fault("rename", CONF, "EBUSY") end
         return port
       end

@@ -100,7 +100,7 @@ end
 function Child:emptied()
   if self.gone then return end
   self.gone = true
-  self.news.due = math.max(self.news.due, self.notes.due)
+  self.news.due = math.max(self.news.due, self.notes.due + 1)
   self.port:later(self.news, function()
     if self.cancelled then return end
     self.port:push_urgent({ type = "group_gone", id = self.id }, function() self:gone_taken() end)
