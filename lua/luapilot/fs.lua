@@ -289,10 +289,12 @@ function library.rename(app, from, to)
   check_string(to, "a path", "pilot.fs.rename")
   local there = app.port.stat(to)
   if there and there.type ~= "file" and there.type ~= "link" and there.type ~= "directory" then
-    error(("pilot.fs.rename: %q is a %s, and is not replaced"):format(to, there.type), 2)
+    local kind = there.type == "fifo" and "FIFO" or there.type
+    error(("pilot.fs.rename: %q is a %s, and is not replaced"):format(to, kind), 2)
   end
-  local ok, message = app.port.rename(from, to)
-  if not ok then error("pilot.fs.rename: " .. message, 2) end
+  local ok, message, code = app.port.rename(from, to)
+  local hint = code == "EXDEV" and ": it is on another file system; read it, write it there, and remove it" or ""
+  if not ok then error("pilot.fs.rename: " .. message .. hint, 2) end
 end
 
 local function make_directory(app, path, mode)
@@ -300,7 +302,7 @@ local function make_directory(app, path, mode)
   if ok then return true end
   local stat = code == "EEXIST" and app.port.stat(path .. "/.")
   if stat and stat.type == "directory" then return false end
-  return nil, (message:gsub("^cannot open", "cannot make directory"))
+  return nil, message:gsub("^cannot open", "cannot make directory"), code
 end
 
 local function make_parents(app, path)
@@ -325,10 +327,11 @@ function library.mkdir(app, path, options)
     error(('pilot.fs.mkdir: mode: %s, got %q: at most "1777"'):format(why, options.mode), 2)
   end
   path = path:match "^(.-[^/])/*$" or path
-  local made, message = true, nil
+  local made, message, code = true, nil, nil
   if options.parents then made, message = make_parents(app, path) end
-  if made then made, message = make_directory(app, path, mode) end
-  if made == nil then error("pilot.fs.mkdir: " .. message, 2) end
+  if made then made, message, code = make_directory(app, path, mode) end
+  local hint = code == "ENOENT" and not options.parents and "; parents = true makes those above it, too" or ""
+  if made == nil then error("pilot.fs.mkdir: " .. message .. hint, 2) end
   return made
 end
 

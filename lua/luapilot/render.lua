@@ -146,8 +146,20 @@ local function shown(words)
   return table.concat(list, " ")
 end
 
-local function refusal(words, result) -- as they were given: with {file}
+-- All `what` in a text becomes `instead`.
+local function replaced(text, what, instead)
+  local parts, at = {}, 1
+  for first, last in function() return text:find(what, at, true) end do
+    parts[#parts + 1] = text:sub(at, first - 1) .. instead
+    at = last + 1
+  end
+  return table.concat(parts) .. text:sub(at)
+end
+
+-- With {file} for the path of the candidate, which is another one each time and is gone when somebody reads this.
+local function refusal(words, path, result)
   local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  said = replaced(said, path, "{file}")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
   return ("%s refuses it (%s)%s"):format(shown(words),
     program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
@@ -171,7 +183,7 @@ local function verdict(self, spec, path, undo)
   end)
   if not result then return nil, message end
   if result.code == 0 then return true end
-  return nil, refusal(spec.validate, result)
+  return nil, refusal(spec.validate, names_candidate(spec.validate) and path or "\0", result)
 end
 
 -- --- one render ------------------------------------------------------------------------------

@@ -372,7 +372,7 @@ describe("pilot.fs", function()
 
     it("replaces nothing else", function()
       fails('"/dev/null" is a device, and is not replaced', "rename", "/etc/a", "/dev/null")
-      fails('"/etc/fifo" is a fifo, and is not replaced', "rename", "/etc/a", "/etc/fifo")
+      fails('"/etc/fifo" is a FIFO, and is not replaced', "rename", "/etc/a", "/etc/fifo")
       fails('cannot rename "/etc/a" to "/etc/empty": is a directory', "rename", "/etc/a", "/etc/empty")
       fails('cannot rename "/etc/empty" to "/etc/a": not a directory', "rename", "/etc/empty", "/etc/a")
       fails('cannot rename "/etc" to "/etc/empty/x": invalid argument', "rename", "/etc", "/etc/empty/x")
@@ -413,7 +413,8 @@ describe("pilot.fs", function()
 
     it("raises where it cannot be done", function()
       fails('cannot make directory "/etc/a": file exists', "mkdir", "/etc/a")
-      fails('cannot make directory "/gone/d": no such file or directory', "mkdir", "/gone/d")
+      fails('cannot make directory "/gone/d": no such file or directory; parents = true makes those above it, too',
+        "mkdir", "/gone/d")
       fails('cannot make directory "/etc/a/d": not a directory', "mkdir", "/etc/a/d")
       fails('cannot make directory "/etc/a": file exists', "mkdir", "/etc/a/d", { parents = true })
       fails('"/etc/dangling" is a symbolic link that leads nowhere', "mkdir", "/etc/dangling")

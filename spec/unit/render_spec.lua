@@ -276,6 +276,17 @@ describe("pilot.render", function()
       assert.equal("", left_over(box))
     end)
 
+    it("tells what it said without the name of the new file, which is another one each time", function()
+      local box = run(BODY, { files = { [CONF] = "old" } })
+      box:program("check", function(proc)
+        proc:write(("%s:1: bad, see %s\n"):format(proc.argv[3], proc.argv[3]), "stderr")
+        proc:exit(1)
+      end)
+      box:start()
+      box:advance "1s"
+      assert.matches("refuses it %(exit code 1%): {file}:1: bad, see {file}$", printed(box)[1])
+    end)
+
     it("waits a minute for it", function()
       local box = run(BODY, { files = { [CONF] = "old" } }, { check = {} })
       box:start()
