@@ -263,7 +263,7 @@ lint-luacheck:
 lint-clang:
 	@$(MAKE) B=build/clang CC=clang all
 	@$(MAKE) fuzz
-	@for file in bench/programs/*.c spec/soak/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
+	@for file in bench/programs/*.c spec/soak/*.c spec/support/*.c; do clang -std=gnu11 -D_GNU_SOURCE -fsyntax-only -Wall -Wextra -Werror $$file || exit 1; done
 
 lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
 
@@ -275,10 +275,10 @@ build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
 
 lint-clang-format:
 	$(say) LINT clang-format
-	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch])
+	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
 
 format: ## rewrite the C files in the house style (.clang-format)
-	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch])
+	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
 
 lint-cppcheck:
 	$(say) LINT cppcheck

@@ -418,7 +418,7 @@ static int check_names(const struct place *place, enum place_use use, const char
               uses[use].verb, path, why);
 }
 
-static int look(const struct place *place, struct stat *status) {
+int place_look(const struct place *place, struct stat *status) {
   if (place->object >= 0) return fstat(place->object, status);
   if (place->name[0] == '\0') return fstat(place->directory, status);
   return fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW);
@@ -466,7 +466,7 @@ static int cannot(enum place_use use, const char *path, int code, struct failure
 static int cannot_open(const struct place *place, enum place_use use, const char *path, int code,
                        struct failure *failure) {
   struct stat status;
-  if (code != ENXIO || look(place, &status) != 0 || !S_ISFIFO(status.st_mode))
+  if (code != ENXIO || place_look(place, &status) != 0 || !S_ISFIFO(status.st_mode))
     return cannot(use, path, code, failure);
   return fail(failure, "open", code, "cannot %s \"%s\": it is a FIFO that nobody reads",
               uses[use].verb, path);
@@ -476,7 +476,8 @@ static int cannot_open(const struct place *place, enum place_use use, const char
 static int check_before(const struct place *place, enum place_use use, const char *path,
                         struct failure *failure) {
   struct stat status;
-  if (look(place, &status) != 0) return errno == ENOENT ? 0 : cannot(use, path, errno, failure);
+  if (place_look(place, &status) != 0)
+    return errno == ENOENT ? 0 : cannot(use, path, errno, failure);
   if (use == PLACE_CREATE) return cannot(use, path, EEXIST, failure);
   if (S_ISLNK(status.st_mode)) return cannot(use, path, ELOOP, failure);
   return check_kind(use, path, status.st_mode, failure);

@@ -56,6 +56,8 @@ enum place_use {
   PLACE_LOG,
 };
 
+/* What is there; a link is not followed. Returns 0, or -1 with errno. */
+int place_look(const struct place *place, struct stat *status);
 /* Opens a file there, and tells in `status` what it is. `path` is for messages. Returns a descriptor, or
  * -1 with `failure`. */
 int place_file(const struct place *place, enum place_use use, const char *path, struct stat *status,

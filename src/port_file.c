@@ -148,12 +148,6 @@ static void push_status(lua_State *L, const struct stat *status) {
                   (double)status->st_mtim.tv_sec + (double)status->st_mtim.tv_nsec / 1e9);
 }
 
-static int look_at(const struct place *place, struct stat *status) {
-  if (place->object >= 0) return fstat(place->object, status);
-  if (place->name[0] == '\0') return fstat(place->directory, status);
-  return fstatat(place->directory, place->name, status, AT_SYMLINK_NOFOLLOW);
-}
-
 /* Of the link itself, not of where it leads. */
 static int l_stat(lua_State *L) {
   struct target target;
@@ -161,7 +155,7 @@ static int l_stat(lua_State *L) {
   char text[PATH_MAX];
   int failed = reach(L, 1, 2, "stat: path", false, &target);
   if (failed) return failed;
-  int code = look_at(&target.place, &status) == 0 ? 0 : errno;
+  int code = place_look(&target.place, &status) == 0 ? 0 : errno;
   ssize_t size = code == 0 && S_ISLNK(status.st_mode) && target.place.name[0] != '\0'
                      ? readlinkat(target.place.directory, target.place.name, text, sizeof text)
                      : -1;
@@ -254,7 +248,7 @@ static int l_rename(lua_State *L) {
 static int remove_it(const struct place *place) {
   struct stat status;
   if (place->name[0] == '\0') return EBUSY;
-  if (look_at(place, &status) != 0) return errno;
+  if (place_look(place, &status) != 0) return errno;
   int flags = S_ISDIR(status.st_mode) ? AT_REMOVEDIR : 0;
   return unlinkat(place->directory, place->name, flags) == 0 ? 0 : errno;
 }

@@ -20,6 +20,7 @@ local fs = {}
 local USUAL_FILE, USUAL_DIRECTORY = 420, 493 -- rw-r--r--, rwxr-xr-x
 local MOST_DIRECTORY = 1023 -- rwxrwxrwt
 local MOST_NAMES = 100000 -- of a directory, or of a glob
+local LONGEST = 4096 -- bytes of a pattern, as of a path
 
 local library = {} -- name → function(app, …)
 
@@ -166,7 +167,8 @@ local function open_to_append(app, path, mode)
   return app.port.open(path, "append")
 end
 
----Adds to the end of a file, by one write: lines of several writers do not mix. Makes the file. Raises on failure.
+---Adds to the end of a file; up to 1 MiB by one write, so that lines of several writers do not mix. Makes the file.
+---Raises on failure.
 ---@param path string
 ---@param data string
 ---@param options { mode: string }?     of a new file; default "0644"
@@ -252,6 +254,9 @@ end
 ---@return string[]
 function library.glob(app, pattern)
   check_string(pattern, "a pattern", "pilot.fs.glob")
+  if #pattern > LONGEST then
+    error(("pilot.fs.glob: a pattern of %d bytes: %d is the most"):format(#pattern, LONGEST), 2)
+  end
   if pattern:find("**", 1, true) then
     error('pilot.fs.glob: there is no "**": a pattern has a "*" for each directory', 2)
   end
@@ -330,7 +335,8 @@ function library.mkdir(app, path, options)
   local made, message, code = true, nil, nil
   if options.parents then made, message = make_parents(app, path) end
   if made then made, message, code = make_directory(app, path, mode) end
-  local hint = code == "ENOENT" and not options.parents and "; parents = true makes those above it, too" or ""
+  local alone = code == "ENOENT" and not options.parents and message:find "^cannot make directory"
+  local hint = alone and "; parents = true makes those above it, too" or ""
   if made == nil then error("pilot.fs.mkdir: " .. message .. hint, 2) end
   return made
 end

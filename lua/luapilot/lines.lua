@@ -106,17 +106,14 @@ local function any(self, so)
   return false
 end
 
-local function awaits(t, runner)
-  if t.unwait and t.awaits == runner then return true end
-  for child in pairs(t.children) do
-    if awaits(child, runner) then return true end
-  end
-  return false
-end
-
+-- Does a task of it, or a child of one, wait for the job? Nobody limits how deep tasks are nested.
 local function waits_for_job(self, handler)
-  for t in pairs(handler.running) do
-    if awaits(t, self.runner) then return true end
+  local open = {}
+  for t in pairs(handler.running) do open[#open + 1] = t end
+  while open[1] do
+    local t = table.remove(open)
+    if t.unwait and t.awaits == self.runner then return true end
+    for child in pairs(t.children) do open[#open + 1] = child end
   end
   return false
 end

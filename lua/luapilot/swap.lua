@@ -306,7 +306,6 @@ end
 
 ---@class luapilot.Swap
 ---@field place luapilot.Place
----@field committed boolean?
 ---@field at_once boolean?      never in place
 local Swap = {}
 Swap.__index = Swap
@@ -487,7 +486,7 @@ function Swap:commit(keep)
     local _, text = failure(self.place.target, message, code, self.in_place)
     return nil, back and text or ("%s; %s"):format(text, why), code
   end
-  self.committed, self.new = true, nil
+  self.new = nil
   if not keep then self:accept() end
   return true
 end

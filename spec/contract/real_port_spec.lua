@@ -8,7 +8,7 @@ ffi.cdef [[
   int dup(int fd);
   int dup2(int from, int to);
   int mount(const char *source, const char *target, const char *type, unsigned long flags, const char *data);
-  int umount(const char *target);
+  int umount2(const char *target, int flags);
   int mkfifo(const char *path, unsigned mode);
   int link(const char *from, const char *to);
   unsigned umask(unsigned mask);
@@ -314,11 +314,11 @@ describe("the real port", function()
         local before = count()
         for i = 1, 40 do once(i) end
         for _ = 1, 600 do                     -- until the last of those that were cancelled is gone
-          if before == count() then break end
+          if count() <= before then break end -- the first may have had one more open when they were counted
           rt.timer(0.1)
           while rt.wait().type ~= "timer" do end
         end
-        print(before == count() or (before .. " " .. count()))
+        print(count() <= before or (before .. " " .. count()))
       ]])
       assert.equal("true\n", output)
     end)
@@ -927,6 +927,7 @@ describe("the real port", function()
       local mounted = directory "mounted"
       local done = ffi.C.mount("luapilot-spec", mounted, "tmpfs", 0, "size=8k")
       if done ~= 0 then machine.skip "may not mount" end
+      finally(function() ffi.C.umount2(mounted, 2) end) -- MNT_DETACH
       local other = write("other", "x")
       local big = assert(port.open(mounted .. "/big", "create"))
       refused("ENOSPC", "cannot write: no space left on device", port.put(big, ("x"):rep(100000)))
@@ -943,7 +944,6 @@ describe("the real port", function()
       assert.equal("EROFS", (code_of(port.remove(mounted .. "/a"))))
       assert.equal("EROFS", (code_of(port.mkdir(mounted .. "/b", 493))))
       assert.equal("a", port.read(mounted .. "/a"))
-      assert.equal(0, ffi.C.umount(mounted))
     end)
 
     it("says what a user may not reach", function()

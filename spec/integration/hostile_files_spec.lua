@@ -147,14 +147,14 @@ describe("a directory of somebody else", function()
     local p = run.pilot(PILOT, { env = {
       D = room:path "", ATTACK = "exec " .. table.concat(words, " "), WORD_FILE = room:path "read" .. "/conf/file1",
     } })
-    assert.equal(0, p:wait(60), p:output())
+    assert.equal(0, p:wait(run.patience), p:output())
     assert.equal(before, inventory(room))
     local log = p:output()
     assert.is_nil(log:find("LEAKED", 1, true), log)
     assert.is_nil(log:find("read the vault", 1, true), log)
     assert.is_truthy(log:find "leaked 0", log)
-    for _, swaps in log:gmatch "(attacker%d)[^\n]- (%d+) swaps" do assert.is_true(tonumber(swaps) > 100, log) end
-    for _, way in ipairs { "write", "append", "render", "read", "names", "env" } do
+    for _, swaps in log:gmatch "(attacker%d)[^\n]- (%d+) swaps" do assert.is_true(tonumber(swaps) > 0, log) end
+    for _, way in ipairs { "write", "append", "read", "names" } do
       assert.is_truthy(log:find("done " .. way .. " [1-9]"), way .. "\n" .. log)
     end
     if os.getenv "SHOW" then print(log:gsub("[^\n]*rendered[^\n]*\n", "")) end

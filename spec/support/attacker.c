@@ -211,7 +211,8 @@ int main(int argc, char **argv) {
     ways[i].directory = open(argv[i + 3], O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     ways[i].conf = open(conf, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     share(ways[i].conf);
-    if (ways[i].conf < 0 || inotify_add_watch(events, conf, IN_CREATE | IN_MOVED_TO) != i + 1) return 1;
+    if (ways[i].conf < 0 || inotify_add_watch(events, conf, IN_CREATE | IN_MOVED_TO) != i + 1)
+      return 1;
   }
   while (now() < end) {
     react(ways, count, events);

@@ -20,7 +20,8 @@ static long offset(void) {
 
 int clock_gettime(clockid_t clock, struct timespec *now) {
   long result = syscall(SYS_clock_gettime, clock, now);
-  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE)) now->tv_sec += offset();
+  if (result == 0 && (clock == CLOCK_REALTIME || clock == CLOCK_REALTIME_COARSE))
+    now->tv_sec += offset();
   return (int)result;
 }
 

@@ -301,6 +301,21 @@ describe("the output of a job", function()
       end)
     end
 
+    it("waits for its exit in a task far below its own", function()
+      local written = {}
+      local box = boxes.run([[
+        local app = pilot.job "app" { exec = "app" }
+        local function nest(depth)
+          if depth == 0 then return app:wait_for "exited" end
+          pilot.spawn(nest, depth - 1)
+          pilot.sleep "1h"
+        end
+        app:on("output", function() nest(12000) end)
+      ]], { app = burst { lines = 5000, done = written } })
+      box:advance "30s"
+      assert.is_true(written.at < 0.5)
+    end)
+
     it("waits for its next lines", function()
       local written = {}
       local box = boxes.run(COUNTS .. [[ counts({}, function() app:next("output", "1s") end) ]],
