@@ -3,6 +3,8 @@
 --
 -- It owns nothing. The old core goes on until the new one has taken over, and never runs again after let_go().
 
+local schema = require "luapilot.schema"
+
 local handoff = {}
 
 local DEEPEST = 200 -- tables inside of each other
@@ -77,8 +79,8 @@ end
 function handoff.adopt(app, data)
   local starters = {}
   app.services:restore(data.services)
-  for label, known in pairs(data.watches or {}) do
-    if app.watches[label] then app.watches[label]:restore(known) end
+  for _, label in ipairs(schema.keys(data.watches or {})) do
+    if app.watches[label] then app.watches[label]:restore(data.watches[label]) end
   end
   for _, runner in ipairs(app.order) do
     local former = data.jobs[runner.spec.name]

@@ -5,6 +5,7 @@
 
 local copy = require "luapilot.copy"
 local lazy = require "luapilot.lazy"
+local schema = require "luapilot.schema"
 local service = require "luapilot.service"
 
 local address = lazy.require "luapilot.address"
@@ -218,7 +219,8 @@ function methods:restored()
       if not one.record.want and may_be_held then self:backend():wanted(one.record) end
     end
   end
-  for id, former in pairs(self.former) do
+  for _, id in ipairs(schema.keys(self.former)) do
+    local former = self.former[id]
     self:backend():wanted { id = id, ttl = former.ttl, have = former.have, stray = true }
   end
   self.former = {}

@@ -7,6 +7,7 @@ local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
 local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
+local schema = require "luapilot.schema"
 local starter = require "luapilot.starter"
 
 local health = lazy.require "luapilot.health"
@@ -551,7 +552,7 @@ function Runner:restore(data)
   if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
   self.memory, self.leaving = job.restore(data.memory), data.leaving
   if data.process then adopt_process(self, data.process) end
-  for key, seconds in pairs(data.timers) do apply.timer(self, key, seconds) end
+  for _, key in ipairs(schema.keys(data.timers)) do apply.timer(self, key, data.timers[key]) end
   adopt_checks(self, data.health)
   replace_tasks(self)
   if changed and data.process and not self.memory.hold then self:post("stop", { again = "user" }) end
