@@ -29,7 +29,7 @@ local EXPECTED = {
   -- a disk that is full, limits that are low
   "^cannot write to /.*: No space left on device; trying again", "^cannot write to /.*: File too large; trying again",
   "^writing to /.* works again; %d+ lines were lost",
-  "^cannot open /.* anew: ",
+  "^cannot [^:]*: .*; still using the old file$",
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
   "^pilot%.poll at .*: cannot wait for descriptor %d+: too many open files$",
