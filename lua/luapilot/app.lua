@@ -175,11 +175,12 @@ end
 ---@param topic string
 ---@param event table
 ---@param done fun()?
-function App:publish(topic, event, done)
+---@param weight number?    what it takes of a handler's queue; 1
+function App:publish(topic, event, done, weight)
   event.at = self.port.clock()
   if self.observe then self.observe(event) end
   if self.phase == "closing" then done = self.closing:wait_for_handlers(done) end
-  self.bus:publish(topic, event, done)
+  self.bus:publish(topic, event, done, weight)
 end
 
 -- --- declaring -------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ local TOLD_EVERY = 100 -- of the dropped events
 
 local bus = {}
 
----So many events wait for a handler at most.
+---So much waits for a handler at most: the sum of the weights of events. One that weighs nothing else weighs 1.
 bus.BOUND = 1000
 
 ---@class luapilot.BusEvent
@@ -29,6 +29,7 @@ bus.BOUND = 1000
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
 ---@field view (fun(event: table): table)?   what the handler is given in its place
 ---@field waiting luapilot.Queue  events that wait for the run to end
+---@field load number             what they weigh
 ---@field running table<luapilot.Task, true>
 ---@field behind boolean?          it does not keep up: see lines.lua
 local Subscription = {}
@@ -43,8 +44,8 @@ Bus.__index = Bus
 function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
-    topics = {}, queue = queue.new(), settling = 0, -- in the queue a topic, its event, a topic …
-    tickets = setmetatable({}, { __mode = "k" }),
+    topics = {}, queue = queue.new(), load = 0, settling = 0, -- in the queue a topic, its event, a topic …
+    tickets = setmetatable({}, { __mode = "k" }), weights = setmetatable({}, { __mode = "k" }),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
   return self
@@ -103,8 +104,11 @@ end
 ---@param topic string      "job:app", "pilot"
 ---@param event table       needs `name`; a table of its own for each call
 ---@param done fun()?
-function Bus:publish(topic, event, done)
+---@param weight number?    1
+function Bus:publish(topic, event, done, weight)
   if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
+  if weight then self.weights[event] = weight end
+  self.load = self.load + (weight or 1)
   self.queue:push(topic)
   self.queue:push(event)
 end
@@ -156,11 +160,22 @@ end
 function Bus:subscribe(topic, name, options, fn, label)
   local subscription = setmetatable({
     bus = self, topic = topic, name = name, options = options, fn = fn, label = label,
-    waiting = queue.new(), running = {}, runs = 0, dropped = 0, errors = 0,
+    waiting = queue.new(), load = 0, running = {}, runs = 0, dropped = 0, errors = 0,
   }, Subscription)
   local list = subscribers(self, topic, name)
   list[#list + 1] = subscription
   return subscription
+end
+
+local function keep(self, event)
+  self.waiting:push(event)
+  self.load = self.load + (self.bus.weights[event] or 1)
+end
+
+local function take(self)
+  local event = self.waiting:pop()
+  if event then self.load = self.load - (self.bus.weights[event] or 1) end
+  return event
 end
 
 ---Ends the subscription: no further event starts the handler; one that runs goes on.
@@ -174,8 +189,7 @@ end
 -- What has not begun never will.
 function Subscription:forget_events()
   self:unsettle()
-  local waiting = self.waiting
-  for _ = 1, waiting.count do ticket_done(self.bus, waiting:pop()) end
+  for _ = 1, self.waiting.count do ticket_done(self.bus, take(self)) end
 end
 
 local function cancel_running(self)
@@ -207,7 +221,7 @@ local function run_ended(self, event, t)
     self.bus.on_error(self, event, err)
   end
   ticket_done(self.bus, event)
-  local next_event = self.waiting:pop()
+  local next_event = take(self)
   if next_event then start(self, next_event) end
 end
 
@@ -239,19 +253,18 @@ local function drop(self, event, why)
   ticket_done(self.bus, event)
 end
 
+local TOO_MUCH = ("more than %d events, or %d KiB of output, wait for this handler: the oldest was dropped"):format(
+  bus.BOUND, bus.BOUND)
 local busy = {} -- what happens to an event that comes while the handler works
 
 function busy.queue(self, event)
-  self.waiting:push(event)
-  if self.waiting.count > bus.BOUND then
-    drop(self, self.waiting:pop(),
-      ("more than %d events wait for this handler: the oldest was dropped"):format(bus.BOUND))
-  end
+  keep(self, event)
+  while self.load > bus.BOUND do drop(self, take(self), TOO_MUCH) end
 end
 
 function busy.latest(self, event)
-  local older = self.waiting:pop()
-  self.waiting:push(event)
+  local older = take(self)
+  keep(self, event)
   if older then drop(self, older) end
 end
 
@@ -339,7 +352,9 @@ function Bus:drain()
   local waiting = self:queued()
   for _ = 1, waiting do
     local topic = self.queue:pop()
-    dispatch(self, topic, self.queue:pop())
+    local event = self.queue:pop()
+    self.load = self.load - (self.weights[event] or 1)
+    dispatch(self, topic, event)
   end
   return waiting > 0
 end

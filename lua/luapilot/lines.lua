@@ -1,8 +1,9 @@
 -- lines: what a job writes, on its way from the port to the handlers of its `output`.
 --
 -- A line is an event, one over 64 KiB is several: pieces, cut where the log cuts it. Lines are published as fast as the
--- handlers take them. Where as many wait for one of these (when_busy = "queue") as the bus keeps, the rest stays here,
+-- handlers take them. Where as much waits for one of these (when_busy = "queue") as the bus keeps, the rest stays here,
 -- and the job's pipes are not read meanwhile, so that a job that writes faster than it is heard waits in its write().
+-- A line weighs 1, and one over 1 KiB as much as it has KiB: what waits is bounded in number and in bytes.
 -- That must be a trap for nobody:
 --
 --   * a handler that has not done half of its queue within a second is not waited for until it has. (It is looked at
@@ -23,7 +24,8 @@ local lines = {}
 lines.LONGEST = 64 * 1024
 local LONGEST = lines.LONGEST
 
-local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so many left it has room again
+local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so much left it has room again
+local KIB = 1024
 local LOOK = 0.1            -- seconds between two looks
 local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- of what looks count: one at a handler that waits, one that computes
 local HOLDS = { running = true, ending = true } -- states of a job that may be held up
@@ -83,23 +85,22 @@ local function queues(handler)
   return handler.fn and not handler.gone and (handler.options.when_busy or "queue") == "queue"
 end
 
--- How many lines may be published now.
+-- How much may be published now.
 local function room_of(self)
   local room = bus.BOUND
   for _, handler in ipairs(handlers(self)) do
     if queues(handler) then
-      local count = handler.waiting.count
-      if count <= ENOUGH then handler.behind = nil end
-      if not handler.behind then room = math.min(room, bus.BOUND - count) end
+      if handler.load <= ENOUGH then handler.behind = nil end
+      if not handler.behind then room = math.min(room, bus.BOUND - handler.load) end
     end
   end
-  return room - self.app.bus:queued()
+  return room - self.app.bus.load
 end
 
 -- Is `so` of a handler that is waited for?
 local function any(self, so)
   for _, handler in ipairs(handlers(self)) do
-    if queues(handler) and not handler.behind and handler.waiting.count > ENOUGH and so(self, handler) then
+    if queues(handler) and not handler.behind and handler.load > ENOUGH and so(self, handler) then
       return true
     end
   end
@@ -163,31 +164,38 @@ end
 
 -- --- publishing ------------------------------------------------------------------------------
 
-local function publish(self, chunk)
-  local runner = self.runner
-  local line, at, goes_on = lines.next(chunk.text, chunk.at)
-  local ends = chunk.last and at > #chunk.text
-  chunk.at = at
+-- Publishes the next line, or piece, of a chunk. Returns what it weighs; nil: more than there is room for.
+local function publish(self, chunk, room)
+  local line, after, goes_on = lines.next(chunk.text, chunk.at)
+  local weight = math.max(1, #line / KIB)
+  if weight > room then return nil end
+  local ends, runner = chunk.last and after > #chunk.text, self.runner
+  chunk.at = after
   self.app:publish(runner.topic, {
     name = "output", source = runner.object, stream = chunk.stream, line = line, partial = goes_on and not ends or nil,
-  })
+  }, nil, weight > 1 and weight or nil)
+  return weight
 end
 
--- Publishes so many lines at most. False: that was not all.
+local function finish(self, chunk)
+  self.chunks:pop()
+  if chunk.last then self.runner.streams = self.runner.streams - 1 end
+end
+
+-- Publishes so much at most. False: that was not all.
 local function publish_lines(self, room)
-  while true do
-    local chunk = self.chunks:peek()
-    if not chunk then return true end
+  local chunk = self.chunks:peek()
+  while chunk do
     if chunk.at > #chunk.text then
-      self.chunks:pop()
-      if chunk.last then self.runner.streams = self.runner.streams - 1 end
-    elseif room <= 0 then
-      return false
+      finish(self, chunk)
+      chunk = self.chunks:peek()
     else
-      publish(self, chunk)
-      room = room - 1
+      local weight = publish(self, chunk, room)
+      if not weight then return false end
+      room = room - weight
     end
   end
+  return true
 end
 
 ---@private

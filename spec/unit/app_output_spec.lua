@@ -42,7 +42,7 @@ describe("the output of a job", function()
   ]]
 
   local function state(box) return box.app.state end
-  local function drops(box) return boxes.logged(box, "more than 1000 events wait") end
+  local function drops(box) return boxes.logged(box, "wait for this handler: the oldest was dropped") end
 
   describe("in lines that are long", function()
     local function pieces(text, write)
@@ -170,6 +170,32 @@ describe("the output of a job", function()
       assert.is_true(state(box).heard > 1000 and state(box).heard < 2500)
       assert.is_true(drops(box) > 10)
       assert.equal(5000 * 101, #box:output "app")
+    end)
+
+    -- 64 KiB each, which all weigh as much as that many lines of one KiB.
+    local function long_lines(count)
+      return function(proc)
+        for i = 1, count do proc:print(("line %06d"):format(i) .. ("."):rep(BLOCK - 11)) end
+        forever(proc)
+      end
+    end
+
+    it("keeps as many KiB as lines for a handler: long lines cost no more memory than short ones", function()
+      local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "1h" end) ]], { app = long_lines(2000) })
+      box:advance "30s"
+      local text = 0
+      for _, handler in ipairs(box.app.bus:subscribers("job:app", "output")) do
+        for _ = 1, handler.waiting.count do text = text + #handler.waiting:pop().line end
+      end
+      assert.is_true(text > 900 * 1024 and text <= 1000 * 1024)
+      assert.equal(20, drops(box)) -- of 1984: each hundredth is told
+    end)
+
+    it("is heard whole where its lines are long", function()
+      local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "50ms" end) ]], { app = long_lines(500) })
+      box:advance "1m"
+      assert.same({ heard = 500 }, state(box))
+      assert.equal(0, drops(box))
     end)
 
     it("waits again for one that has caught up", function()
