@@ -480,13 +480,6 @@ local function registered(n)
   end
 end
 
--- Files that are as their templates say: they are not written.
-local function rendered(n)
-  local map = {}
-  for i = 1, n do map["/etc/t" .. i] = "0" end
-  return { files = map }
-end
-
 local SERVICES = {
   { "services", 280, pilot([[
       for i = 1, N do
@@ -521,7 +514,7 @@ local SERVICES = {
   { "templates", 150, pilot([[
       for i = 1, N do pilot.template("/etc/t" .. i) { text = "0" } end
       pilot.after("1s", pilot.shutdown)
-    ]], { options = rendered }) },
+    ]]) },
   { "templates of one watch", 150, pilot([[
       local web = pilot.watch "web"
       for i = 1, N do
@@ -529,7 +522,7 @@ local SERVICES = {
           watch = web }
       end
       pilot.after("1s", pilot.shutdown)
-    ]], { options = rendered }) },
+    ]]) },
 }
 
 -- --- the cases -----------------------------------------------------------------------------------

@@ -1,110 +1,113 @@
 -- What a pilot must not keep: the heap after ten thousand of each operation is as large as after half of them.
 --
 -- Bytes are counted, after full collections, not handles: what hangs on a task, a subscription or a closure has no
--- handle. Something kept in a list or a table is 8 to 40 bytes an operation; less than two may be left. Those that take
--- the simulator long are done a thousand times: a thousand bytes would be seen.
+-- handle. Something kept in a list or a table is 8 to 40 bytes an operation; less than two may be left.
 
 local boxes = require "support.boxes"
 local heap = require "support.heap"
 
-local LIGHT, HEAVY = 10000, 1000
+local COUNT = 10000
 local MOST = 2 -- bytes an operation
 
 -- Operations, each a function(i) in a pilot.lua.
 local OPERATIONS = [[
-  local light, heavy = {}, {}
+  local operations = {}
 
   -- tasks
-  function light.spawn() pilot.spawn(function() end) end
-  function light.spawn_and_wait() pilot.spawn(function() return 1 end):wait() end
-  function light.spawn_in_spawn() pilot.spawn(function() pilot.spawn(function() end) end) end
-  function light.timeout() pilot.timeout("10s", function() return 1 end) end
-  function light.timeout_that_is_over() pilot.timeout("1ms", pilot.sleep, "1h") end
-  function light.cancelled_task()
+  function operations.spawn() pilot.spawn(function() end) end
+  function operations.spawn_and_wait() pilot.spawn(function() return 1 end):wait() end
+  function operations.spawn_in_spawn() pilot.spawn(function() pilot.spawn(function() end) end) end
+  function operations.timeout() pilot.timeout("10s", function() return 1 end) end
+  function operations.timeout_that_is_over() pilot.timeout("1ms", pilot.sleep, "1h") end
+  function operations.cancelled_task()
     local t = pilot.spawn(pilot.sleep, "1h")
     pilot.sleep(0)
     t:cancel()
   end
   local long
-  function light.wait_for_another_task()
+  function operations.wait_for_another_task()
     long = long or pilot.spawn(pilot.sleep, "10000h")
     long:wait(0)
   end
-  function light.defer() pilot.spawn(function() pilot.defer(function() end) end):wait() end
-  function light.error(i) pilot.spawn(function() error("e" .. i .. ("x"):rep(1000)) end) end
-  function heavy.error_with_a_long_message(i) pilot.spawn(function() error(("x"):rep(100000) .. i) end) end
-  function light.error_that_is_caught(i)
+  function operations.defer() pilot.spawn(function() pilot.defer(function() end) end):wait() end
+  function operations.error(i) pilot.spawn(function() error("e" .. i .. ("x"):rep(1000)) end) end
+  function operations.error_with_a_long_message(i) pilot.spawn(function() error(("x"):rep(100000) .. i) end) end
+  function operations.error_that_is_caught(i)
     local t = pilot.spawn(function() error { i } end)
     pcall(t.wait, t)
   end
-  function light.coroutine_wrap() coroutine.wrap(function() pilot.sleep(0) end)() end
-  function light.coroutine_that_is_left() coroutine.resume(coroutine.create(function() coroutine.yield() end)) end
-  function light.chunk(i) load("local pilot = ... pilot.spawn(function() end)", "=chunk" .. i)(pilot) end
+  function operations.coroutine_wrap() coroutine.wrap(function() pilot.sleep(0) end)() end
+  function operations.coroutine_that_is_left() coroutine.resume(coroutine.create(function() coroutine.yield() end)) end
+  function operations.chunk(i) load("local pilot = ... pilot.spawn(function() end)", "=chunk" .. i)(pilot) end
 
   -- timers and subscriptions
-  function light.after() pilot.after(0, function() end) end
-  function light.after_and_cancel() pilot.after("1h", function() end):cancel() end
-  function light.every_and_cancel() pilot.every("1h", function() end):cancel() end
-  function light.cron_and_cancel() pilot.cron("0 3 * * *", function() end):cancel() end
-  function light.on_and_cancel() pilot.on("SIGUSR2", { settle = "1s", timeout = "1s" }, function() end):cancel() end
+  function operations.after() pilot.after(0, function() end) end
+  function operations.after_and_cancel() pilot.after("1h", function() end):cancel() end
+  function operations.every_and_cancel() pilot.every("1h", function() end):cancel() end
+  function operations.cron_and_cancel() pilot.cron("0 3 * * *", function() end):cancel() end
+  function operations.on_and_cancel()
+    pilot.on("SIGUSR2", { settle = "1s", timeout = "1s" }, function() end):cancel()
+  end
 
   -- jobs
   local app = pilot.job "app" { exec = "app" }
-  function light.wait_for() app:wait_for("exit_failed", 0) end
-  function light.next() app:next("exit_failed", 0) end
-  function light.next_output() app:next("output", 0) end
-  function light.signal() app:signal "SIGUSR2" end
-  function heavy.restart() app:restart() end
-  function heavy.stop_and_start()
+  function operations.wait_for() app:wait_for("exit_failed", 0) end
+  function operations.next() app:next("exit_failed", 0) end
+  function operations.next_output() app:next("output", 0) end
+  function operations.signal() app:signal "SIGUSR2" end
+  function operations.restart() app:restart() end
+  function operations.stop_and_start()
     app:stop()
     app:start()
   end
 
   -- programs, the web, files, secrets, lines
-  function heavy.exec() pilot.exec "true" end
-  function heavy.exec_that_fails() pcall(pilot.exec, "false") end
-  function heavy.get() pilot.http.get "http://web/" end
-  function heavy.get_in_vain() pcall(pilot.http.get, "http://down/") end
-  function heavy.stream() for _ in pilot.http.stream "http://web/":lines() do end end
-  function heavy.stream_that_is_closed() pilot.http.stream "http://web/":close() end
-  function heavy.stream_of_a_task_that_ends() pilot.spawn(function() pilot.http.stream "http://web/" end):wait() end
-  function heavy.render(i) pilot.render { text = "a <%= i %>", to = "/etc/rendered", data = { i = i } } end
+  function operations.exec() pilot.exec "true" end
+  function operations.exec_that_fails() pcall(pilot.exec, "false") end
+  function operations.get() pilot.http.get "http://web/" end
+  function operations.get_in_vain() pcall(pilot.http.get, "http://down/") end
+  function operations.stream() for _ in pilot.http.stream "http://web/":lines() do end end
+  function operations.stream_that_is_closed() pilot.http.stream "http://web/":close() end
+  function operations.stream_of_a_task_that_ends()
+    pilot.spawn(function() pilot.http.stream "http://web/" end):wait()
+  end
+  function operations.render(i) pilot.render { text = "a <%= i %>", to = "/etc/rendered", data = { i = i } } end
   local file = pilot.template "/etc/template" { text = "x" }
-  function heavy.template_render() file:render() end
-  function light.fs(i)
+  function operations.template_render() file:render() end
+  function operations.fs(i)
     pilot.fs.write("/etc/file", tostring(i))
     pilot.fs.read "/etc/file"
   end
-  function light.secret() pilot.secret "constant" end
-  function light.secret_that_changes(i)
+  function operations.secret() pilot.secret "constant" end
+  function operations.secret_that_changes(i)
     pilot.fs.write("/run/secrets/changes", "token-" .. i)
     pilot.secret "changes"
   end
-  function light.log_line(i) pilot.log.info("line " .. i, { i = i }) end
-  function light.json(i) pilot.json.decode(pilot.json.encode { i }) end
+  function operations.log_line(i) pilot.log.info("line " .. i, { i = i }) end
+  function operations.json(i) pilot.json.decode(pilot.json.encode { i }) end
 
   -- what others find
   local service = pilot.job "service" { run = function() pilot.sleep "10000h" end,
     service = { port = 1, interfaces = "static:10.0.0.1" } }
   local found = pilot.watch "service"
   found:on("changed", function() end)
-  function heavy.watch_change()
+  function operations.watch_change()
     service:maintenance(true)
     pilot.sleep(0)
     service:maintenance(false)
     pilot.sleep(0)
   end
-  function light.watch_next() found:next("changed", 0) end
-  function light.set_tags(i) service:set_tags { "tag-" .. i } end
-  function light.maintenance()
+  function operations.watch_next() found:next("changed", 0) end
+  function operations.set_tags(i) service:set_tags { "tag-" .. i } end
+  function operations.maintenance()
     pilot.maintenance(true)
     pilot.maintenance(false)
   end
 
   -- the measure itself
   local kept = {}
-  function light.leak(i) kept[#kept + 1] = i end
-  function heavy.small_leak(i) if i % 10 == 0 then kept[#kept + 1] = {} end end
+  function operations.leak(i) kept[#kept + 1] = i end
+  function operations.small_leak(i) if i % 10 == 0 then kept[#kept + 1] = {} end end
 ]]
 
 -- Each is a job that does as many of its operation as pilot.state says, and lets the world speak now and then. All in
@@ -122,10 +125,8 @@ local JOBS = [[
       end
     end
   end
-  for _, operations in ipairs { light, heavy } do
-    for name, operation in pairs(operations) do
-      pilot.job((name:gsub("_", "-"))) { when = "manual", run = rounds(operation) }
-    end
+  for name, operation in pairs(operations) do
+    pilot.job((name:gsub("_", "-"))) { when = "manual", run = rounds(operation) }
   end
 ]]
 
@@ -168,27 +169,26 @@ describe("the heap", function()
   -- Bytes that are left of each, after as many as were done before. Lists grow by doubling, so one that keeps something
   -- of each operation is larger whenever their number has doubled. Other tables (LuaJIT's own one of all strings, too)
   -- become larger once, for what is there at a time: then the same is asked with twice as many.
-  local function growth_of(name, count)
-    local job, done, growth = name:gsub("_", "-"), count / 2
+  local function growth_of(name)
+    local job, done, growth = name:gsub("_", "-"), COUNT / 2
     go(job, done)
     local before = heap.bytes(box)
     repeat
       go(job, done)
       local after = heap.bytes(box)
       growth, before, done = (after - before) / done, after, 2 * done
-    until growth < MOST or done > 2 * count
+    until growth < MOST or done > 2 * COUNT
     tell(job, "stop")
     box:advance "1s"
     return growth
   end
 
-  for kind, name in OPERATIONS:gmatch "function (%a+)%.([%w_]+)" do
-    local count = kind == "light" and LIGHT or HEAVY
+  for name in OPERATIONS:gmatch "function operations%.([%w_]+)" do
     if name:find "leak" then
-      it("would grow by a " .. name:gsub("_", " "), function() assert.is_true(growth_of(name, count) > MOST) end)
+      it("would grow by a " .. name:gsub("_", " "), function() assert.is_true(growth_of(name) > MOST) end)
     else
-      it(("does not grow by %d × %s"):format(count, (name:gsub("_", " "))), function()
-        local growth = growth_of(name, count)
+      it(("does not grow by %d × %s"):format(COUNT, (name:gsub("_", " "))), function()
+        local growth = growth_of(name)
         assert.is_true(growth < MOST, ("%.1f bytes are left of each"):format(growth))
       end)
     end
