@@ -25,7 +25,7 @@ local VERY_LATE = 0.05    -- seconds: it is worth a line
 local phase, phase_number = "quiet", 0
 local busy, acted, heard = 0, 0, {}
 local last_act            -- the name of the one that was begun last
-local live                -- kilobytes after a collection, in this quiet phase
+local live, allocated     -- kilobytes of Lua after a collection, bytes of C that are in use, in this quiet phase
 
 -- --- the clock, and when the pilot was stopped -------------------------------------------------------
 
@@ -33,6 +33,9 @@ ffi.cdef [[
   typedef struct { long seconds, nanoseconds; } soak_time;
   int clock_gettime(int clock, soak_time *time);
   int open(const char *path, int flags, ...);
+  struct soak_heap {
+    size_t arena, free_chunks, fast_chunks, mappings, mapped, unused, fast_bytes, in_use, free_bytes, trimmable;
+  } mallinfo2(void);
   void *mmap(void *address, size_t size, int protection, int flags, int fd, long offset);
 ]]
 
@@ -161,6 +164,8 @@ local function measure()
   collectgarbage()
   collectgarbage()
   live = collectgarbage "count"
+  local heap = ffi.C.mallinfo2()
+  allocated = tonumber(heap.mapped + heap.in_use)
 end
 
 local function about(job)
@@ -177,7 +182,7 @@ local function report()
   local list = {}
   for i, job in ipairs(jobs.list) do list[i] = about(job) end
   acts.try(pilot.fs.write, place.state .. "/status", pilot.json.encode {
-    phase = phase, number = phase_number, busy = busy, acted = acted, heard = heard, live = live,
+    phase = phase, number = phase_number, busy = busy, acted = acted, heard = heard, live = live, allocated = allocated,
     heap = collectgarbage "count", rendered = jobs.config.rendered, jobs = list,
   })
   acts.try(pilot.fs.write, place.state .. "/lag", moments:text())
