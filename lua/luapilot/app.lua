@@ -175,12 +175,11 @@ end
 ---@param topic string
 ---@param event table
 ---@param done fun()?
----@param weight number?    what it takes of a handler's queue; 1
-function App:publish(topic, event, done, weight)
+function App:publish(topic, event, done)
   event.at = self.port.clock()
   if self.observe then self.observe(event) end
   if self.phase == "closing" then done = self.closing:wait_for_handlers(done) end
-  self.bus:publish(topic, event, done, weight)
+  self.bus:publish(topic, event, done)
 end
 
 -- --- declaring -------------------------------------------------------------------------------

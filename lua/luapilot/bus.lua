@@ -11,10 +11,11 @@
 local queue = require "luapilot.queue"
 
 local TOLD_EVERY = 100 -- of the dropped events
+local WEAK = { __mode = "k" }
 
 local bus = {}
 
----So much waits for a handler at most: the sum of the weights of events. One that weighs nothing else weighs 1.
+---So much waits for a handler at most: events, each by its weight (1, but for long lines).
 bus.BOUND = 1000
 
 ---@class luapilot.BusEvent
@@ -36,6 +37,8 @@ local Subscription = {}
 Subscription.__index = Subscription
 
 ---@class luapilot.Bus
+---@field load number                    what is queued weighs
+---@field weights table<table, number>   of events that weigh more than 1: set before they are published
 local Bus = {}
 Bus.__index = Bus
 
@@ -45,7 +48,7 @@ function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
     topics = {}, queue = queue.new(), load = 0, settling = 0, -- in the queue a topic, its event, a topic …
-    tickets = setmetatable({}, { __mode = "k" }), weights = setmetatable({}, { __mode = "k" }),
+    tickets = setmetatable({}, WEAK), weights = setmetatable({}, WEAK),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
   return self
@@ -104,11 +107,9 @@ end
 ---@param topic string      "job:app", "pilot"
 ---@param event table       needs `name`; a table of its own for each call
 ---@param done fun()?
----@param weight number?    1
-function Bus:publish(topic, event, done, weight)
+function Bus:publish(topic, event, done)
   if done then self.tickets[event] = { open = 1, done = done } end -- 1: the publisher's own share
-  if weight then self.weights[event] = weight end
-  self.load = self.load + (weight or 1)
+  self.load = self.load + (self.weights[event] or 1)
   self.queue:push(topic)
   self.queue:push(event)
 end
@@ -174,7 +175,7 @@ end
 
 local function take(self)
   local event = self.waiting:pop()
-  if event then self.load = self.load - (self.bus.weights[event] or 1) end
+  self.load = event and self.load - (self.bus.weights[event] or 1) or 0
   return event
 end
 
@@ -253,13 +254,11 @@ local function drop(self, event, why)
   ticket_done(self.bus, event)
 end
 
-local TOO_MUCH = ("more than %d events, or %d KiB of output, wait for this handler: the oldest was dropped"):format(
-  bus.BOUND, bus.BOUND)
 local busy = {} -- what happens to an event that comes while the handler works
 
 function busy.queue(self, event)
   keep(self, event)
-  while self.load > bus.BOUND do drop(self, take(self), TOO_MUCH) end
+  while self.load > bus.BOUND do drop(self, take(self), "its queue of 1000 is full: the oldest was dropped") end
 end
 
 function busy.latest(self, event)

@@ -3,7 +3,7 @@
 -- A line is an event, one over 64 KiB is several: pieces, cut where the log cuts it. Lines are published as fast as the
 -- handlers take them. Where as much waits for one of these (when_busy = "queue") as the bus keeps, the rest stays here,
 -- and the job's pipes are not read meanwhile, so that a job that writes faster than it is heard waits in its write().
--- A line weighs 1, and one over 1 KiB as much as it has KiB: what waits is bounded in number and in bytes.
+-- A line weighs 1, and a long one as much as it has pieces of 8 KiB: what waits is bounded in number and in bytes.
 -- That must be a trap for nobody:
 --
 --   * a handler that has not done half of its queue within a second is not waited for until it has. (It is looked at
@@ -25,7 +25,7 @@ lines.LONGEST = 64 * 1024
 local LONGEST = lines.LONGEST
 
 local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so much left it has room again
-local KIB = 1024
+local LONG = 8 * 1024       -- bytes of a line that weighs 1
 local LOOK = 0.1            -- seconds between two looks
 local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- of what looks count: one at a handler that waits, one that computes
 local HOLDS = { running = true, ending = true } -- states of a job that may be held up
@@ -167,13 +167,15 @@ end
 -- Publishes the next line, or piece, of a chunk. Returns what it weighs; nil: more than there is room for.
 local function publish(self, chunk, room)
   local line, after, goes_on = lines.next(chunk.text, chunk.at)
-  local weight = math.max(1, #line / KIB)
+  local weight = math.max(1, #line / LONG)
   if weight > room then return nil end
   local ends, runner = chunk.last and after > #chunk.text, self.runner
-  chunk.at = after
-  self.app:publish(runner.topic, {
+  local event = {
     name = "output", source = runner.object, stream = chunk.stream, line = line, partial = goes_on and not ends or nil,
-  }, nil, weight > 1 and weight or nil)
+  }
+  chunk.at = after
+  if weight > 1 then self.app.bus.weights[event] = weight end
+  self.app:publish(runner.topic, event)
   return weight
 end
 

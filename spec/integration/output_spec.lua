@@ -49,7 +49,7 @@ describe("a pilot that hears what its job says", function()
       end)
     ]]
     story.assert_lines(p, 1, "heard all")
-    story.assert_lines(p, 0, "wait for this handler")
+    story.assert_lines(p, 0, "its queue of 1000 is full")
   end)
 
   -- Says more than its pipe and the queue hold: 10,000 lines of 100 digits, and as much again when it is asked to stop.
@@ -89,7 +89,7 @@ describe("a pilot that hears what its job says", function()
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_lines(p, 1, "begins")
-    assert.is_true(#p:lines "wait for this handler: the oldest was dropped" > 0)
+    assert.is_true(#p:lines "its queue of 1000 is full: the oldest was dropped" > 0)
   end)
 
   it("lets it clean up when its own handler stops it", function()
@@ -125,6 +125,6 @@ describe("a pilot that hears what its job says", function()
         if count == 10000 then pilot.shutdown(3) end
       end)
     ]], 3)
-    assert.is_true(#p:lines "wait for this handler: the oldest was dropped" > 0)
+    assert.is_true(#p:lines "its queue of 1000 is full: the oldest was dropped" > 0)
   end)
 end)

@@ -209,6 +209,7 @@ end
 ---@param memory boolean    is memory judged, too? (a sanitizer has its own)
 ---@return string[][] rows
 function Judge:trends(memory)
+  if memory then judge_written(self) end
   local samples, rows = { unpack(self.samples, 2) }, { { "quiet times, by thirds", "first", "second", "last" } }
   if #samples < 3 then return {} end
   for _, column in ipairs(COLUMNS) do
@@ -225,7 +226,6 @@ function Judge:trends(memory)
       self.fault("growth", ("%s: %s, %s, %s"):format(title, row[2], row[3], row[4]))
     end
   end
-  if memory then judge_written(self) end
   return rows
 end
 

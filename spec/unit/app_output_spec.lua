@@ -42,7 +42,7 @@ describe("the output of a job", function()
   ]]
 
   local function state(box) return box.app.state end
-  local function drops(box) return boxes.logged(box, "wait for this handler: the oldest was dropped") end
+  local function drops(box) return boxes.logged(box, "its queue of 1000 is full: the oldest was dropped") end
 
   describe("in lines that are long", function()
     local function pieces(text, write)
@@ -172,29 +172,34 @@ describe("the output of a job", function()
       assert.equal(5000 * 101, #box:output "app")
     end)
 
-    -- 64 KiB each, which all weigh as much as that many lines of one KiB.
-    local function long_lines(count)
+    local function long_lines(count, size)
       return function(proc)
-        for i = 1, count do proc:print(("line %06d"):format(i) .. ("."):rep(BLOCK - 11)) end
+        for i = 1, count do proc:print(("line %06d"):format(i) .. ("."):rep(size - 11)) end
         forever(proc)
       end
     end
 
-    it("keeps as many KiB as lines for a handler: long lines cost no more memory than short ones", function()
-      local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "1h" end) ]], { app = long_lines(2000) })
-      box:advance "30s"
-      local text = 0
-      for _, handler in ipairs(box.app.bus:subscribers("job:app", "output")) do
-        for _ = 1, handler.waiting.count do text = text + #handler.waiting:pop().line end
+    local function bytes_that_wait(box)
+      local bytes, waiting = 0, box.app.bus:subscribers("job:app", "output")[1].waiting
+      for _ = 1, waiting.count do bytes = bytes + #waiting:pop().line end
+      return bytes
+    end
+
+    it("never lets more than 8 MiB wait for a handler", function()
+      for _, size in ipairs { BLOCK, BLOCK / 2 + 1, 9000 } do
+        local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "1h" end) ]],
+          { app = long_lines(1200, size) })
+        box:advance "30s"
+        local bytes = bytes_that_wait(box)
+        assert.is_true(bytes > 7.7 * 1024 ^ 2 and bytes <= 8 * 1000 * 1024, size .. ": " .. bytes)
       end
-      assert.is_true(text > 900 * 1024 and text <= 1000 * 1024)
-      assert.equal(20, drops(box)) -- of 1984: each hundredth is told
     end)
 
     it("is heard whole where its lines are long", function()
-      local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "50ms" end) ]], { app = long_lines(500) })
+      local box = boxes.run(COUNTS .. [[ counts({}, function() pilot.sleep "4ms" end) ]],
+        { app = long_lines(1000, 20000) })
       box:advance "1m"
-      assert.same({ heard = 500 }, state(box))
+      assert.same({ heard = 1000 }, state(box))
       assert.equal(0, drops(box))
     end)
 

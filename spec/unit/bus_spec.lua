@@ -27,7 +27,7 @@ describe("bus", function()
     world:advance(3600)
     for _, subscription in ipairs(subscriptions) do
       subscription:cancel()
-      assert.same({ {}, {} }, { subscription.running, subscription.timer_of or {} })
+      assert.same({ {}, {}, 0 }, { subscription.running, subscription.timer_of or {}, subscription.load })
     end
     assert.same({}, b.tickets)
     l:rest()
@@ -36,6 +36,7 @@ describe("bus", function()
     assert.equal(0, tasks.count)
     assert.equal(0, open_tickets)
     assert.is_false(b:pending())
+    assert.equal(0, b.load)
     assert.equal(0, b:count(function() return true end))
     assert.same({}, errors)
   end)
@@ -44,9 +45,11 @@ describe("bus", function()
   local function sleep(seconds) tasks:sleep(seconds) end
 
   -- Every event has a ticket: none may stay open.
-  local function publish(number, name)
+  local function publish(number, name, weight)
     open_tickets = open_tickets + 1
-    b:publish("job:a", { name = name or "healthy", number = number }, function()
+    local event = { name = name or "healthy", number = number }
+    b.weights[event] = weight
+    b:publish("job:a", event, function()
       open_tickets = open_tickets - 1
       say("done " .. number)
     end)
@@ -240,6 +243,18 @@ describe("bus", function()
       world:advance(0.1)
       assert.equal(2, #world:messages "warn")
       assert.equal(101, subscriptions[1].dropped)
+    end)
+
+    -- So many as one that comes weighs.
+    it("queue: a heavy event takes the room of several", function()
+      working()
+      for i = 1, 900 do publish(i) end
+      publish(901, nil, 64)
+      publish(902, nil, 40.5)
+      world:advance(0.5)
+      assert.same({ "done 2", "done 3", "done 4", "done 5", "begin 1" }, said)
+      assert.equal(895 + 64 + 40.5, subscriptions[1].load)
+      assert.equal(897, subscriptions[1].waiting.count)
     end)
 
     it("latest", function()

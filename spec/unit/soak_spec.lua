@@ -1,5 +1,8 @@
 -- The judges of tools/soak: do they see what is wrong?
 
+package.path = "bench/support/?.lua;" .. package.path -- for figures.lua
+
+local judges = require "soak.judge"
 local lag = require "soak.pilot.lag"
 local lines = require "soak.lines"
 
@@ -159,5 +162,50 @@ describe("the lateness of a loop", function()
     assert.near(1, moments:since(read):quantile(0.5), 0.05)
     assert.near(0.05, read:quantile(0.5), 0.003)
     assert.near(0.099, read:quantile(0.99), 0.005)
+  end)
+end)
+
+describe("what may not grow in a soak", function()
+  local MIB = 1024 ^ 2
+
+  -- The faults that the judge finds in samples, of which one field is as given.
+  local function faults(field, values, memory)
+    local found = {}
+    local one = judges.new { box = {}, lines = {}, fault = function(_, text) found[#found + 1] = text end }
+    for i, value in ipairs(values) do
+      one.samples[i] = { at = i, live = 2 * MIB, allocated = 2 * MIB, acted = i, descriptors = 100, processes = 60,
+        guardian_descriptors = 3, pss = 20 * MIB, anonymous = 20 * MIB, guardian = MIB / 8 }
+      one.samples[i][field] = value
+    end
+    one:trends(memory ~= false)
+    return found
+  end
+
+  local function growing(from, step)
+    local list = {}
+    for i = 1, 10 do list[i] = from + i * step end
+    return list
+  end
+
+  it("is told by its name when it does", function()
+    for field, name in pairs {
+      live = "Lua heap after a collection", allocated = "heap of C in use", guardian = "memory written by PID 1",
+    } do
+      local found = faults(field, growing(MIB, 50 * 1024))
+      assert.equal(1, #found)
+      assert.truthy(found[1]:find(name, 1, true))
+    end
+    assert.equal(1, #faults("descriptors", growing(100, 2)))
+  end)
+
+  it("may go up and down", function()
+    assert.same({}, faults("allocated", { 2e6, 3e6, 2e6, 3e6, 2e6, 3e6, 2e6, 3e6, 2e6, 3e6 }))
+  end)
+
+  it("is not the memory that is written, which has a bound, also in a short soak", function()
+    assert.same({}, faults("anonymous", growing(20 * MIB, 5 * MIB)))
+    assert.same({ "memory written by the pilot: 130 MiB, and 128 MiB are to be enough" },
+      faults("anonymous", { 130 * MIB }))
+    assert.same({}, faults("anonymous", { 130 * MIB }, false))
   end)
 end)
