@@ -170,10 +170,16 @@ struct transfers *transfers_new(struct loop *loop) {
   return all;
 }
 
+/* What its lookups still use: kept where leak checkers find it. */
+__attribute__((used)) static struct transfers *in_use;
+
 /* Where a lookup still runs curl would wait for it, and nothing here is worth waiting for. */
 void transfers_free(struct transfers *all) {
   if (all == NULL) return;
-  if (all->lost > 0) return;
+  if (all->lost > 0) {
+    in_use = all;
+    return;
+  }
   close_multi(all);
   free(all);
 }
