@@ -203,7 +203,7 @@ void ending_begin(struct ending *ending, struct guardian_page *page) {
   *ending = (struct ending){.page = page, .begun = now, .last_call = now + longest_grace(page)};
   int64_t deadline = atomic_load(&page->deadline);
   if (deadline == 0 || deadline > ending->last_call) return;
-  ending->last_call = deadline > now + AT_LEAST ? deadline : now + AT_LEAST;
+  ending->last_call = deadline > now && deadline < now + AT_LEAST ? now + AT_LEAST : deadline;
 }
 
 int64_t ending_look(struct ending *ending) {

@@ -22,14 +22,21 @@
  * (SIGSTOP) for six looks gets SIGKILL. It counts looks, not seconds: in a container that was paused,
  * or all of whose processes were stopped, the guardian did not look either.
  *
- * The end. Each group among its children gets the signal and the grace that the pilot noted down for
+ * The deadline. A pilot that shuts down says by when all must have ended. One that is there a moment
+ * later does something that it cannot be got out of: it is killed, and so is everybody else, at once.
+ *
+ * The service manager outside hears from the guardian what the pilot does: see manager.h.
+ *
+ * The end. However the pilot ended, it has killed nobody on the way: an error of the core, no memory, a
+ * crash and a kill all leave the jobs to the guardian. Each group among its children gets the signal and the grace that the pilot noted down for
  * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
  * shorten that. Those who lose their parents by this become its children, so it looks again until
  * there are none. Its own group is never signalled, it may be shared with strangers. What they say
  * meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
  *
- * The exit code: the pilot's; 128 + n when signal n killed it; 64 when LUAPILOT_HEARTBEAT makes no
- * sense, 71 when the machine refuses to fork. */
+ * The exit code: the pilot's; 128 + n when signal n killed it; 70 when it ended with 0 in the middle of
+ * its work; 124 when its deadline had passed, unless the pilot was told another; 64 when
+ * LUAPILOT_HEARTBEAT makes no sense, 71 when the machine refuses to fork. */
 #ifndef LUAPILOT_GUARDIAN_H
 #define LUAPILOT_GUARDIAN_H
 
@@ -50,10 +57,20 @@ struct guardian_note {
   int grace;         /* milliseconds from that to SIGKILL */
 };
 
+/* How far the pilot has come, as it says itself. */
+enum guardian_stage { GUARDIAN_LOADING, GUARDIAN_STARTED, GUARDIAN_OVER };
+
+#define GUARDIAN_STATUS 64
+#define GUARDIAN_NO_CODE (-1)
+
 /* A shared anonymous mapping: the only thing the two processes have in common. */
 struct guardian_page {
   struct heartbeat heartbeat;
-  _Atomic int64_t deadline; /* loop_now() time by which all must have ended; 0 = none */
+  pid_t guardian;
+  _Atomic int64_t deadline;     /* loop_now() time by which all must have ended; 0 = none */
+  _Atomic int code;             /* the exit code that was asked for, or GUARDIAN_NO_CODE */
+  _Atomic int stage;            /* an enum guardian_stage; it only grows */
+  char status[GUARDIAN_STATUS]; /* of the start, for people: written before `stage` says so */
   struct guardian_note notes[GUARDIAN_NOTES];
 };
 
@@ -65,6 +82,12 @@ struct guardian_page *guardian_start(void);
 /* Notes a job down, or (signal 0) crosses it out. Jobs beyond GUARDIAN_NOTES, and page NULL, are no
  * error: those get SIGTERM and the usual grace. */
 void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace);
+
+/* The pilot's word: when all must have ended (0: that stays as it is), and with which code (the same:
+ * GUARDIAN_NO_CODE); how far it has come (`status`: of the start, else NULL). The guardian is woken by
+ * both. `page` may be NULL. */
+void guardian_deadline(struct guardian_page *page, int64_t deadline, int code);
+void guardian_reached(struct guardian_page *page, enum guardian_stage stage, const char *status);
 
 /* Looks a note up; NULL: there is none. */
 const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid);

@@ -15,15 +15,33 @@ void port_guardian(struct guardian_page *page) {
   port.page = page;
 }
 
-/* When, at the latest, the guardian ends us. */
+/* When, at the latest, the guardian ends us, and with which code. */
 static int l_deadline(lua_State *L) {
-  double seconds = port_number(L, 1, "deadline: seconds", 0, 1e9);
-  if (port.page)
-    atomic_store(&port.page->deadline, loop_now() + (int64_t)(seconds * (double)NANOSECONDS));
+  int64_t deadline = 0;
+  int code = GUARDIAN_NO_CODE;
+  if (!lua_isnoneornil(L, 1)) {
+    double seconds = port_number(L, 1, "deadline: seconds", 0, 1e9);
+    deadline = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
+  }
+  if (!lua_isnoneornil(L, 2)) code = (int)port_integer(L, 2, "deadline: code", 0, 255);
+  guardian_deadline(port.page, deadline, code);
   return 0;
 }
 
-static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
+static int l_reached(lua_State *L) {
+  const char *stage = port_word(L, 1, "reached: stage");
+  if (strcmp(stage, "started") == 0) {
+    guardian_reached(port.page, GUARDIAN_STARTED, port_word(L, 2, "reached: status"));
+  } else {
+    if (strcmp(stage, "over") != 0)
+      luaL_error(L, "reached: stage: expected \"started\" or \"over\", got \"%s\"", stage);
+    guardian_reached(port.page, GUARDIAN_OVER, NULL);
+  }
+  return 0;
+}
+
+static const luaL_Reg own_functions[] = {
+    {"deadline", l_deadline}, {"reached", l_reached}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
     own_functions,          port_wait_functions,  port_proc_functions,   port_file_functions,
@@ -78,6 +96,13 @@ void port_close(void) {
   loop_free(port.loop);
   buffer_free(&port.scratch);
   port = (struct port){.page = port.page, .handles.last = port.handles.last};
+}
+
+void port_leave(void) {
+  if (port.page == NULL)
+    port_close();
+  else if (port.output)
+    (void)output_flush(port.output, 0);
 }
 
 static int cannot_start(lua_State *L, int code) {

@@ -161,14 +161,13 @@ function App:run_commands()
   return count > 0
 end
 
----An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown there is
----nothing to go on with.
+---An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown its order is
+---lost: all that is left is asked to stop at once. Without memory there is no going on, and the guardian has the jobs.
 ---@param err string     with its traceback
 function App:own_error(err)
+  if tostring(err):find "^not enough memory" then error(err, 0) end
   self:log("error", "an error inside luapilot, please report it: " .. tostring(err))
-  local closing = self.closing
-  if self.phase ~= "closing" or closing.killing then return end
-  self:command(function() closing:kill() end)
+  if self.phase == "closing" then self.closing:hasten() end
 end
 
 ---Publishes. `done` is called when all handlers that the event started have ended.
@@ -466,7 +465,7 @@ end
 ---@param code integer?    the exit code (else it is that of the jobs)
 function App:shutdown(code)
   self.asked_code = self.asked_code or code
-  if self.phase ~= "running" then return end
+  if self.phase ~= "running" then return self.port.deadline(nil, self.asked_code) end
   self.phase, self.dirty = "closing", true
   self.closing = shutdown.new(self)
   self.closing:begin()
@@ -477,6 +476,7 @@ end
 function App:finish()
   if self.ended then return end
   self.phase, self.ended = "ended", true
+  self.port.reached "over"
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
   self.exit_code = shutdown.exit_code(self)

@@ -371,8 +371,16 @@ function port.contain(options) end
 ---@return boolean
 function port.deep() end
 
----Tells the guardian when, at the latest, everything must have ended.
----@param seconds number    from now
-function port.deadline(seconds) end
+---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
+---then is killed with all that is left.
+---@param seconds number?   from now; nil: as it was
+---@param code integer?     of pilot.shutdown; nil: as it was, at first 124
+function port.deadline(seconds, code) end
+
+---Tells the guardian, and through it the service manager outside, how far the pilot has come. One that was "started" and
+---ends before it is "over" has failed.
+---@param stage "started"|"over"
+---@param status string?    of the start, a few words for people
+function port.reached(stage, status) end
 
 return port

@@ -68,7 +68,7 @@ local function limit(self, seconds)
   local app = self.app
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
   self.kill_at = app.port.now() + orderly
-  app.port.deadline(seconds)
+  app.port.deadline(seconds, app.asked_code)
   app.loop:after(orderly, function()
     app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
     self:kill()
@@ -214,6 +214,19 @@ function Shutdown:kill()
       runner:kill()
       self:closed(runner)
     end
+  end
+end
+
+---The order is lost (an error of the core): all that is left is asked to stop at once, as it wants to be; a second time
+---it is killed.
+function Shutdown:hasten()
+  local app = self.app
+  if self.killing then return end
+  if self.hasty then return app:command(function() self:kill() end) end
+  self.hasty = true
+  for _, runner in ipairs(app.order) do
+    if runner.asked and not runner.closed then runner.asked, self.asked = false, self.asked - 1 end
+    close_later(self, runner)
   end
 end
 

@@ -1459,7 +1459,18 @@ local function contract(name, world)
 
       it("takes a deadline", function()
         port.deadline(100)
+        port.deadline(100, 3)
+        port.deadline(nil, 3)
         refuses("deadline: seconds", port.deadline, "soon")
+        refuses("deadline: code", port.deadline, 1, 256)
+        refuses("deadline: code", port.deadline, nil, "3")
+      end)
+
+      it("hears how far the pilot has come", function()
+        port.reached("started", "3 jobs")
+        port.reached "over"
+        refuses("reached: stage", port.reached, "lost")
+        refuses("reached: status", port.reached, "started")
       end)
     end)
   end)

@@ -171,6 +171,94 @@ describe("the guardian", function()
     end)
   end)
 
+  -- However a pilot goes, it takes nobody with it: what is left is stopped as it wants to be.
+  describe("when the pilot fails", function()
+    local function stops_in_order(p, code, says)
+      assert.equal(code, p:wait())
+      assert.equal("INT\n", p:read "told")
+      assert.equal(1, #p:lines("luapilot: " .. says))
+    end
+
+    -- What only the core can do to itself is done to it from inside.
+    local function broken(text, job)
+      return (job or POLITE) .. ([[
+        pilot.on("SIGUSR2", function()
+          local object = pilot.job "polite"
+          local app = getmetatable(object).hidden[object].app
+          %s
+          pilot.log.info "broken"
+        end)
+      ]]):format(text)
+    end
+
+    it("by an error of the core that nothing catches, stops each job with its own signal", function()
+      local p = started(broken [[
+        app.turn = function() error "lost" end
+        app.own_error = function() error "lost for good" end
+      ]])
+      p:signal "SIGUSR2"
+      p:wait_for_line "broken"
+      p:signal "SIGUSR1" -- the next turn
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      assert.equal(1, #p:lines "an error inside luapilot, please report it: .*lost for good")
+    end)
+
+    it("by having no memory in the core", function()
+      local p = started(broken [[ app:command(function() error("not enough memory", 0) end) ]])
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      assert.equal(1, #p:lines "luapilot: the pilot is out of memory: it cannot go on")
+    end)
+
+    it("because the machine has no memory for it", function()
+      if os.getenv "ASAN_OPTIONS" then machine.skip "sanitizers need more addresses than that" end
+      local p = started(POLITE .. [[
+        local kept = {}
+        pilot.on("SIGUSR2", function()
+          pilot.every("1ms", function() for i = 1, 2000 do kept[#kept + 1] = { tostring(i) .. #kept } end end)
+        end)
+      ]], { wrap = { "sh", "-c", 'ulimit -v 100000; exec "$@"', "sh" } })
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+    end)
+
+    it("because something in it has called exit", function()
+      local p = started(POLITE .. [[
+        local ffi = require "ffi"
+        ffi.cdef "void _exit(int code);"
+        pilot.on("SIGUSR2", function() ffi.C._exit(0) end)
+      ]])
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 0, and without a shutdown; ended 1 processes")
+    end)
+
+    it("by a fault", function()
+      local p = started(POLITE)
+      p:signal("SIGSEGV", p:pilot())
+      stops_in_order(p, os.getenv "ASAN_OPTIONS" and 70 or 139, "the pilot .*; ended 1 processes")
+    end)
+
+    it("and what its jobs had said is not lost", function()
+      local p = started(broken([[ app:command(function() error("not enough memory", 0) end) ]], [[
+        local pilot = require "luapilot"
+        pilot.job "polite" {
+          exec = { "sh", "-c", [=[
+            trap 'exit 0' INT
+            echo ready
+            printf second
+            echo >written
+            while :; do sleep 0.05; done
+          ]=] },
+          stop_signal = "SIGINT",
+        }
+      ]]))
+      p:wait_for("what it says", function() return p:read "written" ~= "" end)
+      p:signal "SIGUSR2"
+      assert.equal(70, p:wait())
+      assert.equal(1, #p:lines "polite: second")
+    end)
+  end)
+
   it("ends what escaped a pilot that ended well, and names it", function()
     local p = started [[
       local pilot = require "luapilot"

@@ -42,7 +42,8 @@ function run.define(parser)
 end
 
 -- When the first jobs have been started: what it took to get there is given back.
-local function settle_down()
+local function settle_down(pilot)
+  pilot.port.reached("started", load.count(#pilot.order, "job"))
   local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
   if ok then embedded.release() end
 end
@@ -54,7 +55,7 @@ function run.act(arguments, screen)
   })
   if not pilot then return command.MISTAKES end
   if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
-  pilot:when_started(function() pilot.loop:after(0, settle_down) end)
+  pilot:when_started(function() pilot.loop:after(0, function() settle_down(pilot) end) end)
   local code = pilot:run()
   local lost = pilot.port.flush(FLUSH)
   if lost > 0 then
