@@ -15,15 +15,19 @@ void port_guardian(struct guardian_page *page) {
   port.page = page;
 }
 
+/* A time so many seconds from now; 0: nil. */
+static int64_t moment(lua_State *L, int index, const char *where) {
+  if (lua_isnoneornil(L, index)) return 0;
+  return loop_now() + (int64_t)(port_number(L, index, where, 0, 1e9) * (double)NANOSECONDS);
+}
+
 /* When, at the latest, the guardian ends us, and with which code. */
 static int l_deadline(lua_State *L) {
-  int64_t deadline = 0;
+  int64_t deadline = moment(L, 1, "deadline: seconds");
+  int64_t hurry = moment(L, 2, "deadline: orderly");
   int code = GUARDIAN_NO_CODE;
-  if (!lua_isnoneornil(L, 1)) {
-    double seconds = port_number(L, 1, "deadline: seconds", 0, 1e9);
-    deadline = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
-  }
-  if (!lua_isnoneornil(L, 2)) code = (int)port_integer(L, 2, "deadline: code", 0, 255);
+  if (!lua_isnoneornil(L, 3)) code = (int)port_integer(L, 3, "deadline: code", 0, 255);
+  if (hurry != 0) port_contain_hurry(hurry);
   guardian_deadline(port.page, deadline, code);
   return 0;
 }

@@ -119,6 +119,8 @@ extern const luaL_Reg port_stack_functions[];
 void port_wait_close(void);
 /* The functions of Lua that could exhaust the stack of C look at it from now on. */
 void port_stack_open(lua_State *L);
+/* From this loop_now() time on stretches of user code must be short. */
+void port_contain_hurry(int64_t from);
 /* Ends the ticks and the hook of port_contain.c. */
 void port_contain_close(void);
 

@@ -465,7 +465,7 @@ end
 ---@param code integer?    the exit code (else it is that of the jobs)
 function App:shutdown(code)
   self.asked_code = self.asked_code or code
-  if self.phase ~= "running" then return self.port.deadline(nil, self.asked_code) end
+  if self.phase ~= "running" then return self.port.deadline(nil, nil, self.asked_code) end
   self.phase, self.dirty = "closing", true
   self.closing = shutdown.new(self)
   self.closing:begin()

@@ -19,6 +19,8 @@ local LEAST = 0.1                     -- seconds that a stop has at least
 ---@field finishing integer  handlers of events that were published since
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
+---@field kill_at number     the time when it is, at the latest
+---@field end_at number      when all is over, at the latest
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
@@ -67,8 +69,8 @@ end
 local function limit(self, seconds)
   local app = self.app
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
-  self.kill_at = app.port.now() + orderly
-  app.port.deadline(seconds, app.asked_code)
+  self.kill_at, self.end_at = app.port.now() + orderly, app.port.now() + seconds
+  app.port.deadline(seconds, orderly, app.asked_code)
   app.loop:after(orderly, function()
     app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
     self:kill()
@@ -183,7 +185,7 @@ end
 local function end_tasks(self)
   local app = self.app
   app.bus:close()
-  for _, t in ipairs(app.tasks:list()) do
+  for _, t in ipairs(app.tasks.count > 0 and app.tasks:list() or {}) do
     if self.killing then t:abandon() else t:cancel "shutdown" end
   end
   if app.tasks.count == 0 and not is_leaving(self) then app:finish() end

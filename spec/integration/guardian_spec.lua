@@ -280,6 +280,63 @@ describe("the guardian", function()
     assert.equal("INT\n", p:read "told")
   end)
 
+  -- Nobody waits for the hours that these have.
+  describe("when a shutdown takes longer than it may,", function()
+    local STUCK = [[
+      local pilot = require "luapilot"
+      pilot.shutdown_timeout "1s"
+      pilot.job "deaf" {
+        exec = { "sh", "-c", "trap '' TERM; setsid sleep 1000 & echo ready; while :; do sleep 0.05; done" },
+        stop_timeout = "1h",
+      }
+      local ffi = require "ffi"
+      ffi.cdef "unsigned sleep(unsigned seconds);"
+      local function stick() while true do ffi.C.sleep(1000) end end
+    ]]
+    local OVERDUE = "luapilot: the shutdown takes longer than shutdown_timeout allows"
+    local options = { env = { LUAPILOT_HEARTBEAT = "off" } }
+
+    local function is_cut_short(text, code)
+      local p = started(STUCK .. text, options)
+      p:signal "SIGUSR2"
+      assert.equal(code, p:wait())
+      assert.equal(1, #p:lines(OVERDUE))
+    end
+
+    it("kills the pilot and all that is left", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown() end)
+        pilot.on("shutdown", stick)
+      ]], 124)
+    end)
+
+    it("with the code that was asked for", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown(7) end)
+        pilot.on("shutdown", stick)
+      ]], 7)
+    end)
+
+    it("with one that was asked for in the shutdown", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown() end)
+        pilot.on("shutdown", function()
+          pilot.shutdown(8)
+          pilot.sleep(0)
+          stick()
+        end)
+      ]], 8)
+    end)
+
+    it("also for a finaliser that never ends", function()
+      is_cut_short([[
+        local proxy = newproxy(true)
+        getmetatable(proxy).__gc = function() while true do end end
+        pilot.on("SIGUSR2", function() pilot.shutdown(proxy and 9) end)
+      ]], 9)
+    end)
+  end)
+
   -- The guardian acts after six looks without a turn, in real time. A busy machine, or a sanitizer, may take that long
   -- to start a pilot, so what must hold is tried with a slower heartbeat before it counts as broken.
   describe("looks at the heartbeat:", function()

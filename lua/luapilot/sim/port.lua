@@ -365,8 +365,9 @@ end
 
 local check_code, check_stage = check.integer(0, 255), check.choice { "started", "over" }
 
-function calls.deadline(self, seconds, code)
+function calls.deadline(self, seconds, orderly, code)
   if seconds then self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds) end
+  if orderly then check.any_number("deadline: orderly", orderly) end
   if code then check_code("deadline: code", code) end
 end
 
