@@ -261,6 +261,14 @@ static void look(struct guardian *guardian) {
 
 /* --- the service manager ----------------------------------------------------------------- */
 
+static const char *stop_status(const struct guardian *guardian) {
+  bool asked = atomic_load(&guardian->page->deadline) != 0;
+  if (asked) return "shutting down";
+  return atomic_load(&guardian->page->stage) == GUARDIAN_LOADING
+             ? "the pilot could not start"
+             : "the pilot has failed, its jobs are stopped";
+}
+
 static void tell_manager(struct guardian *guardian) {
   struct manager *manager = &guardian->manager;
   struct guardian_page *page = guardian->page;
@@ -268,7 +276,7 @@ static void tell_manager(struct guardian *guardian) {
   if (manager->name == NULL) return;
   bool stopping = guardian->ended || atomic_load(&page->deadline) != 0;
   if (atomic_load(&page->stage) >= GUARDIAN_STARTED) manager_ready(manager, page->status, now);
-  if (stopping) manager_stopping(manager, "shutting down", now);
+  if (stopping) manager_stopping(manager, stop_status(guardian), now);
   if (manager_is_due(manager, now) &&
       (guardian->ended || is_alive(guardian, &guardian->turns_told)))
     manager_pulse(manager);
