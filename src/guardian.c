@@ -280,10 +280,10 @@ static void tell_manager(struct guardian *guardian) {
   if (manager_is_due(manager, now) &&
       (guardian->ended || is_alive(guardian, &guardian->turns_told)))
     manager_pulse(manager);
-  if (manager->wrong)
+  if (manager->wrong && !manager->is_wrong_said)
     say("the service manager cannot be told how we are (NOTIFY_SOCKET is '%s'): %s", manager->name,
         manager->wrong);
-  if (manager->wrong) manager->name = NULL;
+  manager->is_wrong_said = manager->wrong != NULL;
 }
 
 /* When it is due, from now on; nanoseconds. */

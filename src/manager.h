@@ -27,7 +27,8 @@ struct manager {
   int64_t pulse;              /* nanoseconds between two WATCHDOG=1; 0 = nobody waits for them */
   bool is_ready, is_stopping; /* that has been said, or cannot be */
   int64_t next_pulse, retry;  /* times; retry 0 = there is nothing to be said again */
-  const char *wrong;          /* why it cannot be told anything; NULL = nothing is wrong */
+  const char *wrong;          /* why it could not be told something; NULL = nothing is wrong */
+  bool is_wrong_said;         /* to people, by the guardian */
 };
 
 /* Reads the environment and takes out what was meant for us alone. Opens nothing. */
