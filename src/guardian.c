@@ -17,6 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "ending.h"
 #include "lastwords.h"
 #include "manager.h"
@@ -422,10 +423,12 @@ static void let_go(void) {
 
 static _Noreturn void guard(struct guardian *guardian) {
   struct ending ending;
+  struct rlimit before;
   if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
     say("cannot become a subreaper (%s): orphans go to init", strerror(errno));
   (void)prctl(PR_SET_NAME, "luapilot-guard", 0, 0, 0);
   let_go();
+  (void)descriptors_raise(&before); /* for what many jobs say at the end */
   manager_open(&guardian->manager, monotonic());
   pages_give_back();
   watch(guardian);

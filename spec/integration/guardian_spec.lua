@@ -523,6 +523,34 @@ describe("the guardian", function()
     end
   end)
 
+  describe("started with a soft limit of 64 descriptors", function()
+    local options = { wrap = { "sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh" } }
+
+    it("runs a hundred jobs", function()
+      if not machine.can "test $(ulimit -Hn) -ge 1024" then machine.skip "the hard limit on descriptors is low" end
+      local p = run.pilot([[
+        local pilot = require "luapilot"
+        for i = 1, 100 do pilot.job("job" .. i) { exec = "sleep 1000" } end
+      ]], options)
+      p:wait_for_line("started", 100)
+      assert.same({}, p:lines "too many open files")
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end)
+
+    it("leaves that to its programs, and where it is asked for another one, that", function()
+      local p = run.pilot([[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = pilot.sh "echo soft $(ulimit -Sn)" }
+        pilot.job "other" { exec = pilot.sh "echo soft $(ulimit -Sn) hard $(ulimit -Hn)", limits = { nofile = { 77, 88 } } }
+        pilot.spawn(function() print(pilot.exec(pilot.sh "echo exec $(ulimit -Sn)").stdout) end)
+      ]], options)
+      p:wait_for_line "app: soft 64$"
+      p:wait_for_line "other: soft 77 hard 88$"
+      p:wait_for_line "exec 64$"
+    end)
+  end)
+
   it("notices the end of a pilot though it was started with SIGCHLD ignored", function()
     local wrap = { "env", "--ignore-signal=CHLD" }
     if not machine.can "env --ignore-signal=CHLD true" then machine.skip "env(1) cannot ignore signals" end
