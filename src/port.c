@@ -71,7 +71,13 @@ static void settle_signals(void) {
   (void)signal(SIGCHLD, SIG_DFL);
 }
 
-static bool open_runtime(void) {
+/* Nothing that belongs to a file: the machine is short of something, or old. */
+static bool has_no_object(int code) {
+  return code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOSYS;
+}
+
+/* False with errno; `object` is what it was about, where that has a name. */
+static bool open_runtime(const char **object) {
   fill_standard_descriptors();
   settle_signals();
   port.loop = loop_new();
@@ -83,6 +89,7 @@ static bool open_runtime(void) {
   if (port.http) port.consul = consul_new(port.loop, &port.handles, port.http);
   if (port.consul) return true;
   int error = errno;
+  if (port.output && !port.procs && !has_no_object(error)) *object = "/dev/null: ";
   port_close();
   errno = error;
   return false;
@@ -109,14 +116,16 @@ void port_leave(void) {
     (void)output_flush(port.output, 0);
 }
 
-static int cannot_start(lua_State *L, int code) {
+static int cannot_start(lua_State *L, const char *object, int code) {
   char text[TEXT_SIZE];
   const char *hint = code == ENOSYS ? " (Linux 5.4 or later is needed)" : "";
-  return luaL_error(L, "the runtime cannot start: %s%s", error_text(code, text), hint);
+  if (*object) hint = " (it comes with /dev, which containers are given)";
+  return luaL_error(L, "the runtime cannot start: %s%s%s", object, error_text(code, text), hint);
 }
 
 int luaopen_luapilot_rt(lua_State *L) {
-  if (port.loop == NULL && !open_runtime()) return cannot_start(L, errno);
+  const char *object = "";
+  if (port.loop == NULL && !open_runtime(&object)) return cannot_start(L, object, errno);
   port_stack_open(L);
   lua_createtable(L, 0, 48);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)

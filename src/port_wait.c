@@ -242,7 +242,8 @@ static int l_signals(lua_State *L) {
   (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
   unignore(&set);
   char text[TEXT_SIZE];
-  if (open_signals(&set) != 0) return luaL_error(L, "signals: %s", error_text(errno, text));
+  if (open_signals(&set) != 0)
+    return luaL_error(L, "signals: cannot be waited for: %s", error_text(errno, text));
   return 0;
 }
 

@@ -167,6 +167,11 @@ static const char *fork_advice(int code) {
   return "";
 }
 
+static const char *oom_advice(int code) {
+  if (code == EACCES) return " (lowering it takes CAP_SYS_RESOURCE)";
+  return code == ENOENT ? " (/proc/self/oom_score_adj: is /proc mounted?)" : "";
+}
+
 static int explain_limit(const struct launch_limit *limit, int code, struct failure *failure) {
   char text[TEXT_SIZE], bounds[96] = "";
   struct rlimit now;
@@ -200,7 +205,7 @@ static int explain(const struct spawn *spawn, const struct spawn_options *option
                 spawn->cgroup.places[report->which], text);
   case LAUNCH_OOM_SCORE_ADJ:
     return fail(failure, "oom_score_adj", code, "oom_score_adj = %s: %s%s", spawn->oom_text, text,
-                code == EACCES ? " (lowering it takes CAP_SYS_RESOURCE)" : "");
+                oom_advice(code));
   case LAUNCH_LIMIT: return explain_limit(&spawn->plan.limits[report->which], code, failure);
   case LAUNCH_GROUP:
     return fail(failure, "group", code, "cannot take the groups of user %s: %s", user, text);
