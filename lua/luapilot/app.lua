@@ -161,8 +161,8 @@ function App:run_commands()
   return count > 0
 end
 
----An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown its order is
----lost: all that is left is asked to stop at once. Without memory there is no going on, and the guardian has the jobs.
+---An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown its order
+---is lost: all that is left is asked to stop at once. Without memory there is no going on: the jobs are the guardian's.
 ---@param err string     with its traceback
 function App:own_error(err)
   if tostring(err):find "^not enough memory" then error(err, 0) end

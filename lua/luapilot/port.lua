@@ -372,15 +372,15 @@ function port.contain(options) end
 function port.deep() end
 
 ---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
----then is killed with all that is left. When the `orderly` ones of the seconds are over, a stretch of user code may last
----0.05 s, whatever `contain` was told.
+---then is killed with all that is left. When the `orderly` ones of the seconds are over, a stretch of user code may
+---last 0.05 s, whatever `contain` was told.
 ---@param seconds number?   from now; nil: as it was
 ---@param orderly number?   the same
 ---@param code integer?     of pilot.shutdown; nil: as it was, at first 124
 function port.deadline(seconds, orderly, code) end
 
----Tells the guardian, and through it the service manager outside, how far the pilot has come. One that was "started" and
----ends before it is "over" has failed.
+---Tells the guardian, and through it the service manager outside, how far the pilot has come. One that was "started"
+---and ends before it is "over" has failed.
 ---@param stage "started"|"over"
 ---@param status string?    of the start, a few words for people
 function port.reached(stage, status) end

@@ -542,7 +542,9 @@ describe("the guardian", function()
       local p = run.pilot([[
         local pilot = require "luapilot"
         pilot.job "app" { exec = pilot.sh "echo soft $(ulimit -Sn)" }
-        pilot.job "other" { exec = pilot.sh "echo soft $(ulimit -Sn) hard $(ulimit -Hn)", limits = { nofile = { 77, 88 } } }
+        pilot.job "other" {
+          exec = pilot.sh "echo soft $(ulimit -Sn) hard $(ulimit -Hn)", limits = { nofile = { 77, 88 } },
+        }
         pilot.spawn(function() print(pilot.exec(pilot.sh "echo exec $(ulimit -Sn)").stdout) end)
       ]], options)
       p:wait_for_line "app: soft 64$"

@@ -104,9 +104,8 @@ describe("a service manager outside", function()
       p:wait_for_line "ready"
       p:signal "SIGTERM"
       assert.equal(0, p:wait())
-      local said = p:lines "the service manager"
-      assert.same({ ("luapilot: the service manager cannot be told how we are (NOTIFY_SOCKET is '%s'): %s"):format(name, why) },
-        said)
+      local told = "luapilot: the service manager cannot be told how we are (NOTIFY_SOCKET is '%s'): %s"
+      assert.same({ told:format(name, why) }, p:lines "the service manager")
     end
   end)
 

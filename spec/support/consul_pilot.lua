@@ -20,8 +20,8 @@ local function nothing() end
 -- What is the spec's own process must stay as it is.
 local function port_of(fixture)
   local own = {
-    contain = function() return true end, signals = nothing, logging = function() return true end, deadline = nothing, reached = nothing,
-    log = nothing, environ = function() return {} end,
+    contain = function() return true end, signals = nothing, logging = function() return true end, deadline = nothing,
+    reached = nothing, log = nothing, environ = function() return {} end,
     agent = function(options) fixture.agent { token = options.token, max_connections = options.max_connections } end,
     read = function(path)
       if path == "pilot.lua" then return SOURCE end

@@ -41,7 +41,7 @@ local lua_layers = {
 
 local c_layers = {
   { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors" },
-  { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these four, what makes it smaller or wider, and the clock of loop.h
+  { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
   { "place" },
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
