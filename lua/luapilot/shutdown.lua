@@ -78,8 +78,9 @@ local function limit(self, seconds)
   app.loop:after(seconds, function() app:finish() end)
 end
 
--- Its stop may take what is left of the shutdown, whatever its stop_timeout says.
-local function close(self, runner)
+---Asks a job to stop. That may take what is left of the shutdown, whatever its stop_timeout says.
+---@param runner luapilot.Runner
+function Shutdown:close(runner)
   if runner.asked or runner.closed then return end
   runner.asked, self.asked = true, self.asked + 1
   runner:input("close", { budget = math.max(LEAST, self.kill_at - self.app.port.now()) })
@@ -87,7 +88,7 @@ local function close(self, runner)
 end
 
 local function close_later(self, runner)
-  self.app:command(function() close(self, runner) end)
+  self.app:command(function() self:close(runner) end)
 end
 
 local function is_next(self, runner)
@@ -97,7 +98,7 @@ end
 -- No new starts from now on. Jobs without a process have nothing to wait for.
 local function freeze(self, runner)
   if is_next(self, runner) or not runner:is_active() or runner.memory.state == "preparing" then
-    return close(self, runner)
+    return self:close(runner)
   end
   runner:input("freeze", {})
 end
@@ -204,7 +205,7 @@ function Shutdown:step()
   if self.open == 0 then
     if self.finishing == 0 or self.killing then end_tasks(self) end
   elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
-    for _, runner in ipairs(self.app.order) do close(self, runner) end
+    for _, runner in ipairs(self.app.order) do self:close(runner) end
   end
 end
 
@@ -216,19 +217,6 @@ function Shutdown:kill()
       runner:kill()
       self:closed(runner)
     end
-  end
-end
-
----The order is lost (an error of the core): all that is left is asked to stop at once, as it wants to be; a second time
----it is killed.
-function Shutdown:hasten()
-  local app = self.app
-  if self.killing then return end
-  if self.hasty then return app:command(function() self:kill() end) end
-  self.hasty = true
-  for _, runner in ipairs(app.order) do
-    if runner.asked and not runner.closed then runner.asked, self.asked = false, self.asked - 1 end
-    close_later(self, runner)
   end
 end
 

@@ -35,7 +35,7 @@ local lua_layers = {
   { "init" },
   -- the whole
   { "circles" },
-  { "loader", "validate", "prospects", "shutdown", "handoff" },
+  { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }
 
