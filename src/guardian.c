@@ -69,7 +69,8 @@ const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid)
   return pid > 0 ? find_note(page, pid) : NULL;
 }
 
-void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace) {
+void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
+                   bool leader_alone) {
   if (page == NULL || pid <= 0) return;
   struct guardian_note *note = find_note(page, pid);
   if (signal == 0) {
@@ -80,6 +81,7 @@ void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace)
   if (note == NULL) return;
   note->signal = signal;
   note->grace = grace;
+  note->leader_alone = leader_alone;
   atomic_store(&note->pid, pid);
 }
 

@@ -23,7 +23,7 @@
  * or all of whose processes were stopped, the guardian did not look either.
  *
  * The end. Each group among its children gets the signal and the grace that the pilot noted down for
- * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
+ * it (or its leader does, alone), else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
  * shorten that. Those who lose their parents by this become its children, so it looks again until
  * there are none. Its own group is never signalled, it may be shared with strangers. What they say
  * meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
@@ -34,6 +34,7 @@
 #define LUAPILOT_GUARDIAN_H
 
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -48,6 +49,7 @@ struct guardian_note {
   _Atomic pid_t pid; /* the leader; 0 = free */
   int signal;        /* the job's stop signal */
   int grace;         /* milliseconds from that to SIGKILL */
+  bool leader_alone; /* hears the stop signal; when it has ended, the rest gets SIGKILL */
 };
 
 /* A shared anonymous mapping: the only thing the two processes have in common. */
@@ -64,7 +66,7 @@ struct guardian_page *guardian_start(void);
 
 /* Notes a job down, or (signal 0) crosses it out. Jobs beyond GUARDIAN_NOTES, and page NULL, are no
  * error: those get SIGTERM and the usual grace. */
-void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace);
+void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace, bool leader_alone);
 
 /* Looks a note up; NULL: there is none. */
 const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid);

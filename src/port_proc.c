@@ -10,6 +10,13 @@
 
 /* --- events ------------------------------------------------------------------------------ */
 
+static void push_child(lua_State *L, const struct child *child) {
+  lua_createtable(L, 0, 3);
+  port_set_number(L, "pid", child->pid);
+  port_set_string(L, "name", child->name);
+  port_set_number(L, "start", (double)child->start);
+}
+
 void port_push_exit(lua_State *L, const struct event *event) {
   const struct proc_exit *exit = (const struct proc_exit *)event;
   char name[NAME_SIZE];
@@ -22,6 +29,21 @@ void port_push_exit(lua_State *L, const struct event *event) {
   port_set_number(L, "system", exit->system);
   port_set_number(L, "maxrss", (double)exit->maxrss);
   lua_setfield(L, -2, "usage");
+  if (exit->left.pid == 0) return;
+  push_child(L, &exit->left);
+  lua_setfield(L, -2, "left");
+}
+
+void port_push_group_gone(lua_State *L, const struct event *event) {
+  const struct proc_gone *gone = (const struct proc_gone *)event;
+  if (gone->count == 0) return;
+  lua_createtable(L, PROC_STRAYS, 0);
+  for (unsigned i = 0; i < gone->count && i < PROC_STRAYS; i++) {
+    push_child(L, &gone->strays[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+  lua_setfield(L, -2, "strays");
+  port_set_number(L, "count", gone->count);
 }
 
 void port_push_output(lua_State *L, const struct event *event) {
@@ -208,7 +230,8 @@ static const char *const spawn_names[] = {
     "argv",         "env",           "env_added",    "cwd",    "user",
     "group",        "umask",         "limits",       "cgroup", "stdin",
     "no_new_privs", "oom_score_adj", "output",       "notify", "capture",
-    "end_signal",   "stop_signal",   "stop_timeout", NULL,
+    "end_signal",   "stop_signal",   "stop_timeout", "mark",   "leader_alone",
+    NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
@@ -243,6 +266,9 @@ static void check_talk(lua_State *L, struct proc_options *options, struct proc_o
   options->output = check_output(L, 1, output);
   options->capture = port_optional_boolean(L, 1, "spawn", "capture", false);
   options->notify = port_optional_boolean(L, 1, "spawn", "notify", false);
+  options->mark = port_optional_word(L, 1, "spawn", "mark");
+  if (options->mark && strchr(options->mark, '=') == NULL)
+    luaL_error(L, "spawn: mark: expected \"NAME=value\", got \"%s\"", options->mark);
   if (options->capture && options->output && options->output->raw)
     luaL_error(L, "spawn: capture: raw output does not pass through the pilot");
 }
@@ -254,6 +280,7 @@ static void check_signals(lua_State *L, struct proc_options *options) {
   options->grace = 10000;
   if (port_field(L, 1, "spawn", "stop_timeout", path))
     options->grace = (int)(port_number(L, -1, path, 0, 1e6) * 1000);
+  options->leader_alone = port_optional_boolean(L, 1, "spawn", "leader_alone", false);
 }
 
 static int l_spawn(lua_State *L) {
@@ -322,6 +349,15 @@ static int l_hold(lua_State *L) {
   return port_failure(L, code, "cannot hold: its output is not captured");
 }
 
+/* Is it still that process, and no other one with its number, nor a zombie? */
+static int l_lives(lua_State *L) {
+  pid_t pid = (pid_t)port_integer(L, 1, "lives: pid", 1, INT32_MAX);
+  double start = port_number(L, 2, "lives: start", 0, 9007199254740992.0);
+  struct child child;
+  lua_pushboolean(L, children_look(pid, &child) && !child.ended && (double)child.start == start);
+  return 1;
+}
+
 /* --- names of users and groups ----------------------------------------------------------- */
 
 static int l_lookup(lua_State *L) {
@@ -345,4 +381,5 @@ static int l_lookup(lua_State *L) {
 
 const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},     {"kill", l_kill},
                                         {"capture", l_capture}, {"hold", l_hold},
-                                        {"lookup", l_lookup},   {NULL, NULL}};
+                                        {"lookup", l_lookup},   {"lives", l_lives},
+                                        {NULL, NULL}};

@@ -278,7 +278,7 @@ static void push_fields(lua_State *L, const struct event *event) {
   case EVENT_POLL: push_poll(L, event); break;
   case EVENT_RESPONSE: port_push_response(L, event); break;
   case EVENT_WATCH: port_push_watch(L, event); break;
-  case EVENT_GROUP_GONE:
+  case EVENT_GROUP_GONE: port_push_group_gone(L, event); break;
   case EVENT_MEMORY:
   case EVENT_TIMER: break;
   }

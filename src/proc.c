@@ -35,6 +35,7 @@ struct procs {
   struct output *output;
   struct guardian_page *page; /* NULL = no guardian */
   struct spawn_base base;     /* owned */
+  struct orphanage orphanage;
   struct proc *first;         /* all that are not freed, cancelled ones too */
 };
 
@@ -46,6 +47,7 @@ struct proc {
 
   pid_t pid; /* the leader's, and the number of the group and the session */
   enum state state;
+  bool reaped;    /* the leader; until then its number cannot be anybody else's */
   bool cancelled; /* nobody listens any more */
   bool told;      /* group_gone was taken */
 
@@ -54,8 +56,10 @@ struct proc {
       question;  /* is anybody left? In the heap all the time, so that setting it cannot fail */
   int64_t pause; /* until the next question */
   struct proc_exit exit;
-  struct event group_gone;
+  struct proc_gone gone;
 
+  struct session session;
+  char *mark;    /* owned; NULL = none */
   uint64_t sent; /* signals that the whole group was sent, as bits */
   int end_signal;
   bool lines; /* its streams go to a sink */
@@ -69,14 +73,28 @@ struct proc {
 
 /* --- signals ----------------------------------------------------------------------------- */
 
+static bool was_sent(const struct proc *proc, int number) {
+  return proc->sent & (UINT64_C(1) << (number - 1));
+}
+
 /* While the leader is not reaped, its number cannot be anybody else's. Afterwards it is the group's
  * as long as somebody is in the group, and then no process can have it: one that does is a
  * stranger, who got the number because our group is gone. */
 static bool group_lives(const struct proc *proc) {
-  if (proc->state == RUNNING) return true;
+  if (!proc->reaped) return true;
   if (proc->state == GONE) return false;
   if (kill(-proc->pid, 0) != 0 && errno == ESRCH) return false;
   return kill(proc->pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Tells the rest of the session, while the dead leader is not reaped: the end signal, each once, and
+ * SIGKILL when that was the group's turn. A control group reaches them by its own list. Returns how many
+ * live. */
+static unsigned end_session(struct proc *proc) {
+  int number = proc->cancelled || was_sent(proc, SIGKILL) ? SIGKILL : proc->end_signal;
+  if (proc->cgroup.count > 0) number = 0;
+  unsigned living = session_look(&proc->session, &proc->procs->orphanage, number);
+  return number == 0 ? 0 : living;
 }
 
 /* Returns 0 or an errno. */
@@ -85,6 +103,7 @@ static int signal_group(struct proc *proc, int number) {
   if (group_lives(proc)) code = kill(-proc->pid, number) == 0 ? 0 : errno;
   if (cgroup_signal(&proc->cgroup, number, proc->pid)) code = 0;
   if (code == 0) proc->sent |= UINT64_C(1) << (number - 1);
+  if (number == SIGKILL && proc->state == ENDING && !proc->reaped) (void)end_session(proc);
   return code;
 }
 
@@ -125,7 +144,9 @@ static void destroy(struct proc *proc) {
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
   notify_free(proc->notify);
+  session_free(&proc->session);
   unlink_proc(proc);
+  free(proc->mark);
   free(proc);
 }
 
@@ -150,7 +171,7 @@ static void stream_ended(void *context) {
 }
 
 static void group_gone_taken(struct event *event) {
-  struct proc *proc = PROC_OF(group_gone, event);
+  struct proc *proc = PROC_OF(gone, event);
   proc->told = true;
   if (!proc->capture) give_up_streams(proc); /* they live on by themselves */
   finish(proc);
@@ -165,13 +186,21 @@ static void announce(void *context) {
   struct proc *proc = context;
   notify_free(proc->notify);
   proc->notify = NULL;
-  loop_publish(proc->procs->loop, &proc->group_gone);
+  loop_publish(proc->procs->loop, &proc->gone.event);
   end_streams(proc);
+}
+
+/* Only where a look has found orphans at all. */
+static void count_strays(struct proc *proc) {
+  if (proc->mark == NULL || proc->cancelled) return;
+  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
+                                    proc->gone.strays, PROC_STRAYS);
 }
 
 static void group_has_gone(struct proc *proc) {
   proc->state = GONE;
-  guardian_note(proc->procs->page, proc->pid, 0, 0);
+  count_strays(proc);
+  guardian_note(proc->procs->page, proc->pid, 0, 0, false);
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
   if (proc->cancelled)
@@ -184,6 +213,18 @@ static void group_has_gone(struct proc *proc) {
 
 /* --- is anybody left? -------------------------------------------------------------------- */
 
+/* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
+ * of a younger child of ours by now. */
+static void reap(struct proc *proc) {
+  siginfo_t info; /* not used, but valgrind wants one */
+  while (!proc->reaped && waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED) < 0 &&
+         errno == EINTR)
+    continue;
+  proc->reaped = true;
+  loop_unwatch(proc->procs->loop, &proc->exited);
+  close(proc->exited.fd);
+}
+
 /* What calls setsid in a control group is not in the process group any more, but it still counts;
  * removing the control group is the same question. */
 static bool anybody_left(struct proc *proc) {
@@ -193,48 +234,38 @@ static bool anybody_left(struct proc *proc) {
   return true;
 }
 
-static void ask(struct proc *proc) {
-  if (!anybody_left(proc)) {
-    group_has_gone(proc);
-    return;
-  }
+static void ask_again(struct proc *proc) {
   (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + proc->pause);
   proc->pause = proc->pause * 2 < LAST_QUESTION ? proc->pause * 2 : LAST_QUESTION;
+}
+
+/* `living`: of the session, as far as is known. Nobody: the leader has been kept for nothing else. */
+static void ask(struct proc *proc, unsigned living) {
+  if (living > 0) {
+    ask_again(proc);
+    return;
+  }
+  if (!proc->reaped) reap(proc);
+  if (anybody_left(proc))
+    ask_again(proc);
+  else
+    group_has_gone(proc);
 }
 
 static void question_is_due(struct timer *timer) {
   struct proc *proc = PROC_OF(question, timer);
   if (proc->state == ENDING)
-    ask(proc);
+    ask(proc, proc->reaped ? 0 : end_session(proc));
   else /* the year is over, and nobody has exited */
     (void)loop_timer(proc->procs->loop, timer, FAR_AWAY);
 }
 
 /* --- the leader's exit ------------------------------------------------------------------- */
 
-static double seconds(struct timeval time) {
-  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
 /* The zombie still holds the number of the group: now, not later, is the time for the end signal. */
 static void end_group(struct proc *proc) {
   int number = proc->cancelled ? SIGKILL : proc->end_signal;
-  if (!(proc->sent & (UINT64_C(1) << (number - 1)))) (void)signal_group(proc, number);
-}
-
-/* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
- * of a younger child of ours by now. glibc's waitid() has no room for the usage. */
-static void reap(struct proc *proc) {
-  struct rusage usage = {0};
-  siginfo_t info; /* not used, but valgrind wants one */
-  while (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, WEXITED, &usage) < 0 &&
-         errno == EINTR)
-    continue;
-  loop_unwatch(proc->procs->loop, &proc->exited); /* it would stay readable for ever */
-  close(proc->exited.fd);
-  proc->exit.user = seconds(usage.ru_utime);
-  proc->exit.system = seconds(usage.ru_stime);
-  proc->exit.maxrss = (int64_t)usage.ru_maxrss * 1024;
+  if (!was_sent(proc, number)) (void)signal_group(proc, number);
 }
 
 /* Somebody who waits for any child in this process has taken the status, and the number may be a
@@ -244,16 +275,29 @@ static bool lost_status(struct proc *proc) {
              "the exit status of process %d is lost: something else in this program waited for it",
              (int)proc->pid);
   proc->exit.code = 255;
-  proc->state = ENDING;
+  proc->reaped = true;
   return true;
 }
 
-/* False: it has not exited. */
+static double seconds(struct timeval time) {
+  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void keep_usage(struct proc *proc, const struct rusage *usage) {
+  proc->exit.user = seconds(usage->ru_utime);
+  proc->exit.system = seconds(usage->ru_stime);
+  proc->exit.maxrss = (int64_t)usage->ru_maxrss * 1024;
+}
+
+/* False: it has not exited. glibc's waitid() has no room for the usage. */
 static bool read_status(struct proc *proc) {
+  struct rusage usage = {0};
   siginfo_t info = {0};
-  if (waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+  const int flags = WEXITED | WNOHANG | WNOWAIT;
+  if (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, flags, &usage) != 0)
     return errno == ECHILD && lost_status(proc);
   if (info.si_pid == 0) return false;
+  keep_usage(proc, &usage);
   if (info.si_code == CLD_EXITED)
     proc->exit.code = info.si_status;
   else
@@ -265,16 +309,27 @@ static void exit_taken(struct event *event) {
   (void)event; /* group_gone is still to come */
 }
 
+/* A program that succeeds and leaves somebody may have put itself into the background. */
+static void note_left(struct proc *proc) {
+  if (proc->exit.signal != 0 || proc->exit.code != 0 || proc->mark == NULL) return;
+  if (proc->session.first != 0)
+    (void)children_look(proc->session.first, &proc->exit.left);
+  else
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, &proc->exit.left, 1);
+}
+
 static void leader_exited(struct watcher *watcher, uint32_t events) {
   (void)events;
   struct proc *proc = PROC_OF(exited, watcher);
   if (!read_status(proc)) return;
-  end_group(proc);
-  reap(proc);
+  loop_unwatch(proc->procs->loop, watcher); /* it would stay readable for ever */
   proc->state = ENDING;
+  unsigned living = proc->reaped ? 0 : end_session(proc);
+  note_left(proc);
+  end_group(proc);
   if (!proc->cancelled) loop_publish(proc->procs->loop, &proc->exit.event);
   proc->pause = FIRST_QUESTION;
-  ask(proc);
+  ask(proc, living);
 }
 
 /* --- cancelling -------------------------------------------------------------------------- */
@@ -283,7 +338,7 @@ static void cancel(struct handle *handle) {
   struct proc *proc = PROC_OF(handle, handle);
   proc->cancelled = true;
   loop_unpublish(proc->procs->loop, &proc->exit.event);
-  loop_unpublish(proc->procs->loop, &proc->group_gone);
+  loop_unpublish(proc->procs->loop, &proc->gone.event);
   handle_remove(proc->procs->handles, handle);
   give_up_streams(proc);
   notify_free(proc->notify);
@@ -324,6 +379,7 @@ int proc_hold(struct proc *proc, bool on) {
 static struct proc *new_proc(struct procs *procs, const struct proc_options *options) {
   struct proc *proc = calloc(1, sizeof *proc);
   if (proc == NULL) return NULL;
+  proc->mark = options->mark ? strdup(options->mark) : NULL;
   proc->handle = (struct handle){.kind = HANDLE_PROC, .cancel = cancel};
   proc->procs = procs;
   proc->end_signal = options->end_signal;
@@ -331,13 +387,14 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->capture = options->capture;
   proc->exited = (struct watcher){.fd = -1, .ready = leader_exited};
   proc->question.fire = question_is_due;
-  if (handle_add(procs->handles, &proc->handle) != 0) {
+  if ((options->mark && proc->mark == NULL) || handle_add(procs->handles, &proc->handle) != 0) {
+    free(proc->mark);
     free(proc);
     return NULL;
   }
   proc->id = proc->handle.id;
   proc->exit.event = (struct event){.type = EVENT_EXIT, .id = proc->id, .taken = exit_taken};
-  proc->group_gone =
+  proc->gone.event =
       (struct event){.type = EVENT_GROUP_GONE, .id = proc->id, .taken = group_gone_taken};
   proc->next = procs->first;
   if (proc->next) proc->next->previous = proc;
@@ -426,7 +483,9 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   }
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
-  guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace);
+  proc->session.id = proc->pid;
+  guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace,
+                wanted->leader_alone);
   return 0;
 }
 
@@ -478,6 +537,7 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
   *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page};
+  orphanage_open(&procs->orphanage, output, page != NULL);
   if (spawn_open(&procs->base) == 0) return procs;
   free(procs);
   return NULL;
@@ -488,13 +548,14 @@ void procs_free(struct procs *procs) {
   for (struct proc *proc = procs->first, *next; proc; proc = next) {
     next = proc->next;
     if (proc->state != GONE) (void)signal_group(proc, SIGKILL);
-    if (proc->state == RUNNING) reap(proc);
+    if (!proc->reaped) reap(proc);
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);
     give_up_streams(proc);
     loop_unpublish(procs->loop, &proc->exit.event);
-    loop_unpublish(procs->loop, &proc->group_gone);
+    loop_unpublish(procs->loop, &proc->gone.event);
     destroy(proc);
   }
   spawn_close(&procs->base);
+  orphanage_close(&procs->orphanage);
   free(procs);
 }

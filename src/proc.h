@@ -1,17 +1,19 @@
 /* proc: the life of the processes that we start.
  *
- *   RUNNING ── the leader exits ──► ENDING ── no process of the group lives ──► GONE ──► freed
+ *   RUNNING ── the leader exits ──► ENDING ── no process of the session lives ──► GONE ──► freed
  *
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
  * ENDING   The leader's exit was published at once, whoever still holds its pipes. What is left of the
- *          group got the end signal while the zombie still kept the group's number from being given
- *          to strangers; only then was the leader reaped. We ask again and again, at growing
- *          intervals, whether somebody is left: the kernel has no way to tell us.
- * GONE     Published. What remains are captured streams that are not read to their end.
+ *          group, and of the session outside of it (session.h), got the end signal while the zombie
+ *          still kept the number of both from being given to strangers. The leader is reaped when
+ *          nobody of the session is seen any more. We ask again and again, at growing intervals,
+ *          whether somebody is left: the kernel has no way to tell us.
+ * GONE     Published, with the strays that it left. What remains are captured streams that are not read
+ *          to their end.
  *
  * We wait for our own children only, each by its own descriptor, never for "any": others in this
  * process, or the guardian as PID 1, may have children, too. A process that calls setsid leaves
- * the group and escapes, unless it lives in a control group: then that counts as part of the group.
+ * the session and escapes, unless it lives in a control group: then that counts as part of the group.
  *
  * A cancelled process goes the same way, killed and silent, and frees itself at the end.
  *
@@ -29,6 +31,7 @@
 #include "loop.h"
 #include "names.h"
 #include "output.h"
+#include "session.h"
 #include "spawn.h"
 
 struct proc;
@@ -50,10 +53,14 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
-  int end_signal;  /* to the rest of the group, when the leader has exited */
-  int stop_signal; /* these two are for the guardian */
-  int grace;       /* milliseconds */
+  const char *mark; /* "NAME=value" of its environment, by which strays are known; NULL = none */
+  int end_signal;   /* to the rest of the session, when the leader has exited */
+  int stop_signal;  /* these three are for the guardian */
+  int grace;        /* milliseconds */
+  bool leader_alone; /* the stop signal is for the leader, SIGKILL for the rest */
 };
+
+#define PROC_STRAYS 4
 
 /* event.type is EVENT_EXIT. */
 struct proc_exit {
@@ -62,6 +69,14 @@ struct proc_exit {
   int signal;          /* what killed it; 0 = it exited */
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
+  struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
+};
+
+/* event.type is EVENT_GROUP_GONE. */
+struct proc_gone {
+  struct event event;
+  struct child strays[PROC_STRAYS]; /* left behind, and not ended */
+  unsigned count;                   /* there may be more than stand here */
 };
 
 /* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */

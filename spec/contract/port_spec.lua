@@ -269,6 +269,68 @@ local function contract(name, world)
         assert.equal(1, count)
       end)
 
+      it("ends those of its session, too, that are in groups of their own", function()
+        world.adopt()
+        local id = spawn { exit = 0, grandchild = { setpgid = true, grandchild = { setpgid = true } } }
+        wait_for("group_gone", id)
+        assert.equal(0, wait_for("exit", id).code)
+      end)
+
+      it("is not gone before they are, whom SIGKILL reaches", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setpgid = true, ignores = { "SIGUSR1" } } },
+          { capture = true, end_signal = "SIGUSR1" })
+        wait_for_text(id, "ready")
+        wait_for("exit", id)
+        assert.is_true(quiet())
+        assert.is_true(port.kill(id, "SIGKILL", "group"))
+        wait_for("group_gone", id)
+      end)
+
+      it("kills them at once when its group was killed", function()
+        world.adopt()
+        local id = spawn({ grandchild = { setpgid = true, ignores = { "SIGTERM" } } }, { capture = true })
+        wait_for_text(id, "ready")
+        port.kill(id, "SIGKILL", "group")
+        wait_for("group_gone", id)
+      end)
+
+      it("tells each of them once", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setpgid = true, tells = { "SIGUSR1" } } },
+          { capture = true, end_signal = "SIGUSR1" })
+        wait_for_text(id, "SIGUSR1")
+        assert.is_true(quiet())
+        port.kill(id, "SIGKILL", "group")
+        wait_for_ends(id)
+        local _, count = text_of(id):gsub("SIGUSR1", "")
+        assert.equal(1, count)
+      end)
+
+      it("tells who lives on when it has succeeded, and whom it leaves behind", function()
+        world.adopt()
+        local id, pid = spawn({ exit = 0, grandchild = { setsid = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        local left = wait_for("exit", id).left
+        assert.is_string(left.name)
+        assert.is_true(left.pid ~= pid)
+        local gone = wait_for("group_gone", id)
+        assert.equal(1, gone.count)
+        assert.same(left, gone.strays[1])
+        assert.is_true(port.lives(left.pid, left.start))
+        assert.is_false(port.lives(left.pid, left.start + 1))
+        assert.is_false(port.lives(pid, left.start))
+        assert.is_nil(wait_for("group_gone", (spawn({ exit = 0 }, { mark = "LUAPILOT_JOB=other" }))).strays)
+      end)
+
+      it("says nothing of those who are there when it has failed", function()
+        world.adopt()
+        local id = spawn({ exit = 1, grandchild = { setpgid = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        assert.is_nil(wait_for("exit", id).left)
+        assert.is_nil(wait_for("group_gone", id).strays)
+      end)
+
       it("is killed with its group, silently, when it is cancelled", function()
         local id, pid = spawn({ grandchild = { ignores = { "SIGTERM" } } }, { capture = true })
         wait_for_text(id, "ready")

@@ -5,6 +5,7 @@
 local sim = require "luapilot.sim"
 
 local FLOOD = 0.0002 -- seconds between two pieces of a flood
+local SETTLED = 0.01 -- seconds until a grandchild has its traps
 
 local machine, port, directory
 local count = 0
@@ -52,7 +53,10 @@ end
 local function script(b)
   return function(proc)
     install(proc, b)
-    if b.grandchild then proc:fork(script(b.grandchild), b.grandchild) end
+    if b.grandchild then
+      proc:fork(script(b.grandchild), b.grandchild)
+      proc:sleep(SETTLED)
+    end
     if b.stdout then proc:write(b.stdout) end
     if b.stderr then proc:write(b.stderr, "stderr") end
     if b.repeats then proc:write(b.repeats[1]:rep(b.repeats[2])) end
@@ -78,6 +82,8 @@ function world.alive(pid)
   end)
   return found
 end
+
+function world.adopt() end
 
 function world.send_signal(name) machine:signal(name) end
 
