@@ -77,6 +77,7 @@ local read_job = schema.record({
   timeout = { schema.span },
   stop_signal  = { signal, default = "SIGTERM" },
   stop_timeout = { schema.duration, default = 10 },
+  stop_mode    = { schema.one_of { "group", "mixed" }, default = "group" },
   drain   = { schema.duration },
   reload  = { reload },
   main    = { schema.boolean, default = false },
@@ -104,6 +105,7 @@ local read_job = schema.record({
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
   workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
   healthcheck = "health", port = "service", uid = "user", gid = "group", signal = "stop_signal",
+  kill_mode = "stop_mode",
   max_restarts = "restart", pre_start = "prepare", before = "prepare", logging = "log", ulimits = "limits",
   rlimits = "limits", tags = "service", meta = "service", interfaces = "service", initial_status = "service",
   ttl = "health",
@@ -164,6 +166,7 @@ end
 ---@field timeout number|nil seconds, as all durations here
 ---@field stop_signal string
 ---@field stop_timeout number
+---@field stop_mode "group"|"mixed"
 ---@field drain number|nil
 ---@field reload string|function|nil
 ---@field main boolean

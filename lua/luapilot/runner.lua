@@ -253,7 +253,9 @@ local function job_options(self)
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
-  options.end_signal = spec.stop_signal
+  options.leader_alone = spec.stop_mode == "mixed" or nil
+  options.end_signal = options.leader_alone and "SIGKILL" or spec.stop_signal
+  options.mark = "LUAPILOT_JOB=" .. spec.name
   if spec.cgroup then
     options.cgroup = { name = spec.name }
     for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
@@ -266,7 +268,7 @@ local on_event = {} -- by type of the port's event
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal })
+  self:post("exited", { code = code, signal = event.signal, left = event.left })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
@@ -274,12 +276,13 @@ end
 local function gone(self)
   if not self.group_gone or self.streams > 0 or self.lines and self.lines:is_pending() then return end
   if not self.late then self.app.loop:unroute(self.process) end
+  local event = self.group_gone
   self.group_gone, self.process = nil, nil
-  self:post("group_gone")
+  self:post("group_gone", { strays = event.strays, count = event.count })
 end
 
-function on_event.group_gone(self)
-  self.group_gone = true
+function on_event.group_gone(self, event)
+  self.group_gone = event
   gone(self)
 end
 

@@ -42,6 +42,36 @@ describe("health", function()
     assert.equal("unhealthy", app.health)
   end)
 
+  it("is not taken from the daemon that an earlier run has left", function()
+    local box = boxes.load [[
+      local app = pilot.job "app" { exec = "app", restart = { backoff = "1s" },
+        health = { tcp = "localhost:1", interval = "1s" } }
+    ]]
+    local daemon
+    box:program("app", {
+      function(proc)
+        proc:fork(function(one)
+          daemon = one
+          one:listen "localhost:1"
+          one:sleep "1m"
+        end, { setsid = true })
+        proc:exit(0)
+      end, {},
+    })
+    box:tcp("localhost:1", "down")
+    box:start()
+    box:advance "30s"
+    local app = box:job "app"
+    assert.equal(1, boxes.logged(box, ("background: pid %d (app) lives on"):format(daemon.pid)))
+    assert.equal(2, app:starts())
+    assert.equal("unhealthy", app.health)
+    assert.is_true(boxes.logged(box, "an earlier run left in the background") > 0)
+    box:advance "1m" -- it has ended, and who answers now is believed
+    box:tcp("localhost:1", "up")
+    box:advance "5s"
+    assert.equal("healthy", app.health)
+  end)
+
   it("falls after three failures in a row, rises after one pass", function()
     local box, app = run()
     up(box)

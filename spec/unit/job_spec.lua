@@ -49,7 +49,10 @@ local function machine(options)
   function self.feed(name, input)
     local effects, changed = job.input(self.spec, self.memory, name, input or {}, self.now, least)
     local said = words_of(effects)
-    self.changed = changed
+    self.changed, self.logged = changed, ""
+    for _, e in ipairs(effects) do
+      if e[1] == "log" then self.logged = self.logged .. e[3] end
+    end
     return self.memory.state .. flags_of(self.memory) .. (said ~= "" and ": " .. said or "")
   end
   function self.pass(seconds) self.now = self.now + seconds end
@@ -286,7 +289,43 @@ describe("job", function()
       return running(options).go(...).go({ "exited", input }).memory.exit
     end
 
-    it("are told with code, signal and reason", function()
+    it("that leave the program in the background are told once, and what is left behind each time", function()
+    local daemon = { pid = 8, name = "daemon", start = 1 }
+    local j = running { restart = "always" }
+    local function ends(left, strays)
+      j.pass(1)
+      j.feed("exited", { code = 0, left = left })
+      local said = j.logged
+      j.feed("group_gone", { strays = strays, count = strays and #strays })
+      local said_then = j.logged
+      j.go({ "restart_due" }, SPAWNED)
+      return said, said_then
+    end
+    local exited, gone = ends(daemon, { daemon })
+    assert.matches("^has put itself into the background: pid 8 %(daemon%) lives on", exited)
+    assert.no.matches("left behind", gone)
+    exited, gone = ends({ pid = 9, name = "daemon", start = 2 }, { { pid = 9, name = "daemon", start = 2 } })
+    assert.no.matches("background", exited)
+    assert.matches("^left behind: daemon %(9%)", gone)
+    assert.same({ daemons = { { pid = 9, name = "daemon", start = 2 } } }, j.memory.background)
+    exited, gone = ends(nil, { daemon })
+    assert.no.matches("background", exited)
+    assert.matches("^left behind: daemon %(8%)", gone)
+    assert.equal(9, j.memory.background.daemons[1].pid)
+  end)
+
+  it("that leave somebody are no daemon's where nothing would start the job again, or it has lasted", function()
+    local left = { pid = 8, name = "helper", start = 1 }
+    for policy, lasted in pairs { on_failure = 1, never = 1, always = 11 } do
+      local j = running { restart = policy }
+      j.pass(lasted)
+      j.feed("exited", { code = 0, left = left })
+      assert.no.matches("background", j.logged)
+      assert.is_nil(j.memory.background)
+    end
+  end)
+
+  it("are told with code, signal and reason", function()
       assert.same({ code = 3, reason = "exit", at = 1020 }, exit_of(nil, { code = 3 }))
       assert.same({ code = 143, signal = "SIGTERM", reason = "signal", at = 1020 },
         exit_of(nil, { code = 143, signal = "SIGTERM" }))
@@ -381,7 +420,25 @@ describe("job", function()
       assert.same({}, { m.memory.pid, m.memory.stop })
     end)
 
-    it("the process may be gone before the handlers are done", function()
+    it("with stop_mode = \"mixed\" the signal is for the leader alone, SIGKILL for all", function()
+    local j = running { stop_mode = "mixed", health = { {} } }
+    j.go(STOP)
+    assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM leader", j.feed "handlers_done")
+    assert.matches("signal SIGKILL$", j.feed "kill_due")
+    j = running { stop_mode = "mixed", health = { {} } }
+    assert.matches("signal SIGTERM leader, timer kill 10$", j.feed("health", { restart = true }))
+    assert.matches("signal SIGKILL$", j.feed "kill_due")
+  end)
+
+  it("names what is left behind", function()
+    local j = running()
+    j.go(STOP, HANDLED, ENDED)
+    local strays = { { pid = 8, name = "a", start = 1 }, { pid = 9, name = "b", start = 1 } }
+    assert.matches("log warn, .*publish stopped$", j.feed("group_gone", { strays = strays, count = 5 }))
+    assert.matches("^left behind: a %(8%), b %(9%), 3 more: ", j.logged)
+  end)
+
+  it("the process may be gone before the handlers are done", function()
       local m = running().go(STOP, ENDED)
       assert.equal("stopping (hold)", m.feed "group_gone")
       assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped",
