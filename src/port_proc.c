@@ -29,6 +29,8 @@ void port_push_exit(lua_State *L, const struct event *event) {
   port_set_number(L, "system", exit->system);
   port_set_number(L, "maxrss", (double)exit->maxrss);
   lua_setfield(L, -2, "usage");
+  static const char *const lacks[] = {NULL, "own", "around"};
+  if (exit->lack != LACK_NONE) port_set_string(L, "oom", lacks[exit->lack]);
   if (exit->left.pid == 0) return;
   push_child(L, &exit->left);
   lua_setfield(L, -2, "left");

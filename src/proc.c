@@ -36,6 +36,8 @@ struct procs {
   struct guardian_page *page; /* NULL = no guardian */
   struct spawn_base base;     /* owned */
   struct orphanage orphanage;
+  int oom_file; /* the count of our own control group; -1 = none */
+  bool oom_sought;
   struct proc *first;         /* all that are not freed, cancelled ones too */
 };
 
@@ -69,6 +71,7 @@ struct proc {
   struct feed feed;
   struct notify *notify; /* NULL = not asked for, or over */
   struct cgroup cgroup;  /* .count 0 = none */
+  int64_t oom_kills;     /* in our own control group, when it was started */
 };
 
 /* --- signals ----------------------------------------------------------------------------- */
@@ -309,6 +312,17 @@ static void exit_taken(struct event *event) {
   (void)event; /* group_gone is still to come */
 }
 
+/* SIGKILL tells nobody who sent it. If it was us it was not for lack of memory. */
+static void note_lack(struct proc *proc) {
+  bool killed = proc->exit.signal == SIGKILL;
+  if (was_sent(proc, SIGKILL) || !(killed || proc->exit.code != 0)) return;
+  int64_t own = cgroup_oom_kills(&proc->cgroup);
+  if (own > 0)
+    proc->exit.lack = LACK_OWN;
+  else if (own < 0 && killed && cgroup_read_count(proc->procs->oom_file) > proc->oom_kills)
+    proc->exit.lack = LACK_AROUND;
+}
+
 /* A program that succeeds and leaves somebody may have put itself into the background. */
 static void note_left(struct proc *proc) {
   if (proc->exit.signal != 0 || proc->exit.code != 0 || proc->mark == NULL) return;
@@ -326,6 +340,7 @@ static void leader_exited(struct watcher *watcher, uint32_t events) {
   proc->state = ENDING;
   unsigned living = proc->reaped ? 0 : end_session(proc);
   note_left(proc);
+  note_lack(proc);
   end_group(proc);
   if (!proc->cancelled) loop_publish(proc->procs->loop, &proc->exit.event);
   proc->pause = FIRST_QUESTION;
@@ -467,6 +482,13 @@ static int follow(struct proc *proc, struct spawn *spawn, struct failure *failur
   return failed(failure, "fork", "cannot follow a new process", code);
 }
 
+/* Where we are is found out once, when the first process runs: a start has better things to do. */
+static int64_t count_oom_kills(struct procs *procs) {
+  if (!procs->oom_sought) procs->oom_file = cgroup_open_own_count();
+  procs->oom_sought = true;
+  return procs->oom_file >= 0 ? cgroup_read_count(procs->oom_file) : -1;
+}
+
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
                  const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
@@ -484,6 +506,7 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
   proc->session.id = proc->pid;
+  proc->oom_kills = count_oom_kills(proc->procs);
   guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace,
                 wanted->leader_alone);
   return 0;
@@ -536,7 +559,7 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   }
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
-  *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page};
+  *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
   orphanage_open(&procs->orphanage, output, page != NULL);
   if (spawn_open(&procs->base) == 0) return procs;
   free(procs);
@@ -557,5 +580,6 @@ void procs_free(struct procs *procs) {
   }
   spawn_close(&procs->base);
   orphanage_close(&procs->orphanage);
+  if (procs->oom_file >= 0) close(procs->oom_file);
   free(procs);
 }

@@ -62,6 +62,13 @@ struct proc_options {
 
 #define PROC_STRAYS 4
 
+/* What the counts of control groups say of an end that nobody here has caused. */
+enum lack {
+  LACK_NONE,
+  LACK_OWN,    /* the kernel has killed somebody in its own group */
+  LACK_AROUND, /* in ours, since it was started; it has no own group with controlled memory */
+};
+
 /* event.type is EVENT_EXIT. */
 struct proc_exit {
   struct event event;
@@ -69,6 +76,7 @@ struct proc_exit {
   int signal;          /* what killed it; 0 = it exited */
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
+  enum lack lack;      /* of memory: was that why it was killed, or has failed? */
   struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
 };
 

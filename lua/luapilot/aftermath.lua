@@ -1,8 +1,10 @@
--- aftermath: what is to be said of an end that leaves something behind: a program that has put itself into the
--- background, processes that called setsid. Pure: texts, and what a job must remember of it.
+-- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself into
+-- the background, with processes left behind that called setsid. Pure: texts, and what a job must remember of it.
 --
 -- It decides nothing that would end a process: whoever called setsid is known by a mark that anybody can forge, so it
 -- is named, and that is all.
+
+local size = require "luapilot.size"
 
 local aftermath = {}
 
@@ -44,6 +46,21 @@ function aftermath.gone(memory, strays, count)
   if count > #strays then names[#names + 1] = ("%d more"):format(count - #strays) end
   return ("left behind: %s: whoever calls setsid lives until the pilot ends (of a job with cgroup he ends with the job)")
     :format(table.concat(names, ", "))
+end
+
+---An end for lack of memory, surely or probably.
+---@param spec table
+---@param exit { code: integer, signal: string?, oom: "own"|"around" }
+---@param reason string     otherwise
+---@return string reason
+---@return string error
+function aftermath.short_of_memory(spec, exit, reason)
+  local max = spec.cgroup and spec.cgroup.memory_max
+  local bound = max and (" (memory_max = %s)"):format(size.format(max)) or ""
+  if exit.oom == "around" then return reason, "was killed by SIGKILL, probably for lack of memory" end
+  if exit.signal == "SIGKILL" then return "oom", "was killed for lack of memory" .. bound end
+  return reason, ("exited with code %d; since its start a process of it was killed for lack of memory%s")
+    :format(exit.code, bound)
 end
 
 ---Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers.

@@ -245,13 +245,14 @@ end
 
 local function record_exit(c, asked)
   local m, input = c.memory, c.input
-  local reason = m.killed_by or (input.signal and "signal" or (input.reason or "exit"))
+  local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
+  if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
   local code = input.code
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health = "unknown"
   m.exit = {
-    code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
+    code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = why,
   }
 end
 
@@ -539,7 +540,7 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             exited: { code, signal, left }; group_gone: { strays, count }; deregistered: { was };
+---                             exited: { code, signal, left, oom }; group_gone: { strays, count }; deregistered: { was };
 ---                             spawn_failed: { code, message, transient }; health: { change, restart, output }
 ---@param now number
 ---@param random fun(): number

@@ -30,7 +30,7 @@ local pilot = {}
 ---@field at number                     epoch seconds
 ---@field code integer?                 exit_success, exit_failed
 ---@field signal string?                exit_failed
----@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|nil
+---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|"oom"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
 ---@field line string?                  output: 64 KiB at most

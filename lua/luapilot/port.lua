@@ -36,7 +36,8 @@ local port = {}
 
 ---@alias luapilot.PortEvent
 ---| { type: "timer", id: integer }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray? }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray?,
+---    oom: "own"|"around"|nil }
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
@@ -116,6 +117,8 @@ function port.cancel(id) end
 ---it one `group_gone` when no process of the session lives; with the latter the handle is gone, except
 ---for what the pipes still hold: each captured stream ends with one `last = true`, at its end of
 ---file or soon after `group_gone`.
+---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own `cgroup`
+---("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": probably this one).
 ---`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside. `strays` of
 ---`group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named, `count` is of all.
 ---Both take a guardian that adopts orphans.

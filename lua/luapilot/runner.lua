@@ -134,9 +134,10 @@ function apply.log(self, level, message, fields)
   self:log(level, message, fields)
 end
 
-local function exit_line(fields)
+local function exit_line(fields, spec)
   if fields.reason == "timeout" then return "timed out" end
-  if fields.error and fields.reason ~= "exit" then return fields.error end -- a raise in `run` is logged by itself
+  local raised = spec.run and fields.reason == "exit" -- which is logged by itself
+  if fields.error and not raised then return fields.error end
   if fields.signal then return "was killed by " .. fields.signal end
   return "exited with code " .. fields.code
 end
@@ -144,14 +145,14 @@ end
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
-  exit_failed = function(fields) return "error", exit_line(fields) end,
+  exit_failed = function(fields, spec) return "error", exit_line(fields, spec) end,
   healthy = function() return "info", "is healthy" end,
   unhealthy = function(fields) return "warn", "is unhealthy" .. (fields.output and ": " .. fields.output or "") end,
   stopped = function() return "info", "stopped" end,
 }
 
 function apply.publish(self, name, fields)
-  if say[name] then self:log(say[name](fields)) end
+  if say[name] then self:log(say[name](fields, self.spec)) end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
   self.app:publish(self.topic, event)
@@ -268,7 +269,7 @@ local on_event = {} -- by type of the port's event
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal, left = event.left })
+  self:post("exited", { code = code, signal = event.signal, left = event.left, oom = event.oom })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has

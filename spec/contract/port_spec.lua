@@ -3,6 +3,7 @@
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
 local lines = require "luapilot.lines"
+local machine = require "support.machine"
 
 local BOUND = 60        -- seconds in which anything that is promised must have come
 local QUIET = 0.05      -- seconds in which nothing must come
@@ -201,6 +202,34 @@ local function contract(name, world)
         local exit = wait_for("exit", (spawn { signal = "SIGSEGV" }))
         assert.equal("SIGSEGV", exit.signal)
         assert.is_nil(exit.code)
+      end)
+
+      describe("in a control group whose memory is bounded", function()
+        local function spawn_bounded(behaviour)
+          local options = { argv = world.program(behaviour), cgroup = { name = "bounded", memory_max = 16 * 1024 ^ 2 } }
+          local id, message, _, stage = port.spawn(options)
+          if not id and stage == "cgroup" then machine.skip(message) end
+          return remember(assert(id, message))
+        end
+
+        it("tells that it was killed for lack of memory", function()
+          local exit = wait_for("exit", (spawn_bounded { eats = true }))
+          assert.equal("SIGKILL", exit.signal)
+          assert.equal("own", exit.oom)
+        end)
+
+        it("tells so when somebody else of it was, and it has failed", function()
+          local exit = wait_for("exit", (spawn_bounded { eats = true, exit = 3 }))
+          assert.equal(3, exit.code)
+          assert.equal("own", exit.oom)
+        end)
+
+        it("tells nothing of the kind of another SIGKILL, nor of one that we sent", function()
+          assert.is_nil(wait_for("exit", (spawn_bounded { signal = "SIGKILL" })).oom)
+          local id = spawn_bounded {}
+          port.kill(id, "SIGKILL", "group")
+          assert.is_nil(wait_for("exit", id).oom)
+        end)
       end)
 
       it("sends a signal to the leader, or to the group", function()

@@ -28,6 +28,7 @@
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
 --   { grandchild = { … } }: in the same group; with setpgid = true in another one of the session, with
 --       setsid = true in another session
+--   { eats = true }: memory, until it is killed; with `exit` a child of it does, and then it exits so
 --   { stays = true }: until world.close(), since nobody knows the pid of a stranger
 --   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
 --
@@ -169,6 +170,7 @@ local function life(b, lines)
   if b.stays then lines[#lines + 1] = ("while test -d %s; do sleep 0.1; done; exit"):format(world.path "") end
   if b.cat then lines[#lines + 1] = "exec cat" end
   if b.floods then lines[#lines + 1] = "exec yes" end
+  if b.eats then lines[#lines + 1] = (b.exit and "" or "exec ") .. "tail /dev/zero" end -- its last line is endless
   if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end
   if b.exit or b.after then lines[#lines + 1] = ("exit %d"):format(b.exit or 0) end
   if b.on or b.tells then -- the shell runs a trap at once only while it waits in a builtin

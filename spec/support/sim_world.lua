@@ -46,6 +46,11 @@ local function live(proc, b)
     proc:sleep(FLOOD)
   end
   if b.signal then proc:crash(b.signal) end
+  if b.eats and not b.exit then proc:oom() end
+  if b.eats then
+    proc:fork(function(one) one:oom() end)
+    proc:sleep(SETTLED)
+  end
   if b.exit or b.after then proc:exit(b.exit or 0) end
   while true do proc:sleep "1h" end
 end

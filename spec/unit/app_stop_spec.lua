@@ -82,6 +82,19 @@ describe("a job stops", function()
     assert.equal(0, boxes.logged(box, "left behind"))
   end)
 
+  it("for lack of memory, which its events tell", function()
+    local box, app = run({}, ', cgroup = { memory_max = "64M" }')
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("oom", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed for lack of memory (memory_max = 64M)"))
+    box, app = run {}
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("signal", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed by SIGKILL, probably for lack of memory"))
+  end)
+
   it("and stays so, whatever its policy, until it is started", function()
     local box, app = run {}
     box:signal "SIGUSR1"

@@ -335,7 +335,22 @@ describe("job", function()
         exit_of(nil, { code = 1, reason = "exit", error = "raised" }))
     end)
 
-    it("for failing checks are failures, also with code 0", function()
+    it("for lack of memory say so, surely or probably", function()
+    local function ends(options, input)
+      local j = running(options)
+      j.feed("exited", input)
+      return j.memory.exit.reason, j.memory.exit.error
+    end
+    local limited, killed = { cgroup = { memory_max = 64 * 1024 ^ 2 } }, { code = 137, signal = "SIGKILL", oom = "own" }
+    assert.same({ "oom", "was killed for lack of memory (memory_max = 64M)" }, { ends(limited, killed) })
+    assert.same({ "oom", "was killed for lack of memory" }, { ends({}, killed) })
+    assert.same({ "signal", "was killed by SIGKILL, probably for lack of memory" },
+      { ends({}, { code = 137, signal = "SIGKILL", oom = "around" }) })
+    assert.same({ "exit", "exited with code 1; since its start a process of it was killed for lack of memory "
+      .. "(memory_max = 64M)" }, { ends(limited, { code = 1, oom = "own" }) })
+  end)
+
+  it("for failing checks are failures, also with code 0", function()
       local exit = exit_of(nil, { code = 0 }, { "health", { restart = true } })
       assert.same({ code = 1, reason = "health", at = 1025 }, exit)
     end)

@@ -108,6 +108,14 @@ local function left(self, ended)
   return proc and described(proc)
 end
 
+-- For lack of memory, as the counts of control groups tell it.
+local function lack(self, ended)
+  local options, killed = self.options, ended.signal == "SIGKILL" and not self.group.sent.SIGKILL
+  if not self.group.oom_kills or not killed and (ended.code or 0) == 0 then return nil end
+  if options.cgroup and options.cgroup.memory_max then return "own" end
+  return killed and "around" or nil
+end
+
 -- Those that it has left behind: the first few, and how many there are.
 local function strays(self)
   local all = self.options.mark and self.port.kernel:strays(self.group, self.options.mark) or {}
@@ -129,6 +137,7 @@ function Child:exited()
     self.port:push_urgent {
       type = "exit", id = self.id, code = ended.code, signal = ended.signal,
       usage = { user = 0, system = 0, maxrss = 0 }, left = survivor,
+      oom = lack(self, ended),
     }
   end
   if #self.group.members == 0 then self:emptied() end

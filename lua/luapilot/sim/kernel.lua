@@ -17,6 +17,7 @@ local FIRST_PID = 100
 ---@field id integer                        the leader's pid
 ---@field leader luapilot.sim.Process
 ---@field members luapilot.sim.Process[]    of the session, alive ones, the leader too while it lives
+---@field oom_kills integer?                 members that were killed for lack of memory
 ---@field cgroup boolean                    they live in a control group
 ---@field zombie boolean                    the leader has ended and is not reaped
 ---@field sent table<string, boolean>       signals that the whole group was sent

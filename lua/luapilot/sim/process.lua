@@ -319,6 +319,13 @@ function Process:crash(signal)
   if running and running.process == self then coroutine.yield() end
 end
 
+---The kernel kills it for lack of memory: of its control group, where the job has one with memory_max, else of the
+---container.
+function Process:oom()
+  if self.group then self.group.oom_kills = (self.group.oom_kills or 0) + 1 end
+  self:crash "SIGKILL"
+end
+
 ---@private
 function Process:die(how)
   if self.state == "dead" then return end
