@@ -36,7 +36,8 @@ bool children_each(int list, void (*met)(void *context, pid_t pid), void *contex
         pid = 0;
       }
     }
-    if (size < (ssize_t)sizeof bytes / 2) return true; /* the usual: no second call to see the end */
+    if (size < (ssize_t)sizeof bytes / 2)
+      return true; /* the usual: no second call to see the end */
   }
   return size == 0;
 }

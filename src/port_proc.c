@@ -229,11 +229,10 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
 /* --- spawn ------------------------------------------------------------------------------- */
 
 static const char *const spawn_names[] = {
-    "argv",         "env",           "env_added",    "cwd",    "user",
-    "group",        "umask",         "limits",       "cgroup", "stdin",
-    "no_new_privs", "oom_score_adj", "output",       "notify", "capture",
-    "end_signal",   "stop_signal",   "stop_timeout", "mark",   "leader_alone",
-    NULL,
+    "argv",   "env",          "env_added", "cwd",        "user",         "group",
+    "umask",  "limits",       "cgroup",    "stdin",      "no_new_privs", "oom_score_adj",
+    "output", "notify",       "capture",   "end_signal", "stop_signal",  "stop_timeout",
+    "mark",   "leader_alone", NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
@@ -381,7 +380,7 @@ static int l_lookup(lua_State *L) {
   return 3;
 }
 
-const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},     {"kill", l_kill},
-                                        {"capture", l_capture}, {"hold", l_hold},
-                                        {"lookup", l_lookup},   {"lives", l_lives},
-                                        {NULL, NULL}};
+const luaL_Reg port_proc_functions[] = {
+    {"spawn", l_spawn}, {"kill", l_kill},     {"capture", l_capture},
+    {"hold", l_hold},   {"lookup", l_lookup}, {"lives", l_lives},
+    {NULL, NULL}};

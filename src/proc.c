@@ -38,7 +38,7 @@ struct procs {
   struct orphanage orphanage;
   int oom_file; /* the count of our own control group; -1 = none */
   bool oom_sought;
-  struct proc *first;         /* all that are not freed, cancelled ones too */
+  struct proc *first; /* all that are not freed, cancelled ones too */
 };
 
 struct proc {
@@ -559,7 +559,8 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   }
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
-  *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
+  *procs = (struct procs){
+      .loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
   orphanage_open(&procs->orphanage, output, page != NULL);
   if (spawn_open(&procs->base) == 0) return procs;
   free(procs);

@@ -53,10 +53,10 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
-  const char *mark; /* "NAME=value" of its environment, by which strays are known; NULL = none */
-  int end_signal;   /* to the rest of the session, when the leader has exited */
-  int stop_signal;  /* these three are for the guardian */
-  int grace;        /* milliseconds */
+  const char *mark;  /* "NAME=value" of its environment, by which strays are known; NULL = none */
+  int end_signal;    /* to the rest of the session, when the leader has exited */
+  int stop_signal;   /* these three are for the guardian */
+  int grace;         /* milliseconds */
   bool leader_alone; /* the stop signal is for the leader, SIGKILL for the rest */
 };
 

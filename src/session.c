@@ -39,9 +39,10 @@ static bool is_open(struct orphanage *orphanage) {
   if (orphanage->list >= 0) return true;
   if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return false;
   orphanage->sought = true;
-  output_say(orphanage->output, LOG_LEVEL_DEBUG,
-             "what jobs leave in process groups of their own cannot be seen here (it takes a "
-             "guardian, /proc of this PID namespace and CONFIG_PROC_CHILDREN): it ends with the pilot");
+  output_say(
+      orphanage->output, LOG_LEVEL_DEBUG,
+      "what jobs leave in process groups of their own cannot be seen here (it takes a "
+      "guardian, /proc of this PID namespace and CONFIG_PROC_CHILDREN): it ends with the pilot");
   return false;
 }
 
@@ -70,8 +71,8 @@ static int by_number(const void *a, const void *b) {
 }
 
 static bool was_told(const struct session *session, pid_t pid) {
-  return session->told_count > 0 && bsearch(&pid, session->told, session->told_count,
-                                            sizeof pid, by_number) != NULL;
+  return session->told_count > 0 &&
+         bsearch(&pid, session->told, session->told_count, sizeof pid, by_number) != NULL;
 }
 
 /* Without memory for it he is told again the next time. */

@@ -39,16 +39,16 @@
 struct orphanage {
   struct output *output; /* not owned */
   pid_t self;
-  pid_t reaper;          /* whose children orphans become; 0: not known */
-  int list;              /* -1: not open */
-  bool sought;           /* it was tried to open it */
+  pid_t reaper; /* whose children orphans become; 0: not known */
+  int list;     /* -1: not open */
+  bool sought;  /* it was tried to open it */
 };
 
 struct session {
   pid_t id;
   struct child leader; /* .pid 0: not looked at */
-  pid_t first;  /* the first living member that the latest look found; 0: none */
-  bool company; /* there were orphans at some look, perhaps others' */
+  pid_t first;         /* the first living member that the latest look found; 0: none */
+  bool company;        /* there were orphans at some look, perhaps others' */
   /* Who was sent `number`: sorted; owned. */
   pid_t *told;
   size_t told_count;

@@ -1,5 +1,5 @@
--- A master with workers, as gunicorn, celery and php-fpm are: the master is asked to stop, lets each worker finish what it
--- is doing, and ends last. A signal to all of them would cut that off.
+-- A master with workers, as gunicorn, celery and php-fpm are: the master is asked to stop, lets each worker finish
+-- what it is doing, and ends last. A signal to all of them would cut that off.
 
 local pilot = require "luapilot"
 

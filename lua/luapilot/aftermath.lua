@@ -1,5 +1,5 @@
--- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself into
--- the background, with processes left behind that called setsid. Pure: texts, and what a job must remember of it.
+-- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself
+-- into the background, with processes left behind that called setsid. Pure: texts, and what a job must remember of it.
 --
 -- It decides nothing that would end a process: whoever called setsid is known by a mark that anybody can forge, so it
 -- is named, and that is all.
@@ -44,7 +44,7 @@ function aftermath.gone(memory, strays, count)
   local names = {}
   for i, stray in ipairs(strays) do names[i] = ("%s (%d)"):format(stray.name, stray.pid) end
   if count > #strays then names[#names + 1] = ("%d more"):format(count - #strays) end
-  return ("left behind: %s: whoever calls setsid lives until the pilot ends (of a job with cgroup he ends with the job)")
+  return ("left behind: %s: what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)")
     :format(table.concat(names, ", "))
 end
 

@@ -540,8 +540,9 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             exited: { code, signal, left, oom }; group_gone: { strays, count }; deregistered: { was };
----                             spawn_failed: { code, message, transient }; health: { change, restart, output }
+---                             exited: { code, signal, left, oom }; group_gone: { strays, count };
+---                             deregistered: { was }; spawn_failed: { code, message, transient };
+---                             health: { change, restart, output }
 ---@param now number
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied

@@ -97,7 +97,7 @@ function port.cancel(id) end
 ---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
 ---                                  without a newline at the end: lines.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
----@field mark string?               "NAME=value" of its environment: by that strays are known, those who left the session
+---@field mark string?               "NAME=value" of its environment: by that strays are known, who left the session
 ---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
 ---                                  this very signal was already sent to the group, and to the members of the
 ---                                  session that are in groups of their own; default SIGTERM
@@ -117,11 +117,11 @@ function port.cancel(id) end
 ---it one `group_gone` when no process of the session lives; with the latter the handle is gone, except
 ---for what the pipes still hold: each captured stream ends with one `last = true`, at its end of
 ---file or soon after `group_gone`.
----`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own `cgroup`
----("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": probably this one).
----`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside. `strays` of
----`group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named, `count` is of all.
----Both take a guardian that adopts orphans.
+---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
+---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps this one).
+---`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside.
+---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
+---`count` is of all. Both take a guardian that adopts orphans.
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
 ---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
 ---"descriptors" (EMFILE, ENFILE) …

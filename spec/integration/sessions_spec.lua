@@ -169,7 +169,7 @@ describe("who leaves a job's session", function()
       pilot.job "other" { exec = "sleep 1000" }
     ]], { env = { STRAY = STRAY } })
     p:wait_for_line "boss: done"
-    story.assert_lines(p, 1, 'job "app": left behind: a%) %(b %(%d+%): whoever calls setsid')
+    story.assert_lines(p, 1, 'job "app": left behind: a%) %(b %(%d+%): what calls setsid')
     assert.is_truthy(names(p):find("a) (b", 1, true))
     p:signal "SIGTERM"
     story.assert_ends(p, 0)

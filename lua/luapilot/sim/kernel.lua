@@ -2,8 +2,8 @@
 --
 -- A program that is started leads a group, and a session: what it forks belongs to both, unless it makes a group of
 -- its own in the session (`apart`), or leaves the session. In a control group nobody leaves. When the leader ends it is
--- a zombie until it is reaped; the group is gone when no other process of the session lives. Pids are never used again. It owns the groups. It tells the port of ends at once; that the news takes time is
--- the port's rule.
+-- a zombie until it is reaped; the group is gone when no other process of the session lives. Pids are never used
+-- again. It owns the groups. It tells the port of ends at once; that the news takes time is the port's rule.
 
 local process = require "luapilot.sim.process"
 local queue = require "luapilot.queue"
