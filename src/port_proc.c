@@ -11,10 +11,18 @@
 /* --- events ------------------------------------------------------------------------------ */
 
 static void push_child(lua_State *L, const struct child *child) {
-  lua_createtable(L, 0, 3);
+  lua_createtable(L, 0, 2);
   port_set_number(L, "pid", child->pid);
   port_set_string(L, "name", child->name);
-  port_set_number(L, "start", (double)child->start);
+}
+
+/* Of so many only the first few are there. */
+static void push_children(lua_State *L, const struct child *children, unsigned count) {
+  lua_createtable(L, PROC_STRAYS, 0);
+  for (unsigned i = 0; i < count && i < PROC_STRAYS; i++) {
+    push_child(L, &children[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
 }
 
 void port_push_exit(lua_State *L, const struct event *event) {
@@ -39,11 +47,7 @@ void port_push_exit(lua_State *L, const struct event *event) {
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
   if (gone->count == 0) return;
-  lua_createtable(L, PROC_STRAYS, 0);
-  for (unsigned i = 0; i < gone->count && i < PROC_STRAYS; i++) {
-    push_child(L, &gone->strays[i]);
-    lua_rawseti(L, -2, (int)i + 1);
-  }
+  push_children(L, gone->strays, gone->count);
   lua_setfield(L, -2, "strays");
   port_set_number(L, "count", gone->count);
 }
@@ -350,12 +354,11 @@ static int l_hold(lua_State *L) {
   return port_failure(L, code, "cannot hold: its output is not captured");
 }
 
-/* Is it still that process, and no other one with its number, nor a zombie? */
-static int l_lives(lua_State *L) {
-  pid_t pid = (pid_t)port_integer(L, 1, "lives: pid", 1, INT32_MAX);
-  double start = port_number(L, 2, "lives: start", 0, 9007199254740992.0);
-  struct child child;
-  lua_pushboolean(L, children_look(pid, &child) && !child.ended && (double)child.start == start);
+static int l_strays(lua_State *L) {
+  struct handle *handle = port_handle(L, 1, "strays: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  struct child strays[PROC_STRAYS];
+  push_children(L, strays, proc_strays(proc_of(handle), strays));
   return 1;
 }
 
@@ -382,5 +385,5 @@ static int l_lookup(lua_State *L) {
 
 const luaL_Reg port_proc_functions[] = {
     {"spawn", l_spawn}, {"kill", l_kill},     {"capture", l_capture},
-    {"hold", l_hold},   {"lookup", l_lookup}, {"lives", l_lives},
+    {"hold", l_hold},   {"lookup", l_lookup}, {"strays", l_strays},
     {NULL, NULL}};

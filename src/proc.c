@@ -17,6 +17,7 @@
 
 #define FIRST_QUESTION (NANOSECONDS / 1000)
 #define LAST_QUESTION NANOSECONDS
+#define SETTLING (20 * FIRST_QUESTION)
 #define FAR_AWAY (INT64_MAX - 1)
 
 #define PROC_OF(member, pointer) ((struct proc *)((char *)(pointer)-offsetof(struct proc, member)))
@@ -50,6 +51,7 @@ struct proc {
   pid_t pid; /* the leader's, and the number of the group and the session */
   enum state state;
   bool reaped;    /* the leader; until then its number cannot be anybody else's */
+  bool settled;   /* the strays of a program in the background have had their moment */
   bool cancelled; /* nobody listens any more */
   bool told;      /* group_gone was taken */
 
@@ -196,7 +198,7 @@ static void announce(void *context) {
 /* Only where a look has found orphans at all. */
 static void count_strays(struct proc *proc) {
   if (proc->mark == NULL || proc->cancelled) return;
-  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
+  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
                                     proc->gone.strays, PROC_STRAYS);
 }
 
@@ -242,6 +244,15 @@ static void ask_again(struct proc *proc) {
   proc->pause = proc->pause * 2 < LAST_QUESTION ? proc->pause * 2 : LAST_QUESTION;
 }
 
+/* Who has just left the session may do so by a double fork: in a moment somebody else is there in his place. */
+static bool must_settle(struct proc *proc) {
+  if (proc->settled || proc->exit.left.pid == 0) return false;
+  proc->settled = true;
+  proc->pause = SETTLING;
+  count_strays(proc);
+  return proc->gone.count > 0;
+}
+
 /* `living`: of the session, as far as is known. Nobody: the leader has been kept for nothing else. */
 static void ask(struct proc *proc, unsigned living) {
   if (living > 0) {
@@ -249,7 +260,7 @@ static void ask(struct proc *proc, unsigned living) {
     return;
   }
   if (!proc->reaped) reap(proc);
-  if (anybody_left(proc))
+  if (anybody_left(proc) || must_settle(proc))
     ask_again(proc);
   else
     group_has_gone(proc);
@@ -329,7 +340,8 @@ static void note_left(struct proc *proc) {
   if (proc->session.first != 0)
     (void)children_look(proc->session.first, &proc->exit.left);
   else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, &proc->exit.left, 1);
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+                         &proc->exit.left, 1);
 }
 
 static void leader_exited(struct watcher *watcher, uint32_t events) {
@@ -380,6 +392,12 @@ int proc_capture(struct proc *proc, bool on) {
   if (!on && proc->told) give_up_streams(proc);
   finish(proc);
   return 0;
+}
+
+unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
+  if (proc->mark == NULL) return 0;
+  return session_strays(&proc->session, &proc->procs->orphanage, proc->mark, true, strays,
+                        PROC_STRAYS);
 }
 
 int proc_hold(struct proc *proc, bool on) {

@@ -103,6 +103,8 @@ struct proc *proc_of(struct handle *handle);
 enum proc_target { PROC_GROUP, PROC_LEADER };
 /* Returns 0, or an errno: ESRCH when nobody is left, EBADF when that has been said already. */
 int proc_kill(struct proc *proc, int number, enum proc_target target);
+/* Strays that it has left, or processes with the same mark before it. Returns how many there are. */
+unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
 /* Returns 0, or EINVAL: it has no output of lines. */
 int proc_capture(struct proc *proc, bool on);
 /* Returns 0, or EINVAL: nobody listens to its output. */

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #define YOUNGEST 16 /* strangers whose environment is looked at */
+#define LOOKS 3     /* more of them, while strangers die */
 
 /* --- where orphans go -------------------------------------------------------------------- */
 
@@ -160,25 +161,46 @@ static void met_stranger(void *context, pid_t pid) {
   strangers->youngest[strangers->count++ % YOUNGEST] = pid;
 }
 
-static bool is_stray(const struct session *session, const char *mark, const struct child *child) {
-  const struct child *leader = &session->leader;
-  if (child->ended || child->start < leader->start) return false;
-  enum children_mark found = children_mark(child->pid, mark);
+struct sieve {
+  struct session *session;
+  const char *mark;
+  bool earlier;
+  bool again; /* somebody has just died: whoever was his child is on the list by now */
+};
+
+static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
+  const struct child *leader = &sieve->session->leader;
+  bool there = children_look(pid, child);
+  if (there && child->start < leader->start && !sieve->earlier) return false;
+  if (!there || child->ended) sieve->again = true;
+  if (!there || child->ended) return false;
+  enum children_mark found = children_mark(pid, sieve->mark);
   return found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
 }
 
-unsigned session_strays(const struct session *session, struct orphanage *orphanage,
-                        const char *mark, struct child *strays, unsigned most) {
-  struct strangers strangers = {.self = orphanage->self, .session = session->id};
+static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage,
+                                struct child *strays, unsigned most) {
+  struct strangers strangers = {.self = orphanage->self, .session = sieve->session->id};
   unsigned found = 0;
-  if (session->leader.pid == 0 || !each_orphan(orphanage, met_stranger, &strangers)) return 0;
+  sieve->again = false;
+  if (!each_orphan(orphanage, met_stranger, &strangers)) return 0;
   unsigned from = strangers.count > YOUNGEST ? strangers.count - YOUNGEST : 0;
   for (unsigned i = from; i < strangers.count; i++) {
     struct child child;
-    if (!children_look(strangers.youngest[i % YOUNGEST], &child)) continue;
-    if (!is_stray(session, mark, &child)) continue;
+    if (!is_stray(sieve, strangers.youngest[i % YOUNGEST], &child)) continue;
     if (found < most) strays[found] = child;
     found++;
   }
+  return found;
+}
+
+unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                        bool earlier, struct child *strays, unsigned most) {
+  struct sieve sieve = {.session = session, .mark = mark, .earlier = earlier};
+  if (session->leader.pid == 0 && !session->company && !earlier) return 0;
+  if (session->leader.pid == 0) (void)children_look(session->id, &session->leader);
+  unsigned found = look_for_strays(&sieve, orphanage, strays, most);
+  for (int i = 0; i < LOOKS && sieve.again; i++)
+    found = look_for_strays(&sieve, orphanage, strays, most);
   return found;
 }

@@ -65,9 +65,9 @@ void orphanage_close(struct orphanage *orphanage);
 unsigned session_look(struct session *session, struct orphanage *orphanage, int number);
 
 /* Fills in up to `most` strays, the oldest first; looks at the sixteen youngest orphans at most. `mark` is
- * "NAME=value". Returns how many there are. */
-unsigned session_strays(const struct session *session, struct orphanage *orphanage,
-                        const char *mark, struct child *strays, unsigned most);
+ * "NAME=value". With `earlier` also those that were there before the leader. Returns how many there are. */
+unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                        bool earlier, struct child *strays, unsigned most);
 
 void session_free(struct session *session);
 

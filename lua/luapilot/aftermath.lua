@@ -10,42 +10,44 @@ local aftermath = {}
 
 local SOON = 10 -- seconds: whoever goes on in the background does so at his start
 
----@class luapilot.Background   plain data, in a job's memory
----@field fresh "told"|"again"|nil      the latest run went into the background, and that was said, or had been before
----@field daemons luapilot.Stray[]?     those that such runs left outside of the session
+---@class luapilot.Background   plain data, in a job's memory: it has gone there once
+---@field told boolean?                 that was said
+---@field left luapilot.Stray?          whom the run that is ending has left
 
 local BACKGROUND = "has put itself into the background: pid %d (%s) lives on. "
   .. 'Run it in the foreground (nginx: -g "daemon off;", others: --foreground, --no-daemon or the like)'
 
----A run that has ended well left somebody. What is to be said, nil: nothing.
----@param memory luapilot.JobMemory     .background is set
+---A run that has ended well left somebody: is that a program that went into the background?
+---@param memory luapilot.JobMemory
 ---@param left luapilot.Stray
 ---@param lasted number     seconds
----@return string?
 function aftermath.exited(memory, left, lasted)
-  if lasted > SOON then return nil end
-  local first = not memory.background
+  if lasted > SOON then return end
   memory.background = memory.background or {}
-  memory.background.fresh = first and "told" or "again"
-  return first and BACKGROUND:format(left.pid, left.name) or nil
+  memory.background.left = left
 end
 
----What a run left behind when it was over. What is to be said, nil: it has been said.
----@param memory luapilot.JobMemory
----@param strays luapilot.Stray[]
----@param count integer     of all; not all need be among them
----@return string?
-function aftermath.gone(memory, strays, count)
-  local background = memory.background
-  local fresh = background and background.fresh
-  if background then background.fresh = nil end
-  if fresh then background.daemons = strays end
-  if fresh == "told" then return nil end
+local function left_behind(strays, count)
   local names = {}
   for i, stray in ipairs(strays) do names[i] = ("%s (%d)"):format(stray.name, stray.pid) end
   if count > #strays then names[#names + 1] = ("%d more"):format(count - #strays) end
   return ("left behind: %s: what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)")
     :format(table.concat(names, ", "))
+end
+
+---Nobody is left of a run but those who called setsid. What is to be said, nil: nothing.
+---@param memory luapilot.JobMemory
+---@param strays luapilot.Stray[]?
+---@param count integer?    of all; not all need be among them
+---@return string?
+function aftermath.gone(memory, strays, count)
+  local background = memory.background
+  local left = background and background.left
+  if left then background.left = nil end
+  if not left or background.told then return strays and left_behind(strays, count) end
+  background.told = true
+  local daemon = strays and strays[1] or left -- who was seen first may have been on the way only: a double fork
+  return BACKGROUND:format(daemon.pid, daemon.name)
 end
 
 ---An end for lack of memory, surely or probably.
@@ -64,18 +66,12 @@ function aftermath.short_of_memory(spec, exit, reason)
 end
 
 ---Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers.
----@param memory luapilot.JobMemory     daemons that are gone are forgotten
----@param lives fun(pid: integer, start: number): boolean
+---@param strays luapilot.Stray[]?
 ---@return string?
-function aftermath.doubt(memory, lives)
-  local background = memory.background
-  for _, daemon in ipairs(background and background.daemons or {}) do
-    if lives(daemon.pid, daemon.start) then
-      return ("pid %d (%s), which an earlier run left in the background, may be who answers")
-        :format(daemon.pid, daemon.name)
-    end
-  end
-  if background then background.daemons = nil end
+function aftermath.doubt(strays)
+  local daemon = strays and strays[1]
+  return daemon and ("pid %d (%s), which an earlier run left in the background, may be who answers")
+    :format(daemon.pid, daemon.name)
 end
 
 return aftermath

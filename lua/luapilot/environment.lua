@@ -2,8 +2,8 @@
 -- here is what a program gets beside them.
 --
 --   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID, LUAPILOT_JOB and the pids of the
---   jobs that its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec; of those that have a service the
---   address, too (LUAPILOT_<JOB>_IP), and so of the job itself.
+--   jobs that its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec; of those that have a
+--   service the address, too (LUAPILOT_<JOB>_IP), and so of the job itself.
 --
 -- It reads the file anew at each start. It never changes the pilot's own environment.
 

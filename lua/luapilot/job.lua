@@ -397,18 +397,11 @@ local function reload_or_defer(c)
   if age < RELOAD_AGE then emit(c, "timer", "reload", RELOAD_AGE - age) end
 end
 
--- It succeeded, somebody of it lives on, and it would be started again, beside that.
-local function into_background(c)
-  local m = c.memory
-  if m.killed_by or policy_of(c).policy ~= "always" then return end
-  local message = aftermath.exited(m, c.input.left, c.now - m.started)
-  if message then emit(c, "log", "warn", message) end
-end
-
 -- Nobody of its session is left, but of those who called setsid.
 local function say_left(c)
-  local input = c.input
-  local message = input.strays and aftermath.gone(c.memory, input.strays, input.count)
+  local m, input = c.memory, c.input
+  if not (input.strays or m.background) then return end
+  local message = aftermath.gone(m, input.strays, input.count)
   if message then emit(c, "log", "warn", message) end
 end
 
@@ -425,7 +418,8 @@ machine.running = {
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
     publish_exit(c)
-    if c.input.left then into_background(c) end
+    local m, left = c.memory, c.input.left -- of a program that has succeeded, and would be started again beside that
+    if left and not m.killed_by and policy_of(c).policy == "always" then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
   run_due = function(c)

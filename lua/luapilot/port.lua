@@ -19,10 +19,9 @@ local port = {}
 ---@field system number     seconds
 ---@field maxrss integer    bytes; never below the pilot's own at the time of the spawn (the kernel counts it so)
 
----@class luapilot.Stray     a process that was left behind; the pid and its start are that process's alone
+---@class luapilot.Stray     a process that was left behind
 ---@field pid integer
 ---@field name string       of its program, printable
----@field start number
 
 ---@class luapilot.Stat      of the entry itself: a link is not followed
 ---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
@@ -118,7 +117,7 @@ function port.cancel(id) end
 ---for what the pipes still hold: each captured stream ends with one `last = true`, at its end of
 ---file or soon after `group_gone`.
 ---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
----`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps this one).
+---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
 ---`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
 ---`count` is of all. Both take a guardian that adopts orphans.
@@ -136,11 +135,11 @@ function port.spawn(options) end
 ---@return true?, string? message, string? code   ESRCH: nobody is left
 function port.kill(id, signal, target) end
 
----Does this very process still live?
----@param pid integer
----@param start number      of a luapilot.Stray
----@return boolean
-function port.lives(pid, start) end
+---Orphans outside of the process's session that carry its mark, or no mark and its program's name: those that earlier
+---processes of the same mark have left, too. Four at most.
+---@param id integer
+---@return luapilot.Stray[]?, string? message, string? code
+function port.strays(id) end
 
 ---Whole lines of a process that has `output` also come as output events, from now on, or no longer.
 ---@param id integer

@@ -130,7 +130,7 @@ local schedule_probe -- forward
 local function doubted(self, index, status, output)
   local memory = self.runner.memory
   if status == "fail" or not memory.background or self.checks[index].kind == "notify" then return status, output end
-  local why = aftermath.doubt(memory, self.app.loop.port.lives)
+  local why = aftermath.doubt(self.app.loop.port.strays(self.runner.process))
   if why then return "fail", why end
   return status, output
 end

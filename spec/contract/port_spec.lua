@@ -346,10 +346,16 @@ local function contract(name, world)
         local gone = wait_for("group_gone", id)
         assert.equal(1, gone.count)
         assert.same(left, gone.strays[1])
-        assert.is_true(port.lives(left.pid, left.start))
-        assert.is_false(port.lives(left.pid, left.start + 1))
-        assert.is_false(port.lives(pid, left.start))
-        assert.is_nil(wait_for("group_gone", (spawn({ exit = 0 }, { mark = "LUAPILOT_JOB=other" }))).strays)
+        local function marked(name)
+          return (spawn({}, { env_added = { LUAPILOT_JOB = name }, mark = "LUAPILOT_JOB=" .. name }))
+        end
+        local later = marked "app"
+        assert.same({ left }, port.strays(later))
+        assert.same({}, port.strays(marked "other"))
+        assert.same({}, port.strays((spawn {})))
+        port.kill(later, "SIGTERM", "group")
+        assert.is_nil(wait_for("group_gone", later).strays) -- it was not this one that left it
+        stale(port.strays(later))
       end)
 
       it("says nothing of those who are there when it has failed", function()

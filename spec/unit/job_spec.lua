@@ -290,36 +290,33 @@ describe("job", function()
     end
 
     it("that leave the program in the background are told once, and what is left behind each time", function()
-    local daemon = { pid = 8, name = "daemon", start = 1 }
     local j = running { restart = "always" }
-    local function ends(left, strays)
+    local function ends(left, ...)
       j.pass(1)
       j.feed("exited", { code = 0, left = left })
+      assert.equal("", j.logged)
+      j.feed("group_gone", { strays = ..., count = ... and 1 })
       local said = j.logged
-      j.feed("group_gone", { strays = strays, count = strays and #strays })
-      local said_then = j.logged
       j.go({ "restart_due" }, SPAWNED)
-      return said, said_then
+      return said
     end
-    local exited, gone = ends(daemon, { daemon })
-    assert.matches("^has put itself into the background: pid 8 %(daemon%) lives on", exited)
-    assert.no.matches("left behind", gone)
-    exited, gone = ends({ pid = 9, name = "daemon", start = 2 }, { { pid = 9, name = "daemon", start = 2 } })
-    assert.no.matches("background", exited)
-    assert.matches("^left behind: daemon %(9%)", gone)
-    assert.same({ daemons = { { pid = 9, name = "daemon", start = 2 } } }, j.memory.background)
-    exited, gone = ends(nil, { daemon })
-    assert.no.matches("background", exited)
-    assert.matches("^left behind: daemon %(8%)", gone)
-    assert.equal(9, j.memory.background.daemons[1].pid)
+    local first, daemon = { pid = 8, name = "first" }, { pid = 9, name = "daemon" }
+    assert.matches("^has put itself into the background: pid 9 %(daemon%) lives on", ends(first, { daemon }))
+    assert.matches("^left behind: daemon %(9%)", ends(first, { daemon }))
+    assert.matches("^left behind: daemon %(9%)", ends(nil, { daemon }))
+    assert.same({ told = true }, j.memory.background)
+    j = running { restart = "always" }
+    assert.matches("^has put itself into the background: pid 8 %(first%) lives on", ends(first))
+    assert.no.matches("background", ends(first))
   end)
 
   it("that leave somebody are no daemon's where nothing would start the job again, or it has lasted", function()
-    local left = { pid = 8, name = "helper", start = 1 }
+    local left = { pid = 8, name = "helper" }
     for policy, lasted in pairs { on_failure = 1, never = 1, always = 11 } do
       local j = running { restart = policy }
       j.pass(lasted)
-      j.feed("exited", { code = 0, left = left })
+      j.go({ "exited", { code = 0, left = left } })
+      j.feed "group_gone"
       assert.no.matches("background", j.logged)
       assert.is_nil(j.memory.background)
     end
@@ -448,7 +445,7 @@ describe("job", function()
   it("names what is left behind", function()
     local j = running()
     j.go(STOP, HANDLED, ENDED)
-    local strays = { { pid = 8, name = "a", start = 1 }, { pid = 9, name = "b", start = 1 } }
+    local strays = { { pid = 8, name = "a" }, { pid = 9, name = "b" } }
     assert.matches("log warn, .*publish stopped$", j.feed("group_gone", { strays = strays, count = 5 }))
     assert.matches("^left behind: a %(8%), b %(9%), 3 more: ", j.logged)
   end)

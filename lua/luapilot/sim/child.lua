@@ -97,14 +97,14 @@ function Child:end_session()
 end
 
 local function described(proc)
-  return { pid = proc.pid, name = proc.argv[1]:match("[^/]*$"):sub(1, 15), start = proc.pid }
+  return { pid = proc.pid, name = proc.argv[1]:match("[^/]*$"):sub(1, 15) }
 end
 
 -- Of a program that has succeeded: somebody of it who lives on.
 local function left(self, ended)
   local kernel_of, mark = self.port.kernel, self.options.mark
   if ended.code ~= 0 or not mark then return nil end
-  local proc = kernel_of.orphans(self.group)[1] or kernel_of:strays(self.group, mark)[1]
+  local proc = kernel_of.orphans(self.group)[1] or kernel_of:strays(self.group, mark, false)[1]
   return proc and described(proc)
 end
 
@@ -116,13 +116,18 @@ local function lack(self, ended)
   return killed and "around" or nil
 end
 
--- Those that it has left behind: the first few, and how many there are.
-local function strays(self)
-  local all = self.options.mark and self.port.kernel:strays(self.group, self.options.mark) or {}
+---Those that it has left behind, and with `earlier` others before it: the first few, and how many there are.
+---@param earlier boolean
+---@return table[], integer
+function Child:find_strays(earlier)
+  local all = self.options.mark and self.port.kernel:strays(self.group, self.options.mark, earlier) or {}
   local list = {}
   for i = 1, math.min(#all, STRAYS) do list[i] = described(all[i]) end
-  if list[1] then return list, #all end
+  return list, #all
 end
+
+---@return table[]
+function Child:strays() return (self:find_strays(true)) end
 
 -- The port notices that the leader has died.
 ---@private
@@ -151,8 +156,9 @@ function Child:emptied()
   self.news.due = math.max(self.news.due, self.notes.due + 1)
   self.port:later(self.news, function()
     if self.cancelled then return end
-    local list, count = strays(self)
-    local event = { type = "group_gone", id = self.id, strays = list, count = count }
+    local list, count = self:find_strays(false)
+    local event = { type = "group_gone", id = self.id }
+    if count > 0 then event.strays, event.count = list, count end
     self.port:push_urgent(event, function() self:gone_taken() end)
     to_streams(self, "group_gone")
   end)

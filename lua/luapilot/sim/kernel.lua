@@ -203,23 +203,15 @@ end
 ---Orphans that have left the session of a leader, by the variable in their environment.
 ---@param group luapilot.sim.Group
 ---@param mark string       "NAME=value"
+---@param earlier boolean   also those that were there before the leader
 ---@return luapilot.sim.Process[]
-function Kernel:strays(group, mark)
+function Kernel:strays(group, mark, earlier)
   local list, name, value = {}, mark:match "^([^=]*)=(.*)$"
   self.all:walk(function(proc)
-    if proc.group or proc.state == "dead" or proc.pid < group.id then return end
+    if proc.group or proc.state == "dead" or not earlier and proc.pid < group.id then return end
     if proc.env[name] == value and proc.parent.state == "dead" then list[#list + 1] = proc end
   end)
   return list
-end
-
----Does this process live?
----@param pid integer
----@return boolean
-function Kernel:lives(pid)
-  local found = false
-  self.all:walk(function(proc) found = found or proc.pid == pid and proc.state ~= "dead" end)
-  return found
 end
 
 ---Signals the leader. False when it has been reaped.

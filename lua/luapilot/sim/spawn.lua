@@ -178,11 +178,11 @@ function spawn.calls.kill(port, id, signal, target)
   return true
 end
 
--- Pids are never used again, so a pid says when a process was started.
-function spawn.calls.lives(port, pid, start)
-  check.integer(1, 2 ^ 31 - 1)("lives: pid", pid)
-  check.number(0, BIG)("lives: start", start)
-  return start == pid and port.kernel:lives(pid)
+function spawn.calls.strays(port, id)
+  check.any_number("strays: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("strays", id) end
+  return one:strays()
 end
 
 function spawn.calls.capture(port, id, on)
