@@ -52,12 +52,13 @@ static int open_file_of(pid_t pid, const char *file) {
  * word of it is the time of its start. */
 static bool read_stat(char *text, struct child *child) {
   char *name = strchr(text, '('), *end = strrchr(text, ')');
-  if (name == NULL || end == NULL || end < name || strlen(end) < 4) return false;
+  if (name == NULL || end == NULL || end < name || strlen(end) < 5) return false;
   *end = '\0';
   (void)snprintf(child->name, sizeof child->name, "%s", name + 1);
   for (char *byte = child->name; *byte; byte++)
     if (!isprint((unsigned char)*byte)) *byte = '?';
   child->ended = end[2] == 'Z' || end[2] == 'X';
+  child->parent = (pid_t)strtol(end + 4, NULL, 10);
   const char *word = end + 1;
   for (int i = 0; i < 19 && word; i++) word = strchr(word + 1, ' ');
   if (word) child->start = strtoull(word, NULL, 10);

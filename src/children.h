@@ -31,7 +31,7 @@ bool children_each(int list, void (*met)(void *context, pid_t pid), void *contex
 /* What /proc/PID/stat tells. A process that was reaped, and whose number another one has, differs in
  * `start`. */
 struct child {
-  pid_t pid;
+  pid_t pid, parent;
   char name[CHILDREN_NAME]; /* of its program, printable */
   bool ended;               /* a zombie */
   unsigned long long start; /* in clock ticks since the machine started */

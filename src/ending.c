@@ -25,8 +25,8 @@
  * pages of the table come into being only when they are used. */
 #define TARGETS 32768
 static struct target {
-  pid_t id; /* 0 = free */
-  bool leader_alone;
+  pid_t id;    /* 0 = free */
+  pid_t alone; /* who hears the signal for all of them; 0 = everybody */
   int64_t kill_at;
 } targets[TARGETS];
 
@@ -79,16 +79,17 @@ static void greet(struct ending *ending, struct target *target, pid_t pid, int64
   if (ending->proc) lastwords_hear(pid);
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
-  target->leader_alone = note && note->leader_alone;
-  pid_t hears = target->leader_alone ? -target->id : target->id;
+  target->alone = note && note->leader_alone ? note->main : 0;
+  pid_t hears = target->alone ? -target->alone : target->id;
   signal_target(hears, note ? note->signal : SIGTERM);
   signal_target(hears, SIGCONT); /* a stopped one hears nothing else */
 }
 
-/* Whoever of the group is left holds its number: nobody but the leader can have it. */
+/* A leader's number is held by whoever of the group is left; another one's may be a stranger's by now, and
+ * then the rest has to wait for the end of its grace. */
 static bool is_over(const struct ending *ending, const struct target *target, int64_t now) {
   if (ending->hurry || now >= target->kill_at) return true;
-  return target->leader_alone && kill(target->id, 0) != 0;
+  return target->alone && kill(target->alone, 0) != 0;
 }
 
 /* More targets than the table holds are told again at each look; no harm. */

@@ -9,7 +9,9 @@
  * when the pilot crashed, was killed, or stopped turning its loop. No script, however bad, leaves
  * a container with zombies, leaked jobs, or an undead supervisor.
  *
- * It never decides anything about a job that lives under a living pilot.
+ * It never decides anything about a job that lives under a living pilot. What such a job hands over to (nginx's
+ * new master, see succession.h) is an orphan that only the guardian can wait for, so the pilot is told
+ * its status, in the page that they share.
  *
  * Signals. All are passed on but those that cannot be caught, CHLD, CONT, TSTP, TTIN, TTOU and the
  * faults. The pilot is in a process group of its own, so that what is sent to a whole group (a Ctrl-C
@@ -41,6 +43,7 @@
 #include "loop.h"
 
 #define GUARDIAN_NOTES 4096
+#define GUARDIAN_WARDS 64
 #define GUARDIAN_GRACE 10000 /* milliseconds */
 
 /* What the pilot wrote down about one job: how to end it when the pilot no longer can. Written by
@@ -50,6 +53,15 @@ struct guardian_note {
   int signal;        /* the job's stop signal */
   int grace;         /* milliseconds from that to SIGKILL */
   bool leader_alone; /* hears the stop signal; when it has ended, the rest gets SIGKILL */
+  pid_t main;        /* the leader, or who follows it */
+};
+
+/* An orphan whose status the pilot wants to know: the guardian is who reaps it. Taken and given back by the
+ * pilot, filled in by the guardian. */
+struct guardian_ward {
+  _Atomic pid_t pid;  /* 0 = free */
+  _Atomic bool ended; /* then `status` is as waitpid() gave it */
+  int status;
 };
 
 /* A shared anonymous mapping: the only thing the two processes have in common. */
@@ -57,6 +69,8 @@ struct guardian_page {
   struct heartbeat heartbeat;
   _Atomic int64_t deadline; /* loop_now() time by which all must have ended; 0 = none */
   struct guardian_note notes[GUARDIAN_NOTES];
+  _Atomic unsigned ward_count;
+  struct guardian_ward wards[GUARDIAN_WARDS];
 };
 
 /* Forks. Returns in the pilot only (with its page, signals still blocked); the guardian stays inside
@@ -67,6 +81,15 @@ struct guardian_page *guardian_start(void);
 /* Notes a job down, or (signal 0) crosses it out. Jobs beyond GUARDIAN_NOTES, and page NULL, are no
  * error: those get SIGTERM and the usual grace. */
 void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace, bool leader_alone);
+
+/* From now on the job of this note has another main process. */
+void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main);
+
+/* Asks for the status of an orphan, before it is known to live: then no end is missed. NULL: there is no
+ * guardian, or it has too many wards. */
+struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid);
+/* Accepts NULL. */
+void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward);
 
 /* Looks a note up; NULL: there is none. */
 const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid);

@@ -44,6 +44,10 @@ void port_push_exit(lua_State *L, const struct event *event) {
   lua_setfield(L, -2, "left");
 }
 
+void port_push_main(lua_State *L, const struct event *event) {
+  port_set_number(L, "pid", ((const struct proc_main *)event)->pid);
+}
+
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
   if (gone->count == 0) return;
@@ -233,10 +237,10 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
 /* --- spawn ------------------------------------------------------------------------------- */
 
 static const char *const spawn_names[] = {
-    "argv",   "env",          "env_added", "cwd",        "user",         "group",
-    "umask",  "limits",       "cgroup",    "stdin",      "no_new_privs", "oom_score_adj",
-    "output", "notify",       "capture",   "end_signal", "stop_signal",  "stop_timeout",
-    "mark",   "leader_alone", NULL,
+    "argv",   "env",     "env_added",    "cwd",        "user",         "group",
+    "umask",  "limits",  "cgroup",       "stdin",      "no_new_privs", "oom_score_adj",
+    "output", "notify",  "capture",      "end_signal", "stop_signal",  "stop_timeout",
+    "mark",   "pidfile", "leader_alone", NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
@@ -272,6 +276,7 @@ static void check_talk(lua_State *L, struct proc_options *options, struct proc_o
   options->capture = port_optional_boolean(L, 1, "spawn", "capture", false);
   options->notify = port_optional_boolean(L, 1, "spawn", "notify", false);
   options->mark = port_optional_word(L, 1, "spawn", "mark");
+  options->pidfile = port_optional_word(L, 1, "spawn", "pidfile");
   if (options->mark && strchr(options->mark, '=') == NULL)
     luaL_error(L, "spawn: mark: expected \"NAME=value\", got \"%s\"", options->mark);
   if (options->capture && options->output && options->output->raw)
@@ -354,6 +359,14 @@ static int l_hold(lua_State *L) {
   return port_failure(L, code, "cannot hold: its output is not captured");
 }
 
+static int l_successor(lua_State *L) {
+  pid_t pid = (pid_t)port_integer(L, 2, "successor: pid", 0, INT32_MAX);
+  struct handle *handle = port_handle(L, 1, "successor: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  proc_successor(proc_of(handle), pid);
+  return port_done(L);
+}
+
 static int l_strays(lua_State *L) {
   struct handle *handle = port_handle(L, 1, "strays: id", HANDLE_PROC);
   if (handle == NULL) return 3;
@@ -384,6 +397,5 @@ static int l_lookup(lua_State *L) {
 }
 
 const luaL_Reg port_proc_functions[] = {
-    {"spawn", l_spawn}, {"kill", l_kill},     {"capture", l_capture},
-    {"hold", l_hold},   {"lookup", l_lookup}, {"strays", l_strays},
-    {NULL, NULL}};
+    {"spawn", l_spawn},   {"kill", l_kill},     {"capture", l_capture},     {"hold", l_hold},
+    {"lookup", l_lookup}, {"strays", l_strays}, {"successor", l_successor}, {NULL, NULL}};

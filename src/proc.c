@@ -17,12 +17,19 @@
 
 #define FIRST_QUESTION (NANOSECONDS / 1000)
 #define LAST_QUESTION NANOSECONDS
+#define REGENCY (2 * NANOSECONDS) /* so long an heir, or its status, is waited for */
 #define SETTLING (20 * FIRST_QUESTION)
 #define FAR_AWAY (INT64_MAX - 1)
 
 #define PROC_OF(member, pointer) ((struct proc *)((char *)(pointer)-offsetof(struct proc, member)))
 
-enum state { RUNNING, ENDING, GONE };
+enum state {
+  RUNNING,
+  FOLLOWED, /* its main process has ended; somebody may follow */
+  LEARNING, /* an heir has ended; the guardian knows how */
+  ENDING,
+  GONE,
+};
 
 /* One of its two streams, for the callback to know which. */
 struct outlet {
@@ -60,7 +67,14 @@ struct proc {
       question;  /* is anybody left? In the heap all the time, so that setting it cannot fail */
   int64_t pause; /* until the next question */
   struct proc_exit exit;
+  struct proc_main main;
   struct proc_gone gone;
+
+  struct succession succession;
+  pid_t heir;                 /* has followed the leader; 0 = nobody has */
+  int leader;                 /* then: the leader's pidfd, by which it will be reaped */
+  struct guardian_ward *ward; /* then: by whom its status comes; NULL = it is a child of ours */
+  uid_t uid;
 
   struct session session;
   char *mark;    /* owned; NULL = none */
@@ -116,12 +130,13 @@ static int signal_leader(const struct proc *proc, int number) {
   if (proc->state != RUNNING) return ESRCH;
   if (syscall(SYS_pidfd_send_signal, proc->exited.fd, number, NULL, 0) == 0) return 0;
   if (errno != ENOSYS) return errno;
+  if (proc->heir != 0) return ENOSYS;
   return kill(proc->pid, number) == 0 ? 0 : errno; /* not reaped, so still its number (valgrind) */
 }
 
 /* Asks soon whether the group is gone; there is a reason to think so. */
 static void ask_soon(struct proc *proc) {
-  if (proc->state != ENDING) return;
+  if (proc->state == RUNNING || proc->state == GONE) return;
   proc->pause = FIRST_QUESTION;
   (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + proc->pause);
 }
@@ -150,7 +165,9 @@ static void destroy(struct proc *proc) {
   feed_stop(&proc->feed);
   notify_free(proc->notify);
   session_free(&proc->session);
+  guardian_dismiss(proc->procs->page, proc->ward);
   unlink_proc(proc);
+  free(proc->succession.file);
   free(proc->mark);
   free(proc);
 }
@@ -221,10 +238,11 @@ static void group_has_gone(struct proc *proc) {
 /* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
  * of a younger child of ours by now. */
 static void reap(struct proc *proc) {
+  int leader = proc->heir ? proc->leader : proc->exited.fd;
   siginfo_t info; /* not used, but valgrind wants one */
-  while (!proc->reaped && waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED) < 0 &&
-         errno == EINTR)
+  while (!proc->reaped && waitid(P_PIDFD, (id_t)leader, &info, WEXITED) < 0 && errno == EINTR)
     continue;
+  if (proc->heir) close(proc->leader);
   proc->reaped = true;
   loop_unwatch(proc->procs->loop, &proc->exited);
   close(proc->exited.fd);
@@ -266,14 +284,6 @@ static void ask(struct proc *proc, unsigned living) {
     group_has_gone(proc);
 }
 
-static void question_is_due(struct timer *timer) {
-  struct proc *proc = PROC_OF(question, timer);
-  if (proc->state == ENDING)
-    ask(proc, proc->reaped ? 0 : end_session(proc));
-  else /* the year is over, and nobody has exited */
-    (void)loop_timer(proc->procs->loop, timer, FAR_AWAY);
-}
-
 /* --- the leader's exit ------------------------------------------------------------------- */
 
 /* The zombie still holds the number of the group: now, not later, is the time for the end signal. */
@@ -303,6 +313,13 @@ static void keep_usage(struct proc *proc, const struct rusage *usage) {
   proc->exit.maxrss = (int64_t)usage->ru_maxrss * 1024;
 }
 
+static void keep_status(struct proc *proc, const siginfo_t *info) {
+  if (info->si_code == CLD_EXITED)
+    proc->exit.code = info->si_status;
+  else
+    proc->exit.signal = info->si_status;
+}
+
 /* False: it has not exited. glibc's waitid() has no room for the usage. */
 static bool read_status(struct proc *proc) {
   struct rusage usage = {0};
@@ -312,10 +329,7 @@ static bool read_status(struct proc *proc) {
     return errno == ECHILD && lost_status(proc);
   if (info.si_pid == 0) return false;
   keep_usage(proc, &usage);
-  if (info.si_code == CLD_EXITED)
-    proc->exit.code = info.si_status;
-  else
-    proc->exit.signal = info.si_status;
+  keep_status(proc, &info);
   return true;
 }
 
@@ -344,11 +358,7 @@ static void note_left(struct proc *proc) {
                          &proc->exit.left, 1);
 }
 
-static void leader_exited(struct watcher *watcher, uint32_t events) {
-  (void)events;
-  struct proc *proc = PROC_OF(exited, watcher);
-  if (!read_status(proc)) return;
-  loop_unwatch(proc->procs->loop, watcher); /* it would stay readable for ever */
+static void end(struct proc *proc) {
   proc->state = ENDING;
   unsigned living = proc->reaped ? 0 : end_session(proc);
   note_left(proc);
@@ -359,12 +369,143 @@ static void leader_exited(struct watcher *watcher, uint32_t events) {
   ask(proc, living);
 }
 
+/* --- somebody follows -------------------------------------------------------------------- */
+
+/* From now on this is the main process. The leader's descriptor is what that will be reaped by. */
+static bool enthrone(struct proc *proc, pid_t pid, int pidfd) {
+  int former = proc->exited.fd;
+  proc->exited.fd = pidfd;
+  if (loop_watch(proc->procs->loop, &proc->exited, EPOLLIN) != 0) {
+    proc->exited.fd = former;
+    return false;
+  }
+  if (proc->heir)
+    close(former);
+  else
+    proc->leader = former;
+  proc->heir = proc->main.pid = pid;
+  proc->exit = (struct proc_exit){.event = proc->exit.event};
+  guardian_note_main(proc->procs->page, proc->pid, pid);
+  return true;
+}
+
+/* The guardian is asked for its status first, then it must live. */
+static bool find_heir(struct proc *proc, pid_t pid) {
+  struct procs *procs = proc->procs;
+  struct guardian_ward *ward = guardian_ward(procs->page, pid);
+  if (procs->page && ward == NULL) return false;
+  int pidfd = succession_hold(pid, proc->pid, proc->uid, orphanage_reaper(&procs->orphanage));
+  if (pidfd >= 0 && enthrone(proc, pid, pidfd)) {
+    guardian_dismiss(procs->page, proc->ward);
+    proc->ward = ward;
+    return true;
+  }
+  if (pidfd >= 0) close(pidfd);
+  guardian_dismiss(procs->page, ward);
+  return false;
+}
+
+/* While members of the session live, who may be what follows. What still names the dead one names no heir. */
+static bool may_be_followed(struct proc *proc, pid_t dead, pid_t heir) {
+  if (heir == dead || proc->reaped || proc->cancelled) return false;
+  if (loop_now() >= proc->succession.until) return false;
+  return session_look(&proc->session, &proc->procs->orphanage, 0) > 0;
+}
+
+static void seek_heir(struct proc *proc) {
+  pid_t dead = proc->heir ? proc->heir : proc->pid;
+  pid_t heir = succession_heir(&proc->succession, dead);
+  if (!may_be_followed(proc, dead, heir)) {
+    end(proc);
+  } else if (heir == 0 || !find_heir(proc, heir)) {
+    ask_again(proc);
+  } else {
+    proc->state = RUNNING;
+    (void)loop_timer(proc->procs->loop, &proc->question, FAR_AWAY);
+    loop_publish(proc->procs->loop, &proc->main.event);
+  }
+}
+
+static void main_ended(struct proc *proc) {
+  proc->state = FOLLOWED;
+  proc->pause = FIRST_QUESTION;
+  proc->succession.until = loop_now() + REGENCY;
+  seek_heir(proc);
+}
+
+/* An heir is the guardian's child, or ours where we adopt ourselves. False: it is not known yet. */
+static bool learn_status(struct proc *proc) {
+  siginfo_t info = {0};
+  if (waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+    keep_status(proc, &info);
+    return true;
+  }
+  if (proc->ward == NULL || !atomic_load(&proc->ward->ended)) return false;
+  int status = proc->ward->status;
+  if (WIFEXITED(status))
+    proc->exit.code = WEXITSTATUS(status);
+  else
+    proc->exit.signal = WTERMSIG(status);
+  return true;
+}
+
+static void learn(struct proc *proc) {
+  bool known = proc->cancelled || learn_status(proc);
+  if (!known && loop_now() < proc->succession.until) {
+    ask_again(proc);
+    return;
+  }
+  if (!known) {
+    output_say(proc->procs->output, LOG_LEVEL_ERROR,
+               "the exit status of process %d is lost: the guardian does not tell it",
+               (int)proc->heir);
+    proc->exit.code = 255;
+  }
+  main_ended(proc);
+}
+
+static void heir_exited(struct proc *proc) {
+  proc->state = LEARNING;
+  proc->pause = FIRST_QUESTION;
+  proc->succession.until = loop_now() + REGENCY;
+  learn(proc);
+}
+
+static void leader_exited(struct watcher *watcher, uint32_t events) {
+  (void)events;
+  struct proc *proc = PROC_OF(exited, watcher);
+  if (proc->heir == 0 && !read_status(proc)) return;
+  loop_unwatch(proc->procs->loop, watcher); /* it would stay readable for ever */
+  if (proc->heir == 0)
+    main_ended(proc);
+  else
+    heir_exited(proc);
+}
+
+void proc_successor(struct proc *proc, pid_t pid) {
+  proc->succession.named = pid;
+  if (pid == 0) proc->succession.refused = true;
+  ask_soon(proc);
+}
+
+static void question_is_due(struct timer *timer) {
+  struct proc *proc = PROC_OF(question, timer);
+  switch (proc->state) {
+  case FOLLOWED: seek_heir(proc); break;
+  case LEARNING: learn(proc); break;
+  case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
+  case RUNNING: /* the year is over, and nobody has exited */
+  case GONE: (void)loop_timer(proc->procs->loop, timer, FAR_AWAY); break;
+  }
+}
+
 /* --- cancelling -------------------------------------------------------------------------- */
 
 static void cancel(struct handle *handle) {
   struct proc *proc = PROC_OF(handle, handle);
   proc->cancelled = true;
   loop_unpublish(proc->procs->loop, &proc->exit.event);
+  loop_unpublish(proc->procs->loop, &proc->main.event);
   loop_unpublish(proc->procs->loop, &proc->gone.event);
   handle_remove(proc->procs->handles, handle);
   give_up_streams(proc);
@@ -413,6 +554,7 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   struct proc *proc = calloc(1, sizeof *proc);
   if (proc == NULL) return NULL;
   proc->mark = options->mark ? strdup(options->mark) : NULL;
+  proc->succession.file = options->pidfile ? strdup(options->pidfile) : NULL;
   proc->handle = (struct handle){.kind = HANDLE_PROC, .cancel = cancel};
   proc->procs = procs;
   proc->end_signal = options->end_signal;
@@ -420,13 +562,16 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->capture = options->capture;
   proc->exited = (struct watcher){.fd = -1, .ready = leader_exited};
   proc->question.fire = question_is_due;
-  if ((options->mark && proc->mark == NULL) || handle_add(procs->handles, &proc->handle) != 0) {
+  if ((options->mark && !proc->mark) || (options->pidfile && !proc->succession.file) ||
+      handle_add(procs->handles, &proc->handle) != 0) {
+    free(proc->succession.file);
     free(proc->mark);
     free(proc);
     return NULL;
   }
   proc->id = proc->handle.id;
   proc->exit.event = (struct event){.type = EVENT_EXIT, .id = proc->id, .taken = exit_taken};
+  proc->main.event = (struct event){.type = EVENT_MAIN, .id = proc->id, .taken = exit_taken};
   proc->gone.event =
       (struct event){.type = EVENT_GROUP_GONE, .id = proc->id, .taken = group_gone_taken};
   proc->next = procs->first;
@@ -524,6 +669,7 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
   proc->session.id = proc->pid;
+  proc->uid = spawn->account.uid;
   proc->oom_kills = count_oom_kills(proc->procs);
   guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace,
                 wanted->leader_alone);
@@ -594,6 +740,7 @@ void procs_free(struct procs *procs) {
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);
     give_up_streams(proc);
     loop_unpublish(procs->loop, &proc->exit.event);
+    loop_unpublish(procs->loop, &proc->main.event);
     loop_unpublish(procs->loop, &proc->gone.event);
     destroy(proc);
   }

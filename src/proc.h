@@ -3,6 +3,8 @@
  *   RUNNING ── the leader exits ──► ENDING ── no process of the session lives ──► GONE ──► freed
  *
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
+ *          It may hand over: then another process of the session is what runs (succession.h), and what
+ *          is said of the leader's exit and of signals to the leader is meant of that.
  * ENDING   The leader's exit was published at once, whoever still holds its pipes. What is left of the
  *          group, and of the session outside of it (session.h), got the end signal while the zombie
  *          still kept the number of both from being given to strangers. The leader is reaped when
@@ -33,6 +35,7 @@
 #include "output.h"
 #include "session.h"
 #include "spawn.h"
+#include "succession.h"
 
 struct proc;
 struct procs; /* all processes of one pilot */
@@ -53,6 +56,8 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
+  const char
+      *pidfile; /* says who follows the leader (succession.h); NULL = nobody, unless it is said */
   const char *mark;  /* "NAME=value" of its environment, by which strays are known; NULL = none */
   int end_signal;    /* to the rest of the session, when the leader has exited */
   int stop_signal;   /* these three are for the guardian */
@@ -80,6 +85,12 @@ struct proc_exit {
   struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
 };
 
+/* event.type is EVENT_MAIN. */
+struct proc_main {
+  struct event event;
+  pid_t pid; /* has followed the leader */
+};
+
 /* event.type is EVENT_GROUP_GONE. */
 struct proc_gone {
   struct event event;
@@ -103,6 +114,8 @@ struct proc *proc_of(struct handle *handle);
 enum proc_target { PROC_GROUP, PROC_LEADER };
 /* Returns 0, or an errno: ESRCH when nobody is left, EBADF when that has been said already. */
 int proc_kill(struct proc *proc, int number, enum proc_target target);
+/* Says who follows when the main process has ended; 0: nobody, now or later. */
+void proc_successor(struct proc *proc, pid_t pid);
 /* Strays that it has left, or processes with the same mark before it. Returns how many there are. */
 unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
 /* Returns 0, or EINVAL: it has no output of lines. */

@@ -24,6 +24,11 @@ void orphanage_open(struct orphanage *orphanage, struct output *output, bool gua
   if (guarded) orphanage->reaper = getppid();
 }
 
+pid_t orphanage_reaper(const struct orphanage *orphanage) {
+  if (orphanage->reaper == 0 && adopts_itself(orphanage->self)) return orphanage->self;
+  return orphanage->reaper;
+}
+
 void orphanage_close(struct orphanage *orphanage) {
   if (orphanage->list >= 0) close(orphanage->list);
   orphanage->list = -1;
@@ -33,8 +38,7 @@ void orphanage_close(struct orphanage *orphanage) {
 static bool is_open(struct orphanage *orphanage) {
   if (orphanage->list >= 0) return true;
   if (orphanage->sought) return false;
-  pid_t reaper = orphanage->reaper;
-  if (reaper == 0 && adopts_itself(orphanage->self)) reaper = orphanage->self;
+  pid_t reaper = orphanage_reaper(orphanage);
   if (reaper == 0) return false; /* perhaps the next time, which holds of a shortage, too */
   orphanage->list = children_open(reaper);
   if (orphanage->list >= 0) return true;

@@ -58,6 +58,8 @@ struct session {
 /* `guarded`: our parent adopts orphans. If not, we may be the one who does. */
 void orphanage_open(struct orphanage *orphanage, struct output *output, bool guarded);
 void orphanage_close(struct orphanage *orphanage);
+/* Whose children orphans become; 0: not known. */
+pid_t orphanage_reaper(const struct orphanage *orphanage);
 
 /* One look, while the leader is not reaped: sends `number`, and SIGCONT after it, to each member that is
  * not in the leader's group (which the caller signals) and has not had it; 0: to nobody. Returns how many

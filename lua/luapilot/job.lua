@@ -408,7 +408,13 @@ end
 -- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
 local function freeze(c) c.memory.closing = true end
 
+local function succeeded(c)
+  c.memory.pid = c.input.pid
+  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid))
+end
+
 machine.running = {
+  succeeded = succeeded,
   start = start_again,
   freeze = freeze,
   exited = function(c)
@@ -475,6 +481,7 @@ local function gone_by_itself(c)
 end
 
 machine.stopping = {
+  succeeded = succeeded,
   freeze = freeze,
   start = function(c) -- by hand, or by the trigger: when it has stopped
     c.memory.again, c.memory.hold = c.input.again or "user", nil
@@ -532,9 +539,9 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
+---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             exited: { code, signal, left, oom }; group_gone: { strays, count };
+---                             succeeded: { pid }; exited: { code, signal, left, oom }; group_gone: { strays, count };
 ---                             deregistered: { was }; spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output }
 ---@param now number

@@ -37,6 +37,7 @@ local port = {}
 ---| { type: "timer", id: integer }
 ---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray?,
 ---    oom: "own"|"around"|nil }
+---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
@@ -97,6 +98,7 @@ function port.cancel(id) end
 ---                                  without a newline at the end: lines.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
 ---@field mark string?               "NAME=value" of its environment: by that strays are known, who left the session
+---@field pidfile string?            names who follows the leader, see `successor`
 ---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
 ---                                  this very signal was already sent to the group, and to the members of the
 ---                                  session that are in groups of their own; default SIGTERM
@@ -134,6 +136,14 @@ function port.spawn(options) end
 ---@param target "group"|"leader"
 ---@return true?, string? message, string? code   ESRCH: nobody is left
 function port.kill(id, signal, target) end
+
+---Who follows when the main process has ended; 0: nobody, now or later. Else the pidfile says so. Somebody who is an
+---orphan of the session and runs as its user follows with a `main` event instead of an `exit`; from then on the leader
+---is that one. While others of the session live, an heir is waited for, two seconds at most.
+---@param id integer
+---@param pid integer
+---@return true?, string? message, string? code
+function port.successor(id, pid) end
 
 ---Orphans outside of the process's session that carry its mark, or no mark and its program's name: those that earlier
 ---processes of the same mark have left, too. Four at most.

@@ -256,7 +256,7 @@ local function job_options(self)
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.leader_alone = spec.stop_mode == "mixed" or nil
   options.end_signal = options.leader_alone and "SIGKILL" or spec.stop_signal
-  options.mark = "LUAPILOT_JOB=" .. spec.name
+  options.mark, options.pidfile = "LUAPILOT_JOB=" .. spec.name, spec.pidfile
   if spec.cgroup then
     options.cgroup = { name = spec.name }
     for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
@@ -265,6 +265,10 @@ local function job_options(self)
 end
 
 local on_event = {} -- by type of the port's event
+
+function on_event.main(self, event)
+  self:post("succeeded", { pid = event.pid })
+end
 
 function on_event.exit(self, event)
   local code = event.code
@@ -296,6 +300,11 @@ end
 function Runner:published() gone(self) end
 
 function on_event.notify(self, event)
+  local successor = tonumber((event.fields.MAINPID or ""):match "^%d+$")
+  if successor and successor > 0 and successor < 2 ^ 31 then
+    self.hands_over = true
+    self.app.loop.port.successor(self.process, successor)
+  end
   if self.prober then self.prober:notified(event.fields) end
 end
 
@@ -326,7 +335,7 @@ local function spawn_program(self)
   if not options then return spawn_failed(self, why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
   if not id then return spawn_failed(self, pid, code, stage) end
-  self.streams, self.late = options.capture and 2 or 0, nil
+  self.streams, self.late, self.hands_over = options.capture and 2 or 0, nil, nil
   route(self, id)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })
@@ -382,6 +391,8 @@ function apply.signal(self, name, target)
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
+  local stops = name == self.spec.stop_signal or name == "SIGKILL"
+  if stops and (self.spec.pidfile or self.hands_over) then self.app.loop.port.successor(self.process, 0) end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.
   if name == self.spec.stop_signal then self.app.loop.port.kill(self.process, "SIGCONT", target) end
@@ -498,7 +509,7 @@ end
 -- What makes it the same job for a new core: that with which its process was started.
 local IDENTITY = {
   "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
-  "cgroup", "log",
+  "cgroup", "log", "pidfile",
 }
 
 local function identity(spec)
@@ -520,7 +531,7 @@ end
 -- Its process goes on. Lines come from now on as the new file wants them.
 local function adopt_process(self, id)
   local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
-  self.streams, self.late = 0, true
+  self.streams, self.late, self.hands_over = 0, true, true -- or not: nobody remembers
   route(self, id)
   self.app.port.hold(id, false) -- by the former core
   self.app.port.capture(id, captured)

@@ -366,6 +366,85 @@ local function contract(name, world)
         assert.is_nil(wait_for("group_gone", id).strays)
       end)
 
+      describe("that hands over", function()
+        -- A program whose child is about to follow it, and that ends by SIGUSR1.
+        local function spawn_pair(options)
+          options = options or {}
+          options.capture, options.end_signal = true, "SIGUSR2"
+          world.adopt()
+          local id, pid = spawn({ on = { SIGUSR1 = 0 }, grandchild = { on = { SIGUSR2 = 3 }, shows_pid = true } }, options)
+          gather(function() return text_of(id):find "pid %d+\n" and text_of(id):find "ready.*ready" end, "two that are ready")
+          local heir = tonumber(text_of(id):match "pid (%d+)\n")
+          world.adopt(heir)
+          return id, heir, pid
+        end
+
+        local function assert_followed(id, heir)
+          port.kill(id, "SIGUSR1", "leader")
+          assert.equal(heir, wait_for("main", id).pid)
+          assert.is_true(quiet())
+          port.kill(id, "SIGUSR2", "leader")
+          assert.equal(3, wait_for("exit", id).code)
+          wait_for("group_gone", id)
+        end
+
+        local function assert_ended(id)
+          world.adopt() -- and reap all
+          port.kill(id, "SIGUSR1", "leader")
+          assert.equal(0, wait_for("exit", id).code)
+          wait_for("group_gone", id)
+          assert.is_nil(position("main", id))
+        end
+
+        it("goes on in whom it has named", function()
+          local id, heir = spawn_pair()
+          assert.is_true(port.successor(id, heir))
+          assert_followed(id, heir)
+          stale(port.successor(id, heir))
+        end)
+
+        it("goes on in whom its pidfile names when it has ended, or soon after", function()
+          local path = world.path "pid"
+          local id, heir = spawn_pair { pidfile = path }
+          world.write(path, (" %d\n"):format(heir))
+          assert_followed(id, heir)
+          os.remove(path)
+          path = world.path "later"
+          id, heir = spawn_pair { pidfile = path }
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_true(quiet())
+          world.write(path, tostring(heir))
+          assert.equal(heir, wait_for("main", id).pid)
+        end)
+
+        it("ends when its pidfile still names it, or something else than a process of its own", function()
+          local path = world.path "pid"
+          local id, _, pid = spawn_pair { pidfile = path }
+          world.write(path, tostring(pid))
+          assert_ended(id)
+          local _, stranger = spawn {}
+          for _, text in ipairs { tostring(stranger), "1", "0", "-1", "7x", ("1"):rep(40), "" } do
+            id = spawn_pair { pidfile = path }
+            world.write(path, text)
+            assert_ended(id)
+          end
+        end)
+
+        it("ends when nobody is to follow", function()
+          local path = world.path "pid"
+          local id, heir = spawn_pair { pidfile = path }
+          world.write(path, tostring(heir))
+          port.successor(id, 0)
+          assert_ended(id)
+          id = spawn_pair { pidfile = world.path "absent" }
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_true(quiet())
+          world.adopt()
+          port.successor(id, 0)
+          assert.equal(0, wait_for("exit", id).code)
+        end)
+      end)
+
       it("is killed with its group, silently, when it is cancelled", function()
         local id, pid = spawn({ grandchild = { ignores = { "SIGTERM" } } }, { capture = true })
         wait_for_text(id, "ready")

@@ -11,7 +11,8 @@
 --   world.own(path, uid)         gives a file or a directory to a user
 --   world.need_owners()          skips the spec where nothing can be given to others
 --   world.alive(pid)             whether there is such a process
---   world.adopt()                orphans come to us until world.close(), as they come to the guardian of a pilot
+--   world.adopt(pid?)            orphans come to us until world.close(), as they come to the guardian of a pilot, and
+--                                are reaped, but the one that the port follows
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
@@ -25,6 +26,7 @@
 --   { stdout = "…", stderr = "…" }, { repeats = { "…", 1000 } }, { floods = true }, { closes_output = true }
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
+--   { shows_pid = true }: "pid 12", after that
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
 --   { grandchild = { … } }: in the same group; with setpgid = true in another one of the session, with
 --       setsid = true in another session
@@ -70,6 +72,7 @@ local world = { port = port, name = "real" }
 local directory     -- of this spec; made when it is first asked for
 local open = {}     -- descriptors to close
 local adopting      -- orphans
+local followed      -- one that the port follows
 
 -- --- orphans -------------------------------------------------------------------------------------
 
@@ -78,14 +81,17 @@ local function adopt(on)
   ffi.C.prctl(SET_CHILD_SUBREAPER, on and 1 or 0, 0, 0, 0)
 end
 
-function world.adopt() adopt(true) end
+function world.adopt(pid)
+  followed = pid
+  adopt(true)
+end
 
 -- Leaders of sessions are the port's, or strays.
 local function reap_orphans()
   local file = io.open "/proc/thread-self/children"
   for text in (file and file:read "*a" or ""):gmatch "%d+" do
     local pid = tonumber(text)
-    if ffi.C.getsid(pid) ~= pid then ffi.C.waitpid(pid, nil, NOHANG) end
+    if ffi.C.getsid(pid) ~= pid and pid ~= followed then ffi.C.waitpid(pid, nil, NOHANG) end
   end
   if file then file:close() end
 end
@@ -184,6 +190,7 @@ function script(b, settled)
   traps(b, lines)
   lines[#lines + 1] = settled
   if b.ignores or b.on or b.tells then lines[#lines + 1] = "echo ready" end
+  if b.shows_pid then lines[#lines + 1] = "echo pid $$" end
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
   if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end

@@ -58,6 +58,7 @@ end
 local function script(b)
   return function(proc)
     install(proc, b)
+    if b.shows_pid then proc:print("pid " .. proc.pid) end
     if b.grandchild then
       proc:fork(script(b.grandchild), b.grandchild)
       proc:sleep(SETTLED)

@@ -10,6 +10,7 @@ local stream = require "luapilot.sim.stream"
 local child = {}
 
 local STRAYS = 4 -- that are named
+local REGENCY, LOOK = 2, 0.01 -- seconds: so long, and so often, an heir is waited for
 
 local NAMES = { "stdout", "stderr" } -- in this order, since each draws a latency; pairs has another in each process
 
@@ -86,6 +87,7 @@ local function end_signal(self) return self.cancelled and "SIGKILL" or self.opti
 -- Who is in a group of its own hears the end signal, once; or SIGKILL, when that was the group's turn.
 ---@private
 function Child:end_session()
+  if self.until_then then return end -- perhaps it goes on
   local signal = self.group.sent.SIGKILL and "SIGKILL" or end_signal(self)
   for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
     if proc.apart and self.heard[proc] ~= signal then
@@ -129,9 +131,52 @@ end
 ---@return table[]
 function Child:strays() return (self:find_strays(true)) end
 
--- The port notices that the leader has died.
+-- Whom the program names to follow it: its pid; its own: nobody.
+local function named(self)
+  local dead, path = self.group.leader.pid, self.options.pidfile
+  if self.successor == 0 then return dead end
+  if self.successor and self.successor ~= dead then return self.successor end
+  if not path then return dead end
+  local text = self.port.files:content(path)
+  return type(text) == "string" and tonumber(text:match "^%s*(%d+)%s*$") or nil
+end
+
+local function heir_of(self, pid)
+  for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
+    if proc.pid == pid then return proc end
+  end
+end
+
+-- True: somebody follows the main process that has ended, or is waited for.
+---@private
+function Child:hand_over()
+  local clock, pid = self.port.clock, named(self)
+  self.until_then = self.until_then or clock:now() + REGENCY
+  local over = self.cancelled or pid == self.group.leader.pid or clock:now() >= self.until_then
+  if over or #self.group.members == 0 then
+    self.until_then = nil
+    return false
+  end
+  local heir = heir_of(self, pid)
+  if not heir then
+    self.port:later(self.looks, function() self:exited() end, LOOK)
+    return true
+  end
+  self.until_then = nil
+  self.port.kernel:follow(self.group, heir)
+  self.port.record("main", { child = self, pid = heir.pid })
+  self.port:push_urgent { type = "main", id = self.id, pid = heir.pid }
+  return true
+end
+
+---Who follows when the main process has ended; 0: nobody.
+---@param pid integer
+function Child:succeed(pid) self.successor = pid end
+
+-- The port notices that the main process has died.
 ---@private
 function Child:exited()
+  if self:hand_over() then return end
   local ended, survivor = self.group.leader.ended, left(self, self.group.leader.ended)
   local signal = end_signal(self)
   self:end_session()

@@ -200,6 +200,14 @@ function Kernel.orphans(group)
   return list
 end
 
+---Another process of the session follows the leader, who has ended.
+---@param group luapilot.sim.Group
+---@param heir luapilot.sim.Process
+function Kernel:follow(group, heir)
+  if group.zombie then self:reap(group) end
+  group.leader = heir
+end
+
 ---Orphans that have left the session of a leader, by the variable in their environment.
 ---@param group luapilot.sim.Group
 ---@param mark string       "NAME=value"

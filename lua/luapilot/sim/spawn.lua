@@ -59,6 +59,7 @@ local check_options = check.fields {
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
   stop_timeout = check.number(0, 1e6), leader_alone = check.boolean, mark = check.word,
+  pidfile = check.word,
   cgroup = check.fields {
     name = check.word, memory_max = check.number(1, BIG), cpu_max = check.number(1e-6, 1e6),
     pids_max = check.number(1, 1e9),
@@ -175,6 +176,15 @@ function spawn.calls.kill(port, id, signal, target)
   local code = one:kill(signal, target)
   if code then return nil, ("cannot send %s: %s"):format(signal, WHY[code]), code end
   port.record("signal", { child = one, signal = signal, target = target })
+  return true
+end
+
+function spawn.calls.successor(port, id, pid)
+  check.integer(0, 2 ^ 31 - 1)("successor: pid", pid)
+  check.any_number("successor: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("successor", id) end
+  one:succeed(pid)
   return true
 end
 
