@@ -80,7 +80,8 @@ const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid)
   return pid > 0 ? find_note(page, pid) : NULL;
 }
 
-void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace) {
+void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
+                   bool leader_alone) {
   if (page == NULL || pid <= 0) return;
   struct guardian_note *note = find_note(page, pid);
   if (signal == 0) {
@@ -91,7 +92,45 @@ void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace)
   if (note == NULL) return;
   note->signal = signal;
   note->grace = grace;
+  note->leader_alone = leader_alone;
+  note->main = pid;
   atomic_store(&note->pid, pid);
+}
+
+void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {
+  struct guardian_note *note = page ? find_note(page, pid) : NULL;
+  if (note) note->main = main;
+}
+
+/* --- wards ------------------------------------------------------------------------------- */
+
+struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid) {
+  for (unsigned i = 0; page && i < GUARDIAN_WARDS; i++) {
+    struct guardian_ward *ward = &page->wards[i];
+    if (atomic_load(&ward->pid) != 0) continue;
+    atomic_store(&ward->ended, false);
+    atomic_store(&ward->pid, pid);
+    atomic_fetch_add(&page->ward_count, 1);
+    return ward;
+  }
+  return NULL;
+}
+
+void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
+  if (ward == NULL) return;
+  atomic_store(&ward->pid, 0);
+  atomic_fetch_sub(&page->ward_count, 1);
+}
+
+/* Few have any. */
+static void note_end(struct guardian_page *page, pid_t pid, int status) {
+  if (atomic_load(&page->ward_count) == 0) return;
+  for (unsigned i = 0; i < GUARDIAN_WARDS; i++) {
+    struct guardian_ward *ward = &page->wards[i];
+    if (atomic_load(&ward->pid) != pid || atomic_load(&ward->ended)) continue;
+    ward->status = status;
+    atomic_store(&ward->ended, true);
+  }
 }
 
 /* --- the pilot's word -------------------------------------------------------------------- */
@@ -173,6 +212,7 @@ static bool reap(struct guardian *guardian) {
       pilot_changed(guardian, status);
     } else if (!WIFSTOPPED(status) && !WIFCONTINUED(status)) {
       guardian->reaped++;
+      note_end(guardian->page, pid, status);
     }
   }
 }

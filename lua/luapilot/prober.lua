@@ -11,6 +11,7 @@ local health = require "luapilot.health"
 local lazy = require "luapilot.lazy"
 local task = require "luapilot.task"
 
+local aftermath = lazy.require "luapilot.aftermath"
 local exchange = lazy.require "luapilot.exchange"
 local http_types = lazy.require "luapilot.http_types"
 local program = lazy.require "luapilot.program"
@@ -125,8 +126,18 @@ end
 
 local schedule_probe -- forward
 
+-- Who answers, and who only says so by the socket that this run was given?
+local function doubted(self, index, status, output)
+  local memory = self.runner.memory
+  if status == "fail" or not memory.background or self.checks[index].kind == "notify" then return status, output end
+  local why = aftermath.doubt(self.app.loop.port.strays(self.runner.process))
+  if why then return "fail", why end
+  return status, output
+end
+
 local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
+  status, output = doubted(self, index, status, output)
   local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
   self.runner:checked(index, status, output)
   if not (change or restart) then return self.app.services:refresh(self.runner) end

@@ -36,6 +36,65 @@ describe("a job stops", function()
     assert.is_nil(app.pid)
   end)
 
+  it("and all of its session: those in groups of their own hear the signal when their parents have ended", function()
+    local box, app = run { term_delay = "1s", grandchild = {
+      { setpgid = true, term_delay = "2s", grandchild = { setpgid = true, term_delay = "3s" } },
+    } }
+    box:signal "SIGUSR1"
+    box:advance "5900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "killed"))
+  end)
+
+  it("and kills those of its session who are deaf, wherever they are", function()
+    local box, app = run({ grandchild = { setpgid = true, ignores = { "SIGTERM" } } }, ', stop_timeout = "3s"')
+    box:signal "SIGUSR1"
+    box:advance "2900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(1, boxes.logged(box, "did not end within 3 s"))
+  end)
+
+  it("with stop_mode = \"mixed\" by a signal to its leader alone; the rest is killed when that has ended", function()
+    local box, app = run({ grandchild = { ignores = { "SIGTERM" } }, term_delay = "2s" }, ', stop_mode = "mixed"')
+    box:signal "SIGUSR1"
+    box:advance "1900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "killed"))
+  end)
+
+  it("and names whoever has called setsid, who goes on; in a control group he is ended, too", function()
+    local behaviour = { grandchild = { setsid = true } }
+    local box, app = run(behaviour)
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal(1, boxes.logged(box, "left behind: app (102)"))
+    box, app = run(behaviour, ", cgroup = {}")
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "left behind"))
+  end)
+
+  it("for lack of memory, which its events tell", function()
+    local box, app = run({}, ', cgroup = { memory_max = "64M" }')
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("oom", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed for lack of memory (memory_max = 64M)"))
+    box, app = run {}
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("signal", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed by SIGKILL, probably for lack of memory"))
+  end)
+
   it("and stays so, whatever its policy, until it is started", function()
     local box, app = run {}
     box:signal "SIGUSR1"

@@ -33,8 +33,8 @@ describe("config.job", function()
     assert.same({
       name = "app", where = "pilot.lua:12", exec = { "node", "server.js" },
       restart = { policy = "never", backoff = 1, max_backoff = 60, reset_after = 60 },
-      stop_signal = "SIGTERM", stop_timeout = 10, main = false, health = {}, env = {}, env_clear = false,
-      limits = {}, no_new_privs = false, log = { mode = "lines", level = "info", prefix = true },
+      stop_signal = "SIGTERM", stop_timeout = 10, stop_mode = "group", main = false, health = {}, env = {},
+      env_clear = false, limits = {}, no_new_privs = false, log = { mode = "lines", level = "info", prefix = true },
     }, job { exec = "node server.js" })
   end)
 
@@ -44,7 +44,8 @@ describe("config.job", function()
     assert.same({
       name = "app", where = "pilot.lua:12", run = run, prepare = prepare, when = trigger,
       restart = { policy = "always", count = 3, backoff = 1, max_backoff = 60, reset_after = 60 },
-      timeout = 50, stop_signal = "SIGINT", stop_timeout = 5, drain = 2, reload = reload, main = true,
+      timeout = 50, stop_signal = "SIGINT", stop_timeout = 5, stop_mode = "mixed", drain = 2, reload = reload,
+      main = true,
       health = { {
         kind = "tcp", tcp = "localhost:80", interval = 5, interval_given = true, timeout = 4, ttl = 15,
           rise = 2,
@@ -59,6 +60,7 @@ describe("config.job", function()
       log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
     }, job({
       run = run, prepare = prepare, when = trigger, restart = 3, timeout = "50s", stop_signal = "SIGINT",
+      stop_mode = "mixed",
       stop_timeout = "5s", drain = "2s", reload = reload, main = true,
       health = { tcp = "localhost:80", interval = "5s", timeout = "4s", rise = 2, fall = 4,
         start_period = "10s",
