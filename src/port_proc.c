@@ -50,6 +50,7 @@ void port_push_main(lua_State *L, const struct event *event) {
 
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
+  if (gone->ended > 0) port_set_number(L, "ended", gone->ended);
   if (gone->count == 0) return;
   push_children(L, gone->strays, gone->count);
   lua_setfield(L, -2, "strays");

@@ -361,6 +361,7 @@ static void note_left(struct proc *proc) {
 static void end(struct proc *proc) {
   proc->state = ENDING;
   unsigned living = proc->reaped ? 0 : end_session(proc);
+  if (!was_sent(proc, SIGKILL)) proc->gone.ended = living;
   note_left(proc);
   note_lack(proc);
   end_group(proc);

@@ -96,6 +96,7 @@ struct proc_gone {
   struct event event;
   struct child strays[PROC_STRAYS]; /* left behind, and not ended */
   unsigned count;                   /* there may be more than stand here */
+  unsigned ended;                   /* orphans of the session when it exited; they were ended */
 };
 
 /* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */

@@ -65,12 +65,21 @@ function start.http(self, check, done)
   end)
 end
 
+-- Said when it begins to be so, not at each interval again.
+local function tell_left(self, check, said)
+  if said and not self.leaves[check] then
+    self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said))
+  end
+  self.leaves[check] = said
+end
+
 function start.exec(self, check, done)
   local options, why = self.runner:spawn_options(check.exec)
   if not options then return done("fail", why) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
     function(result)
+      tell_left(self, check, program.left(result))
       local said = note(result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))
@@ -234,7 +243,7 @@ end
 function prober.start(runner, memory)
   local checks, now = runner.spec.health, runner.app.loop.port.now()
   local self = setmetatable({
-    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {},
+    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {}, leaves = {},
     memory = memory or health.new(checks, now), stopped = false, paused = false, ready = memory ~= nil,
   }, Prober)
   for index, check in ipairs(checks) do

@@ -305,6 +305,20 @@ local function contract(name, world)
         assert.equal(0, wait_for("exit", id).code)
       end)
 
+      it("counts whom it had to end, but not after a SIGKILL of ours", function()
+        world.adopt()
+        local id = spawn { exit = 0, grandchild = {} }
+        assert.equal(1, wait_for("group_gone", id).ended)
+        id = spawn { exit = 0, grandchild = { setpgid = true } }
+        assert.equal(1, wait_for("group_gone", id).ended)
+        id = spawn { exit = 0 }
+        assert.is_nil(wait_for("group_gone", id).ended)
+        id = spawn({ grandchild = { ignores = { "SIGTERM" } } }, { capture = true })
+        wait_for_text(id, "ready")
+        port.kill(id, "SIGKILL", "group")
+        assert.is_nil(wait_for("group_gone", id).ended)
+      end)
+
       it("is not gone before they are, whom SIGKILL reaches", function()
         world.adopt()
         local id = spawn({ exit = 0, grandchild = { setpgid = true, ignores = { "SIGUSR1" } } },

@@ -233,6 +233,14 @@ describe("health", function()
       assert.equal(1, #box.port.kernel:alive())
     end)
 
+    it("that leaves somebody running is told so once, and that is ended", function()
+      local box, app = run_exec { exit = 0, grandchild = {} }
+      box:advance "59s"
+      assert.equal("healthy", app.health)
+      assert.equal(1, #box.port.kernel:alive())
+      assert.equal(1, boxes.logged(box, 'job "app": health left a process running, which was ended'))
+    end)
+
     it("that cannot be started fails", function()
       local box, app = run_exec { spawn_error = "ENOENT" }
       box:advance "11s"

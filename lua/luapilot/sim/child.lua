@@ -179,6 +179,7 @@ function Child:exited()
   if self:hand_over() then return end
   local ended, survivor = self.group.leader.ended, left(self, self.group.leader.ended)
   local signal = end_signal(self)
+  if not self.group.sent.SIGKILL then self.ended = #self.port.kernel.orphans(self.group) end
   self:end_session()
   if not self.group.sent[signal] then self.port.kernel:signal_group(self.group, signal) end
   self.port.kernel:reap(self.group)
@@ -204,6 +205,7 @@ function Child:emptied()
     local list, count = self:find_strays(false)
     local event = { type = "group_gone", id = self.id }
     if count > 0 then event.strays, event.count = list, count end
+    if (self.ended or 0) > 0 then event.ended = self.ended end
     self.port:push_urgent(event, function() self:gone_taken() end)
     to_streams(self, "group_gone")
   end)
