@@ -424,7 +424,7 @@ machine.running = {
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
     publish_exit(c)
-    local m, left = c.memory, c.input.left -- of a program that has succeeded, and would be started again beside that
+    local m, left = c.memory, c.input.left -- of a program that succeeded, and would be started again beside it
     if left and not m.killed_by and policy_of(c).policy == "always" then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
