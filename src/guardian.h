@@ -9,8 +9,8 @@
  * when the pilot crashed, was killed, or stopped turning its loop. No script, however bad, leaves
  * a container with zombies, leaked jobs, or an undead supervisor.
  *
- * It never decides anything about a job that lives under a living pilot. What such a job hands over to (nginx's
- * new master, see succession.h) is an orphan that only the guardian can wait for, so the pilot is told
+ * It never decides anything about a job that lives under a living pilot. Whom such a job hands over to
+ * (succession.h) is an orphan that only the guardian can wait for, so the pilot is told
  * its status, in the page that they share.
  *
  * Signals. All are passed on but those that cannot be caught, CHLD, CONT, TSTP, TTIN, TTOU and the

@@ -1,7 +1,7 @@
 /* succession: a program that hands over to another process of its own session.
  *
- * nginx, gunicorn and unicorn start a new master beside the old one, and then the old one exits, which is
- * the leader of the job. The job says who follows: in a file (pidfile), or by sd_notify (MAINPID=). That is
+ * gunicorn and unicorn start a new master beside the old one, and then the old one exits, which is the leader
+ * of the job. The job says who follows: in a file (pidfile), or by sd_notify (MAINPID=). That is
  * asked when the main process has ended, for some seconds at most while members of the session live: a new
  * master may write the file only when it notices that the old one is gone.
  *

@@ -1,7 +1,9 @@
 # Two workers that have something to do all the time. SIGTERM to the master: each finishes its piece, then it ends.
+# SIGUSR2: the same, and a new master has taken over before.
 
 import os
 import signal
+import sys
 import time
 
 WORKERS = 2
@@ -24,7 +26,15 @@ def work(number):
         say("worker %d has finished" % number)
 
 
+def start_successor():
+    os.remove(sys.argv[1])  # until the new one has written it nobody is named
+    if os.fork() == 0:
+        os.execv(sys.executable, [sys.executable] + sys.argv)
+
+
 def main():
+    with open(sys.argv[1], "w") as file:
+        file.write("%d\n" % os.getpid())
     pids = []
     for number in range(1, WORKERS + 1):
         pid = os.fork()
@@ -32,7 +42,8 @@ def main():
             work(number)
             os._exit(0)
         pids.append(pid)
-    signal.sigwait([signal.SIGTERM])
+    if signal.sigwait([signal.SIGTERM, signal.SIGUSR2]) == signal.SIGUSR2:
+        start_successor()
     say("master: no new work")
     for pid in pids:
         os.kill(pid, signal.SIGUSR1)
@@ -43,5 +54,5 @@ def main():
     say("master: all have finished")
 
 
-signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1])
+signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
 main()

@@ -44,6 +44,28 @@ describe("workers", function()
     assert.is_true(box.world:elapsed() - asked < 2)
   end)
 
+  it("goes on in a new master when it is reloaded", function()
+    box = sim.load("pilot.lua")
+    local function master(proc)
+      box:write("/run/workers.pid", proc.pid .. "\n")
+      if proc:wait_signal(nil, { "SIGUSR2", "SIGTERM" }) == "SIGTERM" then return end
+      box:write("/run/workers.pid", false)
+      proc:fork(master)
+      proc:sleep "2s"
+    end
+    box:program("python3", master)
+    box:start()
+    box:advance "5s"
+    app = box:job "app"
+    local first = app.pid
+    box:signal "SIGHUP"
+    box:advance "3s"
+    assert.is_true(app.running)
+    assert.is_true(app.pid > first)
+    assert.equal(1, app:starts())
+    assert.equal(0, box:stop())
+  end)
+
   it("kills all when the master takes longer than it may", function()
     start "1m"
     box:signal "SIGTERM"

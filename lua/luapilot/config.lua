@@ -82,7 +82,7 @@ local read_job = schema.record({
   reload  = { reload },
   pidfile = { schema.by(function(value)
     if type(value) == "string" and value:find "^/[^%z]*[^/%z]$" then return value end
-    return nil, ('expected an absolute path such as "/run/nginx.pid", got %s'):format(describe.value(value))
+    return nil, ('expected an absolute path such as "/run/app.pid", got %s'):format(describe.value(value))
   end) },
   main    = { schema.boolean, default = false },
 

@@ -424,8 +424,9 @@ machine.running = {
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
     publish_exit(c)
-    local m, left = c.memory, c.input.left -- of a program that has succeeded, and would be started again beside that
-    if left and not m.killed_by and policy_of(c).policy == "always" then aftermath.exited(m, left, c.now - m.started) end
+    local m, left = c.memory, c.input.left -- of one that succeeded, and would be started again beside it
+    local again = left and not m.killed_by and policy_of(c).policy == "always"
+    if again then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
   run_due = function(c)

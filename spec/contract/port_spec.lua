@@ -360,8 +360,8 @@ local function contract(name, world)
         local gone = wait_for("group_gone", id)
         assert.equal(1, gone.count)
         assert.same(left, gone.strays[1])
-        local function marked(name)
-          return (spawn({}, { env_added = { LUAPILOT_JOB = name }, mark = "LUAPILOT_JOB=" .. name }))
+        local function marked(job)
+          return (spawn({}, { env_added = { LUAPILOT_JOB = job }, mark = "LUAPILOT_JOB=" .. job }))
         end
         local later = marked "app"
         assert.same({ left }, port.strays(later))
@@ -386,8 +386,9 @@ local function contract(name, world)
           options = options or {}
           options.capture, options.end_signal = true, "SIGUSR2"
           world.adopt()
-          local id, pid = spawn({ on = { SIGUSR1 = 0 }, grandchild = { on = { SIGUSR2 = 3 }, shows_pid = true } }, options)
-          gather(function() return text_of(id):find "pid %d+\n" and text_of(id):find "ready.*ready" end, "two that are ready")
+          local heir_to_be = { on = { SIGUSR2 = 3 }, shows_pid = true }
+          local id, pid = spawn({ on = { SIGUSR1 = 0 }, grandchild = heir_to_be }, options)
+          gather(function() return text_of(id):find "pid %d+\n" and text_of(id):find "ready.*ready" end, "two ready")
           local heir = tonumber(text_of(id):match "pid (%d+)\n")
           world.adopt(heir)
           return id, heir, pid

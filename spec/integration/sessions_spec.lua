@@ -236,3 +236,86 @@ describe("with stop_mode = \"mixed\"", function()
     story.assert_order(p, { "app told", "worker finished" })
   end)
 end)
+
+describe("a program that hands over to another one", function()
+  after_each(run.cleanup)
+
+  -- USR2 starts a second one beside it, WINCH ends it well, HUP with 7. $SAY says who it is.
+  local MASTER = [[
+    trap 'bash -c "$MASTER" &' USR2; trap 'exit 0' WINCH; trap 'exit 7' HUP; trap 'exit 0' TERM
+    eval "$SAY"; echo "master $$ ready"
+    while :; do sleep 0.02; done
+  ]]
+
+  -- The pids of the masters so far.
+  local function masters(p, count)
+    p:wait_for_line("master %d+ ready", count)
+    local pids = {}
+    for _, line in ipairs(p:lines "master %d+ ready") do pids[#pids + 1] = tonumber(line:match "master (%d+)") end
+    return pids
+  end
+
+  local function hands_over(say, fields)
+    local p = pilot(([[
+      local app = pilot.job "app" { exec = { "bash", "-c", os.getenv "MASTER" }, %s
+        env = { MASTER = os.getenv "MASTER", SAY = os.getenv "SAY" }, stop_timeout = "1h", main = true }
+      tell(app)
+      pilot.on("SIGUSR2", function() print("the pid is " .. app.pid) end)
+    ]]):format(fields), { env = { MASTER = MASTER, SAY = say }, wrap = story.PWD })
+    local old = masters(p, 1)[1]
+    for number = 2, 3 do -- twice
+      p:signal("SIGUSR2", old)
+      local new = masters(p, number)[number]
+      p:signal("SIGWINCH", old)
+      p:wait_for_line("its main process is now " .. new)
+      old = new
+    end
+    story.assert_lines(p, 0, "app exit_")
+    p:signal "SIGUSR2"
+    p:wait_for_line("the pid is " .. old)
+    return p, old
+  end
+
+  it("goes on in it, by its pidfile, until that one ends: with its exit code, as the guardian has it", function()
+    local p, last = hands_over("echo $$ >pid", 'pidfile = os.getenv "PWD" .. "/pid",')
+    p:signal("SIGHUP", last)
+    story.assert_ends(p, 7)
+    story.assert_lines(p, 1, "app exit_failed code=7 reason=exit signal=nil;")
+    story.assert_lines(p, 1, "started pid=")
+  end)
+
+  it("is told to stop with all of it, and nobody follows then", function()
+    local p = hands_over("echo $$ >pid", 'pidfile = os.getenv "PWD" .. "/pid",')
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    story.assert_order(p, { "app stopping", "app stopped" })
+    story.assert_lines(p, 2, "its main process is now")
+  end)
+
+  it("by a pidfile that is written when the old one is gone", function()
+    local p, last = hands_over([[
+      if test "$OLD"; then
+        rm -f pid; (while grep -q "^PPid:.$OLD$" /proc/$$/status; do sleep 0.02; done; sleep 0.1; echo $$ >pid) &
+      else
+        echo $$ >pid
+      fi
+      export OLD=$$
+    ]], 'pidfile = os.getenv "PWD" .. "/pid",')
+    p:signal("SIGKILL", last)
+    story.assert_ends(p, 137)
+    story.assert_lines(p, 1, "app exit_failed code=137 reason=signal signal=SIGKILL;")
+  end)
+
+  it("by sd_notify's MAINPID", function()
+    local p, last = hands_over([[luajit - $$ <<'END'
+      local ffi = require "ffi"
+      ffi.cdef "int socket(int, int, int); long sendto(int, const void *, size_t, int, const void *, unsigned);"
+      local name = "\1\0\0" .. os.getenv("NOTIFY_SOCKET"):sub(2)
+      local message = "READY=1\nMAINPID=" .. arg[1]
+      assert(ffi.C.sendto(ffi.C.socket(1, 2, 0), message, #message, 0, name, #name) == #message)
+END
+]], "health = { notify = true },")
+    p:signal("SIGHUP", last)
+    story.assert_ends(p, 7)
+  end)
+end)

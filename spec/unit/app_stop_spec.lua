@@ -82,6 +82,37 @@ describe("a job stops", function()
     assert.equal(0, boxes.logged(box, "left behind"))
   end)
 
+  it("not when it hands over to another process of its session, by its pidfile or MAINPID", function()
+    for how, fields in pairs { file = ', pidfile = "/run/app.pid"', notify = ", health = { notify = true }" } do
+      local box
+      local function master(proc)
+        if how == "file" then box:write("/run/app.pid", proc.pid .. "\n") end
+        proc:notify { READY = "1", MAINPID = proc.pid }
+        proc:handle("SIGUSR2", function(old) old:fork(master) end)
+        proc:handle("SIGQUIT", function(old) old:exit(0) end)
+        while true do proc:sleep "1h" end
+      end
+      box = boxes.load(SOURCE:format(fields))
+      box:program("app", master)
+      box:start()
+      box:advance "1s"
+      local app = box:job "app"
+      local first = app.pid
+      app:process():deliver "SIGUSR2"
+      box:advance "1s"
+      app:process():deliver "SIGQUIT"
+      box:advance "1s"
+      assert.is_true(app.running)
+      assert.is_true(app.pid > first)
+      assert.equal(1, boxes.logged(box, "its main process is now " .. app.pid))
+      assert.equal(1, app:starts())
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      assert.equal("stopped", app.state)
+      assert.equal(1, boxes.logged(box, "its main process"))
+    end
+  end)
+
   it("for lack of memory, which its events tell", function()
     local box, app = run({}, ', cgroup = { memory_max = "64M" }')
     app:process():oom()

@@ -44,7 +44,7 @@ local c_layers = {
   { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
   { "place" },
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
-  { "account", "cgroup", "program", "feed", "notify", "net", "session" },
+  { "account", "cgroup", "program", "feed", "notify", "net", "session", "succession" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "consul", "spawn" },
   { "consul_watch", "proc" },
