@@ -121,8 +121,8 @@ function port.cancel(id) end
 ---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
 ---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
 ---`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside.
----`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that got
----SIGKILL here.
+---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
+---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
 ---`count` is of all. Both take a guardian that adopts orphans.
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",

@@ -35,7 +35,9 @@ describe("what is left running", function()
   it("in a process group of its own, too", function()
     local p = run.pilot [[
       local pilot = require "luapilot"
-      pilot.job "app" { exec = "sleep 2000", health = { exec = pilot.sh "set -m; sleep 1001 & exit 0", interval = "1h" } }
+      pilot.job "app" {
+        exec = "sleep 2000", health = { exec = pilot.sh "set -m; sleep 1001 & exit 0", interval = "1h" },
+      }
     ]]
     p:wait_for_line "health left a process running, which was ended"
     p:wait_for("its end", function() return sleepers(p) == 0 end)
