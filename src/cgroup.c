@@ -472,6 +472,47 @@ int cgroup_open(const struct cgroup *cgroup, int *files, struct failure *failure
   return 0;
 }
 
+/* --- lack of memory ---------------------------------------------------------------------- */
+
+/* Of v2, which counts what lies below, too; of v1. */
+static int open_count(const char *directory) {
+  int fd = open_in(directory, "memory.events", O_RDONLY);
+  return fd >= 0 ? fd : open_in(directory, "memory.oom_control", O_RDONLY);
+}
+
+/* A line of its own: "oom_kill 3"; there are also "oom_kill_disable 0" and "oom_group_kill 0". */
+int64_t cgroup_read_count(int file) {
+  static const char name[] = "\noom_kill ";
+  char text[1024] = "\n";
+  ssize_t size = pread(file, text + 1, sizeof text - 2, 0);
+  if (size <= 0) return -1;
+  text[size + 1] = '\0';
+  const char *line = strstr(text, name);
+  return line ? strtoll(line + sizeof name - 1, NULL, 10) : -1;
+}
+
+int64_t cgroup_oom_kills(const struct cgroup *cgroup) {
+  int64_t count = -1;
+  for (size_t i = 0; i < cgroup->count && count < 0; i++) {
+    int file = open_count(cgroup->places[i]);
+    if (file < 0) continue;
+    count = cgroup_read_count(file);
+    close(file);
+  }
+  return count;
+}
+
+int cgroup_open_own_count(void) {
+  int file = -1;
+  char *unified = own_directory(NULL);
+  if (unified) file = open_count(unified);
+  free(unified);
+  char *memory_alone = file < 0 ? own_directory(memory.name) : NULL;
+  if (memory_alone) file = open_count(memory_alone);
+  free(memory_alone);
+  return file;
+}
+
 /* --- members and the end ----------------------------------------------------------------- */
 
 struct errand {

@@ -47,6 +47,14 @@ bool cgroup_signal(const struct cgroup *cgroup, int number, pid_t except);
 /* Removes the directories. False while live processes are in them: try again later. What cannot be
  * removed although no process of ours is in it is left behind. */
 bool cgroup_remove(struct cgroup *cgroup);
+/* How many processes of the group the kernel has killed for lack of memory, since it was made; -1: it has no
+ * such count, since its memory is not controlled. */
+int64_t cgroup_oom_kills(const struct cgroup *cgroup);
+/* The file with the same count of the group that we are in ourselves, to be read again and again. Returns
+ * a descriptor that is the caller's, or -1. */
+int cgroup_open_own_count(void);
+/* What such a file says now; -1: it cannot be read. */
+int64_t cgroup_read_count(int file);
 /* Frees the memory and leaves the directories behind. */
 void cgroup_forget(struct cgroup *cgroup);
 

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "children.h"
 #include "lastwords.h"
 
 #define MILLISECOND 1000000LL
@@ -24,7 +25,8 @@
  * pages of the table come into being only when they are used. */
 #define TARGETS 32768
 static struct target {
-  pid_t id; /* 0 = free */
+  pid_t id;    /* 0 = free */
+  pid_t alone; /* who hears the signal for all of them; 0 = everybody */
   int64_t kill_at;
 } targets[TARGETS];
 
@@ -50,18 +52,12 @@ static void signal_target(pid_t id, int number) {
 }
 
 static void append_name(struct ending *ending, pid_t pid) {
-  char path[40], name[32] = "?";
-  (void)snprintf(path, sizeof path, "/proc/%d/comm", (int)pid);
-  int fd = ending->proc ? open(path, O_RDONLY | O_CLOEXEC) : -1;
-  ssize_t size = fd >= 0 ? read(fd, name, sizeof name - 1) : -1;
-  if (fd >= 0) close(fd);
-  if (size > 0) name[size - (name[size - 1] == '\n')] = '\0';
-  for (char *byte = name; *byte; byte++)
-    if (!isprint((unsigned char)*byte)) *byte = '?';
+  struct child child = {.name = "?"};
+  if (ending->proc) (void)children_look(pid, &child);
   size_t used = strlen(ending->names);
-  if (used + sizeof name + 20 > sizeof ending->names) return;
+  if (used + sizeof child.name + 20 > sizeof ending->names) return;
   (void)snprintf(ending->names + used, sizeof ending->names - used, "%s%s (%d)", used ? ", " : "",
-                 name, (int)pid);
+                 child.name, (int)pid);
 }
 
 /* --- how --------------------------------------------------------------------------------- */
@@ -83,8 +79,17 @@ static void greet(struct ending *ending, struct target *target, pid_t pid, int64
   if (ending->proc) lastwords_hear(pid);
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
-  signal_target(target->id, note ? note->signal : SIGTERM);
-  signal_target(target->id, SIGCONT); /* a stopped one hears nothing else */
+  target->alone = note && note->leader_alone ? note->main : 0;
+  pid_t hears = target->alone ? -target->alone : target->id;
+  signal_target(hears, note ? note->signal : SIGTERM);
+  signal_target(hears, SIGCONT); /* a stopped one hears nothing else */
+}
+
+/* A leader's number is held by whoever of the group is left; another one's may be a stranger's by now, and
+ * then the rest has to wait for the end of its grace. */
+static bool is_over(const struct ending *ending, const struct target *target, int64_t now) {
+  if (ending->hurry || now >= target->kill_at) return true;
+  return target->alone && kill(target->alone, 0) != 0;
 }
 
 /* More targets than the table holds are told again at each look; no harm. */
@@ -99,7 +104,7 @@ static void meet(struct ending *ending, pid_t pid, int64_t now, int64_t *next) {
     if (target == &spare) target->kill_at = ending->last_call;
   }
   ending->found++;
-  if (ending->hurry || now >= target->kill_at) signal_target(id, SIGKILL);
+  if (is_over(ending, target, now)) signal_target(id, SIGKILL);
   if (target->kill_at > now && target->kill_at < *next) *next = target->kill_at;
 }
 
@@ -110,33 +115,18 @@ struct look {
   int64_t now, next;
 };
 
-static void met(struct look *look, pid_t pid) {
+static void met(void *context, pid_t pid) {
+  struct look *look = context;
   meet(look->ending, pid, look->now, &look->next);
 }
 
-/* /proc may be another PID namespace's (unshare --pid alone): its numbers mean strangers here. */
-static bool proc_is_ours(void) {
-  char self[16] = "";
-  return readlink("/proc/self", self, sizeof self - 1) > 0 && strtol(self, NULL, 10) == getpid();
-}
-
-/* "12 13 14 ": one line, as long as it needs to be. False: this kernel has no such file. */
+/* False: this kernel has no such list. */
 static bool look_at_list(struct look *look) {
-  char bytes[4096];
-  long pid = 0;
-  int fd = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return false;
-  for (ssize_t size; (size = read(fd, bytes, sizeof bytes)) > 0;)
-    for (ssize_t i = 0; i < size; i++) {
-      if (isdigit((unsigned char)bytes[i])) {
-        pid = pid * 10 + (bytes[i] - '0');
-      } else {
-        if (pid > 0) met(look, (pid_t)pid);
-        pid = 0;
-      }
-    }
-  close(fd);
-  return true;
+  int list = children_open(getpid());
+  if (list < 0) return false;
+  bool seen = children_each(list, met, look);
+  close(list);
+  return seen;
 }
 
 /* 12 (a name with ) in it) S 1 …: the parent is the second word after the last parenthesis. */
@@ -203,14 +193,14 @@ void ending_begin(struct ending *ending, struct guardian_page *page) {
   *ending = (struct ending){.page = page, .begun = now, .last_call = now + longest_grace(page)};
   int64_t deadline = atomic_load(&page->deadline);
   if (deadline == 0 || deadline > ending->last_call) return;
-  ending->last_call = deadline > now + AT_LEAST ? deadline : now + AT_LEAST;
+  ending->last_call = deadline > now && deadline < now + AT_LEAST ? now + AT_LEAST : deadline;
 }
 
 int64_t ending_look(struct ending *ending) {
   int64_t now = loop_now();
   struct look look = {.ending = ending, .now = now, .next = INT64_MAX};
   ending->found = 0;
-  ending->proc = proc_is_ours();
+  ending->proc = children_proc_is_ours();
   if (!ending->proc || (!look_at_list(&look) && !look_at_everybody(&look))) look_at_notes(&look);
   lastwords_pass_on();
   /* As PID 1 everybody else is ours, also who came in from outside. */

@@ -17,16 +17,22 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "descriptors.h"
 #include "ending.h"
 #include "lastwords.h"
+#include "manager.h"
 #include "pages.h"
 
-#define LOOK 5000    /* milliseconds */
-#define PATIENCE 6   /* looks */
-#define PROBES 64    /* how far a note may stand from where its pid says */
-#define GIVE_UP 5000 /* milliseconds from the last SIGKILL until we leave without them */
+#define MILLISECOND 1000000LL /* in nanoseconds */
+#define LOOK 5000             /* milliseconds */
+#define PATIENCE 6            /* looks */
+#define PROBES 64             /* how far a note may stand from where its pid says */
+#define GIVE_UP 5000          /* milliseconds from the last SIGKILL until we leave without them */
+#define SLACK 250 /* milliseconds after its deadline in which the pilot may still end by itself */
 #define CODE_USAGE 64
+#define CODE_SOFTWARE 70
 #define CODE_MACHINE 71
+#define CODE_LATE 124
 
 struct guardian {
   struct guardian_page *page;
@@ -40,6 +46,11 @@ struct guardian {
   uint64_t turns;    /* at the latest look */
   int idle_looks;
   int last_words; /* what it was sent to make it die: SIGABRT, SIGKILL; 0 = nothing */
+
+  bool late; /* the deadline has passed, and it had not ended */
+
+  struct manager manager;
+  uint64_t turns_told; /* at the latest WATCHDOG=1 */
 
   unsigned terms;  /* SIGTERM and SIGINT that came so far */
   unsigned reaped; /* since the end began; the pilot does not count */
@@ -69,7 +80,8 @@ const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid)
   return pid > 0 ? find_note(page, pid) : NULL;
 }
 
-void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace) {
+void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
+                   bool leader_alone) {
   if (page == NULL || pid <= 0) return;
   struct guardian_note *note = find_note(page, pid);
   if (signal == 0) {
@@ -80,7 +92,66 @@ void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace)
   if (note == NULL) return;
   note->signal = signal;
   note->grace = grace;
+  note->leader_alone = leader_alone;
+  note->main = pid;
   atomic_store(&note->pid, pid);
+}
+
+void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {
+  struct guardian_note *note = page ? find_note(page, pid) : NULL;
+  if (note) note->main = main;
+}
+
+/* --- wards ------------------------------------------------------------------------------- */
+
+struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid) {
+  for (unsigned i = 0; page && i < GUARDIAN_WARDS; i++) {
+    struct guardian_ward *ward = &page->wards[i];
+    if (atomic_load(&ward->pid) != 0) continue;
+    atomic_store(&ward->ended, false);
+    atomic_store(&ward->pid, pid);
+    atomic_fetch_add(&page->ward_count, 1);
+    return ward;
+  }
+  return NULL;
+}
+
+void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
+  if (ward == NULL) return;
+  atomic_store(&ward->pid, 0);
+  atomic_fetch_sub(&page->ward_count, 1);
+}
+
+/* Few have any. */
+static void note_end(struct guardian_page *page, pid_t pid, int status) {
+  if (atomic_load(&page->ward_count) == 0) return;
+  for (unsigned i = 0; i < GUARDIAN_WARDS; i++) {
+    struct guardian_ward *ward = &page->wards[i];
+    if (atomic_load(&ward->pid) != pid || atomic_load(&ward->ended)) continue;
+    ward->status = status;
+    atomic_store(&ward->ended, true);
+  }
+}
+
+/* --- the pilot's word -------------------------------------------------------------------- */
+
+/* Not when we were left by a guardian that was killed: whoever adopted us would be meant. */
+static void wake(const struct guardian_page *page) {
+  if (getppid() == page->guardian) (void)kill(page->guardian, SIGCHLD);
+}
+
+void guardian_deadline(struct guardian_page *page, int64_t deadline, int code) {
+  if (page == NULL) return;
+  if (code != GUARDIAN_NO_CODE) atomic_store(&page->code, code);
+  if (deadline != 0) atomic_store(&page->deadline, deadline);
+  wake(page);
+}
+
+void guardian_reached(struct guardian_page *page, enum guardian_stage stage, const char *status) {
+  if (page == NULL || atomic_load(&page->stage) >= (int)stage) return;
+  if (status) (void)snprintf(page->status, sizeof page->status, "%s", status);
+  atomic_store(&page->stage, (int)stage);
+  wake(page);
 }
 
 /* --- small things ------------------------------------------------------------------------ */
@@ -141,6 +212,7 @@ static bool reap(struct guardian *guardian) {
       pilot_changed(guardian, status);
     } else if (!WIFSTOPPED(status) && !WIFCONTINUED(status)) {
       guardian->reaped++;
+      note_end(guardian->page, pid, status);
     }
   }
 }
@@ -170,7 +242,7 @@ static void pass_on(struct guardian *guardian, const siginfo_t *info) {
   if (sigqueue(guardian->pilot, number, sender) != 0) (void)kill(guardian->pilot, number);
 }
 
-/* Waits for a signal, `nanoseconds` at most (< 0: for ever), and handles it. */
+/* Waits for a signal, `nanoseconds` at most (INT64_MAX: for ever), and handles it. */
 static void wait_signal(struct guardian *guardian, int64_t nanoseconds) {
   sigset_t all;
   siginfo_t info;
@@ -180,7 +252,7 @@ static void wait_signal(struct guardian *guardian, int64_t nanoseconds) {
     timeout.tv_nsec = nanoseconds % NANOSECONDS;
   }
   (void)sigfillset(&all);
-  int number = sigtimedwait(&all, &info, nanoseconds < 0 ? NULL : &timeout);
+  int number = sigtimedwait(&all, &info, nanoseconds == INT64_MAX ? NULL : &timeout);
   if (number > 0) pass_on(guardian, &info);
 }
 
@@ -206,70 +278,152 @@ static void lose_patience(struct guardian *guardian) {
   } else {
     say("the pilot has not turned its loop for %lld ms: an endless loop, or a call that blocks; "
         "aborting it",
-        (long long)guardian->look / 1000000 * PATIENCE);
+        (long long)(guardian->look / MILLISECOND * PATIENCE));
     kill_pilot(guardian, SIGABRT);
   }
 }
 
-static void look(struct guardian *guardian) {
+/* Has its loop turned since `turns` were counted, or does it sleep? Counts anew. */
+static bool is_alive(const struct guardian *guardian, uint64_t *turns) {
   struct heartbeat *heartbeat = &guardian->page->heartbeat;
-  uint64_t turns = atomic_load(&heartbeat->turns);
-  bool alive = turns != guardian->turns || atomic_load(&heartbeat->waiting) != 0;
-  guardian->turns = turns;
-  if (alive && !guardian->stopped && guardian->last_words == 0) {
+  uint64_t before = *turns;
+  *turns = atomic_load(&heartbeat->turns);
+  bool moves = *turns != before || atomic_load(&heartbeat->waiting) != 0;
+  return moves && !guardian->stopped && guardian->last_words == 0;
+}
+
+static void look(struct guardian *guardian) {
+  if (is_alive(guardian, &guardian->turns)) {
     guardian->idle_looks = 0;
   } else if (++guardian->idle_looks >= PATIENCE) {
     lose_patience(guardian);
   }
 }
 
+/* --- the service manager ----------------------------------------------------------------- */
+
+static const char *stop_status(const struct guardian *guardian) {
+  bool asked = atomic_load(&guardian->page->deadline) != 0;
+  if (asked) return "shutting down";
+  return atomic_load(&guardian->page->stage) == GUARDIAN_LOADING
+             ? "the pilot could not start"
+             : "the pilot has failed, its jobs are stopped";
+}
+
+static void tell_manager(struct guardian *guardian) {
+  struct manager *manager = &guardian->manager;
+  struct guardian_page *page = guardian->page;
+  int64_t now = monotonic();
+  if (manager->name == NULL) return;
+  bool stopping = guardian->ended || atomic_load(&page->deadline) != 0;
+  if (atomic_load(&page->stage) >= GUARDIAN_STARTED) manager_ready(manager, page->status, now);
+  if (stopping) manager_stopping(manager, stop_status(guardian), now);
+  if (manager_is_due(manager, now) &&
+      (guardian->ended || is_alive(guardian, &guardian->turns_told)))
+    manager_pulse(manager);
+  if (manager->wrong && !manager->is_wrong_said)
+    say("the service manager cannot be told how we are (NOTIFY_SOCKET is '%s'): %s", manager->name,
+        manager->wrong);
+  manager->is_wrong_said = manager->wrong != NULL;
+}
+
+/* When it is due, from now on; nanoseconds. */
+static int64_t until_manager(const struct guardian *guardian) {
+  int64_t next = guardian->manager.name ? manager_next(&guardian->manager) : INT64_MAX;
+  return next == INT64_MAX ? INT64_MAX : next - monotonic();
+}
+
+/* --- the deadline ------------------------------------------------------------------------ */
+
+static int64_t until_late(const struct guardian *guardian) {
+  int64_t deadline = atomic_load(&guardian->page->deadline);
+  return deadline == 0 ? INT64_MAX : deadline + SLACK * MILLISECOND - loop_now();
+}
+
+/* It is not waited for: what is left is killed in the same breath. */
+static void cut_short(struct guardian *guardian) {
+  say("the shutdown takes longer than shutdown_timeout allows, and the pilot has not ended it: "
+      "killing it and what is left");
+  (void)kill(guardian->pilot, SIGKILL);
+  guardian->late = guardian->ended = true;
+  guardian->status = SIGKILL;
+}
+
 /* --- the watch --------------------------------------------------------------------------- */
 
-/* Not woken at all between two looks, but by signals. After a pause of the whole container one look
- * is due, however long it was. */
+static int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
+}
+
+/* How long it may sleep: nanoseconds; INT64_MAX: for ever. */
+static int64_t until_next(const struct guardian *guardian) {
+  int64_t look = guardian->look > 0 ? guardian->next_look - monotonic() : INT64_MAX;
+  int64_t next = least(look, least(until_manager(guardian), until_late(guardian)));
+  return next < 0 ? 0 : next;
+}
+
+/* Not woken at all between two looks, but by signals, and when somebody waits for an answer. After a
+ * pause of the whole container one look is due, however long it was. */
 static void watch(struct guardian *guardian) {
   guardian->next_look = monotonic() + guardian->look;
   while (!guardian->ended) {
-    int64_t left = -1;
-    if (guardian->look > 0) {
-      left = guardian->next_look - monotonic();
-      if (left < 0) left = 0;
-    }
-    wait_signal(guardian, left);
+    wait_signal(guardian, until_next(guardian));
     (void)reap(guardian);
-    if (guardian->look == 0 || guardian->ended || monotonic() < guardian->next_look) continue;
-    look(guardian);
-    guardian->next_look = monotonic() + guardian->look;
+    tell_manager(guardian);
+    if (guardian->ended) return;
+    if (until_late(guardian) <= 0) {
+      cut_short(guardian);
+    } else if (guardian->look > 0 && monotonic() >= guardian->next_look) {
+      look(guardian);
+      guardian->next_look = monotonic() + guardian->look;
+    }
   }
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
 
 static void end_the_rest(struct guardian *guardian, struct ending *ending) {
-  const int64_t give_up = (int64_t)GIVE_UP * 1000000;
+  const int64_t give_up = GIVE_UP * MILLISECOND;
   ending_begin(ending, guardian->page);
   for (int64_t next = 0; reap(guardian);) {
     int64_t now = loop_now();
-    ending->hurry = guardian->terms > 1;
+    ending->hurry = guardian->late || guardian->terms > 1;
     if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
     if (now >= next) next = ending_look(ending);
     if (now > ending->last_call + give_up) {
       say("%u processes do not die, not even by SIGKILL; leaving them", ending->found);
       return;
     }
-    wait_signal(guardian, next > now ? next - now : 0);
+    wait_signal(guardian, least(next > now ? next - now : 0, until_manager(guardian)));
+    tell_manager(guardian);
   }
   lastwords_pass_on();
 }
 
+static int report_late(const struct guardian *guardian) {
+  int code = atomic_load(&guardian->page->code);
+  say("killed %u processes", guardian->reaped);
+  return code == GUARDIAN_NO_CODE ? CODE_LATE : code;
+}
+
+/* In the middle of its work: something in it called exit(), or the core has failed. */
+static int report_unfinished(const struct guardian *guardian) {
+  int code = WEXITSTATUS(guardian->status);
+  say("the pilot ended with code %d, and without a shutdown; ended %u processes", code,
+      guardian->reaped);
+  return code == 0 ? CODE_SOFTWARE : code;
+}
+
 static int report(const struct guardian *guardian, const struct ending *ending) {
   char name[16];
+  if (guardian->late) return report_late(guardian);
   if (WIFSIGNALED(guardian->status)) {
     int number = WTERMSIG(guardian->status);
     say("the pilot was killed by %s; ended %u processes", signal_name(number, name),
         guardian->reaped);
     return 128 + number;
   }
+  if (atomic_load(&guardian->page->stage) == GUARDIAN_STARTED) return report_unfinished(guardian);
   if (guardian->reaped > 0 && ending->names[0] != '\0')
     say("ended %u processes that the pilot had left behind: %s", guardian->reaped, ending->names);
   return WEXITSTATUS(guardian->status);
@@ -309,10 +463,13 @@ static void let_go(void) {
 
 static _Noreturn void guard(struct guardian *guardian) {
   struct ending ending;
+  struct rlimit before;
   if (getpid() != 1 && prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) != 0)
     say("cannot become a subreaper (%s): orphans go to init", strerror(errno));
   (void)prctl(PR_SET_NAME, "luapilot-guard", 0, 0, 0);
   let_go();
+  (void)descriptors_raise(&before); /* for what many jobs say at the end */
+  manager_open(&guardian->manager, monotonic());
   pages_give_back();
   watch(guardian);
   guardian->reaped = 0;
@@ -333,13 +490,16 @@ static void become_pilot(pid_t guardian) {
 
 struct guardian_page *guardian_start(void) {
   static struct guardian guardian;
-  guardian.look = heartbeat_setting() * 1000000;
+  guardian.look = heartbeat_setting() * MILLISECOND;
+  manager_read(&guardian.manager);
   guardian.page =
       mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
   (void)signal(SIGCHLD,
                SIG_DFL); /* where it is ignored (which is inherited) nobody can be reaped */
   pid_t self = getpid();
+  guardian.page->guardian = self;
+  atomic_store(&guardian.page->code, GUARDIAN_NO_CODE);
   guardian.pilot = fork();
   if (guardian.pilot < 0) refuse(CODE_MACHINE, "cannot fork the pilot");
   if (guardian.pilot > 0) {

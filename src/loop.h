@@ -53,6 +53,7 @@ struct timer {
 enum event_type {
   EVENT_SIGNAL,
   EVENT_EXIT,
+  EVENT_MAIN,
   EVENT_GROUP_GONE,
   EVENT_TIMER,
   EVENT_OUTPUT,

@@ -208,6 +208,13 @@ static int complain(const char *message) {
   return CODE_SOFTWARE;
 }
 
+/* An error outside of any protected call, as when there is no memory for the protection itself. */
+static int panic(lua_State *L) {
+  (void)complain(lua_tostring(L, -1));
+  port_leave();
+  _exit(CODE_SOFTWARE);
+}
+
 static int run_lua(lua_State *L, struct arguments *arguments) {
   lua_pushcfunction(L, add_traceback);
   lua_pushcfunction(L, run);
@@ -220,7 +227,7 @@ static int run_lua(lua_State *L, struct arguments *arguments) {
 /* --- the end ----------------------------------------------------------------------------- */
 
 static _Noreturn int leave(lua_State *L) {
-  port_close();
+  port_leave();
   exit(*(const int *)lua_touserdata(L, 1));
 }
 
@@ -247,6 +254,7 @@ int main(int argc, char **argv) {
   }
   lua_State *L = luaL_newstate();
   if (L == NULL) return complain(NULL);
+  (void)lua_atpanic(L, panic);
   int *code = mark_end(L);
   *code = run_lua(L, &arguments);
   /* Runs the finalisers, which may still write a line, and with the last of them exits. To free the

@@ -15,15 +15,37 @@ void port_guardian(struct guardian_page *page) {
   port.page = page;
 }
 
-/* When, at the latest, the guardian ends us. */
+/* A time so many seconds from now; 0: nil. */
+static int64_t moment(lua_State *L, int index, const char *where) {
+  if (lua_isnoneornil(L, index)) return 0;
+  return loop_now() + (int64_t)(port_number(L, index, where, 0, 1e9) * (double)NANOSECONDS);
+}
+
+/* When, at the latest, the guardian ends us, and with which code. */
 static int l_deadline(lua_State *L) {
-  double seconds = port_number(L, 1, "deadline: seconds", 0, 1e9);
-  if (port.page)
-    atomic_store(&port.page->deadline, loop_now() + (int64_t)(seconds * (double)NANOSECONDS));
+  int64_t deadline = moment(L, 1, "deadline: seconds");
+  int64_t hurry = moment(L, 2, "deadline: orderly");
+  int code = GUARDIAN_NO_CODE;
+  if (!lua_isnoneornil(L, 3)) code = (int)port_integer(L, 3, "deadline: code", 0, 255);
+  if (hurry != 0) port_contain_hurry(hurry);
+  guardian_deadline(port.page, deadline, code);
   return 0;
 }
 
-static const luaL_Reg own_functions[] = {{"deadline", l_deadline}, {NULL, NULL}};
+static int l_reached(lua_State *L) {
+  const char *stage = port_word(L, 1, "reached: stage");
+  if (strcmp(stage, "started") == 0) {
+    guardian_reached(port.page, GUARDIAN_STARTED, port_word(L, 2, "reached: status"));
+  } else {
+    if (strcmp(stage, "over") != 0)
+      luaL_error(L, "reached: stage: expected \"started\" or \"over\", got \"%s\"", stage);
+    guardian_reached(port.page, GUARDIAN_OVER, NULL);
+  }
+  return 0;
+}
+
+static const luaL_Reg own_functions[] = {
+    {"deadline", l_deadline}, {"reached", l_reached}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
     own_functions,          port_wait_functions,  port_proc_functions,   port_file_functions,
@@ -49,7 +71,13 @@ static void settle_signals(void) {
   (void)signal(SIGCHLD, SIG_DFL);
 }
 
-static bool open_runtime(void) {
+/* Nothing that belongs to a file: the machine is short of something, or old. */
+static bool has_no_object(int code) {
+  return code == EMFILE || code == ENFILE || code == ENOMEM || code == ENOSYS;
+}
+
+/* False with errno; `object` is what it was about, where that has a name. */
+static bool open_runtime(const char **object) {
   fill_standard_descriptors();
   settle_signals();
   port.loop = loop_new();
@@ -61,6 +89,7 @@ static bool open_runtime(void) {
   if (port.http) port.consul = consul_new(port.loop, &port.handles, port.http);
   if (port.consul) return true;
   int error = errno;
+  if (port.output && !port.procs && !has_no_object(error)) *object = "/dev/null: ";
   port_close();
   errno = error;
   return false;
@@ -80,14 +109,23 @@ void port_close(void) {
   port = (struct port){.page = port.page, .handles.last = port.handles.last};
 }
 
-static int cannot_start(lua_State *L, int code) {
+void port_leave(void) {
+  if (port.page == NULL)
+    port_close();
+  else if (port.output)
+    (void)output_flush(port.output, 0);
+}
+
+static int cannot_start(lua_State *L, const char *object, int code) {
   char text[TEXT_SIZE];
   const char *hint = code == ENOSYS ? " (Linux 5.4 or later is needed)" : "";
-  return luaL_error(L, "the runtime cannot start: %s%s", error_text(code, text), hint);
+  if (*object) hint = " (it comes with /dev, which containers are given)";
+  return luaL_error(L, "the runtime cannot start: %s%s%s", object, error_text(code, text), hint);
 }
 
 int luaopen_luapilot_rt(lua_State *L) {
-  if (port.loop == NULL && !open_runtime()) return cannot_start(L, errno);
+  const char *object = "";
+  if (port.loop == NULL && !open_runtime(&object)) return cannot_start(L, object, errno);
   port_stack_open(L);
   lua_createtable(L, 0, 48);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)

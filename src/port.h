@@ -23,8 +23,13 @@ void port_guardian(struct guardian_page *page);
 /* The module's opener, as Lua expects it. The first one starts the runtime. */
 int luaopen_luapilot_rt(struct lua_State *L);
 
-/* Ends the runtime: kills and reaps what is left, frees everything. For leak checkers; an exit does
- * not need it. The port may be opened anew afterwards. */
+/* Ends the runtime: kills and reaps what is left, frees everything. The port may be opened anew
+ * afterwards. */
 void port_close(void);
+
+/* For the end of this process, however that has come. Under a guardian it kills nobody and frees
+ * nothing: what the jobs have said is written, as far as nobody holds that up, and whoever is left is
+ * the guardian's, who knows how each is to be stopped. Without one it is port_close(). */
+void port_leave(void);
 
 #endif

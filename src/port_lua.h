@@ -97,6 +97,8 @@ struct handle *port_handle(lua_State *L, int index, const char *where, int kind)
 /* --- events: each adds its fields to the table on the top of the stack, which has type and id --- */
 
 void port_push_exit(lua_State *L, const struct event *event);
+void port_push_main(lua_State *L, const struct event *event);
+void port_push_group_gone(lua_State *L, const struct event *event);
 void port_push_output(lua_State *L, const struct event *event);
 void port_push_notify(lua_State *L, const struct event *event);
 void port_push_connected(lua_State *L, const struct event *event);
@@ -119,6 +121,8 @@ extern const luaL_Reg port_stack_functions[];
 void port_wait_close(void);
 /* The functions of Lua that could exhaust the stack of C look at it from now on. */
 void port_stack_open(lua_State *L);
+/* From this loop_now() time on stretches of user code must be short. */
+void port_contain_hurry(int64_t from);
 /* Ends the ticks and the hook of port_contain.c. */
 void port_contain_close(void);
 

@@ -10,6 +10,21 @@
 
 /* --- events ------------------------------------------------------------------------------ */
 
+static void push_child(lua_State *L, const struct child *child) {
+  lua_createtable(L, 0, 2);
+  port_set_number(L, "pid", child->pid);
+  port_set_string(L, "name", child->name);
+}
+
+/* Of so many only the first few are there. */
+static void push_children(lua_State *L, const struct child *children, unsigned count) {
+  lua_createtable(L, PROC_STRAYS, 0);
+  for (unsigned i = 0; i < count && i < PROC_STRAYS; i++) {
+    push_child(L, &children[i]);
+    lua_rawseti(L, -2, (int)i + 1);
+  }
+}
+
 void port_push_exit(lua_State *L, const struct event *event) {
   const struct proc_exit *exit = (const struct proc_exit *)event;
   char name[NAME_SIZE];
@@ -22,6 +37,24 @@ void port_push_exit(lua_State *L, const struct event *event) {
   port_set_number(L, "system", exit->system);
   port_set_number(L, "maxrss", (double)exit->maxrss);
   lua_setfield(L, -2, "usage");
+  static const char *const lacks[] = {NULL, "own", "around"};
+  if (exit->lack != LACK_NONE) port_set_string(L, "oom", lacks[exit->lack]);
+  if (exit->left.pid == 0) return;
+  push_child(L, &exit->left);
+  lua_setfield(L, -2, "left");
+}
+
+void port_push_main(lua_State *L, const struct event *event) {
+  port_set_number(L, "pid", ((const struct proc_main *)event)->pid);
+}
+
+void port_push_group_gone(lua_State *L, const struct event *event) {
+  const struct proc_gone *gone = (const struct proc_gone *)event;
+  if (gone->ended > 0) port_set_number(L, "ended", gone->ended);
+  if (gone->count == 0) return;
+  push_children(L, gone->strays, gone->count);
+  lua_setfield(L, -2, "strays");
+  port_set_number(L, "count", gone->count);
 }
 
 void port_push_output(lua_State *L, const struct event *event) {
@@ -205,10 +238,10 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
 /* --- spawn ------------------------------------------------------------------------------- */
 
 static const char *const spawn_names[] = {
-    "argv",         "env",           "env_added",    "cwd",    "user",
-    "group",        "umask",         "limits",       "cgroup", "stdin",
-    "no_new_privs", "oom_score_adj", "output",       "notify", "capture",
-    "end_signal",   "stop_signal",   "stop_timeout", NULL,
+    "argv",   "env",     "env_added",    "cwd",        "user",         "group",
+    "umask",  "limits",  "cgroup",       "stdin",      "no_new_privs", "oom_score_adj",
+    "output", "notify",  "capture",      "end_signal", "stop_signal",  "stop_timeout",
+    "mark",   "pidfile", "leader_alone", NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
@@ -243,6 +276,10 @@ static void check_talk(lua_State *L, struct proc_options *options, struct proc_o
   options->output = check_output(L, 1, output);
   options->capture = port_optional_boolean(L, 1, "spawn", "capture", false);
   options->notify = port_optional_boolean(L, 1, "spawn", "notify", false);
+  options->mark = port_optional_word(L, 1, "spawn", "mark");
+  options->pidfile = port_optional_word(L, 1, "spawn", "pidfile");
+  if (options->mark && strchr(options->mark, '=') == NULL)
+    luaL_error(L, "spawn: mark: expected \"NAME=value\", got \"%s\"", options->mark);
   if (options->capture && options->output && options->output->raw)
     luaL_error(L, "spawn: capture: raw output does not pass through the pilot");
 }
@@ -254,6 +291,7 @@ static void check_signals(lua_State *L, struct proc_options *options) {
   options->grace = 10000;
   if (port_field(L, 1, "spawn", "stop_timeout", path))
     options->grace = (int)(port_number(L, -1, path, 0, 1e6) * 1000);
+  options->leader_alone = port_optional_boolean(L, 1, "spawn", "leader_alone", false);
 }
 
 static int l_spawn(lua_State *L) {
@@ -322,6 +360,22 @@ static int l_hold(lua_State *L) {
   return port_failure(L, code, "cannot hold: its output is not captured");
 }
 
+static int l_successor(lua_State *L) {
+  pid_t pid = (pid_t)port_integer(L, 2, "successor: pid", 0, INT32_MAX);
+  struct handle *handle = port_handle(L, 1, "successor: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  proc_successor(proc_of(handle), pid);
+  return port_done(L);
+}
+
+static int l_strays(lua_State *L) {
+  struct handle *handle = port_handle(L, 1, "strays: id", HANDLE_PROC);
+  if (handle == NULL) return 3;
+  struct child strays[PROC_STRAYS];
+  push_children(L, strays, proc_strays(proc_of(handle), strays));
+  return 1;
+}
+
 /* --- names of users and groups ----------------------------------------------------------- */
 
 static int l_lookup(lua_State *L) {
@@ -343,6 +397,6 @@ static int l_lookup(lua_State *L) {
   return 3;
 }
 
-const luaL_Reg port_proc_functions[] = {{"spawn", l_spawn},     {"kill", l_kill},
-                                        {"capture", l_capture}, {"hold", l_hold},
-                                        {"lookup", l_lookup},   {NULL, NULL}};
+const luaL_Reg port_proc_functions[] = {
+    {"spawn", l_spawn},   {"kill", l_kill},     {"capture", l_capture},     {"hold", l_hold},
+    {"lookup", l_lookup}, {"strays", l_strays}, {"successor", l_successor}, {NULL, NULL}};

@@ -242,7 +242,8 @@ static int l_signals(lua_State *L) {
   (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
   unignore(&set);
   char text[TEXT_SIZE];
-  if (open_signals(&set) != 0) return luaL_error(L, "signals: %s", error_text(errno, text));
+  if (open_signals(&set) != 0)
+    return luaL_error(L, "signals: cannot be waited for: %s", error_text(errno, text));
   return 0;
 }
 
@@ -260,25 +261,26 @@ static const struct {
   const char *name;
   int fields; /* how many the table has, type and id included */
 } types[] = {
-    [EVENT_SIGNAL] = {"signal", 4},         [EVENT_EXIT] = {"exit", 4},
-    [EVENT_GROUP_GONE] = {"group_gone", 2}, [EVENT_TIMER] = {"timer", 2},
-    [EVENT_OUTPUT] = {"output", 5},         [EVENT_NOTIFY] = {"notify", 3},
-    [EVENT_CONNECTED] = {"connected", 4},   [EVENT_POLL] = {"poll", 4},
-    [EVENT_RESPONSE] = {"response", 6},     [EVENT_WATCH] = {"watch", 5},
-    [EVENT_MEMORY] = {"memory", 1},
+    [EVENT_SIGNAL] = {"signal", 4}, [EVENT_EXIT] = {"exit", 4},
+    [EVENT_MAIN] = {"main", 3},     [EVENT_GROUP_GONE] = {"group_gone", 2},
+    [EVENT_TIMER] = {"timer", 2},   [EVENT_OUTPUT] = {"output", 5},
+    [EVENT_NOTIFY] = {"notify", 3}, [EVENT_CONNECTED] = {"connected", 4},
+    [EVENT_POLL] = {"poll", 4},     [EVENT_RESPONSE] = {"response", 6},
+    [EVENT_WATCH] = {"watch", 5},   [EVENT_MEMORY] = {"memory", 1},
 };
 
 static void push_fields(lua_State *L, const struct event *event) {
   switch (event->type) {
   case EVENT_SIGNAL: push_signal(L); break;
   case EVENT_EXIT: port_push_exit(L, event); break;
+  case EVENT_MAIN: port_push_main(L, event); break;
   case EVENT_OUTPUT: port_push_output(L, event); break;
   case EVENT_NOTIFY: port_push_notify(L, event); break;
   case EVENT_CONNECTED: port_push_connected(L, event); break;
   case EVENT_POLL: push_poll(L, event); break;
   case EVENT_RESPONSE: port_push_response(L, event); break;
   case EVENT_WATCH: port_push_watch(L, event); break;
-  case EVENT_GROUP_GONE:
+  case EVENT_GROUP_GONE: port_push_group_gone(L, event); break;
   case EVENT_MEMORY:
   case EVENT_TIMER: break;
   }

@@ -17,11 +17,19 @@
 
 #define FIRST_QUESTION (NANOSECONDS / 1000)
 #define LAST_QUESTION NANOSECONDS
+#define REGENCY (2 * NANOSECONDS) /* so long an heir, or its status, is waited for */
+#define SETTLING (20 * FIRST_QUESTION)
 #define FAR_AWAY (INT64_MAX - 1)
 
 #define PROC_OF(member, pointer) ((struct proc *)((char *)(pointer)-offsetof(struct proc, member)))
 
-enum state { RUNNING, ENDING, GONE };
+enum state {
+  RUNNING,
+  FOLLOWED, /* its main process has ended; somebody may follow */
+  LEARNING, /* an heir has ended; the guardian knows how */
+  ENDING,
+  GONE,
+};
 
 /* One of its two streams, for the callback to know which. */
 struct outlet {
@@ -35,7 +43,10 @@ struct procs {
   struct output *output;
   struct guardian_page *page; /* NULL = no guardian */
   struct spawn_base base;     /* owned */
-  struct proc *first;         /* all that are not freed, cancelled ones too */
+  struct orphanage orphanage;
+  int oom_file; /* the count of our own control group; -1 = none */
+  bool oom_sought;
+  struct proc *first; /* all that are not freed, cancelled ones too */
 };
 
 struct proc {
@@ -46,6 +57,8 @@ struct proc {
 
   pid_t pid; /* the leader's, and the number of the group and the session */
   enum state state;
+  bool reaped;    /* the leader; until then its number cannot be anybody else's */
+  bool settled;   /* the strays of a program in the background have had their moment */
   bool cancelled; /* nobody listens any more */
   bool told;      /* group_gone was taken */
 
@@ -54,8 +67,17 @@ struct proc {
       question;  /* is anybody left? In the heap all the time, so that setting it cannot fail */
   int64_t pause; /* until the next question */
   struct proc_exit exit;
-  struct event group_gone;
+  struct proc_main main;
+  struct proc_gone gone;
 
+  struct succession succession;
+  pid_t heir;                 /* has followed the leader; 0 = nobody has */
+  int leader;                 /* then: the leader's pidfd, by which it will be reaped */
+  struct guardian_ward *ward; /* then: by whom its status comes; NULL = it is a child of ours */
+  uid_t uid;
+
+  struct session session;
+  char *mark;    /* owned; NULL = none */
   uint64_t sent; /* signals that the whole group was sent, as bits */
   int end_signal;
   bool lines; /* its streams go to a sink */
@@ -65,18 +87,33 @@ struct proc {
   struct feed feed;
   struct notify *notify; /* NULL = not asked for, or over */
   struct cgroup cgroup;  /* .count 0 = none */
+  int64_t oom_kills;     /* in our own control group, when it was started */
 };
 
 /* --- signals ----------------------------------------------------------------------------- */
+
+static bool was_sent(const struct proc *proc, int number) {
+  return proc->sent & (UINT64_C(1) << (number - 1));
+}
 
 /* While the leader is not reaped, its number cannot be anybody else's. Afterwards it is the group's
  * as long as somebody is in the group, and then no process can have it: one that does is a
  * stranger, who got the number because our group is gone. */
 static bool group_lives(const struct proc *proc) {
-  if (proc->state == RUNNING) return true;
+  if (!proc->reaped) return true;
   if (proc->state == GONE) return false;
   if (kill(-proc->pid, 0) != 0 && errno == ESRCH) return false;
   return kill(proc->pid, 0) != 0 && errno == ESRCH;
+}
+
+/* Tells the rest of the session, while the dead leader is not reaped: the end signal, each once, and
+ * SIGKILL when that was the group's turn. A control group reaches them by its own list. Returns how many
+ * live. */
+static unsigned end_session(struct proc *proc) {
+  int number = proc->cancelled || was_sent(proc, SIGKILL) ? SIGKILL : proc->end_signal;
+  if (proc->cgroup.count > 0) number = 0;
+  unsigned living = session_look(&proc->session, &proc->procs->orphanage, number);
+  return number == 0 ? 0 : living;
 }
 
 /* Returns 0 or an errno. */
@@ -85,6 +122,7 @@ static int signal_group(struct proc *proc, int number) {
   if (group_lives(proc)) code = kill(-proc->pid, number) == 0 ? 0 : errno;
   if (cgroup_signal(&proc->cgroup, number, proc->pid)) code = 0;
   if (code == 0) proc->sent |= UINT64_C(1) << (number - 1);
+  if (number == SIGKILL && proc->state == ENDING && !proc->reaped) (void)end_session(proc);
   return code;
 }
 
@@ -92,12 +130,13 @@ static int signal_leader(const struct proc *proc, int number) {
   if (proc->state != RUNNING) return ESRCH;
   if (syscall(SYS_pidfd_send_signal, proc->exited.fd, number, NULL, 0) == 0) return 0;
   if (errno != ENOSYS) return errno;
+  if (proc->heir != 0) return ENOSYS;
   return kill(proc->pid, number) == 0 ? 0 : errno; /* not reaped, so still its number (valgrind) */
 }
 
 /* Asks soon whether the group is gone; there is a reason to think so. */
 static void ask_soon(struct proc *proc) {
-  if (proc->state != ENDING) return;
+  if (proc->state == RUNNING || proc->state == GONE) return;
   proc->pause = FIRST_QUESTION;
   (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + proc->pause);
 }
@@ -125,7 +164,11 @@ static void destroy(struct proc *proc) {
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
   notify_free(proc->notify);
+  session_free(&proc->session);
+  guardian_dismiss(proc->procs->page, proc->ward);
   unlink_proc(proc);
+  free(proc->succession.file);
+  free(proc->mark);
   free(proc);
 }
 
@@ -150,7 +193,7 @@ static void stream_ended(void *context) {
 }
 
 static void group_gone_taken(struct event *event) {
-  struct proc *proc = PROC_OF(group_gone, event);
+  struct proc *proc = PROC_OF(gone, event);
   proc->told = true;
   if (!proc->capture) give_up_streams(proc); /* they live on by themselves */
   finish(proc);
@@ -165,13 +208,21 @@ static void announce(void *context) {
   struct proc *proc = context;
   notify_free(proc->notify);
   proc->notify = NULL;
-  loop_publish(proc->procs->loop, &proc->group_gone);
+  loop_publish(proc->procs->loop, &proc->gone.event);
   end_streams(proc);
+}
+
+/* Only where a look has found orphans at all. */
+static void count_strays(struct proc *proc) {
+  if (proc->mark == NULL || proc->cancelled) return;
+  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+                                    proc->gone.strays, PROC_STRAYS);
 }
 
 static void group_has_gone(struct proc *proc) {
   proc->state = GONE;
-  guardian_note(proc->procs->page, proc->pid, 0, 0);
+  count_strays(proc);
+  guardian_note(proc->procs->page, proc->pid, 0, 0, false);
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
   if (proc->cancelled)
@@ -184,6 +235,19 @@ static void group_has_gone(struct proc *proc) {
 
 /* --- is anybody left? -------------------------------------------------------------------- */
 
+/* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
+ * of a younger child of ours by now. */
+static void reap(struct proc *proc) {
+  int leader = proc->heir ? proc->leader : proc->exited.fd;
+  siginfo_t info; /* not used, but valgrind wants one */
+  while (!proc->reaped && waitid(P_PIDFD, (id_t)leader, &info, WEXITED) < 0 && errno == EINTR)
+    continue;
+  if (proc->heir) close(proc->leader);
+  proc->reaped = true;
+  loop_unwatch(proc->procs->loop, &proc->exited);
+  close(proc->exited.fd);
+}
+
 /* What calls setsid in a control group is not in the process group any more, but it still counts;
  * removing the control group is the same question. */
 static bool anybody_left(struct proc *proc) {
@@ -193,48 +257,39 @@ static bool anybody_left(struct proc *proc) {
   return true;
 }
 
-static void ask(struct proc *proc) {
-  if (!anybody_left(proc)) {
-    group_has_gone(proc);
-    return;
-  }
+static void ask_again(struct proc *proc) {
   (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + proc->pause);
   proc->pause = proc->pause * 2 < LAST_QUESTION ? proc->pause * 2 : LAST_QUESTION;
 }
 
-static void question_is_due(struct timer *timer) {
-  struct proc *proc = PROC_OF(question, timer);
-  if (proc->state == ENDING)
-    ask(proc);
-  else /* the year is over, and nobody has exited */
-    (void)loop_timer(proc->procs->loop, timer, FAR_AWAY);
+/* Who has just left the session may do so by a double fork: in a moment somebody else is there in his place. */
+static bool must_settle(struct proc *proc) {
+  if (proc->settled || proc->exit.left.pid == 0) return false;
+  proc->settled = true;
+  proc->pause = SETTLING;
+  count_strays(proc);
+  return proc->gone.count > 0;
+}
+
+/* `living`: of the session, as far as is known. Nobody: the leader has been kept for nothing else. */
+static void ask(struct proc *proc, unsigned living) {
+  if (living > 0) {
+    ask_again(proc);
+    return;
+  }
+  if (!proc->reaped) reap(proc);
+  if (anybody_left(proc) || must_settle(proc))
+    ask_again(proc);
+  else
+    group_has_gone(proc);
 }
 
 /* --- the leader's exit ------------------------------------------------------------------- */
 
-static double seconds(struct timeval time) {
-  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
 /* The zombie still holds the number of the group: now, not later, is the time for the end signal. */
 static void end_group(struct proc *proc) {
   int number = proc->cancelled ? SIGKILL : proc->end_signal;
-  if (!(proc->sent & (UINT64_C(1) << (number - 1)))) (void)signal_group(proc, number);
-}
-
-/* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
- * of a younger child of ours by now. glibc's waitid() has no room for the usage. */
-static void reap(struct proc *proc) {
-  struct rusage usage = {0};
-  siginfo_t info; /* not used, but valgrind wants one */
-  while (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, WEXITED, &usage) < 0 &&
-         errno == EINTR)
-    continue;
-  loop_unwatch(proc->procs->loop, &proc->exited); /* it would stay readable for ever */
-  close(proc->exited.fd);
-  proc->exit.user = seconds(usage.ru_utime);
-  proc->exit.system = seconds(usage.ru_stime);
-  proc->exit.maxrss = (int64_t)usage.ru_maxrss * 1024;
+  if (!was_sent(proc, number)) (void)signal_group(proc, number);
 }
 
 /* Somebody who waits for any child in this process has taken the status, and the number may be a
@@ -244,20 +299,37 @@ static bool lost_status(struct proc *proc) {
              "the exit status of process %d is lost: something else in this program waited for it",
              (int)proc->pid);
   proc->exit.code = 255;
-  proc->state = ENDING;
+  proc->reaped = true;
   return true;
 }
 
-/* False: it has not exited. */
+static double seconds(struct timeval time) {
+  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
+}
+
+static void keep_usage(struct proc *proc, const struct rusage *usage) {
+  proc->exit.user = seconds(usage->ru_utime);
+  proc->exit.system = seconds(usage->ru_stime);
+  proc->exit.maxrss = (int64_t)usage->ru_maxrss * 1024;
+}
+
+static void keep_status(struct proc *proc, const siginfo_t *info) {
+  if (info->si_code == CLD_EXITED)
+    proc->exit.code = info->si_status;
+  else
+    proc->exit.signal = info->si_status;
+}
+
+/* False: it has not exited. glibc's waitid() has no room for the usage. */
 static bool read_status(struct proc *proc) {
+  struct rusage usage = {0};
   siginfo_t info = {0};
-  if (waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
+  const int flags = WEXITED | WNOHANG | WNOWAIT;
+  if (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, flags, &usage) != 0)
     return errno == ECHILD && lost_status(proc);
   if (info.si_pid == 0) return false;
-  if (info.si_code == CLD_EXITED)
-    proc->exit.code = info.si_status;
-  else
-    proc->exit.signal = info.si_status;
+  keep_usage(proc, &usage);
+  keep_status(proc, &info);
   return true;
 }
 
@@ -265,16 +337,167 @@ static void exit_taken(struct event *event) {
   (void)event; /* group_gone is still to come */
 }
 
+/* SIGKILL tells nobody who sent it. If it was us it was not for lack of memory. */
+static void note_lack(struct proc *proc) {
+  bool killed = proc->exit.signal == SIGKILL;
+  if (was_sent(proc, SIGKILL) || !(killed || proc->exit.code != 0)) return;
+  int64_t own = cgroup_oom_kills(&proc->cgroup);
+  if (own > 0)
+    proc->exit.lack = LACK_OWN;
+  else if (own < 0 && killed && cgroup_read_count(proc->procs->oom_file) > proc->oom_kills)
+    proc->exit.lack = LACK_AROUND;
+}
+
+/* A program that succeeds and leaves somebody may have put itself into the background. */
+static void note_left(struct proc *proc) {
+  if (proc->exit.signal != 0 || proc->exit.code != 0 || proc->mark == NULL) return;
+  if (proc->session.first != 0)
+    (void)children_look(proc->session.first, &proc->exit.left);
+  else
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+                         &proc->exit.left, 1);
+}
+
+static void end(struct proc *proc) {
+  proc->state = ENDING;
+  unsigned living = proc->reaped ? 0 : end_session(proc);
+  if (!was_sent(proc, SIGKILL)) proc->gone.ended = living;
+  note_left(proc);
+  note_lack(proc);
+  end_group(proc);
+  if (!proc->cancelled) loop_publish(proc->procs->loop, &proc->exit.event);
+  proc->pause = FIRST_QUESTION;
+  ask(proc, living);
+}
+
+/* --- somebody follows -------------------------------------------------------------------- */
+
+/* From now on this is the main process. The leader's descriptor is what that will be reaped by. */
+static bool enthrone(struct proc *proc, pid_t pid, int pidfd) {
+  int former = proc->exited.fd;
+  proc->exited.fd = pidfd;
+  if (loop_watch(proc->procs->loop, &proc->exited, EPOLLIN) != 0) {
+    proc->exited.fd = former;
+    return false;
+  }
+  if (proc->heir)
+    close(former);
+  else
+    proc->leader = former;
+  proc->heir = proc->main.pid = pid;
+  proc->exit = (struct proc_exit){.event = proc->exit.event};
+  guardian_note_main(proc->procs->page, proc->pid, pid);
+  return true;
+}
+
+/* The guardian is asked for its status first, then it must live. */
+static bool find_heir(struct proc *proc, pid_t pid) {
+  struct procs *procs = proc->procs;
+  struct guardian_ward *ward = guardian_ward(procs->page, pid);
+  if (procs->page && ward == NULL) return false;
+  int pidfd = succession_hold(pid, proc->pid, proc->uid, orphanage_reaper(&procs->orphanage));
+  if (pidfd >= 0 && enthrone(proc, pid, pidfd)) {
+    guardian_dismiss(procs->page, proc->ward);
+    proc->ward = ward;
+    return true;
+  }
+  if (pidfd >= 0) close(pidfd);
+  guardian_dismiss(procs->page, ward);
+  return false;
+}
+
+/* While members of the session live, who may be what follows. What still names the dead one names no heir. */
+static bool may_be_followed(struct proc *proc, pid_t dead, pid_t heir) {
+  if (heir == dead || proc->reaped || proc->cancelled) return false;
+  if (loop_now() >= proc->succession.until) return false;
+  return session_look(&proc->session, &proc->procs->orphanage, 0) > 0;
+}
+
+static void seek_heir(struct proc *proc) {
+  pid_t dead = proc->heir ? proc->heir : proc->pid;
+  pid_t heir = succession_heir(&proc->succession, dead);
+  if (!may_be_followed(proc, dead, heir)) {
+    end(proc);
+  } else if (heir == 0 || !find_heir(proc, heir)) {
+    ask_again(proc);
+  } else {
+    proc->state = RUNNING;
+    (void)loop_timer(proc->procs->loop, &proc->question, FAR_AWAY);
+    loop_publish(proc->procs->loop, &proc->main.event);
+  }
+}
+
+static void main_ended(struct proc *proc) {
+  proc->state = FOLLOWED;
+  proc->pause = FIRST_QUESTION;
+  proc->succession.until = loop_now() + REGENCY;
+  seek_heir(proc);
+}
+
+/* An heir is the guardian's child, or ours where we adopt ourselves. False: it is not known yet. */
+static bool learn_status(struct proc *proc) {
+  siginfo_t info = {0};
+  if (waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED | WNOHANG) == 0 && info.si_pid != 0) {
+    keep_status(proc, &info);
+    return true;
+  }
+  if (proc->ward == NULL || !atomic_load(&proc->ward->ended)) return false;
+  int status = proc->ward->status;
+  if (WIFEXITED(status))
+    proc->exit.code = WEXITSTATUS(status);
+  else
+    proc->exit.signal = WTERMSIG(status);
+  return true;
+}
+
+static void learn(struct proc *proc) {
+  bool known = proc->cancelled || learn_status(proc);
+  if (!known && loop_now() < proc->succession.until) {
+    ask_again(proc);
+    return;
+  }
+  if (!known) {
+    output_say(proc->procs->output, LOG_LEVEL_ERROR,
+               "the exit status of process %d is lost: the guardian does not tell it",
+               (int)proc->heir);
+    proc->exit.code = 255;
+  }
+  main_ended(proc);
+}
+
+static void heir_exited(struct proc *proc) {
+  proc->state = LEARNING;
+  proc->pause = FIRST_QUESTION;
+  proc->succession.until = loop_now() + REGENCY;
+  learn(proc);
+}
+
 static void leader_exited(struct watcher *watcher, uint32_t events) {
   (void)events;
   struct proc *proc = PROC_OF(exited, watcher);
-  if (!read_status(proc)) return;
-  end_group(proc);
-  reap(proc);
-  proc->state = ENDING;
-  if (!proc->cancelled) loop_publish(proc->procs->loop, &proc->exit.event);
-  proc->pause = FIRST_QUESTION;
-  ask(proc);
+  if (proc->heir == 0 && !read_status(proc)) return;
+  loop_unwatch(proc->procs->loop, watcher); /* it would stay readable for ever */
+  if (proc->heir == 0)
+    main_ended(proc);
+  else
+    heir_exited(proc);
+}
+
+void proc_successor(struct proc *proc, pid_t pid) {
+  proc->succession.named = pid;
+  if (pid == 0) proc->succession.refused = true;
+  ask_soon(proc);
+}
+
+static void question_is_due(struct timer *timer) {
+  struct proc *proc = PROC_OF(question, timer);
+  switch (proc->state) {
+  case FOLLOWED: seek_heir(proc); break;
+  case LEARNING: learn(proc); break;
+  case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
+  case RUNNING: /* the year is over, and nobody has exited */
+  case GONE: (void)loop_timer(proc->procs->loop, timer, FAR_AWAY); break;
+  }
 }
 
 /* --- cancelling -------------------------------------------------------------------------- */
@@ -283,7 +506,8 @@ static void cancel(struct handle *handle) {
   struct proc *proc = PROC_OF(handle, handle);
   proc->cancelled = true;
   loop_unpublish(proc->procs->loop, &proc->exit.event);
-  loop_unpublish(proc->procs->loop, &proc->group_gone);
+  loop_unpublish(proc->procs->loop, &proc->main.event);
+  loop_unpublish(proc->procs->loop, &proc->gone.event);
   handle_remove(proc->procs->handles, handle);
   give_up_streams(proc);
   notify_free(proc->notify);
@@ -312,6 +536,12 @@ int proc_capture(struct proc *proc, bool on) {
   return 0;
 }
 
+unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
+  if (proc->mark == NULL) return 0;
+  return session_strays(&proc->session, &proc->procs->orphanage, proc->mark, true, strays,
+                        PROC_STRAYS);
+}
+
 int proc_hold(struct proc *proc, bool on) {
   if (!proc->capture) return EINVAL;
   for (int i = 0; i < 2; i++)
@@ -324,6 +554,8 @@ int proc_hold(struct proc *proc, bool on) {
 static struct proc *new_proc(struct procs *procs, const struct proc_options *options) {
   struct proc *proc = calloc(1, sizeof *proc);
   if (proc == NULL) return NULL;
+  proc->mark = options->mark ? strdup(options->mark) : NULL;
+  proc->succession.file = options->pidfile ? strdup(options->pidfile) : NULL;
   proc->handle = (struct handle){.kind = HANDLE_PROC, .cancel = cancel};
   proc->procs = procs;
   proc->end_signal = options->end_signal;
@@ -331,13 +563,17 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->capture = options->capture;
   proc->exited = (struct watcher){.fd = -1, .ready = leader_exited};
   proc->question.fire = question_is_due;
-  if (handle_add(procs->handles, &proc->handle) != 0) {
+  if ((options->mark && !proc->mark) || (options->pidfile && !proc->succession.file) ||
+      handle_add(procs->handles, &proc->handle) != 0) {
+    free(proc->succession.file);
+    free(proc->mark);
     free(proc);
     return NULL;
   }
   proc->id = proc->handle.id;
   proc->exit.event = (struct event){.type = EVENT_EXIT, .id = proc->id, .taken = exit_taken};
-  proc->group_gone =
+  proc->main.event = (struct event){.type = EVENT_MAIN, .id = proc->id, .taken = exit_taken};
+  proc->gone.event =
       (struct event){.type = EVENT_GROUP_GONE, .id = proc->id, .taken = group_gone_taken};
   proc->next = procs->first;
   if (proc->next) proc->next->previous = proc;
@@ -410,6 +646,13 @@ static int follow(struct proc *proc, struct spawn *spawn, struct failure *failur
   return failed(failure, "fork", "cannot follow a new process", code);
 }
 
+/* Where we are is found out once, when the first process runs: a start has better things to do. */
+static int64_t count_oom_kills(struct procs *procs) {
+  if (!procs->oom_sought) procs->oom_file = cgroup_open_own_count();
+  procs->oom_sought = true;
+  return procs->oom_file >= 0 ? cgroup_read_count(procs->oom_file) : -1;
+}
+
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
                  const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
@@ -426,7 +669,11 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   }
   proc->cgroup = spawn->cgroup;
   spawn->cgroup = (struct cgroup){0};
-  guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace);
+  proc->session.id = proc->pid;
+  proc->uid = spawn->account.uid;
+  proc->oom_kills = count_oom_kills(proc->procs);
+  guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace,
+                wanted->leader_alone);
   return 0;
 }
 
@@ -477,7 +724,9 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   }
   struct procs *procs = calloc(1, sizeof *procs);
   if (procs == NULL) return NULL;
-  *procs = (struct procs){.loop = loop, .handles = handles, .output = output, .page = page};
+  *procs = (struct procs){
+      .loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
+  orphanage_open(&procs->orphanage, output, page != NULL);
   if (spawn_open(&procs->base) == 0) return procs;
   free(procs);
   return NULL;
@@ -488,13 +737,16 @@ void procs_free(struct procs *procs) {
   for (struct proc *proc = procs->first, *next; proc; proc = next) {
     next = proc->next;
     if (proc->state != GONE) (void)signal_group(proc, SIGKILL);
-    if (proc->state == RUNNING) reap(proc);
+    if (!proc->reaped) reap(proc);
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);
     give_up_streams(proc);
     loop_unpublish(procs->loop, &proc->exit.event);
-    loop_unpublish(procs->loop, &proc->group_gone);
+    loop_unpublish(procs->loop, &proc->main.event);
+    loop_unpublish(procs->loop, &proc->gone.event);
     destroy(proc);
   }
   spawn_close(&procs->base);
+  orphanage_close(&procs->orphanage);
+  if (procs->oom_file >= 0) close(procs->oom_file);
   free(procs);
 }

@@ -1,17 +1,21 @@
 /* proc: the life of the processes that we start.
  *
- *   RUNNING ── the leader exits ──► ENDING ── no process of the group lives ──► GONE ──► freed
+ *   RUNNING ── the leader exits ──► ENDING ── no process of the session lives ──► GONE ──► freed
  *
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
+ *          It may hand over: then another process of the session is what runs (succession.h), and what
+ *          is said of the leader's exit and of signals to the leader is meant of that.
  * ENDING   The leader's exit was published at once, whoever still holds its pipes. What is left of the
- *          group got the end signal while the zombie still kept the group's number from being given
- *          to strangers; only then was the leader reaped. We ask again and again, at growing
- *          intervals, whether somebody is left: the kernel has no way to tell us.
- * GONE     Published. What remains are captured streams that are not read to their end.
+ *          group, and of the session outside of it (session.h), got the end signal while the zombie
+ *          still kept the number of both from being given to strangers. The leader is reaped when
+ *          nobody of the session is seen any more. We ask again and again, at growing intervals,
+ *          whether somebody is left: the kernel has no way to tell us.
+ * GONE     Published, with the strays that it left. What remains are captured streams that are not read
+ *          to their end.
  *
  * We wait for our own children only, each by its own descriptor, never for "any": others in this
  * process, or the guardian as PID 1, may have children, too. A process that calls setsid leaves
- * the group and escapes, unless it lives in a control group: then that counts as part of the group.
+ * the session and escapes, unless it lives in a control group: then that counts as part of the group.
  *
  * A cancelled process goes the same way, killed and silent, and frees itself at the end.
  *
@@ -29,7 +33,9 @@
 #include "loop.h"
 #include "names.h"
 #include "output.h"
+#include "session.h"
 #include "spawn.h"
+#include "succession.h"
 
 struct proc;
 struct procs; /* all processes of one pilot */
@@ -50,9 +56,22 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
-  int end_signal;  /* to the rest of the group, when the leader has exited */
-  int stop_signal; /* these two are for the guardian */
-  int grace;       /* milliseconds */
+  const char
+      *pidfile; /* says who follows the leader (succession.h); NULL = nobody, unless it is said */
+  const char *mark;  /* "NAME=value" of its environment, by which strays are known; NULL = none */
+  int end_signal;    /* to the rest of the session, when the leader has exited */
+  int stop_signal;   /* these three are for the guardian */
+  int grace;         /* milliseconds */
+  bool leader_alone; /* the stop signal is for the leader, SIGKILL for the rest */
+};
+
+#define PROC_STRAYS 4
+
+/* What the counts of control groups say of an end that nobody here has caused. */
+enum lack {
+  LACK_NONE,
+  LACK_OWN,    /* the kernel has killed somebody in its own group */
+  LACK_AROUND, /* in ours, since it was started; it has no own group with controlled memory */
 };
 
 /* event.type is EVENT_EXIT. */
@@ -62,6 +81,22 @@ struct proc_exit {
   int signal;          /* what killed it; 0 = it exited */
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
+  enum lack lack;      /* of memory: was that why it was killed, or has failed? */
+  struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
+};
+
+/* event.type is EVENT_MAIN. */
+struct proc_main {
+  struct event event;
+  pid_t pid; /* has followed the leader */
+};
+
+/* event.type is EVENT_GROUP_GONE. */
+struct proc_gone {
+  struct event event;
+  struct child strays[PROC_STRAYS]; /* left behind, and not ended */
+  unsigned count;                   /* there may be more than stand here */
+  unsigned ended;                   /* orphans of the session when it exited; they were ended */
 };
 
 /* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */
@@ -80,6 +115,10 @@ struct proc *proc_of(struct handle *handle);
 enum proc_target { PROC_GROUP, PROC_LEADER };
 /* Returns 0, or an errno: ESRCH when nobody is left, EBADF when that has been said already. */
 int proc_kill(struct proc *proc, int number, enum proc_target target);
+/* Says who follows when the main process has ended; 0: nobody, now or later. */
+void proc_successor(struct proc *proc, pid_t pid);
+/* Strays that it has left, or processes with the same mark before it. Returns how many there are. */
+unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
 /* Returns 0, or EINVAL: it has no output of lines. */
 int proc_capture(struct proc *proc, bool on);
 /* Returns 0, or EINVAL: nobody listens to its output. */

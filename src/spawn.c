@@ -7,6 +7,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "descriptors.h"
+
 /* From here on launch.c would have much to copy: see lower(). */
 #define LOW 64
 
@@ -19,6 +21,7 @@ static int no_memory(struct failure *failure) {
 int spawn_open(struct spawn_base *base) {
   base->null = open("/dev/null", O_RDWR | O_CLOEXEC);
   if (base->null < 0) return -1;
+  base->raised = descriptors_raise(&base->nofile);
   for (int i = 0; i < 3; i++) base->low[i] = fcntl(base->null, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
   return 0;
 }
@@ -27,6 +30,7 @@ void spawn_close(struct spawn_base *base) {
   close(base->null);
   for (int i = 0; i < 3; i++)
     if (base->low[i] >= 0) close(base->low[i]);
+  if (base->raised) (void)setrlimit(RLIMIT_NOFILE, &base->nofile);
 }
 
 /* Without a low place it works as well, only slower. */
@@ -114,6 +118,17 @@ static int prepare_cgroup(struct spawn *spawn, const struct spawn_options *optio
   return 0;
 }
 
+/* What was asked for; and what our own limit was, unless another one was asked for. */
+static void prepare_limits(struct spawn *spawn, const struct spawn_options *options) {
+  struct launch *plan = &spawn->plan;
+  memcpy(plan->limits, options->limits, sizeof plan->limits);
+  plan->limit_count = options->limit_count;
+  for (size_t i = 0; i < plan->limit_count; i++)
+    if (plan->limits[i].resource == RLIMIT_NOFILE) return;
+  if (spawn->base->raised)
+    plan->limits[plan->limit_count++] = (struct launch_limit){RLIMIT_NOFILE, spawn->base->nofile};
+}
+
 static void prepare_plan(struct spawn *spawn, const struct spawn_options *options) {
   struct launch *plan = &spawn->plan;
   plan->argv = options->argv;
@@ -123,8 +138,7 @@ static void prepare_plan(struct spawn *spawn, const struct spawn_options *option
   plan->gid = spawn->account.gid;
   plan->groups = spawn->account.groups;
   plan->group_count = spawn->account.group_count;
-  memcpy(plan->limits, options->limits, sizeof plan->limits);
-  plan->limit_count = options->limit_count;
+  prepare_limits(spawn, options);
   plan->no_new_privs = options->no_new_privs;
   plan->cwd = options->cwd;
   plan->umask = options->umask;
@@ -151,6 +165,11 @@ static const char *fork_advice(int code) {
   if (code == EAGAIN)
     return " (the limit on processes of the user, the control group or the machine is reached)";
   return "";
+}
+
+static const char *oom_advice(int code) {
+  if (code == EACCES) return " (lowering it takes CAP_SYS_RESOURCE)";
+  return code == ENOENT ? " (/proc/self/oom_score_adj: is /proc mounted?)" : "";
 }
 
 static int explain_limit(const struct launch_limit *limit, int code, struct failure *failure) {
@@ -186,7 +205,7 @@ static int explain(const struct spawn *spawn, const struct spawn_options *option
                 spawn->cgroup.places[report->which], text);
   case LAUNCH_OOM_SCORE_ADJ:
     return fail(failure, "oom_score_adj", code, "oom_score_adj = %s: %s%s", spawn->oom_text, text,
-                code == EACCES ? " (lowering it takes CAP_SYS_RESOURCE)" : "");
+                oom_advice(code));
   case LAUNCH_LIMIT: return explain_limit(&spawn->plan.limits[report->which], code, failure);
   case LAUNCH_GROUP:
     return fail(failure, "group", code, "cannot take the groups of user %s: %s", user, text);

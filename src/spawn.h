@@ -42,12 +42,15 @@ struct spawn_options {
 
 /* What all starts share. */
 struct spawn_base {
-  int null;   /* an open /dev/null */
+  bool raised;          /* our own limit on descriptors: programs get back … */
+  struct rlimit nofile; /* … this one */
+  int null;             /* an open /dev/null */
   int low[3]; /* descriptors that stand low, each /dev/null but during a start; -1 = none */
 };
 
-/* Early, while low numbers are free. Returns 0, or -1 with errno. */
+/* Early, while low numbers are free; raises our limit on descriptors. Returns 0, or -1 with errno. */
 int spawn_open(struct spawn_base *base);
+/* Our limit is again what it was. */
 void spawn_close(struct spawn_base *base);
 
 struct spawn {

@@ -126,6 +126,14 @@ local function exec_options(app, words, options)
   return { argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin, env_added = added }
 end
 
+-- Of each program once.
+local function tell_left(app, name, said)
+  app.leavers = app.leavers or {}
+  if not said or app.leavers[name] then return end
+  app.leavers[name] = true
+  app:log("warn", ("pilot.exec %s: it %s"):format(describe.quote(name), said))
+end
+
 ---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.
 ---@param command string|string[]
 ---@param options table?     { check, env, cwd, user, stdin, timeout, max_output }
@@ -144,6 +152,7 @@ function api.exec(app, command, options)
     return cancel
   end)
   if not result then error("pilot.exec: " .. failure, 2) end
+  tell_left(app, words[1], program.left(result))
   result.code = result.code or 128 + app.signal_number(result.signal)
   if result.overflow then
     error(("pilot.exec %s: wrote more than %d bytes to %s: raise max_output"):format(

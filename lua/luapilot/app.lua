@@ -34,10 +34,8 @@ local task = lazy.require "luapilot.task"
 local app = {}
 
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
-local KEPT_ERRORS = 1000
 local PATIENCE = 1              -- seconds that user code may run without waiting
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
-local EXHAUSTED = 70            -- the exit code when that does not help any more
 
 ---@class luapilot.App
 ---@field port luapilot.Port
@@ -59,6 +57,8 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field observe fun(event: table)?     sees every published event
 local App = {}
 App.__index = App
+
+lazy.methods(App, function() return lazy.load "luapilot.mishap" end, { "complain", "own_error", "exhausted" })
 
 ---@param options { port: luapilot.Port, args: string[]?, calendar: table?, lenient: boolean?, state: table? }
 ---       state: pilot.state, of a former core
@@ -129,20 +129,6 @@ function App:log(level, message, fields)
   self.port.log(level, message, fields)
 end
 
----An error in the user's code: logged with its traceback, counted, published as `error`.
----@param where string      "job \"app\": prepare"
----@param err any           a value, or a TaskError with its traceback
----@param event table?      that a handler was called for
-function App:complain(where, err, event)
-  local message = tostring(err)
-  local kept = self.errors
-  if kept and #kept < KEPT_ERRORS then kept[#kept + 1] = { where = where, message = message } end
-  self:log("error", where .. ": " .. message)
-  if event and event.name == "error" then return end -- never recursively
-  local said = task.message(err)
-  self:publish("pilot", { name = "error", source = self.object, where = where, message = said, error = err })
-end
-
 -- --- commands and events ---------------------------------------------------------------------
 
 ---Does fn() in this turn, after what is being done now.
@@ -159,16 +145,6 @@ function App:run_commands()
     if not ok then self:own_error(err) end
   end
   return count > 0
-end
-
----An error of the core itself must not end supervision: it is told, and the other jobs go on. In a shutdown there is
----nothing to go on with.
----@param err string     with its traceback
-function App:own_error(err)
-  self:log("error", "an error inside luapilot, please report it: " .. tostring(err))
-  local closing = self.closing
-  if self.phase ~= "closing" or closing.killing then return end
-  self:command(function() closing:kill() end)
 end
 
 ---Publishes. `done` is called when all handlers that the event started have ended.
@@ -355,15 +331,9 @@ local function ends_pilot(self, event)
   return name == "SIGHUP" and event.terminal
 end
 
-local function exhausted(self)
-  self:log("error", ("Lua has more than %s of memory in use, and tasks were ended in vain: shutting down "
-    .. "(LUAPILOT_MEMORY)"):format(size.format(self.memory or MEMORY)))
-  self:shutdown(EXHAUSTED)
-end
-
 ---@private
 function App:outside(event)
-  if event.type == "memory" then return exhausted(self) end
+  if event.type == "memory" then return self:exhausted() end
   if event.type ~= "signal" then return end
   if ends_pilot(self, event) then
     if self.phase == "closing" then
@@ -465,7 +435,7 @@ end
 ---@param code integer?    the exit code (else it is that of the jobs)
 function App:shutdown(code)
   self.asked_code = self.asked_code or code
-  if self.phase ~= "running" then return end
+  if self.phase ~= "running" then return self.port.deadline(nil, nil, self.asked_code) end
   self.phase, self.dirty = "closing", true
   self.closing = shutdown.new(self)
   self.closing:begin()
@@ -476,6 +446,7 @@ end
 function App:finish()
   if self.ended then return end
   self.phase, self.ended = "ended", true
+  self.port.reached "over"
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
   self.exit_code = shutdown.exit_code(self)

@@ -77,8 +77,13 @@ local read_job = schema.record({
   timeout = { schema.span },
   stop_signal  = { signal, default = "SIGTERM" },
   stop_timeout = { schema.duration, default = 10 },
+  stop_mode    = { schema.one_of { "group", "mixed" }, default = "group" },
   drain   = { schema.duration },
   reload  = { reload },
+  pidfile = { schema.by(function(value)
+    if type(value) == "string" and value:find "^/[^%z]*[^/%z]$" then return value end
+    return nil, ('expected an absolute path such as "/run/app.pid", got %s'):format(describe.value(value))
+  end) },
   main    = { schema.boolean, default = false },
 
   health  = { later(health_types, "health"), default = constant.NONE },
@@ -104,6 +109,7 @@ local read_job = schema.record({
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
   workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
   healthcheck = "health", port = "service", uid = "user", gid = "group", signal = "stop_signal",
+  kill_mode = "stop_mode", pid_file = "pidfile",
   max_restarts = "restart", pre_start = "prepare", before = "prepare", logging = "log", ulimits = "limits",
   rlimits = "limits", tags = "service", meta = "service", interfaces = "service", initial_status = "service",
   ttl = "health",
@@ -164,8 +170,10 @@ end
 ---@field timeout number|nil seconds, as all durations here
 ---@field stop_signal string
 ---@field stop_timeout number
+---@field stop_mode "group"|"mixed"
 ---@field drain number|nil
 ---@field reload string|function|nil
+---@field pidfile string|nil
 ---@field main boolean
 ---@field health luapilot.CheckSpec[]
 ---@field service luapilot.ServiceSpec[]|nil

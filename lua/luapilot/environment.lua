@@ -1,9 +1,9 @@
 -- environment: the variables that a program is started with. The pilot's own stay where they are, in C: what is built
 -- here is what a program gets beside them.
 --
---   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID and the pids of the jobs that
---   its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec; of those that have a service the
---   address, too (LUAPILOT_<JOB>_IP), and so of the job itself.
+--   the pilot's own (unless env_clear), then env_file, then env, then LUAPILOT_PID, LUAPILOT_JOB and the pids of the
+--   jobs that its trigger names (LUAPILOT_<JOB>_PID), or of all running jobs for pilot.exec; of those that have a
+--   service the address, too (LUAPILOT_<JOB>_IP), and so of the job itself.
 --
 -- It reads the file anew at each start. It never changes the pilot's own environment.
 
@@ -85,6 +85,7 @@ local function fill(env, app, spec, runner)
   env.LUAPILOT_PID = tostring(app.port.pid())
   local ok, message, code = add_jobs(env, app, runner and app:sources_of(runner) or app.order)
   if not (ok and runner) then return ok, message, code end
+  env.LUAPILOT_JOB = runner.spec.name
   return add_address(env, app, runner)
 end
 

@@ -21,7 +21,10 @@
 
 local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
+local lazy = require "luapilot.lazy"
 local restart = require "luapilot.restart"
+
+local aftermath = lazy.require "luapilot.aftermath"
 
 local job = {}
 
@@ -51,6 +54,7 @@ job.VISIBLE = {
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
+---@field background luapilot.Background?   it has put itself into the background
 ---@field refused integer?      spawns that the machine refused in a row
 
 ---@param now number
@@ -183,6 +187,9 @@ local function stay_found(c) -- nobody is waited for any more
   emit(c, "untimer", "deregister")
 end
 
+-- In "mixed" the port kills the rest when the leader has ended: it is given SIGKILL as the end signal.
+local function hearer(c) return c.spec.stop_mode == "mixed" and "leader" or "group" end
+
 local function send_stop(c)
   local m = c.memory
   if m.stop.signalled then return end
@@ -190,7 +197,7 @@ local function send_stop(c)
   stay_found(c)
   emit(c, "untimer", "handlers")
   emit(c, "untimer", "drain")
-  emit(c, "signal", c.spec.stop_signal, "group")
+  emit(c, "signal", c.spec.stop_signal, hearer(c))
 end
 
 -- Others find it no longer, before it is told to stop.
@@ -238,13 +245,14 @@ end
 
 local function record_exit(c, asked)
   local m, input = c.memory, c.input
-  local reason = m.killed_by or (input.signal and "signal" or (input.reason or "exit"))
+  local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
+  if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
   local code = input.code
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health = "unknown"
   m.exit = {
-    code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
+    code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = why,
   }
 end
 
@@ -362,11 +370,11 @@ machine.preparing = {
   end,
 }
 
-local function kill_for(c, why, code_signal)
+local function kill_for(c, why, signal, target)
   local m = c.memory
   m.killed_by = why
   emit(c, "untimer", "run")
-  emit(c, "signal", code_signal, "group")
+  emit(c, "signal", signal, target)
 end
 
 local function is_ready(c)
@@ -389,10 +397,24 @@ local function reload_or_defer(c)
   if age < RELOAD_AGE then emit(c, "timer", "reload", RELOAD_AGE - age) end
 end
 
+-- Nobody of its session is left, but of those who called setsid.
+local function say_left(c)
+  local m, input = c.memory, c.input
+  if not (input.strays or m.background) then return end
+  local message = aftermath.gone(m, input.strays, input.count)
+  if message then emit(c, "log", "warn", message) end
+end
+
 -- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
 local function freeze(c) c.memory.closing = true end
 
+local function succeeded(c)
+  c.memory.pid = c.input.pid
+  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid))
+end
+
 machine.running = {
+  succeeded = succeeded,
   start = start_again,
   freeze = freeze,
   exited = function(c)
@@ -402,11 +424,14 @@ machine.running = {
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
     publish_exit(c)
+    local m, left = c.memory, c.input.left -- of one that succeeded, and would be started again beside it
+    local again = left and not m.killed_by and policy_of(c).policy == "always"
+    if again then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
   run_due = function(c)
     emit(c, "log", "warn", ("ran longer than its timeout of %g s: killed"):format(c.spec.timeout))
-    kill_for(c, "timeout", "SIGKILL")
+    kill_for(c, "timeout", "SIGKILL", "group")
   end,
   health = function(c)
     local m, input = c.memory, c.input
@@ -417,7 +442,7 @@ machine.running = {
     if input.restart and not m.killed_by then
       emit(c, "log", "warn", "failed too many checks: restarted", { output = input.output })
       emit(c, "unprobe")
-      kill_for(c, "health", c.spec.stop_signal)
+      kill_for(c, "health", c.spec.stop_signal, hearer(c))
       emit(c, "timer", "kill", c.spec.stop_timeout)
     end
     if m.reloading then reload_or_defer(c) end
@@ -445,16 +470,19 @@ machine.running = {
 
 local function gone_while_stopping(c)
   c.memory.stop.gone = true
+  say_left(c)
   return finish_stop(c)
 end
 
 local function gone_by_itself(c)
   emit(c, "untimer", "kill")
   c.memory.pid = nil
+  say_left(c)
   return after_run(c)
 end
 
 machine.stopping = {
+  succeeded = succeeded,
   freeze = freeze,
   start = function(c) -- by hand, or by the trigger: when it has stopped
     c.memory.again, c.memory.hold = c.input.again or "user", nil
@@ -512,10 +540,11 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
+---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             exited: { code, signal }; deregistered: { was };
----                             spawn_failed: { code, message, transient }; health: { change, restart, output }
+---                             succeeded: { pid }; exited: { code, signal, left, oom }; group_gone: { strays, count };
+---                             deregistered: { was }; spawn_failed: { code, message, transient };
+---                             health: { change, restart, output }
 ---@param now number
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied

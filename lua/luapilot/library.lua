@@ -30,7 +30,7 @@ local pilot = {}
 ---@field at number                     epoch seconds
 ---@field code integer?                 exit_success, exit_failed
 ---@field signal string?                exit_failed
----@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|nil
+---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|"oom"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
 ---@field line string?                  output: 64 KiB at most
@@ -94,7 +94,9 @@ local pilot = {}
 ---@field timeout luapilot.Span?
 ---@field stop_signal string?           default "SIGTERM"
 ---@field stop_timeout luapilot.Span?   default "10s": stopping handlers, then the signal; then SIGKILL
+---@field stop_mode "group"|"mixed"|nil    mixed: the signal to the leader alone, then SIGKILL to the rest
 ---@field reload string|fun(job: luapilot.Job)|nil
+---@field pidfile string?               absolute; names who follows the main process when that hands over
 ---@field main boolean?                 when it completes, the pilot ends with its exit code
 ---@field health luapilot.CheckOptions|luapilot.CheckOptions[]|nil
 ---@field service luapilot.ServiceOptions|luapilot.ServiceOptions[]|nil   how others find it

@@ -19,6 +19,10 @@ local port = {}
 ---@field system number     seconds
 ---@field maxrss integer    bytes; never below the pilot's own at the time of the spawn (the kernel counts it so)
 
+---@class luapilot.Stray     a process that was left behind
+---@field pid integer
+---@field name string       of its program, printable
+
 ---@class luapilot.Stat      of the entry itself: a link is not followed
 ---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
 ---@field identity string     no other file that exists has it
@@ -31,8 +35,10 @@ local port = {}
 
 ---@alias luapilot.PortEvent
 ---| { type: "timer", id: integer }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage }
----| { type: "group_gone", id: integer }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray?,
+---    oom: "own"|"around"|nil }
+---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
+---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, ended: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
@@ -91,10 +97,14 @@ function port.cancel(id) end
 ---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
 ---                                  without a newline at the end: lines.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
+---@field mark string?               "NAME=value" of its environment: by that strays are known, who left the session
+---@field pidfile string?            names who follows the leader, see `successor`
 ---@field end_signal string?         sent to the rest of the group when the leader has exited, unless
----                                  this very signal was already sent to the group; default SIGTERM
+---                                  this very signal was already sent to the group, and to the members of the
+---                                  session that are in groups of their own; default SIGTERM
 ---@field stop_signal string?        what the guardian sends if the pilot dies; default SIGTERM
 ---@field stop_timeout number?       after so many seconds the guardian kills; default 10
+---@field leader_alone boolean?      the guardian sends stop_signal to the leader alone, and then kills the rest
 
 ---@class luapilot.OutputOptions
 ---@field name string        the job's
@@ -105,9 +115,16 @@ function port.cancel(id) end
 
 ---Starts a program as the leader of a session and group of its own. It cannot exit before its id is
 ---known. Then come, in any order with its output: one `exit` (at once, whoever holds its pipes), after
----it one `group_gone` when no process of the group lives; with the latter the handle is gone, except
+---it one `group_gone` when no process of the session lives; with the latter the handle is gone, except
 ---for what the pipes still hold: each captured stream ends with one `last = true`, at its end of
 ---file or soon after `group_gone`.
+---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
+---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
+---`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside.
+---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
+---got SIGKILL here.
+---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
+---`count` is of all. Both take a guardian that adopts orphans.
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
 ---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
 ---"descriptors" (EMFILE, ENFILE) …
@@ -115,11 +132,26 @@ function port.cancel(id) end
 ---@return integer? id, string|integer pid_or_message, string? code, string? stage
 function port.spawn(options) end
 
+---When the leader has exited, SIGKILL to the group also reaches those of the session in groups of their own.
 ---@param id integer
 ---@param signal string     "SIGTERM"
 ---@param target "group"|"leader"
 ---@return true?, string? message, string? code   ESRCH: nobody is left
 function port.kill(id, signal, target) end
+
+---Who follows when the main process has ended; 0: nobody, now or later. Else the pidfile says so. Somebody who is an
+---orphan of the session and runs as its user follows with a `main` event instead of an `exit`; from then on the leader
+---is that one. While others of the session live, an heir is waited for, two seconds at most.
+---@param id integer
+---@param pid integer
+---@return true?, string? message, string? code
+function port.successor(id, pid) end
+
+---Orphans outside of the process's session that carry its mark, or no mark and its program's name: those that earlier
+---processes of the same mark have left, too. Four at most.
+---@param id integer
+---@return luapilot.Stray[]?, string? message, string? code
+function port.strays(id) end
 
 ---Whole lines of a process that has `output` also come as output events, from now on, or no longer.
 ---@param id integer
@@ -371,8 +403,18 @@ function port.contain(options) end
 ---@return boolean
 function port.deep() end
 
----Tells the guardian when, at the latest, everything must have ended.
----@param seconds number    from now
-function port.deadline(seconds) end
+---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
+---then is killed with all that is left. When the `orderly` ones of the seconds are over, a stretch of user code may
+---last 0.05 s, whatever `contain` was told.
+---@param seconds number?   from now; nil: as it was
+---@param orderly number?   the same
+---@param code integer?     of pilot.shutdown; nil: as it was, at first 124
+function port.deadline(seconds, orderly, code) end
+
+---Tells the guardian, and through it the service manager outside, how far the pilot has come. One that was "started"
+---and ends before it is "over" has failed.
+---@param stage "started"|"over"
+---@param status string?    of the start, a few words for people
+function port.reached(stage, status) end
 
 return port

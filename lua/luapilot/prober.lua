@@ -11,6 +11,7 @@ local health = require "luapilot.health"
 local lazy = require "luapilot.lazy"
 local task = require "luapilot.task"
 
+local aftermath = lazy.require "luapilot.aftermath"
 local exchange = lazy.require "luapilot.exchange"
 local http_types = lazy.require "luapilot.http_types"
 local program = lazy.require "luapilot.program"
@@ -64,12 +65,21 @@ function start.http(self, check, done)
   end)
 end
 
+-- Said when it begins to be so, not at each interval again.
+local function tell_left(self, check, said)
+  if said and not self.leaves[check] then
+    self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said))
+  end
+  self.leaves[check] = said
+end
+
 function start.exec(self, check, done)
   local options, why = self.runner:spawn_options(check.exec)
   if not options then return done("fail", why) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
     function(result)
+      tell_left(self, check, program.left(result))
       local said = note(result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))
@@ -125,8 +135,18 @@ end
 
 local schedule_probe -- forward
 
+-- Who answers, and who only says so by the socket that this run was given?
+local function doubted(self, index, status, output)
+  local memory = self.runner.memory
+  if status == "fail" or not memory.background or self.checks[index].kind == "notify" then return status, output end
+  local why = aftermath.doubt(self.app.loop.port.strays(self.runner.process))
+  if why then return "fail", why end
+  return status, output
+end
+
 local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
+  status, output = doubted(self, index, status, output)
   local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
   self.runner:checked(index, status, output)
   if not (change or restart) then return self.app.services:refresh(self.runner) end
@@ -223,7 +243,7 @@ end
 function prober.start(runner, memory)
   local checks, now = runner.spec.health, runner.app.loop.port.now()
   local self = setmetatable({
-    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {},
+    runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {}, leaves = {},
     memory = memory or health.new(checks, now), stopped = false, paused = false, ready = memory ~= nil,
   }, Prober)
   for index, check in ipairs(checks) do

@@ -36,7 +36,7 @@ local handle = {} -- by type of the port's event
 
 function handle.exit(state, event) settle_exit(state, event) end
 
-function handle.group_gone(state) state.gone = true end
+function handle.group_gone(state, event) state.gone, state.result.left = true, event.ended end
 
 function handle.output(state, event)
   local result = state.result
@@ -56,8 +56,19 @@ local function finish(state)
   state.done(result)
 end
 
+---What is to be said of processes that it left running, once; nil: it left none.
+---@param result table
+---@return string?
+function program.left(result)
+  local count = result.left
+  result.left = nil
+  if not count then return nil end
+  return count == 1 and "left a process running, which was ended" or ("left %d processes running, which were ended")
+    :format(count)
+end
+
 ---Starts a program; done(result) is called when it has ended and its group is gone.
----result = { code, signal, stdout, stderr, timed_out, overflow }
+---result = { code, signal, stdout, stderr, timed_out, overflow, left }
 ---@param loop luapilot.Loop
 ---@param options luapilot.SpawnOptions     without capture
 ---@param limits { timeout: number?, max_output: integer }

@@ -182,6 +182,8 @@ local function verdict(self, spec, path, undo)
     end
   end)
   if not result then return nil, message end
+  local left = program.left(result)
+  if left then app:log("warn", ("the validator %s %s"):format(shown(spec.validate), left)) end
   if result.code == 0 then return true end
   return nil, refusal(spec.validate, names_candidate(spec.validate) and path or "\0", result)
 end

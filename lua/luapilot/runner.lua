@@ -134,9 +134,10 @@ function apply.log(self, level, message, fields)
   self:log(level, message, fields)
 end
 
-local function exit_line(fields)
+local function exit_line(fields, spec)
   if fields.reason == "timeout" then return "timed out" end
-  if fields.error and fields.reason ~= "exit" then return fields.error end -- a raise in `run` is logged by itself
+  local raised = spec.run and fields.reason == "exit" -- which is logged by itself
+  if fields.error and not raised then return fields.error end
   if fields.signal then return "was killed by " .. fields.signal end
   return "exited with code " .. fields.code
 end
@@ -144,14 +145,14 @@ end
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
-  exit_failed = function(fields) return "error", exit_line(fields) end,
+  exit_failed = function(fields, spec) return "error", exit_line(fields, spec) end,
   healthy = function() return "info", "is healthy" end,
   unhealthy = function(fields) return "warn", "is unhealthy" .. (fields.output and ": " .. fields.output or "") end,
   stopped = function() return "info", "stopped" end,
 }
 
 function apply.publish(self, name, fields)
-  if say[name] then self:log(say[name](fields)) end
+  if say[name] then self:log(say[name](fields, self.spec)) end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
   self.app:publish(self.topic, event)
@@ -253,7 +254,9 @@ local function job_options(self)
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
-  options.end_signal = spec.stop_signal
+  options.leader_alone = spec.stop_mode == "mixed" or nil
+  options.end_signal = options.leader_alone and "SIGKILL" or spec.stop_signal
+  options.mark, options.pidfile = "LUAPILOT_JOB=" .. spec.name, spec.pidfile
   if spec.cgroup then
     options.cgroup = { name = spec.name }
     for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
@@ -263,10 +266,14 @@ end
 
 local on_event = {} -- by type of the port's event
 
+function on_event.main(self, event)
+  self:post("succeeded", { pid = event.pid })
+end
+
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal })
+  self:post("exited", { code = code, signal = event.signal, left = event.left, oom = event.oom })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
@@ -274,12 +281,13 @@ end
 local function gone(self)
   if not self.group_gone or self.streams > 0 or self.lines and self.lines:is_pending() then return end
   if not self.late then self.app.loop:unroute(self.process) end
+  local event = self.group_gone
   self.group_gone, self.process = nil, nil
-  self:post("group_gone")
+  self:post("group_gone", { strays = event.strays, count = event.count })
 end
 
-function on_event.group_gone(self)
-  self.group_gone = true
+function on_event.group_gone(self, event)
+  self.group_gone = event
   gone(self)
 end
 
@@ -292,6 +300,11 @@ end
 function Runner:published() gone(self) end
 
 function on_event.notify(self, event)
+  local successor = tonumber((event.fields.MAINPID or ""):match "^%d+$")
+  if successor and successor > 0 and successor < 2 ^ 31 then
+    self.hands_over = true
+    self.app.loop.port.successor(self.process, successor)
+  end
   if self.prober then self.prober:notified(event.fields) end
 end
 
@@ -322,7 +335,7 @@ local function spawn_program(self)
   if not options then return spawn_failed(self, why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
   if not id then return spawn_failed(self, pid, code, stage) end
-  self.streams, self.late = options.capture and 2 or 0, nil
+  self.streams, self.late, self.hands_over = options.capture and 2 or 0, nil, nil
   route(self, id)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })
@@ -378,6 +391,8 @@ function apply.signal(self, name, target)
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
+  local stops = name == self.spec.stop_signal or name == "SIGKILL"
+  if stops and (self.spec.pidfile or self.hands_over) then self.app.loop.port.successor(self.process, 0) end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.
   if name == self.spec.stop_signal then self.app.loop.port.kill(self.process, "SIGCONT", target) end
@@ -494,7 +509,7 @@ end
 -- What makes it the same job for a new core: that with which its process was started.
 local IDENTITY = {
   "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
-  "cgroup", "log",
+  "cgroup", "log", "pidfile",
 }
 
 local function identity(spec)
@@ -516,7 +531,7 @@ end
 -- Its process goes on. Lines come from now on as the new file wants them.
 local function adopt_process(self, id)
   local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
-  self.streams, self.late = 0, true
+  self.streams, self.late, self.hands_over = 0, true, true -- or not: nobody remembers
   route(self, id)
   self.app.port.hold(id, false) -- by the former core
   self.app.port.capture(id, captured)

@@ -19,6 +19,8 @@ local LEAST = 0.1                     -- seconds that a stop has at least
 ---@field finishing integer  handlers of events that were published since
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
+---@field kill_at number     the time when it is, at the latest
+---@field end_at number      when all is over, at the latest
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
@@ -67,8 +69,8 @@ end
 local function limit(self, seconds)
   local app = self.app
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
-  self.kill_at = app.port.now() + orderly
-  app.port.deadline(seconds)
+  self.kill_at, self.end_at = app.port.now() + orderly, app.port.now() + seconds
+  app.port.deadline(seconds, orderly, app.asked_code)
   app.loop:after(orderly, function()
     app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
     self:kill()
@@ -76,8 +78,9 @@ local function limit(self, seconds)
   app.loop:after(seconds, function() app:finish() end)
 end
 
--- Its stop may take what is left of the shutdown, whatever its stop_timeout says.
-local function close(self, runner)
+---Asks a job to stop. That may take what is left of the shutdown, whatever its stop_timeout says.
+---@param runner luapilot.Runner
+function Shutdown:close(runner)
   if runner.asked or runner.closed then return end
   runner.asked, self.asked = true, self.asked + 1
   runner:input("close", { budget = math.max(LEAST, self.kill_at - self.app.port.now()) })
@@ -85,7 +88,7 @@ local function close(self, runner)
 end
 
 local function close_later(self, runner)
-  self.app:command(function() close(self, runner) end)
+  self.app:command(function() self:close(runner) end)
 end
 
 local function is_next(self, runner)
@@ -95,7 +98,7 @@ end
 -- No new starts from now on. Jobs without a process have nothing to wait for.
 local function freeze(self, runner)
   if is_next(self, runner) or not runner:is_active() or runner.memory.state == "preparing" then
-    return close(self, runner)
+    return self:close(runner)
   end
   runner:input("freeze", {})
 end
@@ -183,7 +186,7 @@ end
 local function end_tasks(self)
   local app = self.app
   app.bus:close()
-  for _, t in ipairs(app.tasks:list()) do
+  for _, t in ipairs(app.tasks.count > 0 and app.tasks:list() or {}) do
     if self.killing then t:abandon() else t:cancel "shutdown" end
   end
   if app.tasks.count == 0 and not is_leaving(self) then app:finish() end
@@ -202,7 +205,7 @@ function Shutdown:step()
   if self.open == 0 then
     if self.finishing == 0 or self.killing then end_tasks(self) end
   elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
-    for _, runner in ipairs(self.app.order) do close(self, runner) end
+    for _, runner in ipairs(self.app.order) do self:close(runner) end
   end
 end
 

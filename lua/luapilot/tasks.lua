@@ -19,7 +19,7 @@ local Tasks = {}
 Tasks.__index = Tasks
 
 lazy.methods(Tasks, function() return lazy.load("luapilot.task").methods end, {
-  "spawn", "conclude", "not_alone", "run_ready", "await", "sleep", "wait", "timeout", "defer",
+  "spawn", "conclude", "not_alone", "run_ready", "await", "sleep", "wait", "timeout", "defer", "list",
 })
 
 ---@param loop luapilot.Loop
@@ -51,10 +51,11 @@ function Tasks:run_alone(fn)
   return false, self:not_alone(co, alive, err)
 end
 
----Runs what is ready.
+---Runs what is ready. When that took long, not again before the world has spoken: of a hundred tasks that compute for a
+---second each, none comes between one event and the next.
 ---@return boolean busy
 function Tasks:run()
-  if self.queue.count == 0 then return false end
+  if self.queue.count == 0 or self.loop.again then return false end
   self:run_ready()
   return true
 end
@@ -73,15 +74,6 @@ function Tasks:on_idle() end -- luacheck: ignore
 ---@return boolean
 function Tasks:inside()
   return self.current ~= nil
-end
-
----Live tasks, oldest first.
----@return luapilot.Task[]
-function Tasks:list()
-  local list = {}
-  for t in pairs(self.live) do list[#list + 1] = t end
-  table.sort(list, function(a, b) return a.number < b.number end)
-  return list
 end
 
 return tasks

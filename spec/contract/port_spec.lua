@@ -3,6 +3,7 @@
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
 local lines = require "luapilot.lines"
+local machine = require "support.machine"
 
 local BOUND = 60        -- seconds in which anything that is promised must have come
 local QUIET = 0.05      -- seconds in which nothing must come
@@ -203,6 +204,34 @@ local function contract(name, world)
         assert.is_nil(exit.code)
       end)
 
+      describe("in a control group whose memory is bounded", function()
+        local function spawn_bounded(behaviour)
+          local options = { argv = world.program(behaviour), cgroup = { name = "bounded", memory_max = 16 * 1024 ^ 2 } }
+          local id, message, _, stage = port.spawn(options)
+          if not id and stage == "cgroup" then machine.skip(message) end
+          return remember(assert(id, message))
+        end
+
+        it("tells that it was killed for lack of memory", function()
+          local exit = wait_for("exit", (spawn_bounded { eats = true }))
+          assert.equal("SIGKILL", exit.signal)
+          assert.equal("own", exit.oom)
+        end)
+
+        it("tells so when somebody else of it was, and it has failed", function()
+          local exit = wait_for("exit", (spawn_bounded { eats = true, exit = 3 }))
+          assert.equal(3, exit.code)
+          assert.equal("own", exit.oom)
+        end)
+
+        it("tells nothing of the kind of another SIGKILL, nor of one that we sent", function()
+          assert.is_nil(wait_for("exit", (spawn_bounded { signal = "SIGKILL" })).oom)
+          local id = spawn_bounded {}
+          port.kill(id, "SIGKILL", "group")
+          assert.is_nil(wait_for("exit", id).oom)
+        end)
+      end)
+
       it("sends a signal to the leader, or to the group", function()
         local one, two = spawn {}, spawn {}
         assert.is_true(port.kill(one, "SIGINT", "leader"))
@@ -267,6 +296,168 @@ local function contract(name, world)
         wait_for_ends(id)
         local _, count = text_of(id):gsub("SIGTERM", "")
         assert.equal(1, count)
+      end)
+
+      it("ends those of its session, too, that are in groups of their own", function()
+        world.adopt()
+        local id = spawn { exit = 0, grandchild = { setpgid = true, grandchild = { setpgid = true } } }
+        wait_for("group_gone", id)
+        assert.equal(0, wait_for("exit", id).code)
+      end)
+
+      it("counts whom it had to end, but not after a SIGKILL of ours", function()
+        world.adopt()
+        local id = spawn { exit = 0, grandchild = {} }
+        assert.equal(1, wait_for("group_gone", id).ended)
+        id = spawn { exit = 0, grandchild = { setpgid = true } }
+        assert.equal(1, wait_for("group_gone", id).ended)
+        id = spawn { exit = 0 }
+        assert.is_nil(wait_for("group_gone", id).ended)
+        id = spawn({ grandchild = { ignores = { "SIGTERM" } } }, { capture = true })
+        wait_for_text(id, "ready")
+        port.kill(id, "SIGKILL", "group")
+        assert.is_nil(wait_for("group_gone", id).ended)
+      end)
+
+      it("is not gone before they are, whom SIGKILL reaches", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setpgid = true, ignores = { "SIGUSR1" } } },
+          { capture = true, end_signal = "SIGUSR1" })
+        wait_for_text(id, "ready")
+        wait_for("exit", id)
+        assert.is_true(quiet())
+        assert.is_true(port.kill(id, "SIGKILL", "group"))
+        wait_for("group_gone", id)
+      end)
+
+      it("kills them at once when its group was killed", function()
+        world.adopt()
+        local id = spawn({ grandchild = { setpgid = true, ignores = { "SIGTERM" } } }, { capture = true })
+        wait_for_text(id, "ready")
+        port.kill(id, "SIGKILL", "group")
+        wait_for("group_gone", id)
+      end)
+
+      it("tells each of them once", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setpgid = true, tells = { "SIGUSR1" } } },
+          { capture = true, end_signal = "SIGUSR1" })
+        wait_for_text(id, "SIGUSR1")
+        assert.is_true(quiet())
+        port.kill(id, "SIGKILL", "group")
+        wait_for_ends(id)
+        local _, count = text_of(id):gsub("SIGUSR1", "")
+        assert.equal(1, count)
+      end)
+
+      it("tells who lives on when it has succeeded, and whom it leaves behind", function()
+        world.adopt()
+        local id, pid = spawn({ exit = 0, grandchild = { setsid = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        local left = wait_for("exit", id).left
+        assert.is_string(left.name)
+        assert.is_true(left.pid ~= pid)
+        local gone = wait_for("group_gone", id)
+        assert.equal(1, gone.count)
+        assert.same(left, gone.strays[1])
+        local function marked(job)
+          return (spawn({}, { env_added = { LUAPILOT_JOB = job }, mark = "LUAPILOT_JOB=" .. job }))
+        end
+        local later = marked "app"
+        assert.same({ left }, port.strays(later))
+        assert.same({}, port.strays(marked "other"))
+        port.kill(later, "SIGTERM", "group")
+        assert.is_nil(wait_for("group_gone", later).strays) -- it was not this one that left it
+        stale(port.strays(later))
+        assert.same({}, port.strays((spawn {})))
+      end)
+
+      it("says nothing of those who are there when it has failed", function()
+        world.adopt()
+        local id = spawn({ exit = 1, grandchild = { setpgid = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        assert.is_nil(wait_for("exit", id).left)
+        assert.is_nil(wait_for("group_gone", id).strays)
+      end)
+
+      describe("that hands over", function()
+        -- A program whose child is about to follow it, and that ends by SIGUSR1.
+        local function spawn_pair(options)
+          options = options or {}
+          options.capture, options.end_signal = true, "SIGUSR2"
+          world.adopt()
+          local heir_to_be = { on = { SIGUSR2 = 3 }, shows_pid = true }
+          local id, pid = spawn({ on = { SIGUSR1 = 0 }, grandchild = heir_to_be }, options)
+          gather(function() return text_of(id):find "pid %d+\n" and text_of(id):find "ready.*ready" end, "two ready")
+          local heir = tonumber(text_of(id):match "pid (%d+)\n")
+          world.adopt(heir)
+          return id, heir, pid
+        end
+
+        local function assert_followed(id, heir)
+          port.kill(id, "SIGUSR1", "leader")
+          assert.equal(heir, wait_for("main", id).pid)
+          assert.is_true(quiet())
+          port.kill(id, "SIGUSR2", "leader")
+          assert.equal(3, wait_for("exit", id).code)
+          wait_for("group_gone", id)
+        end
+
+        local function assert_ended(id)
+          world.adopt() -- and reap all
+          port.kill(id, "SIGUSR1", "leader")
+          assert.equal(0, wait_for("exit", id).code)
+          wait_for("group_gone", id)
+          assert.is_nil(position("main", id))
+        end
+
+        it("goes on in whom it has named", function()
+          local id, heir = spawn_pair()
+          assert.is_true(port.successor(id, heir))
+          assert_followed(id, heir)
+          stale(port.successor(id, heir))
+        end)
+
+        it("goes on in whom its pidfile names when it has ended, or soon after", function()
+          local path = world.path "pid"
+          local id, heir = spawn_pair { pidfile = path }
+          world.write(path, (" %d\n"):format(heir))
+          assert_followed(id, heir)
+          os.remove(path)
+          path = world.path "later"
+          id, heir = spawn_pair { pidfile = path }
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_true(quiet())
+          world.write(path, tostring(heir))
+          assert.equal(heir, wait_for("main", id).pid)
+        end)
+
+        it("ends when its pidfile still names it, or something else than a process of its own", function()
+          local path = world.path "pid"
+          local id, _, pid = spawn_pair { pidfile = path }
+          world.write(path, tostring(pid))
+          assert_ended(id)
+          local _, stranger = spawn {}
+          for _, text in ipairs { tostring(stranger), "1", "0", "-1", "7x", ("1"):rep(40), "" } do
+            id = spawn_pair { pidfile = path }
+            world.write(path, text)
+            assert_ended(id)
+          end
+        end)
+
+        it("ends when nobody is to follow", function()
+          local path = world.path "pid"
+          local id, heir = spawn_pair { pidfile = path }
+          world.write(path, tostring(heir))
+          port.successor(id, 0)
+          assert_ended(id)
+          id = spawn_pair { pidfile = world.path "absent" }
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_true(quiet())
+          world.adopt()
+          port.successor(id, 0)
+          assert.equal(0, wait_for("exit", id).code)
+        end)
       end)
 
       it("is killed with its group, silently, when it is cancelled", function()
@@ -1459,7 +1650,19 @@ local function contract(name, world)
 
       it("takes a deadline", function()
         port.deadline(100)
+        port.deadline(100, 99, 3)
+        port.deadline(nil, nil, 3)
         refuses("deadline: seconds", port.deadline, "soon")
+        refuses("deadline: orderly", port.deadline, 1, "soon")
+        refuses("deadline: code", port.deadline, 1, 1, 256)
+        refuses("deadline: code", port.deadline, nil, nil, "3")
+      end)
+
+      it("hears how far the pilot has come", function()
+        port.reached("started", "3 jobs")
+        port.reached "over"
+        refuses("reached: stage", port.reached, "lost")
+        refuses("reached: status", port.reached, "started")
       end)
     end)
   end)

@@ -465,4 +465,12 @@ describe("a machine that refuses what luapilot needs", function()
     assert.equal(71, p:wait())
     assert.equal("luapilot: the runtime cannot start: too many open files\n", p:stderr())
   end)
+
+  it("names the file that is missing", function()
+    if not machine.can "unshare --mount true" then machine.skip "no mount namespaces" end
+    local script = 'mount -t tmpfs none /dev && exec "$@"'
+    local p = run.program({ "unshare", "--mount", "sh", "-c", script, "sh", run.binary, "run", "pilot.lua" })
+    assert.equal(71, p:wait())
+    assert.matches("luapilot: the runtime cannot start: /dev/null: no such file or directory (", p:stderr(), 1, true)
+  end)
 end)

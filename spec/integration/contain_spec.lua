@@ -401,6 +401,32 @@ describe("a finaliser at the end", function()
   end)
 end)
 
+describe("a stretch of user code", function()
+  after_each(run.cleanup)
+
+  it("may last long, and no longer when the orderly part of a shutdown is over", function()
+    if os.getenv "ASAN_OPTIONS" then machine.skip "a plain LuaJIT cannot load the sanitized runtime" end
+    local p = run.runtime [[
+      jit.off()
+      local rt = require "luapilot.rt"
+      local meter = { 1, 0 }
+      local function stretch()
+        meter[1] = meter[1] + 1
+        local loop = setfenv(loadstring "while true do end", {})
+        return select(2, coroutine.resume(coroutine.create(loop)))
+      end
+      rt.contain { meter = meter, seconds = 0.5 }
+      rt.deadline(1000, 500)
+      print(stretch())
+      rt.deadline(1000, 0)
+      for _ = 1, 10 do print(stretch()) end
+    ]]
+    assert.equal(0, p:wait())
+    assert.equal(1, #p:lines "ran for more than 0.5 s without waiting: ")
+    assert.equal(10, #p:lines "ran for more than 0.05 s without waiting: ")
+  end)
+end)
+
 -- The whole core on the real port, with a bound of some milliseconds: a thousand interrupts in half a minute.
 describe("a thousand interrupts", function()
   after_each(run.cleanup)

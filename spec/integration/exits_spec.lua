@@ -1,7 +1,8 @@
 -- What a job's exit means: for the pilot's own exit code, for the rest of its group, and for its restart.
 
-local run   = require "support.run"
-local story = require "support.story"
+local machine = require "support.machine"
+local run     = require "support.run"
+local story   = require "support.story"
 
 -- A pilot from the declarations of its jobs; `tell` prints their events.
 local function pilot(text, options)
@@ -252,5 +253,57 @@ describe("the exit of a job", function()
       story.assert_ends(p, 0)
       assert.equal("", p:read "doubles")
     end)
+  end)
+end)
+
+describe("the kernel's kill for lack of memory", function()
+  local group
+  after_each(function()
+    run.cleanup()
+    if group then os.execute("rmdir " .. group) end
+    group = nil
+  end)
+
+  it("is a reason of its own in the job's own control group", function()
+    local p = pilot [[
+      tell(pilot.job "app" { exec = "tail /dev/zero", cgroup = { memory_max = "16M" } })
+    ]]
+    p:wait()
+    local refused = p:lines "control group"[1]
+    if refused then machine.skip(refused) end
+    assert.equal(137, p.code)
+    story.assert_lines(p, 1, "app exit_failed code=137 reason=oom signal=SIGKILL;")
+    story.assert_lines(p, 1, 'job "app": was killed for lack of memory %(memory_max = 16M%)$')
+  end)
+
+  -- A group around the pilot, of cgroup v1 or v2.
+  local AROUND = [[
+    base=/sys/fs/cgroup$(sed -n 's/^0:://p' /proc/self/cgroup) max=memory.max
+    if ! grep -qw memory "$base/cgroup.subtree_control" 2>/dev/null; then
+      base=/sys/fs/cgroup/memory$(sed -n 's/^[0-9]*:memory://p' /proc/self/cgroup) max=memory.limit_in_bytes
+    fi
+    mkdir "$base/luapilot-spec-$$" && echo 100000000 >"$base/luapilot-spec-$$/$max" &&
+      echo 0 >"$base/luapilot-spec-$$/cgroup.procs" && echo "$base/luapilot-spec-$$" >group
+    exec "$0" "$@"
+  ]]
+
+  it("is a guess in the container's", function()
+    local p = pilot([[
+      tell(pilot.job "app" { exec = "tail /dev/zero", when = "manual" })
+      tell(pilot.job "other" { exec = pilot.sh "kill -KILL $$" })
+      pilot.job "boss" { run = function()
+        if not io.open "group" then return pilot.shutdown() end
+        pilot.job "other":wait_for "stopped"
+        pilot.job "app":start()
+        pilot.job "app":wait_for "stopped"
+        pilot.shutdown()
+      end }
+    ]], { wrap = { "sh", "-c", AROUND } })
+    p:wait()
+    group = p:read "group":match "%S+"
+    if not group then machine.skip("no control group around the pilot: " .. p:stderr()) end
+    story.assert_lines(p, 1, 'job "other": was killed by SIGKILL$')
+    story.assert_lines(p, 1, 'job "app": was killed by SIGKILL, probably for lack of memory$')
+    story.assert_lines(p, 1, "app exit_failed code=137 reason=signal signal=SIGKILL;")
   end)
 end)

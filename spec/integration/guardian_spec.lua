@@ -171,6 +171,95 @@ describe("the guardian", function()
     end)
   end)
 
+  -- However a pilot goes, it takes nobody with it: what is left is stopped as it wants to be.
+  describe("when the pilot fails", function()
+    local function stops_in_order(p, code, says)
+      assert.equal(code, p:wait())
+      assert.equal("INT\n", p:read "told")
+      assert.equal(1, #p:lines("luapilot: " .. says))
+    end
+
+    -- What only the core can do to itself is done to it from inside.
+    local function broken(text, job)
+      return (job or POLITE) .. ([[
+        pilot.on("SIGUSR2", function()
+          local object = pilot.job "polite"
+          local app = getmetatable(object).hidden[object].app
+          %s
+          pilot.log.info "broken"
+        end)
+      ]]):format(text)
+    end
+
+    it("by an error of the core that nothing catches, stops each job with its own signal", function()
+      local p = started(broken [[
+        app.turn = function() error "lost" end
+        app.own_error = function() error "lost for good" end
+      ]])
+      p:signal "SIGUSR2"
+      p:wait_for_line "broken"
+      p:signal "SIGUSR1" -- the next turn
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      assert.equal(1, #p:lines "an error inside luapilot, please report it: .*lost for good")
+    end)
+
+    it("by having no memory in the core", function()
+      local p = started(broken [[ app:command(function() error("not enough memory", 0) end) ]])
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      assert.equal(1, #p:lines "luapilot: the pilot is out of memory: it cannot go on")
+    end)
+
+    it("because the machine has no memory for it", function()
+      if os.getenv "ASAN_OPTIONS" then machine.skip "sanitizers need more addresses than that" end
+      local p = started(POLITE .. [[
+        local kept = {}
+        pilot.on("SIGUSR2", function()
+          pilot.every("1ms", function() for i = 1, 2000 do kept[#kept + 1] = { tostring(i) .. #kept } end end)
+        end)
+      ]], { wrap = { "sh", "-c", 'ulimit -v 100000; exec "$@"', "sh" } })
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+    end)
+
+    it("because something in it has called exit", function()
+      local p = started(POLITE .. [[
+        local ffi = require "ffi"
+        ffi.cdef "void _exit(int code);"
+        pilot.on("SIGUSR2", function() ffi.C._exit(0) end)
+      ]])
+      p:signal "SIGUSR2"
+      stops_in_order(p, 70, "the pilot ended with code 0, and without a shutdown; ended 1 processes")
+    end)
+
+    it("by a fault", function()
+      if os.getenv "ASAN_OPTIONS" then machine.skip "a fault is a sanitizer's report" end
+      local p = started(POLITE)
+      p:signal("SIGSEGV", p:pilot())
+      stops_in_order(p, 139, "the pilot was killed by SIGSEGV; ended 1 processes")
+    end)
+
+    it("and what its jobs had said is not lost", function()
+      local p = started(broken([[ app:command(function() error("not enough memory", 0) end) ]], [[
+        local pilot = require "luapilot"
+        pilot.job "polite" {
+          exec = { "sh", "-c", [=[
+            trap 'exit 0' INT
+            echo ready
+            printf second
+            echo >written
+            while :; do sleep 0.05; done
+          ]=] },
+          stop_signal = "SIGINT",
+        }
+      ]]))
+      p:wait_for("what it says", function() return p:read "written" ~= "" end)
+      p:signal "SIGUSR2"
+      assert.equal(70, p:wait())
+      assert.equal(1, #p:lines "polite: second")
+    end)
+  end)
+
   it("ends what escaped a pilot that ended well, and names it", function()
     local p = started [[
       local pilot = require "luapilot"
@@ -190,6 +279,63 @@ describe("the guardian", function()
     assert.equal(137, p:wait())
     p:wait_for("everybody's end", function() return #p:processes() == 0 end)
     assert.equal("INT\n", p:read "told")
+  end)
+
+  -- Nobody waits for the hours that these have.
+  describe("when a shutdown takes longer than it may,", function()
+    local STUCK = [[
+      local pilot = require "luapilot"
+      pilot.shutdown_timeout "1s"
+      pilot.job "deaf" {
+        exec = { "sh", "-c", "trap '' TERM; setsid sleep 1000 & echo ready; while :; do sleep 0.05; done" },
+        stop_timeout = "1h",
+      }
+      local ffi = require "ffi"
+      ffi.cdef "unsigned sleep(unsigned seconds);"
+      local function stick() while true do ffi.C.sleep(1000) end end
+    ]]
+    local OVERDUE = "luapilot: the shutdown takes longer than shutdown_timeout allows"
+    local options = { env = { LUAPILOT_HEARTBEAT = "off" } }
+
+    local function is_cut_short(text, code)
+      local p = started(STUCK .. text, options)
+      p:signal "SIGUSR2"
+      assert.equal(code, p:wait())
+      assert.equal(1, #p:lines(OVERDUE))
+    end
+
+    it("kills the pilot and all that is left", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown() end)
+        pilot.on("shutdown", stick)
+      ]], 124)
+    end)
+
+    it("with the code that was asked for", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown(7) end)
+        pilot.on("shutdown", stick)
+      ]], 7)
+    end)
+
+    it("with one that was asked for in the shutdown", function()
+      is_cut_short([[
+        pilot.on("SIGUSR2", function() pilot.shutdown() end)
+        pilot.on("shutdown", function()
+          pilot.shutdown(8)
+          pilot.sleep(0)
+          stick()
+        end)
+      ]], 8)
+    end)
+
+    it("also for a finaliser that never ends", function()
+      is_cut_short([[
+        local proxy = newproxy(true)
+        getmetatable(proxy).__gc = function() while true do end end
+        pilot.on("SIGUSR2", function() pilot.shutdown(proxy and 9) end)
+      ]], 9)
+    end)
   end)
 
   -- The guardian acts after six looks without a turn, in real time. A busy machine, or a sanitizer, may take that long
@@ -376,6 +522,36 @@ describe("the guardian", function()
         assert.is_true(nulls >= 2)
       end)
     end
+  end)
+
+  describe("started with a soft limit of 64 descriptors", function()
+    local options = { wrap = { "sh", "-c", 'ulimit -Sn 64; exec "$@"', "sh" } }
+
+    it("runs a hundred jobs", function()
+      if not machine.can "test $(ulimit -Hn) -ge 1024" then machine.skip "the hard limit on descriptors is low" end
+      local p = run.pilot([[
+        local pilot = require "luapilot"
+        for i = 1, 100 do pilot.job("job" .. i) { exec = "sleep 1000" } end
+      ]], options)
+      p:wait_for_line("started", 100)
+      assert.same({}, p:lines "too many open files")
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+    end)
+
+    it("leaves that to its programs, and where it is asked for another one, that", function()
+      local p = run.pilot([[
+        local pilot = require "luapilot"
+        pilot.job "app" { exec = pilot.sh "echo soft $(ulimit -Sn)" }
+        pilot.job "other" {
+          exec = pilot.sh "echo soft $(ulimit -Sn) hard $(ulimit -Hn)", limits = { nofile = { 77, 88 } },
+        }
+        pilot.spawn(function() print(pilot.exec(pilot.sh "echo exec $(ulimit -Sn)").stdout) end)
+      ]], options)
+      p:wait_for_line "app: soft 64$"
+      p:wait_for_line "other: soft 77 hard 88$"
+      p:wait_for_line "exec 64$"
+    end)
   end)
 
   it("notices the end of a pilot though it was started with SIGCHLD ignored", function()

@@ -174,7 +174,7 @@ describe("a job's", function()
     it("env_clear: only what the file gives", function()
       local names = says("/usr/bin/env | sed 's/=.*//' | sort | xargs",
         'env_clear = true, env = { ONLY = "this" }', { env = { KEPT = "kept" } })
-      assert.equal("LUAPILOT_PID ONLY PWD", names)     -- PWD is the shell's own
+      assert.equal("LUAPILOT_JOB LUAPILOT_PID ONLY PWD", names)     -- PWD is the shell's own
     end)
 
     it("LUAPILOT_PID is the pilot's pid; LUAPILOT_<JOB>_PID is that of a job that its trigger names", function()

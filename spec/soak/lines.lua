@@ -15,10 +15,12 @@ local OUTPUT = 16 * 1024 ^ 2 -- bytes of `output`, twice
 local EXPECTED = {
   -- what happens to jobs
   '^job "[%w-]+": exited with code %d+$', '^job "[%w-]+": was killed by SIG%u+', '^job "[%w-]+": timed out$',
+  '^job "[%w-]+": was killed for lack of memory', '^job "[%w-]+": exited with code %d+; since its start',
   '^job "[%w-]+": ran longer than its timeout', '^job "[%w-]+": is unhealthy', '^job "[%w-]+": health.* fails',
   '^job "[%w-]+": failed too many checks: restarted', '^job "[%w-]+": did not end within',
   '^job "[%w-]+": its stopping handlers took too long', '^job "[%w-]+": not started again: ',
   '^job "missing": .*no such file', '^job "refused": .*ermission denied', '^job "[%w-]+": prepare failed: ',
+  '^job "[%w-]+": left behind: ', '^job "[%w-]+": has put itself into the background: ',
   '^job "[%w-]+": cannot be started now: .*next try',
   '^job "configured": .*env_file: ',
   '^job "[%w-]+": cannot open log file .*: No space left on device$',

@@ -21,7 +21,7 @@ local function nothing() end
 local function port_of(fixture)
   local own = {
     contain = function() return true end, signals = nothing, logging = function() return true end, deadline = nothing,
-    log = nothing, environ = function() return {} end,
+    reached = nothing, log = nothing, environ = function() return {} end,
     agent = function(options) fixture.agent { token = options.token, max_connections = options.max_connections } end,
     read = function(path)
       if path == "pilot.lua" then return SOURCE end

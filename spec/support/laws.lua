@@ -473,7 +473,8 @@ function see.signal(self, moment)
   local book = book_of(self, moment.child)
   if not book then return end
   local job = book.job
-  if moment.signal == job.stop_signal and moment.target == "group" then book.stop_sent = book.stop_sent or moment.at end
+  local stops = moment.signal == job.stop_signal and moment.target == job.stop_target
+  if stops then book.stop_sent = book.stop_sent or moment.at end
   if moment.signal == "SIGKILL" then check_kill(self, book, moment.at) end
   if moment.signal ~= "SIGHUP" then return end
   if job.reload ~= "SIGHUP" or moment.target ~= "leader" then

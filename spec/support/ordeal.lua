@@ -34,7 +34,9 @@ local function behaviour()
   if chance(0.3) then b.term_delay = span() end
   if chance(0.2) then b.ignores = { "SIGTERM", "SIGINT", "SIGHUP" } end
   if chance(0.3) then b.notify = { READY = 1 } end
-  if chance(0.2) then b.grandchild = { ignores = chance(0.5) and { "SIGTERM" } or nil, setsid = chance(0.2) } end
+  if chance(0.2) then
+    b.grandchild = { ignores = chance(0.5) and { "SIGTERM" } or nil, setsid = chance(0.2), setpgid = chance(0.3) }
+  end
   if chance(0.1) then b.spawn_error = pick { "ENOENT", "EACCES", "EAGAIN", "EMFILE" } end
   return b
 end

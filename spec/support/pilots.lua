@@ -19,6 +19,7 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field timeout number?
 ---@field stop_timeout number
 ---@field stop_signal string
+---@field stop_target "group"|"leader"
 ---@field reload string?         a signal
 ---@field main boolean
 ---@field sources table<string, boolean>    the jobs that its trigger names
@@ -188,6 +189,8 @@ local function job(name, earlier, partner, services, may_be_main)
     one.stop_signal = "SIGINT"
     add 'stop_signal = "SIGINT"'
   end
+  one.stop_target = one.kind == "exec" and chance(0.2) and "leader" or "group"
+  if one.stop_target == "leader" then add 'stop_mode = "mixed"' end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
   if chance(0.3) then

@@ -11,6 +11,8 @@
 --   world.own(path, uid)         gives a file or a directory to a user
 --   world.need_owners()          skips the spec where nothing can be given to others
 --   world.alive(pid)             whether there is such a process
+--   world.adopt(pid?)            orphans come to us until world.close(), as they come to the guardian of a pilot, and
+--                                are reaped, but the one that the port follows
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
@@ -24,8 +26,11 @@
 --   { stdout = "…", stderr = "…" }, { repeats = { "…", 1000 } }, { floods = true }, { closes_output = true }
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
+--   { shows_pid = true }: "pid 12", after that
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
---   { grandchild = { setsid = true, … } }: in the same group, or not
+--   { grandchild = { … } }: in the same group; with setpgid = true in another one of the session, with
+--       setsid = true in another session
+--   { eats = true }: memory, until it is killed; with `exit` a child of it does, and then it exits so
 --   { stays = true }: until world.close(), since nobody knows the pid of a stranger
 --   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
 --
@@ -49,6 +54,9 @@ ffi.cdef [[
   int symlink(const char *target, const char *path);
   int lchown(const char *path, unsigned uid, unsigned gid);
   unsigned geteuid(void);
+  int prctl(int option, unsigned long value, unsigned long, unsigned long, unsigned long);
+  int getsid(int pid);
+  int waitpid(int pid, int *status, int options);
   ssize_t write(int fd, const void *data, size_t size);
   char *mkdtemp(char *template);
   struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
@@ -56,19 +64,56 @@ ffi.cdef [[
 
 local AF_INET, SOCK_STREAM, CLOEXEC, NONBLOCK = 2, 1, 0x80000, 0x800
 
+local SET_CHILD_SUBREAPER, NOHANG = 36, 1
+local SLICE = 0.01 -- seconds between two looks for orphans that have died
+
 local world = { port = port, name = "real" }
 
 local directory     -- of this spec; made when it is first asked for
 local open = {}     -- descriptors to close
+local adopting      -- orphans
+local followed      -- one that the port follows
+
+-- --- orphans -------------------------------------------------------------------------------------
+
+local function adopt(on)
+  adopting = on
+  ffi.C.prctl(SET_CHILD_SUBREAPER, on and 1 or 0, 0, 0, 0)
+end
+
+function world.adopt(pid)
+  followed = pid
+  adopt(true)
+end
+
+-- Leaders of sessions are the port's, or strays.
+local function reap_orphans()
+  local file = io.open "/proc/thread-self/children"
+  for text in (file and file:read "*a" or ""):gmatch "%d+" do
+    local pid = tonumber(text)
+    if ffi.C.getsid(pid) ~= pid and pid ~= followed then ffi.C.waitpid(pid, nil, NOHANG) end
+  end
+  if file then file:close() end
+end
 
 -- --- time ----------------------------------------------------------------------------------------
 
-function world.next(seconds)
+local function wait_for_event(seconds)
   local bound = port.timer(seconds)
   local event = port.wait()
   if event.type == "timer" and event.id == bound then return nil end
   port.cancel(bound)
   return event
+end
+
+function world.next(seconds)
+  while adopting and seconds > SLICE do
+    reap_orphans()
+    local event = wait_for_event(SLICE)
+    if event then return event end
+    seconds = seconds - SLICE
+  end
+  return wait_for_event(seconds)
 end
 
 -- --- programs ------------------------------------------------------------------------------------
@@ -104,11 +149,25 @@ local function traps(b, lines)
   end
 end
 
+local SETPGID = [[
+  local ffi = require "ffi"
+  ffi.cdef "int setpgid(int, int); int execvp(const char *, const char *const[]);"
+  ffi.C.setpgid(0, 0)
+  ffi.C.execvp("sh", ffi.new("const char *[4]", { "sh", "-c", arg[1] }))
+]]
+
+local function prefix_of(b)
+  if not b.setpgid then return (b.setsid and "setsid " or "") .. "sh -c" end
+  local path = world.path "setpgid.lua"
+  world.write(path, SETPGID)
+  return "luajit " .. path
+end
+
 -- The leader goes on when its grandchild has its session and its traps: it reads a pipe that the
 -- grandchild holds until then as its standard output.
 local function grandchild(b, lines)
   if not b then return end
-  local words = { b.setsid and "setsid" or "", "sh -c", quote(script(b, "exec 1>&4 4>&-")), "4>&4 &" }
+  local words = { prefix_of(b), quote(script(b, "exec 1>&4 4>&-")), "4>&4 &" }
   lines[#lines + 1] = "exec 4>&1; : $(" .. table.concat(words, " ") .. "); exec 4>&-"
 end
 
@@ -117,6 +176,7 @@ local function life(b, lines)
   if b.stays then lines[#lines + 1] = ("while test -d %s; do sleep 0.1; done; exit"):format(world.path "") end
   if b.cat then lines[#lines + 1] = "exec cat" end
   if b.floods then lines[#lines + 1] = "exec yes" end
+  if b.eats then lines[#lines + 1] = (b.exit and "" or "exec ") .. "tail /dev/zero" end -- its last line is endless
   if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end
   if b.exit or b.after then lines[#lines + 1] = ("exit %d"):format(b.exit or 0) end
   if b.on or b.tells then -- the shell runs a trap at once only while it waits in a builtin
@@ -130,6 +190,7 @@ function script(b, settled)
   traps(b, lines)
   lines[#lines + 1] = settled
   if b.ignores or b.on or b.tells then lines[#lines + 1] = "echo ready" end
+  if b.shows_pid then lines[#lines + 1] = "echo pid $$" end
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
   if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end
@@ -251,6 +312,7 @@ function world.silent()
 end
 
 function world.close()
+  if adopting then adopt(false) end
   for fd in pairs(open) do ffi.C.close(fd) end
   open = {}
   if directory then os.execute("rm -rf " .. directory) end

@@ -5,6 +5,7 @@
 local sim = require "luapilot.sim"
 
 local FLOOD = 0.0002 -- seconds between two pieces of a flood
+local SETTLED = 0.01 -- seconds until a grandchild has its traps
 
 local machine, port, directory
 local count = 0
@@ -45,6 +46,11 @@ local function live(proc, b)
     proc:sleep(FLOOD)
   end
   if b.signal then proc:crash(b.signal) end
+  if b.eats and not b.exit then proc:oom() end
+  if b.eats then
+    proc:fork(function(one) one:oom() end)
+    proc:sleep(SETTLED)
+  end
   if b.exit or b.after then proc:exit(b.exit or 0) end
   while true do proc:sleep "1h" end
 end
@@ -52,7 +58,11 @@ end
 local function script(b)
   return function(proc)
     install(proc, b)
-    if b.grandchild then proc:fork(script(b.grandchild), b.grandchild) end
+    if b.shows_pid then proc:print("pid " .. proc.pid) end
+    if b.grandchild then
+      proc:fork(script(b.grandchild), b.grandchild)
+      proc:sleep(SETTLED)
+    end
     if b.stdout then proc:write(b.stdout) end
     if b.stderr then proc:write(b.stderr, "stderr") end
     if b.repeats then proc:write(b.repeats[1]:rep(b.repeats[2])) end
@@ -78,6 +88,8 @@ function world.alive(pid)
   end)
   return found
 end
+
+function world.adopt() end
 
 function world.send_signal(name) machine:signal(name) end
 

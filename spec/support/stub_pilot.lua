@@ -13,8 +13,8 @@ local stub_port = require "support.stub_port"
 local stub_pilot = {}
 
 local EXPECTED = {
-  "spawn", "kill", "capture", "hold", "connect", "signals", "logging", "deadline", "reopen", "addresses", "environ",
-  "hostname", "pid", "read", "poll",
+  "spawn", "kill", "capture", "hold", "connect", "signals", "logging", "deadline", "reached", "reopen", "addresses",
+  "environ", "hostname", "pid", "read", "poll",
 }
 
 ---@class spec.Pilot

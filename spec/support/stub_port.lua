@@ -35,6 +35,7 @@ function usual.poll(self, fd) return self:handle { what = "poll of " .. fd } end
 function usual.signals() end
 function usual.logging() return true end
 function usual.deadline() end
+function usual.reached() end
 function usual.reopen() end
 function usual.addresses() return {} end
 function usual.environ() return { PATH = "/bin" } end

@@ -5,10 +5,10 @@ describe("health", function()
   after_each(boxes.check)
 
   -- An app whose TCP check the spec moves.
-  local function run(fields, behaviour, more)
+  local function run(fields, behaviour, more, job_fields)
     local box = boxes.load(([[
-      local app = pilot.job "app" { exec = "app", health = { tcp = "localhost:1", interval = "10s" %s } }
-    ]]):format(fields or "") .. (more or ""))
+      local app = pilot.job "app" { exec = "app", %s health = { tcp = "localhost:1", interval = "10s" %s } }
+    ]]):format(job_fields or "", fields or "") .. (more or ""))
     box:program("app", behaviour or {})
     box:tcp("localhost:1", "down")
     box:start()
@@ -40,6 +40,24 @@ describe("health", function()
     assert.equal("unknown", app.health)
     box:advance "2s"
     assert.equal("unhealthy", app.health)
+  end)
+
+  it("is not taken from the daemon that an earlier run has left", function()
+    local box, app = run("", {
+      function(proc)
+        proc:fork(function(daemon) daemon:sleep "1m" end, { setsid = true })
+        proc:exit(0)
+      end, {},
+    }, nil, 'restart = "always",')
+    box:advance "100ms"
+    up(box) -- it is the daemon who listens
+    box:advance "35s"
+    assert.equal(1, boxes.logged(box, "background: pid 102 (app) lives on"))
+    assert.equal(2, app:starts())
+    assert.equal("unhealthy", app.health)
+    assert.is_true(boxes.logged(box, "which an earlier run left in the background, may be who answers") > 0)
+    box:advance "1m" -- it has ended, and who answers now is believed
+    assert.equal("healthy", app.health)
   end)
 
   it("falls after three failures in a row, rises after one pass", function()
@@ -213,6 +231,14 @@ describe("health", function()
       box:advance "14s"
       assert.equal("unhealthy", app.health)
       assert.equal(1, #box.port.kernel:alive())
+    end)
+
+    it("that leaves somebody running is told so once, and that is ended", function()
+      local box, app = run_exec { exit = 0, grandchild = {} }
+      box:advance "59s"
+      assert.equal("healthy", app.health)
+      assert.equal(1, #box.port.kernel:alive())
+      assert.equal(1, boxes.logged(box, 'job "app": health left a process running, which was ended'))
     end)
 
     it("that cannot be started fails", function()

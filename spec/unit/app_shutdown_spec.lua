@@ -266,18 +266,47 @@ describe("an error of the core itself", function()
     assert.matches(told, message, 1, true)
   end)
 
-  it("in a shutdown ends what is left at once", function()
-    local box = broken(function(app)
+  -- The next calls are the class's again.
+  local function breaks(times)
+    return function(app)
       local other = app.jobs.other
       other.input = function()
-        other.input = nil -- the next call is the class's again
+        times = times - 1
+        if times == 0 then other.input = nil end
         error "a bug"
       end
-    end)
+    end
+  end
+
+  it("in a shutdown asks what is left to stop, and kills nobody for it", function()
+    local box = broken(breaks(1))
+    box:signal "SIGTERM"
+    box:advance "1s"
+    assert.is_true(box.ended)
+    for _, name in ipairs { "app", "other" } do
+      assert.same({ 1, 0 }, { box:job(name):received "SIGTERM", box:job(name):received "SIGKILL" })
+    end
+    box:forget_errors()
+  end)
+
+  it("in a shutdown, again and again, ends it nevertheless", function()
+    local box = broken(breaks(3))
     box:signal "SIGTERM"
     box:advance "20s"
     assert.is_true(box.ended)
     box:forget_errors()
+  end)
+
+  it("without memory is raised: the guardian ends the jobs", function()
+    local box = broken(function() end)
+    local app = box.app
+    app:command(function() error("not enough memory", 0) end)
+    local ok, err = pcall(app.turn, app, { type = "signal", name = "SIGUSR2", pid = 0 })
+    assert.is_false(ok)
+    assert.matches("^not enough memory\n", err)
+    app:shutdown()
+    box:advance "1m"
+    assert.is_true(box.ended)
   end)
 
   it("waits a second at most for Consul to hear of a job that does not run", function()

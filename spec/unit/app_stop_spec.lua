@@ -36,6 +36,96 @@ describe("a job stops", function()
     assert.is_nil(app.pid)
   end)
 
+  it("and all of its session: those in groups of their own hear the signal when their parents have ended", function()
+    local box, app = run { term_delay = "1s", grandchild = {
+      { setpgid = true, term_delay = "2s", grandchild = { setpgid = true, term_delay = "3s" } },
+    } }
+    box:signal "SIGUSR1"
+    box:advance "5900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "killed"))
+  end)
+
+  it("and kills those of its session who are deaf, wherever they are", function()
+    local box, app = run({ grandchild = { setpgid = true, ignores = { "SIGTERM" } } }, ', stop_timeout = "3s"')
+    box:signal "SIGUSR1"
+    box:advance "2900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(1, boxes.logged(box, "did not end within 3 s"))
+  end)
+
+  it("with stop_mode = \"mixed\" by a signal to its leader alone; the rest is killed when that has ended", function()
+    local box, app = run({ grandchild = { ignores = { "SIGTERM" } }, term_delay = "2s" }, ', stop_mode = "mixed"')
+    box:signal "SIGUSR1"
+    box:advance "1900ms"
+    assert.equal("stopping", app.state)
+    box:advance "200ms"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "killed"))
+  end)
+
+  it("and names whoever has called setsid, who goes on; in a control group he is ended, too", function()
+    local behaviour = { grandchild = { setsid = true } }
+    local box, app = run(behaviour)
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal(1, boxes.logged(box, "left behind: app (102)"))
+    box, app = run(behaviour, ", cgroup = {}")
+    box:signal "SIGUSR1"
+    box:advance "1s"
+    assert.equal("stopped", app.state)
+    assert.equal(0, boxes.logged(box, "left behind"))
+  end)
+
+  it("not when it hands over to another process of its session, by its pidfile or MAINPID", function()
+    for how, fields in pairs { file = ', pidfile = "/run/app.pid"', notify = ", health = { notify = true }" } do
+      local box
+      local function master(proc)
+        if how == "file" then box:write("/run/app.pid", proc.pid .. "\n") end
+        proc:notify { READY = "1", MAINPID = proc.pid }
+        proc:handle("SIGUSR2", function(old) old:fork(master) end)
+        proc:handle("SIGQUIT", function(old) old:exit(0) end)
+        while true do proc:sleep "1h" end
+      end
+      box = boxes.load(SOURCE:format(fields))
+      box:program("app", master)
+      box:start()
+      box:advance "1s"
+      local app = box:job "app"
+      local first = app.pid
+      app:process():deliver "SIGUSR2"
+      box:advance "1s"
+      app:process():deliver "SIGQUIT"
+      box:advance "1s"
+      assert.is_true(app.running)
+      assert.is_true(app.pid > first)
+      assert.equal(1, boxes.logged(box, "its main process is now " .. app.pid))
+      assert.equal(1, app:starts())
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      assert.equal("stopped", app.state)
+      assert.equal(1, boxes.logged(box, "its main process"))
+    end
+  end)
+
+  it("for lack of memory, which its events tell", function()
+    local box, app = run({}, ', cgroup = { memory_max = "64M" }')
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("oom", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed for lack of memory (memory_max = 64M)"))
+    box, app = run {}
+    app:process():oom()
+    box:advance "100ms"
+    assert.equal("signal", app.exit.reason)
+    assert.equal(1, boxes.logged(box, "was killed by SIGKILL, probably for lack of memory"))
+  end)
+
   it("and stays so, whatever its policy, until it is started", function()
     local box, app = run {}
     box:signal "SIGUSR1"

@@ -33,8 +33,8 @@ describe("config.job", function()
     assert.same({
       name = "app", where = "pilot.lua:12", exec = { "node", "server.js" },
       restart = { policy = "never", backoff = 1, max_backoff = 60, reset_after = 60 },
-      stop_signal = "SIGTERM", stop_timeout = 10, main = false, health = {}, env = {}, env_clear = false,
-      limits = {}, no_new_privs = false, log = { mode = "lines", level = "info", prefix = true },
+      stop_signal = "SIGTERM", stop_timeout = 10, stop_mode = "group", main = false, health = {}, env = {},
+      env_clear = false, limits = {}, no_new_privs = false, log = { mode = "lines", level = "info", prefix = true },
     }, job { exec = "node server.js" })
   end)
 
@@ -44,7 +44,8 @@ describe("config.job", function()
     assert.same({
       name = "app", where = "pilot.lua:12", run = run, prepare = prepare, when = trigger,
       restart = { policy = "always", count = 3, backoff = 1, max_backoff = 60, reset_after = 60 },
-      timeout = 50, stop_signal = "SIGINT", stop_timeout = 5, drain = 2, reload = reload, main = true,
+      timeout = 50, stop_signal = "SIGINT", stop_timeout = 5, stop_mode = "mixed", drain = 2, reload = reload,
+      main = true, pidfile = "/run/app.pid",
       health = { {
         kind = "tcp", tcp = "localhost:80", interval = 5, interval_given = true, timeout = 4, ttl = 15,
           rise = 2,
@@ -59,6 +60,7 @@ describe("config.job", function()
       log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
     }, job({
       run = run, prepare = prepare, when = trigger, restart = 3, timeout = "50s", stop_signal = "SIGINT",
+      stop_mode = "mixed", pidfile = "/run/app.pid",
       stop_timeout = "5s", drain = "2s", reload = reload, main = true,
       health = { tcp = "localhost:80", interval = "5s", timeout = "4s", rise = 2, fall = 4,
         start_period = "10s",
@@ -115,7 +117,9 @@ describe("config.job", function()
         .. 'or a list of words { "a", "b" } for the literal text',
       "health[2].timeout: 20s is longer than the interval (10s): checks would overlap",
       'log.level: expected "debug", "info", "warn" or "error", got a string: "inf"; did you mean "info"?',
+      'pidfile: expected an absolute path such as "/run/app.pid", got a string: "run/"',
       'restart.limt: unknown field (did you mean "limit"?)',
+      'stop_mode: expected "group" or "mixed", got a string: "mixd"; did you mean "mixed"?',
       'stop_signal: unknown signal "TERM" (did you mean "SIGTERM"?)',
       'timeout: "5" has no unit: write "5s" for seconds (or "5ms", "5m", "5h")',
       'intervall: unknown field',
@@ -123,7 +127,7 @@ describe("config.job", function()
     }, wrong {
       exec = "a | b", env = { B = true }, health = { { tcp = "db:1" }, { tcp = "db:2", timeout = "20s" } },
       log = { level = "inf" }, restart = { limt = 5 }, stop_signal = "TERM", timeout = "5", intervall = 5,
-        restarts = 3,
+        restarts = 3, stop_mode = "mixd", pidfile = "run/",
     })
   end)
 

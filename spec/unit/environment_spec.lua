@@ -78,7 +78,8 @@ describe("environment", function()
       end
       app.services = { address = function(_, runner) return runner.spec.name == "db" and "10.0.0.2" or nil end }
       local own, none = service "db", service "web"
-      assert.same({ LUAPILOT_PID = "2", LUAPILOT_DB_IP = "10.0.0.2" }, (environment.build(app, {}, own)))
+      assert.same({ LUAPILOT_PID = "2", LUAPILOT_JOB = "db", LUAPILOT_DB_IP = "10.0.0.2" },
+        (environment.build(app, {}, own)))
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_DB_IP = "10.0.0.2" },
         (environment.build(app, {}, { spec = {}, sources = { own, none } })))
     end)

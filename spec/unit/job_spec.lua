@@ -49,7 +49,10 @@ local function machine(options)
   function self.feed(name, input)
     local effects, changed = job.input(self.spec, self.memory, name, input or {}, self.now, least)
     local said = words_of(effects)
-    self.changed = changed
+    self.changed, self.logged = changed, ""
+    for _, e in ipairs(effects) do
+      if e[1] == "log" then self.logged = self.logged .. e[3] end
+    end
     return self.memory.state .. flags_of(self.memory) .. (said ~= "" and ": " .. said or "")
   end
   function self.pass(seconds) self.now = self.now + seconds end
@@ -286,7 +289,40 @@ describe("job", function()
       return running(options).go(...).go({ "exited", input }).memory.exit
     end
 
-    it("are told with code, signal and reason", function()
+    it("that leave the program in the background are told once, and what is left behind each time", function()
+    local j = running { restart = "always" }
+    local function ends(left, ...)
+      j.pass(1)
+      j.feed("exited", { code = 0, left = left })
+      assert.equal("", j.logged)
+      j.feed("group_gone", { strays = ..., count = ... and 1 })
+      local said = j.logged
+      j.go({ "restart_due" }, SPAWNED)
+      return said
+    end
+    local first, daemon = { pid = 8, name = "first" }, { pid = 9, name = "daemon" }
+    assert.matches("^has put itself into the background: pid 9 %(daemon%) lives on", ends(first, { daemon }))
+    assert.matches("^left behind: daemon %(9%)", ends(first, { daemon }))
+    assert.matches("^left behind: daemon %(9%)", ends(nil, { daemon }))
+    assert.same({ told = true }, j.memory.background)
+    j = running { restart = "always" }
+    assert.matches("^has put itself into the background: pid 8 %(first%) lives on", ends(first))
+    assert.no.matches("background", ends(first))
+  end)
+
+  it("that leave somebody are no daemon's where nothing would start the job again, or it has lasted", function()
+    local left = { pid = 8, name = "helper" }
+    for policy, lasted in pairs { on_failure = 1, never = 1, always = 11 } do
+      local j = running { restart = policy }
+      j.pass(lasted)
+      j.go({ "exited", { code = 0, left = left } })
+      j.feed "group_gone"
+      assert.no.matches("background", j.logged)
+      assert.is_nil(j.memory.background)
+    end
+  end)
+
+  it("are told with code, signal and reason", function()
       assert.same({ code = 3, reason = "exit", at = 1020 }, exit_of(nil, { code = 3 }))
       assert.same({ code = 143, signal = "SIGTERM", reason = "signal", at = 1020 },
         exit_of(nil, { code = 143, signal = "SIGTERM" }))
@@ -296,7 +332,22 @@ describe("job", function()
         exit_of(nil, { code = 1, reason = "exit", error = "raised" }))
     end)
 
-    it("for failing checks are failures, also with code 0", function()
+    it("for lack of memory say so, surely or probably", function()
+    local function ends(options, input)
+      local j = running(options)
+      j.feed("exited", input)
+      return j.memory.exit.reason, j.memory.exit.error
+    end
+    local limited, killed = { cgroup = { memory_max = 64 * 1024 ^ 2 } }, { code = 137, signal = "SIGKILL", oom = "own" }
+    assert.same({ "oom", "was killed for lack of memory (memory_max = 64M)" }, { ends(limited, killed) })
+    assert.same({ "oom", "was killed for lack of memory" }, { ends({}, killed) })
+    assert.same({ "signal", "was killed by SIGKILL, probably for lack of memory" },
+      { ends({}, { code = 137, signal = "SIGKILL", oom = "around" }) })
+    assert.same({ "exit", "exited with code 1; since its start a process of it was killed for lack of memory "
+      .. "(memory_max = 64M)" }, { ends(limited, { code = 1, oom = "own" }) })
+  end)
+
+  it("for failing checks are failures, also with code 0", function()
       local exit = exit_of(nil, { code = 0 }, { "health", { restart = true } })
       assert.same({ code = 1, reason = "health", at = 1025 }, exit)
     end)
@@ -381,7 +432,35 @@ describe("job", function()
       assert.same({}, { m.memory.pid, m.memory.stop })
     end)
 
-    it("the process may be gone before the handlers are done", function()
+    it("with stop_mode = \"mixed\" the signal is for the leader alone, SIGKILL for all", function()
+    local j = running { stop_mode = "mixed", health = { {} } }
+    j.go(STOP)
+    assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM leader", j.feed "handlers_done")
+    assert.matches("signal SIGKILL$", j.feed "kill_due")
+    j = running { stop_mode = "mixed", health = { {} } }
+    assert.matches("signal SIGTERM leader, timer kill 10$", j.feed("health", { restart = true }))
+    assert.matches("signal SIGKILL$", j.feed "kill_due")
+  end)
+
+  it("goes on in whoever follows its main process, also while it is being stopped", function()
+    local j = running()
+    assert.equal("running: log info", j.feed("succeeded", { pid = 8 }))
+    assert.equal("its main process is now 8", j.logged)
+    assert.equal(8, j.memory.pid)
+    j.go(STOP)
+    j.feed("succeeded", { pid = 9 })
+    assert.equal(9, j.memory.pid)
+  end)
+
+  it("names what is left behind", function()
+    local j = running()
+    j.go(STOP, HANDLED, ENDED)
+    local strays = { { pid = 8, name = "a" }, { pid = 9, name = "b" } }
+    assert.matches("log warn, .*publish stopped$", j.feed("group_gone", { strays = strays, count = 5 }))
+    assert.matches("^left behind: a %(8%), b %(9%), 3 more: ", j.logged)
+  end)
+
+  it("the process may be gone before the handlers are done", function()
       local m = running().go(STOP, ENDED)
       assert.equal("stopping (hold)", m.feed "group_gone")
       assert.equal("held (hold): untimer handlers, untimer drain, untimer kill, publish stopped",

@@ -175,6 +175,23 @@ describe("task", function()
     end)
   end)
 
+  -- What is counted up is what port.contain counts up while Lua runs on.
+  it("lets each event have its turn between two stretches that take long", function()
+    local events = 0
+    for i = 1, 3 do
+      spawn(function()
+        say(i .. " after " .. events)
+        l.meter[2] = l.meter[2] + 1
+      end)
+    end
+    l:otherwise(function() events = events + 1 end)
+    l:rest()
+    for _ = 1, 5 do l:turn { type = "signal" } end
+    assert.same({ "1 after 0" }, said)
+    world:advance(0)
+    assert.same({ "1 after 0", "2 after 5", "3 after 5" }, said)
+  end)
+
   it("lists those that live, oldest first", function()
     local list = {}
     for i = 1, 5 do list[i] = spawn(function() sleep(i) end) end

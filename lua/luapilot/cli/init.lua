@@ -135,6 +135,9 @@ function cli.main(argv, screen)
   if not ok and terminal.cannot_start(result) then
     screen.err("luapilot: " .. tostring(result) .. "\n")
     result = MACHINE
+  elseif not ok and tostring(result):find "^not enough memory" then
+    screen.err("luapilot: the pilot is out of memory: it cannot go on\n")
+    result = INTERNAL
   elseif not ok then
     screen.err("luapilot: an error inside luapilot, please report it: " .. tostring(result) .. "\n")
     result = INTERNAL

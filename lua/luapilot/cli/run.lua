@@ -42,7 +42,8 @@ function run.define(parser)
 end
 
 -- When the first jobs have been started: what it took to get there is given back.
-local function settle_down()
+local function settle_down(pilot)
+  pilot.port.reached("started", load.count(#pilot.order, "job"))
   local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
   if ok then embedded.release() end
 end
@@ -54,9 +55,10 @@ function run.act(arguments, screen)
   })
   if not pilot then return command.MISTAKES end
   if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
-  pilot:when_started(function() pilot.loop:after(0, settle_down) end)
+  pilot:when_started(function() pilot.loop:after(0, function() settle_down(pilot) end) end)
   local code = pilot:run()
-  local lost = pilot.port.flush(FLUSH)
+  local left = pilot.closing and pilot.closing.end_at - pilot.port.now() or FLUSH
+  local lost = pilot.port.flush(math.max(0, math.min(FLUSH, left)))
   if lost > 0 then
     screen.err(("luapilot: %s of output could not be written\n"):format(load.count(lost, "byte")))
   end

@@ -32,13 +32,15 @@ local behaviour = {}
 ---@field on table<string, fun(proc: luapilot.sim.Process)>?   handlers, after start_delay
 ---@field listens string|string[]|nil
 ---@field notify table?             fields, or a list of { after =, every =, FIELD = … }
----@field grandchild table?         a behaviour in the same group (setsid = true: outside of it), or a list
+---@field grandchild table?         a behaviour in the same group, or a list (setsid = true: outside of the
+---                                 session; setpgid = true: in a group of its own)
 ---@field spawn_error string?       an errno name
 ---@field spawn_stage string?       default: what fits the error
 
 local FIELDS = {
   "exit", "signal", "after", "start_delay", "stdout", "stderr", "ignores", "term_delay", "term_exit", "on",
   "listens", "notify", "grandchild", "spawn_error", "spawn_stage", "setsid",
+  "setpgid",
 }
 local TIMES = { "after", "start_delay", "term_delay" }
 local ENDING = { "SIGTERM", "SIGINT", "SIGQUIT" }
@@ -178,7 +180,8 @@ end
 local function fork_grandchildren(proc, b)
   for _, each in ipairs(grandchildren(b)) do
     local is_table = type(each) == "table"
-    local child = proc:fork(behaviour.script(each), is_table and { setsid = each.setsid } or nil)
+    local options = is_table and { setsid = each.setsid, setpgid = each.setpgid } or nil
+    local child = proc:fork(behaviour.script(each), options)
     for _, signal in ipairs(is_table and list_of(each.ignores) or {}) do child:handle(signal, "ignore") end
   end
 end

@@ -1,13 +1,16 @@
 -- child: a simulated program as the port sees it: a handle, then `exit`, then `group_gone`.
 --
 -- The end takes its time, as in reality: the port notices a moment after the leader has died, signals the
--- rest of the group, and only then reaps; that nobody is left it learns a moment after that. It owns the
+-- rest of the session, and only then reaps; that nobody is left it learns a moment after that. It owns the
 -- handle's state and the two streams. What the processes do is the kernel's business.
 
 local kernel = require "luapilot.sim.kernel"
 local stream = require "luapilot.sim.stream"
 
 local child = {}
+
+local STRAYS = 4 -- that are named
+local REGENCY, LOOK = 2, 0.01 -- seconds: so long, and so often, an heir is waited for
 
 local NAMES = { "stdout", "stderr" } -- in this order, since each draws a latency; pairs has another in each process
 
@@ -58,15 +61,16 @@ end
 function child.start(port, id, options, fn)
   local self = setmetatable({
     kind = "process", port = port, id = id, options = options, streams = {}, notes = port:line(),
-    news = port:line(), told = false, cancelled = false,
+    news = port:line(), looks = port:line(), told = false, cancelled = false, heard = {},
   }, Child)
   self.group = port.kernel:spawn({
     argv = options.argv, env = options.env, cwd = options.cwd or port.files.cwd, user = options.user,
     stdin = options.stdin, pipes = open_streams(self),
-    notify = options.notify and function(fields) self:notified(fields) end or nil,
+    notify = options.notify and function(fields) self:notified(fields) end or nil, cgroup = options.cgroup ~= nil,
   }, fn)
   self.group.on_exit = function() port:later(self.news, function() self:exited() end) end
   self.group.on_empty = function() self:emptied() end
+  self.group.on_death = function() port:later(self.looks, function() self:end_session() end) end
   return self
 end
 
@@ -78,18 +82,113 @@ function Child:notified(fields)
   end)
 end
 
--- The port notices that the leader has died.
+local function end_signal(self) return self.cancelled and "SIGKILL" or self.options.end_signal or "SIGTERM" end
+
+-- Who is in a group of its own hears the end signal, once; or SIGKILL, when that was the group's turn.
+---@private
+function Child:end_session()
+  if self.until_then then return end -- perhaps it goes on
+  local signal = self.group.sent.SIGKILL and "SIGKILL" or end_signal(self)
+  for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
+    if proc.apart and self.heard[proc] ~= signal then
+      self.heard[proc] = signal
+      proc:deliver(signal)
+      if signal ~= "SIGKILL" then proc:deliver "SIGCONT" end
+    end
+  end
+end
+
+local function described(proc)
+  return { pid = proc.pid, name = proc.argv[1]:match("[^/]*$"):sub(1, 15) }
+end
+
+-- Of a program that has succeeded: somebody of it who lives on.
+local function left(self, ended)
+  local kernel_of, mark = self.port.kernel, self.options.mark
+  if ended.code ~= 0 or not mark then return nil end
+  local proc = kernel_of.orphans(self.group)[1] or kernel_of:strays(self.group, mark, false)[1]
+  return proc and described(proc)
+end
+
+-- For lack of memory, as the counts of control groups tell it.
+local function lack(self, ended)
+  local options, killed = self.options, ended.signal == "SIGKILL" and not self.group.sent.SIGKILL
+  if not self.group.oom_kills or not killed and (ended.code or 0) == 0 then return nil end
+  if options.cgroup and options.cgroup.memory_max then return "own" end
+  return killed and "around" or nil
+end
+
+---Those that it has left behind, and with `earlier` others before it: the first few, and how many there are.
+---@param earlier boolean
+---@return table[], integer
+function Child:find_strays(earlier)
+  local all = self.options.mark and self.port.kernel:strays(self.group, self.options.mark, earlier) or {}
+  local list = {}
+  for i = 1, math.min(#all, STRAYS) do list[i] = described(all[i]) end
+  return list, #all
+end
+
+---@return table[]
+function Child:strays() return (self:find_strays(true)) end
+
+-- Whom the program names to follow it: its pid; its own: nobody.
+local function named(self)
+  local dead, path = self.group.leader.pid, self.options.pidfile
+  if self.successor == 0 then return dead end
+  if self.successor and self.successor ~= dead then return self.successor end
+  if not path then return dead end
+  local text = self.port.files:content(path)
+  return type(text) == "string" and tonumber(text:match "^%s*(%d+)%s*$") or nil
+end
+
+local function heir_of(self, pid)
+  for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
+    if proc.pid == pid then return proc end
+  end
+end
+
+-- True: somebody follows the main process that has ended, or is waited for.
+---@private
+function Child:hand_over()
+  local clock, pid = self.port.clock, named(self)
+  self.until_then = self.until_then or clock:now() + REGENCY
+  local over = self.cancelled or pid == self.group.leader.pid or clock:now() >= self.until_then
+  if over or #self.group.members == 0 then
+    self.until_then = nil
+    return false
+  end
+  local heir = heir_of(self, pid)
+  if not heir then
+    self.port:later(self.looks, function() self:exited() end, LOOK)
+    return true
+  end
+  self.until_then = nil
+  self.port.kernel:follow(self.group, heir)
+  self.port.record("main", { child = self, pid = heir.pid })
+  self.port:push_urgent { type = "main", id = self.id, pid = heir.pid }
+  return true
+end
+
+---Who follows when the main process has ended; 0: nobody.
+---@param pid integer
+function Child:succeed(pid) self.successor = pid end
+
+-- The port notices that the main process has died.
 ---@private
 function Child:exited()
-  local ended = self.group.leader.ended
-  local signal = self.cancelled and "SIGKILL" or self.options.end_signal or "SIGTERM"
+  if self:hand_over() then return end
+  local ended, survivor = self.group.leader.ended, left(self, self.group.leader.ended)
+  local signal = end_signal(self)
+  if not self.group.sent.SIGKILL then self.ended = #self.port.kernel.orphans(self.group) end
+  self:end_session()
   if not self.group.sent[signal] then self.port.kernel:signal_group(self.group, signal) end
   self.port.kernel:reap(self.group)
   self.port.record("exit", { child = self, code = ended.code, signal = ended.signal })
   if not self.cancelled then
     self.port:push_urgent {
       type = "exit", id = self.id, code = ended.code, signal = ended.signal,
-      usage = { user = 0, system = 0, maxrss = 0 },
+      usage = { user = 0, system = 0, maxrss = 0 }, left = survivor,
+      oom = lack(self, ended),
     }
   end
   if #self.group.members == 0 then self:emptied() end
@@ -103,7 +202,11 @@ function Child:emptied()
   self.news.due = math.max(self.news.due, self.notes.due + 1)
   self.port:later(self.news, function()
     if self.cancelled then return end
-    self.port:push_urgent({ type = "group_gone", id = self.id }, function() self:gone_taken() end)
+    local list, count = self:find_strays(false)
+    local event = { type = "group_gone", id = self.id }
+    if count > 0 then event.strays, event.count = list, count end
+    if (self.ended or 0) > 0 then event.ended = self.ended end
+    self.port:push_urgent(event, function() self:gone_taken() end)
     to_streams(self, "group_gone")
   end)
 end

@@ -41,12 +41,14 @@ function tell.event(m) return ("event   %s %s%s"):format(m.source, m.name, show_
 function tell.spawn(m)
   local what = table.concat(m.argv, " ")
   if m.code then return ("spawn   %s: %s (%s)"):format(what, m.code, m.stage) end
-  return ("spawn   %s (pid %d)"):format(what, m.child.group.leader.pid)
+  return ("spawn   %s (pid %d)"):format(what, m.child.group.id)
 end
 
 function tell.exit(m)
   return ("exit    pid %d: %s"):format(m.child.group.leader.pid, m.signal or "code " .. m.code)
 end
+
+function tell.main(m) return ("main    pid %d follows"):format(m.pid) end
 
 function tell.signal(m)
   return ("signal  %s to the %s of pid %d"):format(m.signal, m.target, m.child.group.leader.pid)

@@ -1,9 +1,9 @@
 -- kernel: the processes of one box: pids, groups, pipes, zombies.
 --
--- A program that is started leads a group; what it forks belongs to the group unless it leaves it. When the
--- leader ends it is a zombie until it is reaped; the group is gone when no other process of it lives. Pids
--- are never used again. It owns the groups. It tells the port of ends at once; that the news takes time is
--- the port's rule.
+-- A program that is started leads a group, and a session: what it forks belongs to both, unless it makes a group of
+-- its own in the session (`apart`), or leaves the session. In a control group nobody leaves. When the leader ends it is
+-- a zombie until it is reaped; the group is gone when no other process of the session lives. Pids are never used
+-- again. It owns the groups. It tells the port of ends at once; that the news takes time is the port's rule.
 
 local process = require "luapilot.sim.process"
 local queue = require "luapilot.queue"
@@ -16,11 +16,14 @@ local FIRST_PID = 100
 ---@class luapilot.sim.Group
 ---@field id integer                        the leader's pid
 ---@field leader luapilot.sim.Process
----@field members luapilot.sim.Process[]    alive ones, the leader too while it lives
+---@field members luapilot.sim.Process[]    of the session, alive ones, the leader too while it lives
+---@field oom_kills integer?                 members that were killed for lack of memory
+---@field cgroup boolean                    they live in a control group
 ---@field zombie boolean                    the leader has ended and is not reaped
 ---@field sent table<string, boolean>       signals that the whole group was sent
 ---@field on_exit fun()?
 ---@field on_empty fun()?
+---@field on_death fun()?                   a member has died after the leader, and others live
 
 ---@class luapilot.sim.Kernel
 ---@field clock luapilot.sim.Clock
@@ -106,12 +109,12 @@ local function next_pid(self)
 end
 
 ---Starts a program as the leader of a group of its own.
----@param options table      { argv, env, cwd, user, stdin, pipes, notify }
+---@param options table      { argv, env, cwd, user, stdin, pipes, notify, cgroup }
 ---@param fn fun(proc: luapilot.sim.Process)
 ---@return luapilot.sim.Group
 function Kernel:spawn(options, fn)
   options.pid = next_pid(self)
-  local group = { id = options.pid, members = {}, sent = {}, zombie = false }
+  local group = { id = options.pid, members = {}, sent = {}, zombie = false, cgroup = options.cgroup or false }
   options.group = group
   local leader = process.new(self, options)
   group.leader, group.members[1] = leader, leader
@@ -122,14 +125,17 @@ end
 
 ---@param parent luapilot.sim.Process
 ---@param fn fun(proc: luapilot.sim.Process)
----@param leaves boolean     it leaves the group
+---@param options { setsid: boolean?, setpgid: boolean? }     it leaves the session; it makes a group of its own
 ---@return luapilot.sim.Process
-function Kernel:fork(parent, fn, leaves)
-  local group = not leaves and parent.group or nil
+function Kernel:fork(parent, fn, options)
+  local group = parent.group
+  if group and options.setsid and not group.cgroup then group = nil end
   local child = process.new(self, {
     pid = next_pid(self), argv = parent.argv, env = parent.env, cwd = parent.cwd, user = parent.user,
     pipes = shared(parent.pipes), group = group, notify = parent.notify_socket,
   })
+  child.parent = parent
+  child.apart = group and not group.cgroup and (options.setpgid or parent.apart) or false
   for signal, handler in pairs(parent.handlers) do child.handlers[signal] = handler end
   child.entry = self.all:add(child)
   if group then group.members[#group.members + 1] = child end
@@ -152,7 +158,11 @@ function Kernel:died(proc)
   if proc == group.leader then
     group.zombie = true
     if group.on_exit then group.on_exit() end
-  elseif #group.members == 0 and not group.zombie and group.on_empty then
+  elseif group.leader.state ~= "dead" then
+    return
+  elseif #group.members > 0 then
+    if group.on_death then group.on_death() end
+  elseif not group.zombie and group.on_empty then
     group.on_empty()
   end
 end
@@ -164,15 +174,52 @@ function Kernel:reap(group)
   self.all:remove(group.leader.entry)
 end
 
----Signals every process of a group. False when there is none, not even a zombie.
+---Signals every process of a group; with SIGKILL, when its leader has ended, of the session. False when there is none,
+---not even a zombie.
 ---@param group luapilot.sim.Group
 ---@param signal string
 ---@return boolean
 function Kernel:signal_group(group, signal)
   if #group.members == 0 and not group.zombie then return false end
   group.sent[signal] = true
-  for _, proc in ipairs { unpack(group.members) } do proc:deliver(signal) end
+  local all = signal == "SIGKILL" and group.leader.state == "dead"
+  for _, proc in ipairs { unpack(group.members) } do
+    if all or not proc.apart then proc:deliver(signal) end
+  end
   return true
+end
+
+---Members whose parent has died: what a look at the guardian's children finds.
+---@param group luapilot.sim.Group
+---@return luapilot.sim.Process[]
+function Kernel.orphans(group)
+  local list = {}
+  for _, proc in ipairs(group.members) do
+    if proc.parent and proc.parent.state == "dead" then list[#list + 1] = proc end
+  end
+  return list
+end
+
+---Another process of the session follows the leader, who has ended.
+---@param group luapilot.sim.Group
+---@param heir luapilot.sim.Process
+function Kernel:follow(group, heir)
+  if group.zombie then self:reap(group) end
+  group.leader = heir
+end
+
+---Orphans that have left the session of a leader, by the variable in their environment.
+---@param group luapilot.sim.Group
+---@param mark string       "NAME=value"
+---@param earlier boolean   also those that were there before the leader
+---@return luapilot.sim.Process[]
+function Kernel:strays(group, mark, earlier)
+  local list, name, value = {}, mark:match "^([^=]*)=(.*)$"
+  self.all:walk(function(proc)
+    if proc.group or proc.state == "dead" or not earlier and proc.pid < group.id then return end
+    if proc.env[name] == value and proc.parent.state == "dead" then list[#list + 1] = proc end
+  end)
+  return list
 end
 
 ---Signals the leader. False when it has been reaped.
@@ -198,7 +245,8 @@ end
 ---What the guardian does at the end: nothing lives on, strays included.
 function Kernel:kill_all()
   self.all:walk(function(proc)
-    if proc.group then proc.group.on_exit, proc.group.on_empty = nil, nil end
+    local group = proc.group
+    if group then group.on_exit, group.on_empty, group.on_death = nil, nil, nil end
   end)
   self.all:walk(function(proc)
     if proc.state ~= "dead" then proc:die { signal = "SIGKILL" } end

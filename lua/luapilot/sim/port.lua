@@ -363,8 +363,17 @@ function calls.contain(_, options)
   return true
 end
 
-function calls.deadline(self, seconds)
-  self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)
+local check_code, check_stage = check.integer(0, 255), check.choice { "started", "over" }
+
+function calls.deadline(self, seconds, orderly, code)
+  if seconds then self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds) end
+  if orderly then check.any_number("deadline: orderly", orderly) end
+  if code then check_code("deadline: code", code) end
+end
+
+function calls.reached(_, stage, status)
+  check_stage("reached: stage", stage)
+  if stage == "started" then check.word("reached: status", status) end
 end
 
 ---The functions that the core calls.

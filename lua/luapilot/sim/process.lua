@@ -296,13 +296,13 @@ end
 
 -- --- for behaviours: other processes, and the end ----------------------------------------------------
 
----Starts another process with the same argv, pipes and group; with `setsid` it leaves the group, as daemons
----do.
+---Starts another process with the same argv, pipes and group; with `setsid` it leaves the session, as daemons
+---do; with `setpgid` it makes a group of its own in the session, as a shell's `set -m` does.
 ---@param fn fun(proc: luapilot.sim.Process)
----@param options { setsid: boolean? }?
+---@param options { setsid: boolean?, setpgid: boolean? }?
 ---@return luapilot.sim.Process
 function Process:fork(fn, options)
-  return self.kernel:fork(self, fn, options and options.setsid or false)
+  return self.kernel:fork(self, fn, options or {})
 end
 
 ---Ends.
@@ -317,6 +317,13 @@ end
 function Process:crash(signal)
   self:die { signal = signal or "SIGSEGV" }
   if running and running.process == self then coroutine.yield() end
+end
+
+---The kernel kills it for lack of memory: of its control group, where the job has one with memory_max, else of the
+---container.
+function Process:oom()
+  if self.group then self.group.oom_kills = (self.group.oom_kills or 0) + 1 end
+  self:crash "SIGKILL"
 end
 
 ---@private

@@ -58,7 +58,8 @@ local check_options = check.fields {
   umask = check.integer(0, 511), limits = limits, no_new_privs = check.boolean,
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
-  stop_timeout = check.number(0, 1e6),
+  stop_timeout = check.number(0, 1e6), leader_alone = check.boolean, mark = check.word,
+  pidfile = check.word,
   cgroup = check.fields {
     name = check.word, memory_max = check.number(1, BIG), cpu_max = check.number(1e-6, 1e6),
     pids_max = check.number(1, 1e9),
@@ -73,6 +74,9 @@ local function check_all(options)
   if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
   if output and output.raw and options.capture then
     error("spawn: capture: raw output does not pass through the pilot", 0)
+  end
+  if options.mark and not options.mark:find("=", 1, true) then
+    error(('spawn: mark: expected "NAME=value", got %q'):format(options.mark), 0)
   end
 end
 
@@ -173,6 +177,22 @@ function spawn.calls.kill(port, id, signal, target)
   if code then return nil, ("cannot send %s: %s"):format(signal, WHY[code]), code end
   port.record("signal", { child = one, signal = signal, target = target })
   return true
+end
+
+function spawn.calls.successor(port, id, pid)
+  check.integer(0, 2 ^ 31 - 1)("successor: pid", pid)
+  check.any_number("successor: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("successor", id) end
+  one:succeed(pid)
+  return true
+end
+
+function spawn.calls.strays(port, id)
+  check.any_number("strays: id", id)
+  local one = process_of(port, id)
+  if not one then return port.stale("strays", id) end
+  return one:strays()
 end
 
 function spawn.calls.capture(port, id, on)

@@ -1,0 +1,77 @@
+-- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself
+-- into the background, with processes left behind that called setsid. Pure: texts, and what a job must remember of it.
+--
+-- It decides nothing that would end a process: whoever called setsid is known by a mark that anybody can forge, so it
+-- is named, and that is all.
+
+local size = require "luapilot.size"
+
+local aftermath = {}
+
+local SOON = 10 -- seconds: whoever goes on in the background does so at his start
+
+---@class luapilot.Background   plain data, in a job's memory: it has gone there once
+---@field told boolean?                 that was said
+---@field left luapilot.Stray?          whom the run that is ending has left
+
+local BACKGROUND = "has put itself into the background: pid %d (%s) lives on. "
+  .. 'Run it in the foreground (nginx: -g "daemon off;", others: --foreground, --no-daemon or the like)'
+
+---A run that has ended well left somebody: is that a program that went into the background?
+---@param memory luapilot.JobMemory
+---@param left luapilot.Stray
+---@param lasted number     seconds
+function aftermath.exited(memory, left, lasted)
+  if lasted > SOON then return end
+  memory.background = memory.background or {}
+  memory.background.left = left
+end
+
+local function left_behind(strays, count)
+  local names = {}
+  for i, stray in ipairs(strays) do names[i] = ("%s (%d)"):format(stray.name, stray.pid) end
+  if count > #strays then names[#names + 1] = ("%d more"):format(count - #strays) end
+  return ("left behind: %s: what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)")
+    :format(table.concat(names, ", "))
+end
+
+---Nobody is left of a run but those who called setsid. What is to be said, nil: nothing.
+---@param memory luapilot.JobMemory
+---@param strays luapilot.Stray[]?
+---@param count integer?    of all; not all need be among them
+---@return string?
+function aftermath.gone(memory, strays, count)
+  local background = memory.background
+  local left = background and background.left
+  if left then background.left = nil end
+  if not left or background.told then return strays and left_behind(strays, count) end
+  background.told = true
+  local daemon = strays and strays[1] or left -- who was seen first may have been on the way only: a double fork
+  return BACKGROUND:format(daemon.pid, daemon.name)
+end
+
+---An end for lack of memory, surely or probably.
+---@param spec table
+---@param exit { code: integer, signal: string?, oom: "own"|"around" }
+---@param reason string     otherwise
+---@return string reason
+---@return string error
+function aftermath.short_of_memory(spec, exit, reason)
+  local max = spec.cgroup and spec.cgroup.memory_max
+  local bound = max and (" (memory_max = %s)"):format(size.format(max)) or ""
+  if exit.oom == "around" then return reason, "was killed by SIGKILL, probably for lack of memory" end
+  if exit.signal == "SIGKILL" then return "oom", "was killed for lack of memory" .. bound end
+  return reason, ("exited with code %d; since its start a process of it was killed for lack of memory%s")
+    :format(exit.code, bound)
+end
+
+---Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers.
+---@param strays luapilot.Stray[]?
+---@return string?
+function aftermath.doubt(strays)
+  local daemon = strays and strays[1]
+  return daemon and ("pid %d (%s), which an earlier run left in the background, may be who answers")
+    :format(daemon.pid, daemon.name)
+end
+
+return aftermath

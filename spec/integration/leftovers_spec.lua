@@ -1,0 +1,70 @@
+-- What checks and pilot.exec leave running when they have ended: it is ended, too, and told.
+
+local run = require "support.run"
+
+local LEFT_TWO = "left 2 processes running, which were ended"
+
+describe("what is left running", function()
+  after_each(run.cleanup)
+
+  local function sleepers(p)
+    local count = 0
+    for _, process in ipairs(p:processes()) do
+      if process.command:find "sleep 10%d%d" then count = count + 1 end
+    end
+    return count
+  end
+
+  it("by a check is ended, and said once while it goes on", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = "sleep 2000",
+        health = { exec = pilot.sh "sleep 1001 & sleep 1002 & echo >>runs", interval = "100ms" },
+      }
+    ]]
+    p:wait_for("four runs", function() return #p:read "runs" >= 4 end)
+    assert.same({ 'job "app": health ' .. LEFT_TWO .. ": a check must end what it starts" },
+      { p:lines "left"[1]:match 'job "app".*' })
+    assert.equal(1, #p:lines "left")
+    p:signal "SIGTERM"
+    assert.equal(0, p:wait())
+    assert.equal(0, sleepers(p))
+  end)
+
+  it("in a process group of its own, too", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = "sleep 2000", health = { exec = pilot.sh "set -m; sleep 1001 & exit 0", interval = "1h" },
+      }
+    ]]
+    p:wait_for_line "health left a process running, which was ended"
+    p:wait_for("its end", function() return sleepers(p) == 0 end)
+  end)
+
+  it("by a check that took too long is no news", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = "sleep 2000",
+        health = { exec = pilot.sh "sleep 1001 & sleep 1002", interval = "200ms", timeout = "100ms", fall = 2 },
+      }
+    ]]
+    p:wait_for_line "is unhealthy: timed out after 0.1 s"
+    assert.same({}, p:lines "running, which")
+  end)
+
+  it("by pilot.exec is ended, and said once of each program", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.spawn(function()
+        for i = 1, 3 do print(pilot.exec(pilot.sh "sleep 1001 & sleep 1002 & echo said").stdout) end
+      end)
+    ]]
+    assert.equal(0, p:wait())
+    assert.equal(3, #p:lines "said")
+    assert.equal(1, #p:lines('pilot.exec "/bin/sh": it ' .. LEFT_TWO))
+    assert.equal(1, #p:lines(LEFT_TWO))
+  end)
+end)
