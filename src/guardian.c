@@ -47,7 +47,8 @@ struct guardian {
   int idle_looks;
   int last_words; /* what it was sent to make it die: SIGABRT, SIGKILL; 0 = nothing */
 
-  bool late; /* the deadline has passed, and it had not ended */
+  int64_t last_moment; /* of CLOCK_MONOTONIC; 0 = its deadline was not seen to have passed */
+  bool late;           /* that has passed, too, and it had not ended */
 
   struct manager manager;
   uint64_t turns_told; /* at the latest WATCHDOG=1 */
@@ -337,11 +338,17 @@ static int64_t until_manager(const struct guardian *guardian) {
 
 static int64_t until_late(const struct guardian *guardian) {
   int64_t deadline = atomic_load(&guardian->page->deadline);
-  return deadline == 0 ? INT64_MAX : deadline + SLACK * MILLISECOND - loop_now();
+  if (deadline == 0) return INT64_MAX;
+  return guardian->last_moment ? guardian->last_moment - monotonic() : deadline - loop_now();
 }
 
-/* It is not waited for: what is left is killed in the same breath. */
-static void cut_short(struct guardian *guardian) {
+/* The pilot has a moment of our time to end by itself: after a pause of the container both are late. Then
+ * it is not waited for: what is left is killed in the same breath. */
+static void lose_time(struct guardian *guardian) {
+  if (guardian->last_moment == 0) {
+    guardian->last_moment = monotonic() + SLACK * MILLISECOND;
+    return;
+  }
   say("the shutdown takes longer than shutdown_timeout allows, and the pilot has not ended it: "
       "killing it and what is left");
   (void)kill(guardian->pilot, SIGKILL);
@@ -372,7 +379,7 @@ static void watch(struct guardian *guardian) {
     tell_manager(guardian);
     if (guardian->ended) return;
     if (until_late(guardian) <= 0) {
-      cut_short(guardian);
+      lose_time(guardian);
     } else if (guardian->look > 0 && monotonic() >= guardian->next_look) {
       look(guardian);
       guardian->next_look = monotonic() + guardian->look;
