@@ -80,10 +80,7 @@ local read_job = schema.record({
   stop_mode    = { schema.one_of { "group", "mixed" }, default = "group" },
   drain   = { schema.duration },
   reload  = { reload },
-  pidfile = { schema.by(function(value)
-    if type(value) == "string" and value:find "^/[^%z]*[^/%z]$" then return value end
-    return nil, ('expected an absolute path such as "/run/app.pid", got %s'):format(describe.value(value))
-  end) },
+  pidfile = { later(types, "pidfile") },
   main    = { schema.boolean, default = false },
 
   health  = { later(health_types, "health"), default = constant.NONE },

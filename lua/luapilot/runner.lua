@@ -524,14 +524,14 @@ function Runner:snapshot()
     memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
     timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
     identity = identity(self.spec), stop_signal = self.spec.stop_signal, stop_timeout = self.spec.stop_timeout,
-    leaving = self.leaving,
+    leaving = self.leaving, hands_over = self.hands_over,
   }
 end
 
 -- Its process goes on. Lines come from now on as the new file wants them.
 local function adopt_process(self, id)
   local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
-  self.streams, self.late, self.hands_over = 0, true, true -- or not: nobody remembers
+  self.streams, self.late = 0, true
   route(self, id)
   self.app.port.hold(id, false) -- by the former core
   self.app.port.capture(id, captured)
@@ -565,7 +565,7 @@ end
 function Runner:restore(data)
   local changed = not copy.equal(identity(self.spec), data.identity)
   if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
-  self.memory, self.leaving = job.restore(data.memory), data.leaving
+  self.memory, self.leaving, self.hands_over = job.restore(data.memory), data.leaving, data.hands_over
   if data.process then adopt_process(self, data.process) end
   for _, key in ipairs(schema.keys(data.timers)) do apply.timer(self, key, data.timers[key]) end
   adopt_checks(self, data.health)

@@ -16,6 +16,13 @@ M.UNLIMITED = -1
 ---@type luapilot.Type
 M.bytes = schema.either("a string", { string = schema.any })
 
+---Where a job says who follows its main process.
+---@type luapilot.Type
+function M.pidfile(value, path, report)
+  if type(value) == "string" and value:find "^/[^%z]*[^/%z]$" then return value end
+  return schema.expected(path, report, 'an absolute path such as "/run/app.pid"', value)
+end
+
 -- ------------------------------------------------------------------------------------------ environment
 
 local function env_name_message(name, value)

@@ -153,9 +153,26 @@ local STRAY = [[
   setsid './a) (b' -c 'trap "" HUP; echo stray ready; while :; do sleep 0.05; done' &
 ]]
 
-local NGINX = [[
-  pid nginx.pid; error_log stderr; events { worker_connections 16; }
-  http { access_log off; server { listen 127.0.0.1:%d; } }
+-- The first run leaves a daemon that listens as soon as it is an orphan; a later one listens nowhere.
+local DAEMON = [[
+import os, socket, sys, time
+if os.path.exists("daemon"):
+    time.sleep(1000)
+reading, writing = os.pipe()
+if os.fork():
+    os.close(writing)
+    os.read(reading, 1)
+    os._exit(0)
+parent = os.getppid()
+os.setsid()
+open("daemon", "w").close()
+os.close(writing)
+while os.getppid() == parent:
+    time.sleep(0.01)
+listener = socket.socket()
+listener.bind(("127.0.0.1", int(sys.argv[1])))
+listener.listen()
+time.sleep(1000)
 ]]
 
 describe("who leaves a job's session", function()
@@ -190,14 +207,15 @@ describe("who leaves a job's session", function()
   end)
 
   it("by putting itself into the background, is told so once, and its port makes no later run healthy", function()
-    machine.need "nginx"
+    machine.need "python3"
     local port = story.free_port()
     local p = pilot(([[
-      pilot.job "nginx" { exec = { "nginx", "-p", os.getenv "PWD" .. "/", "-c", "nginx.conf" },
-        restart = { backoff = "100ms", max_backoff = "100ms" }, health = { tcp = "127.0.0.1:%d", interval = "50ms" } }
-    ]]):format(port), { wrap = story.PWD, files = { ["nginx.conf"] = NGINX:format(port) } })
-    p:wait_for_line('job "nginx": started', 3)
-    story.assert_lines(p, 1, "has put itself into the background: pid %d+ %(nginx%) lives on")
+      pilot.job "app" { exec = { "python3", "daemon.py", "%d" }, restart = { backoff = 0 },
+        health = { tcp = "127.0.0.1:%d", interval = "50ms" } }
+    ]]):format(port, port), { files = { ["daemon.py"] = DAEMON } })
+    p:wait_for_line 'job "app": is unhealthy: pid %d+ %(python3%), which an earlier run left in the background'
+    story.assert_lines(p, 1, "has put itself into the background: pid %d+ %(python3%) lives on")
+    story.assert_lines(p, 2, "started pid=")
     story.assert_lines(p, 0, "is healthy")
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
