@@ -31,7 +31,7 @@ void spawn_close(struct spawn_base *base) {
 
 /* Without a low place it works as well, only slower. */
 static void lower(struct spawn *spawn, int index) {
-  int *fd = &spawn->plan.stdio[index], place = spawn->base->low[index];
+  int *fd = &spawn->plan.stdio[index], place = spawn->base ? spawn->base->low[index] : -1;
   if (*fd >= LOW && place >= 0 && dup3(*fd, place, O_CLOEXEC) >= 0) *fd = place;
 }
 
@@ -44,7 +44,6 @@ static void empty_place(const struct spawn *spawn, int index) {
 
 /* --- preparation ------------------------------------------------------------------------- */
 
-/* A pipe belongs to whoever made it; the job must be able to open /dev/stdout by its name. */
 static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -54,20 +53,24 @@ static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   spawn->child[index] = ends[index != 0];
   spawn->ours[index] = ends[index == 0];
   (void)fcntl(spawn->ours[index], F_SETFL, O_NONBLOCK);
-  if (spawn->account.become) (void)fchown(ends[0], spawn->account.uid, (gid_t)-1);
   return 0;
 }
 
+int spawn_pipes(struct spawn *spawn, const struct spawn_options *options, struct failure *failure) {
+  for (int i = 0; i < 3; i++)
+    if (options->stdio[i] == SPAWN_PIPE && open_pipe(spawn, i, failure) != 0) return -1;
+  return 0;
+}
+
+/* A pipe belongs to whoever made it; the job must be able to open /dev/stdout by its name. */
 static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options,
                          struct failure *failure) {
-  const int wanted[3] = {options->feed ? SPAWN_PIPE : spawn->base->null, options->output[0],
-                         options->output[1]};
+  if (spawn_pipes(spawn, options, failure) != 0) return -1;
   for (int i = 0; i < 3; i++) {
-    spawn->plan.stdio[i] = wanted[i];
-    if (wanted[i] == SPAWN_PIPE) {
-      if (open_pipe(spawn, i, failure) != 0) return -1;
-      spawn->plan.stdio[i] = spawn->child[i];
-    }
+    bool is_pipe = options->is_pipe[i] || spawn->child[i] >= 0;
+    spawn->plan.stdio[i] = spawn->child[i] >= 0 ? spawn->child[i] : options->stdio[i];
+    if (is_pipe && spawn->account.become)
+      (void)fchown(spawn->plan.stdio[i], spawn->account.uid, (gid_t)-1);
     lower(spawn, i);
   }
   return 0;
@@ -87,17 +90,56 @@ static bool is_replaced(const char *variable, char *const *by) {
   return false;
 }
 
+static bool asks_for_user(const struct spawn_options *options) {
+  return options->user.name != NULL || options->user.number >= 0;
+}
+
+static bool refuses_login(const char *shell) {
+  const char *slash = strrchr(shell, '/'), *name = slash ? slash + 1 : shell;
+  return strcmp(name, "nologin") == 0 || strcmp(name, "false") == 0 || name[0] == '\0';
+}
+
+static const char *const login_names[SPAWN_LOGIN] = {"HOME=", "USER=", "LOGNAME=", "SHELL="};
+
+static int prepare_login(struct spawn *spawn, const struct spawn_options *options,
+                         struct failure *failure) {
+  const struct account *account = &spawn->account;
+  if (!asks_for_user(options)) return 0;
+  const char *shell = account->shell && !refuses_login(account->shell) ? account->shell : NULL;
+  const char *home = account->home && account->home[0] ? account->home : "/";
+  const char *values[SPAWN_LOGIN] = {home, account->name, account->name, shell};
+  for (int i = 0; i < SPAWN_LOGIN; i++) {
+    if (values[i] == NULL || asprintf(&spawn->login[i], "%s%s", login_names[i], values[i]) >= 0)
+      continue;
+    spawn->login[i] = NULL;
+    return no_memory(failure);
+  }
+  return 0;
+}
+
+/* Ours says something of us there. */
+static bool is_of_login(const char *variable) {
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (strncmp(variable, login_names[i], strlen(login_names[i])) == 0) return true;
+  return false;
+}
+
 /* What is added takes the place of what has the same name; the socket, of both. */
 static int prepare_environment(struct spawn *spawn, const struct spawn_options *options,
                                struct failure *failure) {
   static char *const none[] = {NULL};
   char *const *added = options->env_added ? options->env_added : none;
   char *const socket[] = {(char *)options->notify_socket, NULL};
-  char **to = malloc((count_of(options->envp) + count_of(added) + 2) * sizeof *to);
+  bool has_login = asks_for_user(options);
+  char **to = malloc((count_of(options->envp) + count_of(added) + SPAWN_LOGIN + 2) * sizeof *to);
   if (to == NULL) return no_memory(failure);
   spawn->plan.envp = spawn->envp = to;
   for (char *const *from = options->envp; *from; from++)
-    if (!is_replaced(*from, added) && !is_replaced(*from, socket)) *to++ = *from;
+    if (!is_replaced(*from, added) && !is_replaced(*from, socket) &&
+        !(has_login && is_of_login(*from)))
+      *to++ = *from;
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (spawn->login[i] && !is_replaced(spawn->login[i], added)) *to++ = spawn->login[i];
   for (char *const *from = added; *from; from++)
     if (!is_replaced(*from, socket)) *to++ = *from;
   if (socket[0]) *to++ = socket[0];
@@ -137,6 +179,7 @@ int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
                   const struct spawn_base *base, struct failure *failure) {
   *spawn = (struct spawn){.base = base, .child = {-1, -1, -1}, .ours = {-1, -1, -1}};
   if (account_find(&spawn->account, options->user, options->group, failure) != 0) return -1;
+  if (prepare_login(spawn, options, failure) != 0) return -1;
   if (prepare_environment(spawn, options, failure) != 0) return -1;
   if (program_find(&spawn->program, options->argv[0], spawn->envp) != 0) return no_memory(failure);
   if (prepare_stdio(spawn, options, failure) != 0) return -1;
@@ -215,6 +258,13 @@ pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *p
   return pid > 0 ? pid : explain(spawn, options, &report, failure);
 }
 
+pid_t spawn_run_apart(struct spawn *spawn, const struct spawn_options *options, char *stack,
+                      struct launch_watch *watch, struct failure *failure) {
+  struct launch_report report;
+  pid_t pid = launch_apart(&spawn->plan, stack, watch, &report);
+  return pid > 0 ? pid : explain(spawn, options, &report, failure);
+}
+
 void spawn_clean(struct spawn *spawn) {
   for (int i = 0; i < 3; i++) {
     if (spawn->base) empty_place(spawn, i);
@@ -225,5 +275,6 @@ void spawn_clean(struct spawn *spawn) {
   if (!cgroup_remove(&spawn->cgroup)) cgroup_forget(&spawn->cgroup);
   program_free(&spawn->program);
   account_free(&spawn->account);
+  for (int i = 0; i < SPAWN_LOGIN; i++) free(spawn->login[i]);
   free(spawn->envp);
 }

@@ -69,7 +69,8 @@ function start.exec(self, check, done)
   if not options then return done("fail", why) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
-    function(result)
+    function(result, unstarted)
+      if not result then return done("fail", unstarted) end
       local said = note(result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))

@@ -215,6 +215,8 @@ function apply.unprepare(self)
   local t = self.preparing
   self.preparing = nil
   if t then t:cancel("cancel") end
+  if self.process then self.app.loop:cancel(self.process) end -- its start is under way
+  self.process = nil
 end
 
 -- --- effects: the process --------------------------------------------------------------------
@@ -317,6 +319,27 @@ local function spawn_failed(self, message, code, stage)
   })
 end
 
+local function has_started(self, pid)
+  self:log("info", "started", { pid = pid })
+  self:input("spawned", { pid = pid })
+end
+
+-- --- effects: a start that is under way, since it may hang (port.spawn) ----------------------
+
+function on_event.spawned(self, event) has_started(self, event.pid) end
+
+function on_event.spawn_failed(self, event)
+  self.app.loop:unroute(self.process)
+  self.process = nil
+  spawn_failed(self, event.message, event.code, event.stage)
+end
+
+function on_event.spawning(self, event)
+  self:log("warn", "its start " .. event.message, { seconds = math.floor(event.seconds) })
+end
+
+-- --- effects: the process begins -------------------------------------------------------------
+
 local function spawn_program(self)
   local options, why, short_of = job_options(self)
   if not options then return spawn_failed(self, why, short_of) end
@@ -324,8 +347,7 @@ local function spawn_program(self)
   if not id then return spawn_failed(self, pid, code, stage) end
   self.streams, self.late = options.capture and 2 or 0, nil
   route(self, id)
-  self:log("info", "started", { pid = pid })
-  self:input("spawned", { pid = pid })
+  if pid then has_started(self, pid) end
 end
 
 -- A job written in Lua: a task instead of a process, the same life.
@@ -534,6 +556,7 @@ end
 local function replace_tasks(self)
   local m = self.memory
   if m.state == "preparing" then
+    if self.process then return end -- its start is under way
     if self.spec.prepare then return apply.prepare(self) end
     return self:post("prepared")
   end

@@ -251,11 +251,11 @@ describe("the real port", function()
       assert.equal(('cannot run "%s": its interpreter "/missing/interpreter" does not exist'):format(path),
         (fails { path }))
       local plain = write("plain", "#!/bin/sh\n", 420)
-      assert.equal(('cannot run "%s": permission denied: not executable'):format(plain), (fails { plain }))
+      assert.equal(('cannot run "%s": permission denied: it is not executable (chmod +x)'):format(plain), (fails { plain }))
       local message, code = fails { "/tmp" }
       assert.same({ 'cannot run "/tmp": permission denied: it is a directory', "EACCES" }, { message, code })
       local text = write("text", "x", EXECUTABLE)
-      assert.equal(('cannot run "%s": no #! line or not a program for this machine'):format(text),
+      assert.equal(('cannot run "%s": it has no #! line: a script begins with one, such as #!/bin/sh'):format(text),
         (fails { text }))
       assert.equal('cannot find program "noode" on PATH (/usr/bin:/bin)',
         (fails({ "noode" }, { env = { PATH = "/usr/bin:/bin" } })))

@@ -148,6 +148,21 @@ function world.pipe()
   }
 end
 
+function world.dead_disk()
+  count = count + 1
+  local path = world.path("dead-" .. count)
+  machine:write(path, { directory = true })
+  machine:hang("path", path)
+  return {
+    path = path,
+    answer = function() machine:answer("path", path) end,
+    fail = function()
+      machine:write(path, false)
+      machine:answer("path", path)
+    end,
+  }
+end
+
 function world.close() directory = nil end
 
 return world
