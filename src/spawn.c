@@ -119,6 +119,7 @@ static int prepare_login(struct spawn *spawn, const struct spawn_options *option
 
 /* Ours says something of us there. */
 static bool is_of_login(const char *variable) {
+  if (strchr("HULS", variable[0]) == NULL) return false;
   for (int i = 0; i < SPAWN_LOGIN; i++)
     if (strncmp(variable, login_names[i], strlen(login_names[i])) == 0) return true;
   return false;
