@@ -11,6 +11,7 @@ local schema = require "luapilot.schema"
 local starter = require "luapilot.starter"
 
 local health = lazy.require "luapilot.health"
+local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
 local roll = lazy.require "luapilot.roll"
@@ -303,7 +304,7 @@ local function route(self, id)
   if self.lines then self.lines:drop() end
   self.process, self.routed, self.lines = id, id, nil
   self.app.loop:route(id, function(event)
-    local fn = on_event[event.type]
+    local fn = on_event[event.type] or late[event.type]
     if fn then fn(self, event) end
   end)
 end
@@ -313,41 +314,30 @@ local function failure_code(code, stage)
   return NOT_EXECUTABLE
 end
 
-local function spawn_failed(self, message, code, stage)
+---@param message string
+---@param code string?
+---@param stage string?
+function Runner:cannot_start(message, code, stage)
   self:input("spawn_failed", {
     message = message, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
   })
 end
 
-local function has_started(self, pid)
+---Its program runs.
+---@param pid integer
+function Runner:started(pid)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })
 end
 
--- --- effects: a start that is under way, since it may hang (port.spawn) ----------------------
-
-function on_event.spawned(self, event) has_started(self, event.pid) end
-
-function on_event.spawn_failed(self, event)
-  self.app.loop:unroute(self.process)
-  self.process = nil
-  spawn_failed(self, event.message, event.code, event.stage)
-end
-
-function on_event.spawning(self, event)
-  self:log("warn", "its start " .. event.message, { seconds = math.floor(event.seconds) })
-end
-
--- --- effects: the process begins -------------------------------------------------------------
-
 local function spawn_program(self)
   local options, why, short_of = job_options(self)
-  if not options then return spawn_failed(self, why, short_of) end
+  if not options then return self:cannot_start(why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
-  if not id then return spawn_failed(self, pid, code, stage) end
+  if not id then return self:cannot_start(pid, code, stage) end
   self.streams, self.late = options.capture and 2 or 0, nil
   route(self, id)
-  if pid then has_started(self, pid) end
+  if pid then self:started(pid) end
 end
 
 -- A job written in Lua: a task instead of a process, the same life.

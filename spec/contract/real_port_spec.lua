@@ -251,7 +251,8 @@ describe("the real port", function()
       assert.equal(('cannot run "%s": its interpreter "/missing/interpreter" does not exist'):format(path),
         (fails { path }))
       local plain = write("plain", "#!/bin/sh\n", 420)
-      assert.equal(('cannot run "%s": permission denied: it is not executable (chmod +x)'):format(plain), (fails { plain }))
+      assert.equal(('cannot run "%s": permission denied: it is not executable (chmod +x)'):format(plain),
+        (fails { plain }))
       local message, code = fails { "/tmp" }
       assert.same({ 'cannot run "/tmp": permission denied: it is a directory', "EACCES" }, { message, code })
       local text = write("text", "x", EXECUTABLE)

@@ -63,8 +63,8 @@ end
 
 local is_apart = false
 
----What is mounted from now on nobody else sees. To be called before the runtime looks at the mounts, since it goes on to
----look at those that it knows.
+---What is mounted from now on nobody else sees. To be called before the runtime looks at the mounts: it goes on to look
+---at those that it knows.
 function dead_disk.be_apart()
   if is_apart or dead_disk.lacking() then return end
   assert(C.unshare(NEW_MOUNTS) == 0)

@@ -16,7 +16,7 @@
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
 --   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
---   world.dead_disk()            a directory that does not answer: { path = …, answer = function(), fail = function() };
+--   world.dead_disk()            a directory that does not answer: { path, answer = function(), fail = function() }:
 --                                whoever waits goes on, or gets an error. Skips the spec where there is none
 --   world.close()                undoes all that the spec did with the world
 --

@@ -12,7 +12,7 @@ local lua_layers = {
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "fs", "tasks", "lines" },
+  { "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -40,21 +40,22 @@ local lua_layers = {
 }
 
 local c_layers = {
-  { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages" },
+  { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "remote" },
   { "guardian", "ending", "lastwords" }, -- PID 1: these three, pages.h and the clock of loop.h
   { "place" },
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "consul", "spawn" },
-  { "consul_watch", "proc" },
+  { "consul_watch", "errand" },
+  { "proc" },
   { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
     "port_stack", "port_wait" },
   { "main" },
 }
 
 -- Inside these lines the files share one header and may see each other.
-local c_families = { [2] = true, [4] = true, [6] = true, [9] = true }
+local c_families = { [2] = true, [4] = true, [6] = true, [10] = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }
