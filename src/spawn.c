@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 /* From here on launch.c would have much to copy: see lower(). */
@@ -62,15 +65,27 @@ int spawn_pipes(struct spawn *spawn, const struct spawn_options *options, struct
   return 0;
 }
 
-/* A pipe belongs to whoever made it; the job must be able to open /dev/stdout by its name. */
+/* The output of a program that may become anybody, or of a raw one: its descriptor, whatever that is. */
+static void let_all_open(const struct spawn *spawn, int fd) {
+  struct statfs system;
+  if (geteuid() != 0 || (spawn->base && fd == spawn->base->null)) return;
+  if (fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC) (void)fchmod(fd, 0622);
+}
+
+/* The job must be able to open /dev/stdout by its name, and a pipe belongs to whoever made it. One of ours is
+ * given to its user. Where the program is root, and may become somebody else, and where the pipe is not
+ * ours, all may open it for writing: only who has it already, or may look into such a process, can
+ * name it, so nobody gets what he had not. A terminal or a file has a name, and stays as it is. */
 static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options,
                          struct failure *failure) {
   if (spawn_pipes(spawn, options, failure) != 0) return -1;
   for (int i = 0; i < 3; i++) {
     bool is_pipe = options->is_pipe[i] || spawn->child[i] >= 0;
     spawn->plan.stdio[i] = spawn->child[i] >= 0 ? spawn->child[i] : options->stdio[i];
-    if (is_pipe && spawn->account.become)
+    if (is_pipe && spawn->account.become && spawn->account.uid != 0)
       (void)fchown(spawn->plan.stdio[i], spawn->account.uid, (gid_t)-1);
+    else if (i > 0)
+      let_all_open(spawn, spawn->plan.stdio[i]);
     lower(spawn, i);
   }
   return 0;

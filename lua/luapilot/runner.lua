@@ -255,6 +255,7 @@ local function job_options(self)
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
+  options.input = spec.stdin ~= "null" and spec.stdin or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.end_signal = spec.stop_signal
   if spec.cgroup then
@@ -506,7 +507,7 @@ end
 -- What makes it the same job for a new core: that with which its process was started.
 local IDENTITY = {
   "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
-  "cgroup", "log",
+  "cgroup", "log", "stdin",
 }
 
 local function identity(spec)

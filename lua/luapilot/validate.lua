@@ -102,6 +102,21 @@ local function check_leaf(app, runner, leaf)
   end
 end
 
+-- What two read nobody gets whole.
+local function shared_stdin(app)
+  local first
+  for _, runner in ipairs(app.order) do
+    local spec = runner.spec
+    if spec.stdin == "inherit" then
+      if first then
+        app.mistakes:add(spec.where, ("job %q.stdin"):format(spec.name),
+          ('is "inherit", as that of job %q: only one job can have the standard input of the container'):format(first))
+      end
+      first = first or spec.name
+    end
+  end
+end
+
 -- A raw job's lines never pass through the pilot.
 local function check_output(app, runner)
   if runner.spec.log.mode ~= "raw" or not app.bus:has(runner.topic, "output") then return end
@@ -245,6 +260,7 @@ function validate.declarations(app, path)
     check_output(app, runner)
   end
   if not app.raised then
+    shared_stdin(app)
     if next(app.template_objects) then templates.check(app) end
     if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
     same_services(app)

@@ -319,6 +319,18 @@ local function contract(name, world)
         assert.equal("", shown("WOR", { env_added = added }))
       end)
 
+      it("is told of the user that it runs as, unless it is told otherwise", function()
+        world.need_owners()
+        local function shown(variable, added)
+          local id = spawn({ shows = variable, exit = 0 },
+            { user = 12345, group = 12345, env_added = added, capture = true })
+          wait_for_ends(id)
+          return text_of(id)
+        end
+        assert.same({ "/", "", "" }, { shown "HOME", shown "USER", shown "LOGNAME" })
+        assert.equal("/srv", shown("HOME", { HOME = "/srv" }))
+      end)
+
       it("runs in the directory that it was given", function()
         local path = world.path ""
         local id = spawn({ shows_cwd = true, exit = 0 }, { cwd = path, capture = true })
@@ -376,6 +388,14 @@ local function contract(name, world)
         local two = spawn({ cat = true }, { capture = true })
         assert.equal(0, wait_for("exit", one).code)
         assert.equal(0, wait_for("exit", two).code)
+      end)
+
+      it("may give it an input that never ends", function()
+        local id = spawn({ cat = true }, { input = "open", capture = true })
+        assert.is_true(quiet())
+        port.kill(id, "SIGTERM", "group")
+        assert.equal("SIGTERM", wait_for("exit", id).signal)
+        wait_for("group_gone", id)
       end)
 
       it("does not mind a program that leaves the text unread", function()
@@ -720,6 +740,8 @@ local function contract(name, world)
           { "spawn: cgroup: name", { argv = argv, cgroup = {} } },
           { "spawn: cgroup", { argv = argv, cgroup = { name = "a", memory = 1 } } },
           { "spawn: stdin", { argv = argv, stdin = 5 } },
+          { "spawn: input", { argv = argv, input = "closed" } },
+          { "spawn: input", { argv = argv, input = "open", stdin = "x" } },
           { "spawn: output: name", { argv = argv, output = {} } },
           { "spawn: output", { argv = argv, output = { name = "a", colour = true } } },
           { "spawn: capture", { argv = argv, capture = 1 } },

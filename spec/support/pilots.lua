@@ -188,6 +188,7 @@ local function job(name, earlier, partner, services, may_be_main)
     one.stop_signal = "SIGINT"
     add 'stop_signal = "SIGINT"'
   end
+  if one.kind == "exec" and chance(0.1) then add 'stdin = "open"' end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
   if chance(0.3) then

@@ -36,7 +36,7 @@ end
 
 local function live(proc, b)
   if b.after then proc:sleep(b.after) end
-  if b.cat then
+  if b.cat and not proc.input then
     proc:write(proc.stdin)
     proc:exit(0)
   end
