@@ -35,7 +35,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles" },
+  { "circles", "rivals" },
   { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }
