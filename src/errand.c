@@ -346,7 +346,7 @@ static void tell_lookup(const struct spawn_options *options, char *text, size_t 
 
 static const char *tell_stage(const struct errand *errand, char *text, size_t size) {
   const struct spawn_options *options = &errand->options;
-  switch (errand->watch.stage) {
+  switch (atomic_load(&errand->watch.stage)) {
   case LAUNCH_USER: tell_lookup(options, text, size); return "user";
   case LAUNCH_CWD:
     (void)snprintf(text, size, "hangs in working directory \"%s\"", options->cwd);
