@@ -278,11 +278,10 @@ static bool has_remote_program(const struct spawn_options *options) {
   struct program program;
   char interpreter[PROGRAM_INTERPRETER];
   bool found = program_find(&program, options->argv[0], search_environment(options)) != 0;
-  for (int i = 0; !found && program.candidates && program.candidates[i]; i++) {
+  for (int i = 0, is_script = -1; !found && is_script < 0 && program.candidates[i]; i++) {
     found = remote_path(options->cwd, program.candidates[i]);
-    if (found || !program_interpreter(options->cwd, program.candidates[i], interpreter)) continue;
-    found = remote_path(options->cwd, interpreter);
-    break;
+    if (!found) is_script = program_interpreter(options->cwd, program.candidates[i], interpreter);
+    if (is_script == 1) found = remote_path(options->cwd, interpreter);
   }
   program_free(&program);
   return found;

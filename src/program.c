@@ -85,20 +85,24 @@ static ssize_t read_at(const char *path, off_t offset, char head[HEAD]) {
   return size;
 }
 
-/* The interpreter that the first line of a script names. False: it is no script. */
-static bool is_script(const char *full, char name[PROGRAM_INTERPRETER]) {
+static int read_interpreter(const char *full, char name[PROGRAM_INTERPRETER]) {
   char head[HEAD];
   ssize_t size = read_at(full, 0, head);
-  if (size < 3 || head[0] != '#' || head[1] != '!') return false;
+  if (size < 0) return -1;
+  if (size < 3 || head[0] != '#' || head[1] != '!') return 0;
   const char *start = head + 2 + strspn(head + 2, " \t");
   (void)snprintf(name, PROGRAM_INTERPRETER, "%.*s", (int)strcspn(start, " \t\n"), start);
-  return true;
+  return 1;
 }
 
-bool program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]) {
+static bool is_script(const char *full, char name[PROGRAM_INTERPRETER]) {
+  return read_interpreter(full, name) == 1;
+}
+
+int program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]) {
   char full[4096];
   place(cwd, path, full);
-  return is_script(full, name);
+  return read_interpreter(full, name);
 }
 
 /* In a message a "\r" must be seen, and nothing may do anything to a terminal. */

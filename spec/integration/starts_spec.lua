@@ -130,7 +130,6 @@ describe("a lookup of users that hangs", machine.unless(no_compiler(), function(
       pilot.every("50ms", function() print "tick" end)
     ]] .. text, {
       wrap = WRAP, files = { ["nsswitch.conf"] = "passwd: files silent\ngroup: files silent\n" },
-      env = { LSAN_OPTIONS = "detect_leaks=0" },
     })
   end
 
