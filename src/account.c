@@ -8,6 +8,9 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#define BUFFER_SIZE 1024 /* of an entry, at first */
+#define MOST_SIZE (1024 * 1024)
+
 static bool given(struct identity identity) {
   return identity.name != NULL || identity.number >= 0;
 }
@@ -35,34 +38,77 @@ static int not_found(struct failure *failure, const char *what, struct identity 
   return fail(failure, what, ENOENT, "%s \"%s\" does not exist", what, identity.name);
 }
 
-/* NULL with *number set: no entry, but a number. NULL with -1: neither, `failure` is filled in. */
-static const struct passwd *find_user(struct identity user, int64_t *number,
-                                      struct failure *failure) {
+/* --- lookups ----------------------------------------------------------------------------- */
+
+/* Several threads may look somebody up at the same time, so never the C library's own buffers. Grows
+ * `*buffer`, which is the caller's; false: it cannot, or need not any more. */
+static bool grow(char **buffer, size_t *size, int *code) {
+  if (*size > 0 && *code != ERANGE) return false;
+  size_t wanted = *size > 0 ? *size * 2 : BUFFER_SIZE;
+  char *more = wanted > MOST_SIZE ? NULL : realloc(*buffer, wanted);
+  if (more == NULL) {
+    *code = ENOMEM;
+    return false;
+  }
+  *buffer = more;
+  *size = wanted;
+  return true;
+}
+
+static bool ask_user(const char *name, int64_t number, struct passwd *entry, char **buffer,
+                     int *code) {
+  struct passwd *found = NULL;
+  size_t size = 0;
+  while (grow(buffer, &size, code))
+    *code = name ? getpwnam_r(name, entry, *buffer, size, &found)
+                 : getpwuid_r((uid_t)number, entry, *buffer, size, &found);
+  return found != NULL;
+}
+
+static bool ask_group(const char *name, gid_t *gid, int *code) {
+  struct group entry, *found = NULL;
+  char *buffer = NULL;
+  size_t size = 0;
+  while (grow(&buffer, &size, code)) *code = getgrnam_r(name, &entry, buffer, size, &found);
+  if (found) *gid = entry.gr_gid;
+  free(buffer);
+  return found != NULL;
+}
+
+/* Has the user an entry? Without one *number is what was given, or -1 with `failure`. What `entry` points
+ * to is in `*buffer`, which is the caller's in any case. */
+static bool find_user(struct identity user, int64_t *number, struct passwd *entry, char **buffer,
+                      struct failure *failure) {
+  int code = 0;
   *number = user.name ? digits(user.name) : user.number;
-  errno = 0;
-  const struct passwd *entry = user.name ? getpwnam(user.name) : getpwuid((uid_t)user.number);
-  if (entry == NULL && user.name && *number >= 0) entry = getpwuid((uid_t)*number);
-  if (entry)
+  bool found = ask_user(user.name, *number, entry, buffer, &code);
+  if (!found && user.name && *number >= 0) found = ask_user(NULL, *number, entry, buffer, &code);
+  if (found)
     *number = entry->pw_uid;
   else if (*number < 0)
-    not_found(failure, "user", user, errno);
-  return entry;
+    not_found(failure, "user", user, code);
+  return found;
 }
 
 int64_t account_user(struct identity user, struct failure *failure) {
   int64_t number;
-  (void)find_user(user, &number, failure);
+  struct passwd entry;
+  char *buffer = NULL;
+  (void)find_user(user, &number, &entry, &buffer, failure);
+  free(buffer);
   return number;
 }
 
 int64_t account_group(struct identity group, struct failure *failure) {
   int64_t number = group.name ? digits(group.name) : group.number;
-  errno = 0;
-  const struct group *entry = group.name ? getgrnam(group.name) : NULL;
-  if (entry) number = entry->gr_gid;
-  if (number < 0) not_found(failure, "group", group, errno);
+  gid_t gid;
+  int code = 0;
+  if (group.name && ask_group(group.name, &gid, &code)) number = gid;
+  if (number < 0) not_found(failure, "group", group, code);
   return number;
 }
+
+/* --- an account -------------------------------------------------------------------------- */
 
 static int find_group(struct account *account, struct identity group, struct failure *failure) {
   int64_t number = account_group(group, failure);
@@ -87,8 +133,9 @@ static int list_groups(struct account *account, const char *name, struct failure
     }
     if (count <= had) count = had * 2; /* not every libc says how many there are */
   }
+  (void)fail(failure, "group", ENOMEM, "cannot list the groups of \"%s\": out of memory", name);
   account_free(account);
-  return fail(failure, "group", ENOMEM, "cannot list the groups of \"%s\": out of memory", name);
+  return -1;
 }
 
 /* Where they cannot open their files, the lookups of a number say that it has no entry, and that of a
@@ -101,32 +148,45 @@ static int can_look_up(struct failure *failure) {
   return fail(failure, "user", code, "cannot look up users and groups: %s", error_text(code, text));
 }
 
+/* Its number, its own group, and what it is told of itself. */
+static int take_user(struct account *account, struct identity user, struct identity group,
+                     struct failure *failure) {
+  int64_t number;
+  struct passwd entry;
+  bool found = find_user(user, &number, &entry, &account->entry, failure);
+  if (number < 0) return -1;
+  account->uid = (uid_t)number;
+  if (found) {
+    account->gid = entry.pw_gid;
+    account->name = entry.pw_name;
+    account->home = entry.pw_dir;
+    account->shell = entry.pw_shell;
+  } else if (!given(group)) {
+    return fail(failure, "user", ENOENT,
+                "user %lld has no entry in /etc/passwd that would tell its group: give one",
+                (long long)number);
+  }
+  return 0;
+}
+
 int account_find(struct account *account, struct identity user, struct identity group,
                  struct failure *failure) {
   *account = (struct account){.uid = geteuid(), .gid = getegid()};
   if (!given(user) && !given(group)) return 0;
   if (can_look_up(failure) != 0) return -1;
-  const struct passwd *entry = NULL;
-  if (given(user)) {
-    int64_t number;
-    entry = find_user(user, &number, failure);
-    if (number < 0) return -1;
-    account->uid = (uid_t)number;
-    if (entry) account->gid = entry->pw_gid;
-    if (entry == NULL && !given(group))
-      return fail(failure, "user", ENOENT,
-                  "user %lld has no entry in /etc/passwd that would tell its group: give one",
-                  (long long)number);
+  if ((given(user) && take_user(account, user, group, failure) != 0) ||
+      (given(group) && find_group(account, group, failure) != 0)) {
+    account_free(account);
+    return -1;
   }
-  if (given(group) && find_group(account, group, failure) != 0) return -1;
   account->become = geteuid() == 0 || account->uid != geteuid() || account->gid != getegid();
-  return list_groups(account, entry ? entry->pw_name : NULL, failure);
+  return list_groups(account, account->name, failure);
 }
 
 void account_free(struct account *account) {
   free(account->groups);
-  account->groups = NULL;
-  account->group_count = 0;
+  free(account->entry);
+  *account = (struct account){.uid = account->uid, .gid = account->gid};
 }
 
 const char *account_name(const struct account *account, struct identity user, char *text,

@@ -3,7 +3,10 @@
  * Everything is looked up before the child exists, because a lookup may read files, load modules and
  * allocate. A user of the same ids as ours needs no change, and so no privilege.
  *
- * It owns the list of groups. */
+ * A lookup may wait for a directory service without end (remote.h tells where), and several threads may
+ * look at the same time: nothing here is shared between calls.
+ *
+ * It owns the list of groups and the user's entry. */
 #ifndef LUAPILOT_ACCOUNT_H
 #define LUAPILOT_ACCOUNT_H
 
@@ -26,6 +29,9 @@ struct account {
   gid_t gid;
   gid_t *groups; /* owned */
   size_t group_count;
+  /* Of the user that was asked for, if it has an entry; else NULL. */
+  const char *name, *home, *shell;
+  char *entry; /* owned: where they stand */
 };
 
 /* A user without an entry needs a group beside it. Names may be digits, as in "1000". Returns 0, or

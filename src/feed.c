@@ -43,6 +43,17 @@ void feed_start(struct feed *feed, struct loop *loop, int fd) {
   if (!push(feed) || loop_watch(loop, &feed->watcher, EPOLLOUT) != 0) feed_stop(feed);
 }
 
+int feed_hold(struct feed *feed, struct loop *loop, int fd) {
+  if (feed_keep(feed, "", 0) != 0) {
+    close(fd);
+    return -1;
+  }
+  feed->loop = loop;
+  feed->watcher = (struct watcher){.fd = fd};
+  feed->started = true;
+  return 0;
+}
+
 void feed_stop(struct feed *feed) {
   if (feed->text == NULL) return;
   if (feed->started) {

@@ -24,6 +24,9 @@ struct feed {
 int feed_keep(struct feed *feed, const char *text, size_t size);
 /* Takes over `fd` (non-blocking), and writes what can be written of the text that it keeps. */
 void feed_start(struct feed *feed, struct loop *loop, int fd);
+/* The reader never sees an end, nor a word, until feed_stop(): takes over `fd`. Returns 0, or -1 with ENOMEM
+ * and `fd` closed. */
+int feed_hold(struct feed *feed, struct loop *loop, int fd);
 /* Closes and frees; harmless when it has ended by itself or never begun. */
 void feed_stop(struct feed *feed);
 

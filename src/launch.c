@@ -17,8 +17,6 @@
 /* The child keeps 0, 1, 2, and here the pipe of its report, if it has one. */
 #define REPORT_FD 3
 
-#define STACK_SIZE (64 * 1024)
-
 /* The child runs on a strange stack inside our address space; a sanitizer would take its frames for
  * ours and leave their marks behind. */
 #define IN_CHILD __attribute__((no_sanitize("address", "undefined")))
@@ -38,6 +36,7 @@
 
 struct child {
   const struct launch *plan;
+  struct launch_watch *watch; /* NULL = nobody can look: we hold them up */
   int report;         /* the writing end of the pipe; -1 = memory is shared, that is enough */
   bool shares_table;  /* of descriptors: it is ours until the child has made its own */
   volatile bool here; /* set by the child; seen by us only if memory is shared */
@@ -45,8 +44,8 @@ struct child {
   struct launch_report said; /* why */
 };
 
-/* One stack is enough: we stand still while a child uses it. */
-static _Alignas(16) char stack[STACK_SIZE];
+/* One stack is enough for the main thread: it stands still while a child uses it. */
+static _Alignas(16) char main_stack[LAUNCH_STACK];
 
 /* What this machine was found to do. */
 static bool shares_memory; /* then clone() returns when the child is the program or has given up */
@@ -175,7 +174,7 @@ IN_CHILD static void close_the_rest(struct child *child) {
 /* Ignored signals survive an exec, and so does the mask. All of them go back, not only those that we
  * know to have changed: a handler of ours must not run in a child that shares our memory. By the
  * system call, since glibc hides two (32 and 33) that GNU make, for one, hands down ignored. The other
- * real-time signals are as they should be: see unignore_realtime(). */
+ * real-time signals are as they should be: see launch_begin(). */
 IN_CHILD static void reset_signals(void) {
   static const uint64_t by_default[8] = {0}; /* the kernel's struct sigaction, SIG_DFL */
   const int end = SIGRTMIN;
@@ -205,6 +204,10 @@ IN_CHILD static _Noreturn void run(struct child *child) {
   give_up(child, LAUNCH_EXEC, code, which);
 }
 
+IN_CHILD static void enter(struct child *child, enum launch_stage stage) {
+  if (child->watch) child->watch->stage = (int)stage;
+}
+
 IN_CHILD static int child_main(void *argument) {
   struct child *child = argument;
   const struct launch *plan = child->plan;
@@ -219,7 +222,9 @@ IN_CHILD static int child_main(void *argument) {
   become(child);
   if (plan->no_new_privs && prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     give_up(child, LAUNCH_NO_NEW_PRIVS, errno, 0);
+  enter(child, LAUNCH_CWD);
   if (plan->cwd && chdir(plan->cwd) != 0) give_up(child, LAUNCH_CWD, errno, 0);
+  enter(child, LAUNCH_EXEC);
   if (plan->umask >= 0) (void)umask((mode_t)plan->umask);
   reset_signals();
   run(child);
@@ -228,21 +233,26 @@ IN_CHILD static int child_main(void *argument) {
 /* --- in the parent ----------------------------------------------------------------------- */
 
 /* No signal may be handled in the child while it shares our memory. */
-static pid_t make_child(int (*body)(void *), void *argument, int more_flags, int *pidfd) {
+static pid_t make_child(int (*body)(void *), void *argument, char *stack, int more_flags,
+                        int *pidfd) {
   const int flags = CLONE_VM | CLONE_VFORK | CLONE_PIDFD | SIGCHLD | more_flags;
   sigset_t all, old;
   sigfillset(&all);
   (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  pid_t pid = clone(body, stack + sizeof stack, flags, argument, pidfd);
+  pid_t pid = clone(body, stack + LAUNCH_STACK, flags, argument, pidfd);
   int error = errno;
   (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
   errno = error;
   return pid;
 }
 
+static void reap(pid_t pid) {
+  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+}
+
 static void bury(pid_t pid, int pidfd) {
   close(pidfd);
-  while (waitpid(pid, NULL, 0) < 0 && errno == EINTR) continue;
+  reap(pid);
 }
 
 /* Waits until the child has given up, or has closed the pipe by becoming the program. */
@@ -254,19 +264,22 @@ static void read_report(int fd, struct child *child) {
 }
 
 /* The way that works everywhere. */
-static pid_t make_first_child(struct child *child, int *pidfd) {
+static pid_t make_piped_child(struct child *child, char *stack, int *pidfd) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return -1;
   child->report = ends[1];
-  pid_t pid = make_child(child_main, child, 0, pidfd);
+  pid_t pid = make_child(child_main, child, stack, 0, pidfd);
   int error = errno;
   close(ends[1]);
-  if (pid > 0 && child->here)
-    shares_memory = true;
-  else if (pid > 0)
-    read_report(ends[0], child);
+  if (pid > 0 && !child->here) read_report(ends[0], child);
   close(ends[0]);
   errno = error;
+  return pid;
+}
+
+static pid_t make_first_child(struct child *child, int *pidfd) {
+  pid_t pid = make_piped_child(child, main_stack, pidfd);
+  if (pid > 0 && child->here) shares_memory = true;
   return pid;
 }
 
@@ -291,7 +304,7 @@ static bool table_can_be_left(void) {
     if (fillers[count] < 0 || fillers[count] >= 2 * WORD) break;
   }
   bool full = count == WORD || fillers[count] >= 0;
-  pid_t pid = full ? make_child(leave_full_word, &clean, CLONE_FILES, &pidfd) : -1;
+  pid_t pid = full ? make_child(leave_full_word, &clean, main_stack, CLONE_FILES, &pidfd) : -1;
   if (pid > 0) bury(pid, pidfd);
   for (int i = 0; i <= count && i < WORD; i++)
     if (fillers[i] >= 0) close(fillers[i]);
@@ -302,8 +315,11 @@ static bool table_can_be_left(void) {
 
 /* Whoever started us may have ignored them; nobody in here ever does. So it is ended once, for us too,
  * instead of in every child. */
-static void unignore_realtime(void) {
+void launch_begin(void) {
+  static bool begun;
   struct sigaction action;
+  if (begun) return;
+  begun = true;
   for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
     if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
       (void)signal(number, SIG_DFL);
@@ -312,18 +328,28 @@ static void unignore_realtime(void) {
 static pid_t make_next_child(struct child *child, int *pidfd) {
   if (table == UNKNOWN) table = table_can_be_left() ? SHARED : COPIED;
   child->shares_table = table == SHARED;
-  return make_child(child_main, child, child->shares_table ? CLONE_FILES : 0, pidfd);
+  return make_child(child_main, child, main_stack, child->shares_table ? CLONE_FILES : 0, pidfd);
 }
 
 pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report) {
-  static bool begun;
-  if (!begun) unignore_realtime();
-  begun = true;
+  launch_begin();
   struct child child = {.plan = plan, .report = -1};
   pid_t pid = shares_memory ? make_next_child(&child, pidfd) : make_first_child(&child, pidfd);
   if (pid < 0) child.said = (struct launch_report){LAUNCH_FORK, errno, 0};
   if (pid > 0 && !child.failed) return pid;
   if (pid > 0) bury(pid, *pidfd);
+  *report = child.said;
+  return -1;
+}
+
+/* The kernel writes the descriptor before the child runs, so that who looks can kill it from then on. */
+pid_t launch_apart(const struct launch *plan, char *stack, struct launch_watch *watch,
+                   struct launch_report *report) {
+  struct child child = {.plan = plan, .watch = watch, .report = -1};
+  pid_t pid = make_piped_child(&child, stack, (int *)&watch->pidfd);
+  if (pid < 0) child.said = (struct launch_report){LAUNCH_FORK, errno, 0};
+  if (pid > 0 && !child.failed) return pid;
+  if (pid > 0) reap(pid);
   *report = child.said;
   return -1;
 }

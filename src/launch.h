@@ -15,10 +15,16 @@
  * a copy, which would cost more with each job that runs. Before it touches one of them it makes a
  * table of its own, of those up to the highest of its three: so the caller lets these stand low.
  *
+ * A child that hangs (its working directory or its program is on a file system that does not answer)
+ * holds up who made it, so what may hang is launched from a thread: launch_apart(). There the child has a
+ * stack of its own and a copy of the table, since those that all others share are in use meanwhile; it
+ * always reports by the pipe; and others can see how far it is, and kill it, by struct launch_watch.
+ *
  * It owns the child's stack, and nothing else; it closes no descriptor of the caller's. */
 #ifndef LUAPILOT_LAUNCH_H
 #define LUAPILOT_LAUNCH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/resource.h>
@@ -77,10 +83,26 @@ struct launch_report {
   int which;
 };
 
+/* What other threads may know of a start. Zero-initialise, with pidfd -1. */
+struct launch_watch {
+  _Atomic int
+      stage; /* what the child does now: LAUNCH_CWD, LAUNCH_EXEC (it shows where memory is shared) */
+  _Atomic int
+      pidfd; /* as soon as there is a child, before it does anything; the caller's to close */
+};
+
 /* Returns the pid of the running program, leader of a session and a group of its own, not yet
  * reaped by anybody, and in `pidfd` its descriptor, which is the caller's; or -1 with `report` filled
  * in and nothing left behind. The descriptor is made before the child: without one to spare, nothing
  * has run. */
 pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report);
+
+#define LAUNCH_STACK ((size_t)64 * 1024)
+/* The same in any thread, whose signals are all blocked, with a stack of LAUNCH_STACK bytes; not before
+ * launch_begin(). The descriptor is in `watch`, after a failure, too. */
+pid_t launch_apart(const struct launch *plan, char *stack, struct launch_watch *watch,
+                   struct launch_report *report);
+/* In the main thread, before the first start. */
+void launch_begin(void);
 
 #endif

@@ -6,8 +6,8 @@
  * `event`, which is embedded in the thing that it speaks of, so that queueing allocates nothing
  * and cannot fail.
  *
- * Order and fairness. Events of one source come in the order in which they happened. Exits and
- * signals overtake everything else; the rest take turns, because a source has at most one event
+ * Order and fairness. Events of one source come in the order in which they happened. Starts, exits
+ * and signals overtake everything else; the rest take turns, because a source has at most one event
  * in the queue and goes to the end when it has another. After LOOP_BATCH events the kernel is
  * asked again, so that a flood in the queue cannot hide an exit.
  *
@@ -52,10 +52,13 @@ struct timer {
 
 enum event_type {
   EVENT_SIGNAL,
+  EVENT_SPAWNED,
+  EVENT_SPAWN_FAILED,
   EVENT_EXIT,
   EVENT_MAIN,
   EVENT_GROUP_GONE,
   EVENT_TIMER,
+  EVENT_SPAWNING,
   EVENT_OUTPUT,
   EVENT_NOTIFY,
   EVENT_CONNECTED,

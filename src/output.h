@@ -100,6 +100,8 @@ void stream_capture(struct stream *stream, bool on);
 /* Not read, or read again, while its events are on: the pipe pushes back on the job, and the log waits,
  * too. What ends the events ends the hold. */
 void stream_hold(struct stream *stream, bool on);
+/* Not read until it is woken: nobody may hear what is written before he knows by whom. */
+void stream_sleep(struct stream *stream, bool on);
 /* The group is gone: what is in the pipe now is the rest: the events end when that is read, even if a
  * stranger still holds the pipe. With a sink the stream then lives on by itself, as after
  * stream_abandon(); one that nobody captures goes on anyway. */

@@ -26,6 +26,14 @@ struct fields {
   size_t count;
 };
 
+/* As Lua writes it; but what would not be the same number any more, whole: an id of 18 digits is looked for. */
+static size_t write_number(char text[32], double number) {
+  int size = snprintf(text, 32, "%.14g", number);
+  bool is_whole = floor(number) == number && isfinite(number);
+  if (is_whole && strtod(text, NULL) != number) size = snprintf(text, 32, "%.17g", number);
+  return (size_t)size;
+}
+
 /* The value on the top of the stack, below it the name. Strings stay where Lua has them. */
 static void add_field(lua_State *L, struct fields *fields) {
   if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "log: fields: a name", "a string", -2);
@@ -39,7 +47,7 @@ static void add_field(lua_State *L, struct fields *fields) {
     field->literal = false;
     break;
   case LUA_TNUMBER:
-    field->size = (size_t)snprintf(text, 32, "%.14g", lua_tonumber(L, -1));
+    field->size = write_number(text, lua_tonumber(L, -1));
     field->value = text;
     field->literal = isfinite(lua_tonumber(L, -1)); /* JSON has no word for the others */
     break;

@@ -96,6 +96,7 @@ struct handle *port_handle(lua_State *L, int index, const char *where, int kind)
 
 /* --- events: each adds its fields to the table on the top of the stack, which has type and id --- */
 
+void port_push_news(lua_State *L, const struct event *event);
 void port_push_exit(lua_State *L, const struct event *event);
 void port_push_main(lua_State *L, const struct event *event);
 void port_push_group_gone(lua_State *L, const struct event *event);

@@ -25,6 +25,22 @@ static void push_children(lua_State *L, const struct child *children, unsigned c
   }
 }
 
+/* Of a start that is, or was, under way. */
+void port_push_news(lua_State *L, const struct event *event) {
+  const struct proc_news *news = (const struct proc_news *)event;
+  char name[NAME_SIZE];
+  if (event->type == EVENT_SPAWNED) {
+    port_set_number(L, "pid", news->pid);
+    return;
+  }
+  port_set_string(L, "stage", news->failure.stage);
+  port_set_string(L, "message", news->failure.message);
+  if (event->type == EVENT_SPAWN_FAILED)
+    port_set_string(L, "code", error_name(news->failure.code, name));
+  else
+    port_set_number(L, "seconds", (double)(loop_now() - news->since) / (double)NANOSECONDS);
+}
+
 void port_push_exit(lua_State *L, const struct event *event) {
   const struct proc_exit *exit = (const struct proc_exit *)event;
   char name[NAME_SIZE];
@@ -241,7 +257,7 @@ static const char *const spawn_names[] = {
     "argv",   "env",     "env_added",    "cwd",        "user",         "group",
     "umask",  "limits",  "cgroup",       "stdin",      "no_new_privs", "oom_score_adj",
     "output", "notify",  "capture",      "end_signal", "stop_signal",  "stop_timeout",
-    "mark",   "pidfile", "leader_alone", NULL,
+    "mark",   "pidfile", "leader_alone", "input",      NULL,
 };
 
 static void check_program(lua_State *L, struct spawn_options *options) {
@@ -269,10 +285,22 @@ static void check_rights(lua_State *L, struct spawn_options *options) {
   check_limits(L, 1, options);
 }
 
-static void check_talk(lua_State *L, struct proc_options *options, struct proc_output *output) {
+static void check_input(lua_State *L, struct proc_options *options) {
   char path[PORT_PATH];
-  if (port_field(L, 1, "spawn", "stdin", path))
+  if (port_field(L, 1, "spawn", "stdin", path)) {
     options->text = port_bytes(L, -1, path, &options->text_size);
+    options->input = PROC_TEXT;
+  }
+  const char *word = port_optional_word(L, 1, "spawn", "input");
+  if (word == NULL) return;
+  if (options->text) luaL_error(L, "spawn: input: there is a text for stdin");
+  options->input = strcmp(word, "open") == 0 ? PROC_OPEN : PROC_INHERIT;
+  if (options->input == PROC_INHERIT && strcmp(word, "inherit") != 0)
+    luaL_error(L, "spawn: input: expected \"open\" or \"inherit\", got \"%s\"", word);
+}
+
+static void check_talk(lua_State *L, struct proc_options *options, struct proc_output *output) {
+  check_input(L, options);
   options->output = check_output(L, 1, output);
   options->capture = port_optional_boolean(L, 1, "spawn", "capture", false);
   options->notify = port_optional_boolean(L, 1, "spawn", "notify", false);
@@ -311,7 +339,10 @@ static int l_spawn(lua_State *L) {
   uint64_t id = proc_spawn(port.procs, &options, &pid, &failure);
   if (id != 0) {
     lua_pushnumber(L, (double)id);
-    lua_pushinteger(L, pid);
+    if (pid > 0)
+      lua_pushinteger(L, pid);
+    else
+      lua_pushnil(L);
     return 2;
   }
   char name[NAME_SIZE];

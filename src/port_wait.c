@@ -261,17 +261,29 @@ static const struct {
   const char *name;
   int fields; /* how many the table has, type and id included */
 } types[] = {
-    [EVENT_SIGNAL] = {"signal", 4}, [EVENT_EXIT] = {"exit", 4},
-    [EVENT_MAIN] = {"main", 3},     [EVENT_GROUP_GONE] = {"group_gone", 2},
-    [EVENT_TIMER] = {"timer", 2},   [EVENT_OUTPUT] = {"output", 5},
-    [EVENT_NOTIFY] = {"notify", 3}, [EVENT_CONNECTED] = {"connected", 4},
-    [EVENT_POLL] = {"poll", 4},     [EVENT_RESPONSE] = {"response", 6},
-    [EVENT_WATCH] = {"watch", 5},   [EVENT_MEMORY] = {"memory", 1},
+    [EVENT_SIGNAL] = {"signal", 4},
+    [EVENT_SPAWNED] = {"spawned", 3},
+    [EVENT_SPAWN_FAILED] = {"spawn_failed", 5},
+    [EVENT_SPAWNING] = {"spawning", 5},
+    [EVENT_EXIT] = {"exit", 4},
+    [EVENT_MAIN] = {"main", 3},
+    [EVENT_GROUP_GONE] = {"group_gone", 2},
+    [EVENT_TIMER] = {"timer", 2},
+    [EVENT_OUTPUT] = {"output", 5},
+    [EVENT_NOTIFY] = {"notify", 3},
+    [EVENT_CONNECTED] = {"connected", 4},
+    [EVENT_POLL] = {"poll", 4},
+    [EVENT_RESPONSE] = {"response", 6},
+    [EVENT_WATCH] = {"watch", 5},
+    [EVENT_MEMORY] = {"memory", 1},
 };
 
 static void push_fields(lua_State *L, const struct event *event) {
   switch (event->type) {
   case EVENT_SIGNAL: push_signal(L); break;
+  case EVENT_SPAWNED:
+  case EVENT_SPAWN_FAILED:
+  case EVENT_SPAWNING: port_push_news(L, event); break;
   case EVENT_EXIT: port_push_exit(L, event); break;
   case EVENT_MAIN: port_push_main(L, event); break;
   case EVENT_OUTPUT: port_push_output(L, event); break;

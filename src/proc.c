@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "errand.h"
 #include "feed.h"
 #include "notify.h"
 
@@ -20,10 +21,13 @@
 #define REGENCY (2 * NANOSECONDS) /* so long an heir, or its status, is waited for */
 #define SETTLING (20 * FIRST_QUESTION)
 #define FAR_AWAY (INT64_MAX - 1)
+#define FIRST_WARNING (10 * NANOSECONDS)
+#define NEXT_WARNING (60 * NANOSECONDS)
 
 #define PROC_OF(member, pointer) ((struct proc *)((char *)(pointer)-offsetof(struct proc, member)))
 
 enum state {
+  STARTING,
   RUNNING,
   FOLLOWED, /* its main process has ended; somebody may follow */
   LEARNING, /* an heir has ended; the guardian knows how */
@@ -42,6 +46,7 @@ struct procs {
   struct handle_table *handles;
   struct output *output;
   struct guardian_page *page; /* NULL = no guardian */
+  struct errands *errands;    /* owned */
   struct spawn_base base;     /* owned */
   struct orphanage orphanage;
   int oom_file; /* the count of our own control group; -1 = none */
@@ -80,8 +85,13 @@ struct proc {
   char *mark;    /* owned; NULL = none */
   uint64_t sent; /* signals that the whole group was sent, as bits */
   int end_signal;
+  int stop_signal, grace; /* for the guardian, as is: */
+  bool leader_alone;
   bool lines; /* its streams go to a sink */
   bool capture;
+
+  struct errand *errand;  /* of STARTING; NULL = none, or it is done */
+  struct proc_news *news; /* owned: of a start that was under way, until that is told */
 
   struct outlet outlets[2];
   struct feed feed;
@@ -100,8 +110,8 @@ static bool was_sent(const struct proc *proc, int number) {
  * as long as somebody is in the group, and then no process can have it: one that does is a
  * stranger, who got the number because our group is gone. */
 static bool group_lives(const struct proc *proc) {
+  if (proc->state == STARTING || proc->state == GONE) return false;
   if (!proc->reaped) return true;
-  if (proc->state == GONE) return false;
   if (kill(-proc->pid, 0) != 0 && errno == ESRCH) return false;
   return kill(proc->pid, 0) != 0 && errno == ESRCH;
 }
@@ -136,7 +146,7 @@ static int signal_leader(const struct proc *proc, int number) {
 
 /* Asks soon whether the group is gone; there is a reason to think so. */
 static void ask_soon(struct proc *proc) {
-  if (proc->state == RUNNING || proc->state == GONE) return;
+  if (proc->state == STARTING || proc->state == RUNNING || proc->state == GONE) return;
   proc->pause = FIRST_QUESTION;
   (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + proc->pause);
 }
@@ -159,7 +169,14 @@ static void unlink_proc(struct proc *proc) {
     proc->procs->first = proc->next;
 }
 
+static void forget_news(struct proc *proc) {
+  if (proc->news) loop_unpublish(proc->procs->loop, &proc->news->event);
+  free(proc->news);
+  proc->news = NULL;
+}
+
 static void destroy(struct proc *proc) {
+  forget_news(proc);
   handle_remove(proc->procs->handles, &proc->handle);
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
@@ -489,9 +506,20 @@ void proc_successor(struct proc *proc, pid_t pid) {
   ask_soon(proc);
 }
 
+/* It still starts. */
+static void tell_what_hangs(struct proc *proc) {
+  struct proc_news *news = proc->news;
+  news->event.type = EVENT_SPAWNING;
+  news->failure.stage =
+      errand_tell(proc->errand, news->failure.message, sizeof news->failure.message);
+  loop_publish(proc->procs->loop, &news->event);
+  (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + NEXT_WARNING);
+}
+
 static void question_is_due(struct timer *timer) {
   struct proc *proc = PROC_OF(question, timer);
   switch (proc->state) {
+  case STARTING: tell_what_hangs(proc); break;
   case FOLLOWED: seek_heir(proc); break;
   case LEARNING: learn(proc); break;
   case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
@@ -513,7 +541,9 @@ static void cancel(struct handle *handle) {
   notify_free(proc->notify);
   proc->notify = NULL;
   feed_stop(&proc->feed);
-  if (proc->state == GONE) {
+  forget_news(proc);
+  bool begun = proc->state != STARTING || (proc->errand && !errand_abandon(proc->errand));
+  if (proc->state == GONE || !begun) {
     destroy(proc);
     return;
   }
@@ -559,6 +589,9 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->handle = (struct handle){.kind = HANDLE_PROC, .cancel = cancel};
   proc->procs = procs;
   proc->end_signal = options->end_signal;
+  proc->stop_signal = options->stop_signal;
+  proc->grace = options->grace;
+  proc->leader_alone = options->leader_alone;
   proc->lines = options->output && !options->output->raw;
   proc->capture = options->capture;
   proc->exited = (struct watcher){.fd = -1, .ready = leader_exited};
@@ -596,13 +629,19 @@ static struct sink *find_sink(struct procs *procs, const struct proc_output *out
   return sink;
 }
 
+static int choose_input(struct procs *procs, enum proc_input input) {
+  if (input == PROC_INHERIT) return STDIN_FILENO;
+  return input == PROC_NULL ? procs->base.null : SPAWN_PIPE;
+}
+
 static void choose_descriptors(struct procs *procs, const struct proc_options *options,
-                               struct sink *sink, int chosen[2]) {
+                               struct sink *sink, int chosen[3]) {
   bool raw = sink && options->output->raw;
   bool pipes = !raw && (options->output || options->capture);
-  for (int i = 0; i < 2; i++) {
+  chosen[0] = choose_input(procs, options->input);
+  for (int i = 1; i < 3; i++) {
     chosen[i] = pipes ? SPAWN_PIPE : procs->base.null;
-    if (raw) chosen[i] = output_descriptor(sink, i == 0 ? "stdout" : "stderr");
+    if (raw) chosen[i] = output_descriptor(sink, i == 1 ? "stdout" : "stderr");
   }
 }
 
@@ -633,7 +672,7 @@ static int open_notify(struct proc *proc, char variable[NOTIFY_NAME], struct fai
 
 /* From here on it runs. What can still fail is being told of its exit (no memory); then it must not
  * run. */
-static int follow(struct proc *proc, struct spawn *spawn, struct failure *failure) {
+static int follow(struct proc *proc, const struct spawn *spawn, struct failure *failure) {
   struct loop *loop = proc->procs->loop;
   if (loop_watch(loop, &proc->exited, EPOLLIN) == 0 &&
       (!proc->notify || notify_start(proc->notify, proc->pid, spawn->account.uid) == 0))
@@ -653,6 +692,27 @@ static int64_t count_oom_kills(struct procs *procs) {
   return procs->oom_file >= 0 ? cgroup_read_count(procs->oom_file) : -1;
 }
 
+/* Our end of its standard input. */
+static int open_input(struct proc *proc, enum proc_input input, struct spawn *spawn,
+                      struct failure *failure) {
+  int fd = spawn->ours[0];
+  spawn->ours[0] = -1;
+  if (input == PROC_TEXT) feed_start(&proc->feed, proc->procs->loop, fd);
+  if (input != PROC_OPEN || feed_hold(&proc->feed, proc->procs->loop, fd) == 0) return 0;
+  return failed(failure, "fork", "cannot hold its standard input open", ENOMEM);
+}
+
+/* It is followed, and the guardian knows. */
+static void has_started(struct proc *proc, struct spawn *spawn) {
+  proc->state = RUNNING;
+  proc->cgroup = spawn->cgroup;
+  spawn->cgroup = (struct cgroup){0};
+  proc->session.id = proc->pid;
+  proc->uid = spawn->account.uid;
+  proc->oom_kills = count_oom_kills(proc->procs);
+  guardian_note(proc->procs->page, proc->pid, proc->stop_signal, proc->grace, proc->leader_alone);
+}
+
 /* Everything between the options and a process that is followed. */
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
                  const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
@@ -663,18 +723,91 @@ static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *o
   proc->pid = spawn_run(spawn, options, &proc->exited.fd, failure);
   if (proc->pid < 0) return -1;
   if (follow(proc, spawn, failure) != 0) return -1;
-  if (wanted->text) {
-    feed_start(&proc->feed, proc->procs->loop, spawn->ours[0]);
-    spawn->ours[0] = -1;
-  }
-  proc->cgroup = spawn->cgroup;
-  spawn->cgroup = (struct cgroup){0};
-  proc->session.id = proc->pid;
-  proc->uid = spawn->account.uid;
-  proc->oom_kills = count_oom_kills(proc->procs);
-  guardian_note(proc->procs->page, proc->pid, wanted->stop_signal, wanted->grace,
-                wanted->leader_alone);
+  (void)open_input(proc, wanted->input, spawn, failure);
+  has_started(proc, spawn);
   return 0;
+}
+
+/* --- a start that may hang --------------------------------------------------------------- */
+
+static void news_taken(struct event *event) {
+  struct proc_news *news = (struct proc_news *)event;
+  if (news->event.type == EVENT_SPAWN_FAILED)
+    destroy(news->proc);
+  else if (news->event.type == EVENT_SPAWNED)
+    forget_news(news->proc);
+}
+
+static int take_over(struct proc *proc, struct errand_result *result) {
+  if (result->pid < 0) return -1;
+  proc->pid = result->pid;
+  proc->exited.fd = result->pidfd;
+  result->pidfd = -1;
+  if (follow(proc, &result->spawn, &result->failure) != 0) return -1;
+  (void)loop_timer(proc->procs->loop, &proc->question, FAR_AWAY); /* it has its place */
+  return 0;
+}
+
+static void let_sleep(struct proc *proc, bool on) {
+  for (int i = 0; i < 2; i++)
+    if (proc->outlets[i].stream) stream_sleep(proc->outlets[i].stream, on);
+}
+
+/* Nobody wrote into its pipes, and nobody hears of their end. */
+static void has_failed(struct proc *proc) {
+  give_up_streams(proc);
+  feed_stop(&proc->feed);
+  loop_untimer(proc->procs->loop, &proc->question);
+  if (proc->cancelled) destroy(proc);
+}
+
+static void errand_is_done(void *context, struct errand_result *result) {
+  struct proc *proc = context;
+  struct proc_news *news = proc->news;
+  proc->errand = NULL;
+  bool good = take_over(proc, result) == 0;
+  if (good) has_started(proc, &result->spawn);
+  if (news) {
+    loop_unpublish(proc->procs->loop, &news->event); /* that it hangs */
+    news->event.type = good ? EVENT_SPAWNED : EVENT_SPAWN_FAILED;
+    news->pid = proc->pid;
+    news->failure = result->failure;
+    loop_publish(proc->procs->loop, &news->event);
+  }
+  if (good) let_sleep(proc, false);
+  if (!good)
+    has_failed(proc);
+  else if (proc->cancelled)
+    (void)signal_group(proc, SIGKILL);
+}
+
+static struct proc_news *new_news(struct proc *proc) {
+  struct proc_news *news = calloc(1, sizeof *news);
+  if (news == NULL) return NULL;
+  news->event = (struct event){.type = EVENT_SPAWNING, .id = proc->id, .taken = news_taken};
+  news->proc = proc;
+  news->since = loop_now();
+  return news;
+}
+
+/* What belongs to the loop is made here; the rest is somebody else's errand. */
+static int send(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
+                const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
+  struct loop *loop = proc->procs->loop;
+  proc->news = new_news(proc);
+  if (proc->news == NULL || loop_timer(loop, &proc->question, loop_now() + FIRST_WARNING) != 0)
+    return failed(failure, "fork", "cannot start a process", ENOMEM);
+  if (spawn_pipes(spawn, options, failure) != 0 ||
+      open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0 ||
+      open_input(proc, wanted->input, spawn, failure) != 0)
+    return -1;
+  for (int i = 0; i < 3; i++) {
+    options->is_pipe[i] = spawn->child[i] >= 0;
+    if (options->is_pipe[i]) options->stdio[i] = spawn->child[i];
+  }
+  let_sleep(proc, true);
+  proc->errand = errand_begin(proc->procs->errands, options, errand_is_done, proc, failure);
+  return proc->errand ? 0 : -1;
 }
 
 uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_t *pid,
@@ -691,9 +824,9 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   if (wanted->output && (sink = find_sink(procs, wanted->output, failure)) == NULL) goto fail;
   if (wanted->notify && open_notify(proc, variable, failure) != 0) goto fail;
   options.notify_socket = wanted->notify ? variable : NULL;
-  options.feed = wanted->text != NULL;
-  choose_descriptors(procs, wanted, sink, options.output);
-  if (start(proc, &spawn, &options, wanted, sink, failure) != 0) goto fail;
+  choose_descriptors(procs, wanted, sink, options.stdio);
+  if ((errand_is_due(&options) ? send : start)(proc, &spawn, &options, wanted, sink, failure) != 0)
+    goto fail;
   if (sink && wanted->output->file) output_release(sink); /* the streams count for themselves */
   spawn_clean(&spawn);
   *pid = proc->pid;
@@ -727,17 +860,20 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   *procs = (struct procs){
       .loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
   orphanage_open(&procs->orphanage, output, page != NULL);
-  if (spawn_open(&procs->base) == 0) return procs;
+  procs->errands = errands_new(loop);
+  if (procs->errands && spawn_open(&procs->base) == 0) return procs;
+  errands_free(procs->errands);
   free(procs);
   return NULL;
 }
 
 void procs_free(struct procs *procs) {
   if (procs == NULL) return;
+  errands_free(procs->errands);
   for (struct proc *proc = procs->first, *next; proc; proc = next) {
     next = proc->next;
-    if (proc->state != GONE) (void)signal_group(proc, SIGKILL);
-    if (!proc->reaped) reap(proc);
+    (void)signal_group(proc, SIGKILL);
+    if (proc->state != STARTING && !proc->reaped) reap(proc);
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);
     give_up_streams(proc);
     loop_unpublish(procs->loop, &proc->exit.event);

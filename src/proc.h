@@ -2,6 +2,10 @@
  *
  *   RUNNING ── the leader exits ──► ENDING ── no process of the session lives ──► GONE ──► freed
  *
+ *   STARTING ──► RUNNING, or failed
+ *
+ * STARTING Only where the start may hang: somebody else is at it, see errand.h. There is no process yet that
+ *          could be signalled. After ten seconds, and each minute, is told what it hangs in.
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
  *          It may hand over: then another process of the session is what runs (succession.h), and what
  *          is said of the leader's exit and of signals to the leader is meant of that.
@@ -47,11 +51,13 @@ struct proc_output {
   const char *file; /* NULL = to our own output */
 };
 
-/* Borrowed for the length of the call. proc_spawn() itself fills in spawn.notify_socket, .feed and
- * .output. */
+enum proc_input { PROC_NULL, PROC_TEXT, PROC_OPEN, PROC_INHERIT };
+
+/* Borrowed for the length of the call. proc_spawn() itself fills in spawn.notify_socket and .stdio. */
 struct proc_options {
   struct spawn_options spawn;
-  const char *text; /* for standard input; NULL = /dev/null */
+  enum proc_input input; /* standard input: /dev/null, `text`, a pipe without an end, or our own */
+  const char *text;
   size_t text_size;
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
@@ -99,13 +105,24 @@ struct proc_gone {
   unsigned ended;                   /* orphans of the session when it exited; they were ended */
 };
 
+/* What becomes of a start that is under way. event.type is EVENT_SPAWNED, EVENT_SPAWN_FAILED, or EVENT_SPAWNING:
+ * it hangs. */
+struct proc_news {
+  struct event event;
+  struct proc *proc;
+  pid_t pid;              /* of EVENT_SPAWNED */
+  struct failure failure; /* of the others: its stage and message */
+  int64_t since;          /* loop_now() of the call */
+};
+
 /* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */
 struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct output *output,
                         struct guardian_page *page);
 /* Kills and reaps what is left, and frees everything. Before output_free(). Accepts NULL. */
 void procs_free(struct procs *procs);
 
-/* Returns the handle's id and, in `pid`, the process; or 0 with `failure` and nothing left behind. */
+/* Returns the handle's id and, in `pid`, the process, 0 while the start is under way; or 0 with `failure` and
+ * nothing left behind. */
 uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_t *pid,
                     struct failure *failure);
 

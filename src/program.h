@@ -21,6 +21,11 @@ struct program {
 int program_find(struct program *program, const char *name, char *const *envp);
 void program_free(struct program *program);
 
+#define PROGRAM_INTERPRETER 256
+/* The interpreter that the first line of the script `path` names, as seen from `cwd` (NULL: here): 1. 0: it is
+ * no script; -1: it cannot be read. */
+int program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]);
+
 /* Tells why exec failed with `code` at candidate `which` (-1: none was found). `cwd` is where the
  * search took place (NULL: here), `user` who tried (NULL: we). Returns -1. */
 int program_explain(const struct program *program, int code, int which, const char *cwd,

@@ -2,9 +2,12 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/magic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "descriptors.h"
@@ -35,7 +38,7 @@ void spawn_close(struct spawn_base *base) {
 
 /* Without a low place it works as well, only slower. */
 static void lower(struct spawn *spawn, int index) {
-  int *fd = &spawn->plan.stdio[index], place = spawn->base->low[index];
+  int *fd = &spawn->plan.stdio[index], place = spawn->base ? spawn->base->low[index] : -1;
   if (*fd >= LOW && place >= 0 && dup3(*fd, place, O_CLOEXEC) >= 0) *fd = place;
 }
 
@@ -48,7 +51,6 @@ static void empty_place(const struct spawn *spawn, int index) {
 
 /* --- preparation ------------------------------------------------------------------------- */
 
-/* A pipe belongs to whoever made it; the job must be able to open /dev/stdout by its name. */
 static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) {
@@ -58,20 +60,36 @@ static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
   spawn->child[index] = ends[index != 0];
   spawn->ours[index] = ends[index == 0];
   (void)fcntl(spawn->ours[index], F_SETFL, O_NONBLOCK);
-  if (spawn->account.become) (void)fchown(ends[0], spawn->account.uid, (gid_t)-1);
   return 0;
 }
 
+int spawn_pipes(struct spawn *spawn, const struct spawn_options *options, struct failure *failure) {
+  for (int i = 0; i < 3; i++)
+    if (options->stdio[i] == SPAWN_PIPE && open_pipe(spawn, i, failure) != 0) return -1;
+  return 0;
+}
+
+/* The output of a program that may become anybody, or of a raw one: its descriptor, whatever that is. */
+static void let_all_open(const struct spawn *spawn, int fd) {
+  struct statfs system;
+  if (geteuid() != 0 || (spawn->base && fd == spawn->base->null)) return;
+  if (fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC) (void)fchmod(fd, 0622);
+}
+
+/* The job must be able to open /dev/stdout by its name, and a pipe belongs to whoever made it. One of ours is
+ * given to its user. Where the program is root, and may become somebody else, and where the pipe is not
+ * ours, all may open it for writing: only who has it already, or may look into such a process, can
+ * name it, so nobody gets what he had not. A terminal or a file has a name, and stays as it is. */
 static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options,
                          struct failure *failure) {
-  const int wanted[3] = {options->feed ? SPAWN_PIPE : spawn->base->null, options->output[0],
-                         options->output[1]};
+  if (spawn_pipes(spawn, options, failure) != 0) return -1;
   for (int i = 0; i < 3; i++) {
-    spawn->plan.stdio[i] = wanted[i];
-    if (wanted[i] == SPAWN_PIPE) {
-      if (open_pipe(spawn, i, failure) != 0) return -1;
-      spawn->plan.stdio[i] = spawn->child[i];
-    }
+    bool is_pipe = options->is_pipe[i] || spawn->child[i] >= 0;
+    spawn->plan.stdio[i] = spawn->child[i] >= 0 ? spawn->child[i] : options->stdio[i];
+    if (is_pipe && spawn->account.become && spawn->account.uid != 0)
+      (void)fchown(spawn->plan.stdio[i], spawn->account.uid, (gid_t)-1);
+    else if (i > 0)
+      let_all_open(spawn, spawn->plan.stdio[i]);
     lower(spawn, i);
   }
   return 0;
@@ -91,17 +109,57 @@ static bool is_replaced(const char *variable, char *const *by) {
   return false;
 }
 
+static bool asks_for_user(const struct spawn_options *options) {
+  return options->user.name != NULL || options->user.number >= 0;
+}
+
+static bool refuses_login(const char *shell) {
+  const char *slash = strrchr(shell, '/'), *name = slash ? slash + 1 : shell;
+  return strcmp(name, "nologin") == 0 || strcmp(name, "false") == 0 || name[0] == '\0';
+}
+
+static const char *const login_names[SPAWN_LOGIN] = {"HOME=", "USER=", "LOGNAME=", "SHELL="};
+
+static int prepare_login(struct spawn *spawn, const struct spawn_options *options,
+                         struct failure *failure) {
+  const struct account *account = &spawn->account;
+  if (!asks_for_user(options)) return 0;
+  const char *shell = account->shell && !refuses_login(account->shell) ? account->shell : NULL;
+  const char *home = account->home && account->home[0] ? account->home : "/";
+  const char *values[SPAWN_LOGIN] = {home, account->name, account->name, shell};
+  for (int i = 0; i < SPAWN_LOGIN; i++) {
+    if (values[i] == NULL || asprintf(&spawn->login[i], "%s%s", login_names[i], values[i]) >= 0)
+      continue;
+    spawn->login[i] = NULL;
+    return no_memory(failure);
+  }
+  return 0;
+}
+
+/* Ours says something of us there. */
+static bool is_of_login(const char *variable) {
+  if (strchr("HULS", variable[0]) == NULL) return false;
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (strncmp(variable, login_names[i], strlen(login_names[i])) == 0) return true;
+  return false;
+}
+
 /* What is added takes the place of what has the same name; the socket, of both. */
 static int prepare_environment(struct spawn *spawn, const struct spawn_options *options,
                                struct failure *failure) {
   static char *const none[] = {NULL};
   char *const *added = options->env_added ? options->env_added : none;
   char *const socket[] = {(char *)options->notify_socket, NULL};
-  char **to = malloc((count_of(options->envp) + count_of(added) + 2) * sizeof *to);
+  bool has_login = asks_for_user(options);
+  char **to = malloc((count_of(options->envp) + count_of(added) + SPAWN_LOGIN + 2) * sizeof *to);
   if (to == NULL) return no_memory(failure);
   spawn->plan.envp = spawn->envp = to;
   for (char *const *from = options->envp; *from; from++)
-    if (!is_replaced(*from, added) && !is_replaced(*from, socket)) *to++ = *from;
+    if (!is_replaced(*from, added) && !is_replaced(*from, socket) &&
+        !(has_login && is_of_login(*from)))
+      *to++ = *from;
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (spawn->login[i] && !is_replaced(spawn->login[i], added)) *to++ = spawn->login[i];
   for (char *const *from = added; *from; from++)
     if (!is_replaced(*from, socket)) *to++ = *from;
   if (socket[0]) *to++ = socket[0];
@@ -151,6 +209,7 @@ int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
                   const struct spawn_base *base, struct failure *failure) {
   *spawn = (struct spawn){.base = base, .child = {-1, -1, -1}, .ours = {-1, -1, -1}};
   if (account_find(&spawn->account, options->user, options->group, failure) != 0) return -1;
+  if (prepare_login(spawn, options, failure) != 0) return -1;
   if (prepare_environment(spawn, options, failure) != 0) return -1;
   if (program_find(&spawn->program, options->argv[0], spawn->envp) != 0) return no_memory(failure);
   if (prepare_stdio(spawn, options, failure) != 0) return -1;
@@ -234,6 +293,13 @@ pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *p
   return pid > 0 ? pid : explain(spawn, options, &report, failure);
 }
 
+pid_t spawn_run_apart(struct spawn *spawn, const struct spawn_options *options, char *stack,
+                      struct launch_watch *watch, struct failure *failure) {
+  struct launch_report report;
+  pid_t pid = launch_apart(&spawn->plan, stack, watch, &report);
+  return pid > 0 ? pid : explain(spawn, options, &report, failure);
+}
+
 void spawn_clean(struct spawn *spawn) {
   for (int i = 0; i < 3; i++) {
     if (spawn->base) empty_place(spawn, i);
@@ -244,5 +310,6 @@ void spawn_clean(struct spawn *spawn) {
   if (!cgroup_remove(&spawn->cgroup)) cgroup_forget(&spawn->cgroup);
   program_free(&spawn->program);
   account_free(&spawn->account);
+  for (int i = 0; i < SPAWN_LOGIN; i++) free(spawn->login[i]);
   free(spawn->envp);
 }

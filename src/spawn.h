@@ -4,6 +4,10 @@
  * the account, the candidates for exec, the control group, the descriptors. launch.c then does the
  * deed, and what it reports comes back as { stage, code, message } with names in it.
  *
+ * A program that runs as a user of its own is told so: HOME, USER, LOGNAME and SHELL are those of the
+ * account, in the place of ours. What the options say of them counts more. A shell that only refuses
+ * (nologin, false) is not told; of a number without an account HOME is "/", and the rest is not told.
+ *
  * It owns what it opened until it is handed over: see struct spawn. */
 #ifndef LUAPILOT_SPAWN_H
 #define LUAPILOT_SPAWN_H
@@ -34,11 +38,12 @@ struct spawn_options {
   bool has_oom_score_adj;
   int oom_score_adj;
   const struct cgroup_options *cgroup; /* NULL = ours */
-  bool feed;                           /* standard input is a pipe, else /dev/null */
-  int output[2];                       /* standard output and error: a descriptor, or SPAWN_PIPE */
+  int stdio[3];                        /* what becomes 0, 1, 2: a descriptor, or SPAWN_PIPE */
+  bool is_pipe[3];                     /* the descriptor is of spawn_pipes() */
 };
 
 #define SPAWN_PIPE (-1)
+#define SPAWN_LOGIN 4 /* HOME, USER, LOGNAME, SHELL */
 
 /* What all starts share. */
 struct spawn_base {
@@ -55,19 +60,22 @@ void spawn_close(struct spawn_base *base);
 
 struct spawn {
   struct launch plan;
-  const struct spawn_base *base; /* not owned */
+  const struct spawn_base *base; /* not owned; NULL = in a thread: it is in use */
   struct account account;
   struct program program;
-  char **envp;       /* owned; the strings are the options' and our own environment's */
-  char oom_text[16]; /* what plan.oom_score_adj points to */
-  int child[3];      /* owned: the child's ends of pipes; -1 = none */
+  char **envp;              /* owned; the strings are the options' and our own environment's */
+  char *login[SPAWN_LOGIN]; /* owned: what a user is told of itself; NULL = is not told */
+  char oom_text[16];        /* what plan.oom_score_adj points to */
+  int child[3];             /* owned: the child's ends of pipes; -1 = none */
   /* Our ends of them, -1 = none, and the control group: the caller's once he has taken them (and put
    * -1 or a zeroed struct in their place); spawn_clean() ends what is left. */
   int ours[3];
   struct cgroup cgroup;
 };
 
-/* Prepares everything. Returns 0, or -1 with `failure`; spawn_clean() is
+/* Makes the pipes alone. Returns 0, or -1 with `failure`; spawn_clean() is due in both cases. */
+int spawn_pipes(struct spawn *spawn, const struct spawn_options *options, struct failure *failure);
+/* Prepares everything; `base` is NULL in a thread. Returns 0, or -1 with `failure`; spawn_clean() is
  * due in both cases. */
 int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
                   const struct spawn_base *base, struct failure *failure);
@@ -75,6 +83,9 @@ int spawn_prepare(struct spawn *spawn, const struct spawn_options *options,
  * with `failure`. */
 pid_t spawn_run(struct spawn *spawn, const struct spawn_options *options, int *pidfd,
                 struct failure *failure);
+/* The same in a thread: see launch_apart(). */
+pid_t spawn_run_apart(struct spawn *spawn, const struct spawn_options *options, char *stack,
+                      struct launch_watch *watch, struct failure *failure);
 void spawn_clean(struct spawn *spawn);
 
 #endif

@@ -34,6 +34,7 @@ struct stream {
   bool capture;
   bool in_flight;
   bool on_hold;
+  bool asleep; /* who writes there has not been told of yet */
   bool wide;
   int rest; /* the group is gone: bytes to read until the end; -1: up to the end of file */
 
@@ -63,7 +64,7 @@ static void pause_reading(struct stream *stream) {
 }
 
 static void read_on(struct stream *stream) {
-  if (at_end(stream) || stream->in_flight || stream->on_hold) return;
+  if (at_end(stream) || stream->in_flight || stream->on_hold || stream->asleep) return;
   if (stream->rest >= 0 && loop_timer(stream->set->loop, &stream->timer, 0) == 0) return;
   /* ENOMEM cannot be told to anybody here; Linux does not fail this for a descriptor that was in
    * epoll before, except for want of memory. The stream then waits for its group's end. */
@@ -355,6 +356,14 @@ void stream_hold(struct stream *stream, bool on) {
     read_on(stream);
 }
 
+void stream_sleep(struct stream *stream, bool on) {
+  stream->asleep = on;
+  if (on)
+    pause_reading(stream);
+  else
+    read_on(stream);
+}
+
 void stream_group_gone(struct stream *stream) {
   if (!stream->capture || stream->rest >= 0 || at_end(stream)) return;
   if (ioctl(stream->watcher.fd, FIONREAD, &stream->rest) != 0) stream->rest = 0;
@@ -363,6 +372,7 @@ void stream_group_gone(struct stream *stream) {
 
 void stream_abandon(struct stream *stream) {
   stream->ended = NULL;
+  if (stream->asleep) stream_sleep(stream, false);
   if (stream->sink == NULL || at_end(stream)) {
     free_stream(stream);
   } else {

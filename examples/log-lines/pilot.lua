@@ -12,7 +12,8 @@ local database = pilot.job "database" {
   ]],
   restart = "always",
 }
-local app = pilot.job "app" { exec = "sleep infinity", when = "manual", restart = "always" }
+-- This "app" is of the kind that ends when its stdin does, and the usual one, /dev/null, is at its end from the start.
+local app = pilot.job "app" { exec = "cat", stdin = "open", when = "manual", restart = "always" }
 
 -- What to look for is a Lua pattern: "^" is the beginning of the line; % in front of one of ^$()%.[]*+-? takes it
 -- literally. Lines of stdout and stderr come alike; event.stream tells them apart.

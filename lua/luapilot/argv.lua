@@ -7,6 +7,7 @@ local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local schema = require "luapilot.schema"
 
+local exact = lazy.require "luapilot.exact"
 local words = lazy.require "luapilot.words"
 
 local M = {}
@@ -28,7 +29,7 @@ local function word_advice(word)
 end
 
 local function word_in(word, path, report)
-  if type(word) == "number" and math.abs(word) < math.huge then return describe.number(word) end
+  if type(word) == "number" then return exact.text(word, path, report) end
   if type(word) ~= "string" then
     return schema.expected(path, report, "a string or a number", word, word_advice(word))
   end

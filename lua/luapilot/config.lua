@@ -102,6 +102,7 @@ local read_job = schema.record({
     pids_max   = { schema.integer(1) },
   }, 'a table such as { memory_max = "256M" }') },
   log           = { log, default = LOG_AS.lines },
+  stdin         = { schema.one_of { "null", "inherit", "open" }, default = "null" },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
   workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
@@ -185,6 +186,7 @@ end
 ---@field no_new_privs boolean
 ---@field oom_score_adj integer|nil
 ---@field cgroup { memory_max: integer|nil, cpu_max: number|nil, pids_max: integer|nil }|nil
+---@field stdin "null"|"inherit"|"open"
 ---@field log { mode: string, level: string, prefix: boolean, file: string|nil }
 
 ---A job as declared: pilot.job "name" { … }, or with name = nil pilot.job { name = …, … }.

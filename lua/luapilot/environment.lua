@@ -16,14 +16,15 @@ local function value_of(text)
   return text:find "^([\"']).*%1$" and text:sub(2, -2) or text
 end
 
----Reads KEY=value lines. Comments and blank lines are passed over, `export ` in front is allowed.
+---Reads KEY=value lines. Comments and blank lines are passed over, and what editors of Windows add: a byte order mark
+---and carriage returns. `export ` in front is allowed.
 ---@param text string
 ---@param path string
 ---@return table<string, string>?
 ---@return string? message
 function environment.parse(text, path)
   local result, number = {}, 0
-  for line in (text .. "\n"):gmatch "([^\n]*)\n" do
+  for line in (text:gsub("^\239\187\191", "") .. "\n"):gmatch "([^\n]*)\n" do
     number = number + 1
     line = line:gsub("\r$", ""):gsub("^%s+", "")
     if line ~= "" and line:sub(1, 1) ~= "#" then

@@ -112,6 +112,7 @@ local pilot = {}
 ---@field no_new_privs boolean?
 ---@field oom_score_adj integer?
 ---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
+---@field stdin "null"|"inherit"|"open"|nil   default "null"; "inherit": the container's; "open": it never ends
 ---@field log "lines"|"raw"|{ mode: string?, level: string?, prefix: boolean?, file: string? }|nil
 
 ---@class luapilot.ServiceOptions

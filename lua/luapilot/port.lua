@@ -35,6 +35,9 @@ local port = {}
 
 ---@alias luapilot.PortEvent
 ---| { type: "timer", id: integer }
+---| { type: "spawned", id: integer, pid: integer }
+---| { type: "spawn_failed", id: integer, message: string, code: string, stage: string }
+---| { type: "spawning", id: integer, stage: string, message: string, seconds: number }
 ---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray?,
 ---    oom: "own"|"around"|nil }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
@@ -84,7 +87,8 @@ function port.cancel(id) end
 ---@field env table<string,string>?  the whole environment; nil: the pilot's own
 ---@field env_added table<string,string>?  beside these, and instead of those of the same name
 ---@field cwd string?
----@field user string|integer|nil    name or uid; its groups are set too (initgroups), HOME is not
+---@field user string|integer|nil    name or uid; its groups are set too (initgroups), and HOME, USER, LOGNAME,
+---                                  SHELL, where env_added has none of its own
 ---@field group string|integer|nil
 ---@field umask integer?
 ---@field limits table<string, { [1]: number, [2]: number }>?  soft, hard; -1 = unlimited
@@ -92,6 +96,7 @@ function port.cancel(id) end
 ---@field oom_score_adj integer?
 ---@field cgroup { name: string, memory_max: integer?, cpu_max: number?, pids_max: integer? }?
 ---@field stdin string?              text to feed; nil: /dev/null
+---@field input "open"|"inherit"|nil  instead: a pipe that never ends, or our own standard input
 ---@field output luapilot.OutputOptions?   where lines go; nil with `capture`: nowhere
 ---@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log. Beside the log
 ---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
@@ -125,11 +130,16 @@ function port.cancel(id) end
 ---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
 ---`count` is of all. Both take a guardian that adopts orphans.
+---Where a start may hang (a file system on the network, a directory of users), it is under way at first: there is an id
+---and no pid. Then `spawned`, or `spawn_failed`, after which the handle is gone, is the first that comes; and before,
+---after ten seconds and each minute, `spawning` with what it hangs in: its message goes on after "its start". Until
+---`spawned` nobody is there to be signalled (ESRCH). A cancelled one is killed as soon as it comes. One start at a
+---time of the same program, directory and user is under way; the next waits for it, one that was cancelled included.
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
 ---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
 ---"descriptors" (EMFILE, ENFILE) …
 ---@param options luapilot.SpawnOptions
----@return integer? id, string|integer pid_or_message, string? code, string? stage
+---@return integer? id, string|integer|nil pid_or_message, string? code, string? stage
 function port.spawn(options) end
 
 ---When the leader has exited, SIGKILL to the group also reaches those of the session in groups of their own.

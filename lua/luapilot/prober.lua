@@ -78,7 +78,8 @@ function start.exec(self, check, done)
   if not options then return done("fail", why) end
   options.end_signal = "SIGKILL"
   local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
-    function(result)
+    function(result, unstarted)
+      if not result then return done("fail", unstarted) end
       tell_left(self, check, program.left(result))
       local said = note(result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end

@@ -18,6 +18,7 @@ local function append(result, event, bound)
 end
 
 local function describe_exit(result, timeout)
+  if result.hangs then return ("timed out after %g s: its start hangs"):format(timeout) end
   if result.timed_out then return ("timed out after %g s and was killed"):format(timeout) end
   if result.overflow then return "wrote too much: killed" end
   if result.signal then return "was killed by " .. result.signal end
@@ -47,14 +48,40 @@ function handle.output(state, event)
   if event.last then state.open = state.open - 1 end
 end
 
-local function finish(state)
+-- Without a message there is a result.
+local function finish(state, message, code, stage)
   if state.timer then state.loop:cancel(state.timer) end
   state.loop:unroute(state.id)
+  if message then return state.done(nil, message, code, stage) end
   local result = state.result
   result.stdout = table.concat(result.stdout)
   result.stderr = table.concat(result.stderr)
   state.done(result)
 end
+
+-- --- a start that is under way ---------------------------------------------------------------
+
+function handle.spawned(state) state.started = true end
+
+function handle.spawn_failed(state, event)
+  finish(state, event.message, event.code, event.stage)
+end
+
+function handle.spawning(state, event)
+  state.port.log("warn", ("program %q: its start %s"):format(state.name, event.message),
+    { seconds = math.floor(event.seconds) })
+end
+
+local function timed_out(state)
+  local result = state.result
+  state.timer, result.timed_out = nil, true
+  if state.started then return state.port.kill(state.id, "SIGKILL", "group") end
+  state.loop:cancel(state.id)
+  result.hangs, result.code = true, 124
+  finish(state)
+end
+
+-- --- from outside ----------------------------------------------------------------------------
 
 ---What is to be said of processes that it left running, once; nil: it left none.
 ---@param result table
@@ -67,12 +94,13 @@ function program.left(result)
     :format(count)
 end
 
----Starts a program; done(result) is called when it has ended and its group is gone.
----result = { code, signal, stdout, stderr, timed_out, overflow, left }
+---Starts a program; done(result) is called when it has ended and its group is gone, or done(nil, message, code, stage)
+---where that it cannot be started is known only later.
+---result = { code, signal, stdout, stderr, timed_out, overflow, left, hangs }
 ---@param loop luapilot.Loop
 ---@param options luapilot.SpawnOptions     without capture
 ---@param limits { timeout: number?, max_output: integer }
----@param done fun(result: table)
+---@param done fun(result: table?, message: string?, code: string?, stage: string?)
 ---@return fun()? cancel      kills it; nil when it could not be started
 ---@return string? message
 ---@return string? code
@@ -80,10 +108,11 @@ end
 function program.start(loop, options, limits, done)
   local port = loop.port
   options.capture = true
-  local id, message, code, stage = port.spawn(options)
-  if not id then return nil, message, code, stage end
+  local id, pid, code, stage = port.spawn(options)
+  if not id then return nil, pid, code, stage end
   local state = {
     port = port, loop = loop, id = id, done = done, open = 2, gone = false, bound = limits.max_output,
+    name = options.argv[1], started = pid ~= nil,
     result = { stdout = { size = 0 }, stderr = { size = 0 } },
   }
   loop:route(id, function(event)
@@ -91,13 +120,7 @@ function program.start(loop, options, limits, done)
     if fn then fn(state, event) end
     if state.gone and state.open == 0 then finish(state) end
   end)
-  if limits.timeout then
-    state.timer = loop:after(limits.timeout, function()
-      state.timer = nil
-      state.result.timed_out = true
-      port.kill(id, "SIGKILL", "group")
-    end)
-  end
+  if limits.timeout then state.timer = loop:after(limits.timeout, function() timed_out(state) end) end
   return function()
     if state.timer then loop:cancel(state.timer) end
     loop:cancel(id)

@@ -11,6 +11,7 @@ local schema = require "luapilot.schema"
 local starter = require "luapilot.starter"
 
 local health = lazy.require "luapilot.health"
+local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
 local roll = lazy.require "luapilot.roll"
@@ -216,6 +217,8 @@ function apply.unprepare(self)
   local t = self.preparing
   self.preparing = nil
   if t then t:cancel("cancel") end
+  if self.process then self.app.loop:cancel(self.process) end -- its start is under way
+  self.process = nil
 end
 
 -- --- effects: the process --------------------------------------------------------------------
@@ -253,6 +256,7 @@ local function job_options(self)
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
+  options.input = spec.stdin ~= "null" and spec.stdin or nil
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.leader_alone = spec.stop_mode == "mixed" or nil
   options.end_signal = options.leader_alone and "SIGKILL" or spec.stop_signal
@@ -314,7 +318,7 @@ local function route(self, id)
   if self.lines then self.lines:drop() end
   self.process, self.routed, self.lines = id, id, nil
   self.app.loop:route(id, function(event)
-    local fn = on_event[event.type]
+    local fn = on_event[event.type] or late[event.type]
     if fn then fn(self, event) end
   end)
 end
@@ -324,21 +328,30 @@ local function failure_code(code, stage)
   return NOT_EXECUTABLE
 end
 
-local function spawn_failed(self, message, code, stage)
+---@param message string
+---@param code string?
+---@param stage string?
+function Runner:cannot_start(message, code, stage)
   self:input("spawn_failed", {
     message = message, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
   })
 end
 
-local function spawn_program(self)
-  local options, why, short_of = job_options(self)
-  if not options then return spawn_failed(self, why, short_of) end
-  local id, pid, code, stage = self.app.loop.port.spawn(options)
-  if not id then return spawn_failed(self, pid, code, stage) end
-  self.streams, self.late, self.hands_over = options.capture and 2 or 0, nil, nil
-  route(self, id)
+---Its program runs.
+---@param pid integer
+function Runner:started(pid)
   self:log("info", "started", { pid = pid })
   self:input("spawned", { pid = pid })
+end
+
+local function spawn_program(self)
+  local options, why, short_of = job_options(self)
+  if not options then return self:cannot_start(why, short_of) end
+  local id, pid, code, stage = self.app.loop.port.spawn(options)
+  if not id then return self:cannot_start(pid, code, stage) end
+  self.streams, self.late, self.hands_over = options.capture and 2 or 0, nil, nil
+  route(self, id)
+  if pid then self:started(pid) end
 end
 
 -- A job written in Lua: a task instead of a process, the same life.
@@ -509,7 +522,7 @@ end
 -- What makes it the same job for a new core: that with which its process was started.
 local IDENTITY = {
   "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
-  "cgroup", "log", "pidfile",
+  "cgroup", "log", "stdin", "pidfile",
 }
 
 local function identity(spec)
@@ -549,6 +562,7 @@ end
 local function replace_tasks(self)
   local m = self.memory
   if m.state == "preparing" then
+    if self.process then return end -- its start is under way
     if self.spec.prepare then return apply.prepare(self) end
     return self:post("prepared")
   end

@@ -6,6 +6,7 @@
 local address = require "luapilot.address"
 local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
+local exact = require "luapilot.exact"
 local schema = require "luapilot.schema"
 
 local M = {}
@@ -42,7 +43,7 @@ end
 M.tags = list_of_words "a list of tags"
 
 local function meta_value(value, path, report)
-  if type(value) == "number" then return describe.number(value) end
+  if type(value) == "number" then return exact.text(value, path, report) end
   if type(value) == "string" then return value end
   return schema.expected(path, report, "a string or a number", value)
 end

@@ -9,6 +9,7 @@ local option_types = require "luapilot.option_types"
 
 local cron = lazy.require "luapilot.cron"
 local schedule = lazy.require "luapilot.schedule"
+local zone = lazy.require "luapilot.zone"
 
 ---@class luapilot.Pilot
 local api = {} -- name → function(app, …)
@@ -82,6 +83,16 @@ local function cron_timer(app, rule, options, fn)
   end)
 end
 
+-- Said once: it is the same for all of them.
+local function warn_of_zone(app)
+  if app.zone_known then return end
+  app.zone_known = true
+  local message = zone.complaint(app.port)
+  if not message then return end
+  if app.phase == "declaring" then return app.mistakes:warn(app:where(), "pilot.cron", message) end
+  app:log("warn", "pilot.cron: " .. message)
+end
+
 ---pilot.cron("0 3 * * *", [{ jitter = "5m" }]) is a trigger; with a function at the end it calls that.
 function api.cron(app, text, options, fn)
   if type(options) == "function" then options, fn = nil, options end
@@ -93,6 +104,7 @@ function api.cron(app, text, options, fn)
   local read = ask.read(app, function(where, list)
     return option_types.cron_options(options, "pilot.cron", where, list)
   end)
+  warn_of_zone(app)
   if fn then return cron_timer(app, rule, read, ask.callable(app, fn, "pilot.cron")) end
   return ask.node { kind = "cron", schedule = rule, text = text, jitter = read.jitter, options = read }
 end

@@ -4,6 +4,7 @@
 -- address exists: a container's files may differ from those where `check` runs.
 
 local describe = require "luapilot.describe"
+local exact = require "luapilot.exact"
 local schema = require "luapilot.schema"
 local size = require "luapilot.size"
 
@@ -35,7 +36,7 @@ local function env_name_message(name, value)
 end
 
 local function env_value(value, path, report)
-  if type(value) == "number" then return describe.number(value) end
+  if type(value) == "number" then return exact.text(value, path, report) end
   if type(value) ~= "string" then
     local advice = type(value) == "boolean" and ('write "%s"'):format(tostring(value)) or nil
     return schema.expected(path, report, "a string or a number", value, advice)

@@ -4,13 +4,12 @@
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
 local lazy = require "luapilot.lazy"
-local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
 local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
-local service = lazy.require "luapilot.service"
+local rivals = lazy.require "luapilot.rivals"
 local task = lazy.require "luapilot.task"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
@@ -165,45 +164,9 @@ local function reloads(app)
   end
 end
 
--- Two services of one id would take turns in Consul.
-local function same_services(app)
-  local seen = {}
+local function share(app)
   for _, runner in ipairs(app.order) do
-    for _, spec in ipairs(runner.spec.service or {}) do
-      local _, id = service.names(runner.spec.name, spec, "<hostname>")
-      local path = ("job %q.%s"):format(runner.spec.name, spec.path)
-      if seen[id] then
-        app.mistakes:add(runner.spec.where, path,
-          ("has the id %q, as %s has: give it another name, or an id of its own"):format(id, seen[id]))
-      end
-      seen[id] = path
-    end
-  end
-end
-
--- The names under which jobs of this file are found.
-local function service_names(app)
-  local names = {}
-  for _, runner in ipairs(app.order) do
-    for _, spec in ipairs(runner.spec.service or {}) do
-      names[service.names(runner.spec.name, spec, "")] = true
-    end
-  end
-  return names
-end
-
--- Without Consul a watch sees the services of this file. One of another name waits for ever, which may be meant: the
--- file runs in other places, too.
-local function lonely_watches(app)
-  if app.consul or not next(app.watches) or app.mistakes:count() > 0 then return end
-  local names = service_names(app)
-  for _, core in pairs(app.watches) do
-    local name = core.spec.name
-    if core.spec.kind == "service" and not names[name] then
-      app.mistakes:warn(core.where, ("watch %q"):format(name),
-        ("no job of this file has a service of that name%s, and there is no pilot.consul: nobody will ever be there")
-          :format(suggest.hint(name, schema.keys(names))))
-    end
+    if runner.spec.service or runner.spec.stdin == "inherit" then return rivals.check(app) end
   end
 end
 
@@ -247,8 +210,8 @@ function validate.declarations(app, path)
   if not app.raised then
     if next(app.template_objects) then templates.check(app) end
     if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
-    same_services(app)
-    lonely_watches(app)
+    share(app)
+    if next(app.watches) and not app.consul and app.mistakes:count() == 0 then watches.check_names(app) end
   end
   if not app.raised then
     cycles(app)

@@ -15,6 +15,8 @@ local facade = require "luapilot.facade"
 local option_types = require "luapilot.option_types"
 local outage = require "luapilot.outage"
 local schema = require "luapilot.schema"
+local service = require "luapilot.service"
+local suggest = require "luapilot.suggest"
 local waiting = require "luapilot.waiting"
 local watch = require "luapilot.watch"
 
@@ -415,6 +417,32 @@ function watches.check(app)
   local labels = schema.keys(app.watches)
   if app.consul then return check_connections(app, labels) end
   for _, label in ipairs(labels) do check_alone(app, app.watches[label]) end
+end
+
+-- The names under which jobs of this file are found.
+local function service_names(app)
+  local names = {}
+  for _, runner in ipairs(app.order) do
+    for _, spec in ipairs(runner.spec.service or {}) do
+      names[service.names(runner.spec.name, spec, "")] = true
+    end
+  end
+  return names
+end
+
+---Without Consul a watch sees the services of this file. One of another name waits for ever, which may be meant: the
+---file runs in other places, too.
+---@param app luapilot.App
+function watches.check_names(app)
+  local names = service_names(app)
+  for _, core in pairs(app.watches) do
+    local name = core.spec.name
+    if core.spec.kind == "service" and not names[name] then
+      app.mistakes:warn(core.where, ("watch %q"):format(name),
+        ("no job of this file has a service of that name%s, and there is no pilot.consul: nobody will ever be there")
+          :format(suggest.hint(name, schema.keys(names))))
+    end
+  end
 end
 
 ---The names of all methods, sorted.

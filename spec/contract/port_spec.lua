@@ -510,6 +510,18 @@ local function contract(name, world)
         assert.equal("", shown("WOR", { env_added = added }))
       end)
 
+      it("is told of the user that it runs as, unless it is told otherwise", function()
+        world.need_owners()
+        local function shown(variable, added)
+          local id = spawn({ shows = variable, exit = 0 },
+            { user = 12345, group = 12345, env_added = added, capture = true })
+          wait_for_ends(id)
+          return text_of(id)
+        end
+        assert.same({ "/", "", "" }, { shown "HOME", shown "USER", shown "LOGNAME" })
+        assert.equal("/srv", shown("HOME", { HOME = "/srv" }))
+      end)
+
       it("runs in the directory that it was given", function()
         local path = world.path ""
         local id = spawn({ shows_cwd = true, exit = 0 }, { cwd = path, capture = true })
@@ -567,6 +579,14 @@ local function contract(name, world)
         local two = spawn({ cat = true }, { capture = true })
         assert.equal(0, wait_for("exit", one).code)
         assert.equal(0, wait_for("exit", two).code)
+      end)
+
+      it("may give it an input that never ends", function()
+        local id = spawn({ cat = true }, { input = "open", capture = true })
+        assert.is_true(quiet())
+        port.kill(id, "SIGTERM", "group")
+        assert.equal("SIGTERM", wait_for("exit", id).signal)
+        wait_for("group_gone", id)
       end)
 
       it("does not mind a program that leaves the text unread", function()
@@ -737,6 +757,128 @@ local function contract(name, world)
       end)
     end)
 
+    describe("whose start may hang", function()
+      local disk
+
+      local function begin(behaviour, options)
+        disk = disk or world.dead_disk()
+        options = options or {}
+        options.cwd = options.cwd or disk.path
+        options.argv = behaviour[1] and behaviour or world.program(behaviour)
+        local id, pid = assert(port.spawn(options))
+        assert.is_nil(pid)
+        return remember(id)
+      end
+
+      before_each(function() disk = nil end)
+
+      it("starts others meanwhile, and tells the pid when it has started", function()
+        local id = begin({ stdout = "late\n", exit = 3 }, { capture = true })
+        local other = spawn { exit = 0 }
+        wait_for("group_gone", other)
+        assert.is_nil(position("spawned", id))
+        assert.same({ nil, "ESRCH" }, { [2] = select(3, port.kill(id, "SIGTERM", "group")) })
+        disk.answer()
+        local pid = wait_for("spawned", id).pid
+        assert.is_true(pid > 0)
+        assert.equal(3, wait_for("exit", id).code)
+        wait_for("group_gone", id)
+        wait_for_ends(id)
+        assert.equal("late\n", text_of(id))
+        local first
+        for i = #seen, 1, -1 do first = seen[i].id == id and seen[i].type or first end
+        assert.equal("spawned", first)
+        stale(port.kill(id, "SIGTERM", "group"))
+      end)
+
+      it("tells why it cannot be started, and is gone", function()
+        local id = begin({ exit = 0 }, { capture = true })
+        disk.fail()
+        local event = wait_for("spawn_failed", id)
+        assert.equal("cwd", event.stage)
+        assert.is_truthy(event.message:find(disk.path, 1, true), event.message)
+        assert.matches("^E", event.code)
+        stale(port.cancel(id))
+        assert.is_true(quiet())
+      end)
+
+      it("tells after ten seconds what it hangs in, and how long the next one waits for it", function()
+        local argv = world.program { exit = 0 }
+        local id, same = begin(argv), begin(argv)
+        local event = wait_for("spawning", id)
+        assert.equal("cwd", event.stage)
+        assert.equal(('hangs in working directory "%s"'):format(disk.path), event.message)
+        assert.is_true(event.seconds >= 10)
+        event = wait_for("spawning", same)
+        assert.equal("turn", event.stage)
+        assert.equal("waits for an earlier one of the same program, which "
+          .. ('hangs in working directory "%s"'):format(disk.path), event.message)
+      end)
+
+      it("is one at a time of the same program, and in order", function()
+        local argv = world.program { exit = 1 }
+        local one, two = begin(argv), begin(argv)
+        disk.answer()
+        wait_for("spawned", one)
+        wait_for("spawned", two)
+        assert.is_true(position("spawned", one) < position("spawned", two))
+        wait_for("group_gone", one)
+        wait_for("group_gone", two)
+      end)
+
+      it("never starts when it was cancelled, and the next one need not wait for it", function()
+        local argv = world.program { stdout = "once\n", exit = 0 }
+        local output = { name = "job", file = world.path "log" }
+        local id = begin(argv, { output = output })
+        assert.is_true(port.cancel(id))
+        stale(port.cancel(id))
+        local same = begin(argv, { output = output, capture = true })
+        disk.answer()
+        wait_for("spawned", same)
+        wait_for("group_gone", same)
+        wait_for_ends(same)
+        for _, event in ipairs(seen) do assert.are_not.equal(id, event.id) end
+        assert.matches("^[^\n]*once\n$", port.read(world.path "log"))
+      end)
+
+      it("may be captured and held before it has started", function()
+        local id = begin({ stdout = "line\n", exit = 0 }, { output = { name = "job", file = world.path "log" } })
+        assert.is_true(port.capture(id, true))
+        assert.is_true(port.hold(id, true))
+        assert.is_true(port.hold(id, false))
+        disk.answer()
+        wait_for("group_gone", id)
+        wait_for_ends(id)
+        assert.equal("line\n", text_of(id))
+      end)
+
+      it("hangs in its program", function()
+        disk = world.dead_disk()
+        local id, pid = port.spawn { argv = { disk.path .. "/unknown" } }
+        remember(id)
+        assert.is_nil(pid)
+        disk.fail()
+        local event = wait_for("spawn_failed", id)
+        assert.equal("exec", event.stage)
+        assert.is_truthy(event.message:find(disk.path .. "/unknown", 1, true), event.message)
+      end)
+
+      it("is done by so many at the same time, and the rest waits for a turn", function()
+        disk = world.dead_disk()
+        local ids = {}
+        for i = 1, 33 do
+          ids[i] = remember((assert(port.spawn { argv = { ("%s/unknown-%d"):format(disk.path, i) } })))
+        end
+        local event = wait_for("spawning", ids[33])
+        assert.equal("turn", event.stage)
+        assert.equal("waits for its turn: 32 others hang", event.message)
+        assert.equal("exec", wait_for("spawning", ids[32]).stage)
+        port.cancel(ids[1])
+        disk.fail()
+        for i = 2, 33 do wait_for("spawn_failed", ids[i]) end
+      end)
+    end)
+
     describe("that cannot start a process", function()
       local function fails(options)
         local id, message, code, stage = port.spawn(options)
@@ -789,6 +931,8 @@ local function contract(name, world)
           { "spawn: cgroup: name", { argv = argv, cgroup = {} } },
           { "spawn: cgroup", { argv = argv, cgroup = { name = "a", memory = 1 } } },
           { "spawn: stdin", { argv = argv, stdin = 5 } },
+          { "spawn: input", { argv = argv, input = "closed" } },
+          { "spawn: input", { argv = argv, input = "open", stdin = "x" } },
           { "spawn: output: name", { argv = argv, output = {} } },
           { "spawn: output", { argv = argv, output = { name = "a", colour = true } } },
           { "spawn: capture", { argv = argv, capture = 1 } },

@@ -251,11 +251,12 @@ describe("the real port", function()
       assert.equal(('cannot run "%s": its interpreter "/missing/interpreter" does not exist'):format(path),
         (fails { path }))
       local plain = write("plain", "#!/bin/sh\n", 420)
-      assert.equal(('cannot run "%s": permission denied: not executable'):format(plain), (fails { plain }))
+      assert.equal(('cannot run "%s": permission denied: it is not executable (chmod +x)'):format(plain),
+        (fails { plain }))
       local message, code = fails { "/tmp" }
       assert.same({ 'cannot run "/tmp": permission denied: it is a directory', "EACCES" }, { message, code })
       local text = write("text", "x", EXECUTABLE)
-      assert.equal(('cannot run "%s": no #! line or not a program for this machine'):format(text),
+      assert.equal(('cannot run "%s": it has no #! line: a script begins with one, such as #!/bin/sh'):format(text),
         (fails { text }))
       assert.equal('cannot find program "noode" on PATH (/usr/bin:/bin)',
         (fails({ "noode" }, { env = { PATH = "/usr/bin:/bin" } })))
@@ -280,6 +281,68 @@ describe("the real port", function()
       message, _, stage = fails({ "true" }, { user = "nobody", cwd = closed })
       assert.equal("cwd", stage)
       assert.matches('permission denied for user "nobody"', message)
+    end)
+  end)
+
+  -- --- what may not answer -----------------------------------------------------------------------
+
+  describe("knows what may hang, and does not touch it:", function()
+    local disk
+
+    before_each(function() disk = nil end)
+
+    local function is_under_way(options)
+      disk = disk or world.dead_disk()
+      local id, pid = assert(spawn(options.argv or { "true" }, options))
+      if pid then return false end
+      port.cancel(id)
+      return true
+    end
+
+    it("the way there, by whatever names", function()
+      disk = world.dead_disk()
+      local near = directory "near"
+      world.link(disk.path, near .. "/link")
+      world.link("../near/./link", near .. "/second")
+      world.link("third", near .. "/third")
+      for _, path in ipairs { disk.path, disk.path .. "/x/..", near .. "/link", near .. "//second/x", "/proc/self/root"
+        .. disk.path } do
+        assert.is_true(is_under_way { cwd = path }, path)
+      end
+      for _, path in ipairs { near, near .. "/.", near .. "/../near", "/", "/proc" } do
+        assert.is_false(is_under_way { cwd = path }, path)
+      end
+      local _, code = fails({ "true" }, { cwd = near .. "/third" })
+      assert.equal("ELOOP", code)
+    end)
+
+    it("a program, each place where it is looked for, and its interpreter", function()
+      disk = world.dead_disk()
+      local near = directory "near"
+      write("near/script", "#! " .. disk.path .. "/sh -e\n", EXECUTABLE)
+      write("near/tool", "#!/bin/sh\n", EXECUTABLE)
+      assert.is_true(is_under_way { argv = { disk.path .. "/tool" } })
+      assert.is_true(is_under_way { argv = { "./tool" }, cwd = disk.path })
+      assert.is_true(is_under_way { argv = { near .. "/script" } })
+      assert.is_true(is_under_way { argv = { "tool" }, env = { PATH = disk.path .. ":" .. near } })
+      assert.is_true(is_under_way { argv = { "tool" }, env_added = { PATH = "/missing:" .. disk.path } })
+      assert.is_false(is_under_way { argv = { near .. "/tool" } })
+      assert.is_false(is_under_way { argv = { "./tool" }, cwd = near })
+      assert.is_false(is_under_way { argv = { "tool" }, env = { PATH = near .. ":" .. disk.path } })
+      assert.is_false(is_under_way { argv = { "true" }, env = { PATH = "/bin:" .. disk.path } })
+    end)
+
+    it("what somebody else may lead there at any moment", function()
+      need_root()
+      disk = world.dead_disk()
+      local near, theirs = directory "near", directory "theirs"
+      world.link(near, theirs .. "/link")
+      assert.is_false(is_under_way { cwd = theirs .. "/link" })
+      ffi.C.chmod(theirs, 511)
+      assert.is_true(is_under_way { cwd = theirs .. "/link" })
+      ffi.C.chmod(theirs, 493)
+      world.own(theirs, 65534)
+      assert.is_true(is_under_way { cwd = theirs .. "/link" })
     end)
   end)
 

@@ -44,7 +44,7 @@ local function alive(book)
   return last ~= nil and #last.group.members > 0
 end
 
-local function active(book) return book.preparing or book.running or book.stopping or alive(book) end
+local function active(book) return book.under_way or book.preparing or book.running or book.stopping or alive(book) end
 
 -- Nothing of it lives since then.
 local function idle_from(self, book)
@@ -214,6 +214,10 @@ local function check_alone(self, book, child)
 end
 
 local function check_prepared(self, book, at)
+  if book.under_way then -- it began when it was asked for
+    book.under_way = nil
+    return
+  end
   if not book.job.prepare then return begins(self, book, at) end
   if not book.prepared then self:breach("%s: started without its `prepare`", book.name) end
   book.prepared, book.preparing = nil, nil
@@ -232,7 +236,7 @@ local function see_program(self, moment, book)
   check_prepared(self, book, moment.at)
   if not moment.child then
     book.retry, book.started = TRANSIENT[moment.code], nil
-    if book.retry then refused(self, book, moment.at) end
+    if book.retry then refused(self, book, moment.at) else book.refused = nil end
     if self.closing then self:breach("%s: started after the shutdown began", book.name) end
     return idle_from(self, book)
   end
@@ -261,6 +265,15 @@ function see.spawn(self, moment)
   if not book then return end
   if moment.argv[1] == "app" then see_program(self, moment, book) end
   if moment.argv[1] == "check" then see_check(self, moment, book) end
+end
+
+-- The start of a program that hangs: it has begun, and its process comes later.
+function see.hang(self, moment)
+  local book = self.books[moment.argv[2] or ""]
+  if not book or moment.argv[1] ~= "app" then return end
+  if book.under_way then self:breach("%s: started while it starts", book.name) end
+  check_prepared(self, book, moment.at)
+  book.under_way = true
 end
 
 function see.exit(self, moment)
@@ -397,6 +410,7 @@ local function see_stopped(self, book)
     self:breach("%s: stopped, and pid %d of it lives", book.name, book.children[#book.children].group.id)
   end
   book.stopping, book.stop_by, book.restartable, book.preparing, book.running, book.retry = nil, nil, nil, nil, nil, nil
+  book.under_way = nil
   idle_from(self, book)
 end
 

@@ -113,6 +113,11 @@ local trouble = {
   function(box)
     if chance(0.4) then hand_over(box) end
   end,
+  function(box) -- programs are where nothing answers: their starts hang, until it does
+    local starts = box.port.starts
+    if starts.silent[1] then return box:answer("program", "app") end
+    box:hang("program", "app")
+  end,
   function() end,
   function() end,
 }

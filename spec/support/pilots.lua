@@ -191,6 +191,7 @@ local function job(name, earlier, partner, services, may_be_main)
   end
   one.stop_target = one.kind == "exec" and chance(0.2) and "leader" or "group"
   if one.stop_target == "leader" then add 'stop_mode = "mixed"' end
+  if one.kind == "exec" and chance(0.1) then add 'stdin = "open"' end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
   if chance(0.3) then

@@ -18,6 +18,8 @@
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
 --   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
+--   world.dead_disk()            a directory that does not answer: { path, answer = function(), fail = function() }:
+--                                whoever waits goes on, or gets an error. Skips the spec where there is none
 --   world.close()                undoes all that the spec did with the world
 --
 -- A behaviour is a table:
@@ -37,6 +39,7 @@
 -- Without `exit`, `signal` or `after` it runs until a signal ends it.
 
 local ffi = require "ffi"
+local dead_disk = require "support.dead_disk"
 local machine = require "support.machine"
 local port = require "luapilot.rt"
 local web = require "support.web"
@@ -61,6 +64,8 @@ ffi.cdef [[
   char *mkdtemp(char *template);
   struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
 ]]
+
+dead_disk.be_apart()
 
 local AF_INET, SOCK_STREAM, CLOEXEC, NONBLOCK = 2, 1, 0x80000, 0x800
 
@@ -311,8 +316,22 @@ function world.silent()
   return text
 end
 
+local disks = {}
+
+function world.dead_disk()
+  local lacking = dead_disk.lacking()
+  if lacking then machine.skip(lacking) end
+  local path = world.path("dead-" .. #disks + 1)
+  os.execute("mkdir -p " .. path)
+  local disk = dead_disk.new(path)
+  disks[#disks + 1] = disk
+  return { path = path, answer = function() disk:answer() end, fail = function() disk:fail() end }
+end
+
 function world.close()
   if adopting then adopt(false) end
+  for _, disk in ipairs(disks) do disk:close() end
+  disks = {}
   for fd in pairs(open) do ffi.C.close(fd) end
   open = {}
   if directory then os.execute("rm -rf " .. directory) end

@@ -37,7 +37,7 @@ end
 
 local function live(proc, b)
   if b.after then proc:sleep(b.after) end
-  if b.cat then
+  if b.cat and not proc.input then
     proc:write(proc.stdin)
     proc:exit(0)
   end
@@ -157,6 +157,21 @@ function world.pipe()
     fd = fd,
     write = function() machine:descriptor(fd, "r") end,
     close = function() end,
+  }
+end
+
+function world.dead_disk()
+  count = count + 1
+  local path = world.path("dead-" .. count)
+  machine:write(path, { directory = true })
+  machine:hang("path", path)
+  return {
+    path = path,
+    answer = function() machine:answer("path", path) end,
+    fail = function()
+      machine:write(path, false)
+      machine:answer("path", path)
+    end,
   }
 end
 

@@ -451,7 +451,7 @@ describe("a job", function()
     box:start()
     box:advance "1s"
     local options = box:spawns "app"[1].child.options
-    assert.same({ "1", "two words", "3=4", "/root" }, { proc.env.A, proc.env.B, proc.env.C, proc.env.HOME })
+    assert.same({ "1", "two words", "3=4", "/home/www" }, { proc.env.A, proc.env.B, proc.env.C, proc.env.HOME })
     assert.same({ "/srv", "www", 7, 23, true, 500 },
       { options.cwd, options.user, options.group, options.umask, options.no_new_privs, options.oom_score_adj })
     assert.same({ nofile = { 10, -1 } }, options.limits)
@@ -490,5 +490,106 @@ describe("a job", function()
     assert.is_nil(proc.env.HOME)
     assert.equal("1", proc.env.A)
     assert.equal(126, box:job "bad".exit.code)
+  end)
+
+  it("has the standard input that it asks for, and the container's is one job's only", function()
+    local inputs = {}
+    boxes.run([[
+      pilot.job "a" { exec = "app a" }
+      pilot.job "b" { exec = "app b", stdin = "open" }
+      pilot.job "c" { exec = "app c", stdin = "inherit" }
+    ]], { app = function(proc) inputs[proc.argv[2]] = proc.input or "null" end }):advance "1s"
+    assert.same({ a = "null", b = "open", c = "inherit" }, inputs)
+    local message = boxes.mistakes [[
+      pilot.job "a" { exec = "app", stdin = "inherit" }
+      pilot.job "b" { exec = "app", stdin = "inherit" }
+      pilot.job "c" { exec = "app", stdin = "null" }
+    ]]
+    local said = 'pilot.lua:2: job "b": stdin: is "inherit", as that of job "a": only one job can have'
+    assert.is_truthy(message:find(said, 1, true), message)
+    assert.is_nil(message:find('job "c"', 1, true), message)
+  end)
+
+  describe("whose start hangs", function()
+    local box, app
+
+    local function load(text, programs)
+      box = boxes.load(text)
+      for prefix, behaviour in pairs(programs or { app = {} }) do box:program(prefix, behaviour) end
+      box:hang("path", "/dead")
+      app = box:job "app"
+      box:start()
+    end
+
+    local function said(pattern)
+      local found = {}
+      for _, line in ipairs(box:log()) do
+        if line.message:find(pattern) then found[#found + 1] = line end
+      end
+      return found
+    end
+
+    it("is preparing, is named after ten seconds and each minute, and starts when there is an answer", function()
+      load [[ pilot.job "app" { exec = "app", cwd = "/dead/app", timeout = "5s" } ]]
+      box:advance "9s"
+      assert.equal("preparing", app.state)
+      assert.same({}, said "hangs")
+      box:advance "62s"
+      local warnings = said "hangs"
+      assert.equal(2, #warnings)
+      assert.equal('job "app": its start hangs in working directory "/dead/app"', warnings[1].message)
+      assert.same({ "warn", 10, 70 }, { warnings[1].level, warnings[1].fields.seconds, warnings[2].fields.seconds })
+      box:answer("path", "/dead")
+      box:advance "4s"
+      assert.equal("running", app.state)
+      box:advance "2s" -- its timeout counts from its start
+      assert.equal("timeout", app.exit.reason)
+    end)
+
+    it("fails as any other start", function()
+      load([[ pilot.job "app" { exec = "/dead/app" } ]], { ["/dead/app"] = { spawn_error = "EACCES" } })
+      box:advance "1s"
+      box:answer("path", "/dead")
+      box:advance "1s"
+      assert.same({ 126, "spawn" }, { app.exit.code, app.exit.reason })
+    end)
+
+    it("is given up by a stop, and by the end of the pilot", function()
+      load [[
+        local app = pilot.job "app" { exec = "app", cwd = "/dead", stop_timeout = "1h" }
+        pilot.after("1s", function() app:stop() print "stopped" pcall(app.start, app) end)
+      ]]
+      box:advance "2s"
+      assert.equal("preparing", app.state)
+      assert.equal(1, #said "^stopped$")
+      assert.equal(0, box:stop())
+      assert.equal(0, app:starts())
+    end)
+
+    it("is what a check and pilot.exec wait for, within their timeouts", function()
+      load([[
+        pilot.job "app" { exec = "app", health = { exec = "/dead/check", interval = "5s", timeout = "2s" } }
+        pilot.on("startup", function()
+          print(pcall(pilot.exec, { "tool" }, { cwd = "/dead", timeout = "3s" }))
+          print(pcall(pilot.exec, { "tool" }, { cwd = "/dead" }))
+        end)
+      ]], { app = {}, ["/dead/check"] = { exit = 0 }, tool = { exit = 0, stdout = "done" } })
+      box:advance "20s"
+      assert.equal(1, #said "pilot.exec \"tool\": timed out after 3 s: its start hangs")
+      assert.equal(1, #said '^program "tool": its start hangs in working directory "/dead"')
+      assert.equal("unhealthy", app.health)
+      box:answer("path", "/dead")
+      box:advance "20s"
+      assert.equal("healthy", app.health)
+      assert.equal(1, #said "^true%s")
+    end)
+
+    it("goes over to a new core", function()
+      load [[ pilot.job "app" { exec = "app", cwd = "/dead", env_clear = true } ]]
+      box:advance "1s"
+      local data = assert(box.app:snapshot())
+      assert.equal("preparing", data.jobs.app.memory.state)
+      assert.is_number(data.jobs.app.process)
+    end)
   end)
 end)

@@ -30,7 +30,9 @@ describe("argv", function()
       .. "pilot.sh makes the whole list: write it without the { } around", refused { "a", { "/bin/sh",
         "-c", "x" } })
     assert.equal("exec[2]: contains a NUL byte, which no argument can", refused { "a", "\0" })
-    assert.equal("exec[2]: expected a string or a number, got a number: inf", refused { "a", 1 / 0 })
+    assert.matches("exec%[2%]: expected a number below 2^53, .*; write it as a string", refused { "a", 2 ^ 60 })
+    assert.equal("exec[2]: expected a number below 2^53, up to which Lua's are exact, got a number: inf",
+      refused { "a", 1 / 0 })
     assert.equal("exec.user: expected only a list of words, got a named field", refused { "a", user = "x" })
     assert.equal('expected a string or a list of words such as { "nginx", "-t" }, got a function; '
       .. "Lua code goes into run (of a job) or check (of a health check)", refused(print))

@@ -57,7 +57,7 @@ describe("config.job", function()
       } }, env = { PORT = "8000" }, env_file = "/etc/env", env_clear = true, cwd = "/srv",
       user = "app", group = 100, umask = 23, limits = { nofile = { 1, 2 } }, no_new_privs = true,
       oom_score_adj = -5, cgroup = { memory_max = 256 * 1024 ^ 2, cpu_max = 0.5, pids_max = 9 },
-      log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
+      log = { mode = "raw", level = "warn", prefix = false, file = "/log" }, stdin = "open",
     }, job({
       run = run, prepare = prepare, when = trigger, restart = 3, timeout = "50s", stop_signal = "SIGINT",
       stop_mode = "mixed", pidfile = "/run/app.pid",
@@ -68,7 +68,7 @@ describe("config.job", function()
       service = { port = 80 }, env = { PORT = 8000 }, env_file = "/etc/env", env_clear = true, cwd = "/srv",
       user = "app", group = 100, umask = "027", limits = { nofile = { 1, 2 } }, no_new_privs = true,
       oom_score_adj = -5, cgroup = { memory_max = "256M", cpu_max = 0.5, pids_max = 9 },
-      log = { mode = "raw", level = "warn", prefix = false, file = "/log" },
+      log = { mode = "raw", level = "warn", prefix = false, file = "/log" }, stdin = "open",
     }))
   end)
 

@@ -15,6 +15,12 @@ describe("environment", function()
         parse "\n  # comment\r\n  export A=1\r\nB=\"a b\"\nC=\"it's\"\nD='\nE=\"x\nF=\"\"\n\n")
     end)
 
+    it("passes over the mark that editors of Windows put in front", function()
+      assert.same({ A = "1", B = "2" }, parse "\239\187\191A=1\r\nB=2\r\n")
+      local _, message = parse "A=1\n\239\187\191B=2"
+      assert.matches("^app.env:2: expected NAME=value", message)
+    end)
+
     it("lets the last of two win", function()
       assert.same({ A = "2" }, parse "A=1\nA=2")
     end)

@@ -25,7 +25,7 @@ describe("http_types", function()
   end)
 
   it("queries and forms", function()
-    assert.same({ a = 1, b = { "x", true } }, read("pairs", { a = 1, b = { "x", true } }))
+    assert.same({ a = "1", b = { "x", true } }, read("pairs", { a = 1, b = { "x", true } }))
     assert.equal('expected a table such as { q = "text" }, got a string: "a=1"', read("pairs", "a=1"))
     assert.equal('[1]: expected name = "value", got a string: "a"', read("pairs", { "a" }))
     assert.equal("a[1]: expected a string, a number, a boolean or a list of them, got an empty table",

@@ -3,16 +3,17 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "words", "zone" },
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
+  { "exact" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types" },
   { "config", "option_types" },
   -- mechanisms, each by itself
   { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "fs", "tasks", "lines" },
+  { "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -34,27 +35,28 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles" },
+  { "circles", "rivals" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }
 
 local c_layers = {
-  { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children" },
+  { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children", "remote" },
   { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
   { "place" },
   { "output", "format", "sink", "stream" }, -- what output.h promises, and the three that keep it
   { "account", "cgroup", "program", "feed", "notify", "net", "session", "succession" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "consul", "spawn" },
-  { "consul_watch", "proc" },
+  { "consul_watch", "errand" },
+  { "proc" },
   { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
     "port_stack", "port_wait" },
   { "main" },
 }
 
 -- Inside these lines the files share one header and may see each other.
-local c_families = { [2] = true, [4] = true, [6] = true, [9] = true }
+local c_families = { [2] = true, [4] = true, [6] = true, [10] = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }

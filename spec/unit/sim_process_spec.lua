@@ -210,7 +210,7 @@ describe("a simulated process", function()
       })
       pass(1)
       assert.same({ "app", "-x" }, proc.argv)
-      assert.same({ A = "1" }, proc.env)
+      assert.same({ A = "1", HOME = "/home/www", USER = "www", LOGNAME = "www", SHELL = "/bin/sh" }, proc.env)
       assert.same({ "/srv", "www", "typed" }, { proc.cwd, proc.user, proc.stdin })
     end)
 

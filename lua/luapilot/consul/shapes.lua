@@ -4,6 +4,7 @@
 -- which Consul would pass over, is an error. It owns these fields and nothing else.
 
 local describe = require "luapilot.describe"
+local exact = require "luapilot.exact"
 local duration = require "luapilot.duration"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema"
@@ -57,7 +58,7 @@ function shapes.texts(value, path, report)
 end
 
 local function text_or_number(value, path, report)
-  if type(value) == "number" then return describe.number(value) end
+  if type(value) == "number" then return exact.text(value, path, report) end
   if type(value) == "string" then return value end
   return schema.expected(path, report, "a string or a number", value)
 end

@@ -343,6 +343,16 @@ function methods:program(prefix, behaviour)
   for _, address in ipairs(self.programs:describe(prefix, behaviour)) do self.network:expect(address) end
 end
 
+---From now on whatever is started there, as that program or as that user hangs, until it answers.
+---@param kind "path"|"program"|"user"    a path: a working directory or a program, there or below
+---@param name string
+function methods:hang(kind, name) self.port.starts:hang(kind, name) end
+
+---It answers again: what hung goes on.
+---@param kind "path"|"program"|"user"
+---@param name string
+function methods:answer(kind, name) self.port.starts:answer(kind, name) end
+
 ---@param address string      "host:port"
 ---@param state "up"|"down"|"hangs"
 function methods:tcp(address, state) self.network:describe(address, state) end

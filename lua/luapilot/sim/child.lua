@@ -65,7 +65,7 @@ function child.start(port, id, options, fn)
   }, Child)
   self.group = port.kernel:spawn({
     argv = options.argv, env = options.env, cwd = options.cwd or port.files.cwd, user = options.user,
-    stdin = options.stdin, pipes = open_streams(self),
+    stdin = options.stdin, input = options.input, pipes = open_streams(self),
     notify = options.notify and function(fields) self:notified(fields) end or nil, cgroup = options.cgroup ~= nil,
   }, fn)
   self.group.on_exit = function() port:later(self.news, function() self:exited() end) end

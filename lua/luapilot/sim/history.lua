@@ -44,6 +44,8 @@ function tell.spawn(m)
   return ("spawn   %s (pid %d)"):format(what, m.child.group.id)
 end
 
+function tell.hang(m) return ("spawn   %s: hangs"):format(table.concat(m.argv, " ")) end
+
 function tell.exit(m)
   return ("exit    pid %d: %s"):format(m.child.group.leader.pid, m.signal or "code " .. m.code)
 end

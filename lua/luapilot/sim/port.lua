@@ -14,6 +14,7 @@ local http = require "luapilot.sim.http"
 local places = require "luapilot.sim.places"
 local queue = require "luapilot.sim.queue"
 local spawn = require "luapilot.sim.spawn"
+local starts = require "luapilot.sim.starts"
 local watch = require "luapilot.sim.consul.watch"
 
 local sim_port = {}
@@ -28,6 +29,7 @@ local CENTURY = 100 * 366 * 24 * 3600
 ---@field sites luapilot.sim.Sites
 ---@field programs luapilot.sim.Programs
 ---@field consul luapilot.sim.consul.Client
+---@field starts luapilot.sim.Starts
 local Port = {}
 Port.__index = Port
 
@@ -41,6 +43,7 @@ function sim_port.new(parts)
     ids = { user = { root = 0 }, group = { root = 0 }, next = 1000 }, -- of port.lookup
   }, Port)
   for name, value in pairs(parts) do self[name] = value end
+  self.starts = starts.new(self)
   self.consul:attach(self)
   return self
 end
@@ -153,6 +156,7 @@ function cancel.connect(self, handle) self.clock:cancel(handle.entry) end
 function cancel.poll() end
 function cancel.place() end
 function cancel.file() end
+function cancel.start(self, handle) self.starts:abandon(handle) end
 function cancel.process(_, handle) handle:cancel() end
 function cancel.http(self, handle) http.cancel(self, handle) end
 function cancel.consul(_, handle) client.cancel(handle) end

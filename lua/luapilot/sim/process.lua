@@ -27,6 +27,7 @@ local STREAMS = { "stdout", "stderr" } -- in the order in which they close; that
 ---@field cwd string
 ---@field user string|integer|nil
 ---@field stdin string
+---@field input "open"|"inherit"|nil   instead
 ---@field state "alive"|"stopped"|"dead"
 ---@field ended { code: integer?, signal: string? }?
 local Process = {}
@@ -38,7 +39,8 @@ Process.__index = Process
 function process.new(kernel, options)
   return setmetatable({
     kernel = kernel, pid = options.pid, argv = options.argv, env = options.env, cwd = options.cwd,
-    user = options.user, stdin = options.stdin or "", pipes = options.pipes, group = options.group,
+    user = options.user, stdin = options.stdin or "", input = options.input, pipes = options.pipes,
+    group = options.group,
     notify_socket = options.notify, source = kernel.clock:source(), state = "alive", threads = {},
     handlers = {}, pending = {}, addresses = {}, received = {},
   }, Process)

@@ -57,6 +57,7 @@ local check_options = check.fields {
   argv = check.argv, env = environment, env_added = environment, cwd = check.word, user = account, group = account,
   umask = check.integer(0, 511), limits = limits, no_new_privs = check.boolean,
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
+  input = check.choice { "open", "inherit" },
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
   stop_timeout = check.number(0, 1e6), leader_alone = check.boolean, mark = check.word,
   pidfile = check.word,
@@ -72,6 +73,7 @@ local function check_all(options)
   local output, cgroup = options.output, options.cgroup
   if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
   if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
+  if options.stdin and options.input then error("spawn: input: there is a text for stdin", 0) end
   if output and output.raw and options.capture then
     error("spawn: capture: raw output does not pass through the pilot", 0)
   end
@@ -122,15 +124,57 @@ local function find_error(port, options, what)
   return message, code, stage
 end
 
+-- --- the environment ---------------------------------------------------------------------------------
+
+-- What a user is told of itself. An account of the simulator has the usual ones.
+local function add_login(env, user)
+  env.HOME, env.USER, env.LOGNAME, env.SHELL = "/", nil, nil, nil
+  if type(user) == "number" or user:find "^%d+$" then return end
+  env.HOME, env.USER, env.LOGNAME, env.SHELL = user == "root" and "/root" or "/home/" .. user, user, user, "/bin/sh"
+end
+
+local function environment_of(port, options)
+  local env = copy.shallow(options.env or port.environ)
+  if options.user then add_login(env, options.user) end
+  for name, value in pairs(options.env_added or {}) do env[name] = value end
+  return env
+end
+
 -- --- the calls ---------------------------------------------------------------------------------------
 
 spawn.calls = {}
 
+local function start(port, id, options, what)
+  if options.notify then options.env.NOTIFY_SOCKET = "@luapilot-" .. id end
+  local one = child.start(port, id, options, behaviour.script(what))
+  port.handles[id] = one
+  port.record("spawn", { argv = options.argv, job = options.output and options.output.name, child = one })
+  return one.group.leader.pid
+end
+
+-- What was in its way is not any more.
+local function start_late(port, id, options)
+  local what = port.programs:find(options.argv)
+  local message, code, stage = find_error(port, options, what)
+  if message then
+    port.record("spawn", { argv = options.argv, code = code, stage = stage })
+    port:push_urgent({ type = "spawn_failed", id = id, message = message, code = code, stage = stage },
+      function() port:forget(id) end)
+    return
+  end
+  local event = { type = "spawned", id = id }
+  port:push_urgent(event)
+  event.pid = start(port, id, options, what)
+end
+
 function spawn.calls.spawn(port, options)
   check_all(options)
   options = copy.shallow(options)
-  options.argv, options.env = copy.shallow(options.argv), copy.shallow(options.env or port.environ)
-  for name, value in pairs(options.env_added or {}) do options.env[name] = value end
+  options.argv, options.env = copy.shallow(options.argv), environment_of(port, options)
+  if port.starts:is_due(options) then
+    port.record("hang", { argv = options.argv })
+    return port.starts:begin(options, function(id) start_late(port, id, options) end)
+  end
   local what = port.programs:find(options.argv)
   local message, code, stage = find_error(port, options, what)
   if message then
@@ -138,16 +182,12 @@ function spawn.calls.spawn(port, options)
     return nil, message, code, stage
   end
   local id = port:handle(false)
-  if options.notify then options.env.NOTIFY_SOCKET = "@luapilot-" .. id end
-  local one = child.start(port, id, options, behaviour.script(what))
-  port.handles[id] = one
-  port.record("spawn", { argv = options.argv, job = options.output and options.output.name, child = one })
-  return id, one.group.leader.pid
+  return id, start(port, id, options, what)
 end
 
 local function process_of(port, id)
   local handle = port.handles[id]
-  return handle and handle.kind == "process" and handle or nil
+  return handle and (handle.kind == "process" or handle.kind == "start") and handle or nil
 end
 
 local WHY = { EBADF = "bad file descriptor", ESRCH = "no such process" }
@@ -173,7 +213,7 @@ function spawn.calls.kill(port, id, signal, target)
   check.any_number("kill: id", id)
   local one = process_of(port, id)
   if not one then return port.stale("kill", id) end
-  local code = one:kill(signal, target)
+  local code = one.kind == "start" and "ESRCH" or one.kind == "process" and one:kill(signal, target)
   if code then return nil, ("cannot send %s: %s"):format(signal, WHY[code]), code end
   port.record("signal", { child = one, signal = signal, target = target })
   return true
@@ -195,12 +235,25 @@ function spawn.calls.strays(port, id)
   return one:strays()
 end
 
+-- A start that is under way has said nothing yet.
+local function capture(one, on)
+  if one.kind == "process" then return one:capture(on) end
+  local output = one.options.output
+  if not output or output.raw then return "EINVAL" end
+  one.options.capture = on
+end
+
+local function hold(one, on)
+  if one.kind == "process" then return one:hold(on) end
+  if not one.options.capture then return "EINVAL" end
+end
+
 function spawn.calls.capture(port, id, on)
   check.boolean("capture: on", on)
   check.any_number("capture: id", id)
   local one = process_of(port, id)
   if not one then return port.stale("capture", id) end
-  local code = one:capture(on)
+  local code = capture(one, on)
   if code then return nil, "cannot capture: its output is not read as lines: invalid argument", code end
   return true
 end
@@ -210,7 +263,7 @@ function spawn.calls.hold(port, id, on)
   check.any_number("hold: id", id)
   local one = process_of(port, id)
   if not one then return port.stale("hold", id) end
-  local code = one:hold(on)
+  local code = hold(one, on)
   if code then return nil, "cannot hold: its output is not captured: invalid argument", code end
   return true
 end
