@@ -49,6 +49,14 @@ static void empty_place(const struct spawn *spawn, int index) {
     (void)dup3(spawn->base->null, place, O_CLOEXEC);
 }
 
+/* The limit that we had ourselves, where no other one was asked for. */
+void spawn_inherit(const struct spawn_base *base, struct spawn_options *options) {
+  for (size_t i = 0; i < options->limit_count; i++)
+    if (options->limits[i].resource == RLIMIT_NOFILE) return;
+  if (base->raised)
+    options->limits[options->limit_count++] = (struct launch_limit){RLIMIT_NOFILE, base->nofile};
+}
+
 /* --- preparation ------------------------------------------------------------------------- */
 
 static int open_pipe(struct spawn *spawn, int index, struct failure *failure) {
@@ -176,17 +184,6 @@ static int prepare_cgroup(struct spawn *spawn, const struct spawn_options *optio
   return 0;
 }
 
-/* What was asked for; and what our own limit was, unless another one was asked for. */
-static void prepare_limits(struct spawn *spawn, const struct spawn_options *options) {
-  struct launch *plan = &spawn->plan;
-  memcpy(plan->limits, options->limits, sizeof plan->limits);
-  plan->limit_count = options->limit_count;
-  for (size_t i = 0; i < plan->limit_count; i++)
-    if (plan->limits[i].resource == RLIMIT_NOFILE) return;
-  if (spawn->base->raised)
-    plan->limits[plan->limit_count++] = (struct launch_limit){RLIMIT_NOFILE, spawn->base->nofile};
-}
-
 static void prepare_plan(struct spawn *spawn, const struct spawn_options *options) {
   struct launch *plan = &spawn->plan;
   plan->argv = options->argv;
@@ -196,7 +193,8 @@ static void prepare_plan(struct spawn *spawn, const struct spawn_options *option
   plan->gid = spawn->account.gid;
   plan->groups = spawn->account.groups;
   plan->group_count = spawn->account.group_count;
-  prepare_limits(spawn, options);
+  memcpy(plan->limits, options->limits, sizeof plan->limits);
+  plan->limit_count = options->limit_count;
   plan->no_new_privs = options->no_new_privs;
   plan->cwd = options->cwd;
   plan->umask = options->umask;

@@ -58,6 +58,9 @@ int spawn_open(struct spawn_base *base);
 /* Our limit is again what it was. */
 void spawn_close(struct spawn_base *base);
 
+/* Adds what a program gets back of what was changed for us: call it once, before the start. */
+void spawn_inherit(const struct spawn_base *base, struct spawn_options *options);
+
 struct spawn {
   struct launch plan;
   const struct spawn_base *base; /* not owned; NULL = in a thread: it is in use */
