@@ -6,16 +6,17 @@ local story   = require "support.story"
 
 local FOREIGN_PROC = { "unshare", "--pid", "--fork", "--kill-child" }
 
--- For the files: apart("words") is a shell that starts another one in a process group of its own, which does that, and
--- says "app ready"; then it waits.
+-- For the files: apart(trap, words) is a shell that starts another one in a process group of its own, which sets the
+-- trap, says "app ready", and does that; then it waits, or does `more`.
 local JOBS = [[
   local pilot = require "luapilot"
-  local function apart(words, more)
-    local inner = ("trap '' HUP; echo app ready; %s"):format(words)
+  local function apart(trap, words, more)
+    local inner = ("trap '' HUP; %s; echo app ready; %s"):format(trap, words)
     return { "bash", "-c", ('set -m; bash -c "$INNER" & %s'):format(more or "wait") }, { INNER = inner }
   end
   local SLEEP = "exec sleep 1000"
-  local DEAF = "trap 'echo child told' TERM; while :; do sleep 0.02; done"
+  local LOOP = "while :; do sleep 0.02; done"
+  local DEAF = "trap 'echo child told' TERM"
 ]] .. story.TELL
 
 local function pilot(text, options) return run.pilot(JOBS .. text, options) end
@@ -34,7 +35,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("nobody is left when it has stopped", function()
     local p = pilot [[
-      local exec, env = apart(SLEEP)
+      local exec, env = apart(":", SLEEP)
       local app = pilot.job "app" { exec = exec, env = env, stop_timeout = "1h" }
       tell(app)
       pilot.job "boss" { run = function() app:next "output" app:stop() print "boss: done" end }
@@ -50,7 +51,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("nobody is left when it is started again", function()
     local p = pilot [[
-      local exec, env = apart("exec sleep 1000", "sleep 0.1; exit 3")
+      local exec, env = apart(":", SLEEP, "sleep 0.1; exit 3")
       pilot.job "app" { exec = exec, env = env, restart = { policy = "always", backoff = 0, count = 3 },
         stop_timeout = "1h" }
       pilot.job "boss" { when = "manual", exec = "true" }
@@ -64,7 +65,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("the deaf hear the signal once, and are killed when stop_timeout is over", function()
     local p = pilot [[
-      local exec, env = apart(DEAF)
+      local exec, env = apart(DEAF, LOOP)
       local app = pilot.job "app" { exec = exec, env = env, stop_timeout = "2s" }
       tell(app)
     ]]
@@ -78,7 +79,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("whoever loses his parent on the way is told, too", function()
     local p = pilot [[
-      local exec, env = apart "set -m; bash -c \"$SECOND\" & wait"
+      local exec, env = apart(":", "set -m; bash -c \"$SECOND\" & wait")
       env.SECOND = "trap 'echo second told; exit' TERM; echo second ready; while :; do sleep 0.02; done"
       tell(pilot.job "app" { exec = exec, env = env, stop_timeout = "1h" })
     ]]
@@ -91,8 +92,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("those who are stopped (SIGSTOP) hear it, too", function()
     local p = pilot [[
-      local exec, env = apart("trap 'echo child told; exit' TERM; kill -STOP $$; while :; do sleep 0.02; done",
-        "while :; do sleep 0.02; done")
+      local exec, env = apart("trap 'echo child told; exit' TERM", "kill -STOP $$; " .. LOOP, LOOP)
       tell(pilot.job "app" { exec = exec, env = env, stop_timeout = "1h" })
     ]]
     p:wait_for("the stop", function()
@@ -107,7 +107,7 @@ describe("of a job's session, in process groups of their own,", function()
 
   it("nobody outlives a timeout", function()
     local p = pilot [[
-      local exec, env = apart(DEAF)
+      local exec, env = apart(DEAF, LOOP)
       tell(pilot.job "app" { exec = exec, env = env, timeout = "2s" })
       pilot.job "other" { exec = "sleep 1000" }
     ]]
@@ -120,7 +120,7 @@ describe("of a job's session, in process groups of their own,", function()
   it("nobody is left of pilot.exec", function()
     local p = pilot [[
       pilot.job "boss" { run = function()
-        local exec, env = apart("exec sleep 1000 >/dev/null 2>&1", "exit 0")
+        local exec, env = apart(":", "exec sleep 1000 >/dev/null 2>&1", "exit 0")
         pilot.exec(exec, { env = env })
         print "boss: done"
         pilot.sleep "1h"
@@ -136,7 +136,7 @@ describe("of a job's session, in process groups of their own,", function()
     machine.need_pids()
     local p = pilot([[
       pilot.logging { level = "debug" }
-      local exec, env = apart("exec sleep 1000", "sleep 0.1; exit 0")
+      local exec, env = apart(":", SLEEP, "sleep 0.1; exit 0")
       tell(pilot.job "app" { exec = exec, env = env, restart = { policy = "always", backoff = 0, count = 2 } })
       pilot.job "other" { exec = "sleep 1000" }
     ]], { wrap = FOREIGN_PROC })
@@ -241,7 +241,7 @@ describe("with stop_mode = \"mixed\"", function()
     p:wait_for_line("ready", 2)
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
-    story.assert_order(p, { "app stopping", "app told", "worker finished", "app stopped" })
+    story.assert_order(p, { "app stopping", "app told", "worker finished" })
   end)
 
   it("the guardian does the same when the pilot is gone", function()
