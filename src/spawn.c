@@ -127,11 +127,15 @@ static int prepare_login(struct spawn *spawn, const struct spawn_options *option
   const char *shell = account->shell && !refuses_login(account->shell) ? account->shell : NULL;
   const char *home = account->home && account->home[0] ? account->home : "/";
   const char *values[SPAWN_LOGIN] = {home, account->name, account->name, shell};
+  size_t size = 0;
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (values[i]) size += strlen(login_names[i]) + strlen(values[i]) + 1;
+  char *at = spawn->login_text = malloc(size);
+  if (at == NULL) return no_memory(failure);
   for (int i = 0; i < SPAWN_LOGIN; i++) {
-    if (values[i] == NULL || asprintf(&spawn->login[i], "%s%s", login_names[i], values[i]) >= 0)
-      continue;
-    spawn->login[i] = NULL;
-    return no_memory(failure);
+    if (values[i] == NULL) continue;
+    spawn->login[i] = at;
+    at = stpcpy(stpcpy(at, login_names[i]), values[i]) + 1;
   }
   return 0;
 }
@@ -295,6 +299,6 @@ void spawn_clean(struct spawn *spawn) {
   if (!cgroup_remove(&spawn->cgroup)) cgroup_forget(&spawn->cgroup);
   program_free(&spawn->program);
   account_free(&spawn->account);
-  for (int i = 0; i < SPAWN_LOGIN; i++) free(spawn->login[i]);
+  free(spawn->login_text);
   free(spawn->envp);
 }
