@@ -23,16 +23,19 @@ static struct {
 
 /* --- the table of mounts ----------------------------------------------------------------- */
 
+static int compare(const void *key, const void *element) {
+  return strcmp(key, *(const char *const *)element);
+}
+
 static bool is_remote_type(const char *type) {
   static const char *const types[] = {
-      "9p",       "afs",    "autofs", "beegfs", "ceph",  "cifs",   "coda",      "fuse",   "fuseblk",
-      "gfs2",     "gpfs",   "ncp",    "ncpfs",  "nfs",   "nfs4",   "glusterfs", "lustre", "ocfs2",
-      "orangefs", "prl_fs", "pvfs2",  "smb3",   "smbfs", "vboxsf", "virtiofs",  "vmhgfs", NULL,
-  };
-  if (strncmp(type, "fuse.", 5) == 0) return true;
-  for (int i = 0; types[i]; i++)
-    if (strcmp(type, types[i]) == 0) return true;
-  return false;
+      "9p",    "afs",     "autofs", "beegfs",    "ceph",     "cifs",   "coda",
+      "fuse",  "fuseblk", "gfs2",   "glusterfs", "gpfs",     "lustre", "ncp",
+      "ncpfs", "nfs",     "nfs4",   "ocfs2",     "orangefs", "prl_fs", "pvfs2",
+      "smb3",  "smbfs",   "vboxsf", "virtiofs",  "vmhgfs",
+  }; /* sorted */
+  return strncmp(type, "fuse.", 5) == 0 ||
+         bsearch(type, types, sizeof types / sizeof *types, sizeof *types, compare) != NULL;
 }
 
 /* What stands below these is the kernel's, or stands in for it: no program lives there. */

@@ -77,27 +77,31 @@ int spawn_pipes(struct spawn *spawn, const struct spawn_options *options, struct
   return 0;
 }
 
-/* The output of a program that may become anybody, or of a raw one: its descriptor, whatever that is. */
-static void let_all_open(const struct spawn *spawn, int fd) {
+/* Is it a pipe without a name? A terminal, a file, a FIFO has one, by which others could come. */
+static bool is_nameless(int fd) {
   struct statfs system;
-  if (geteuid() != 0 || (spawn->base && fd == spawn->base->null)) return;
-  if (fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC) (void)fchmod(fd, 0622);
+  return fstatfs(fd, &system) == 0 && system.f_type == PIPEFS_MAGIC;
 }
 
 /* The job must be able to open /dev/stdout by its name, and a pipe belongs to whoever made it. One of ours is
  * given to its user. Where the program is root, and may become somebody else, and where the pipe is not
- * ours, all may open it for writing: only who has it already, or may look into such a process, can
- * name it, so nobody gets what he had not. A terminal or a file has a name, and stays as it is. */
+ * ours (raw output), all may open it for writing: only who has it already, or may look into such a
+ * process, can name it, so nobody gets what he had not. */
+static void let_open(const struct spawn *spawn, int index, bool is_ours) {
+  int fd = spawn->plan.stdio[index];
+  bool is_null = spawn->base && fd == spawn->base->null;
+  if (is_ours && spawn->account.become && spawn->account.uid != 0)
+    (void)fchown(fd, spawn->account.uid, (gid_t)-1);
+  else if (index > 0 && !is_null && (is_ours ? spawn->account.uid == 0 : is_nameless(fd)))
+    (void)fchmod(fd, 0622);
+}
+
 static int prepare_stdio(struct spawn *spawn, const struct spawn_options *options,
                          struct failure *failure) {
   if (spawn_pipes(spawn, options, failure) != 0) return -1;
   for (int i = 0; i < 3; i++) {
-    bool is_pipe = options->is_pipe[i] || spawn->child[i] >= 0;
     spawn->plan.stdio[i] = spawn->child[i] >= 0 ? spawn->child[i] : options->stdio[i];
-    if (is_pipe && spawn->account.become && spawn->account.uid != 0)
-      (void)fchown(spawn->plan.stdio[i], spawn->account.uid, (gid_t)-1);
-    else if (i > 0)
-      let_all_open(spawn, spawn->plan.stdio[i]);
+    let_open(spawn, i, options->is_pipe[i] || spawn->child[i] >= 0);
     lower(spawn, i);
   }
   return 0;
@@ -135,11 +139,15 @@ static int prepare_login(struct spawn *spawn, const struct spawn_options *option
   const char *shell = account->shell && !refuses_login(account->shell) ? account->shell : NULL;
   const char *home = account->home && account->home[0] ? account->home : "/";
   const char *values[SPAWN_LOGIN] = {home, account->name, account->name, shell};
+  size_t size = 0;
+  for (int i = 0; i < SPAWN_LOGIN; i++)
+    if (values[i]) size += strlen(login_names[i]) + strlen(values[i]) + 1;
+  char *at = spawn->login_text = malloc(size);
+  if (at == NULL) return no_memory(failure);
   for (int i = 0; i < SPAWN_LOGIN; i++) {
-    if (values[i] == NULL || asprintf(&spawn->login[i], "%s%s", login_names[i], values[i]) >= 0)
-      continue;
-    spawn->login[i] = NULL;
-    return no_memory(failure);
+    if (values[i] == NULL) continue;
+    spawn->login[i] = at;
+    at = stpcpy(stpcpy(at, login_names[i]), values[i]) + 1;
   }
   return 0;
 }
@@ -308,6 +316,6 @@ void spawn_clean(struct spawn *spawn) {
   if (!cgroup_remove(&spawn->cgroup)) cgroup_forget(&spawn->cgroup);
   program_free(&spawn->program);
   account_free(&spawn->account);
-  for (int i = 0; i < SPAWN_LOGIN; i++) free(spawn->login[i]);
+  free(spawn->login_text);
   free(spawn->envp);
 }

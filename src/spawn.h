@@ -67,7 +67,8 @@ struct spawn {
   struct account account;
   struct program program;
   char **envp;              /* owned; the strings are the options' and our own environment's */
-  char *login[SPAWN_LOGIN]; /* owned: what a user is told of itself; NULL = is not told */
+  char *login[SPAWN_LOGIN]; /* what a user is told of itself; NULL = is not told */
+  char *login_text;         /* owned: where that stands */
   char oom_text[16];        /* what plan.oom_score_adj points to */
   int child[3];             /* owned: the child's ends of pipes; -1 = none */
   /* Our ends of them, -1 = none, and the control group: the caller's once he has taken them (and put

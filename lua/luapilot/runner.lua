@@ -256,7 +256,7 @@ local function job_options(self)
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
-  options.input = spec.stdin ~= "null" and spec.stdin or nil
+  if spec.stdin ~= "null" then options.input = spec.stdin end
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
   options.leader_alone = spec.stop_mode == "mixed" or nil
   options.end_signal = options.leader_alone and "SIGKILL" or spec.stop_signal
