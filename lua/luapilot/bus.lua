@@ -8,6 +8,7 @@
 -- It owns the queue, the subscriptions and what waits in them. It never drops an event in silence, and an
 -- error in a handler never reaches whoever published.
 
+local duration = require "luapilot.duration"
 local queue = require "luapilot.queue"
 
 local TOLD_EVERY = 100 -- of the dropped events
@@ -205,7 +206,7 @@ local start -- forward: a run ends, and the next begins
 
 local function complaint(self, t)
   if t:failed() then return t.error end
-  if t.reason == "timeout" then return ("timed out after %g s"):format(self.options.timeout) end
+  if t.reason == "timeout" then return "timed out after " .. duration.format(self.options.timeout) end
 end
 
 local function run_ended(self, event, t)

@@ -287,6 +287,7 @@ local function perform(app, call, method, address, options, streams)
   if not request then return nil, ("%s: %s"):format(call, why) end
   request.stream = streams
   local event, said, code = attempts(app, call, request, read.retry)
+  if not event then app.tasks:fell_short(code) end
   if not event then return nil, failure(call, request, read, said, code) end
   if streams then return new_stream(app, call, request, read, event) end
   return answer_of(event, request)

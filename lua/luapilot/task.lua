@@ -158,6 +158,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
+---@field short_of string?    the code of what failed in it last, where a call of the library told one
 ---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0 } -- until it has some
@@ -299,7 +300,7 @@ function Tasks:conclude(t)
   end)
   t.limit = self.loop:after(DEFER_SECONDS, function()
     t.limit = nil
-    self:report(t, ("its defer functions took longer than %d s and were abandoned"):format(DEFER_SECONDS), "defer")
+    self:report(t, ("its defer functions took longer than %ds and were abandoned"):format(DEFER_SECONDS), "defer")
     finish(self, t)
   end)
   make_ready(self, t)
@@ -524,6 +525,13 @@ function Tasks:sleep(seconds, what)
     local id = self.loop:after(seconds, wake)
     return function() self.loop:cancel(id) end
   end)
+end
+
+---A call of the running task failed with this code of the port: what runs a task may ask whether the pilot was the
+---reason.
+---@param code string?
+function Tasks:fell_short(code)
+  if self.current then self.current.short_of = code end
 end
 
 -- Waits for the end of `t`; something true, or nil when `seconds` were over first.

@@ -186,7 +186,7 @@ describe("a task", function()
         say "over"
       ]]
       assert.same({ "11 10 s", "31 over" }, printed(box))
-      assert.is_truthy(box:forget_errors()[1]:find("30 s", 1, true))
+      assert.is_truthy(box:forget_errors()[1]:find("30s", 1, true))
     end)
 
     it("hears of the shutdown", function()
@@ -319,7 +319,7 @@ describe("a task", function()
       local list = printed(box)
       assert.is_truthy(list[1]:find('pilot.exec "tool": exit code 3: went wrong', 1, true))
       assert.is_truthy(list[2]:find("missing", 1, true))
-      assert.is_truthy(list[3]:find("^2 false .*timed out after 2 s"))
+      assert.is_truthy(list[3]:find("^2 false .*timed out after 2s"))
       assert.is_truthy(list[4]:find("more than 10 bytes", 1, true))
     end)
 

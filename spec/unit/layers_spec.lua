@@ -10,9 +10,9 @@ local lua_layers = {
   { "service_types", "health_types" },
   { "config", "option_types" },
   -- mechanisms, each by itself
-  { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
+  { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "fs", "tasks", "lines" },
+  { "loop", "fs", "tasks", "lines" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -22,8 +22,10 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "prober", "starter", "render", "records", "registrar" },
-  { "renders", "services" },
+  { "prober" },
+  { "awaited" },
+  { "starter", "render", "records", "registrar" },
+  { "renders", "services", "adoption" },
   { "runner" },
   -- the user's language
   { "http" },
