@@ -161,7 +161,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field short_of string?    the code of what failed in it last, where a call of the library told one
 ---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
 ---@field error any           a TaskError or a Cancelled when it did not
-local Task = { children = constant.NONE, raises = 0 } -- until it has some
+local Task = { children = constant.NONE, raises = 0, listeners = 0 } -- until it has some
 Task.__index = Task
 
 ---The children of a task, and those that it was left.
@@ -511,11 +511,9 @@ function Task:when_ended(fn)
   return function() waiters:remove(entry) end
 end
 
----Does anybody wait for its end?
+---Does a task wait for its end, and hear what it raises? Who only tidies up after it (when_ended) does not.
 ---@return boolean
-function Task:is_awaited()
-  return self.waiters ~= nil and not self.waiters:is_empty()
-end
+function Task:is_awaited() return self.listeners > 0 end
 
 ---Suspends the running task for `seconds`.
 ---@param seconds number
@@ -534,15 +532,30 @@ function Tasks:fell_short(code)
   if self.current then self.current.short_of = code end
 end
 
+-- … until it has heard, or waits no longer.
+local function listen(t, fn)
+  t.listeners = t.listeners + 1
+  local function leave() t.listeners, fn = t.listeners - (fn and 1 or 0), nil end
+  local forget = t:when_ended(function()
+    local heard = fn
+    leave()
+    heard(true)
+  end)
+  return function()
+    forget()
+    leave()
+  end
+end
+
 -- Waits for the end of `t`; something true, or nil when `seconds` were over first.
 local function await_end(self, t, seconds, what)
   if t:is_ended() then return true end
   if not seconds then
-    return self:await(what, function(wake) return t:when_ended(wake) end)
+    return self:await(what, function(wake) return listen(t, wake) end)
   end
   return self:await(what, function(wake)
     local timer
-    local forget = t:when_ended(function()
+    local forget = listen(t, function()
       self.loop:cancel(timer)
       wake(true)
     end)
