@@ -245,6 +245,10 @@ static void watch(struct guardian *guardian) {
 
 /* --- the end ----------------------------------------------------------------------------- */
 
+static const char *processes(unsigned count) {
+  return count == 1 ? "process" : "processes";
+}
+
 static void end_the_rest(struct guardian *guardian, struct ending *ending) {
   const int64_t give_up = (int64_t)GIVE_UP * 1000000;
   ending_begin(ending, guardian->page);
@@ -254,7 +258,8 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
     if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
     if (now >= next) next = ending_look(ending);
     if (now > ending->last_call + give_up) {
-      say("%u processes do not die, not even by SIGKILL; leaving them", ending->found);
+      say("%u %s cannot be ended, not even by SIGKILL: left behind", ending->found,
+          processes(ending->found));
       return;
     }
     wait_signal(guardian, next > now ? next - now : 0);
@@ -266,12 +271,13 @@ static int report(const struct guardian *guardian, const struct ending *ending) 
   char name[16];
   if (WIFSIGNALED(guardian->status)) {
     int number = WTERMSIG(guardian->status);
-    say("the pilot was killed by %s; ended %u processes", signal_name(number, name),
-        guardian->reaped);
+    say("the pilot was killed by %s; ended %u %s", signal_name(number, name), guardian->reaped,
+        processes(guardian->reaped));
     return 128 + number;
   }
   if (guardian->reaped > 0 && ending->names[0] != '\0')
-    say("ended %u processes that the pilot had left behind: %s", guardian->reaped, ending->names);
+    say("ended %u %s that the pilot had left behind: %s", guardian->reaped,
+        processes(guardian->reaped), ending->names);
   return WEXITSTATUS(guardian->status);
 }
 

@@ -4,7 +4,8 @@
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
 --
--- It owns the one timer of that. It starts nothing, and what it says of a source is what this source says of itself.
+-- It owns nothing: the one timer of that is the app's, begun and cancelled by starter.lua. It starts nothing, and what
+-- it says of a source is what this source says of itself.
 
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
@@ -141,10 +142,9 @@ end
 ---@param app luapilot.App
 ---@param since number?     from when on the jobs have waited; nil: this is the first look
 function awaited.look(app, since)
-  if app.phase ~= "running" then return end
   local pause = since and LATER or SECOND
   since = since or app.port.now() - FIRST
-  if tell(app, since) then app.loop:after(pause, function() awaited.look(app, since) end) end
+  if tell(app, since) then app.look = app.loop:after(pause, function() awaited.look(app, since) end) end
 end
 
 return awaited

@@ -14,6 +14,7 @@ local option_types = require "luapilot.option_types"
 local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
 local size = require "luapilot.size"
+local suggest = require "luapilot.suggest"
 local url = require "luapilot.url"
 
 local http = {}
@@ -344,7 +345,7 @@ function http.library(app)
     return stream
   end
 
-  return library
+  return suggest.guard(library, "pilot.http")
 end
 
 return http

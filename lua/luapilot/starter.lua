@@ -95,9 +95,7 @@ end
 
 -- Who waits long says for what.
 local function look_later(app)
-  if app.looks then return end
-  app.looks = true
-  app.loop:after(LONG, function() awaited.look(app) end)
+  app.look = app.look or app.loop:after(LONG, function() awaited.look(app) end)
 end
 
 local arm = {} -- by kind of leaf
@@ -224,6 +222,7 @@ function Starter:stop()
     loop:cancel(state.latest)
   end
   if self.task then self.task:cancel("shutdown") end
+  if self.app.look then loop:cancel(self.app.look) end
   self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
 end
 

@@ -532,18 +532,13 @@ function Tasks:fell_short(code)
   if self.current then self.current.short_of = code end
 end
 
--- … until it has heard, or waits no longer.
+-- Who waits for the end of `t` hears it. Returns what takes that back, to be called once.
 local function listen(t, fn)
   t.listeners = t.listeners + 1
-  local function leave() t.listeners, fn = t.listeners - (fn and 1 or 0), nil end
-  local forget = t:when_ended(function()
-    local heard = fn
-    leave()
-    heard(true)
-  end)
+  local forget = t:when_ended(function() fn(true) end)
   return function()
+    t.listeners = t.listeners - 1
     forget()
-    leave()
   end
 end
 

@@ -170,13 +170,13 @@ describe("a pause of the machine", function()
     local box = boxes.run([[
       local db = pilot.job "db" { exec = "db", health = { tcp = "localhost:1" } }
       pilot.job "app" { exec = "app", when = db:once("healthy", { timeout = "5s" }) }
-      pilot.spawn(function() print(pilot.exec("slow", { timeout = "6s" }).code) end)
+      pilot.spawn(function() print("slow", pilot.exec("slow", { timeout = "6s" }).code) end)
     ]], { db = { listens = "localhost:1", start_delay = "4s" }, app = {}, slow = { exit = 0, after = "4s" } })
     box:advance "2s"
     box:pause "1m"
     box:advance "3s"
     assert.is_true(box:job("app").running)
-    assert.equal(1, boxes.logged(box, "0"))
+    assert.equal(1, boxes.logged(box, "slow\t0"))
     box:stop()
   end)
 

@@ -158,7 +158,7 @@ describe("a task", function()
       ["after a stream that it has read"] = 'for _ in pilot.http.stream("http://web/short"):lines() do end',
       ["after a stream that it has closed"] = 'pilot.http.stream("http://web/long"):close()',
       ["in the middle of a stream"] = 'pilot.http.stream("http://web/long"):lines()()',
-      ["in the middle of two streams"] = 'A, B = pilot.http.stream "http://web/long", pilot.http.stream "http://web/long"',
+      ["in the middle of two streams"] = 'local get = pilot.http.stream A, B = get "http://web/long", get "http://web/long"',
       ["in the middle of a render"] = 'pilot.render { text = "", to = "/f", data = function() error "OOPS" end }',
       ["after a file"] = 'pilot.fs.write("/f", "x") pilot.fs.read "/f"',
       ["beside a task"] = 'T = pilot.spawn(function() pilot.sleep "10s" end)',

@@ -7,7 +7,7 @@ local lua_layers = {
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "service_types", "health_types" },
+  { "service_types", "health_types", "meant" },
   { "config", "option_types" },
   -- mechanisms, each by itself
   { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",

@@ -1,6 +1,7 @@
 -- luapilot check [FILE]: every mistake, or a summary. Starts nothing, changes nothing.
 
 local command = require "luapilot.cli.command"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local load = require "luapilot.cli.load"
 local shutdown = require "luapilot.cli.shutdown"
@@ -67,13 +68,13 @@ function check.report(pilot, path)
   local files = size(pilot.templates) -- each holds the pilot until it is rendered
   local watches = size(pilot.watches) -- each holds it
   local parts = {
-    load.count(#pilot.order, "job") .. job_names(pilot),
-    load.count(triggers(pilot), "trigger"),
-    load.count(size(pilot.holders) - files - watches, "timer"),
-    load.count(pilot.bus:count(function() return true end), "handler"),
+    describe.count(#pilot.order, "job") .. job_names(pilot),
+    describe.count(triggers(pilot), "trigger"),
+    describe.count(size(pilot.holders) - files - watches, "timer"),
+    describe.count(pilot.bus:count(function() return true end), "handler"),
   }
   for _, each in ipairs { { files, "template" }, { watches, "watch" }, { services(pilot), "service" } } do
-    if each[1] > 0 then parts[#parts + 1] = load.count(each[1], each[2]) end
+    if each[1] > 0 then parts[#parts + 1] = describe.count(each[1], each[2]) end
   end
   local order = #plan.groups > 0 and ": " .. shutdown.describe(plan) or ""
   return ("%s: no mistakes\n%s\nshutdown in %s at most%s\n")

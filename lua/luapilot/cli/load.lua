@@ -3,19 +3,11 @@
 -- Mistakes and warnings go to stderr, one a line, then one line that counts them. It never starts anything.
 
 local app = require "luapilot.app"
+local describe = require "luapilot.describe"
 local locate = require "luapilot.cli.locate"
 local mistakes = require "luapilot.mistakes"
 
 local load = {}
-
----"1 job", "3 jobs", "2 searches".
----@param number integer
----@param noun string
----@return string
-function load.count(number, noun)
-  local ending = number == 1 and "" or noun:find "ch$" and "es" or "s"
-  return ("%d %s%s"):format(number, noun, ending)
-end
 
 ---@param screen luapilot.Terminal
 ---@param options { file: string?, args: string[]?, lenient: boolean?, after: string? }
@@ -36,7 +28,7 @@ function load.file(screen, options)
   end
   if ok then return pilot, path end
   screen.err(table.concat(list, "\n") .. "\n")
-  screen.err(("%s%s: %s%s\n"):format(path, message or "", load.count(#list, "mistake"), options.after or ""))
+  screen.err(("%s%s: %s%s\n"):format(path, message or "", describe.count(#list, "mistake"), options.after or ""))
   return nil
 end
 

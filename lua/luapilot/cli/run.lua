@@ -3,6 +3,7 @@
 -- Loads, validates, runs to the end. The guardian was forked before this (src/main.c).
 
 local command = require "luapilot.cli.command"
+local describe = require "luapilot.describe"
 local load = require "luapilot.cli.load"
 
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end
@@ -58,7 +59,7 @@ function run.act(arguments, screen)
   local code = pilot:run()
   local lost = pilot.port.flush(FLUSH)
   if lost > 0 then
-    screen.err(("luapilot: %s of output could not be written\n"):format(load.count(lost, "byte")))
+    screen.err(("luapilot: %s of output could not be written\n"):format(describe.count(lost, "byte")))
   end
   return code
 end
