@@ -17,8 +17,9 @@ local quote = describe.quote
 -- A command, or a list of words, as it stands in the file.
 local function command(value)
   if type(value) == "string" then return quote(value) end
-  if type(value) ~= "table" or type(value[1]) ~= "string" then return nil end
-  return ("{ %s%s }"):format(quote(value[1]), value[2] ~= nil and ", …" or "")
+  local first = type(value) == "table" and rawget(value, 1) -- it may be an object, of which nobody asks that
+  if type(first) ~= "string" then return nil end
+  return ("{ %s%s }"):format(quote(first), rawget(value, 2) ~= nil and ", …" or "")
 end
 
 local function in_function(value)
@@ -69,8 +70,9 @@ function by.service(value)
 end
 
 function by.env(value)
-  local name, text = tostring(value):match "^([%a_][%w_]*)=(.*)$"
-  return type(value) == "string" and name and ("{ %s = %s }"):format(name, quote(text))
+  if type(value) ~= "string" then return nil end
+  local name, text = value:match "^([%a_][%w_]*)=(.*)$"
+  return name and ("{ %s = %s }"):format(name, quote(text))
 end
 
 function by.log(value) return value == false and '{ file = "/dev/null" }' end
@@ -103,7 +105,7 @@ function meant.better(given, path, message)
   local field, index = path:match "%.([%a_]+)%[?(%d*)%]?$"
   if not by[field] or message:find "; %l" then return message end
   local value = given[field]
-  if index ~= "" then value = type(value) == "table" and value[tonumber(index)] or nil end
+  if index ~= "" then value = type(value) == "table" and rawget(value, tonumber(index)) or nil end
   if not (message:find "^expected " or message:find "^unknown signal") then return message end
   if value == nil then return message end
   local words, instead = by[field](value)

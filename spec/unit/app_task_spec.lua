@@ -158,14 +158,14 @@ describe("a task", function()
       ["after a stream that it has read"] = 'for _ in pilot.http.stream("http://web/short"):lines() do end',
       ["after a stream that it has closed"] = 'pilot.http.stream("http://web/long"):close()',
       ["in the middle of a stream"] = 'pilot.http.stream("http://web/long"):lines()()',
-      ["in the middle of two streams"] = 'local get = pilot.http.stream A, B = get "http://web/long", get "http://web/long"',
+      ["in the middle of two streams"] = "for _ = 1, 2 do pilot.http.stream 'http://web/long' end",
       ["in the middle of a render"] = 'pilot.render { text = "", to = "/f", data = function() error "OOPS" end }',
       ["after a file"] = 'pilot.fs.write("/f", "x") pilot.fs.read "/f"',
       ["beside a task"] = 'T = pilot.spawn(function() pilot.sleep "10s" end)',
     }
     for what, body in pairs(BODIES) do
       it(what, function()
-        local box = boxes.load(("A, B, T = 1, 1, 1\npilot.spawn(function()\n%s\nerror 'OOPS'\nend)"):format(body))
+        local box = boxes.load(("T = 1\npilot.spawn(function()\n%s\nerror 'OOPS'\nend)"):format(body))
         box:http("http://web/short", { body = { "a\n", "b\n" } })
         box:http("http://web/long", { body = { "a\nb", "c" }, every = "1s", endless = true })
         box:start():advance "5s"

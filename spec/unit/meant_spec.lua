@@ -56,6 +56,10 @@ local GOLDEN = {
     .. 'write prepare = function() pilot.exec("mkdir x") end' },
   { 'run = "server"', 'expected a function, got a string: "server"; write exec = "server"' },
   -- what nobody can guess, or is said already
+  { "health = pilot", CHECK .. "a luapilot library" },
+  { "reload = pilot", 'expected a signal such as "SIGHUP", or a function, got a luapilot library' },
+  { 'env = setmetatable({}, { __name = "x", __tostring = error, __index = error })',
+    'expected a table such as { PORT = "8000" }, got a x' },
   { "service = true", "expected a table such as { port = 8000 }, or a list of them, got a boolean: true" },
   { "prepare = 5", "expected a function, got a number: 5" },
   { 'stop_signal = "term"', 'unknown signal "term" (did you mean "SIGTERM"?)' },
