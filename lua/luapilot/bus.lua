@@ -230,7 +230,7 @@ local function limit_run(self, t)
   local seconds = self.options.timeout
   if not seconds then return end
   self.timer_of = self.timer_of or {}
-  self.timer_of[t] = self.bus.loop:after(seconds, function()
+  self.timer_of[t] = self.bus.loop:allow(seconds, function()
     self.timer_of[t] = nil
     t:cancel("timeout")
   end)

@@ -70,9 +70,14 @@ end
 ---@param fn fun()
 ---@return luapilot.Budget   for `cancel`
 function Loop:allow(seconds, fn)
-  local slice = seconds < 1 and seconds or 1
-  local budget = { seconds = seconds, slice = slice, due = self.port.now() + slice, left = seconds - slice, fn = fn }
-  budget.id = self:after(slice, function() patience.over(self, budget) end)
+  local port, routes, slice = self.port, self.routes, seconds < 1 and seconds or 1
+  local id = port.timer(slice)
+  local budget =
+    { id = id, seconds = seconds, slice = slice, due = port.now() + slice, left = seconds - slice, fn = fn }
+  routes[id] = function()
+    routes[id] = nil
+    patience.over(self, budget)
+  end
   return budget
 end
 

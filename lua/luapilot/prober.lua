@@ -146,7 +146,10 @@ function start.check(self, check, done, early)
       if timed_out then return done("fail", "timed out after " .. duration.format(check.timeout)) end
       local short_of = lacks(t.short_of)
       if t:failed() and program.SHORT[short_of] then return done("fail", note(task.message(t.error)), short_of) end
-      if t:failed() then return done("fail", note(raised(self, check, t.error, early()))) end
+      if t:failed() then
+        local message = raised(self, check, t.error, early())
+        return done("fail", note(message), message:find ": not enough memory: " and "ENOMEM") -- the scripts have it
+      end
       if not t.ok then return end -- taken back
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]

@@ -112,14 +112,18 @@ function apply.timer(self, key, seconds)
   apply.untimer(self, key)
   local app, id = self.app, nil
   if self.timers == constant.NONE then self.timers, self.due = {}, {} end
-  self.due[key] = app.loop.port.now() + seconds
-  id = app.loop[BUDGETS[key] and "allow" or "after"](app.loop, seconds, function()
+  local function over()
     app:command(function()
       if self.timers[key] ~= id then return end
       self.timers[key], self.due[key] = nil, nil
       self:input(key .. "_due", {})
     end)
-  end)
+  end
+  if BUDGETS[key] then
+    id = app.loop:allow(seconds, over)
+  else
+    id, self.due[key] = app.loop:after(seconds, over), app.loop.port.now() + seconds
+  end
   self.timers[key] = id
 end
 

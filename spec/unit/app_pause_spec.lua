@@ -180,6 +180,18 @@ describe("a pause of the machine", function()
     box:stop()
   end)
 
+  it("is no part of what a handler may take", function()
+    local box = boxes.run([[
+      pilot.on("SIGUSR1", { timeout = "5s" }, function() for _ = 1, 4 do pilot.sleep "1s" end print "done" end)
+    ]], {})
+    box:signal "SIGUSR1"
+    box:advance "1500ms"
+    box:pause "1m"
+    box:advance "5s"
+    assert.equal(1, boxes.logged(box, "done"))
+    box:stop()
+  end)
+
   it("makes no timer of the clock late by more than itself", function()
     local box = boxes.run [[ pilot.every("10s", function() print "tick" end) ]]
     box:advance "9s"
@@ -239,6 +251,25 @@ describe("a check that the pilot cannot make", function()
     box:advance "1s"
     assert.equal("healthy unhealthy", boxes.events(box, "app"))
     assert.equal(1, #box:forget_errors())
+    box:stop()
+  end)
+
+  it("has none where the scripts have all the memory; what raises for itself has failed", function()
+    local box = boxes.load [[
+      pilot.job "app" { exec = "app", health = { check = function()
+        if pilot.state.raise then error(pilot.state.raise, 0) end
+        return true
+      end, interval = "200ms", fall = 1 } }
+    ]]
+    box:program("app", {})
+    box:start():advance "1s"
+    box.app.state.raise = "pilot.lua:1: not enough memory: it is kept in variables"
+    box:advance "5s"
+    assert.equal("healthy", boxes.events(box, "app"))
+    box.app.state.raise = "pilot.lua:1: oops"
+    box:advance "2s"
+    assert.equal("healthy unhealthy", boxes.events(box, "app"))
+    assert.equal(2, #box:forget_errors())
     box:stop()
   end)
 
