@@ -410,6 +410,12 @@ pilot.every("5s", function() end)
       checked 'local pilot = require "luapilot"\n')
   end)
 
+  it("is UTF-8, whatever is in the file", function()
+    local text = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x", cwd = "/\255ä\228/€" }\n'
+    local message = '"there is no directory \\"/\239\191\189ä\239\191\189/€\\" on this machine"'
+    assert.is_truthy(checked(text, {}).out:find(message, 1, true))
+  end)
+
   it("says of no file that there is none", function()
     local result = luapilot { "check", "--format", "json" }
     assert.equal(2, result.code)
