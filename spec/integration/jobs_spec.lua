@@ -596,6 +596,30 @@ describe("a job's", function()
       story.assert_lines(p, 1, "app unhealthy")
     end)
 
+    -- All stop and go on, the pilot first: it sees the end of the check's time before the check can do anything.
+    it("exec: one that a pause of the whole machine held up has not failed", function()
+      local p = job [[
+        exec = "sleep 1000", health = {
+          exec = pilot.sh "echo x >>checks; while test -e hold; do echo x >>holding; sleep 0.05; done",
+          interval = "2s", fall = 1,
+        },
+      ]]
+      p:wait_for_line "app healthy"
+      p:write("hold", "")
+      p:wait_for("a check that waits", function() return #p:read "holding" > 0 end)
+      local all, checks = p:processes(), #p:read "checks"
+      table.sort(all, function(a, b) return a.pid < b.pid end)
+      for _, each in ipairs(all) do p:signal("SIGSTOP", each.pid) end
+      run.program({ "rm", p:path "hold" }):wait()
+      run.pause(3)
+      for _, each in ipairs(all) do p:signal("SIGCONT", each.pid) end
+      p:wait_for("the next check", function() return #p:read "checks" > checks end)
+      p:signal "SIGTERM"
+      story.assert_ends(p, 0)
+      story.assert_lines(p, 0, "unhealthy")
+      story.assert_lines(p, 0, "timed out")
+    end)
+
     it("exec: one that hangs is killed at its timeout, and fails", function()
       local p = job [[
         exec = "sleep 1000", health = { exec = pilot.sh "sleep 1001 & sleep 1002", interval = "100ms", fall = 2 },
