@@ -367,10 +367,28 @@ pilot.job "app" { exec = "app", restart = "always" %s, when = %s }
     end)
   end
 
+  for keeper, what in pairs {
+    ['pilot.job "nightly" { exec = "x", when = pilot.cron "@daily" }'] = 'job "nightly"',
+    ['pilot.job "by-hand" { exec = "x", when = "manual" }'] = 'job "by-hand"',
+    ['pilot.job "hook" { exec = "x", when = pilot.each "SIGHUP" }'] = 'job "hook"',
+    ['pilot.every("5s", function() end)'] = "pilot.every at pilot.lua:4",
+    ['pilot.watch("db"):on("changed", function() end)'] = 'watch "db"',
+    ['pilot.on("SIGHUP", function() end)'] = "a handler of a signal",
+  } do
+    it("of the same where what keeps the pilot alive is " .. what, function()
+      local err = warned([[
+local migrate = pilot.job "migrate" { exec = "migrate" }
+pilot.job "app" { exec = "app", restart = "always", when = migrate:once "exit_success" }
+]] .. keeper)
+      assert.is_truthy(err:find(', and ' .. what .. " keeps the pilot alive: with main", 1, true), err)
+    end)
+  end
+
   it("of none where nothing else keeps the pilot alive", function()
     assert.equal("", (warned [[
 local migrate = pilot.job "migrate" { exec = "migrate" }
 pilot.job "app" { exec = "app", restart = "always", when = migrate:once "exit_success" }
+pilot.template "/x" { text = "" }
 ]]))
   end)
 end)

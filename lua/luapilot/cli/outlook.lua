@@ -57,11 +57,27 @@ local function is_cared_for(app, runner)
   end
 end
 
--- The first job that runs on whatever becomes of those that must end well.
+local CLOCK = { every = true, cron = true }
+
+-- Does it start again and again, or may somebody start it at any time?
+local function comes_again(runner)
+  for _, leaf in ipairs(runner.starter.trigger.leaves) do
+    if CLOCK[leaf.kind] or leaf.kind == "manual" then return true end
+    if leaf.topic == "pilot" and leaf.event:find "^SIG" then return true end
+  end
+end
+
+-- The first thing that keeps a pilot alive whatever becomes of those that must end well, in words.
 local function keeper_of(app)
   for _, runner in ipairs(app.order) do
-    if runs_on(runner) and not needed_ends(app, runner)[1] and not runner.starter:is_manual() then return runner end
+    local stays = runs_on(runner) and not runner.starter:is_manual() or comes_again(runner)
+    if stays and not needed_ends(app, runner)[1] then return ("job %q"):format(runner.spec.name) end
   end
+  for _, holder in ipairs(app:sorted_holders()) do
+    if holder.label then return holder.label end -- a template does not last; watches and timers have labels
+  end
+  local hears = app.bus:count(function(entry) return entry.topic == "pilot" and entry.name:find "^SIG" ~= nil end)
+  return hears > 0 and "a handler of a signal" or nil
 end
 
 local function one_shots(app)
@@ -75,8 +91,8 @@ local function one_shots(app)
         told[source] = true
         local name = runner.spec.name
         app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
-          ("when it fails, job %q never starts, and job %q keeps the pilot alive: with main = true in job %q the pilot "
-            .. "ends then"):format(name, keeper.spec.name, name))
+          ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
+            .. "ends then"):format(name, keeper, name))
       end
     end
   end
