@@ -68,12 +68,15 @@ end
 ---loaded when the first second of them is over.
 ---@param seconds number
 ---@param fn fun()
+---@param tolerance number?  seconds that a part of it may be late without being counted again
 ---@return luapilot.Budget   for `cancel`
-function Loop:allow(seconds, fn)
+function Loop:allow(seconds, fn, tolerance)
   local port, routes, slice = self.port, self.routes, seconds < 1 and seconds or 1
   local id = port.timer(slice)
-  local budget =
-    { id = id, seconds = seconds, slice = slice, due = port.now() + slice, left = seconds - slice, fn = fn }
+  local budget = {
+    id = id, seconds = seconds, slice = slice, due = port.now() + slice, left = seconds - slice, fn = fn,
+    tolerance = tolerance,
+  }
   routes[id] = function()
     routes[id] = nil
     patience.over(self, budget)

@@ -2,9 +2,9 @@
 --
 -- A container that was paused, a virtual machine that was suspended, a pilot that did not come to run: the clock went
 -- on meanwhile, and whoever had a second may have had none of it. So a budget of Loop:allow is counted in slices of a
--- second, or of a 32nd of a long one. A slice that ends much too late is counted again: nobody knows how much of it was
--- before the pause. Not more than three times in a row, for a machine on which every slice is late must still end
--- what hangs.
+-- second, or of a 32nd of a long one. A slice that ends too late is counted again: nobody knows how much of it was
+-- before the pause. (On a busy machine that may be no pause, and somebody has a second more.) Not more than three times
+-- in a row, for a machine on which every slice is late must still end what hangs.
 --
 -- It owns the rest of a budget, from its second slice on. What is due at a time of the clock (an interval, cron, what
 -- Consul counts) is no budget, and never comes here.
@@ -12,7 +12,7 @@
 local patience = {}
 
 local SLICE, PARTS = 1, 32        -- seconds; of a long budget
-local SOONEST, LATEST = 0.05, 0.5 -- seconds that a slice may be late: half of it, within these
+local SOONEST, LATEST = 0.05, 0.1 -- seconds that a slice may be late: half of it, within these
 local AGAIN = 3                   -- times in a row that one is counted again
 
 ---@class luapilot.Budget
@@ -22,11 +22,12 @@ local AGAIN = 3                   -- times in a row that one is counted again
 ---@field due number         when that is over
 ---@field left number        seconds after it
 ---@field fn fun()
+---@field tolerance number?  seconds that a slice may be late, instead of the usual ones
 ---@field again integer?     times in a row that this slice was late
 ---@field away boolean?      a slice was late
 
 local function is_late(budget, now)
-  return now - budget.due > math.max(SOONEST, math.min(LATEST, budget.slice / 2))
+  return now - budget.due > (budget.tolerance or math.max(SOONEST, math.min(LATEST, budget.slice / 2)))
 end
 
 local function next_slice(loop, budget, seconds)

@@ -13,6 +13,7 @@ local shutdown = {}
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead to be buried after SIGKILL
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
+local BUSY = 1                        -- … that the loop may be late: whoever ends us from outside has a clock, too
 
 ---@class luapilot.Shutdown
 ---@field app luapilot.App
@@ -74,8 +75,8 @@ local function limit(self, seconds)
   self.limit = app.loop:allow(orderly, function()
     app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)))
     self:kill()
-  end)
-  app.loop:allow(seconds, function() app:finish() end)
+  end, BUSY)
+  app.loop:allow(seconds, function() app:finish() end, BUSY)
 end
 
 -- Its stop may take what is left of the shutdown, whatever its stop_timeout says.

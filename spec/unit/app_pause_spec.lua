@@ -1,6 +1,7 @@
 -- A container that is paused and goes on (docker pause, a suspended machine): nobody is blamed for the time in which
 -- nothing ran. And a check that the pilot itself cannot make says nothing of the job.
 local boxes = require "support.boxes"
+local random = require "luapilot.sim.random"
 
 describe("a pause of the machine", function()
   after_each(boxes.check)
@@ -198,6 +199,55 @@ describe("a pause of the machine", function()
     box:pause "5s"
     assert.equal(1, boxes.logged(box, "tick"))
     box:stop()
+  end)
+end)
+
+describe("pauses at any time", function()
+  after_each(boxes.check)
+
+  local SOURCE = [[
+    local db = pilot.job "db" { exec = "db", restart = "always", health = {
+      { tcp = "localhost:1", interval = "1s" },
+      { exec = "check", interval = "700ms", timeout = "500ms", start_period = "3s", restart_after = 4 },
+    } }
+    local once = pilot.job "once" { exec = "once", when = db:once("healthy", { timeout = "5m" }), timeout = "20s" }
+    local app = pilot.job "app" { exec = "app", when = once:once "exit_success", restart = "always",
+      health = { notify = true, interval = "2s" }, stop_timeout = "3s" }
+    app:on("stopping", function() pilot.sleep "500ms" end)
+    pilot.on("SIGHUP", { timeout = "8s" }, function()
+      pilot.exec("check", { timeout = "3s" })
+      app:restart()
+    end)
+  ]]
+
+  local function run(seed)
+    local box = boxes.load(SOURCE, { seed = seed })
+    box:program("db", { listens = "localhost:1", start_delay = "500ms" })
+    box:program("check", function(process) for _ = 1, 10 do process:sleep "20ms" end return 0 end)
+    box:program("once", { exit = 0, after = "5s" })
+    box:program("app", { notify = { { READY = "1", after = "1s" }, { WATCHDOG = "1", every = "900ms" } } })
+    return box:start()
+  end
+
+  it("are nobody's fault", function()
+    for seed = 1, 40 do
+      local box, luck = run(seed), random.new(seed, 99)
+      for _ = 1, 30 do
+        if luck:next() < 0.6 then box:pause(10 * luck:next()) end
+        if luck:next() < 0.2 then box:signal "SIGHUP" end
+        box:advance(4 * luck:next())
+      end
+      box:advance "2m"
+      assert.equal("healthy healthy", box:job("db").health .. " " .. box:job("app").health)
+      box:signal "SIGTERM"
+      box:advance(luck:next() / 2)
+      if not box.ended then box:pause(20 * luck:next()) end
+      assert.equal(0, box:stop())
+      for _, event in ipairs(box:events()) do
+        assert.is_nil(event.name:match "^unhealthy$" or event.name:match "^exit_failed$", box:history(30))
+      end
+      boxes.check()
+    end
   end)
 end)
 

@@ -60,13 +60,25 @@ describe("patience", function()
     end
   end)
 
-  it("takes what is late by less than half of a slice, or half a second, for no pause", function()
+  it("takes what is late by less than half of a slice, or a tenth of a second, for no pause", function()
     local budget = allow(10)
     world:advance(0.9)
-    pause(0.5)
+    pause(0.19)
     assert.is_false(patience.was_away(budget, now()))
     world:advance(9)
-    assert.near(10.4, ended, 1e-6)
+    assert.near(10.09, ended, 1e-6)
+    ended = nil
+    allow(0.12)
+    pause(0.175)
+    assert.near(0.175, ended, 1e-6)
+  end)
+
+  it("takes more for no pause where it was told so", function()
+    local began = now()
+    l:allow(3, function() ended = now() - began end, 1)
+    pause(1.9)
+    world:advance(3)
+    assert.near(3.9, ended, 1e-6)
   end)
 
   it("knows a pause before any timer was heard of", function()
