@@ -260,11 +260,13 @@ static void admit(struct consul *consul) {
 static void waited_too_long(struct timer *timer) {
   struct call *call = OF(struct call, timer, timer);
   struct consul *consul = call->consul;
+  char time[NAME_SIZE];
   leave(call);
   (void)fail(&call->failure, "consul", ETIMEDOUT,
-             "no free connection to the agent within %g s: max_connections is %u, and %u watches "
+             "no free connection to the agent within %s: max_connections is %u, and %u watches "
              "hold one each",
-             call->options.timeout, consul->agent.max_connections, consul->held);
+             duration_text(call->options.timeout, time), consul->agent.max_connections,
+             consul->held);
   tell_failure(call);
 }
 

@@ -389,6 +389,10 @@ static void watch(struct guardian *guardian) {
 
 /* --- the end ----------------------------------------------------------------------------- */
 
+static const char *processes(unsigned count) {
+  return count == 1 ? "process" : "processes";
+}
+
 static void end_the_rest(struct guardian *guardian, struct ending *ending) {
   const int64_t give_up = GIVE_UP * MILLISECOND;
   ending_begin(ending, guardian->page);
@@ -398,7 +402,8 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
     if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
     if (now >= next) next = ending_look(ending);
     if (now > ending->last_call + give_up) {
-      say("%u processes do not die, not even by SIGKILL; leaving them", ending->found);
+      say("%u %s cannot be ended, not even by SIGKILL: left behind", ending->found,
+          processes(ending->found));
       return;
     }
     wait_signal(guardian, least(next > now ? next - now : 0, until_manager(guardian)));
@@ -426,13 +431,14 @@ static int report(const struct guardian *guardian, const struct ending *ending) 
   if (guardian->late) return report_late(guardian);
   if (WIFSIGNALED(guardian->status)) {
     int number = WTERMSIG(guardian->status);
-    say("the pilot was killed by %s; ended %u processes", signal_name(number, name),
-        guardian->reaped);
+    say("the pilot was killed by %s; ended %u %s", signal_name(number, name), guardian->reaped,
+        processes(guardian->reaped));
     return 128 + number;
   }
   if (atomic_load(&guardian->page->stage) == GUARDIAN_STARTED) return report_unfinished(guardian);
   if (guardian->reaped > 0 && ending->names[0] != '\0')
-    say("ended %u processes that the pilot had left behind: %s", guardian->reaped, ending->names);
+    say("ended %u %s that the pilot had left behind: %s", guardian->reaped,
+        processes(guardian->reaped), ending->names);
   return WEXITSTATUS(guardian->status);
 }
 

@@ -8,6 +8,7 @@
 
 #include "http_fault.h"
 #include "http_transfer.h"
+#include "names.h"
 
 struct http {
   struct loop *loop;
@@ -151,8 +152,9 @@ static void timed_out(struct timer *timer) {
   struct request *request = OF(struct request, timer, timer);
   const char *sentence = request->head_ended ? "the answer was not complete"
                                              : sentences[transfer_stage(request->transfer)];
+  char time[NAME_SIZE];
   blame(request, "ETIMEDOUT");
-  http_word(&request->error, "%s within %g s", sentence, request->timeout);
+  http_word(&request->error, "%s within %s", sentence, duration_text(request->timeout, time));
   stop(request);
   end(request);
 }

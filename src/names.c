@@ -59,6 +59,23 @@ int signal_number(const char *name) {
   return 0;
 }
 
+/* What is not there is not written: "1h5s". */
+const char *duration_text(double seconds, char buffer[NAME_SIZE]) {
+  long long ms = (long long)(seconds * 1000 + 0.5);
+  long long hours = ms / 3600000, minutes = ms / 60000 % 60;
+  double rest = (double)(ms % 60000) / 1000;
+  int length = 0;
+  if (ms < 1000) {
+    (void)snprintf(buffer, NAME_SIZE, "%.3gms", ms > 0 ? (double)ms : seconds * 1000);
+    return buffer;
+  }
+  if (hours > 0) length = snprintf(buffer, NAME_SIZE, "%lldh", hours);
+  if (minutes > 0)
+    length += snprintf(buffer + length, NAME_SIZE - (size_t)length, "%lldm", minutes);
+  if (rest > 0) (void)snprintf(buffer + length, NAME_SIZE - (size_t)length, "%gs", rest);
+  return buffer;
+}
+
 static const struct {
   const char *name;
   int resource;

@@ -1,4 +1,4 @@
-/* names: what the kernel numbers, by name; and how a failure is told.
+/* names: what the kernel numbers, by name; lengths of time; and how a failure is told.
  *
  * Lua sees "ENOENT" and "SIGTERM", never 2 and 15: numbers differ from machine to machine, and a
  * message with a number in it helps nobody at three in the morning. Texts are in English whatever
@@ -23,6 +23,9 @@ const char *error_text(int code, char buffer[TEXT_SIZE]);
 const char *signal_name(int number, char buffer[NAME_SIZE]);
 /* 0: there is no such signal. Only whole names: "SIGTERM", not "TERM" nor "15". */
 int signal_number(const char *name);
+
+/* "500ms", "1m30s", as the core writes a length of time, into `buffer`, which is returned. */
+const char *duration_text(double seconds, char buffer[NAME_SIZE]);
 
 /* RLIMIT_NOFILE for "nofile", and back; -1 and NULL: there is no such limit. */
 int limit_number(const char *name);

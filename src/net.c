@@ -194,9 +194,9 @@ static void give_up(struct attempt *attempt, const char *code, const char *doing
 }
 
 static void give_up_errno(struct attempt *attempt, int code) {
-  char name[NAME_SIZE], text[TEXT_SIZE];
+  char name[NAME_SIZE], text[TEXT_SIZE], time[NAME_SIZE];
   if (code == ETIMEDOUT)
-    (void)snprintf(text, sizeof text, "no answer within %g s", attempt->timeout);
+    (void)snprintf(text, sizeof text, "no answer within %s", duration_text(attempt->timeout, time));
   else
     error_text(code, text);
   give_up(attempt, error_name(code, name), "connect to", text);

@@ -248,6 +248,11 @@ static int explain_limit(const struct launch_limit *limit, int code, struct fail
               error_text(code, text), bounds);
 }
 
+/* What is missing where another user or group is refused. */
+static const char *identity_advice(int code) {
+  return code == EPERM ? " (luapilot must run as root, or have CAP_SETUID and CAP_SETGID)" : "";
+}
+
 static int explain_cwd(const struct spawn *spawn, const char *user, int code,
                        struct failure *failure) {
   char text[TEXT_SIZE];
@@ -273,8 +278,11 @@ static int explain(const struct spawn *spawn, const struct spawn_options *option
                 oom_advice(code));
   case LAUNCH_LIMIT: return explain_limit(&spawn->plan.limits[report->which], code, failure);
   case LAUNCH_GROUP:
-    return fail(failure, "group", code, "cannot take the groups of user %s: %s", user, text);
-  case LAUNCH_USER: return fail(failure, "user", code, "cannot become user %s: %s", user, text);
+    return fail(failure, "group", code, "cannot take the groups of user %s: %s%s", user, text,
+                identity_advice(code));
+  case LAUNCH_USER:
+    return fail(failure, "user", code, "cannot become user %s: %s%s", user, text,
+                identity_advice(code));
   case LAUNCH_NO_NEW_PRIVS:
     return fail(failure, "no_new_privs", code, "cannot give up new privileges: %s", text);
   case LAUNCH_CWD: return explain_cwd(spawn, user, code, failure);

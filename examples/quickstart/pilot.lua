@@ -26,6 +26,7 @@ local nginx = pilot.job "nginx" {
   service      = { name = "web", port = port, interfaces = "static:127.0.0.1" },  -- how others find it
   stop_signal  = "SIGQUIT",                -- for nginx: answer the open requests, then go
   stop_timeout = "5s",
+  main         = true,                     -- if the set-up fails, there is nothing to stay up for
 }
 
 -- A periodic task: now, and every fifteen seconds; never twice at a time.

@@ -121,8 +121,8 @@ local function exec_message(words, result, timeout)
 end
 
 local function exec_options(app, words, options)
-  local added, message = app:environment { env = options.env }
-  if not added then return nil, message end
+  local added, message, code = app:environment { env = options.env }
+  if not added then return nil, message, code end
   return { argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin, env_added = added }
 end
 
@@ -144,13 +144,14 @@ function api.exec(app, command, options)
   local read = ask.read(app, function(where, list)
     return option_types.exec_options(options, "pilot.exec", where, list)
   end)
-  local result, failure = app.tasks:await("pilot.exec", function(wake)
-    local all, cancel, why
-    all, why = exec_options(app, words, read)
-    if all then cancel, why = program.start(app.loop, all, read, wake) end
-    if not cancel then wake(nil, why) end
+  local result, failure, short_of = app.tasks:await("pilot.exec", function(wake)
+    local all, cancel, why, code
+    all, why, code = exec_options(app, words, read)
+    if all then cancel, why, code = program.start(app.loop, all, read, wake) end
+    if not cancel then wake(nil, why, code) end
     return cancel
   end)
+  if not result then app.tasks:fell_short(short_of) end
   if not result then error("pilot.exec: " .. failure, 2) end
   tell_left(app, words[1], program.left(result))
   result.code = result.code or 128 + app.signal_number(result.signal)

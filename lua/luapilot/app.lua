@@ -468,20 +468,11 @@ end
 ---@return luapilot.LeftOver[] left    the jobs that this file no longer has: the caller ends their processes
 function App:restore(data)
   open(self)
-  self.restored = true
-  local starters = handoff.adopt(self, data)
-  for _, fn in ipairs(self.starts) do fn() end
-  for _, runner in ipairs(self.order) do runner.starter:arm(starters[runner]) end
-  self.loop:rest()
-  return handoff.left_over(self, data)
+  return handoff.restore(self, data)
 end
 
 ---After its data went to a new core: ends what did not go over. It never runs again.
-function App:let_go()
-  handoff.let_go(self)
-  self.loop:stop()
-  self.phase, self.ended = "ended", true
-end
+function App:let_go() handoff.let_go(self) end
 
 ---Runs until the pilot has ended.
 ---@return integer exit_code

@@ -8,6 +8,7 @@
 -- It owns the queue, the subscriptions and what waits in them. It never drops an event in silence, and an
 -- error in a handler never reaches whoever published.
 
+local duration = require "luapilot.duration"
 local queue = require "luapilot.queue"
 
 local TOLD_EVERY = 100 -- of the dropped events
@@ -206,7 +207,7 @@ local start -- forward: a run ends, and the next begins
 
 local function complaint(self, t)
   if t:failed() then return t.error end
-  if t.reason == "timeout" then return ("timed out after %g s"):format(self.options.timeout) end
+  if t.reason == "timeout" then return "timed out after " .. duration.format(self.options.timeout) end
 end
 
 local function run_ended(self, event, t)
@@ -230,7 +231,7 @@ local function limit_run(self, t)
   local seconds = self.options.timeout
   if not seconds then return end
   self.timer_of = self.timer_of or {}
-  self.timer_of[t] = self.bus.loop:after(seconds, function()
+  self.timer_of[t] = self.bus.loop:allow(seconds, function()
     self.timer_of[t] = nil
     t:cancel("timeout")
   end)

@@ -14,6 +14,7 @@ local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 
 local health_types = lazy.require "luapilot.health_types"
+local meant = lazy.require "luapilot.meant"
 local service_types = lazy.require "luapilot.service_types"
 local types = lazy.require "luapilot.types"
 
@@ -196,8 +197,8 @@ end
 ---@param mistakes luapilot.Mistakes
 ---@return luapilot.JobSpec
 function M.job(name, options, where, mistakes)
-  local report = schema.reporter(mistakes, where)
   local given = schema.is_table(options) and options or {}
+  local function report(path, message) mistakes:add(where, path, meant.better(given, path, message)) end
   name = job_name(name, given, report)
   local path = name and "job " .. describe.quote(name) or "job"
 

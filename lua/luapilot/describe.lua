@@ -30,6 +30,14 @@ function M.number(number)
   return tostring(number)
 end
 
+---How many there are of something: "1 job", "3 jobs", "2 searches".
+---@param number integer
+---@param noun string
+---@return string
+function M.count(number, noun)
+  return ("%d %s%s"):format(number, noun, number == 1 and "" or noun:find "[cs]h?$" and "es" or "s")
+end
+
 local function table_kind(value)
   local meta = getmetatable(value)
   local name = type(meta) == "table" and rawget(meta, "__name")

@@ -57,6 +57,15 @@ function M.parse(value)
   return from_number(seconds)
 end
 
+---A time that was measured, or drawn at random, in words: two digits say enough, and a millisecond is the least.
+---@param seconds number
+---@return string
+function M.words(seconds)
+  if seconds < 0.001 then return "1ms" end
+  local step = seconds < 0.1 and 0.001 or seconds < 1 and 0.01 or seconds < 10 and 0.1 or 1
+  return M.format(math.floor(seconds / step + 0.5) * step)
+end
+
 ---Writes a duration, to the millisecond, as `parse` reads it.
 ---@param seconds number
 ---@return string

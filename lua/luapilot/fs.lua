@@ -349,7 +349,7 @@ function fs.library(app)
   for name, fn in pairs(library) do
     bound[name] = function(...) return fn(app, ...) end
   end
-  return bound
+  return suggest.guard(bound, "pilot.fs")
 end
 
 return fs

@@ -54,11 +54,8 @@ end
 ---@field stop_signal string
 ---@field stop_timeout number
 
----The jobs of the former core that this one does not have, in order.
----@param app luapilot.App
----@param data table
----@return luapilot.LeftOver[]
-function handoff.left_over(app, data)
+-- The jobs of the former core that this one does not have, in order.
+local function left_over(app, data)
   local left = {}
   for name, former in pairs(data.jobs) do
     if not app.jobs[name] then
@@ -72,11 +69,8 @@ function handoff.left_over(app, data)
   return left
 end
 
----Jobs that are in both files get their memories and processes back.
----@param app luapilot.App
----@param data table
----@return table<luapilot.Runner, table> starters    what their triggers go on with
-function handoff.adopt(app, data)
+-- Jobs that are in both files get their memories and processes back. What their triggers go on with.
+local function adopt(app, data)
   local starters = {}
   app.services:restore(data.services)
   for _, label in ipairs(schema.keys(data.watches or {})) do
@@ -91,7 +85,20 @@ function handoff.adopt(app, data)
   return starters
 end
 
----Ends what did not go over: timers, checks, programs of tasks.
+---See App:restore: everything begins, as App:start does it, but where the former core stopped.
+---@param app luapilot.App      open
+---@param data table
+---@return luapilot.LeftOver[] left
+function handoff.restore(app, data)
+  app.restored = true
+  local starters = adopt(app, data)
+  for _, fn in ipairs(app.starts) do fn() end
+  for _, runner in ipairs(app.order) do runner.starter:arm(starters[runner]) end
+  app.loop:rest()
+  return left_over(app, data)
+end
+
+---Ends what did not go over (timers, checks, programs of tasks), and the former core with it.
 ---@param app luapilot.App
 function handoff.let_go(app)
   for _, runner in ipairs(app.order) do
@@ -103,6 +110,8 @@ function handoff.let_go(app)
   for _, id in ipairs(ids) do app.loop:cancel(id) end
   app.renders:let_go()
   if app.registrar then app.registrar:stop() end
+  app.loop:stop()
+  app.phase, app.ended = "ended", true
 end
 
 return handoff

@@ -113,6 +113,9 @@ local many_checks = schema.list(one_check, "a list of checks only")
 
 ---@type luapilot.Type
 function M.health(value, path, report)
+  if schema.is_table(value) and type(rawget(value, 1)) == "string" then -- a command: one mistake, not one for each word
+    return schema.expected(path, report, "a check, or a list of checks", value[1])
+  end
   if not schema.is_table(value) or schema.length(value) == 0 then
     local check = one_check(value, path, report)
     return check and { check }

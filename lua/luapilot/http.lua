@@ -14,6 +14,7 @@ local option_types = require "luapilot.option_types"
 local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
 local size = require "luapilot.size"
+local suggest = require "luapilot.suggest"
 local url = require "luapilot.url"
 
 local http = {}
@@ -287,6 +288,7 @@ local function perform(app, call, method, address, options, streams)
   if not request then return nil, ("%s: %s"):format(call, why) end
   request.stream = streams
   local event, said, code = attempts(app, call, request, read.retry)
+  if not event then app.tasks:fell_short(code) end
   if not event then return nil, failure(call, request, read, said, code) end
   if streams then return new_stream(app, call, request, read, event) end
   return answer_of(event, request)
@@ -343,7 +345,7 @@ function http.library(app)
     return stream
   end
 
-  return library
+  return suggest.guard(library, "pilot.http")
 end
 
 return http

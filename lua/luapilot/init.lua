@@ -8,6 +8,7 @@
 -- actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
 
 local ask = require "luapilot.ask"
+local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local object = require "luapilot.object"
@@ -33,7 +34,7 @@ local LATER = {
 -- Libraries that are loaded when a file first names them.
 local ON_DEMAND = {
   consul = consul, fs = fs, http = http, watch = watches,
-  json = { library = function() return lazy.load "luapilot.json" end },
+  json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.json"), "pilot.json") end },
 }
 
 ---@class luapilot.Pilot
@@ -146,7 +147,7 @@ local function log_functions(app)
       app:log(level, tostring(message), fields and plain_fields(fields))
     end
   end
-  return log
+  return suggest.guard(log, "pilot.log")
 end
 
 local function unknown(pilot, key)

@@ -21,6 +21,7 @@
 
 local constant = require "luapilot.constant"
 local copy = require "luapilot.copy"
+local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local restart = require "luapilot.restart"
 
@@ -49,7 +50,7 @@ job.VISIBLE = {
 ---@field again "trigger"|"user"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
----@field stop { handlers: boolean, signalled: boolean, gone: boolean, asked: number }?   while stopping
+---@field stop { handlers: boolean, signalled: boolean, gone: boolean, asked: number, killed: boolean? }?  in a stop
 ---@field killed_by "timeout"|"health"|nil
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
@@ -98,10 +99,11 @@ local function begin_anew(c)
   return begin(c)
 end
 
-local function publish_exit(c)
+-- `said`: the code that the program itself ended with, for the log.
+local function publish_exit(c, said)
   local exit = c.memory.exit
   local name = exit.code == 0 and "exit_success" or "exit_failed"
-  emit(c, "publish", name, { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error })
+  emit(c, "publish", name, { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error }, said)
 end
 
 -- --- what comes after a run ------------------------------------------------------------------
@@ -155,7 +157,7 @@ local function after_run(c)
   m.restarts = m.restarts + 1
   emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
   if delay > 0 then
-    emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), { restarts = m.restarts })
+    emit(c, "log", "info", "will be started again in " .. duration.words(delay), { restarts = m.restarts })
   end
   return "backoff"
 end
@@ -174,7 +176,8 @@ local function refused(c, message)
   local m = c.memory
   m.refused = (m.refused or 0) + 1
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
-  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay))
+  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %s"):format(message,
+    duration.words(delay)))
   emit(c, "timer", "restart", delay)
   return "backoff"
 end
@@ -423,24 +426,24 @@ machine.running = {
     emit(c, "untimer", "reload")
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
-    publish_exit(c)
+    publish_exit(c, c.input.code)
     local m, left = c.memory, c.input.left -- of one that succeeded, and would be started again beside it
     local again = left and not m.killed_by and policy_of(c).policy == "always"
     if again then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
   run_due = function(c)
-    emit(c, "log", "warn", ("ran longer than its timeout of %g s: killed"):format(c.spec.timeout))
+    emit(c, "log", "warn", ("ran longer than its timeout of %s: killed"):format(duration.format(c.spec.timeout)))
     kill_for(c, "timeout", "SIGKILL", "group")
   end,
   health = function(c)
     local m, input = c.memory, c.input
     if input.change then
       m.health = input.change
-      emit(c, "publish", input.change, { output = input.output })
+      emit(c, "publish", input.change, { output = input.output }, input.check)
     end
     if input.restart and not m.killed_by then
-      emit(c, "log", "warn", "failed too many checks: restarted", { output = input.output })
+      emit(c, "log", "warn", "failed too many checks: restarted", { check = input.check, output = input.output })
       emit(c, "unprobe")
       kill_for(c, "health", c.spec.stop_signal, hearer(c))
       emit(c, "timer", "kill", c.spec.stop_timeout)
@@ -506,10 +509,11 @@ machine.stopping = {
   end,
   kill_due = function(c)
     local stop = c.memory.stop
-    if not stop.gone then
-      emit(c, "log", "warn", ("did not end within %.2g s of being asked to: killed"):format(c.now - stop.asked))
+    if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
+      emit(c, "log", "warn", ("did not end within %s of being asked to: killed"):format(
+        duration.words(c.now - stop.asked)))
       emit(c, "signal", "SIGKILL", "group")
-      stop.signalled = true
+      stop.signalled, stop.killed = true, true
     end
     if not stop.handlers then
       emit(c, "abandon_handlers")
@@ -544,7 +548,7 @@ job.MACHINE = machine
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
 ---                             succeeded: { pid }; exited: { code, signal, left, oom }; group_gone: { strays, count };
 ---                             deregistered: { was }; spawn_failed: { code, message, transient };
----                             health: { change, restart, output }
+---                             health: { change, restart, output, check }: which one, for the log
 ---@param now number
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied

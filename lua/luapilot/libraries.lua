@@ -7,6 +7,10 @@
 
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
+
+local finalisers = lazy.require "luapilot.finalisers"
+local strings_view = lazy.require "luapilot.strings_view"
 
 local libraries = {}
 
@@ -109,39 +113,23 @@ local function strings()
   })
 end
 
+-- The metatable of strings is luapilot's, too: a script is shown a view of it.
+local function guard_strings(env)
+  local view
+  local function shown(value, get)
+    if type(value) ~= "string" then return get(value) end
+    view = view or strings_view.of(env.string, OF_LUA)
+    return view
+  end
+  function env.getmetatable(value) return (shown(value, getmetatable)) end
+  function env.debug.getmetatable(value) return (shown(value, debug.getmetatable)) end
+end
+
 -- --- finalisers ----------------------------------------------------------------------------------
 
-local function finalisers(env, report)
-  local function guarded(fn)
-    if type(fn) ~= "function" then return fn end
-    return function(...)
-      local ok, err = pcall(fn, ...)
-      if not ok then report(err) end
-    end
-  end
-
-  -- What getmetatable gives stands in front of the real one, which Lua itself reads.
-  function env.newproxy(model)
-    local proxy = newproxy(model)
-    if model ~= true then return proxy end
-    local real = getmetatable(proxy)
-    real.__metatable = setmetatable({}, {
-      __index = real,
-      __newindex = function(_, name, value) real[name] = name == "__gc" and guarded(value) or value end,
-    })
-    return proxy
-  end
-
-  function env.package.preload.ffi()
-    local ffi = require "ffi"
-    local own = copy.shallow(ffi)
-    function own.gc(object, finaliser) return ffi.gc(object, guarded(finaliser)) end
-    function own.metatype(ctype, meta)
-      if type(meta) == "table" then meta.__gc = guarded(meta.__gc) end
-      return ffi.metatype(ctype, meta)
-    end
-    return own
-  end
+local function with_finalisers(env, report)
+  function env.newproxy(model) return (finalisers.newproxy(model, report)) end
+  function env.package.preload.ffi() return (finalisers.ffi(report)) end
 end
 
 -- --- all of them -----------------------------------------------------------------------------------
@@ -160,9 +148,10 @@ function libraries.lay(env, options)
   env.string, env.collectgarbage = strings(), collector
   env.jit.on, env.jit.off, env.jit.flush = nothing, nothing, nothing
   env.debug.setmetatable = set_metatable
+  guard_strings(env)
   protected(env)
   environments(env)
-  finalisers(env, options.report or nothing)
+  with_finalisers(env, options.report or nothing)
   refuse(env)
 end
 

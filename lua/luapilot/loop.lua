@@ -4,6 +4,8 @@
 -- It owns the map from the port's handles to Lua functions, and the order of a turn. It never
 -- interprets an event, and nothing in it waits: the one blocking call is port.wait, in `run`.
 
+local lazy = require "luapilot.lazy"
+
 ---@class luapilot.Loop
 ---@field port luapilot.Port
 ---@field routes table<integer, fun(event: table)>  owner of each live handle
@@ -13,6 +15,8 @@
 ---                                                 to wait; [2] grows while there is no turn: see port.contain
 local Loop = {}
 Loop.__index = Loop
+
+local patience = lazy.require "luapilot.patience"
 
 local ROUNDS = 1000 -- of the phases, then the world may speak
 
@@ -38,8 +42,9 @@ function Loop:unroute(id)
 end
 
 ---Ends the handle, at the port too.
----@param id integer
+---@param id integer|luapilot.Budget
 function Loop:cancel(id)
+  if type(id) == "table" then id = id.id end
   if self.routes[id] then
     self.routes[id] = nil
     self.port.cancel(id)
@@ -57,6 +62,26 @@ function Loop:after(seconds, fn)
     fn()
   end
   return id
+end
+
+---Calls `fn` once, when somebody has had `seconds`: a pause of the machine is none of them. See patience.lua, which is
+---loaded when the first second of them is over.
+---@param seconds number
+---@param fn fun()
+---@param tolerance number?  seconds that a part of it may be late without being counted again
+---@return luapilot.Budget   for `cancel`
+function Loop:allow(seconds, fn, tolerance)
+  local port, routes, slice = self.port, self.routes, seconds < 1 and seconds or 1
+  local id = port.timer(slice)
+  local budget = {
+    id = id, seconds = seconds, slice = slice, due = port.now() + slice, left = seconds - slice, fn = fn,
+    tolerance = tolerance,
+  }
+  routes[id] = function()
+    routes[id] = nil
+    patience.over(self, budget)
+  end
+  return budget
 end
 
 ---Events without a handle (signals) go to `fn`.

@@ -93,7 +93,8 @@ function object.named(app, name)
     local others = {}
     for other in pairs(app.jobs) do others[#others + 1] = other end
     table.sort(others)
-    error(("there is no job %q%s"):format(name, suggest.hint(name, others)), 4)
+    error(("there is no job %q%s%s"):format(name, suggest.hint(name, others), suggest.near(name, others) and "" or
+      ": a new one is described at the top level of the file, before the pilot runs"), 4)
   end
   local declaration = { app = app, name = name, where = app:where() }
   local self = front.make(declaration)

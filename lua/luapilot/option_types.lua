@@ -6,6 +6,7 @@
 
 local argv = require "luapilot.argv"
 local constant = require "luapilot.constant"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local schema = require "luapilot.schema"
@@ -126,12 +127,18 @@ M.render_options = options_reader(render_fields, 'a table such as { source = "ap
     if given.to == nil then report(path, 'has no file to write: give it to = "/etc/app.conf"') end
   end, RENDER_SYNONYMS)
 
+local WATCHES = "a watch, or a list of them"
+
+local function named_watch(value, path, report)
+  return schema.expected(path, report, WATCHES, value, "write pilot.watch " .. describe.quote(value))
+end
+
 local function template_fields()
   local fields = render_fields()
   fields.to = nil
   fields.reload = { schema.any }                  -- templates.lua knows what a job is
   fields.settle = { schema.duration }
-  fields.watch  = { schema.either("a watch, or a list of them", { table = schema.any }) } -- … and what a watch is
+  fields.watch  = { schema.either(WATCHES, { table = schema.any, string = named_watch }) } -- … and what a watch is
   return fields
 end
 

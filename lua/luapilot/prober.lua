@@ -1,42 +1,75 @@
--- prober: runs the checks of one job while its process lives.
+-- prober: runs the checks of one job while its process lives, and says in the log what they find.
 --
 --   http     a request and the status of its answer
 --   tcp      a connection opened and closed       exec     a program that must end with 0
 --   check    a Lua function in a task             notify   what the job itself says (sd_notify)
 --
+-- A failure that is the pilot's own is no verdict: it had no descriptor, no memory or no process left for the check,
+-- or the machine was paused while the check was under way. Such a check is tried again soon.
+--
 -- It owns the timers, processes and tasks of the checks under way, one at a time for each check. What results
 -- mean is health.lua's; what follows from it is job.lua's.
 
+local duration = require "luapilot.duration"
 local health = require "luapilot.health"
 local lazy = require "luapilot.lazy"
+local patience = require "luapilot.patience"
+local program = require "luapilot.program"
 local task = require "luapilot.task"
 
 local aftermath = lazy.require "luapilot.aftermath"
 local exchange = lazy.require "luapilot.exchange"
 local http_types = lazy.require "luapilot.http_types"
-local program = lazy.require "luapilot.program"
+local url = lazy.require "luapilot.url"
 
 local prober = {}
 
 local MAX_OUTPUT = 64 * 1024  -- of an exec check: it ends up in a log line
 local MAX_BODY = 4 * 1024     -- of an HTTP check: more is not read
 local NOTE = 200              -- characters of it that are kept …
-local LOOKED_AT = 4 * NOTE    -- … of so many: blanks are left out first
+local TARGET = 60             -- … and of what a check asks
+local SOON = 0.25             -- seconds to the next try of a check that had no verdict for a pause …
+local LATER = 1               -- … and for lack of descriptors, memory or processes
+local MOST_PAUSES = 3         -- verdicts in a row that pauses can take away
+local APART, AGAIN = 1, 59    -- seconds between two lines of a check that fails otherwise now, and of one that stays so
 
 ---@class luapilot.Prober
 ---@field runner table
 local Prober = {}
 Prober.__index = Prober
 
--- One line, since it ends up in one: a page of HTML in an error's answer would be many.
-local function note(text)
-  text = text:sub(1, LOOKED_AT):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
-  if #text > NOTE then text = text:sub(1, NOTE) .. "…" end
+-- One line, since it ends up in one: a page of HTML in an error's answer would be many. Blanks are left out first.
+local function note(text, most)
+  most = most or NOTE
+  text = text:sub(1, 4 * most):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+  if #text > most then text = text:sub(1, most) .. "…" end
   return text ~= "" and text or nil
 end
 
--- Each starts a check and returns how to take it back; `done(status, output)` is called once. `early()` tells whether a
--- failure would count now.
+-- --- what a check asks -----------------------------------------------------------------------
+
+local target = {
+  tcp = function(check) return check.tcp end,
+  http = function(check) return url.shown(check.http.url) end,
+  exec = function(check) return table.concat(check.exec, " ") end,
+  check = function(check)
+    local info = debug.getinfo(check.check, "S")
+    return info.source:gsub("^@", "") .. ":" .. info.linedefined
+  end,
+  notify = function() return "READY=1" end,
+}
+
+---Which check of its job this is, in a few words: "health[2] (tcp localhost:80)".
+---@param check luapilot.CheckSpec
+---@return string
+function prober.label(check)
+  return ("%s (%s %s)"):format(check.path, check.kind, note(target[check.kind](check), TARGET))
+end
+
+-- --- the checks ------------------------------------------------------------------------------
+
+-- Each starts a check and returns how to take it back, which with "timeout" says that its time is over.
+-- done(status, output, code) is called once, perhaps at once. `early()` tells whether a failure would count now.
 local start = {}
 
 function start.tcp(self, check, done)
@@ -44,11 +77,16 @@ function start.tcp(self, check, done)
   local id = loop.port.connect(check.tcp, check.timeout)
   loop:route(id, function(event)
     loop:unroute(id)
-    if event.error then return done("fail", event.error) end
+    if event.error then return done("fail", event.error, event.code) end
     done("pass")
   end)
-  return function() loop:cancel(id) end
+  return function(why)
+    if why ~= "timeout" then loop:cancel(id) end -- the port tells that by itself, and in more words
+  end
 end
+
+-- EAGAIN of the web is a resolver that does not answer, and no lack of ours.
+local function lacks(code) return code ~= "EAGAIN" and code or nil end
 
 -- On a connection of its own, so that it asks whoever accepts them now, and not what an old one still holds.
 function start.http(self, check, done)
@@ -57,12 +95,15 @@ function start.http(self, check, done)
     method = http.method, url = http.url, headers = http.headers, body = http.body, tls = http.tls,
     timeout = check.timeout, max_body = MAX_BODY, cut = true, fresh = true,
   }
-  return exchange.start(self.app.loop, request, function(response, message)
-    if not response then return done("fail", note(message)) end
+  local cancel = exchange.start(self.app.loop, request, function(response, message, code)
+    if not response then return done("fail", note(message), lacks(code)) end
     local body = note(response.body)
     done(http_types.is_among(http.status, response.status) and "pass" or "fail",
       ("HTTP %d%s"):format(response.status, body and ": " .. body or ""))
   end)
+  return function(why)
+    if why ~= "timeout" then cancel() end
+  end
 end
 
 -- Said when it begins to be so, not at each interval again.
@@ -74,19 +115,19 @@ local function tell_left(self, check, said)
 end
 
 function start.exec(self, check, done)
-  local options, why = self.runner:spawn_options(check.exec)
-  if not options then return done("fail", why) end
+  local options, why, short_of = self.runner:spawn_options(check.exec)
+  if not options then return done("fail", why, short_of) end
   options.end_signal = "SIGKILL"
-  local cancel, message = program.start(self.app.loop, options, { timeout = check.timeout, max_output = MAX_OUTPUT },
-    function(result, unstarted)
-      if not result then return done("fail", unstarted) end
+  local cancel, message, code = program.start(self.app.loop, options, { max_output = MAX_OUTPUT },
+    function(result, unstarted, lack)
+      if not result then return done("fail", unstarted, lack) end
       tell_left(self, check, program.left(result))
       local said = note(result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))
     end)
   if cancel then return cancel end
-  done("fail", message)
+  done("fail", message, code)
 end
 
 -- The second value as text, made in the task: it may be anything, with a __tostring of its own.
@@ -110,29 +151,76 @@ local function raised(self, check, err, early)
 end
 
 function start.check(self, check, done, early)
-  local tasks, timed_out = self.app.tasks, false
-  local t = tasks:spawn(in_words(check.check), {
+  local timed_out = false
+  local t = self.app.tasks:spawn(in_words(check.check), {
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
-      if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
-      if t:failed() then return done("fail", note(raised(self, check, t.error, early()))) end
+      if timed_out then return done("fail", "timed out after " .. duration.format(check.timeout)) end
+      local short_of = lacks(t.short_of)
+      if t:failed() and program.SHORT[short_of] then return done("fail", note(task.message(t.error)), short_of) end
+      if t:failed() then
+        local message = raised(self, check, t.error, early())
+        return done("fail", note(message), message:find ": not enough memory: " and "ENOMEM") -- the scripts have it
+      end
       if not t.ok then return end -- taken back
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
       text = text and note(text) or not passed and ("the check returned " .. tostring(passed)) or nil
-      done(passed == "warn" and "warn" or passed and "pass" or "fail", text)
+      done(passed == "warn" and "warn" or passed and "pass" or "fail", text, short_of)
     end,
   }, self.runner.object)
-  local timer = self.app.loop:after(check.timeout, function()
-    timed_out = true
-    t:cancel("timeout")
-  end)
-  t:when_ended(function() self.app.loop:cancel(timer) end)
-  return function()
-    self.app.loop:cancel(timer)
-    t:cancel("cancel")
+  return function(why)
+    timed_out = why ~= nil
+    t:cancel(why or "cancel")
   end
 end
+
+-- --- what the log says -----------------------------------------------------------------------
+
+local DOES = { warn = "warns", pass = "passes now", void = "has no verdict" }
+
+local function does(self, status)
+  if status ~= "fail" then return DOES[status] end
+  return self.memory.state == "unknown" and "does not pass yet" or "fails"
+end
+
+local function say(self, index, status, what, output)
+  local loud = status == "void" or status == "fail" and self.memory.state ~= "unknown"
+  self.runner:log(loud and "warn" or "info",
+    ("%s %s%s"):format(prober.label(self.checks[index]), what, output and ": " .. output or ""))
+end
+
+-- What is said of a trouble: at first, when it is another one (whatever numbers are in it), and each minute.
+local function tell_trouble(self, index, status, output)
+  local now, told, text = self.app.loop.port.now(), self.told[index], (output or ""):gsub("%d+", "0")
+  if not told or told.status ~= status then
+    self.told[index] = { status = status, text = text, at = now, since = now }
+    return say(self, index, status, does(self, status), output)
+  end
+  local again, another = now - told.at >= AGAIN, text ~= told.text and now - told.at >= APART
+  if not (again or another) then return end
+  local what = does(self, status)
+  if again then
+    what = (status == "fail" and "has not passed for " or "has had no verdict for ") .. duration.words(now - told.since)
+  end
+  told.text, told.at = text, now
+  say(self, index, status, what, output)
+end
+
+-- While it starts, "is healthy" will say the rest.
+local function tell(self, index, status, output)
+  if status == "fail" or status == "void" then return tell_trouble(self, index, status, output) end
+  local before = self.told[index] and self.told[index].status
+  self.told[index] = status == "warn" and (before == "warn" and self.told[index] or { status = "warn" }) or nil
+  if before == status or not before and status == "pass" then return end
+  if self.memory.state ~= "unknown" or self.checks[2] and before then
+    return say(self, index, status, does(self, status), output)
+  end
+  self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.checks[index]), status,
+    output and ": " .. output or ""))
+end
+
+-- --- one after the other ---------------------------------------------------------------------
 
 local schedule_probe -- forward
 
@@ -145,36 +233,71 @@ local function doubted(self, index, status, output)
   return status, output
 end
 
+-- The time of the job, without pauses while it might be in its start period.
+local function time_of(self, now)
+  if not self.starting then return now end
+  return self.began + patience.used(self.starting, now)
+end
+
 local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
   status, output = doubted(self, index, status, output)
-  local change, restart = health.result(self.memory, self.checks, index, status, output, now, early)
-  self.runner:checked(index, status, output)
+  tell(self, index, status, output)
+  local change, restart =
+    health.result(self.memory, self.checks, index, status, output, time_of(self, now), early)
   if not (change or restart) then return self.app.services:refresh(self.runner) end
+  local check = prober.label(self.checks[index])
   self.app:command(function() -- unless the process has ended meanwhile
     if self.stopped then return end
-    self.runner:input("health", { change = change, restart = restart, output = output })
+    self.runner:input("health", { change = change, restart = restart, output = output, check = check })
   end)
+end
+
+-- Why a failure says nothing of the job, and when to try again; nil: it does.
+local function excuse(self, index, output, code, budget)
+  if program.SHORT[code] then return output, LATER end
+  local pauses = self.pauses[index] or 0
+  if pauses == MOST_PAUSES or not patience.was_away(budget, self.app.loop.port.now()) then return nil end
+  self.pauses[index] = pauses + 1
+  return "the machine or luapilot was paused meanwhile", SOON
 end
 
 -- An early probe that is still under way at a mark of the interval stands in for the one that was due there.
 local function probe(self, index, early)
   local check, under_way, loop = self.checks[index], self.under_way, self.app.loop
-  local mark, finished = health.next_mark(self.memory, check, loop.port.now()), false
+  local mark, budget, cancel = health.next_mark(self.memory, check, loop.port.now()), nil, nil
   local function is_early() return early and loop.port.now() < mark end
-  local cancel = start[check.kind](self, check, function(status, output)
-    finished = true
-    under_way[index] = nil
+  local function done(status, output, code)
+    loop:cancel(budget)
+    under_way[index], budget.over = nil, true
     if self.stopped then return end
-    report(self, index, status, output, is_early())
-    if not self.stopped and not self.paused then schedule_probe(self, index) end
-  end, is_early)
-  if not finished then under_way[index] = cancel end
+    local why, soon
+    if status == "fail" then why, soon = excuse(self, index, output, code, budget) end
+    if why then
+      tell(self, index, "void", why)
+    else
+      self.pauses[index] = nil
+      report(self, index, status, output, is_early())
+    end
+    if not self.stopped and not self.paused then schedule_probe(self, index, soon) end
+  end
+  budget = loop:allow(check.timeout, function() cancel "timeout" end)
+  cancel = start[check.kind](self, check, done, is_early)
+  if budget.over then return end
+  under_way[index] = function()
+    loop:cancel(budget)
+    cancel()
+  end
 end
 
-function schedule_probe(self, index)
+function schedule_probe(self, index, soon)
   local now = self.app.loop.port.now()
-  local due, early = health.next_probe(self.memory, self.checks[index], index, now)
+  local due, early
+  if soon then
+    due, early = now + soon, self.memory.checks[index].status == "unknown"
+  else
+    due, early = health.next_probe(self.memory, self.checks[index], index, now)
+  end
   self.timers[index] = self.app.loop:after(due - now, function()
     self.timers[index] = nil
     probe(self, index, early)
@@ -186,9 +309,9 @@ local function watch_dog(self, index)
   local check = self.checks[index]
   if not check.interval_given or self.paused then return end
   if self.timers[index] then self.app.loop:cancel(self.timers[index]) end
-  self.timers[index] = self.app.loop:after(check.interval, function()
+  self.timers[index] = self.app.loop:allow(check.interval, function()
     self.timers[index] = nil
-    report(self, index, "fail", ("no WATCHDOG=1 for %g s"):format(check.interval), false)
+    report(self, index, "fail", "no WATCHDOG=1 for " .. duration.format(check.interval), false)
     if not self.stopped then watch_dog(self, index) end
   end)
 end
@@ -220,6 +343,7 @@ end
 function Prober:stop()
   self.stopped = true
   take_back(self)
+  if self.starting then self.app.loop:cancel(self.starting) end
 end
 
 ---Nothing is checked for a while, and what was found stays. Afterwards all goes on at the next mark.
@@ -237,6 +361,16 @@ function Prober:pause(on)
   end
 end
 
+-- The longest start period: a budget, which is counted without pauses.
+local function begin_start_period(self, now)
+  local longest = 0
+  for _, check in ipairs(self.checks) do longest = math.max(longest, check.start_period) end
+  local left = self.memory.started + longest - now
+  if left <= 0 then return end
+  self.began = now
+  self.starting = self.app.loop:allow(left, function() self.starting = nil end)
+end
+
 ---Begins to check a job that has just started.
 ---@param runner table     of runner.lua
 ---@param memory luapilot.HealthMemory?   of a former core: goes on with what it knew
@@ -245,8 +379,10 @@ function prober.start(runner, memory)
   local checks, now = runner.spec.health, runner.app.loop.port.now()
   local self = setmetatable({
     runner = runner, app = runner.app, checks = checks, timers = {}, under_way = {}, raised = {}, leaves = {},
-    memory = memory or health.new(checks, now), stopped = false, paused = false, ready = memory ~= nil,
+    told = {}, pauses = {}, memory = memory or health.new(checks, now),
+    stopped = false, paused = false, ready = memory ~= nil,
   }, Prober)
+  begin_start_period(self, now)
   for index, check in ipairs(checks) do
     if check.kind == "notify" then
       if memory then watch_dog(self, index) end

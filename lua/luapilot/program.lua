@@ -3,7 +3,12 @@
 -- It owns the process from spawn to the last byte. It never retries, never interprets the output, and leaves
 -- nothing behind: a cancelled wait kills the group.
 
+local duration = require "luapilot.duration"
+
 local program = {}
+
+---What the machine is short of comes back: these failures of a spawn, a connection or a file say nothing of it.
+program.SHORT = { EAGAIN = true, ENOMEM = true, EMFILE = true, ENFILE = true, EINTR = true, ENOBUFS = true }
 
 local function append(result, event, bound)
   local stream = event.stream
@@ -18,8 +23,8 @@ local function append(result, event, bound)
 end
 
 local function describe_exit(result, timeout)
-  if result.hangs then return ("timed out after %g s: its start hangs"):format(timeout) end
-  if result.timed_out then return ("timed out after %g s and was killed"):format(timeout) end
+  if result.hangs then return ("timed out after %s: its start hangs"):format(duration.format(timeout)) end
+  if result.timed_out then return ("timed out after %s and was killed"):format(duration.format(timeout)) end
   if result.overflow then return "wrote too much: killed" end
   if result.signal then return "was killed by " .. result.signal end
   return "exit code " .. result.code
@@ -101,7 +106,8 @@ end
 ---@param options luapilot.SpawnOptions     without capture
 ---@param limits { timeout: number?, max_output: integer }
 ---@param done fun(result: table?, message: string?, code: string?, stage: string?)
----@return fun()? cancel      kills it; nil when it could not be started
+---@return fun(why: string?)? cancel    kills it, and nobody hears of it; with "timeout" done() does. nil: it could
+---                                     not be started
 ---@return string? message
 ---@return string? code
 ---@return string? stage
@@ -120,8 +126,9 @@ function program.start(loop, options, limits, done)
     if fn then fn(state, event) end
     if state.gone and state.open == 0 then finish(state) end
   end)
-  if limits.timeout then state.timer = loop:after(limits.timeout, function() timed_out(state) end) end
-  return function()
+  if limits.timeout then state.timer = loop:allow(limits.timeout, function() timed_out(state) end) end
+  return function(why)
+    if why == "timeout" then return timed_out(state) end
     if state.timer then loop:cancel(state.timer) end
     loop:cancel(id)
   end

@@ -61,7 +61,7 @@ local function address_of(self, runner, one)
     return found
   end
   if one.lacks ~= message then
-    local text = "%s: not registered: %s; tried again every %d s"
+    local text = "%s: not registered: %s; tried again every %ds"
     runner:log("error", text:format(one.spec.path, message, ADDRESS_RETRY))
   end
   one.lacks = message

@@ -8,6 +8,7 @@
 -- same instant, no delay is longer than the file says, and the first restart stays near `backoff`.
 
 local constant = require "luapilot.constant"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local schema = require "luapilot.schema"
 
@@ -118,7 +119,7 @@ local function refusal(policy, memory, run)
   if policy.policy == "never" then return 'restart is "never"' end
   if policy.policy == "on_failure" and run.success then return 'restart is "on_failure", and it succeeded' end
   if policy.count and memory.restarts >= policy.count then
-    return ("count: %d restart%s used up"):format(policy.count, policy.count == 1 and "" or "s")
+    return ("count: %s used up"):format(describe.count(policy.count, "restart"))
   end
 end
 
@@ -151,8 +152,7 @@ function M.decide(policy, memory, run, random)
   local why = refusal(policy, memory, run)
   if why then return nil, why end
   if policy.limit and not within_limit(policy, memory, run.ended) then
-    return nil, ("limit: %d restart%s within %s")
-      :format(policy.limit, policy.limit == 1 and "" or "s", duration.format(policy.within))
+    return nil, ("limit: %s within %s"):format(describe.count(policy.limit, "restart"), duration.format(policy.within))
   end
   if run.ended - run.started >= policy.reset_after then memory.step = 0 end
   memory.restarts = memory.restarts + 1

@@ -4,23 +4,19 @@
 -- It decides nothing: a decision belongs into job.lua. Inputs are posted to the app's queue, never nested.
 
 local constant = require "luapilot.constant"
-local copy = require "luapilot.copy"
 local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
-local schema = require "luapilot.schema"
 local starter = require "luapilot.starter"
 
-local health = lazy.require "luapilot.health"
 local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
+local program = lazy.require "luapilot.program"
 local roll = lazy.require "luapilot.roll"
 local task = lazy.require "luapilot.task"
 
 local runner = {}
 
--- Errors of a spawn that go away by themselves.
-local TRANSIENT = { EAGAIN = true, ENOMEM = true, EMFILE = true, ENFILE = true, EINTR = true, ENOBUFS = true }
 local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 
 ---@class luapilot.Runner
@@ -32,7 +28,7 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field lines luapilot.Lines?  of its process, once that has said something that somebody hears
 local Runner = {
   -- Until it needs some of its own.
-  timers = constant.NONE, due = constant.NONE, results = constant.NONE,
+  timers = constant.NONE, due = constant.NONE,
   stops = 0,
   streams = 0, -- of the process, captured and not at their end
 }
@@ -109,19 +105,26 @@ end
 
 -- --- effects: timers, log, events ------------------------------------------------------------
 
+-- What a job is given to end, not what is waited for: see Loop:allow.
+local BUDGETS = { run = true, handlers = true, kill = true }
+
 -- A timer that was taken back after it fired, but before its input was applied, is none.
 function apply.timer(self, key, seconds)
   apply.untimer(self, key)
   local app, id = self.app, nil
   if self.timers == constant.NONE then self.timers, self.due = {}, {} end
-  self.due[key] = app.loop.port.now() + seconds
-  id = app.loop:after(seconds, function()
+  local function over()
     app:command(function()
       if self.timers[key] ~= id then return end
       self.timers[key], self.due[key] = nil, nil
       self:input(key .. "_due", {})
     end)
-  end)
+  end
+  if BUDGETS[key] then
+    id = app.loop:allow(seconds, over)
+  else
+    id, self.due[key] = app.loop:after(seconds, over), app.loop.port.now() + seconds
+  end
   self.timers[key] = id
 end
 
@@ -135,25 +138,27 @@ function apply.log(self, level, message, fields)
   self:log(level, message, fields)
 end
 
-local function exit_line(fields, spec)
+local function exit_line(fields, code, spec)
   if fields.reason == "timeout" then return "timed out" end
   local raised = spec.run and fields.reason == "exit" -- which is logged by itself
   if fields.error and not raised then return fields.error end
-  if fields.signal then return "was killed by " .. fields.signal end
-  return "exited with code " .. fields.code
+  local line = fields.signal and "was killed by " .. fields.signal or "exited with code " .. (code or fields.code)
+  return fields.reason == "health" and line .. " when it was stopped for failing its checks" or line
 end
 
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
-  exit_failed = function(fields, spec) return "error", exit_line(fields, spec) end,
+  exit_failed = function(fields, code, spec) return "error", exit_line(fields, code, spec) end,
   healthy = function() return "info", "is healthy" end,
-  unhealthy = function(fields) return "warn", "is unhealthy" .. (fields.output and ": " .. fields.output or "") end,
+  unhealthy = function(fields, check)
+    return "warn", ("is unhealthy: %s%s"):format(check, fields.output and ": " .. fields.output or "")
+  end,
   stopped = function() return "info", "stopped" end,
 }
 
-function apply.publish(self, name, fields)
-  if say[name] then self:log(say[name](fields, self.spec)) end
+function apply.publish(self, name, fields, more)
+  if say[name] then self:log(say[name](fields, more, self.spec)) end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
   self.app:publish(self.topic, event)
@@ -333,7 +338,7 @@ end
 ---@param stage string?
 function Runner:cannot_start(message, code, stage)
   self:input("spawn_failed", {
-    message = message, transient = TRANSIENT[code] or nil, code = failure_code(code, stage),
+    message = message, transient = program.SHORT[code], code = failure_code(code, stage),
   })
 end
 
@@ -441,7 +446,6 @@ end
 -- --- effects: checks -------------------------------------------------------------------------
 
 function apply.probe(self)
-  self.results = {}
   if #self.spec.health == 0 then return end
   self.prober = prober.start(self)
   self:pause(self.app.services:is_maintained(self))
@@ -456,22 +460,6 @@ end
 function apply.unprobe(self)
   if self.prober then self.prober:stop() end
   self.prober = nil
-end
-
----A check has a result (told by the prober).
----@param index integer
----@param status string
----@param output string?
-function Runner:checked(index, status, output)
-  local before = self.results[index]
-  self.results[index] = status
-  if before == status or (status == "pass" and before == nil) then return end
-  local check = self.spec.health[index]
-  if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest
-    return self:log("debug", ("%s (%s): %s%s"):format(check.path, check.kind, status, output and ": " .. output or ""))
-  end
-  self:log(status == "fail" and "warn" or "info", ("%s (%s) %s%s"):format(check.path, check.kind,
-    status == "fail" and "fails" or status == "warn" and "warns" or "passes again", output and ": " .. output or ""))
 end
 
 -- --- what the user asks ----------------------------------------------------------------------
@@ -512,80 +500,9 @@ function Runner:kill()
   self:input("kill_due", {})
 end
 
--- Timers of the machine survive a reload: what is left of each.
-local function timers_left(self)
-  local left, now = {}, self.app.loop.port.now()
-  for key, due in pairs(self.due) do left[key] = math.max(0, due - now) end
-  return left
-end
-
--- What makes it the same job for a new core: that with which its process was started.
-local IDENTITY = {
-  "exec", "env", "env_file", "env_clear", "cwd", "user", "group", "umask", "limits", "no_new_privs", "oom_score_adj",
-  "cgroup", "log", "stdin", "pidfile",
-}
-
-local function identity(spec)
-  local data = { run = spec.run ~= nil }
-  for _, field in ipairs(IDENTITY) do data[field] = spec[field] end
-  return data
-end
-
----@return table    plain data, the process id at the port included
-function Runner:snapshot()
-  return {
-    memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
-    timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
-    identity = identity(self.spec), stop_signal = self.spec.stop_signal, stop_timeout = self.spec.stop_timeout,
-    leaving = self.leaving, hands_over = self.hands_over,
-  }
-end
-
--- Its process goes on. Lines come from now on as the new file wants them.
-local function adopt_process(self, id)
-  local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
-  self.streams, self.late = 0, true
-  route(self, id)
-  self.app.port.hold(id, false) -- by the former core
-  self.app.port.capture(id, captured)
-end
-
-local function adopt_checks(self, data)
-  local m, checks, now = self.memory, self.spec.health, self.app.loop.port.now()
-  if m.state ~= "running" or m.killed_by then return end
-  self.results = {}
-  if #checks > 0 then self.prober = prober.start(self, data and health.restore(data, checks, now)) end
-  m.health = self.prober and self.prober.memory.state or "unknown"
-end
-
--- Tasks do not survive a reload: what they were doing is done again, or counts as done.
-local function replace_tasks(self)
-  local m = self.memory
-  if m.state == "preparing" then
-    if self.process then return end -- its start is under way
-    if self.spec.prepare then return apply.prepare(self) end
-    return self:post("prepared")
-  end
-  local is_gone = m.state == "stopping" and m.stop.gone
-  if m.state == "stopping" and not m.stop.handlers then self:post("handlers_done") end -- which may start it again
-  local lives = self.process ~= nil or not (self.spec.run or self.spec.exec)
-  if self:is_active() and not lives and not is_gone then self:post("lost") end
-end
-
----Takes over a job that a former core left: its process goes on, its counters too. A job that was changed is started
----anew; where its process lives it is stopped before.
----@param data table
----@return table? starter    what its trigger goes on with; nil: as a new job
-function Runner:restore(data)
-  local changed = not copy.equal(identity(self.spec), data.identity)
-  if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
-  self.memory, self.leaving, self.hands_over = job.restore(data.memory), data.leaving, data.hands_over
-  if data.process then adopt_process(self, data.process) end
-  for _, key in ipairs(schema.keys(data.timers)) do apply.timer(self, key, data.timers[key]) end
-  adopt_checks(self, data.health)
-  replace_tasks(self)
-  if changed and data.process and not self.memory.hold then self:post("stop", { again = "user" }) end
-  return data.starter
-end
+-- How it goes over to a new core.
+lazy.methods(Runner, function() return lazy.load("luapilot.adoption").of(apply, route) end, {
+  "snapshot", "restore",
+})
 
 return runner

@@ -6,11 +6,14 @@
 -- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
 -- hears that it is over.
 
+local duration = require "luapilot.duration"
+
 local shutdown = {}
 
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead to be buried after SIGKILL
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
+local BUSY = 1                        -- … that the loop may be late: whoever ends us from outside has a clock, too
 
 ---@class luapilot.Shutdown
 ---@field app luapilot.App
@@ -19,7 +22,7 @@ local LEAST = 0.1                     -- seconds that a stop has at least
 ---@field finishing integer  handlers of events that were published since
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
----@field kill_at number     the time when it is, at the latest
+---@field limit luapilot.Budget    until what is left is killed
 ---@field end_at number      when all is over, at the latest
 local Shutdown = {}
 Shutdown.__index = Shutdown
@@ -69,13 +72,13 @@ end
 local function limit(self, seconds)
   local app = self.app
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
-  self.kill_at, self.end_at = app.port.now() + orderly, app.port.now() + seconds
+  self.end_at = app.port.now() + seconds
   app.port.deadline(seconds, orderly, app.asked_code)
-  app.loop:after(orderly, function()
-    app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
+  self.limit = app.loop:allow(orderly, function()
+    app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)))
     self:kill()
-  end)
-  app.loop:after(seconds, function() app:finish() end)
+  end, BUSY)
+  app.loop:allow(seconds, function() app:finish() end, BUSY)
 end
 
 ---Asks a job to stop. That may take what is left of the shutdown, whatever its stop_timeout says.
@@ -83,7 +86,7 @@ end
 function Shutdown:close(runner)
   if runner.asked or runner.closed then return end
   runner.asked, self.asked = true, self.asked + 1
-  runner:input("close", { budget = math.max(LEAST, self.kill_at - self.app.port.now()) })
+  runner:input("close", { budget = math.max(LEAST, self.limit.due + self.limit.left - self.app.port.now()) })
   self:closed(runner)
 end
 

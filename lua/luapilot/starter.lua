@@ -8,9 +8,12 @@ local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
 
+local awaited = lazy.require "luapilot.awaited"
 local schedule = lazy.require "luapilot.schedule"
 
 local starter = {}
+
+local LONG = 10 -- seconds that a job waits in silence
 
 ---@class luapilot.Starter
 ---@field trigger table    of trigger.lua
@@ -90,9 +93,15 @@ local function give_up(self, leaf, why)
   self.runner:post("give_up", { message = why })
 end
 
+-- Who waits long says for what.
+local function look_later(app)
+  app.look = app.look or app.loop:after(LONG, function() awaited.look(app) end)
+end
+
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
+  if leaf.topic ~= "pilot" then look_later(self.app) end
   add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
   if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
@@ -116,6 +125,7 @@ end
 arm["function"] = function(self, leaf)
   if self.quiet then return hear(self, leaf) end
   if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
+  look_later(self.app)
   self.task = self.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)
@@ -135,7 +145,7 @@ local function arm_timeout(self, leaf, number, due)
   local now = self.app.loop.port.now()
   due = due or now + seconds
   own(self, "timeouts")[number] = due
-  add(self, "timers", self.app.loop:after(math.max(0, due - now), function()
+  add(self, "timers", self.app.loop:allow(math.max(0, due - now), function()
     give_up(self, leaf, ("gave up waiting for %s after %s"):format(
       trigger.describe(leaf, duration.format), duration.format(seconds)))
   end))
@@ -212,6 +222,7 @@ function Starter:stop()
     loop:cancel(state.latest)
   end
   if self.task then self.task:cancel("shutdown") end
+  if self.app.look then loop:cancel(self.app.look) end
   self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
 end
 

@@ -65,4 +65,19 @@ function M.hint(name, candidates)
   return (" (valid: %s)"):format(table.concat(quoted, ", "))
 end
 
+---Makes a name that a library does not have an error, with the one that was meant.
+---@param library table
+---@param path string      "pilot.fs"
+---@return table library
+function M.guard(library, path)
+  return setmetatable(library, {
+    __index = function(_, key)
+      local names = {}
+      for name in pairs(library) do names[#names + 1] = name end
+      table.sort(names)
+      error(("%s has no %s%s"):format(path, describe.quote(tostring(key)), M.hint(tostring(key), names)), 2)
+    end,
+  })
+end
+
 return M

@@ -158,9 +158,10 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field reason string?      why it was cancelled
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
+---@field short_of string?    the code of what failed in it last, where a call of the library told one
 ---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
 ---@field error any           a TaskError or a Cancelled when it did not
-local Task = { children = constant.NONE, raises = 0 } -- until it has some
+local Task = { children = constant.NONE, raises = 0, listeners = 0 } -- until it has some
 Task.__index = Task
 
 ---The children of a task, and those that it was left.
@@ -299,7 +300,7 @@ function Tasks:conclude(t)
   end)
   t.limit = self.loop:after(DEFER_SECONDS, function()
     t.limit = nil
-    self:report(t, ("its defer functions took longer than %d s and were abandoned"):format(DEFER_SECONDS), "defer")
+    self:report(t, ("its defer functions took longer than %ds and were abandoned"):format(DEFER_SECONDS), "defer")
     finish(self, t)
   end)
   make_ready(self, t)
@@ -515,11 +516,9 @@ function Task:when_ended(fn)
   return function() waiters:remove(entry) end
 end
 
----Does anybody wait for its end?
+---Does a task wait for its end, and hear what it raises? Who only tidies up after it (when_ended) does not.
 ---@return boolean
-function Task:is_awaited()
-  return self.waiters ~= nil and not self.waiters:is_empty()
-end
+function Task:is_awaited() return self.listeners > 0 end
 
 ---Suspends the running task for `seconds`.
 ---@param seconds number
@@ -531,15 +530,32 @@ function Tasks:sleep(seconds, what)
   end)
 end
 
+---A call of the running task failed with this code of the port: what runs a task may ask whether the pilot was the
+---reason.
+---@param code string?
+function Tasks:fell_short(code)
+  if self.current then self.current.short_of = code end
+end
+
+-- Who waits for the end of `t` hears it. Returns what takes that back, to be called once.
+local function listen(t, fn)
+  t.listeners = t.listeners + 1
+  local forget = t:when_ended(function() fn(true) end)
+  return function()
+    t.listeners = t.listeners - 1
+    forget()
+  end
+end
+
 -- Waits for the end of `t`; something true, or nil when `seconds` were over first.
 local function await_end(self, t, seconds, what)
   if t:is_ended() then return true end
   if not seconds then
-    return self:await(what, function(wake) return t:when_ended(wake) end)
+    return self:await(what, function(wake) return listen(t, wake) end)
   end
   return self:await(what, function(wake)
     local timer
-    local forget = t:when_ended(function()
+    local forget = listen(t, function()
       self.loop:cancel(timer)
       wake(true)
     end)

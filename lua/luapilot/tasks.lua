@@ -19,7 +19,7 @@ local Tasks = {}
 Tasks.__index = Tasks
 
 lazy.methods(Tasks, function() return lazy.load("luapilot.task").methods end, {
-  "spawn", "conclude", "not_alone", "run_ready", "await", "sleep", "wait", "timeout", "defer", "list",
+  "spawn", "conclude", "not_alone", "run_ready", "await", "sleep", "wait", "timeout", "defer", "list", "fell_short",
 })
 
 ---@param loop luapilot.Loop

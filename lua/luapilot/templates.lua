@@ -10,6 +10,7 @@
 
 local ask = require "luapilot.ask"
 local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
 local facade = require "luapilot.facade"
 local object = require "luapilot.object"
 local option_types = require "luapilot.option_types"
@@ -128,7 +129,7 @@ local function retry_later(self)
     self.timer = nil
     self:attempt()
   end)
-  return ("%.2g s"):format(delay)
+  return duration.words(delay)
 end
 
 -- What a message says but for its numbers: validators put the time and their pid into it.

@@ -8,6 +8,7 @@ package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
 
 local app = require "luapilot.app"
 local cli = require "luapilot.cli"
+local json = require "cjson"
 local rt = require "luapilot.rt"
 
 -- The core has loaded what it needs; ffi in a script may do anything.
@@ -28,7 +29,7 @@ local FILES = {
 
 local ENVIRON = { PATH = "/usr/bin:/bin", NAME = "value", LUAPILOT_MEMORY = "64M" }
 
-local PASSED = { "now", "clock", "random", "lookup", "pid", "stat", "addresses", "hostname" }
+local PASSED = { "now", "clock", "random", "lookup", "pid", "stat", "addresses", "hostname", "user" }
 
 local said -- what the core itself logged
 
@@ -48,14 +49,14 @@ function port.read(path)
   return nil, "no such file or directory", "ENOENT"
 end
 
--- What the user reads: pilot.fs.
+-- What the user reads (pilot.fs), and what `check` looks for.
 local opened = {}
 
 function port.open(path, mode)
   local text = FILES[path]
   if not text or mode ~= "read" then return nil, "no such file or directory", "ENOENT" end
   opened[#opened + 1] = text
-  return #opened, { type = "file", size = #text }
+  return #opened, { type = "file", size = #text, mode = 420 }
 end
 
 function port.get(id)
@@ -65,6 +66,7 @@ function port.get(id)
 end
 
 function port.cancel() return true end
+function port.request() return nil, "libcurl is not installed", "ENOSYS" end
 function port.list() return nil, "no such file or directory", "ENOENT" end
 
 setmetatable(port, { __index = function(_, name)
@@ -123,29 +125,54 @@ local function judge_mistake(mistake)
   return inner(mistake.message)
 end
 
-local function judge(code, out, err)
-  local list = pilot.mistakes:list()
+local function judge_all(list)
   for _, mistake in ipairs(list) do
     local problem = judge_mistake(mistake)
     if problem then return problem end
   end
-  if code == 0 and #list == 0 and out:find "^pilot.lua: no mistakes\n" then return nil end
+end
+
+-- Warnings are told first, and counted where there are no mistakes.
+local function judge(code, out, err)
+  local list, warned = pilot.mistakes:list(), #pilot.mistakes:warnings()
+  local problem = judge_all(list) or judge_all(pilot.mistakes:warnings())
+  if problem then return problem end
+  local summary = "pilot.lua: no mistakes" .. (warned == 0 and "" or warned == 1 and ", 1 warning"
+    or (", %d warnings"):format(warned)) .. "\n"
+  if code == 0 and #list == 0 and out:sub(1, #summary) == summary then return nil end
   local count = ("pilot.lua: %d mistake%s\n"):format(#list, #list == 1 and "" or "s")
   if code == 2 and #list > 0 and out == "" and err:sub(-#count) == count then return nil end
   return ("exit code %s with %d mistakes\n%s%s"):format(tostring(code), #list, out, err)
 end
 
----@param source string
----@return string? problem
-return function(source)
+local function checked(...)
   local out, err = {}, {}
-  said, opened = {}, {}
-  FILES["pilot.lua"] = source
-  local code = cli.main({ "check", "pilot.lua" }, {
+  opened = {}
+  local code = cli.main({ "check", ... }, {
     out = function(text) out[#out + 1] = text end, err = function(text) err[#err + 1] = text end,
     flush = function() return true end, port = function() return port end, version = function() return "0" end,
   })
-  local problem = judge(code, table.concat(out), table.concat(err))
+  return code, table.concat(out), table.concat(err)
+end
+
+-- The same in JSON: one object, whatever is in the names and messages.
+local function judge_json(code)
+  local as_json, out, err = checked("--format", "json", "pilot.lua")
+  local ok, value = pcall(json.decode, out)
+  if ok and as_json == code and err == "" and value.ok == (code == 0) then return nil end
+  return ("in JSON: exit code %s\n%s%s"):format(tostring(as_json), out, err)
+end
+
+local SHORT = 2000 -- bytes of a source that is checked twice
+
+---@param source string
+---@return string? problem
+return function(source)
+  said = {}
+  FILES["pilot.lua"] = source
+  local code, out, err = checked "pilot.lua"
+  local problem = judge(code, out, err)
+  if not problem and #source < SHORT then problem = judge_json(code) end
   for _, line in ipairs(said) do problem = problem or inner(line) end
   pilot = nil
   return problem

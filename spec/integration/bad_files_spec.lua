@@ -375,7 +375,7 @@ local db = pilot.job "db" { exec = "postgres" }
 pilot.job "app" { exec = "server", when = "db" }
 ]],
   says = [[
-pilot.lua:3: job "app": when: expected a trigger such as db:once "healthy", "manual" or a function, got a string: "db"
+pilot.lua:3: job "app": when: expected a trigger such as db:once "healthy", "manual" or a function, got a string: "db"; write when = pilot.job("db"):once "healthy"
 ]],
 }
 
@@ -848,8 +848,8 @@ pilot.job "app" { exec = { "server", "--db", pilot.env "DATABASE_URL", pilot.sec
   it("only warns of what is not set", function()
     local result = luapilot({ "check", "--no-env" }, { ["pilot.lua"] = needs_env })
     assert.matches('^warning: pilot.lua:2: pilot.env "DATABASE_URL": is not set, and has no default: ', result.err)
-    assert.matches('\nwarning: pilot.lua:2: pilot.secret "db%-password": [^\n]*\n$', result.err)
-    assert.matches("^pilot.lua: no mistakes\n1 job %(app%)", result.out)
+    assert.matches('\nwarning: pilot.lua:2: pilot.secret "db%-password": [^\n]*\n', result.err)
+    assert.matches("^pilot.lua: no mistakes, 3 warnings\n1 job %(app%)", result.out)
     assert.equal(0, result.code)
   end)
 

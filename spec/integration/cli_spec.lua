@@ -141,12 +141,46 @@ end)
 describe("luapilot check", function()
   after_each(run.cleanup)
 
+  it("warns of what this machine does not have, and sends and starts nothing", function()
+    local result = luapilot({ "check" }, { files = { ["text"] = "", ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "a" { exec = "no-such-program", env_file = "no.env", cwd = "/no/directory" }
+pilot.job "b" { exec = { "./text" }, health = { http = "http://127.0.0.1:1/" } }
+pilot.job "c" { exec = pilot.sh "echo started >started", user = "root" }
+pilot.job "d" { exec = "true", user = "no-such-user", group = "no-such-group" }
+pilot.job "e" { exec = "/bin" }
+]] } })
+    local err = result.err:gsub("[^\n]*job \"c\": user: takes root[^\n]*\n", ""):gsub("[^\n]*libcurl[^\n]*\n", "")
+    assert.equal([[
+warning: pilot.lua:2: job "a": exec: there is no program "no-such-program" on its PATH on this machine
+warning: pilot.lua:2: job "a": env_file: there is no file "no.env" on this machine
+warning: pilot.lua:2: job "a": cwd: there is no directory "/no/directory" on this machine
+warning: pilot.lua:3: job "b": exec: "./text" is not executable (chmod +x) on this machine
+warning: pilot.lua:5: job "d": user: there is no user "no-such-user" on this machine
+warning: pilot.lua:5: job "d": group: there is no group "no-such-group" on this machine
+warning: pilot.lua:6: job "e": exec: "/bin" is a directory, not a program on this machine
+]], (err:gsub("[^\n]*job \"d\": user: takes root[^\n]*\n", "")))
+    assert.equal(0, result.code)
+    assert.matches("^pilot.lua: no mistakes, %d+ warnings\n", result.out)
+    assert.equal("", result.program:read "started")
+  end)
+
+  it("says it in JSON, for programs", function()
+    local json = require "cjson"
+    local good = luapilot({ "check", "-f", "json" }, { files = { ["pilot.lua"] = SERVICE } })
+    local bad = luapilot({ "check", "-f", "json" }, { files = { ["pilot.lua"] = 'require "luapilot".jobb "x"' } })
+    assert.same({ 0, "", 2, "" }, { good.code, good.err, bad.code, bad.err })
+    assert.same({ "setup", "web-app", "cron" }, json.decode(good.out).jobs)
+    assert.equal("pilot.lua", json.decode(bad.out).mistakes[1].file)
+    assert.equal(1, json.decode(bad.out).mistakes[1].line)
+  end)
+
   it("sums up what is there", function()
     local result = luapilot({ "check" }, { files = { ["pilot.lua"] = SERVICE } })
     assert.equal([[
 pilot.lua: no mistakes
 3 jobs (setup, web-app, cron), 2 triggers, 0 timers, 0 handlers
-shutdown in 8s at most: web-app, cron; then setup
+shutdown in 8s at most: web-app stops before setup
 ]], result.out)
     assert.equal("", result.err)
     assert.equal(0, result.code)
@@ -181,7 +215,7 @@ flowchart LR
   source_1 --> job_setup
   job_setup -->|"once exit_success"| job_web_app
   source_2 -->|"each"| job_cron
-%% shutdown: web-app, cron; then setup; 8s at most
+%% shutdown: 8s at most; web-app stops before setup
 ]], result.out)
     assert.equal(0, result.code)
   end)

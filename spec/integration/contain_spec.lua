@@ -365,6 +365,60 @@ describe("what would let a script out", function()
   end
 end)
 
+describe("what a script makes of strings", function()
+  after_each(run.cleanup)
+
+  -- What luapilot says of a job, in words that it puts together with methods of strings.
+  local function goes_on_talking(p)
+    p:wait_for_line 'luapilot: job "crash": started pid=%d+$'
+    p:wait_for_line 'luapilot: error: job "crash": exited with code 1$'
+    p:wait_for_line('luapilot: job "crash": will be started again in %d+ms restarts=%d$', 2)
+  end
+
+  local CASES = {
+    { 'getmetatable("").__index = function(s, key) return type(key) == "number" and s:sub(key, key) or string[key] end',
+      'return ("hello")[1] .. ("x"):upper()', "hX" },
+    { 'getmetatable("").__index = { format = function() return "replaced" end, mine = function() return "mine" end }',
+      'return ("hello"):mine() .. ("x"):upper()', "mineX" },
+    { 'getmetatable("").__mod = function(text, value) return text:format(value) end', 'return "<%d>" % 3', "<3>" },
+    { 'string.format = function() return "replaced" end', 'return string.format "x"', "replaced" },
+    { 'getmetatable("").__index.format = function() return "replaced" end string.mine = function() return "mine" end',
+      'return string.format "x" .. ("x"):mine()', "replacedmine" },
+    { 'debug.getmetatable("").__index = function() error "no" end', 'return ("x"):rep(2)', "xx" },
+    { 'getmetatable("").__index = nil require "string".gsub = nil', 'return ("x"):rep(2)', "xx" },
+    { 'rawset(getmetatable "", "__index", error)', 'return ("x"):rep(2)', "xx" },
+  }
+  for _, case in ipairs(CASES) do
+    it("reaches nobody else: " .. case[1], function()
+      local p = run.pilot(([[
+        local pilot = require "luapilot"
+        %s
+        pilot.job "crash" { exec = "false", restart = { backoff = "50ms", max_backoff = "50ms" } }
+        pilot.spawn(function() print("it is " .. (function() %s end)()) end)
+      ]]):format(case[1], case[2]))
+      goes_on_talking(p)
+      p:wait_for_line("it is " .. case[3] .. "$")
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      assert.same({}, p:lines "inside luapilot")
+    end)
+  end
+
+  it("is refused where it would", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.spawn(function() getmetatable("").__concat = function() return "" end end)
+      pilot.spawn(function() getmetatable("").__metatable = "x" end)
+      pilot.after("100ms", pilot.shutdown)
+    ]]
+    assert.equal(0, p:wait())
+    for _, name in ipairs { "__concat", "__metatable" } do
+      local said = " cannot be set: strings of luapilot would have it, too"
+      assert.equal(1, #p:lines('getmetatable%(""%).' .. name .. said))
+    end
+  end)
+end)
+
 describe("what cannot be interrupted is for the guardian:", function()
   after_each(run.cleanup)
 

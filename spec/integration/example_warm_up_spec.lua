@@ -32,7 +32,7 @@ describe("the warm-up example", function()
     wait_for_answer(PAGE)                                    -- started again, three good checks later
 
     assert.is_true(os.remove(p:path "build/warm-up/www/ready"))
-    p:wait_for_line 'job "backend": is unhealthy: HTTP 404'
+    p:wait_for_line 'job "backend": is unhealthy: .*HTTP 404'
     p:wait_for_line("rendered", 5)
     wait_for_answer(WARMING_UP)
 

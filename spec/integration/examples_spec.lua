@@ -24,8 +24,10 @@ describe("examples/", function()
     it(name .. " is a good file", function()
       local p = luapilot("check", pilot)
       story.assert_ends(p, 0)
-      assert.equal("", p:stderr())
-      assert.equal(pilot .. ": no mistakes", p:stdout():match "^[^\n]*")
+      for line in p:stderr():gmatch "[^\n]+" do -- what they run need not be here
+        assert.is_truthy(line:find "on this machine$" or line:find "libcurl", line)
+      end
+      assert.equal(pilot .. ": no mistakes", p:stdout():match "^[^\n,]*")
     end)
 
     it(name .. " can be drawn", function()

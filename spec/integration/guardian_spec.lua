@@ -71,7 +71,7 @@ describe("the guardian", function()
       local p = started(ONE_JOB)
       p:signal("SIGKILL", p:pilot())
       assert.equal(137, p:wait())
-      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGKILL; ended 1 processes")
+      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGKILL; ended 1 process")
     end)
 
     it("sends each job its own stop signal", function()
@@ -270,7 +270,7 @@ describe("the guardian", function()
       ]=] }, main = true }
     ]]
     assert.equal(0, p:wait())
-    assert.equal(1, #p:lines "luapilot: ended 1 processes that the pilot had left behind: sleep %(%d+%)")
+    assert.equal(1, #p:lines "luapilot: ended 1 process that the pilot had left behind: sleep %(%d+%)")
   end)
 
   it("leaves the jobs to a pilot whose guardian was killed, which ends them in order", function()
@@ -401,7 +401,7 @@ describe("the guardian", function()
       p:signal "SIGUSR2"
       assert.equal(134, p:wait())
       assert.equal(1, #p:lines(("luapilot: the pilot has not turned its loop for %d ms"):format(6 * look)))
-      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGABRT; ended 1 processes")
+      assert.equal(1, #p:lines "luapilot: the pilot was killed by SIGABRT; ended 1 process")
     end)
 
     it("one that is stuck while it loads its file is, too", function()

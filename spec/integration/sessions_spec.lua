@@ -72,7 +72,7 @@ describe("of a job's session, in process groups of their own,", function()
     p:wait_for_line "app ready"
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
-    story.assert_order(p, { "app stopping", "child told", "did not end within 2 s", "app stopped" })
+    story.assert_order(p, { "app stopping", "child told", "did not end within 2s", "app stopped" })
     story.assert_lines(p, 1, "child told")
     story.assert_lines(p, 0, "had left behind")
   end)
@@ -213,7 +213,7 @@ describe("who leaves a job's session", function()
       pilot.job "app" { exec = { "python3", "daemon.py", "%d" }, restart = { backoff = 0 },
         health = { tcp = "127.0.0.1:%d", interval = "50ms" } }
     ]]):format(port, port), { files = { ["daemon.py"] = DAEMON } })
-    p:wait_for_line 'job "app": is unhealthy: pid %d+ %(python3%), which an earlier run left in the background'
+    p:wait_for_line 'job "app": is unhealthy: .*: pid %d+ %(python3%), which an earlier run left in the background'
     story.assert_lines(p, 1, "has put itself into the background: pid %d+ %(python3%) lives on")
     story.assert_lines(p, 2, "started pid=")
     story.assert_lines(p, 0, "is healthy")

@@ -63,7 +63,7 @@ describe("a job stops:", function()
       })
     ]])
     assert_stops(p)
-    story.assert_order(p, { "app stopping", "app told", "did not end within 3 s .*killed", "app stopped" })
+    story.assert_order(p, { "app stopping", "app told", "did not end within 3s .*killed", "app stopped" })
     story.assert_order(p, { "app stopping", "child told", "app stopped" })
   end)
 
@@ -160,7 +160,7 @@ describe("a job stops:", function()
       ]])
       assert_stops(p)
       story.assert_order(p, {
-        "stopping handlers took too long", "app told", "did not end within 5 s", "app stopped",
+        "stopping handlers took too long", "app told", "did not end within 5s", "app stopped",
       })
     end)
 
@@ -247,7 +247,7 @@ describe("the pilot stops:", function()
     ]])
     assert_stops(p)
     story.assert_lines(p, 1, "web told")
-    story.assert_lines(p, 1, "the shutdown takes longer than 1 s: killing what is left")
+    story.assert_lines(p, 1, "the shutdown takes longer than 1s: killing what is left")
   end)
 
   it("at once when it is told a second time", function()

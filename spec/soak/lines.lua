@@ -16,7 +16,10 @@ local EXPECTED = {
   -- what happens to jobs
   '^job "[%w-]+": exited with code %d+$', '^job "[%w-]+": was killed by SIG%u+', '^job "[%w-]+": timed out$',
   '^job "[%w-]+": was killed for lack of memory', '^job "[%w-]+": exited with code %d+; since its start',
-  '^job "[%w-]+": ran longer than its timeout', '^job "[%w-]+": is unhealthy', '^job "[%w-]+": health.* fails',
+  '^job "[%w-]+": exited with code %d+ when it was stopped for failing its checks$',
+  '^job "[%w-]+": ran longer than its timeout', '^job "[%w-]+": is unhealthy: ', '^job "[%w-]+": health.* fails',
+  '^job "[%w-]+": health.* has not passed for ', '^job "[%w-]+": health.* has no verdict',
+  '^job "[%w-]+": health.* has had no verdict for ',
   '^job "[%w-]+": failed too many checks: restarted', '^job "[%w-]+": did not end within',
   '^job "[%w-]+": its stopping handlers took too long', '^job "[%w-]+": not started again: ',
   '^job "missing": .*no such file', '^job "refused": .*ermission denied', '^job "[%w-]+": prepare failed: ',

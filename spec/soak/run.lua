@@ -184,7 +184,7 @@ local ENDS = {
   end, unheard = true, usual = "cannot write to stdout: Broken pipe; its reader is gone" },
   { "SIGKILL to the pilot", 137, function(self)
     system.signal(self.box.pilot, "KILL")
-  end, unheard = true, dead = true, usual = "^luapilot: the pilot was killed by SIGKILL; ended %d+ processes$" },
+  end, unheard = true, dead = true, usual = "^luapilot: the pilot was killed by SIGKILL; ended %d+ process[es]*$" },
 }
 
 local function last_place(list, from, wanted)
@@ -211,7 +211,7 @@ local function is_usual(line, how)
   if line == "child: gone" or line == "daemon: gone" then return true end
   if how.usual and line:find(how.usual) then return true end
   if how.dead then return not line:find "^luapilot: " end
-  local names = line:match "^luapilot: ended %d+ processes that the pilot had left behind: (.*)$"
+  local names = line:match "^luapilot: ended %d+ process[es]* that the pilot had left behind: (.*)$"
   return names and names:gsub("actor %(%d+%)", ""):gsub("[ ,]", "") == ""
 end
 

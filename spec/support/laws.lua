@@ -252,10 +252,11 @@ local function forget_results(book)
   book.results, book.healthy, book.was_healthy, book.generation = {}, nil, nil, book.generation + 1
 end
 
+-- What the machine lacks for a check says nothing of the job.
 local function see_check(self, moment, book)
   if moment.child then
     self.checks[moment.child] = { book = book, generation = book.generation, at = moment.at }
-  else
+  elseif not TRANSIENT[moment.code] then
     book.results[#book.results + 1] = { passed = false, at = moment.at }
   end
 end

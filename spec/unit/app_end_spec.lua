@@ -329,8 +329,25 @@ describe("the pilot ends", function()
       box:advance "1100ms"
       assert.equal(1, box:job "a":received "SIGKILL")
       assert.is_true(box.ended)
-      assert.equal(1, boxes.logged(box, "the shutdown takes longer than 8 s: killing what is left"))
+      assert.equal(1, boxes.logged(box, "the shutdown takes longer than 8s: killing what is left"))
       box:forget_errors()
+    end)
+
+    it("and each job is killed once, and said to be, whoever's time is over", function()
+      local box = boxes.run([[
+        pilot.job "a" { exec = "a", stop_timeout = "1h" }
+        pilot.job "b" { exec = "a", stop_timeout = "7s" }
+      ]], { a = { ignores = { "SIGTERM" } } })
+      box:advance "1s"
+      box:signal "SIGTERM"
+      box:advance "8s"
+      assert.is_true(box.ended)
+      for _, name in ipairs { "a", "b" } do
+        assert.equal(1, boxes.logged(box, ('job "%s": did not end within 7s of being asked to: killed'):format(name)))
+      end
+      local kills = 0
+      for line in box:history():gmatch "[^\n]+" do kills = kills + (line:find "SIGKILL to the group" and 1 or 0) end
+      assert.equal(2, kills)
     end)
 
     it("or what shutdown_timeout says, for the guardian too", function()

@@ -120,7 +120,7 @@ describe("a handler", function()
     assert.same({ "0 begin 1", "2 timeout 1", "3 begin 2", "3 done 2" }, printed(box))
     local errors = box:forget_errors()
     assert.equal(1, #errors)
-    assert.is_truthy(errors[1]:find("timed out after 2 s", 1, true))
+    assert.is_truthy(errors[1]:find("timed out after 2s", 1, true))
   end)
 
   it("is called in the order of registration, each in its own task", function()

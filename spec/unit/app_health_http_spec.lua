@@ -77,7 +77,7 @@ describe("a health check by HTTP", function()
     local box, app = run(URL, { 200, "hangs" })
     box:advance "1m"
     assert.equal("unhealthy", app.health)
-    assert.equal("no answer within 4 s", output(box))
+    assert.equal("no answer within 4s", output(box))
   end)
 
   it("reads no more than the beginning of a large answer", function()

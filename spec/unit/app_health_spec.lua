@@ -130,7 +130,7 @@ describe("health", function()
     box:run_until(function() return box:job "app".health == "unhealthy" end, "16s")
     local output
     for _, event in ipairs(box:events()) do output = output or event.event.output end
-    assert.is_truthy(output:find("no answer within 4 s", 1, true))
+    assert.is_truthy(output:find("no answer within 4s", 1, true))
   end)
 
   it("a check that has hung from the start fails as soon as one that answers", function()

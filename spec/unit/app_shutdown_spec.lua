@@ -20,7 +20,7 @@ describe("a shutdown", function()
     local last = order[#order]
     order[1].closed, last.closed, last.before = nil, nil, 0
     local closing = shutdown.new(app)
-    closing.kill_at, app.port = 0, { now = function() return 0 end }
+    closing.limit, app.port = { due = 0, left = 0 }, { now = function() return 0 end }
     closing:closed(last)
     assert.same({ 1 }, asked)
     assert.equal(30000 - 2, closing.open)

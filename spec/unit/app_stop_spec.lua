@@ -55,7 +55,7 @@ describe("a job stops", function()
     assert.equal("stopping", app.state)
     box:advance "200ms"
     assert.equal("stopped", app.state)
-    assert.equal(1, boxes.logged(box, "did not end within 3 s"))
+    assert.equal(1, boxes.logged(box, "did not end within 3s"))
   end)
 
   it("with stop_mode = \"mixed\" by a signal to its leader alone; the rest is killed when that has ended", function()

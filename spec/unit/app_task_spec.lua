@@ -151,6 +151,33 @@ describe("a task", function()
     box:forget_errors()
   end)
 
+  -- What ends with a task (a stream that it reads, its turn at a file) waits for that end, too: it hears no error.
+  describe("that raises is heard", function()
+    local BODIES = {
+      ["before anything"] = "",
+      ["after a stream that it has read"] = 'for _ in pilot.http.stream("http://web/short"):lines() do end',
+      ["after a stream that it has closed"] = 'pilot.http.stream("http://web/long"):close()',
+      ["in the middle of a stream"] = 'pilot.http.stream("http://web/long"):lines()()',
+      ["in the middle of two streams"] = "for _ = 1, 2 do pilot.http.stream 'http://web/long' end",
+      ["in the middle of a render"] = 'pilot.render { text = "", to = "/f", data = function() error "OOPS" end }',
+      ["after a file"] = 'pilot.fs.write("/f", "x") pilot.fs.read "/f"',
+      ["beside a task"] = 'T = pilot.spawn(function() pilot.sleep "10s" end)',
+    }
+    for what, body in pairs(BODIES) do
+      it(what, function()
+        local box = boxes.load(("T = 1\npilot.spawn(function()\n%s\nerror 'OOPS'\nend)"):format(body))
+        box:http("http://web/short", { body = { "a\n", "b\n" } })
+        box:http("http://web/long", { body = { "a\nb", "c" }, every = "1s", endless = true })
+        box:start():advance "5s"
+        local errors = box:forget_errors()
+        assert.equal(1, #errors, box:history())
+        assert.matches("OOPS", errors[1])
+        assert.matches("pilot.lua:%d+: in function", errors[1])
+        assert.equal(1, boxes.logged(box, "OOPS"))
+      end)
+    end
+  end)
+
   describe("with defer", function()
     it("runs it at the end, the last first, with the reason", function()
       local box = run [[
@@ -186,7 +213,7 @@ describe("a task", function()
         say "over"
       ]]
       assert.same({ "11 10 s", "31 over" }, printed(box))
-      assert.is_truthy(box:forget_errors()[1]:find("30 s", 1, true))
+      assert.is_truthy(box:forget_errors()[1]:find("30s", 1, true))
     end)
 
     it("hears of the shutdown", function()
@@ -319,7 +346,7 @@ describe("a task", function()
       local list = printed(box)
       assert.is_truthy(list[1]:find('pilot.exec "tool": exit code 3: went wrong', 1, true))
       assert.is_truthy(list[2]:find("missing", 1, true))
-      assert.is_truthy(list[3]:find("^2 false .*timed out after 2 s"))
+      assert.is_truthy(list[3]:find("^2 false .*timed out after 2s"))
       assert.is_truthy(list[4]:find("more than 10 bytes", 1, true))
     end)
 

@@ -391,7 +391,7 @@ describe("bus", function()
       publish(2)
       world:advance(10)
       assert.same({ "begin 1", "done 1", "begin 2", "end 2", "done 2" }, said)
-      assert.same({ "handler healthy: timed out after 2 s" }, errors)
+      assert.same({ "handler healthy: timed out after 2s" }, errors)
       assert.equal(1, subscriptions[1].errors)
       errors = {}
     end)

@@ -11,31 +11,48 @@ local test = require "luapilot.cli.test"
 
 local GOOD = 'require "luapilot".job "app" { exec = "server" }\n'
 
-local function port_over(files, environ)
+-- `has` is what the machine has beside the files of luapilot: path → mode, or true for a directory. nil: everything.
+local function port_over(files, environ, has)
   local port = {
     environ = function() return environ or {} end,
     contain = function() return true end,
     now = function() return 0 end,
+    cancel = function() return true end,
+    request = function()
+      if has and has.curl == false then return nil, "libcurl is not installed", "ENOSYS" end
+      return 1
+    end,
+    user = function() return has and has.user or 0 end,
   }
+  function port.open(path)
+    if not has or type(has[path]) == "number" then return 1, { type = "file", mode = has and has[path] or 493 } end
+    if has[path] == true then return nil, path .. ": is a directory", "EISDIR" end
+    return nil, path .. ": no such file or directory", has[path] == "closed" and "EACCES" or "ENOENT"
+  end
+  function port.lookup(kind, name)
+    if not has or has[kind .. " " .. name] then return 1 end
+    return nil, ("%s %q does not exist"):format(kind, name), "ENOENT"
+  end
   function port.read(path)
     if files[path] then return files[path] end
     return nil, path .. ": no such file or directory", "ENOENT"
   end
   function port.stat(path)
     if files[path] then return { type = "file" } end
+    if path:sub(-2) == "/." and (not has or has[path:sub(1, -3)] == true) then return { type = "directory" } end
     return nil, path .. ": no such file or directory", "ENOENT"
   end
   return port
 end
 
 -- luapilot WORDS: { code, out, err }
-local function luapilot(words, files, environ)
+local function luapilot(words, files, environ, has)
   local result, out, err = {}, {}, {}
   result.code = cli.main(words, {
     out = function(text) out[#out + 1] = text end,
     err = function(text) err[#err + 1] = text end,
     flush = function() return true end,
-    port = function() return port_over(files or {}, environ) end,
+    port = function() return port_over(files or {}, environ, has) end,
     version = function() return "1.2.3" end,
   })
   result.out, result.err = table.concat(out), table.concat(err)
@@ -98,11 +115,11 @@ describe("luapilot", function()
       { { "--file=./x" }, 'luapilot: unknown option "--file=./x" (valid: "--help", "--version")\n'
         .. "Try: luapilot --help\n" },
       { { "check", "--no-evn" }, "luapilot check: unknown option '--no-evn' (did you mean '--no-env'?)\n"
-        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+        .. "Usage: luapilot check [-f FORMAT] [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
       { { "check", "a.lua", "b.lua" }, "luapilot check: too many arguments\n"
-        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+        .. "Usage: luapilot check [-f FORMAT] [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
       { { "check", "--", "x" }, 'luapilot check: there is nothing to give after "--"\n'
-        .. "Usage: luapilot check [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
+        .. "Usage: luapilot check [-f FORMAT] [--no-env] [-h] [FILE]\nTry: luapilot check --help\n" },
       { { "graph", "--format", "svg" }, "luapilot graph: argument for option '--format' must be one of 'mermaid', "
         .. "'dot'\nUsage: luapilot graph [-f FORMAT] [-h] [FILE]\nTry: luapilot graph --help\n" },
       { { "run", "a.lua", "b" }, "luapilot run: too many arguments\n"
@@ -207,7 +224,7 @@ pilot.shutdown_timeout "20s"
     assert.same({ code = 0, err = "", out = [[
 pilot.lua: no mistakes
 2 jobs (db, app), 2 triggers, 1 timer, 2 handlers
-shutdown in 13s at most: app; then db
+shutdown in 13s at most: app stops before db
 ]] }, result)
   end)
 
@@ -218,7 +235,7 @@ for i = 1, 1000 do pilot.job("job-" .. i) { exec = "server" } end
 ]] }).out
     local names = "job%-1, job%-2, .*job%-19, job%-20, … and 980 more"
     assert.matches("\n1000 jobs %(" .. names .. "%), 0 triggers", lines)
-    assert.matches("\nshutdown in 8s at most: " .. names .. "\n$", lines)
+    assert.matches("\nshutdown in 8s at most: all jobs at once\n$", lines)
     assert.matches("\n20 jobs %(job%-1, .*job%-20%), 0", luapilot({ "check" }, { ["pilot.lua"] = [[
 local pilot = require "luapilot"
 for i = 1, 20 do pilot.job("job-" .. i) { exec = "server" } end
@@ -257,6 +274,190 @@ pilot.job "app" { exec = "app", when = pilot.all { db:once "healthy", again:once
   end)
 end)
 
+describe("check warns", function()
+  local HEAD = 'local pilot = require "luapilot"\n'
+
+  -- The warnings of a file, one a line, and what is said on stdout, on a machine that has this.
+  local function warned(text, has, environ)
+    local result = luapilot({ "check" }, { ["pilot.lua"] = HEAD .. text }, environ or { PATH = "/bin:/usr/bin" }, has)
+    assert.equal(0, result.code)
+    return result.err, result.out
+  end
+
+  local PROGRAMS = { ["/bin/sh"] = 493, ["/bin/text"] = 420, ["/usr/bin"] = true, ["/bin"] = true, ["."] = true }
+
+  local GOLDEN = {
+    { 'pilot.job "a" { exec = "server --x" }',
+      'job "a": exec: there is no program "server" on its PATH on this machine' },
+    { 'pilot.job "a" { exec = "text" }', 'job "a": exec: "/bin/text" is not executable (chmod +x) on this machine' },
+    { 'pilot.job "a" { exec = "/opt/x" }', 'job "a": exec: there is no program "/opt/x" on this machine' },
+    { 'pilot.job "a" { exec = "/bin" }', 'job "a": exec: "/bin" is a directory, not a program on this machine' },
+    { 'pilot.job "a" { exec = "./run", cwd = "/bin" }',
+      'job "a": exec: there is no program "/bin/run" on this machine' },
+    { 'pilot.job "a" { exec = "text", env = { PATH = "/x" } }',
+      'job "a": exec: there is no program "text" on its PATH on this machine' },
+    { 'pilot.job "a" { exec = "sh", health = { { tcp = "a:1" }, { exec = "curl -f x" } } }',
+      'job "a": health[2].exec: there is no program "curl" on its PATH on this machine' },
+    { 'pilot.job "a" { exec = "sh", user = "app", group = "www" }',
+      'job "a": user: there is no user "app" on this machine',
+      'job "a": group: there is no group "www" on this machine' },
+    { 'pilot.job "a" { exec = "sh", env_file = "/etc/app.env", cwd = "/srv" }',
+      'job "a": env_file: there is no file "/etc/app.env" on this machine',
+      'job "a": cwd: there is no directory "/srv" on this machine' },
+    { 'pilot.job "a" { exec = "sh", log = { file = "/log/x" } }',
+      'job "a": log.file: there is no directory "/log" on this machine' },
+    { 'pilot.template "/bin/x" { source = "/x.tmpl", validate = "nginx -t", owner = "app" }',
+      'template "/bin/x": source: there is no file "/x.tmpl" on this machine',
+      'template "/bin/x": validate: there is no program "nginx" on its PATH on this machine',
+      'template "/bin/x": owner: there is no user "app" on this machine' },
+    { 'pilot.template "/x/y" { text = "" }', 'template "/x/y": to: there is no directory "/x" on this machine' },
+    { 'pilot.job "a" { health = { http = "http://x/" } }', 'job "a": health.http: libcurl is not installed' },
+    { 'pilot.consul "localhost:8500" pilot.on("SIGHUP", function() end)', "pilot.consul: libcurl is not installed" },
+    { 'pilot.on("SIGHUP", function() pilot.http.get "http://x/" end)', "pilot.http: libcurl is not installed" },
+    { 'pilot.job "a" { exec = "sh", stop_timeout = "1m" }',
+      'job "a": stop_timeout: 1m is more than a shutdown leaves it: after 7s it is killed '
+        .. "(pilot.shutdown_timeout is 8s)" },
+    -- nothing to say
+    { 'pilot.job "a" { exec = pilot.sh "true" }' },
+    { 'pilot.job "a" { exec = "text", env = { PATH = "/closed:/bin" } }' },
+    { 'pilot.job "a" { exec = "sh", user = 1000, stop_timeout = "7s" }' },
+    { 'pilot.job "a" { exec = "sh", health = { tcp = "a:1" } }' },
+    { 'pilot.shutdown_timeout "2m" pilot.job "a" { exec = "sh", stop_timeout = "1m" }' },
+  }
+  for _, row in ipairs(GOLDEN) do
+    it("of " .. row[1], function()
+      local has = { curl = false, ["/closed/text"] = "closed" }
+      for path, mode in pairs(PROGRAMS) do has[path] = mode end
+      local err, out = warned(row[1], has)
+      local expected = {}
+      for i = 2, #row do expected[i - 1] = "warning: pilot.lua:2: " .. row[i] .. "\n" end
+      assert.equal(table.concat(expected), err)
+      local count = #expected == 0 and "" or #expected == 1 and ", 1 warning" or (", %d warnings"):format(#expected)
+      assert.equal("pilot.lua: no mistakes" .. count, out:match "^[^\n]*")
+    end)
+  end
+
+  it("of another user where it is not root", function()
+    local has = { user = 1000, ["/bin/sh"] = 493, ["user app"] = true }
+    assert.equal('warning: pilot.lua:2: job "a": user: takes root, or CAP_SETUID and CAP_SETGID, and this is user 1000 '
+      .. "on this machine\n", (warned('pilot.job "a" { exec = "/bin/sh", user = "app" }', has)))
+  end)
+
+  local DEAD_END = 'warning: pilot.lua:3: job "migrate": when it fails, job "app" never starts, and job "db" keeps the '
+    .. 'pilot alive: with main = true in job "app" the pilot ends then\n'
+  local ROWS = {
+    { [[, when = db:once "healthy"]], "", [[migrate:once "exit_success"]], "", DEAD_END },
+    { "", "", [[pilot.all { db:once "healthy", pilot.all { migrate:once "exit_success" } }]], "", DEAD_END },
+    { ", restart = 3", "", [[migrate:once "exit_success"]], "", DEAD_END },
+    { ", restart = 'on_failure'", "", [[migrate:once "exit_success"]], "", "" },          -- it is tried for ever
+    { "", ", main = true", [[migrate:once "exit_success"]], "", "" },
+    { "", "", [[pilot.any { migrate:once "exit_success", pilot.each "SIGUSR2" }]], "", "" },
+    { "", "", [[migrate:once "exit_success"]], [[migrate:on("exit_failed", function() end)]], "" },
+    { "", "", [[migrate:once "exit_success"]],
+      [[pilot.job "tell" { exec = "x", when = migrate:each "exit_failed" }]], "" },
+    { "", "", [[db:once "healthy"]], "", "" },
+  }
+  for i, row in ipairs(ROWS) do
+    it("of a one-shot whose failure leaves a pilot that serves nothing: " .. i, function()
+      assert.equal(row[5], (warned(([[
+local db = pilot.job "db" { exec = "db", restart = "always", health = { exec = "true" } }
+local migrate = pilot.job "migrate" { exec = "migrate" %s }
+pilot.job "app" { exec = "app", restart = "always" %s, when = %s }
+%s]]):format(unpack(row)))))
+    end)
+  end
+
+  for keeper, what in pairs {
+    ['pilot.job "nightly" { exec = "x", when = pilot.cron "@daily" }'] = 'job "nightly"',
+    ['pilot.job "by-hand" { exec = "x", when = "manual" }'] = 'job "by-hand"',
+    ['pilot.job "hook" { exec = "x", when = pilot.each "SIGHUP" }'] = 'job "hook"',
+    ['pilot.every("5s", function() end)'] = "pilot.every at pilot.lua:4",
+    ['pilot.watch("db"):on("changed", function() end)'] = 'watch "db"',
+    ['pilot.on("SIGHUP", function() end)'] = "a handler of a signal",
+  } do
+    it("of the same where what keeps the pilot alive is " .. what, function()
+      local err = warned([[
+local migrate = pilot.job "migrate" { exec = "migrate" }
+pilot.job "app" { exec = "app", restart = "always", when = migrate:once "exit_success" }
+]] .. keeper)
+      assert.is_truthy(err:find(', and ' .. what .. " keeps the pilot alive: with main", 1, true), err)
+    end)
+  end
+
+  it("of none where nothing else keeps the pilot alive", function()
+    assert.equal("", (warned [[
+local migrate = pilot.job "migrate" { exec = "migrate" }
+pilot.job "app" { exec = "app", restart = "always", when = migrate:once "exit_success" }
+pilot.template "/x" { text = "" }
+]]))
+  end)
+end)
+
+describe("check --format json", function()
+  local function checked(text, has)
+    local result = luapilot({ "check", "--format", "json" }, { ["pilot.lua"] = text }, { PATH = "/bin" }, has)
+    assert.equal("", result.err)
+    return result
+  end
+
+  it("says of a good file what it declares, and its warnings", function()
+    assert.same({ code = 0, err = "", out = '{"ok":true,"file":"pilot.lua","mistakes":[],"warnings":['
+      .. '{"file":"pilot.lua","line":2,"field":"job \\"db\\".exec",'
+      .. '"message":"there is no program \\"db\\" on its PATH on this machine"}],'
+      .. '"jobs":["db","app"],"triggers":1,"timers":1,"handlers":0,"templates":0,"watches":0,"services":1,'
+      .. '"shutdown":{"seconds":8,"order":[{"job":"db","after":["app"]}]}}\n' }, checked([[
+local pilot = require "luapilot"
+local db = pilot.job "db" { exec = "db" }
+pilot.job "app" { exec = "app", when = db:once "exit_success", service = { port = 80 } }
+pilot.every("5s", function() end)
+]], { ["/bin/app"] = 493 }))
+  end)
+
+  it("says of another one all its mistakes", function()
+    assert.same({ code = 2, err = "", out = '{"ok":false,"file":"pilot.lua","mistakes":['
+      .. '{"file":"pilot.lua","line":2,"field":"job \\"a\\".exce",'
+      .. '"message":"unknown field (did you mean \\"exec\\"?)"},'
+      .. '{"file":"pilot.lua","line":2,"field":"job \\"a\\"",'
+      .. '"message":"has nothing to do: give it exec = { \\"program\\" } or run = function(job) … end '
+      .. '(only a job with service or health may have neither)"}],"warnings":[]}\n' },
+      checked 'local pilot = require "luapilot"\npilot.job "a" { exce = "/a/b" }\n')
+    assert.same({ code = 2, err = "", out = '{"ok":false,"file":"pilot.lua","mistakes":['
+      .. '{"file":"pilot.lua","line":null,"field":null,"message":"declares nothing: no job, no timer, no '
+      .. 'handler; start with local pilot = require '
+      .. '\\"luapilot\\" and pilot.job \\"app\\" { exec = { \\"program\\" } }"}],"warnings":[]}\n' },
+      checked 'local pilot = require "luapilot"\n')
+  end)
+
+  it("is UTF-8, whatever is in the file", function()
+    local text = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x", cwd = "/\255ä\228/€" }\n'
+    local message = '"there is no directory \\"/\239\191\189ä\239\191\189/€\\" on this machine"'
+    assert.is_truthy(checked(text, {}).out:find(message, 1, true))
+  end)
+
+  it("says of no file that there is none", function()
+    local result = luapilot { "check", "--format", "json" }
+    assert.equal(2, result.code)
+    assert.matches('^{"ok":false,"file":null,"mistakes":%[{"file":null,"line":null,"field":null,"message":"there is no '
+      .. 'pilot.lua. Looked for:\\n', result.out)
+    assert.equal("", result.err)
+  end)
+end)
+
+describe("check", function()
+  it("keeps to 80 columns", function()
+    local all = luapilot({ "check", "--help" }).out .. luapilot({ "check" }, { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+local last = {}
+for i = 1, 12 do
+  for j = 1, 3 do
+    last[j] = pilot.job("job-" .. i .. "-" .. j) { exec = "x", when = last[j] and last[j]:once "stopped" }
+  end
+end
+]] }).out:gsub("\n36 jobs[^\n]*", "")
+    for line in all:gmatch "[^\n]+" do assert.is_true(#line <= 80, line) end
+  end)
+end)
+
 describe("the plan of the shutdown", function()
   local function plan(text) return shutdown.plan(loaded(text)) end
 
@@ -272,7 +473,7 @@ describe("the plan of the shutdown", function()
     assert.same({ { "web", "cron" }, { "app" }, { "db", "cache" } }, result.groups)
     assert.equal(5.5, result.longest)
     assert.equal(5.5, result.bound)
-    assert.equal("web, cron; then app; then db, cache", shutdown.describe(result))
+    assert.same({ "web stops before app", "app before db", "app before cache" }, shutdown.order(result))
   end)
 
   it("names the first of many", function()
@@ -281,7 +482,10 @@ describe("the plan of the shutdown", function()
       for i = 1, 30 do last = pilot.job("j" .. i) { exec = "a", when = last and last:once "exit_success" or nil } end
     ]]
     assert.equal(30, #result.groups)
-    assert.matches("^j30; then j29; .* j11; then … and 10 more, one after the other$", shutdown.describe(result))
+    local order = shutdown.order(result)
+    assert.equal("j30 stops before j29", order[1])
+    assert.equal("j11 before j10", order[20])
+    assert.equal("and 9 more", order[21])
   end)
 
   it("is bounded by shutdown_timeout", function()
@@ -298,6 +502,7 @@ describe("the plan of the shutdown", function()
     ]]
     assert.same({ { "c" }, { "a", "b" } }, result.groups)
     assert.equal(5, result.longest)
+    assert.same({ "c stops before b", "a, b together" }, shutdown.order(result))
   end)
 
   it("of nothing is nothing", function()
@@ -351,7 +556,7 @@ flowchart LR
   source_5 -->|"each, settle 1s, when busy: drop"| job_hook
   source_6 -.-> job_by_hand
   source_7 -->|"when true"| job_maybe
-%% shutdown: app, end, hook, by-hand, maybe; then migrate-all; then db; 8s at most
+%% shutdown: 8s at most; app stops before migrate-all; migrate-all before db
 ]], mermaid.draw(diagram.of(loaded(EVERYTHING))))
   end)
 
@@ -364,7 +569,7 @@ flowchart LR
   source_2(["template /etc/app.conf"])
   source_1 -->|"once healthy"| job_app
   source_2 -->|"each rendered"| job_db
-%% shutdown: app, db; 8s at most
+%% shutdown: 8s at most; all jobs at once
 ]], mermaid.draw(diagram.of(loaded [[
 local file = pilot.template "/etc/app.conf" { text = "" }
 pilot.job "app" { exec = "app", when = pilot.watch "db" { tag = "a" }:once "healthy",
@@ -392,7 +597,7 @@ digraph pilot {
   job_db -> group_1 [label="each exit_failed, settle 500ms"];
   group_1 -> job_end;
 }
-// shutdown: end; then db; 8s at most
+// shutdown: 8s at most; end stops before db
 ]], dot.draw(diagram.of(pilot)))
   end)
 

@@ -163,7 +163,8 @@ describe("config.job", function()
     assert.same({ "health: has tcp and exec: write a list of checks, each with one of them" },
       wrong { exec = "x", health = { tcp = "db:1", exec = "y" } })
     assert.same({ 'health: expected a check such as { tcp = "localhost:80" }, or a list of checks, '
-      .. 'got a string: "localhost:80"' }, wrong { exec = "x", health = "localhost:80" })
+      .. 'got a string: "localhost:80"; write health = { tcp = "localhost:80" }' },
+      wrong { exec = "x", health = "localhost:80" })
     assert.same({ "health.notify: expected true (or leave it out), got a boolean: false" },
       wrong { exec = "x", health = { notify = false } })
     assert.same({ "health.rise: expected a whole number from 1, got a number: 0" },
@@ -178,8 +179,10 @@ describe("config.job", function()
 
   it("says what it expected of other fields", function()
     assert.same({ 'when: expected a trigger such as db:once "healthy", "manual" or a function, '
-      .. 'got a string: "healthy"' }, wrong { exec = "x", when = "healthy" })
-    assert.same({ 'reload: expected a signal such as "SIGHUP", or a function, got a boolean: true' },
+      .. 'got a string: "healthy"; write when = pilot.job("name"):once "healthy"' },
+      wrong { exec = "x", when = "healthy" })
+    assert.same({ 'reload: expected a signal such as "SIGHUP", or a function, got a boolean: true; '
+      .. 'write reload = "SIGHUP"' },
       wrong { exec = "x", reload = true })
     assert.same({ 'main: expected true or false, got a string: "yes"' }, wrong { exec = "x", main = "yes" })
     assert.same({ "prepare: expected a function, got a number: 5" }, wrong { exec = "x", prepare = 5 })
@@ -187,10 +190,10 @@ describe("config.job", function()
       wrong { exec = "x", oom_score_adj = 5000 })
     assert.same({ "cgroup.cpu_max: expected a number above 0, got a number: 0" },
       wrong { exec = "x", cgroup = { cpu_max = 0 } })
-    assert.same({ 'cgroup: expected a table such as { memory_max = "256M" }, got a string: "256M"' },
-      wrong { exec = "x", cgroup = "256M" })
+    assert.same({ 'cgroup: expected a table such as { memory_max = "256M" }, got a string: "256M"; '
+      .. 'write cgroup = { memory_max = "256M" }' }, wrong { exec = "x", cgroup = "256M" })
     assert.same({ 'log: expected "lines", "raw" or a table such as { level = "warn" }, '
-      .. 'got a boolean: false' },
+      .. 'got a boolean: false; write log = { file = "/dev/null" }' },
       wrong { exec = "x", log = false })
     assert.same({ 'cmd: unknown field (did you mean "exec"?)' }, wrong { exec = "x", cmd = "y" })
     assert.same({ '[1]: expected only named fields, got a string: "nginx"' }, wrong { "nginx", exec = "x" })

@@ -11,6 +11,14 @@ describe("describe", function()
     for _, case in ipairs(expected) do assert.equal(case[2], describe_value.value(case[1])) end
   end)
 
+  it("counts", function()
+    assert.equal("0 jobs, 1 job, 2 jobs, 1 search, 2 searches, 1 process, 2 processes", table.concat({
+      describe_value.count(0, "job"), describe_value.count(1, "job"), describe_value.count(2, "job"),
+      describe_value.count(1, "search"), describe_value.count(2, "search"), describe_value.count(1, "process"),
+      describe_value.count(2, "process"),
+    }, ", "))
+  end)
+
   it("keeps strings on one line and short", function()
     assert.equal([["a\nb\t\"c\"\\\000"]], describe_value.quote 'a\nb\t"c"\\\0')
     assert.equal('"' .. ("x"):rep(57) .. '..."', describe_value.quote(("x"):rep(100)))

@@ -52,6 +52,14 @@ describe("duration", function()
     for _, case in ipairs(expected) do assert.equal(case[2], duration.format(case[1])) end
   end)
 
+  it("says what was measured, with two digits", function()
+    local expected = {
+      { 0, "1ms" }, { 2.4e-05, "1ms" }, { 0.0011, "1ms" }, { 0.0478, "48ms" }, { 0.7534, "750ms" },
+      { 1.2345, "1.2s" }, { 9.96, "10s" }, { 12.7, "13s" }, { 59.7, "1m" }, { 75.3, "1m15s" }, { 7201.4, "2h1s" },
+    }
+    for _, case in ipairs(expected) do assert.equal(case[2], duration.words(case[1])) end
+  end)
+
   it("reads what it writes", function()
     for ms = 1, 10000000, 12347 do
       local text = duration.format(ms / 1000)

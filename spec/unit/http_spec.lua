@@ -110,7 +110,7 @@ describe("pilot.http", function()
     assert.equal("pilot.http.get: GET http://***@api/x: cannot connect to api:80: connection refused; nobody listens "
       .. 'there: is it running, is the port right? retry = "30s" waits for it',
       (raises({ "http://api/x", "down" }, task)))
-    assert.equal("pilot.http.get: GET http://***@api/x: no answer within 2 s; timeout allows more",
+    assert.equal("pilot.http.get: GET http://***@api/x: no answer within 2s; timeout allows more",
       (raises({ "http://api/x", "hangs" }, task)))
     assert.equal("pilot.http.get: GET http://***@api/x: cannot resolve api:80; is the name right?",
       (raises({ "http://api/x", { error = "EAI_NONAME" } }, task)))
@@ -386,7 +386,7 @@ describe("pilot.http", function()
     end)
 
     it("raises when it breaks, or does not begin", function()
-      assert.matches("pilot.http.stream: GET http://api/s: no answer within 30 s",
+      assert.matches("pilot.http.stream: GET http://api/s: no answer within 30s",
         (raises({ "http://api/s", "hangs" }, 'http.stream "http://api/s"')))
     end)
 

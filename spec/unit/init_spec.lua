@@ -205,7 +205,7 @@ describe("luapilot", function()
       finish({ signal = "SIGKILL" }, ("y"):rep(11))
       assert.equal('raised pilot.exec "x": exit code 3: no such host', said()[1])
       assert.equal('raised pilot.exec "x": was killed by SIGSEGV: …' .. ("y"):rep(500), said()[2])
-      assert.equal('raised pilot.exec "x": timed out after 1 s and was killed', said()[3])
+      assert.equal('raised pilot.exec "x": timed out after 1s and was killed', said()[3])
       assert.equal('raised pilot.exec "x": wrote more than 10 bytes to stdout: raise max_output', said()[4])
     end)
 

@@ -534,7 +534,7 @@ describe("job", function()
       local m = running().go(STOP)
       m.pass(10)
       local effects = job.input(m.spec, m.memory, "kill_due", {}, m.now, least)
-      assert.equal("did not end within 10 s of being asked to: killed", effects[1][3])
+      assert.equal("did not end within 10s of being asked to: killed", effects[1][3])
     end)
 
     it("of a Lua run that a reload has ended meanwhile waits for its handlers only", function()

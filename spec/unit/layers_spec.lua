@@ -3,17 +3,19 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "words", "zone" },
-  { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "strings_view", "words",
+    "zone" },
+  { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
+    "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
   { "exact" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "service_types", "health_types" },
+  { "service_types", "health_types", "meant" },
   { "config", "option_types" },
   -- mechanisms, each by itself
-  { "loop", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
+  { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
-  { "fs", "tasks", "lines", "late" },
+  { "loop", "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul
   { "consul.names", "consul.options" },
@@ -23,8 +25,10 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "prober", "starter", "render", "records", "registrar" },
-  { "renders", "services" },
+  { "prober" },
+  { "awaited" },
+  { "starter", "render", "records", "registrar" },
+  { "renders", "services", "adoption" },
   { "runner" },
   -- the user's language
   { "http" },

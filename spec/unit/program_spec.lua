@@ -81,7 +81,7 @@ describe("program", function()
     finish(id, { signal = "SIGKILL" })
     assert.is_true(results[1].timed_out)
     assert.equal(124, results[1].code)
-    assert.equal("timed out after 5 s and was killed", program.describe_exit(results[1], 5))
+    assert.equal("timed out after 5s and was killed", program.describe_exit(results[1], 5))
   end)
 
   it("kills what says too much, once, and keeps what there was room for", function()

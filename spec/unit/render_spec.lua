@@ -293,7 +293,7 @@ describe("pilot.render", function()
       box:advance "59s"
       assert.same({}, printed(box))
       box:advance "2s"
-      assert.matches("refuses it %(timed out after 60 s and was killed%)", printed(box)[1])
+      assert.matches("refuses it %(timed out after 1m and was killed%)", printed(box)[1])
       assert.equal("", left_over(box))
     end)
 

@@ -122,7 +122,7 @@ describe("a fault", function()
     assert.equal(200, box.app.state.said)
     run({ kind = "http", target = "http://api/*", how = { slow = 5 }, lasts = 8 }, ASK, get())
     box:advance "4900ms"
-    assert.matches("no answer within 3 s", box.app.state.said)
+    assert.matches("no answer within 3s", box.app.state.said)
     assert.is_nil(box.app.state.half)
     box:advance "500ms"
     assert.equal(200, box.app.state.half)

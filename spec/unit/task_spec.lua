@@ -616,7 +616,7 @@ describe("task", function()
       assert.is_true(t:is_ended())
       assert.is_true(t.ok)
       assert.same({}, said)
-      assert.equal("t defer: its defer functions took longer than 30 s and were abandoned", complaints[1])
+      assert.equal("t defer: its defer functions took longer than 30s and were abandoned", complaints[1])
       complaints = {}
     end)
 

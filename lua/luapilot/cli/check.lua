@@ -1,8 +1,13 @@
--- luapilot check [FILE]: every mistake, or a summary. Starts nothing, changes nothing.
+-- luapilot check [FILE]: every mistake, or a summary; what this machine lacks, and what may surprise, as warnings.
+-- Starts nothing, changes nothing.
 
 local command = require "luapilot.cli.command"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
+local json = require "luapilot.json"
 local load = require "luapilot.cli.load"
+local machine = require "luapilot.cli.machine"
+local outlook = require "luapilot.cli.outlook"
 local shutdown = require "luapilot.cli.shutdown"
 
 ---@type luapilot.Command
@@ -10,23 +15,28 @@ local check = {
   plain = command.one_file,
   name = "check", usage = "check [FILE]",
   summary = "every mistake with its file and line, or a summary",
-  description = "Loads and validates a pilot.lua as run does, and starts nothing. All mistakes are told at once,\n"
-    .. "one a line; only an error that Lua itself raises hides what would come after it.",
+  description = "Loads and validates a pilot.lua as run does, and starts nothing. All mistakes\n"
+    .. "are told at once, one a line; only an error that Lua itself raises hides what\n"
+    .. "would come after it. Warnings are about programs, users and files that are not\n"
+    .. "there on this machine, and about what the file may do that was not meant.",
   epilog = [[
 Exit codes:
-   0                     no mistakes; a summary on stdout
+   0                     no mistakes; a summary on stdout, warnings on stderr
    2                     mistakes, on stderr
    70                    an error inside luapilot
 
 Examples:
    luapilot check
-   luapilot check --no-env deploy/pilot.lua      where the variables of production are not set
-   RUN luapilot check /etc/pilot.lua             in a Dockerfile]],
+   luapilot check --no-env deploy/pilot.lua   without production's variables
+   luapilot check --format json               for editors and pipelines
+   RUN luapilot check /etc/pilot.lua          in a Dockerfile]],
 }
 
 function check.define(parser)
   parser:argument("FILE"):target "file":argname "FILE":args "?"
     :description "The file. Default: $LUAPILOT, ./pilot.lua, /etc/pilot.lua, the first that is there."
+  parser:option("-f --format"):argname "FORMAT":choices { "text", "json" }:default "text"
+    :description "text or json."
   parser:flag("--no-env"):description "A missing pilot.env or pilot.secret is a warning, not a mistake."
 end
 
@@ -58,33 +68,145 @@ local function size(set)
   return count
 end
 
+local WIDTH = 80
+
+-- Parts of a sentence, each with its separator, in lines that fit.
+local function wrap(first, parts, separator)
+  local lines, line = {}, first
+  for i, part in ipairs(parts) do
+    local piece = part .. (parts[i + 1] and separator or "")
+    if #line + 1 + #piece > WIDTH and i > 1 then
+      lines[#lines + 1], line = line, " "
+    end
+    line = line .. " " .. piece
+  end
+  lines[#lines + 1] = line
+  return table.concat(lines, "\n")
+end
+
+-- Everything that is counted, by what it is; what few files have only where there is some.
+local function counts(pilot)
+  local files, watches = size(pilot.templates), size(pilot.watches) -- each holds the pilot
+  return {
+    { "job", #pilot.order, names = job_names(pilot) }, { "trigger", triggers(pilot) },
+    { "timer", size(pilot.holders) - files - watches },
+    { "handler", pilot.bus:count(function() return true end) },
+    { "template", files, rare = true }, { "watch", watches, rare = true }, { "service", services(pilot), rare = true },
+  }
+end
+
 ---What a loaded file declares, in lines.
 ---@param pilot luapilot.App
 ---@param path string
 ---@return string
 function check.report(pilot, path)
-  local plan = shutdown.plan(pilot)
-  local files = size(pilot.templates) -- each holds the pilot until it is rendered
-  local watches = size(pilot.watches) -- each holds it
-  local parts = {
-    load.count(#pilot.order, "job") .. job_names(pilot),
-    load.count(triggers(pilot), "trigger"),
-    load.count(size(pilot.holders) - files - watches, "timer"),
-    load.count(pilot.bus:count(function() return true end), "handler"),
-  }
-  for _, each in ipairs { { files, "template" }, { watches, "watch" }, { services(pilot), "service" } } do
-    if each[1] > 0 then parts[#parts + 1] = load.count(each[1], each[2]) end
+  local plan, parts, warned = shutdown.plan(pilot), {}, #pilot.mistakes:warnings()
+  for _, each in ipairs(counts(pilot)) do
+    if each[2] > 0 or not each.rare then parts[#parts + 1] = describe.count(each[2], each[1]) .. (each.names or "") end
   end
-  local order = #plan.groups > 0 and ": " .. shutdown.describe(plan) or ""
-  return ("%s: no mistakes\n%s\nshutdown in %s at most%s\n")
-    :format(path, table.concat(parts, ", "), duration.format(plan.bound), order)
+  local order = shutdown.order(plan)
+  local bound = ("shutdown in %s at most%s"):format(duration.format(plan.bound), order[1] and ":" or "")
+  return ("%s: no mistakes%s\n%s\n%s\n"):format(path, warned > 0 and ", " .. describe.count(warned, "warning") or "",
+    table.concat(parts, ", "), wrap(bound, order, ";"))
+end
+
+-- --- json ------------------------------------------------------------------------------------
+
+-- A list, and an object whose fields keep their order: cjson has neither.
+local function list_of(values) return "[" .. table.concat(values, ",") .. "]" end
+
+local function object_of(fields)
+  local parts = {}
+  for i, field in ipairs(fields) do parts[i] = json.encode(field[1]) .. ":" .. field[2] end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+local SEQUENCES = { "^[\194-\223][\128-\191]", "^[\224-\239][\128-\191][\128-\191]",
+  "^[\240-\244][\128-\191][\128-\191][\128-\191]" }
+
+-- What is no UTF-8 in a message (it quotes the file) is U+FFFD, or it would be no JSON.
+local function as_utf8(bytes)
+  local parts, at = {}, 1
+  while at <= #bytes do
+    local piece
+    for _, pattern in ipairs(SEQUENCES) do piece = piece or bytes:match(pattern, at) end
+    parts[#parts + 1], at = piece or "\239\191\189", at + #(piece or " ")
+  end
+  return table.concat(parts)
+end
+
+local function value_of(value)
+  if value == nil then return "null" end
+  if type(value) == "string" then value = value:gsub("[\128-\255]+", as_utf8) end
+  return (json.encode(value):gsub("\\/", "/"))
+end
+
+local function values_of(list)
+  local values = {}
+  for i, value in ipairs(list) do values[i] = value_of(value) end
+  return list_of(values)
+end
+
+local function mistakes_of(list)
+  local values = {}
+  for i, mistake in ipairs(list) do
+    local file, line = (mistake.where or ""):match "^(.*):(%d+)$"
+    values[i] = object_of {
+      { "file", value_of(file or mistake.where) }, { "line", value_of(tonumber(line)) },
+      { "field", value_of(mistake.path ~= "" and mistake.path or nil) }, { "message", value_of(mistake.message) },
+    }
+  end
+  return list_of(values)
+end
+
+local function plan_of(pilot)
+  local plan, order = shutdown.plan(pilot), {}
+  for i, edge in ipairs(plan.edges) do
+    order[i] = object_of { { "job", value_of(edge.before) }, { "after", values_of(edge.names) } }
+  end
+  return object_of { { "seconds", value_of(plan.bound) }, { "order", list_of(order) } }
+end
+
+-- Documented in reference.md: fields may be added, and none is renamed or taken away.
+local function as_json(found, message)
+  local list, pilot = found and found.pilot.mistakes, found and found.ok and found.pilot
+  local fields = {
+    { "ok", value_of(pilot and true or false) }, { "file", value_of(found and found.path) },
+    { "mistakes", mistakes_of(list and list:list() or { { message = message } }) },
+    { "warnings", mistakes_of(list and list:warnings() or {}) },
+  }
+  if not pilot then return object_of(fields) .. "\n" end
+  local names = {}
+  for i, runner in ipairs(pilot.order) do names[i] = runner.spec.name end
+  fields[#fields + 1] = { "jobs", values_of(names) }
+  for _, each in ipairs(counts(pilot)) do
+    if not each.names then fields[#fields + 1] = { each[1]:gsub("ch$", "%0e") .. "s", value_of(each[2]) } end
+  end
+  fields[#fields + 1] = { "shutdown", plan_of(pilot) }
+  return object_of(fields) .. "\n"
+end
+
+-- --- the command -----------------------------------------------------------------------------
+
+local function as_text(screen, found, message)
+  if not found then return screen.err(message) end
+  load.tell(screen, found)
+  if found.ok then screen.out(check.report(found.pilot, found.path)) end
 end
 
 function check.act(arguments, screen)
-  local pilot, path = load.file(screen, { file = arguments.file, lenient = arguments.no_env })
-  if not pilot then return command.MISTAKES end
-  screen.out(check.report(pilot, path))
-  return 0
+  local found, message = load.read(screen, { file = arguments.file, lenient = arguments.no_env })
+  local ok = found ~= nil and found.ok
+  if ok then
+    outlook.look(found.pilot)
+    machine.look(found.pilot)
+  end
+  if arguments.format == "json" then
+    screen.out(as_json(found, message and message:gsub("^luapilot: ", ""):gsub("%s+$", "")))
+  else
+    as_text(screen, found, message)
+  end
+  return ok and 0 or command.MISTAKES
 end
 
 return check

@@ -24,7 +24,7 @@ command.MISTAKES = 2
 
 local function parser_of(cmd)
   local parser = lazy.load "argparse"("luapilot " .. cmd.name, cmd.description, cmd.epilog)
-  parser:add_help(false):help_max_width(100)
+  parser:add_help(false):help_max_width(80)
   cmd.define(parser)
   parser:flag("-h --help"):description "Show this help."
   if cmd.rest then

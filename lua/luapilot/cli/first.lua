@@ -24,6 +24,7 @@ local app = pilot.job "app" {
   restart      = "always",
   stop_timeout = "5s",                          -- from SIGTERM to SIGKILL
   health       = { exec = { "test", "-d", "/tmp/app" }, interval = "5s" },      -- or tcp = "localhost:8000"
+  main         = true,                          -- if the set-up fails, there is nothing to stay up for
 }
 
 -- Something periodic: now, and every hour. A run that would overlap is skipped.

@@ -3,41 +3,55 @@
 -- Mistakes and warnings go to stderr, one a line, then one line that counts them. It never starts anything.
 
 local app = require "luapilot.app"
+local describe = require "luapilot.describe"
 local locate = require "luapilot.cli.locate"
 local mistakes = require "luapilot.mistakes"
 
 local load = {}
 
----"1 job", "3 jobs", "2 searches".
----@param number integer
----@param noun string
----@return string
-function load.count(number, noun)
-  local ending = number == 1 and "" or noun:find "ch$" and "es" or "s"
-  return ("%d %s%s"):format(number, noun, ending)
-end
+---@class luapilot.Loaded
+---@field pilot luapilot.App
+---@field path string
+---@field from string       " (from $LUAPILOT)", or ""
+---@field ok boolean        there are no mistakes
 
+---Finds, loads and validates, and tells nothing.
 ---@param screen luapilot.Terminal
----@param options { file: string?, args: string[]?, lenient: boolean?, after: string? }
----   after: put behind the count of the mistakes
----@return luapilot.App?     nil: the mistakes have been told
----@return string? path
-function load.file(screen, options)
+---@param options { file: string?, args: string[]?, lenient: boolean? }
+---@return luapilot.Loaded?
+---@return string? message     there is no file
+function load.read(screen, options)
   local port = screen.port()
   local path, message = locate.file(port, options.file)
-  if not path then
+  if not path then return nil, message end
+  local pilot = app.new { port = port, args = options.args, lenient = options.lenient }
+  return { pilot = pilot, path = path, from = message or "", ok = pilot:load(path) == true }
+end
+
+---Tells warnings and mistakes on stderr.
+---@param screen luapilot.Terminal
+---@param found luapilot.Loaded
+---@param after string?      put behind the count of the mistakes
+function load.tell(screen, found, after)
+  local list = found.pilot.mistakes
+  for _, warning in ipairs(list:warnings()) do screen.err("warning: " .. mistakes.format(warning) .. "\n") end
+  if found.ok then return end
+  for _, mistake in ipairs(list:list()) do screen.err(mistakes.format(mistake) .. "\n") end
+  screen.err(("%s%s: %s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"), after or ""))
+end
+
+---Reads and tells.
+---@param screen luapilot.Terminal
+---@param options { file: string?, args: string[]?, lenient: boolean?, after: string? }
+---@return luapilot.App?     nil: there are mistakes
+function load.file(screen, options)
+  local found, message = load.read(screen, options)
+  if not found then
     screen.err(message)
     return nil
   end
-  local pilot = app.new { port = port, args = options.args, lenient = options.lenient }
-  local ok, list = pilot:load(path)
-  for _, warning in ipairs(pilot.mistakes:warnings()) do
-    screen.err("warning: " .. mistakes.format(warning) .. "\n")
-  end
-  if ok then return pilot, path end
-  screen.err(table.concat(list, "\n") .. "\n")
-  screen.err(("%s%s: %s%s\n"):format(path, message or "", load.count(#list, "mistake"), options.after or ""))
-  return nil
+  load.tell(screen, found, options.after)
+  return found.ok and found.pilot or nil
 end
 
 return load

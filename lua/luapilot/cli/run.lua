@@ -3,6 +3,7 @@
 -- Loads, validates, runs to the end. The guardian was forked before this (src/main.c).
 
 local command = require "luapilot.cli.command"
+local describe = require "luapilot.describe"
 local load = require "luapilot.cli.load"
 
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end
@@ -43,7 +44,7 @@ end
 
 -- When the first jobs have been started: what it took to get there is given back.
 local function settle_down(pilot)
-  pilot.port.reached("started", load.count(#pilot.order, "job"))
+  pilot.port.reached("started", describe.count(#pilot.order, "job"))
   local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
   if ok then embedded.release() end
 end
@@ -60,7 +61,7 @@ function run.act(arguments, screen)
   local left = pilot.closing and pilot.closing.end_at - pilot.port.now() or FLUSH
   local lost = pilot.port.flush(math.max(0, math.min(FLUSH, left)))
   if lost > 0 then
-    screen.err(("luapilot: %s of output could not be written\n"):format(load.count(lost, "byte")))
+    screen.err(("luapilot: %s of output could not be written\n"):format(describe.count(lost, "byte")))
   end
   return code
 end

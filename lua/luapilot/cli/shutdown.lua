@@ -10,7 +10,10 @@ local shutdown = {}
 local SHOWN = 20 -- names of a list
 
 ---@class luapilot.ShutdownPlan
----@field groups string[][]     names; each group after the one before it
+---@field groups string[][]     names; each job of a group is needed by one of the group before it
+---@field edges { before: string, names: string[] }[]   these are gone before that one is asked: all there is of order
+---@field together string[][]   jobs that wait for each other
+---@field registered boolean    jobs without a service wait for those that have one: see shutdown.lua of the core
 ---@field longest number        seconds along the longest chain of stop_timeouts
 ---@field bound number          … and not longer than shutdown_timeout
 
@@ -62,18 +65,58 @@ local function names_of(group)
   return names
 end
 
+-- Who stops before whom: of each job that others need, those who need it. Not among jobs that need each other.
+local function edges_of(pilot, groups)
+  local rank, edges, of = {}, {}, {}
+  for i, group in ipairs(groups) do
+    for _, name in ipairs(group) do rank[name] = i end
+  end
+  for _, runner in ipairs(pilot.order) do
+    for _, source in ipairs(pilot:sources_of(runner)) do
+      local name, other = runner.spec.name, source.spec.name
+      if rank[name] < rank[other] then
+        if not of[other] then
+          of[other] = { before = other, names = {} }
+          edges[#edges + 1] = of[other]
+        end
+        table.insert(of[other].names, name)
+      end
+    end
+  end
+  table.sort(edges, function(a, b)
+    if rank[a.before] ~= rank[b.before] then return rank[a.before] < rank[b.before] end
+    return pilot.jobs[a.before].number < pilot.jobs[b.before].number
+  end)
+  return edges
+end
+
+-- Is there one with a service, and one without, in a file with Consul?
+local function leaves_first(pilot)
+  local with, without = false, false
+  for _, runner in ipairs(pilot.order) do
+    with, without = with or runner.spec.service ~= nil, without or runner.spec.service == nil
+  end
+  return pilot.consul ~= nil and with and without
+end
+
 ---@param pilot luapilot.App     loaded
 ---@return luapilot.ShutdownPlan
 function shutdown.plan(pilot)
   local open, group = count_dependents(pilot)
   local state = { open = open, starts = {}, ends = {}, longest = 0 } -- starts: the latest end of who waits for a job
-  local groups, left = {}, #pilot.order
+  local groups, circle, left = {}, {}, #pilot.order
   while left > 0 do
-    if not group[1] then group = together(pilot, state) end
+    if not group[1] then
+      group = together(pilot, state)
+      circle[#circle + 1] = names_of(group)
+    end
     groups[#groups + 1], left = names_of(group), left - #group
     group = end_group(pilot, state, group)
   end
-  return { groups = groups, longest = state.longest, bound = math.min(state.longest, pilot.shutdown_timeout) }
+  return {
+    groups = groups, edges = edges_of(pilot, groups), together = circle, registered = leaves_first(pilot),
+    longest = state.longest, bound = math.min(state.longest, pilot.shutdown_timeout),
+  }
 end
 
 ---"app, cron", or the first of many: "job-1, job-2, … and 980 more".
@@ -84,22 +127,30 @@ function shutdown.names(names)
   return ("%s, … and %d more"):format(table.concat(names, ", ", 1, SHOWN), #names - SHOWN)
 end
 
----"app, cron; then db", or the first of many: "job-9; then job-8; … and 980 more".
+---"app, cron before db", each in the order of the end; the first of many.
 ---@param plan luapilot.ShutdownPlan
----@return string
-function shutdown.describe(plan)
-  local parts, left = {}, #plan.groups - SHOWN
-  for i = 1, math.min(#plan.groups, SHOWN) do parts[i] = shutdown.names(plan.groups[i]) end
-  if left > 0 then parts[#parts + 1] = ("… and %d more, one after the other"):format(left) end
-  return table.concat(parts, "; then ")
+---@return string[]
+function shutdown.order(plan)
+  local parts, left = {}, #plan.edges - SHOWN
+  for i = 1, math.min(#plan.edges, SHOWN) do
+    local edge = plan.edges[i]
+    local stop = i > 1 and "" or #edge.names > 1 and " stop" or " stops"
+    parts[i] = ("%s%s before %s"):format(shutdown.names(edge.names), stop, edge.before)
+  end
+  if left > 0 then parts[#parts + 1] = ("and %d more"):format(left) end
+  for _, group in ipairs(plan.together) do parts[#parts + 1] = shutdown.names(group) .. " together" end
+  if plan.registered then parts[#parts + 1] = "jobs without a service when none is registered any more" end
+  if not parts[1] and plan.groups[1] then parts[1] = plan.groups[1][2] and "all jobs at once" or nil end
+  return parts
 end
 
----One line for the end of a graph: "shutdown: app, cron; then db; 8s at most".
+---One line for the end of a graph: "shutdown: 8s at most; app stops before db".
 ---@param plan luapilot.ShutdownPlan
 ---@return string
 function shutdown.line(plan)
-  local order = #plan.groups > 0 and shutdown.describe(plan) .. "; " or ""
-  return ("shutdown: %s%s at most"):format(order, duration.format(plan.bound))
+  local order = shutdown.order(plan)
+  return ("shutdown: %s at most%s"):format(duration.format(plan.bound),
+    order[1] and "; " .. table.concat(order, "; ") or "")
 end
 
 return shutdown

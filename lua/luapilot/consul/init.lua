@@ -35,25 +35,15 @@ local function declare(app, value)
   end)
 end
 
--- A name that is not there is an error with the one that was meant.
-local function guarded(library, path)
-  local names = schema.keys(library)
-  return setmetatable(library, {
-    __index = function(_, key)
-      error(("%s has no %q%s"):format(path, tostring(key), suggest.hint(tostring(key), names)), 2)
-    end,
-  })
-end
-
 ---pilot.consul of one pilot.
 ---@param app luapilot.App
 ---@return table
 function consul.library(app)
   local library = calls.library(app)
   library.kv = kv.library(app)
-  for name, group in pairs(library) do guarded(group, CALL .. "." .. name) end
+  for name, group in pairs(library) do suggest.guard(group, CALL .. "." .. name) end
   library.txn = txn.library(app)
-  getmetatable(guarded(library, CALL)).__call = function(_, value) declare(app, value) end
+  getmetatable(suggest.guard(library, CALL)).__call = function(_, value) declare(app, value) end
   return library
 end
 

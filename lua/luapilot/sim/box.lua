@@ -183,7 +183,7 @@ function box.new(world, path, options, number)
   end
   local self = setmetatable({
     world = world, path = path, options = options, name = number == 1 and "box" or "box-" .. number,
-    moments = {}, complaints = {}, children = {}, started = false,
+    moments = {}, complaints = {}, children = {}, started = false, paused = false,
   }, Box)
   self.programs = programs.new()
   self.files = files.new {
@@ -266,7 +266,7 @@ end
 ---Takes one event. False when there is none, or nobody to take it.
 ---@return boolean
 function methods:turn()
-  if not self.started or self.ended then return false end
+  if not self.started or self.ended or self.paused then return false end
   local event = self.port:pop()
   if not event then return false end
   local ok, err = contain.call(self.app.loop.meter, xpcall, self.app.turn, debug.traceback, self.app, event)
@@ -307,6 +307,21 @@ end
 function methods:run_until(predicate, limit)
   need_start(self, "box:run_until")
   return self.world:run_until(predicate, limit)
+end
+
+---The whole box stands still (docker pause, a suspended machine) while time passes in the rest of the world. All that
+---was due meanwhile is late afterwards.
+---@param time string|number
+function methods:pause(time)
+  need_start(self, "box:pause")
+  self:record("pause", { text = tostring(time) })
+  self.paused = true
+  local go_on = self.port.kernel:freeze()
+  self.world:advance(time)
+  self.paused = false
+  self:record("pause", {})
+  go_on()
+  self.world:rest()
 end
 
 ---A signal to the pilot. SIGKILL kills it, and the guardian ends the rest.

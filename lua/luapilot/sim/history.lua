@@ -61,6 +61,7 @@ function tell.request(m) return ("http    %s %s"):format(m.request.method, m.req
 function tell.consul(m) return ("consul  %s %s"):format(m.request.method, m.request.path) end
 
 function tell.complaint(m) return "error   " .. m.message end
+function tell.pause(m) return m.text and "paused  for " .. m.text or "paused  no longer" end
 function tell.fault(m) return "fault   " .. m.message end
 
 ---@param name string           of the box

@@ -6,6 +6,7 @@
 
 local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
+local duration = require "luapilot.duration"
 local queue = require "luapilot.queue"
 local url = require "luapilot.url"
 
@@ -202,7 +203,7 @@ function http.calls.request(self, options)
   if limit > 0 then
     exchange.timer = self.clock:after(limit, self.timers, function()
       if exchange.over then return end
-      exchange:fail("ETIMEDOUT", ("no answer within %g s"):format(limit))
+      exchange:fail("ETIMEDOUT", "no answer within " .. duration.format(limit))
     end)
   end
   if takes < math.huge then

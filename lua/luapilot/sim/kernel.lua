@@ -242,6 +242,18 @@ function Kernel:alive()
   return list
 end
 
+---The machine is paused. Returns what lets it go on.
+---@return fun()
+function Kernel:freeze()
+  local frozen = {}
+  self.all:walk(function(proc)
+    if proc:freeze() then frozen[#frozen + 1] = proc end
+  end)
+  return function()
+    for _, proc in ipairs(frozen) do proc:thaw() end
+  end
+end
+
 ---What the guardian does at the end: nothing lives on, strays included.
 function Kernel:kill_all()
   self.all:walk(function(proc)

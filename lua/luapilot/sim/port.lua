@@ -10,6 +10,7 @@
 local copy = require "luapilot.copy"
 local check = require "luapilot.sim.check"
 local client = require "luapilot.sim.consul.client"
+local duration = require "luapilot.duration"
 local http = require "luapilot.sim.http"
 local places = require "luapilot.sim.places"
 local queue = require "luapilot.sim.queue"
@@ -182,7 +183,7 @@ local outcomes = {
   up = function() return {} end,
   down = function(address) return refused(address, "ECONNREFUSED", "connection refused") end,
   hangs = function(address, seconds)
-    return refused(address, "ETIMEDOUT", ("no answer within %g s"):format(seconds))
+    return refused(address, "ETIMEDOUT", "no answer within " .. duration.format(seconds))
   end,
 }
 outcomes.unknown = outcomes.down

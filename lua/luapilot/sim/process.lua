@@ -198,6 +198,17 @@ local function continue(self)
   end
 end
 
+---Nothing of it runs any more: its machine is paused. False when nothing ran before.
+---@return boolean
+function Process:freeze()
+  if self.state ~= "alive" then return false end
+  self.state = "stopped"
+  return true
+end
+
+---Its machine goes on.
+function Process:thaw() continue(self) end
+
 ---A signal arrives.
 ---@param signal string
 function Process:deliver(signal)

@@ -6,6 +6,7 @@
 
 local check = require "luapilot.sim.check"
 local copy = require "luapilot.copy"
+local duration = require "luapilot.duration"
 local http = require "luapilot.sim.http"
 local queue = require "luapilot.queue"
 
@@ -151,7 +152,7 @@ function Client:ask(asked, done)
   if (asked.timeout or 0) > 0 then
     local left = math.max(0, asked.timeout - (asked.spent or 0))
     table.insert(ask.timers, port.clock:after(left, port.timers, function()
-      fail("ETIMEDOUT", ("no answer within %g s"):format(asked.timeout))
+      fail("ETIMEDOUT", "no answer within " .. duration.format(asked.timeout))
     end))
   end
   return ask
@@ -204,8 +205,9 @@ local function waits(self, call)
   if limit <= 0 then return end
   call.timer = self.port.clock:after(limit, self.port.timers, function()
     leave_line(self, call)
-    local why = "no free connection to the agent within %g s: max_connections is %d, and %d watches hold one each"
-    tell(call, { code = "ETIMEDOUT", error = why:format(limit, self.options.max_connections, self.held) })
+    local why = "no free connection to the agent within %s: max_connections is %d, and %d watches hold one each"
+    local said = why:format(duration.format(limit), self.options.max_connections, self.held)
+    tell(call, { code = "ETIMEDOUT", error = said })
   end)
 end
 

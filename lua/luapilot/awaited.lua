@@ -1,0 +1,150 @@
+-- awaited: what the jobs wait for that have never started, told in the log: after 10 s, after a minute, then each ten
+-- minutes while they wait.
+--
+-- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
+-- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
+--
+-- It owns nothing: the one timer of that is the app's, begun and cancelled by starter.lua. It starts nothing, and what
+-- it says of a source is what this source says of itself.
+
+local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
+local trigger = require "luapilot.trigger"
+
+local prober = lazy.require "luapilot.prober"
+
+local awaited = {}
+
+local FIRST = 10                  -- seconds until the first look, by starter.lua …
+local SECOND, LATER = 50, 600     -- … from there to the second, and to each after it
+local MOST = 20                   -- jobs told in a look
+local PARTS = 5                   -- of a trigger
+
+-- --- how a source is -------------------------------------------------------------------------
+
+-- The first check that does not pass.
+local function check_state(runner)
+  local probes = runner.prober
+  for i, one in ipairs(probes and probes.memory.checks or {}) do
+    if one.status ~= "passing" then
+      local label = prober.label(runner.spec.health[i])
+      return one.output and ("%s does not pass: %s"):format(label, one.output)
+        or one.status == "unknown" and label .. " has said nothing yet" or label .. " does not pass"
+    end
+  end
+end
+
+local STATE = {
+  waiting = function(runner) return runner.memory.exit and "it waits to be started again" or "it waits itself" end,
+  preparing = function() return "it is being prepared" end,
+  running = function(runner)
+    local why = check_state(runner)
+    return why and "it is running, " .. why or "it is running"
+  end,
+  stopping = function() return "it is stopping" end,
+  ending = function() return "it is ending" end,
+  backoff = function(runner)
+    local exit = runner.memory.exit
+    return exit and ("it ended with code %d, and will be started again"):format(exit.code)
+      or "it cannot be started now"
+  end,
+  held = function() return "it was stopped" end,
+  complete = function() return "it is over" end,
+}
+
+local EVENT = { healthy = "to be healthy", exit_success = "to end with code 0", stopped = "to be over" }
+
+local function of_job(runner, event)
+  local what = EVENT[event]
+  if not what then return nil end
+  return ("job %q %s (%s)"):format(runner.spec.name, what, STATE[runner.memory.state](runner))
+end
+
+local function of_watch(core, event)
+  if not core.content then return core.label .. ", which has had no answer yet" end
+  if event ~= "healthy" then return nil end
+  return core.label .. " to be healthy (nobody is there)"
+end
+
+local function of_template(app, path)
+  local keeper = app.templates[path]
+  if not keeper or keeper.rendered then return nil end
+  for _, core in ipairs(keeper.spec.watch or {}) do
+    if not core.content then return ("template %q: %s has had no answer yet"):format(path, core.label) end
+  end
+  return ("template %q to be rendered (%s)"):format(path, keeper.said and "it failed" or "it is under way")
+end
+
+-- --- what a trigger lacks --------------------------------------------------------------------
+
+local function of_leaf(app, leaf)
+  if leaf.kind == "function" then return "its `when` function to return" end
+  local kind, name = (leaf.topic or ""):match "^(%l+):(.*)$"
+  if kind == "job" then return app.jobs[name] and of_job(app.jobs[name], leaf.event) end
+  if kind == "template" then return of_template(app, name) end
+  if kind == "watch" then return of_watch(app.watches_by_topic[leaf.topic], leaf.event) end
+end
+
+-- Does a node fire by the clock, by a signal or by hand? Then nobody waits for what stands beside it in an `any`.
+local function comes_by_itself(leaf)
+  return leaf.kind == "every" or leaf.kind == "cron" or leaf.kind == "manual" or leaf.topic == "pilot"
+end
+
+local describe -- forward
+
+local function of_group(question, node)
+  local found, more = {}, 0
+  for _, part in ipairs(node.parts) do
+    if node.kind == "any" and comes_by_itself(part) then return nil end
+    local text = describe(question, part)
+    if text and #found < PARTS then found[#found + 1] = text elseif text then more = more + 1 end
+  end
+  if more > 0 then found[#found + 1] = ("%d more"):format(more) end
+  return found[1] and table.concat(found, node.kind == "any" and ", or " or ", and ")
+end
+
+-- What of a node has not come, in words; nil: nothing that is to be told, or it was told.
+function describe(question, node)
+  if question.seen[node] or trigger.satisfied(question.trigger, node) then return nil end
+  question.seen[node] = true
+  if node.parts then return of_group(question, node) end
+  return of_leaf(question.app, node)
+end
+
+---What a job waits for that has never started; nil: it does not, or that is not to be told.
+---@param app luapilot.App
+---@param runner luapilot.Runner
+---@return string?
+function awaited.of(app, runner)
+  local memory, own = runner.memory, runner.starter.trigger
+  if memory.state ~= "waiting" or memory.runs > 0 or memory.exit or own.memory.gave_up then return nil end
+  return describe({ app = app, trigger = own, seen = {} }, own.node)
+end
+
+-- --- the log ---------------------------------------------------------------------------------
+
+local function tell(app, since)
+  local count = 0
+  for _, runner in ipairs(app.order) do
+    local text = awaited.of(app, runner)
+    if text then
+      count = count + 1
+      if count <= MOST then
+        runner:log("info", ("has waited %s for %s"):format(duration.words(app.port.now() - since), text))
+      end
+    end
+  end
+  if count > MOST then app:log("info", ("and %d more jobs wait"):format(count - MOST)) end
+  return count > 0
+end
+
+---Tells what is waited for, and comes again as long as there is something.
+---@param app luapilot.App
+---@param since number?     from when on the jobs have waited; nil: this is the first look
+function awaited.look(app, since)
+  local pause = since and LATER or SECOND
+  since = since or app.port.now() - FIRST
+  if tell(app, since) then app.look = app.loop:after(pause, function() awaited.look(app, since) end) end
+end
+
+return awaited

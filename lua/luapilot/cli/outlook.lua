@@ -1,0 +1,123 @@
+-- outlook: what a loaded file will do that its author may not expect. Pure: it looks at the file alone.
+--
+--   * a one-shot that fails for good, and with it the only way to a job that should run on, while another job keeps
+--     the pilot alive: a container that is up and serves nothing;
+--   * a stop_timeout that the shutdown's bound cuts short.
+
+local duration = require "luapilot.duration"
+
+local outlook = {}
+
+local LAST_SHARE, LAST_MOST = 0.15, 1 -- of a shutdown, for the dead to be buried: as shutdown.lua has it
+
+-- --- who is needed ---------------------------------------------------------------------------
+
+-- The leaves without which a trigger cannot fire: those that only `all` stands above.
+local function needed_leaves(node, list)
+  if node.kind == "all" then
+    for _, part in ipairs(node.parts) do needed_leaves(part, list) end
+  elseif node.kind ~= "any" then
+    list[#list + 1] = node
+  end
+  return list
+end
+
+-- The jobs that must end well before this one starts.
+local function needed_ends(app, runner)
+  local list = {}
+  for _, leaf in ipairs(needed_leaves(runner.starter.trigger.node, {})) do
+    local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
+    if source and source ~= runner and leaf.event == "exit_success" then list[#list + 1] = source end
+  end
+  return list
+end
+
+local function runs_on(runner)
+  local policy = runner.spec.restart
+  return policy.policy == "always" and not policy.count and not policy.limit
+end
+
+-- Does nothing bring it back when it has failed?
+local function fails_for_good(runner)
+  local policy = runner.spec.restart
+  return policy.policy == "never" or policy.count ~= nil or policy.limit ~= nil
+end
+
+local FAILURES = { exit_failed = true, stopped = true }
+
+-- Does the file say what is to be done when it fails?
+local function is_cared_for(app, runner)
+  for event in pairs(FAILURES) do
+    if app.bus:has(runner.topic, event) then return true end
+  end
+  for _, other in ipairs(app.order) do
+    for _, leaf in ipairs(other.starter.trigger.leaves) do
+      if leaf.topic == runner.topic and FAILURES[leaf.event] then return true end
+    end
+  end
+end
+
+local CLOCK = { every = true, cron = true }
+
+-- Does it start again and again, or may somebody start it at any time?
+local function comes_again(runner)
+  for _, leaf in ipairs(runner.starter.trigger.leaves) do
+    if CLOCK[leaf.kind] or leaf.kind == "manual" then return true end
+    if leaf.topic == "pilot" and leaf.event:find "^SIG" then return true end
+  end
+end
+
+-- The first thing that keeps a pilot alive whatever becomes of those that must end well, in words.
+local function keeper_of(app)
+  for _, runner in ipairs(app.order) do
+    local stays = runs_on(runner) and not runner.starter:is_manual() or comes_again(runner)
+    if stays and not needed_ends(app, runner)[1] then return ("job %q"):format(runner.spec.name) end
+  end
+  for _, holder in ipairs(app:sorted_holders()) do
+    if holder.label then return holder.label end -- a template does not last; watches and timers have labels
+  end
+  local hears = app.bus:count(function(entry) return entry.topic == "pilot" and entry.name:find "^SIG" ~= nil end)
+  return hears > 0 and "a handler of a signal" or nil
+end
+
+local function one_shots(app)
+  local keeper, told = keeper_of(app), {}
+  for _, runner in ipairs(keeper and app.order or {}) do
+    if runner.spec.main then return end -- its end is the pilot's
+  end
+  for _, runner in ipairs(keeper and app.order or {}) do
+    for _, source in ipairs(runs_on(runner) and needed_ends(app, runner) or {}) do
+      if not told[source] and fails_for_good(source) and not is_cared_for(app, source) then
+        told[source] = true
+        local name = runner.spec.name
+        app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
+          ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
+            .. "ends then"):format(name, keeper, name))
+      end
+    end
+  end
+end
+
+-- --- the bound -------------------------------------------------------------------------------
+
+local function stop_timeouts(app)
+  local seconds = app.shutdown_timeout
+  local most = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
+  for _, runner in ipairs(app.order) do
+    local given = rawget(runner.spec, "stop_timeout")
+    if given and given > most then
+      app.mistakes:warn(runner.spec.where, ("job %q.stop_timeout"):format(runner.spec.name),
+        ("%s is more than a shutdown leaves it: after %s it is killed (pilot.shutdown_timeout is %s)")
+          :format(duration.format(given), duration.format(most), duration.format(seconds)))
+    end
+  end
+end
+
+---Adds a warning for each.
+---@param app luapilot.App      loaded, without mistakes
+function outlook.look(app)
+  one_shots(app)
+  stop_timeouts(app)
+end
+
+return outlook

@@ -1,0 +1,119 @@
+-- What the log says of checks.
+local boxes = require "support.boxes"
+
+describe("the log says of a check", function()
+  after_each(boxes.check)
+
+  local function said(box)
+    local list = {}
+    for _, line in ipairs(box:log()) do
+      local text = line.message:match '^job "app": (.*)$'
+      if text and text:find "health" and line.level ~= "debug" then
+        list[#list + 1] = ("%g %s %s"):format(math.floor(line.at * 10) / 10, line.level, text)
+      end
+    end
+    return list
+  end
+
+  local function run(health, programs)
+    local box = boxes.load('pilot.job "app" { exec = "app", health = ' .. health .. " }")
+    box:program("app", {})
+    for prefix, behaviour in pairs(programs or {}) do box:program(prefix, behaviour) end
+    box:tcp("db:1", "down")
+    return box:start()
+  end
+
+  it("that cannot pass: at its first failure, and each minute", function()
+    local box = run('{ exec = { "sh", "-c", "test -e  /db" } }', {
+      sh = { exit = 1, stderr = "database is missing\n" },
+    })
+    box:advance "125s"
+    assert.same({
+      "0 info health (exec sh -c test -e /db) does not pass yet: database is missing",
+      "30 warn is unhealthy: health (exec sh -c test -e /db): database is missing",
+      "60 warn health (exec sh -c test -e /db) has not passed for 1m: database is missing",
+      "120 warn health (exec sh -c test -e /db) has not passed for 2m: database is missing",
+    }, said(box))
+  end)
+
+  it("that fails otherwise now: that, numbers apart, and once a second at most", function()
+    local box = run [[{ check = function()
+      pilot.state.asked = (pilot.state.asked or 0) + 1
+      local at = pilot.now() - 1767225600
+      return false, at < 1.5 and "a " .. pilot.state.asked or at < 1.75 and "b" or at < 4 and "c" or "d"
+    end, interval = "100ms", start_period = "1h" }]]
+    box:advance "5s"
+    assert.same({
+      "0 info health (check pilot.lua:1) does not pass yet: a 1",
+      "1.5 info health (check pilot.lua:1) does not pass yet: b",
+      "2.5 info health (check pilot.lua:1) does not pass yet: c",
+      "4 info health (check pilot.lua:1) does not pass yet: d",
+    }, said(box))
+  end)
+
+  it("which one of several it is", function()
+    local box = run([[{ { tcp = "db:1", interval = "1s", fall = 2 }, { exec = "check", interval = "1s" } }]],
+      { check = { exit = 0 } })
+    box:advance "3500ms"
+    box:tcp("db:1", "up")
+    box:advance "1s"
+    box:program("check", { exit = 3 })
+    box:advance "3s"
+    assert.same({
+      "0 info health[1] (tcp db:1) does not pass yet: cannot connect to db:1: connection refused",
+      "2 warn is unhealthy: health[1] (tcp db:1): cannot connect to db:1: connection refused",
+      "4 info health[1] (tcp db:1) passes now",
+      "4 info is healthy",
+      "5 warn health[2] (exec check) fails: exit code 3",
+      "7 warn is unhealthy: health[2] (exec check): exit code 3",
+    }, said(box))
+  end)
+
+  it("what it asks, whatever that is", function()
+    local long = ("x"):rep(200)
+    local box = boxes.load(([[pilot.job "app" { exec = "app", health = {
+      { exec = { "check", "%s" } }, { http = "http://me:secret@db:2/health?deep" }, { notify = true, interval = "1s" },
+    } }]]):format(long))
+    box:program("app", { notify = { WATCHDOG = "trigger" } })
+    box:program("check", { exit = 1 })
+    box:http("http://*db:2/health*", 500)
+    box:start()
+    box:advance "500ms"
+    assert.same({
+      ("0 info health[1] (exec check %s…) does not pass yet: exit code 1"):format(long:sub(1, 54)),
+      "0 info health[2] (http http://***@db:2/health?deep) does not pass yet: HTTP 500",
+      "0 info health[3] (notify READY=1) does not pass yet: WATCHDOG=trigger",
+    }, (function(list) table.sort(list) return list end)(said(box)))
+  end)
+
+  -- The event says that the run failed (code 1), the log what the program said.
+  it("for which the job was stopped: how the program then ended", function()
+    for how, line in pairs {
+      ["term_delay = '10ms'"] = "exited with code 0", ["term_delay = '10ms', term_exit = 7"] = "exited with code 7",
+      ["ignores = { 'SIGTERM' }"] = "was killed by SIGKILL", [""] = "was killed by SIGTERM",
+    } do
+      local box = boxes.load [[
+        pilot.job "app" { exec = "app", health = { exec = "check", interval = "1s", fall = 1, restart_after = 1 } }
+          :on("exit_failed", function(event) print("code " .. event.code .. " " .. event.reason) end)
+      ]]
+      box:program("app", loadstring("return { " .. how .. " }")())
+      box:program("check", { exit = 1 })
+      box:start()
+      box:run_until(function() return box:job("app").exit ~= nil end, "13s")
+      assert.equal(1, boxes.logged(box, ('job "app": %s when it was stopped for failing its checks'):format(line)), how)
+      local code = line:find "code 7" and 7 or line:find "code 0" and 1 or line:find "KILL" and 137 or 143
+      assert.equal(1, boxes.logged(box, ("code %d health"):format(code)), how)
+      box:stop()
+    end
+  end)
+
+  it("when it is the reason for a restart", function()
+    local box = run([[{ exec = "check", interval = "1s", fall = 1, restart_after = 2 }]], { check = { exit = 1 } })
+    box:run_until(function() return boxes.logged(box, "failed too many checks") == 1 end)
+    local line = box:log()[#box:log()]
+    for _, each in ipairs(box:log()) do
+      if each.message:find "too many" then line = each end
+    end
+    assert.same({ check = "health (exec check)", output = "exit code 1" }, line.fields)
+  end)
+end)
