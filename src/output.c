@@ -94,6 +94,25 @@ static void adopt(struct output *output, struct sink *sink) {
   sink->spare = &output->spare;
 }
 
+static struct sink *next_sink(struct output *output, struct sink *sink) {
+  if (sink == NULL) return &output->standard[0];
+  if (sink == &output->standard[0]) return &output->standard[1];
+  return sink == &output->standard[1] ? output->files : sink->next;
+}
+
+/* Somebody else writes into the same pipe as `taken`: a raw job, or another sink. */
+static void share(struct output *output, const struct sink *taken) {
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));)
+    if (sink_same(sink, taken)) sink->shared = true;
+}
+
+static void share_if_twice(struct output *output, const struct sink *opened) {
+  unsigned count = 0;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));)
+    count += sink_same(sink, opened);
+  if (count > 1) share(output, opened);
+}
+
 struct sink *output_main(struct output *output) {
   return output->main;
 }
@@ -117,6 +136,7 @@ static struct sink *add_file(struct output *output, const char *path, struct fai
   adopt(output, sink);
   sink->next = output->files;
   output->files = sink;
+  share_if_twice(output, sink);
   return sink;
 }
 
@@ -169,15 +189,20 @@ int output_redirect(struct output *output, const char *where, struct failure *fa
 
 void output_reopen(struct output *output) {
   struct failure failure;
-  for (struct sink *sink = output->files; sink; sink = sink->next)
+  for (struct sink *sink = output->files; sink; sink = sink->next) {
     if (sink_reopen(sink, &failure) != 0)
       output_say(output, LOG_LEVEL_ERROR, "%s; still using the old file", failure.message);
+    share_if_twice(output, sink);
+  }
   for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i], &failure);
 }
 
 int output_descriptor(struct sink *sink, const char *stream) {
+  struct output *output = sink->context;
+  bool second = strcmp(stream, "stderr") == 0;
+  share(output, sink->path ? sink : &output->standard[second]);
   if (sink->path) return sink->watcher.fd;
-  return strcmp(stream, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
+  return second ? STDERR_FILENO : STDOUT_FILENO;
 }
 
 void output_format(struct output *output, enum output_format format) {
@@ -228,12 +253,6 @@ void output_say(struct output *output, enum log_level level, const char *format,
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
-
-static struct sink *next_sink(struct output *output, struct sink *sink) {
-  if (sink == NULL) return &output->standard[0];
-  if (sink == &output->standard[0]) return &output->standard[1];
-  return sink == &output->standard[1] ? output->files : sink->next;
-}
 
 static void flush_all(struct output *output) {
   for (struct sink *sink = NULL; (sink = next_sink(output, sink));) sink_flush(sink);

@@ -24,6 +24,12 @@
  *   a socket             send() with MSG_DONTWAIT
  *   a file, a device     write; the shared offset of a file must stay shared, so no reopening
  *
+ * Where somebody else writes into the same pipe (a raw job, another sink), a write that is cut short lets
+ * him into the middle of a line. So such a sink is `shared`: each write is whole lines of at most
+ * PIPE_BUF bytes, which the kernel takes as one piece or not at all. A line that is longer is one write;
+ * it is torn where the pipe has room for a part of it only, and that cannot be known before. A file takes
+ * every write as one piece.
+ *
  * It owns its buffer, its path, and its descriptor unless that is 1 or 2. */
 #ifndef LUAPILOT_SINK_H
 #define LUAPILOT_SINK_H
@@ -31,6 +37,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "buffer.h"
 #include "loop.h"
@@ -68,6 +75,9 @@ struct sink {
   char *path;          /* owned; NULL: 1 or 2 */
   unsigned references; /* the owner's business */
   bool widened;        /* its pipe, if it is one */
+  bool shared;         /* others write there, too: for good, as nobody knows who inherited it */
+  dev_t device;        /* which pipe, terminal or socket it is; */
+  ino_t inode;         /* 0: a file, or a device */
 
   struct buffer buffer; /* what is not written yet */
   struct buffer *spare; /* an empty buffer, common to all sinks: one that writes borrows it, so a
@@ -97,6 +107,8 @@ int sink_open(struct sink *sink, struct loop *loop, const char *path, struct fai
 /* Opens the file anew, and forgives a reader that was gone. Returns 0, or -1 with `failure`: nothing
  * changed. */
 int sink_reopen(struct sink *sink, struct failure *failure);
+/* Whether both write into one pipe, terminal or socket. */
+bool sink_same(const struct sink *sink, const struct sink *other);
 /* Gives everything back but the struct. Feeders are forgotten, not resumed. */
 void sink_close(struct sink *sink);
 

@@ -472,6 +472,59 @@ describe("output", function()
     assert.is_true(kept > 1000 and lost > 1000)
   end)
 
+  describe("into a pipe that others write into, too,", function()
+    -- What was written until the pipe was full, by a script that then ends: nobody reads before.
+    local function until_full(text)
+      local reading, writing = run.pipe()
+      local p = script("local rt = require 'luapilot.rt'\n" .. text .. [[
+        for i = 1, 4000 do rt.log("info", "<" .. ("x"):rep(i % 300) .. ">") end
+        assert(rt.flush(0) > 0)
+      ]], { stdout = writing })
+      run.close(writing)
+      assert.equal(0, p:wait(), p:stderr())
+      for _, process in ipairs(p:processes()) do p:signal("SIGKILL", process.pid) end
+      local written = run.drain(reading)
+      run.close(reading)
+      return written
+    end
+
+    local function assert_whole_lines(text)
+      assert.is_true(#text > 50000)
+      assert.equal("\n", text:sub(-1))
+      for line in text:gmatch "[^\n]+" do assert.message(line).truthy(line:find "^T luapilot: <x*>$") end
+    end
+
+    it("ends with a whole line when there is a raw job", function()
+      assert_whole_lines(timeless(until_full [[ start("exec sleep 1000", { name = "raw", raw = true }) ]]))
+    end)
+
+    it("ends with a whole line when it was opened twice", function()
+      assert_whole_lines(timeless(until_full [[ start("exec sleep 1000", { name = "app", file = "/dev/stdout" }) ]]))
+    end)
+
+    it("is not torn by what a raw job writes", function()
+      local reading, writing = run.pipe()
+      local p = script([[
+        local raw = "io.stdout:setvbuf 'no'; for i = 1, 20000 do io.write(('r'):rep(i % 50) .. '.\\n') end"
+        local lines = "for i = 1, 20000 do io.write(('l'):rep(i % 500), '.\\n') end"
+        start("exec luajit -e \"" .. raw .. "\"", { name = "raw", raw = true })
+        for _ = 1, 2 do start("exec luajit -e \"" .. lines .. "\"", { name = "app" }) end
+        wait_gone(3)
+        require "luapilot.rt".flush(60)
+      ]], { stdout = writing })
+      run.close(writing)
+      local count = { r = 0, l = 0 }
+      for line in run.drain(reading):gmatch "[^\n]+" do
+        local kind = line:match "^r*%.$" and "r" or line:match("^" .. STAMP .. " app: l*%.$") and "l"
+        assert.message(line).truthy(kind)
+        count[kind] = count[kind] + 1
+      end
+      run.close(reading)
+      assert.equal(0, p:wait())
+      assert.same({ r = 20000, l = 40000 }, count)
+    end)
+  end)
+
   it("is complete in what two sharers of a pipe write, however short the writes", function()
     local reading, writing = run.pipe()
     local p = script([[
