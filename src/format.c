@@ -310,7 +310,7 @@ static const char *level_word(enum log_level level) {
 
 /* The names of the line's own fields, and what such a name becomes. */
 static bool is_taken(const char *name) {
-  static const char *const words[] = {"time", "level", "msg"};
+  static const char *const words[] = {"time", "level", "source", "msg"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     size_t size = strlen(words[i]);
     if (strncmp(name, words[i], size) == 0 && name[size + strspn(name + size, "_")] == 0)
@@ -333,10 +333,12 @@ static bool put_bare_key(struct buffer *out, const char *name) {
   return true;
 }
 
-static bool put_pairs(struct buffer *out, const struct log_field *fields, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    bool ok = put_text(out, " ") && put_bare_key(out, fields[i].name) && put_text(out, "=") &&
-              put_value(out, fields[i].value, fields[i].size);
+static bool put_pairs(struct buffer *out, const struct log_message *message, bool all) {
+  for (size_t i = 0; i < message->count; i++) {
+    const struct log_field *field = &message->fields[i];
+    if (field->said && !all) continue;
+    bool ok = put_text(out, " ") && put_bare_key(out, field->name) && put_text(out, "=") &&
+              put_value(out, field->value, field->size);
     if (!ok) return false;
   }
   return true;
@@ -374,9 +376,9 @@ static bool json_literal(const struct log_field *field) {
   return json_number(value, value + field->size);
 }
 
-static bool put_members(struct buffer *out, const struct log_field *fields, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const struct log_field *field = &fields[i];
+static bool put_members(struct buffer *out, const struct log_message *message) {
+  for (size_t i = 0; i < message->count; i++) {
+    const struct log_field *field = &message->fields[i];
     bool ok = put_text(out, ",\"") && put_key(out, field->name) && put_text(out, "\":") &&
               (json_literal(field) ? buffer_append(out, field->value, field->size)
                                    : put_quoted(out, field->value, field->size));
@@ -385,53 +387,60 @@ static bool put_members(struct buffer *out, const struct log_field *fields, size
   return true;
 }
 
+static bool put_subject(struct buffer *out, const char *job) {
+  return put_text(out, "job ") && put_quoted(out, job, strlen(job)) && put_text(out, ": ");
+}
+
 /* Every line of a message, a traceback for instance, gets the prefix: a line alone still tells who
- * said it. The fields stand on the first. */
-static bool own_default(struct buffer *out, const char *stamp, enum log_level level,
-                        const char *message, size_t size, const struct log_field *fields,
-                        size_t count) {
-  while (size > 0 && message[size - 1] == '\n') size--;
-  for (bool more = true; more; count = 0) {
-    const char *newline = memchr(message, '\n', size);
-    size_t length = newline ? (size_t)(newline - message) : size;
+ * said it. The job stands on the first, and the fields. */
+static bool own_default(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *text = message->text;
+  size_t size = message->size;
+  while (size > 0 && text[size - 1] == '\n') size--;
+  for (bool first = true, more = true; more; first = false) {
+    const char *newline = memchr(text, '\n', size);
+    size_t length = newline ? (size_t)(newline - text) : size;
     bool ok = buffer_append(out, stamp, FORMAT_STAMP) && put_text(out, " " OWN_NAME ": ") &&
-              put_text(out, level_word(level)) && buffer_append(out, message, length) &&
-              put_pairs(out, fields, count) && put_text(out, "\n");
+              put_text(out, level_word(message->level)) &&
+              (!first || message->job == NULL || put_subject(out, message->job)) &&
+              buffer_append(out, text, length) && (!first || put_pairs(out, message, false)) &&
+              put_text(out, "\n");
     if (!ok) return false;
     more = newline != NULL;
-    message += length + more;
+    text += length + more;
     size -= length + more;
   }
   return true;
 }
 
-static bool own_text(struct buffer *out, const char *stamp, enum log_level level,
-                     const char *message, size_t size, const struct log_field *fields,
-                     size_t count) {
+static bool own_text(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *job = message->job;
   return put_text(out, "time=") && buffer_append(out, stamp, FORMAT_STAMP) &&
-         put_text(out, " level=") && put_text(out, level_name(level)) && put_text(out, " msg=") &&
-         put_quoted(out, message, size) && put_pairs(out, fields, count) && put_text(out, "\n");
+         put_text(out, " level=") && put_text(out, level_name(message->level)) &&
+         put_text(out, " source=" OWN_NAME) &&
+         (job == NULL || (put_text(out, " job=") && put_value(out, job, strlen(job)))) &&
+         put_text(out, " msg=") && put_quoted(out, message->text, message->size) &&
+         put_pairs(out, message, true) && put_text(out, "\n");
 }
 
-static bool own_json(struct buffer *out, const char *stamp, enum log_level level,
-                     const char *message, size_t size, const struct log_field *fields,
-                     size_t count) {
+static bool own_json(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *job = message->job;
   return put_text(out, "{\"time\":\"") && buffer_append(out, stamp, FORMAT_STAMP) &&
-         put_text(out, "\",\"level\":\"") && put_text(out, level_name(level)) &&
-         put_text(out, "\",\"msg\":") && put_quoted(out, message, size) &&
-         put_members(out, fields, count) && put_text(out, "}\n");
+         put_text(out, "\",\"level\":\"") && put_text(out, level_name(message->level)) &&
+         put_text(out, "\",\"source\":\"" OWN_NAME "\"") &&
+         (job == NULL || (put_text(out, ",\"job\":") && put_quoted(out, job, strlen(job)))) &&
+         put_text(out, ",\"msg\":") && put_quoted(out, message->text, message->size) &&
+         put_members(out, message) && put_text(out, "}\n");
 }
 
 bool format_own(enum output_format kind, struct buffer *out, int64_t milliseconds,
-                enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count) {
-  static bool (*const forms[])(struct buffer *, const char *, enum log_level, const char *, size_t,
-                               const struct log_field *, size_t) = {
+                const struct log_message *message) {
+  static bool (*const forms[])(struct buffer *, const char *, const struct log_message *) = {
       [OUTPUT_DEFAULT] = own_default, [OUTPUT_TEXT] = own_text, [OUTPUT_JSON] = own_json};
   char stamp[FORMAT_STAMP];
   size_t before = buffer_size(out);
   format_time(stamp, milliseconds);
-  if (forms[kind](out, stamp, level, message, size, fields, count)) return true;
+  if (forms[kind](out, stamp, message)) return true;
   buffer_cut(out, before);
   return false;
 }

@@ -4,6 +4,14 @@
  *   text     time=2026-11-22T12:47:31.123Z level=info job=app stream=stdout msg="the line"
  *   json     {"time":"…","level":"info","job":"app","stream":"stdout","msg":"the line"}
  *
+ * The pilot's own messages say `source` instead of `stream`, and, where they are about one, `job`:
+ *
+ *   default  2026-11-22T12:47:31.123Z luapilot: job "app": started pid=42
+ *   text     time=2026-11-22T12:47:31.123Z level=info source=luapilot job=app msg="started" event=started pid=42
+ *   json     {"time":"…","level":"info","source":"luapilot","job":"app","msg":"started","event":"started","pid":42}
+ *
+ * People read the first: fields whose content the text has already (log_field.said) are left out there.
+ *
  * A line is a head, which is rendered once for a stream and has its time written over, then the
  * bytes, then a tail. The default format passes the bytes through unchanged. In the other two they
  * stand in quotes: control characters and NUL escaped, bytes that are not UTF-8 replaced by U+FFFD,
@@ -58,8 +66,7 @@ bool format_line(const struct format *format, struct buffer *out, const char *li
 /* Appends one of the pilot's own messages: several lines when the message has several and the
  * format is the default one. False, and `out` as before, without memory. */
 bool format_own(enum output_format kind, struct buffer *out, int64_t milliseconds,
-                enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count);
+                const struct log_message *message);
 
 /* Writes the time as text, in UTC, without a terminator. Years 0 to 9999. */
 void format_time(char text[FORMAT_STAMP], int64_t milliseconds);

@@ -42,46 +42,69 @@ static const char *name_of(const struct sink *sink) {
 
 /* On the one of stdout and stderr that is not in trouble, if it takes it at once. It is a last
  * resort, so it goes around the sinks. */
-static void cry(struct output *output, const struct sink *troubled, const char *message) {
+static void cry(struct output *output, const struct sink *troubled,
+                const struct log_message *message) {
   int fd = troubled->inherited == STDERR_FILENO ? STDOUT_FILENO : STDERR_FILENO;
   struct pollfd ready = {.fd = fd, .events = POLLOUT};
   struct buffer line = {0};
   if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
-      format_own(output->streams.format, &line, wall_clock(), LOG_LEVEL_ERROR, message,
-                 strlen(message), NULL, 0)) {
+      format_own(output->streams.format, &line, wall_clock(), message)) {
     ssize_t ignored = write(fd, line.data, line.end);
     (void)ignored;
   }
   buffer_free(&line);
 }
 
-static void in_trouble(struct output *output, struct sink *sink, const char *consequence) {
-  char message[SAID];
-  (void)snprintf(message, sizeof message, "cannot write to %s: %s; %s", name_of(sink),
+static struct log_field text_field(const char *name, const char *value) {
+  return (struct log_field){.name = name, .value = value, .size = strlen(value), .said = true};
+}
+
+static void in_trouble(struct output *output, struct sink *sink, const char *event,
+                       const char *consequence) {
+  char text[SAID];
+  (void)snprintf(text, sizeof text, "cannot write to %s: %s; %s", name_of(sink),
                  strerror(sink->error), consequence);
-  if (sink == output->main) {
-    cry(output, sink, message);
-  } else {
-    output_say(output, LOG_LEVEL_ERROR, "%s", message);
-  }
+  const struct log_field fields[] = {text_field("event", event), text_field("log", name_of(sink)),
+                                     text_field("reason", strerror(sink->error))};
+  const struct log_message message = {LOG_LEVEL_ERROR, text, strlen(text), NULL, fields, 3};
+  if (sink == output->main)
+    cry(output, sink, &message);
+  else
+    output_log(output, &message);
+}
+
+/* What was lost, with its count. */
+static void own_up(struct output *output, const struct sink *sink, const char *event, size_t count,
+                   const char *text) {
+  char digits[24];
+  int size = snprintf(digits, sizeof digits, "%zu", count);
+  const struct log_field fields[] = {text_field("event", event),
+                                     text_field("log", name_of(sink)),
+                                     {"lost", digits, (size_t)size, true, true}};
+  output_log(output, &(struct log_message){LOG_LEVEL_WARN, text, strlen(text), NULL, fields, 3});
 }
 
 static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
   struct output *output = sink->context;
+  char text[SAID];
   switch (news) {
   case SINK_HAS_GONE:
-    in_trouble(output, sink, "its reader is gone, what is written there is lost from now on");
+    in_trouble(output, sink, "log_gone",
+               "its reader is gone, what is written there is lost from now on");
     break;
   case SINK_HAS_FAILED:
-    in_trouble(output, sink, "trying again each second, what cannot be kept is dropped");
+    in_trouble(output, sink, "log_failed",
+               "trying again each second, what cannot be kept is dropped");
     break;
   case SINK_HAS_RECOVERED:
-    output_say(output, LOG_LEVEL_WARN, "writing to %s works again; %zu lines were lost",
-               name_of(sink), count);
+    (void)snprintf(text, sizeof text, "writing to %s works again; %zu lines were lost",
+                   name_of(sink), count);
+    own_up(output, sink, "log_recovered", count, text);
     break;
   case SINK_HAS_ROOM:
-    output_say(output, LOG_LEVEL_WARN,
-               "%zu messages of luapilot were dropped while the output was stalled", count);
+    (void)snprintf(text, sizeof text,
+                   "%zu messages of luapilot were dropped while the output was stalled", count);
+    own_up(output, sink, "messages_dropped", count, text);
     break;
   }
 }
@@ -191,7 +214,8 @@ void output_reopen(struct output *output) {
   struct failure failure;
   for (struct sink *sink = output->files; sink; sink = sink->next) {
     if (sink_reopen(sink, &failure) != 0)
-      output_say(output, LOG_LEVEL_ERROR, "%s; still using the old file", failure.message);
+      output_say(output, LOG_LEVEL_ERROR, "log_not_reopened", "%s; still using the old file",
+                 failure.message);
     share_if_twice(output, sink);
   }
   for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i], &failure);
@@ -223,15 +247,13 @@ struct stream *stream_new(struct output *output, int fd, const char *name, struc
 
 /* --- the pilot's own messages ------------------------------------------------------------ */
 
-void output_log(struct output *output, enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count) {
-  if (level < output->least) return;
+void output_log(struct output *output, const struct log_message *message) {
+  if (message->level < output->least) return;
   /* Rendering may fail for want of memory, and sink_own() come back here with news: the scratch is
    * taken out while it is in use. */
   struct buffer line = output->scratch;
   output->scratch = (struct buffer){0};
-  if (format_own(output->streams.format, &line, wall_clock(), level, message, size, fields,
-                 count)) {
+  if (format_own(output->streams.format, &line, wall_clock(), message)) {
     sink_own(output->main, buffer_front(&line), buffer_size(&line));
   } else {
     output->main->dropped++;
@@ -241,15 +263,17 @@ void output_log(struct output *output, enum log_level level, const char *message
   output->scratch = line;
 }
 
-void output_say(struct output *output, enum log_level level, const char *format, ...) {
-  char message[SAID];
+void output_say(struct output *output, enum log_level level, const char *event, const char *format,
+                ...) {
+  char text[SAID];
   va_list arguments;
   va_start(arguments, format);
-  int size = vsnprintf(message, sizeof message, format, arguments);
+  int size = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   if (size < 0) return;
-  if ((size_t)size >= sizeof message) size = sizeof message - 1;
-  output_log(output, level, message, (size_t)size, NULL, 0);
+  if ((size_t)size >= sizeof text) size = sizeof text - 1;
+  const struct log_field field = text_field("event", event);
+  output_log(output, &(struct log_message){level, text, (size_t)size, NULL, &field, 1});
 }
 
 /* --- the end ----------------------------------------------------------------------------- */

@@ -115,14 +115,23 @@ struct log_field {
   const char *value;
   size_t size;  /* of value */
   bool literal; /* a number or a boolean: no quotes in JSON */
+  bool said;    /* the text tells people the same: only for formats that machines read */
 };
 
-/* One message of the pilot's own; `fields` may be NULL. */
-void output_log(struct output *output, enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count);
-/* The same from C, printf-like, without fields. */
-void output_say(struct output *output, enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* One message of the pilot's own. Nothing in it is owned. */
+struct log_message {
+  enum log_level level;
+  const char *text;
+  size_t size;
+  const char *job; /* the name of the one that it is about; NULL: none */
+  const struct log_field *fields;
+  size_t count;
+};
+
+void output_log(struct output *output, const struct log_message *message);
+/* The same from C, printf-like: `event` is its only field. */
+void output_say(struct output *output, enum log_level level, const char *event, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
 
 /* Blocks until everything is written, `seconds` at most; reads what the pipes still hold first.
  * Returns the number of bytes that could not be written. */

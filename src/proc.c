@@ -240,7 +240,7 @@ static void reap(struct proc *proc) {
 /* Somebody who waits for any child in this process has taken the status, and the number may be a
  * stranger's already: from now on it is used with the care that ENDING takes. */
 static bool lost_status(struct proc *proc) {
-  output_say(proc->procs->output, LOG_LEVEL_ERROR,
+  output_say(proc->procs->output, LOG_LEVEL_ERROR, "exit_status_lost",
              "the exit status of process %d is lost: something else in this program waited for it",
              (int)proc->pid);
   proc->exit.code = 255;

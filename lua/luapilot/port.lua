@@ -337,10 +337,16 @@ function port.environ() end
 function port.pid() end
 
 ---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
+---`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format has them
+---not. `job` stands in front of the message in the default format, and is a field in the others. Of a fact and a field
+---of one name the field is shown.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table<string, string|number|boolean>?
-function port.log(level, message, fields) end
+---@param event string?      of a message of luapilot's own: the reference lists them
+---@param job string?        the name of the job that it is about
+---@param facts table<string, string|number|boolean>?
+function port.log(level, message, fields, event, job, facts) end
 
 ---@param options { format: "default"|"text"|"json"|nil, output: string?, level: string? }
 ---     output: "stdout", "stderr" or an absolute path; unknown words raise, an unusable file returns

@@ -54,8 +54,12 @@ end
 ---@param level string
 ---@param message string
 ---@param fields table?
-function Runner:log(level, message, fields)
-  self.app:log(level, ("job %q: %s"):format(self.spec.name, message), fields)
+---@param event string
+---@param facts table?      its own from now on
+function Runner:log(level, message, fields, event, facts)
+  facts = facts or {}
+  facts.pid, facts.restarts = self.memory.pid, self.memory.restarts
+  self.app:log(level, message, fields, event, self.spec.name, facts)
 end
 
 ---Is there a process, or about to be one?
@@ -81,7 +85,7 @@ function Runner:input(name, input)
   local effects, changed = job.input(self.spec, self.memory, name, input, port.now(), port.random)
   if changed then self.app:state_changed(self, before, self.memory.state) end
   for _, effect in ipairs(effects) do
-    apply[effect[1]](self, effect[2], effect[3], effect[4])
+    apply[effect[1]](self, effect[2], effect[3], effect[4], effect[5], effect[6])
   end
   if changed or #effects > 0 then self:changed() end
 end
@@ -130,9 +134,7 @@ function apply.untimer(self, key)
   self.timers[key], self.due[key] = nil, nil
 end
 
-function apply.log(self, level, message, fields)
-  self:log(level, message, fields)
-end
+apply.log = Runner.log
 
 local function exit_line(fields)
   if fields.reason == "timeout" then return "timed out" end
@@ -151,7 +153,10 @@ local say = {
 }
 
 function apply.publish(self, name, fields)
-  if say[name] then self:log(say[name](fields)) end
+  if say[name] then
+    local level, message = say[name](fields)
+    self:log(level, message, nil, name, { code = fields.code, signal = fields.signal, reason = fields.reason })
+  end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
   self.app:publish(self.topic, event)
@@ -159,7 +164,7 @@ end
 
 -- The `stopping` handlers are awaited. Those of an earlier stop, abandoned then, do not count for this one.
 function apply.stopping(self)
-  self:log("info", "stopping")
+  self:log("info", "stopping", nil, "stopping")
   self.stops = self.stops + 1
   local number = self.stops
   self.app:publish(self.topic, { name = "stopping", source = self.object }, function()
@@ -168,7 +173,7 @@ function apply.stopping(self)
 end
 
 function apply.abandon_handlers(self)
-  self:log("warn", "its stopping handlers took too long: cancelled")
+  self:log("warn", "its stopping handlers took too long: cancelled", nil, "handlers_cancelled")
   self.app.bus:cancel_runs(self.topic, "stopping")
 end
 
@@ -324,7 +329,7 @@ local function spawn_program(self)
   if not id then return spawn_failed(self, pid, code, stage) end
   self.streams, self.late = options.capture and 2 or 0, nil
   route(self, id)
-  self:log("info", "started", { pid = pid })
+  self:log("info", "started", { pid = pid }, "started")
   self:input("spawned", { pid = pid })
 end
 
@@ -345,7 +350,7 @@ local function spawn_task(self)
     end,
   }, self.object)
   self.lua_run = t
-  self:log("info", "started")
+  self:log("info", "started", nil, "started")
   self:input("spawned", {})
 end
 
@@ -397,7 +402,7 @@ function apply.reload(self)
     self.reload_again = true
     return
   end
-  self:log("info", "reloading", named and { signal = reload } or nil)
+  self:log("info", "reloading", named and { signal = reload } or nil, "reloading")
   if named then return apply.signal(self, reload, "leader") end
   self.reload_task = self.app.tasks:spawn(reload, {
     name = ("reload of job %q"):format(self.spec.name), detached = true,
@@ -440,10 +445,12 @@ function Runner:checked(index, status, output)
   if before == status or (status == "pass" and before == nil) then return end
   local check = self.spec.health[index]
   if self.memory.health == "unknown" then -- it is starting: "is healthy" will say the rest
-    return self:log("debug", ("%s (%s): %s%s"):format(check.path, check.kind, status, output and ": " .. output or ""))
+    return self:log("debug", ("%s (%s): %s%s"):format(check.path, check.kind, status, output and ": " .. output or ""),
+      nil, "check", { check = check.path, status = status })
   end
   self:log(status == "fail" and "warn" or "info", ("%s (%s) %s%s"):format(check.path, check.kind,
-    status == "fail" and "fails" or status == "warn" and "warns" or "passes again", output and ": " .. output or ""))
+    status == "fail" and "fails" or status == "warn" and "warns" or "passes again", output and ": " .. output or ""),
+    nil, "check", { check = check.path, status = status })
 end
 
 -- --- what the user asks ----------------------------------------------------------------------

@@ -70,7 +70,8 @@ local function limit(self, seconds)
   self.kill_at = app.port.now() + orderly
   app.port.deadline(seconds)
   app.loop:after(orderly, function()
-    app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
+    app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds), nil, "killing", nil,
+      { reason = "shutdown_timeout" })
     self:kill()
   end)
   app.loop:after(seconds, function() app:finish() end)

@@ -130,7 +130,7 @@ describe("output", function()
       [[time=T level=warn job=app stream=stdout msg="\u0000nul"]],
       'time=T level=warn job=app stream=stdout msg="caf\195\169 \226\130\172 ' .. BAD .. " " .. BAD:rep(3) .. '"',
       'time=T level=warn job=app stream=stderr msg="err"',
-      [[time=T level=warn msg="say \"hi\"" n=1 s="a b"]],
+      [[time=T level=warn source=luapilot msg="say \"hi\"" n=1 s="a b"]],
     }, "\n") .. "\n", timeless(p:stdout()))
   end)
 
@@ -140,7 +140,23 @@ describe("output", function()
       rt.logging { format = "text" }
       rt.log("info", "odd", { [""] = 1, ["a b=\"c\\d\n"] = 2, time = 3, time_ = 4, timer = 5 })
     ]])
-    assert.equal('time=T level=info msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n', timeless(p:stdout()))
+    assert.equal('time=T level=info source=luapilot msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n', timeless(p:stdout()))
+  end)
+
+  it("says in text and JSON what the message is about, and what it says, besides; of one name what is shown", function()
+    local p = finished [[
+      local rt = require "luapilot.rt"
+      for _, format in ipairs { "default", "text", "json" } do
+        rt.logging { format = format }
+        rt.log("error", "exited\nso", { code = 3 }, "exit_failed", "app", { code = 4, pid = 7, job = "x" })
+      end
+    ]]
+    assert.equal(table.concat({
+      'T luapilot: error: job "app": exited code=3', "T luapilot: error: so",
+      'time=T level=error source=luapilot job=app msg="exited\\nso" code=3 event=exit_failed pid=7',
+      '{"time":"T","level":"error","source":"luapilot","job":"app","msg":"exited\\nso","code":3,"event":"exit_failed",'
+        .. '"pid":7}',
+    }, "\n") .. "\n", timeless(p:stdout()))
   end)
 
   it("as JSON is valid, whatever a job writes", function()

@@ -150,6 +150,7 @@ struct message {
   enum output_format format;
   char *text; /* what its lines must say: owned */
   size_t size;
+  const char *job; /* what it is about; NULL: nothing */
   struct log_field fields[4];
   size_t fields_count;
   bool warn;
@@ -274,14 +275,15 @@ static size_t some_bytes(char **text, size_t most) {
 
 /* Sorted, as the port sends them. */
 static void choose_fields(struct message *message) {
-  static const char *const names[] = {"",    "a b=\"c\"", "code", "level",
-                                      "msg", "n\xff\n",   "time", "time_"};
+  static const char *const names[] = {"",        "a b=\"c\"", "level", "msg",
+                                      "n\xff\n", "source",    "time",  "time_"};
   static const char *const literals[] = {"true", "false", "-1.5e+07", "0", "nan", "007", "1."};
   for (unsigned i = 0, set = input_byte(); i < 8 && message->fields_count < 4; i++) {
     if (!(set >> i & 1)) continue;
     struct log_field *field = &message->fields[message->fields_count++];
     unsigned kind = input_byte();
     field->name = names[i];
+    field->said = kind & 64;
     field->literal = kind % 2;
     if (field->literal) {
       const char *literal = literals[kind / 2 % 7];
@@ -302,15 +304,19 @@ static void pilot_says(void) {
   size_t size = some_bytes(&bytes, 63);
   int digits = snprintf(number, sizeof number, "#%zu ", play.messages_count);
   struct message *message = &play.messages[play.messages_count++];
-  *message = (struct message){.format = play.format, .warn = input_byte() % 2};
+  unsigned traits = input_byte();
+  *message = (struct message){.format = play.format,
+                              .warn = traits % 2,
+                              .job = traits & 8 ? job_names[traits >> 4 & 1] : NULL};
   message->size = size + (size_t)digits;
   message->text = malloc(message->size + 1);
   memcpy(message->text, number, (size_t)digits);
   memcpy(message->text + digits, bytes, size);
   free(bytes);
   choose_fields(message);
-  output_log(play.output, message->warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, message->text,
-             message->size, message->fields, message->fields_count);
+  output_log(play.output, &(struct log_message){message->warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+                                                message->text, message->size, message->job,
+                                                message->fields, message->fields_count});
 }
 
 static void free_messages(void) {
@@ -518,7 +524,9 @@ static size_t next_message;
 
 /* In logfmt a key is a bare word. */
 static void check_fields(const struct message *message, const struct line *line) {
-  size_t first = line->kind == OUTPUT_TEXT || line->kind == OUTPUT_JSON ? 3 : 0;
+  size_t first = message->job ? 5 : 4;
+  const struct pair *job = line_find(line, "job");
+  if (message->job ? !job || !is_word(job, message->job) : job != NULL) wrong("another job");
   if (line->count != first + message->fields_count) wrong("a field too many, or too few");
   for (size_t i = 0; i < message->fields_count; i++) {
     const struct log_field *field = &message->fields[i];
@@ -563,12 +571,18 @@ static const char *default_part(const struct message *message, size_t at, size_t
 
 static size_t inside; /* default format: where the current message goes on; 0: at none */
 
+static bool shows_fields(const struct message *message) {
+  for (size_t i = 0; i < message->fields_count; i++)
+    if (!message->fields[i].said) return true;
+  return false;
+}
+
 static void check_default(const char *text, size_t size) {
   const struct message *message = &play.messages[next_message];
   size_t length;
   const char *part = default_part(message, inside, &length);
   if (size < length || memcmp(text, part, length) != 0) wrong("another text of a message");
-  if (size > length && (inside > 0 || message->fields_count == 0)) wrong("more than a message");
+  if (size > length && (inside > 0 || !shows_fields(message))) wrong("more than a message");
   inside += length + 1;
   if (default_part(message, inside, &length) == NULL) {
     inside = 0;
@@ -598,6 +612,12 @@ static void own_default(const char *text, size_t size) {
   }
   bool warn = take_word(&text, &size, "warning: ");
   if (!warn) (void)take_word(&text, &size, "error: ");
+  const char *job = NULL;
+  for (size_t i = 0; i < 2 && !job; i++) {
+    char subject[32];
+    (void)snprintf(subject, sizeof subject, "job \"%s\": ", job_names[i]);
+    if (take_word(&text, &size, subject)) job = job_names[i];
+  }
   size_t number;
   const char *at = text + 1;
   if (size == 0 || *text != '#' || !take_number(&at, text + size, &number)) {
@@ -607,6 +627,7 @@ static void own_default(const char *text, size_t size) {
   if (number < next_message || number >= play.messages_count) wrong("a message comes twice");
   next_message = number;
   if (play.messages[number].warn != warn) wrong("another level of a message");
+  if (play.messages[number].job != job) wrong("another job of a message");
   check_default(text, size);
 }
 
@@ -616,8 +637,11 @@ static void own_quoted(const struct line *line) {
   const char *at = msg ? msg->value + 1 : NULL;
   if (inside > 0) wrong("a message that is interrupted");
   if (msg == NULL) wrong("a message that says nothing");
+  if (!is_word(line_find(line, "source"), "luapilot")) wrong("a message of somebody else");
   if (msg->size == 0 || *msg->value != '#' || !take_number(&at, msg->value + msg->size, &number)) {
     about_losses(msg->value, msg->size);
+    if (!line_find(line, "event") || !line_find(line, "log"))
+      wrong("a loss of which machines hear less");
     return;
   }
   if (number < next_message || number >= play.messages_count) wrong("a message comes twice");
@@ -644,7 +668,7 @@ static void check_line(const char *text, size_t size) {
   for (unsigned i = 0; i < play.count && !known; i++) {
     size_t length = strlen(job_names[i]);
     if (line.kind != OUTPUT_DEFAULT) {
-      known = job && is_word(job, job_names[i]);
+      known = job && !line_find(&line, "source") && is_word(job, job_names[i]);
     } else {
       known = line.rest_size >= length + 2 && memcmp(line.rest, job_names[i], length) == 0 &&
               memcmp(line.rest + length, ": ", 2) == 0;

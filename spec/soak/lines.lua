@@ -68,18 +68,23 @@ local function unquoted(text)
   return (inner:gsub('\\"', '"'))
 end
 
+-- A message of luapilot's, as the default format has it.
+local function about(job, text) return job and ("job %q: %s"):format(job, text) or text end
+
 function parse.text(line)
   local level, rest = line:match "^time=%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ level=(%a+) (.*)$"
   if not level then return nil end
   local job, message = rest:match "^job=([%w-]+) stream=std%a%a%a msg=(.*)$"
   if job then return { job = job, level = level, text = unquoted(message) } end
-  message = rest:match "^msg=(.*)$"
-  return message and { level = level, text = unquoted(message) }
+  job, message = rest:match "^source=luapilot job=([%w-]+) msg=(.*)$"
+  message = message or rest:match "^source=luapilot msg=(.*)$"
+  return message and { level = level, text = about(job, unquoted(message)) }
 end
 
 function parse.json(line)
   local ok, value = pcall(json.decode, line)
   if not ok or type(value) ~= "table" or type(value.msg) ~= "string" then return nil end
+  if value.source == "luapilot" then return { level = value.level, text = about(value.job, value.msg) } end
   return { job = value.job, level = value.level, text = value.msg }
 end
 
