@@ -183,7 +183,7 @@ static const struct cgroup_options *check_cgroup(lua_State *L, int table,
 }
 
 static const struct proc_output *check_output(lua_State *L, int table, struct proc_output *output) {
-  static const char *const names[] = {"name", "raw", "level", "prefix", "file", NULL};
+  static const char *const names[] = {"name", "raw", "merge", "level", "prefix", "file", NULL};
   const char *where = "spawn: output";
   char path[PORT_PATH];
   if (!port_field(L, table, "spawn", "output", path)) return NULL;
@@ -194,10 +194,13 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
       .style.level = port_optional_word(L, fields, where, "level"),
       .style.prefix = port_optional_boolean(L, fields, where, "prefix", true),
       .raw = port_optional_boolean(L, fields, where, "raw", false),
+      .merge = port_optional_boolean(L, fields, where, "merge", false),
       .file = port_optional_word(L, fields, where, "file"),
   };
   if (output->style.name == NULL) luaL_error(L, "spawn: output: name: expected a string, got nil");
   if (output->style.level == NULL) output->style.level = "info";
+  if (output->raw && output->merge)
+    luaL_error(L, "spawn: output: merge: raw output does not pass through the pilot");
   lua_pop(L, 1);
   return output;
 }

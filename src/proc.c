@@ -368,6 +368,7 @@ static void choose_descriptors(struct procs *procs, const struct proc_options *o
     chosen[i] = pipes ? SPAWN_PIPE : procs->base.null;
     if (raw) chosen[i] = output_descriptor(sink, i == 0 ? "stdout" : "stderr");
   }
+  if (pipes && options->output && options->output->merge) chosen[1] = SPAWN_MERGED;
 }
 
 /* The streams take over our ends of the pipes, on failure too. */

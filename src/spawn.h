@@ -35,10 +35,11 @@ struct spawn_options {
   int oom_score_adj;
   const struct cgroup_options *cgroup; /* NULL = ours */
   bool feed;                           /* standard input is a pipe, else /dev/null */
-  int output[2];                       /* standard output and error: a descriptor, or SPAWN_PIPE */
+  int output[2];                       /* standard output and error: a descriptor, SPAWN_PIPE or SPAWN_MERGED */
 };
 
 #define SPAWN_PIPE (-1)
+#define SPAWN_MERGED (-2) /* standard error: the pipe of standard output */
 
 /* What all starts share. */
 struct spawn_base {

@@ -10,12 +10,13 @@ local database = pilot.job "database" {
     sleep 1; echo "database system is ready to accept connections"
     while sleep 3; do echo "ERROR: deadlock detected" >&2; done
   ]],
+  log = { merge = true },         -- one pipe for stdout and stderr: its lines are logged, and heard, in its own order
   restart = "always",
 }
 local app = pilot.job "app" { exec = "sleep infinity", when = "manual", restart = "always" }
 
 -- What to look for is a Lua pattern: "^" is the beginning of the line; % in front of one of ^$()%.[]*+-? takes it
--- literally. Lines of stdout and stderr come alike; event.stream tells them apart.
+-- literally. Lines of stdout and stderr come alike; but for merge, event.stream would tell them apart.
 database:on("output", function(event)
   if event.line:find "ready to accept connections" then app:start() end      -- no effect while it runs
 end)

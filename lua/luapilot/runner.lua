@@ -254,6 +254,7 @@ local function job_options(self)
   local log = spec.log
   options.output = {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
+    merge = log.merge,
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
@@ -327,7 +328,7 @@ local function spawn_program(self)
   if not options then return spawn_failed(self, why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
   if not id then return spawn_failed(self, pid, code, stage) end
-  self.streams, self.late = options.capture and 2 or 0, nil
+  self.streams, self.late = options.capture and (options.output.merge and 1 or 2) or 0, nil
   route(self, id)
   self:log("info", "started", { pid = pid }, "started")
   self:input("spawned", { pid = pid })

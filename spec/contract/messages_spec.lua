@@ -1,5 +1,5 @@
--- What luapilot says itself, each message in the three formats: messages.golden has them all. Simulated pilots say them,
--- and the real port writes them. LUAPILOT_GOLDEN=1 writes the file anew: read the difference before you commit it.
+-- What luapilot says itself, each message in the three formats: messages.golden has them all. Simulated pilots say
+-- them, and the real port writes them. LUAPILOT_GOLDEN=1 writes the file anew: read the difference before you commit it.
 
 local boxes = require "support.boxes"
 local run = require "support.run"
@@ -73,11 +73,11 @@ end
 -- Files from templates: accepted, refused, put back where a trial was interrupted.
 function stories.files()
   local left = { ["/etc/app.conf"] = "new", ["/etc/.app.conf.luapilot-old"] = "old" }
+  local wrong = { exit = 1, stderr = "line 1 is wrong\n" }
   local box = boxes.run([[
     pilot.template "/etc/app.conf" { text = "a", validate = "check {file}" }
     pilot.template "/etc/other.conf" { text = "b" }
-  ]], { check = { { exit = 1, stderr = "line 1 is wrong\n" }, { exit = 1, stderr = "line 1 is wrong\n" }, { exit = 0 } } },
-    { files = left })
+  ]], { check = { wrong, wrong, { exit = 0 } } }, { files = left })
   box:advance "1m"
   return box
 end

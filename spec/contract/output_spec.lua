@@ -140,7 +140,8 @@ describe("output", function()
       rt.logging { format = "text" }
       rt.log("info", "odd", { [""] = 1, ["a b=\"c\\d\n"] = 2, time = 3, time_ = 4, timer = 5 })
     ]])
-    assert.equal('time=T level=info source=luapilot msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n', timeless(p:stdout()))
+    assert.equal('time=T level=info source=luapilot msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n',
+      timeless(p:stdout()))
   end)
 
   it("says in text and JSON what the message is about, and what it says, besides; of one name what is shown", function()

@@ -71,13 +71,13 @@ local function contract(name, world)
       gather(function() return text_of(id):find(text, 1, true) ~= nil end, "output " .. text)
     end
 
-    local function wait_for_ends(id)
+    local function wait_for_ends(id, streams)
       local function ends()
         local count = 0
         for _, event in ipairs(seen) do
           if event.type == "output" and event.id == id and event.last then count = count + 1 end
         end
-        return count == 2
+        return count == (streams or 2)
       end
       if not ends() then gather(ends, "end of output") end
     end
@@ -507,6 +507,21 @@ local function contract(name, world)
         end)
       end)
 
+      it("keeps the order of stdout and stderr when they are one, which is stdout then", function()
+        local log, said = world.path "log", {}
+        for i = 1, 20 do said[i] = i .. "\n" end
+        local id = spawn({ alternates = said, exit = 0 },
+          { capture = true, output = { name = "job", file = log, prefix = false, merge = true } })
+        wait_for("group_gone", id)
+        wait_for_ends(id, 1)
+        for _, event in ipairs(seen) do
+          if event.type == "output" then assert.equal("stdout", event.stream) end
+        end
+        assert.equal(table.concat(said), text_of(id))
+        assert.equal(table.concat(said), log_of(log, #table.concat(said)))
+        stale(port.cancel(id))
+      end)
+
       it("ends captured streams beside the log, too, though somebody else holds the pipes", function()
         local id = spawn({ exit = 0, stdout = "x\n", grandchild = { setsid = true, stays = true } },
           { capture = true, output = { name = "job", file = world.path "log" } })
@@ -602,6 +617,8 @@ local function contract(name, world)
           { "spawn: output", { argv = argv, output = { name = "a", colour = true } } },
           { "spawn: capture", { argv = argv, capture = 1 } },
           { "spawn: capture", { argv = argv, capture = true, output = { name = "a", raw = true } } },
+          { "spawn: output: merge", { argv = argv, output = { name = "a", merge = 1 } } },
+          { "spawn: output: merge", { argv = argv, output = { name = "a", merge = true, raw = true } } },
           { "spawn: notify", { argv = argv, notify = "yes" } },
           { "spawn: end_signal", { argv = argv, end_signal = "TERM" } },
           { "spawn: stop_signal", { argv = argv, stop_signal = "SIGNOPE" } },

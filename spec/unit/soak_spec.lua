@@ -86,7 +86,7 @@ describe("the lines of a soak", function()
     json = {
       '{"time":"2026-11-22T12:47:31.123Z","level":"info","source":"luapilot","job":"web","msg":"stopped"}',
       '{"time":"2026-11-22T12:47:31.123Z","level":"info","job":"seq-out","stream":"stdout","msg":"seq 1 1 2 bb"}',
-      '{"time":"2026-11-22T12:47:31.123Z","level":"error","source":"luapilot","job":"web","msg":"exited with code 3","a":1}',
+      '{"time":"2026-11-22T12:47:31.123Z","level":"error","source":"luapilot","job":"web","msg":"exited with code 3"}',
     },
   }
 

@@ -51,6 +51,7 @@ end
 
 local check_output = check.fields {
   name = check.word, raw = check.boolean, level = check.word, prefix = check.boolean, file = check.word,
+  merge = check.boolean,
 }
 
 local check_options = check.fields {
@@ -71,9 +72,8 @@ local function check_all(options)
   local output, cgroup = options.output, options.cgroup
   if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
   if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
-  if output and output.raw and options.capture then
-    error("spawn: capture: raw output does not pass through the pilot", 0)
-  end
+  local name = output and output.raw and (options.capture and "capture" or output.merge and "output: merge")
+  if name then error(("spawn: %s: raw output does not pass through the pilot"):format(name), 0) end
 end
 
 -- --- what keeps a program from being started ---------------------------------------------------------
