@@ -46,9 +46,11 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 /* How one job's lines look and where they go. The strings are copied. */
 struct output_style {
-  const char *name;  /* the job's */
-  const char *level; /* label of its lines */
-  bool prefix;       /* false: the bare line, in the default format */
+  const char *name;       /* the job's */
+  const char *level;      /* label of its lines */
+  bool prefix;            /* false: the bare line, in the default format */
+  bool parse;             /* lines that are JSON objects are told apart: format.h, parse.h */
+  const char *level_from; /* the key in them that names the level; NULL: none does */
 };
 
 /* A piece of output on its way to Lua: event.type is EVENT_OUTPUT, event.id the process's. */

@@ -63,13 +63,14 @@ static int prepare_stdio(struct spawn *spawn, const struct spawn_options *option
   const int wanted[3] = {options->feed ? SPAWN_PIPE : spawn->base->null, options->output[0],
                          options->output[1]};
   for (int i = 0; i < 3; i++) {
-    spawn->plan.stdio[i] = wanted[i] == SPAWN_MERGED ? spawn->plan.stdio[i - 1] : wanted[i];
+    spawn->plan.stdio[i] = wanted[i];
     if (wanted[i] == SPAWN_PIPE) {
       if (open_pipe(spawn, i, failure) != 0) return -1;
       spawn->plan.stdio[i] = spawn->child[i];
     }
     lower(spawn, i);
   }
+  if (wanted[2] == SPAWN_MERGED) spawn->plan.stdio[2] = spawn->plan.stdio[1];
   return 0;
 }
 

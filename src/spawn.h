@@ -35,7 +35,7 @@ struct spawn_options {
   int oom_score_adj;
   const struct cgroup_options *cgroup; /* NULL = ours */
   bool feed;                           /* standard input is a pipe, else /dev/null */
-  int output[2];                       /* standard output and error: a descriptor, SPAWN_PIPE or SPAWN_MERGED */
+  int output[2]; /* standard output and error: a descriptor, SPAWN_PIPE or SPAWN_MERGED */
 };
 
 #define SPAWN_PIPE (-1)

@@ -154,7 +154,8 @@ end
 ---@field no_new_privs boolean
 ---@field oom_score_adj integer|nil
 ---@field cgroup { memory_max: integer|nil, cpu_max: number|nil, pids_max: integer|nil }|nil
----@field log { mode: string, level: string, prefix: boolean, file: string|nil, merge: boolean|nil }
+---@field log { mode: string, level: string, prefix: boolean, file: string|nil, merge: boolean|nil,
+---       parse: "json"|nil, level_from: string|nil }
 
 ---A job as declared: pilot.job "name" { … }, or with name = nil pilot.job { name = …, … }.
 ---@param name any

@@ -118,6 +118,8 @@ local pilot = {}
 ---@field prefix boolean?               false: the bare line, in the default format
 ---@field file string?                  instead of luapilot's own output
 ---@field merge boolean?                true: stdout and stderr are one stream, in the order of the program
+---@field parse "json"|nil               lines that are JSON objects stand as `data` in the JSON format
+---@field level_from string?            with parse: the key that names the level of such a line, such as "level"
 
 ---@class luapilot.ServiceOptions
 ---@field name string?                  default: the job's

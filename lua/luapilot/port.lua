@@ -101,6 +101,8 @@ function port.cancel(id) end
 ---@field raw boolean?       true: the program writes to our own stdout and stderr (or the file) itself
 ---@field merge boolean?     true: its stderr is its stdout: one pipe, and one stream, "stdout". Not raw
 ---@field level string?      label of its lines, default "info"
+---@field parse "json"?      a line that is a JSON object is `data` of ours; events, and other formats, have the line
+---@field level_from string?  with `parse`: the key of such an object that names its level
 ---@field prefix boolean?    default true; false: the bare line
 ---@field file string?       append there instead of to our output
 
@@ -338,9 +340,9 @@ function port.environ() end
 function port.pid() end
 
 ---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
----`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format leaves
----them out. `job` stands in front of the message in the default format, and is a field in the others. Of a fact and a field
----of one name the field is shown.
+---`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format
+---leaves them out. `job` stands in front of the message in the default format, and is a field in the others. Of a fact
+---and a field of one name the field is shown.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table<string, string|number|boolean>?

@@ -254,7 +254,7 @@ local function job_options(self)
   local log = spec.log
   options.output = {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
-    merge = log.merge,
+    merge = log.merge, parse = log.parse, level_from = log.level_from,
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil

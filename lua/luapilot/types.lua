@@ -178,7 +178,7 @@ end
 
 -- ------------------------------------------------------------------------------------------ their output
 
-local LINES_ONLY = { "merge" }
+local LINES_ONLY = { "merge", "parse" }
 
 local read_log = schema.fields({
   mode   = { schema.one_of { "lines", "raw" }, default = "lines" },
@@ -186,12 +186,17 @@ local read_log = schema.fields({
   prefix = { schema.boolean, default = true },
   file   = { schema.text },
   merge  = { schema.boolean },
+  parse  = { schema.one_of { "json" } },
+  level_from = { schema.text },
 }, "a table")
 
 local function log_table(value, path, report)
   local log = read_log(value, path, report)
   for _, name in ipairs(log.mode == "raw" and LINES_ONLY or {}) do
     if log[name] then report(schema.join(path, name), 'needs mode = "lines": of a raw job nothing is read') end
+  end
+  if log.level_from and not log.parse then
+    report(schema.join(path, "level_from"), 'needs parse = "json": it names a field of what is parsed')
   end
   return log
 end

@@ -1,5 +1,5 @@
 -- What luapilot says itself, each message in the three formats: messages.golden has them all. Simulated pilots say
--- them, and the real port writes them. LUAPILOT_GOLDEN=1 writes the file anew: read the difference before you commit it.
+-- them, the real port writes them. LUAPILOT_GOLDEN=1 writes the file anew: read the difference before you commit it.
 
 local boxes = require "support.boxes"
 local run = require "support.run"

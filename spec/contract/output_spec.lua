@@ -224,6 +224,118 @@ describe("output", function()
     end
   end)
 
+  describe("that is parsed", function()
+    local DEEP = ('{"a":'):rep(31) .. "[]" .. ("}"):rep(31)
+    -- The line, and the level when it is an object for everybody; else it is an ordinary line.
+    local LINES = {
+      { '{"level":"error","msg":"inner","n":1}', "error" },
+      { "{}", "warn" }, { ' \t{"a" : [ 1 , {"b":null} , "x" ] , "level":"INFO"}\t \r', "info" },
+      { '{"level":"Warning"}', "warn" }, { '{"level":"warn"}', "warn" }, { '{"level":"err"}', "error" },
+      { '{"level":"fatal"}', "error" }, { '{"level":"CRITICAL"}', "error" }, { '{"level":"trace"}', "debug" },
+      { '{"level":"debug"}', "debug" }, { '{"level":"notice"}', "info" }, { '{"level":10}', "debug" },
+      { '{"level":20}', "debug" }, { '{"level":30}', "info" }, { '{"level":40}', "warn" }, { '{"level":50}', "error" },
+      { '{"level":60}', "error" }, { '{"level":61}', "warn" }, { '{"level":9}', "warn" }, { '{"level":-40}', "warn" },
+      { '{"level":30.0}', "warn" }, { '{"level":""}', "warn" }, { '{"level":"errors"}', "warn" },
+      { '{"level":null}', "warn" }, { '{"level":["error"]}', "warn" }, { '{"level":{"level":"error"}}', "warn" },
+      { '{"x":{"level":"error"}}', "warn" }, { '{"x":"level","y":"error"}', "warn" },
+      { '{"lev\\u0065l":"error"}', "warn" },
+      { '{"a":"\\u0000\\ud83d\\ude00\\"\\\\\\/\\b\\f\\n\\r\\t caf\195\169 \127","b":-0.5E+10,"c":1e307}', "warn" },
+      { '{"a":1,"a":2}', "warn" }, { DEEP, "warn" }, { '{"n":' .. ("9"):rep(308) .. "}", "warn" },
+      { '{"n":1e-999999999999999999999}', "warn" },
+
+      { "" }, { "{" }, { "}" }, { "[1]" }, { '"x"' }, { "null" }, { "1" }, { '{"a":1' }, { '{"a"}' }, { '{"a":}' },
+      { "{a:1}" }, { "{'a':1}" }, { '{"a":1,}' }, { '{,"a":1}' }, { '{"a":1 "b":2}' }, { '{"a":[1,]}' },
+      { '{"a":[,1]}' },
+      { '{"a":[1}' }, { '{"a":[1}]' }, { '{"a":1}}' }, { '{"a":1} x' }, { '{"a":1}{"b":2}' }, { 'x {"a":1}' },
+      { '\239\187\191{"a":1}' },
+      { '{"a":01}' }, { '{"a":1.}' }, { '{"a":.5}' }, { '{"a":+1}' }, { '{"a":-}' }, { '{"a":1e}' }, { '{"a":0x10}' },
+      { '{"a":NaN}' }, { '{"a":Infinity}' }, { '{"a":tru}' }, { '{"a":True}' }, { '{"a":nul}' }, { '{"a":truefalse}' },
+      { '{"a":1e309}' }, { '{"a":-1e999}' }, { '{"a":10e308}' }, { '{"a":' .. ("9"):rep(309) .. "}" },
+      { '{"a":"b}' }, { '{"a":"\\x41"}' }, { '{"a":"\\u12g4"}' }, { '{"a":"\\u12"}' }, { '{"a":"\\' },
+      { '{"a":"\\ud83d"}' }, { '{"a":"\\ude00"}' }, { '{"a":"\\ud83d\\u0041"}' }, { '{"a":"\\ud83dx"}' },
+      { '{"a":"tab\tinside"}' }, { '{"a":"\27[31m"}' }, { '{"a":"\0"}' }, { '{"a":\0}' }, { '{"a":1}\0' },
+      { '{"a":"\255"}' }, { '{"a":"\192\175"}' }, { '{"a":"\237\160\128"}' }, { '{"a":"\226\130"}' }, { '{"\195":1}' },
+      { '{"a":\r1}' }, { '\r{"a":1}' }, { '{"a":1}\11' }, { '{"a":1}\194\160' },
+      { '{"level":"info","level":"error"}' }, { '{"a":' .. DEEP .. "}" }, { ('{"a":'):rep(10000) },
+      { ("["):rep(60000) },
+      { '{"a":1}\r{"time":"2026","level":"error","source":"luapilot","msg":"forged"}' },
+      { '{"a":\r{"time":"2026","level":"error","source":"luapilot","msg":"forged"}\r}' },
+    }
+
+    local function all_lines()
+      local list = {}
+      for i, row in ipairs(LINES) do list[i] = row[1] end
+      return table.concat(list, "\n") .. "\n"
+    end
+
+    local function written(format)
+      return finished([[
+        local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
+        local output = { name = "app", level = "warn", parse = "json", level_from = "level" }
+        sh("exec cat", output, { stdin = rt.read "lines" })
+      ]], { files = { lines = all_lines() } }):stdout()
+    end
+
+    it("stands in JSON as it is, behind what is ours, with its level, if it is an object for every reader", function()
+      local i = 0
+      for text in written "json":gmatch "([^\n]*)\n" do
+        i = i + 1
+        local line, level = unpack(LINES[i])
+        assert.message(line).is_nil(text:find("\r", 1, true))
+        local ours = cjson.decode(text)
+        local head = ('{"time":"%s","level":"%s","job":"app","stream":"stdout",'):format(ours.time, level or "warn")
+        assert.equal(head, text:sub(1, #head))
+        if level then
+          assert.equal('"data":' .. line:match "^%s*(.-)%s*$" .. "}", text:sub(#head + 1))
+        else
+          assert.message(line).same({ "string", "nil" }, { type(ours.msg), type(ours.data) })
+        end
+      end
+      assert.equal(#LINES, i)
+    end)
+
+    it("gives its level to the text format, which shows the line as any other", function()
+      local i = 0
+      for text in written "text":gmatch "([^\n]*)\n" do
+        i = i + 1
+        assert.equal(LINES[i][2] or "warn", text:match "^time=%S+ level=(%l+) job=app stream=stdout msg=\"")
+        assert.message(text).is_nil(text:find("data=", 1, true))
+      end
+      assert.equal(#LINES, i)
+      assert.equal(all_lines(), (written "default":gsub(STAMP .. " app: ", "")))
+    end)
+
+    it("is nothing but itself without level_from, and for events", function()
+      local p = finished [[
+        require "luapilot.rt".logging { format = "json" }
+        start("echo '{\"level\":\"error\"}'", { name = "app", parse = "json" }, { capture = true })
+        wait_gone(1)
+        wait_lasts(2)
+        io.stderr:write(table.concat(events, "|"))
+        assert(require "luapilot.rt".flush(60) == 0)
+      ]]
+      assert.equal('{"time":"T","level":"info","job":"app","stream":"stdout","data":{"level":"error"}}\n',
+        timeless(p:stdout()))
+      assert.matches('stdout:{"level":"error"}\n', p:stderr(), 1, true)
+    end)
+
+    it("is as long as a part of a line; a part of a longer one is no object, whatever is in it", function()
+      local whole = '{"a":"' .. ("x"):rep(65536 - 8) .. '"}'
+      local p = finished([[
+        require "luapilot.rt".logging { format = "json" }
+        sh("exec cat", { name = "app", parse = "json" }, { stdin = require "luapilot.rt".read "lines" })
+      ]], { files = {
+        lines = whole .. "\n" .. ("x"):rep(65536) .. '{"b":1}\n{"c":1}\n' .. (" "):rep(65530) .. whole .. "\n",
+      } })
+      local kinds = {}
+      for i, line in ipairs(decode_all(p:stdout())) do
+        kinds[i] = (line.data and "data" or "msg") .. (line.partial and " partial" or "")
+      end
+      assert.same({ "data", "msg partial", "msg", "data", "msg partial", "msg" }, kinds)
+    end)
+  end)
+
   describe("of a line of 1 MiB", function()
     -- "a", then characters of two bytes: every boundary would cut one.
     local LONG = [[luajit -e 'io.write("a", string.rep("\195\169", 524288), "\nshort\n")']]

@@ -24,6 +24,7 @@
 #include "buffer.h"
 #include "input.h"
 #include "lines.h"
+#include "object.h"
 #include "output.h"
 #include "sink.h"
 
@@ -139,6 +140,8 @@ struct actor {
   int end;               /* where the job writes; -1: closed */
   bool logged;           /* its lines go to the sink */
   bool captured;         /* from the beginning on, or never */
+  bool parsed;           /* lines that are JSON objects are told apart, and name their level */
+  bool in_parts;         /* the line that comes next is the rest of one */
   bool cut;              /* its events may end before its bytes do */
   bool abandoned;
   bool ended, last; /* the callback came; the last event came */
@@ -194,8 +197,10 @@ static void open_actor(unsigned i, unsigned traits) {
   struct actor *actor = &play.actors[i];
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) abort();
-  struct output_style style = {job_names[i], levels[i], play.prefix};
-  *actor = (struct actor){.end = ends[1], .logged = (traits & 3) != 3, .captured = traits & 2};
+  bool parsed = traits & 4;
+  struct output_style style = {job_names[i], levels[i], play.prefix, parsed, "level"};
+  *actor = (struct actor){
+      .end = ends[1], .logged = (traits & 3) != 3, .captured = traits & 2, .parsed = parsed};
   actor->stream =
       stream_new(play.output, ends[0], i % 2 ? "stderr" : "stdout",
                  actor->logged ? output_main(play.output) : NULL, &style, i, stream_ended, actor);
@@ -468,13 +473,34 @@ static bool is_word(const struct pair *pair, const char *word) {
   return is_text(pair, word, strlen(word));
 }
 
-static bool fits(const struct expected *expected, const struct line *line, const char *text,
-                 size_t size) {
+static bool is_data(const struct pair *pair, const struct object *object) {
+  size_t size = (size_t)(object->end - object->text);
+  return pair && pair->size == size && memcmp(pair->value, object->text, size) == 0;
+}
+
+/* The level of the line, or, where it is an object, of that. */
+static bool fits_content(unsigned i, const struct expected *expected, const struct line *line) {
+  static const char *const names[] = {"debug", "info", "warn", "error"};
+  const struct actor *actor = &play.actors[i];
+  struct object object = {0};
+  bool apart = actor->parsed && !actor->in_parts && !expected->partial &&
+               object_read(&object, expected->text, expected->size, "level") &&
+               !object_excluded(&object);
+  int level = apart && object.value ? object_level(object.value, object.value_size) : -1;
+  if (!is_word(line_find(line, "level"), level < 0 ? levels[i] : names[level])) return false;
+  if (apart && line->kind == OUTPUT_JSON)
+    return !line_find(line, "msg") && is_data(line_find(line, "data"), &object);
+  return !line_find(line, "data") &&
+         is_text(line_find(line, "msg"), expected->text, expected->size);
+}
+
+static bool fits(unsigned i, const struct expected *expected, const struct line *line,
+                 const char *text, size_t size) {
   if (line->kind == OUTPUT_DEFAULT)
     return size == expected->size && memcmp(text, expected->text, size) == 0;
   const struct pair *partial = line_find(line, "partial");
   if ((partial != NULL) != expected->partial) return false;
-  return is_text(line_find(line, "msg"), expected->text, expected->size);
+  return fits_content(i, expected, line);
 }
 
 /* What libFuzzer does not see in the code: under which circumstances a line was found to be right. Without this it
@@ -503,12 +529,13 @@ static void found(unsigned i, const struct line *line, const char *text, size_t 
   if (play.had_no_memory) return; /* it may lack its beginning */
   if (!actor->logged) wrong("a line of a stream that has no sink");
   if (line->kind != OUTPUT_DEFAULT &&
-      (!is_word(line_find(line, "level"), levels[i]) ||
-       !is_word(line_find(line, "stream"), i % 2 ? "stderr" : "stdout")))
-    wrong("a line with another level or stream");
+      !is_word(line_find(line, "stream"), i % 2 ? "stderr" : "stdout"))
+    wrong("a line of another stream");
   while (next_expected(actor, actor->compared, &expected)) {
     actor->compared = expected.next;
-    if (fits(&expected, line, text, size)) {
+    bool fitting = fits(i, &expected, line, text, size);
+    actor->in_parts = expected.partial;
+    if (fitting) {
       proven(actor, line, &expected);
       return;
     }

@@ -51,7 +51,7 @@ end
 
 local check_output = check.fields {
   name = check.word, raw = check.boolean, level = check.word, prefix = check.boolean, file = check.word,
-  merge = check.boolean,
+  merge = check.boolean, parse = check.choice { "json" }, level_from = check.word,
 }
 
 local check_options = check.fields {
@@ -72,7 +72,8 @@ local function check_all(options)
   local output, cgroup = options.output, options.cgroup
   if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
   if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
-  local name = output and output.raw and (options.capture and "capture" or output.merge and "output: merge")
+  local name = output and output.raw and (options.capture and "capture" or output.merge and "output: merge"
+    or output.parse and "output: parse")
   if name then error(("spawn: %s: raw output does not pass through the pilot"):format(name), 0) end
 end
 
