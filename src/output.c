@@ -25,6 +25,7 @@ struct output {
   struct buffer spare;     /* see struct sink */
   struct buffer scratch;   /* where own messages are rendered */
   enum log_level least;
+  bool ending; /* what was lost is told on the other one of stdout and stderr */
 };
 
 static int64_t wall_clock(void) {
@@ -81,7 +82,17 @@ static void own_up(struct output *output, const struct sink *sink, const char *e
   const struct log_field fields[] = {text_field("event", event),
                                      text_field("log", name_of(sink)),
                                      {"lost", digits, (size_t)size, true, true}};
-  output_log(output, &(struct log_message){LOG_LEVEL_WARN, text, strlen(text), NULL, fields, 3});
+  const struct log_message message = {LOG_LEVEL_WARN, text, strlen(text), NULL, fields, 3};
+  if (output->ending)
+    cry(output, sink, &message);
+  else
+    output_log(output, &message);
+}
+
+static void tell_lost(struct output *output, const struct sink *sink, size_t count) {
+  char text[SAID];
+  (void)snprintf(text, sizeof text, "%zu lines to %s were lost", count, name_of(sink));
+  own_up(output, sink, "lines_lost", count, text);
 }
 
 static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
@@ -101,6 +112,7 @@ static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
                    name_of(sink), count);
     own_up(output, sink, "log_recovered", count, text);
     break;
+  case SINK_HAS_LOST: tell_lost(output, sink, count); break;
   case SINK_HAS_ROOM:
     (void)snprintf(text, sizeof text,
                    "%zu messages of luapilot were dropped while the output was stalled", count);
@@ -172,6 +184,10 @@ static void sweep(struct output *output) {
       continue;
     }
     *link = sink->next;
+    if (sink->lost > 0) { /* to tell it may change the list */
+      tell_lost(output, sink, sink->lost);
+      link = &output->files;
+    }
     sink_close(sink);
     free(sink);
   }
@@ -315,12 +331,27 @@ static void drain(struct output *output, int64_t until) {
   }
 }
 
+/* Nobody would hear of it later. What has lost something may be the main sink, so it is told beside that. */
+static void tell_all(struct output *output) {
+  char text[SAID];
+  output->ending = true;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));) {
+    size_t bytes = buffer_size(&sink->buffer);
+    (void)snprintf(text, sizeof text, "%zu bytes could not be written to %s", bytes, name_of(sink));
+    if (bytes > 0) own_up(output, sink, "bytes_lost", bytes, text);
+    if (sink->lost > 0) tell_lost(output, sink, sink->lost);
+    sink->lost = 0;
+  }
+  output->ending = false;
+}
+
 size_t output_flush(struct output *output, double seconds) {
   int64_t until = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
   drain(output, until);
   stream_finish_lines(&output->streams);
   flush_all(output);
   while (unwritten(output) > 0 && wait_writable(output, until)) flush_all(output);
+  tell_all(output);
   return unwritten(output);
 }
 

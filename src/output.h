@@ -136,7 +136,7 @@ void output_say(struct output *output, enum log_level level, const char *event, 
                 ...) __attribute__((format(printf, 4, 5)));
 
 /* Blocks until everything is written, `seconds` at most; reads what the pipes still hold first.
- * Returns the number of bytes that could not be written. */
+ * What is lost is told then. Returns the number of bytes that could not be written. */
 size_t output_flush(struct output *output, double seconds);
 
 #endif

@@ -92,7 +92,7 @@ struct buffer *sink_line(struct sink *sink) {
 }
 
 void sink_lose(struct sink *sink) {
-  if (sink->state != SINK_GONE) sink->lost++; /* else nobody wants to know */
+  sink->lost++;
 }
 
 void sink_commit(struct sink *sink) {
@@ -102,7 +102,10 @@ void sink_commit(struct sink *sink) {
 }
 
 void sink_own(struct sink *sink, const char *message, size_t size) {
-  if (sink->state == SINK_GONE) return;
+  if (sink->state == SINK_GONE) {
+    sink->lost++;
+    return;
+  }
   borrow_spare(sink);
   if (sink->own_below + sink->own_above + size > OUTPUT_OWN ||
       !buffer_append(&sink->buffer, message, size)) {
@@ -150,11 +153,22 @@ static void retry_later(struct sink *sink) {
   resume_all(sink);
 }
 
+static size_t lines_in(const struct buffer *buffer) {
+  const char *at = buffer_front(buffer), *end = at + buffer_size(buffer);
+  size_t lines = 0;
+  while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) {
+    at++;
+    lines++;
+  }
+  return lines;
+}
+
 static void go(struct sink *sink, int error) {
   loop_unwatch(sink->loop, &sink->watcher);
   loop_untimer(sink->loop, &sink->timer);
   sink->state = SINK_GONE;
   sink->error = error;
+  sink->lost += lines_in(&sink->buffer);
   consume(sink, buffer_size(&sink->buffer));
   give_back(sink);
   resume_all(sink);
@@ -194,16 +208,21 @@ static void refused(struct sink *sink, int error) {
   }
 }
 
+/* The news may come back here, and may not arrive either: then they are lost still. */
+static void tell_lost(struct sink *sink, enum sink_news news) {
+  size_t lost = sink->lost;
+  sink->lost = 0;
+  sink->news(sink, news, lost);
+  if (sink->state == SINK_GONE) sink->lost += lost;
+}
+
 static void emptied(struct sink *sink) {
   bool recovered = sink->state == SINK_FAILING;
   loop_unwatch(sink->loop, &sink->watcher);
   loop_untimer(sink->loop, &sink->timer);
   sink->state = SINK_OPEN;
   give_back(sink);
-  if (!recovered) return;
-  size_t lost = sink->lost;
-  sink->lost = 0; /* before the news, which may come back here */
-  sink->news(sink, SINK_HAS_RECOVERED, lost);
+  if (recovered || sink->lost > 0) tell_lost(sink, recovered ? SINK_HAS_RECOVERED : SINK_HAS_LOST);
 }
 
 static void tell_dropped(struct sink *sink) {

@@ -56,6 +56,7 @@ enum sink_news {
   SINK_HAS_GONE,      /* sink->error tells why */
   SINK_HAS_FAILED,    /* the same; it is tried again */
   SINK_HAS_RECOVERED, /* `count` lines were dropped meanwhile */
+  SINK_HAS_LOST,      /* `count` lines were dropped: there was no memory, or its reader was gone */
   SINK_HAS_ROOM,      /* `count` of the pilot's own messages were dropped before */
 };
 
@@ -91,7 +92,7 @@ struct sink {
   uint64_t written, mark; /* counted in bytes since the beginning */
 
   size_t dropped; /* own messages that did not fit */
-  size_t lost;    /* lines of jobs, while it failed */
+  size_t lost;    /* lines, since somebody was told of it */
   int error;      /* errno of the failure */
 
   /* May write into this very sink, or another; must not free it. */
@@ -117,7 +118,7 @@ bool sink_full(const struct sink *sink);
 void sink_wait(struct sink *sink, struct sink_feeder *feeder);
 void sink_unwait(struct sink_feeder *feeder);
 
-/* Where to append the next line of a job; NULL: drop it (counted with sink_lose() if it is a loss).
+/* Where to append the next line of a job; NULL: drop it, and count it with sink_lose().
  * After the last one of a batch comes sink_commit(). */
 struct buffer *sink_line(struct sink *sink);
 void sink_lose(struct sink *sink);

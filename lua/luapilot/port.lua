@@ -359,7 +359,8 @@ function port.logging(options) end
 ---Opens log files anew (SIGUSR1, after a rotation).
 function port.reopen() end
 
----Writes out what is buffered; blocks for `seconds` at most.
+---Writes out what is buffered; blocks for `seconds` at most. For the end: what is lost by then is told on the other one
+---of stdout and stderr.
 ---@param seconds number
 ---@return integer lost     bytes that could not be written
 function port.flush(seconds) end

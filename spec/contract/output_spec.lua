@@ -28,6 +28,17 @@ local PRELUDE = [[
     return assert(rt.spawn(spawn))
   end
 
+  function wait_timer()
+    repeat local event = rt.wait(); take(event) until event.type == "timer"
+  end
+
+  function wait_file(name)
+    while not rt.stat(name) do
+      rt.timer(0.01)
+      wait_timer()
+    end
+  end
+
   function wait_gone(count)
     while gone < count do take(rt.wait()) end
   end
@@ -520,10 +531,12 @@ describe("output", function()
       assert.same({ 20000, 20000, 20000, 20000 }, expected)
     end)
 
-    it("drops own messages over their megabyte, and tells how many", function()
+    -- All that was written in a format, with own messages of three megabytes while nobody read.
+    local function of_three_megabytes(format)
       local reading, writing = run.pipe()
       local p = script([[
         local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
         for i = 1, 3000 do rt.log("info", ("x"):rep(1000)) end
         touch "logged"
         rt.flush(60)
@@ -536,10 +549,24 @@ describe("output", function()
       local text = run.drain(reading)
       run.close(reading)
       assert.equal(0, p:wait())
+      return text
+    end
+
+    it("drops own messages over their megabyte, and tells how many", function()
+      local text = of_three_megabytes "default"
       local _, whole = text:gsub("T%S+ luapilot: x+\n", "")
       local dropped = tonumber(text:match "(%d+) messages of luapilot were dropped while the output was stalled\n")
       assert.equal(3000, whole + dropped)
       assert.is_true(whole > 900 and dropped > 900)
+    end)
+
+    it("tells machines so, too", function()
+      for format, said in pairs { text = " event=messages_dropped log=stdout lost=(%d+)\n",
+                                  json = ',"event":"messages_dropped","log":"stdout","lost":(%d+)}\n' } do
+        local text = of_three_megabytes(format)
+        local _, whole = text:gsub("xxx+", "")
+        assert.equal(3000, whole + tonumber(text:match(said)))
+      end
     end)
 
     it("gives up at the end, and says how many bytes were lost", function()
@@ -556,17 +583,61 @@ describe("output", function()
     end)
   end)
 
-  it("whose reader is gone is swallowed: jobs neither block nor die", function()
-    local reading, writing = run.pipe()
-    run.close(reading)
-    local p = script([[
-      sh "i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done"
-      require "luapilot.rt".log("info", "own")
-    ]], { stdout = writing })
-    run.close(writing)
-    assert.equal(0, p:wait())
-    assert.equal("\n", p:read "done")
-    assert.equal(1, #p:lines "luapilot: error: cannot write to stdout: Broken pipe")
+  it("whose reader is gone is swallowed, and counted: jobs neither block nor die", function()
+    local SAID = {
+      default = { "T luapilot: error: cannot write to stdout: Broken pipe; ",
+        "T luapilot: warning: 20001 lines to stdout were lost$" },
+      text = { 'event=log_gone log=stdout reason="Broken pipe"$', "event=lines_lost log=stdout lost=20001$" },
+      json = { '"event":"log_gone","log":"stdout","reason":"Broken pipe"}$',
+        '"event":"lines_lost","log":"stdout","lost":20001}$' },
+    }
+    for format, said in pairs(SAID) do
+      local reading, writing = run.pipe()
+      run.close(reading)
+      local p = script([[
+        local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
+        start("i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done",
+          { name = "app" })
+        wait_gone(1)
+        rt.log("info", "own")
+        assert(rt.flush(60) == 0)
+      ]], { stdout = writing })
+      run.close(writing)
+      assert.equal(0, p:wait())
+      assert.equal("\n", p:read "done")
+      local lines = {}
+      for line in timeless(p:stderr()):gmatch "[^\n]+" do lines[#lines + 1] = line end
+      assert.equal(2, #lines)
+      for i, pattern in ipairs(said) do assert.matches(pattern, lines[i]) end
+    end
+  end)
+
+  it("whose reader comes back, after a rotation, is told what it missed", function()
+    local p = finished [[
+      local rt = require "luapilot.rt"
+      os.execute "mkfifo log"
+      local READER = "exec 3<>log; echo >ready%d; exec cat <&3 >read%d"   -- a FIFO has a reader, and cat no end
+      local one = start((READER:gsub("%%d", 1)))
+      wait_file "ready1"
+      start("while [ ! -e go ]; do sleep 0.02; done; seq 1000; echo >done; while [ ! -e end ]; do sleep 0.02; done",
+        { name = "app", file = "log" })
+      rt.kill(one, "SIGKILL", "group")
+      wait_gone(1)
+      touch "go"
+      wait_file "done"
+      local two = start((READER:gsub("%%d", 2)))
+      wait_file "ready2"
+      rt.timer(0)                                         -- all that is in the job's pipe is read, and swallowed
+      wait_timer()
+      rt.reopen()
+      touch "end"
+      wait_gone(2)
+      assert(rt.flush(60) == 0)
+      rt.kill(two, "SIGKILL", "group")
+      wait_gone(3)
+    ]]
+    assert.equal(1000, tonumber(p:stdout():match "T%S+ luapilot: warning: (%d+) lines to log were lost\n"))
   end)
 
   it("to a full disk drops what it cannot keep, says so once, and the job goes on", function()
@@ -596,7 +667,8 @@ describe("output", function()
       rt.flush(60)
     ]]
     local _, kept = p:read "log":gsub("a line of some length\n", "")
-    local lost = tonumber(p:stdout():match "writing to log works again; (%d+) lines were lost")
+    local before = tonumber(p:stderr():match "warning: (%d+) lines to log were lost") -- at the first flush
+    local lost = before + tonumber(p:stdout():match "writing to log works again; (%d+) lines were lost")
     assert.equal(20000, kept + lost)
     assert.is_true(kept > 1000 and lost > 1000)
   end)

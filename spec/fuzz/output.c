@@ -570,7 +570,8 @@ static bool take_number(const char **text, const char *end, size_t *number) {
   return true;
 }
 
-/* "writing to … works again; 3 lines were lost", "3 messages of luapilot were dropped …" */
+/* "writing to … works again; 3 lines were lost", "3 lines to … were lost", "3 messages of luapilot were
+ * dropped …" */
 static void about_losses(const char *text, size_t size) {
   char *said = copy(text, size);
   const char *lines = strstr(said, "works again; "), *at = said;
@@ -579,7 +580,12 @@ static void about_losses(const char *text, size_t size) {
     at = lines + strlen("works again; ");
     if (take_number(&at, said + size, &number)) play.lost_told += number;
   } else if (take_number(&at, said + size, &number)) {
-    play.dropped_told += number;
+    if (strncmp(at, " lines to ", 10) == 0)
+      play.lost_told += number;
+    else if (strncmp(at, " messages of luapilot ", 22) == 0)
+      play.dropped_told += number;
+    else
+      wrong("the pilot counts what nobody counts: %s", said);
   } else if (strncmp(said, "cannot write to ", 16) != 0) {
     wrong("the pilot says what nobody said: %s", said);
   }
@@ -715,7 +721,7 @@ static void check_line(const char *text, size_t size) {
 
 /* One stream, nothing in front of its lines; the pilot itself may speak in between. */
 static void check_bare(const char *text, size_t size) {
-  static const char pilot[] = " luapilot: warning: writing to ";
+  static const char pilot[] = " luapilot: warning: ";
   struct line line = {.kind = OUTPUT_DEFAULT};
   if (play.may_lose && size > 24 + sizeof pilot && memcmp(text + 24, pilot, sizeof pilot - 1) == 0)
     check_line(text, size);

@@ -28,7 +28,7 @@ local EXPECTED = {
   'on "stopping" at .*: timed out after', "^a finaliser", "cancelled, but went on waiting: abandoned",
   -- a disk that is full, limits that are low
   "^cannot write to /.*: No space left on device; trying again", "^cannot write to /.*: File too large; trying again",
-  "^writing to /.* works again; %d+ lines were lost",
+  "^writing to /.* works again; %d+ lines were lost", "^%d+ lines to /.* were lost$",
   "^cannot [^:]*: .*; still using the old file$",
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
@@ -178,6 +178,9 @@ local function own(self, line, said)
     if not message:find "^%s" and not message:find "^stack traceback" then self.fault("message", message) end
   end
   local path, lost = message:match "^writing to (/%S+) works again; (%d+) lines were lost"
+  if not path then
+    lost, path = message:match "^(%d+) lines to (/%S+) were lost$"
+  end
   if path then self.lost[path] = (self.lost[path] or 0) + tonumber(lost) end
   local stopped = message:match '^job "([%w-]+)": stopped$'
   if stopped then self.stopped[#self.stopped + 1] = stopped end

@@ -56,10 +56,7 @@ function run.act(arguments, screen)
   if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
   pilot:when_started(function() pilot.loop:after(0, settle_down) end)
   local code = pilot:run()
-  local lost = pilot.port.flush(FLUSH)
-  if lost > 0 then
-    screen.err(("luapilot: %s of output could not be written\n"):format(load.count(lost, "byte")))
-  end
+  pilot.port.flush(FLUSH) -- tells what is lost
   return code
 end
 
