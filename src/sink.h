@@ -7,7 +7,7 @@
  *   BLOCKED   the reader is slow: waits for the descriptor, and is `full` above SINK_HIGH, so that
  *             the feeders stop reading and the pipes push back on the jobs
  *   FAILING   the disk is full, or broken: tries again each second
- *   GONE      the reader went away: swallows
+ *   GONE      the reader went away: swallows, and counts
  *
  * Why a failing disk drops lines and a slow reader does not: a slow reader is somebody who works, and
  * for him the loss would be silent; nobody works on a disk that is full. An application that stands
