@@ -68,10 +68,21 @@ static bool read_escape(struct reader *reader) {
   return kind == 'u' ? read_unicode(reader) : kind && strchr("\"\\/bfnrt", kind);
 }
 
+#define SHORT 16
+
+/* Keys and most values are short: format_clean() is for what is longer. */
+static void skip_clean(struct reader *reader) {
+  const char *at = reader->at, *end = reader->end - at > SHORT ? at + SHORT : reader->end;
+  while (at < end && (unsigned char)(*at - ' ') < 0x80 - ' ' && *at != '"' && *at != '\\') at++;
+  bool more = at == end || (unsigned char)*at >= 0x80;
+  reader->at = at;
+  if (more) reader->at += format_clean(at, (size_t)(reader->end - at));
+}
+
 static bool read_string(struct reader *reader) {
   if (!take(reader, '"')) return false;
   for (;;) {
-    reader->at += format_clean(reader->at, (size_t)(reader->end - reader->at));
+    skip_clean(reader);
     if (take(reader, '"')) return true;
     if (!take(reader, '\\') || !read_escape(reader)) return false; /* a control, or no UTF-8 */
   }

@@ -105,7 +105,7 @@ function api.logging(app, options)
     return option_types.logging(options, "pilot.logging", where, list)
   end)
   if app.phase ~= "declaring" then return app:apply_logging() end
-  app.port.logging { level = app.logging.level, format = app.logging.format } -- its log is opened when the file is right
+  app.port.logging { level = app.logging.level, format = app.logging.format } -- the output when the file is right
 end
 
 ---Epoch seconds.

@@ -92,7 +92,8 @@ static bool number(struct reading *r) {
     if (*p == '-' || *p == '+') p++;
     digits = strspn(p, "0123456789");
     if (digits == 0) return false;
-    if (!negative) large += digits > 4 ? 10000 : strtoul(p, NULL, 10);
+    unsigned long exponent = strtoul(p, NULL, 10);
+    if (!negative) large += exponent < 10000 ? exponent : 10000;
     p += digits;
   }
   if (large > 308) r->object->wide = true;
