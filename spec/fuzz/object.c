@@ -191,7 +191,7 @@ bool object_excluded(const struct object *object) {
 static int level_of(const char *word) {
   static const char *const lists[] = {" trace debug ", " info notice ", " warn warning ",
                                       " error err fatal critical "};
-  char padded[64];
+  char padded[80];
   if (strlen(word) > 32 || strchr(word, ' ')) return -1;
   (void)snprintf(padded, sizeof padded, " %s ", word);
   for (int i = 0; *word && i < 4; i++)
