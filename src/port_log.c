@@ -8,6 +8,7 @@
 #include "port_lua.h"
 
 #define FIELDS 64 /* in one message */
+#define NUMBER 32 /* bytes that hold any */
 
 /* --- messages ---------------------------------------------------------------------------- */
 
@@ -22,9 +23,16 @@ static int check_choice(lua_State *L, int index, const char *where, const char *
 
 struct fields {
   struct log_field list[FIELDS];
-  char numbers[FIELDS][32]; /* what numbers look like */
+  char numbers[FIELDS][NUMBER]; /* what numbers look like */
   size_t count;
 };
+
+/* Most are pids and counts, for which printf's way by floating point is long. */
+static size_t write_number(char text[NUMBER], double number) {
+  if (number >= 0 && number < 1e9 && number == (int)number)
+    return (size_t)snprintf(text, NUMBER, "%d", (int)number);
+  return (size_t)snprintf(text, NUMBER, "%.14g", number);
+}
 
 /* The value on the top of the stack, below it the name. Strings stay where Lua has them. */
 static void add_field(lua_State *L, struct fields *fields, bool said) {
@@ -39,7 +47,7 @@ static void add_field(lua_State *L, struct fields *fields, bool said) {
     field->literal = false;
     break;
   case LUA_TNUMBER:
-    field->size = (size_t)snprintf(text, 32, "%.14g", lua_tonumber(L, -1));
+    field->size = write_number(text, lua_tonumber(L, -1));
     field->value = text;
     field->literal = isfinite(lua_tonumber(L, -1)); /* JSON has no word for the others */
     break;

@@ -70,8 +70,8 @@ function job.active(memory)
   return state == "running" or state == "stopping" or state == "ending" or state == "preparing"
 end
 
-local function emit(c, name, ...)
-  c.effects[#c.effects + 1] = { name, ... }
+local function emit(c, name, a, b, more)
+  c.effects[#c.effects + 1] = { name, a, b, more }
 end
 
 -- --- starting --------------------------------------------------------------------------------
@@ -145,14 +145,15 @@ local function after_run(c)
   local delay, why, success = delay_of(c)
   if not delay then
     local used_up = policy_of(c).policy ~= "never" and not success
-    if used_up then emit(c, "log", "error", "not started again: " .. why, nil, "gave_up", { reason = why }) end
+    if used_up then emit(c, "log", "error", "not started again: " .. why, { event = "gave_up", reason = why }) end
     return rest(c)
   end
   m.restarts = m.restarts + 1
   emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
   if delay > 0 then
-    emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), { restarts = m.restarts }, "backoff",
-      { delay = delay })
+    emit(c, "log", "info", ("will be started again in %.2g s"):format(delay), {
+      event = "backoff", shown = { restarts = m.restarts }, delay = delay,
+    })
   end
   return "backoff"
 end
@@ -171,8 +172,9 @@ local function refused(c, message)
   local m = c.memory
   m.refused = (m.refused or 0) + 1
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
-  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay), nil,
-    "start_delayed", { reason = message, delay = delay })
+  emit(c, "log", "error", ("cannot be started now: %s; the next try is in %.2g s"):format(message, delay), {
+    event = "start_delayed", reason = message, delay = delay,
+  })
   emit(c, "timer", "restart", delay)
   return "backoff"
 end
@@ -407,8 +409,9 @@ machine.running = {
     return "ending"
   end,
   run_due = function(c)
-    emit(c, "log", "warn", ("ran longer than its timeout of %g s: killed"):format(c.spec.timeout), nil, "killed",
-      { reason = "timeout" })
+    emit(c, "log", "warn", ("ran longer than its timeout of %g s: killed"):format(c.spec.timeout), {
+      event = "killed", reason = "timeout",
+    })
     kill_for(c, "timeout", "SIGKILL")
   end,
   health = function(c)
@@ -418,8 +421,9 @@ machine.running = {
       emit(c, "publish", input.change, { output = input.output })
     end
     if input.restart and not m.killed_by then
-      emit(c, "log", "warn", "failed too many checks: restarted", { output = input.output }, "restarted",
-        { reason = "health" })
+      emit(c, "log", "warn", "failed too many checks: restarted", {
+        event = "restarted", shown = { output = input.output }, reason = "health",
+      })
       emit(c, "unprobe")
       kill_for(c, "health", c.spec.stop_signal)
       emit(c, "timer", "kill", c.spec.stop_timeout)
@@ -483,8 +487,9 @@ machine.stopping = {
   kill_due = function(c)
     local stop = c.memory.stop
     if not stop.gone then
-      emit(c, "log", "warn", ("did not end within %.2g s of being asked to: killed"):format(c.now - stop.asked), nil,
-        "killed", { reason = "stop_timeout" })
+      emit(c, "log", "warn", ("did not end within %.2g s of being asked to: killed"):format(c.now - stop.asked), {
+        event = "killed", reason = "stop_timeout",
+      })
       emit(c, "signal", "SIGKILL", "group")
       stop.signalled = true
     end

@@ -57,8 +57,12 @@ end
 ---@param event string
 ---@param facts table?      its own from now on
 function Runner:log(level, message, fields, event, facts)
-  facts = facts or {}
-  facts.pid, facts.restarts = self.memory.pid, self.memory.restarts
+  local m = self.memory
+  if facts then
+    facts.pid, facts.restarts = m.pid, m.restarts
+  else
+    facts = { pid = m.pid, restarts = m.restarts }
+  end
   self.app:log(level, message, fields, event, self.spec.name, facts)
 end
 
@@ -85,7 +89,7 @@ function Runner:input(name, input)
   local effects, changed = job.input(self.spec, self.memory, name, input, port.now(), port.random)
   if changed then self.app:state_changed(self, before, self.memory.state) end
   for _, effect in ipairs(effects) do
-    apply[effect[1]](self, effect[2], effect[3], effect[4], effect[5], effect[6])
+    apply[effect[1]](self, effect[2], effect[3], effect[4])
   end
   if changed or #effects > 0 then self:changed() end
 end
@@ -134,7 +138,11 @@ function apply.untimer(self, key)
   self.timers[key], self.due[key] = nil, nil
 end
 
-apply.log = Runner.log
+function apply.log(self, level, message, facts)
+  local event, fields = facts.event, facts.shown
+  facts.event, facts.shown = nil, nil
+  self:log(level, message, fields, event, facts)
+end
 
 local function exit_line(fields)
   if fields.reason == "timeout" then return "timed out" end
@@ -155,7 +163,11 @@ local say = {
 function apply.publish(self, name, fields)
   if say[name] then
     local level, message = say[name](fields)
-    self:log(level, message, nil, name, { code = fields.code, signal = fields.signal, reason = fields.reason })
+    local facts
+    if fields.code then -- with room for what log() adds
+      facts = { code = fields.code, signal = fields.signal, reason = fields.reason, pid = nil, restarts = nil }
+    end
+    self:log(level, message, nil, name, facts)
   end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
