@@ -151,16 +151,19 @@ test-asan: asan have-consul $(soak_actor) ## the integration and contract specs 
 	  exit $$status
 
 # Harnesses for libFuzzer (spec/fuzz/): the output, where limits.h makes the bounds small, and what is sent to a
-# NOTIFY_SOCKET, both with system calls of the harness's; and two parts of the Lua core. With replay.c in libFuzzer's place
-# they run their corpus in the specs.
-harnesses     = output notify load values
-fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c) \
-                $(addprefix src/,buffer.c format.c loop.c names.c output.c place.c sink.c stream.c)
+# NOTIFY_SOCKET, both with system calls of the harness's; what of a job's lines is JSON; and two parts of the Lua core. With
+# replay.c in libFuzzer's place they run their corpus in the specs.
+harnesses     = output notify parse load values
+fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c object.c) \
+                $(addprefix src/,buffer.c format.c loop.c names.c output.c parse.c place.c sink.c \
+                stream.c)
 fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c)
+fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,buffer.c format.c parse.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
 fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)
-wrap_output   = -include spec/fuzz/limits.h -Isrc $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
+wrap_output   = -include spec/fuzz/limits.h -Isrc -lm $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
 wrap_notify   = -Isrc $(foreach call,recvmsg getsid,-Wl$(,)--wrap=$(call))
+wrap_parse    = -Isrc -lm
 wrap_core     = -DSCRIPT='"spec/fuzz/$(@F).lua"' -Isrc -Wl,-E -Wl,--wrap=lua_sethook
 link_core     = $(luajit_link) -lm -ldl
 fuzz_cflags   = -std=gnu11 -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(luajit_cflags) -Wall -Wextra -Werror
@@ -170,7 +173,8 @@ replay: $(harnesses:%=$(B)/replay/%)
 
 build/fuzz/output: $(fuzz_output)
 build/fuzz/notify: $(fuzz_notify)
-build/fuzz/output build/fuzz/notify: $(fuzz_headers)
+build/fuzz/parse: $(fuzz_parse)
+build/fuzz/output build/fuzz/notify build/fuzz/parse: $(fuzz_headers)
 	$(say) FUZZ $@
 	@mkdir -p $(@D)
 	$(Q)clang $(fuzz_cflags) -O1 -g -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=undefined $(wrap_$(@F)) \
@@ -185,7 +189,8 @@ build/fuzz/load build/fuzz/values: $(fuzz_core) $(fuzz_headers)
 
 $(B)/replay/output: $(fuzz_output)
 $(B)/replay/notify: $(fuzz_notify)
-$(B)/replay/output $(B)/replay/notify: spec/fuzz/replay.c $(fuzz_headers) $(B)/flags
+$(B)/replay/parse: $(fuzz_parse)
+$(B)/replay/output $(B)/replay/notify $(B)/replay/parse: spec/fuzz/replay.c $(fuzz_headers) $(B)/flags
 	$(say) REPLAY $@
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(fuzz_cflags) $(CFLAGS) $(wrap_$(@F)) -o $@ spec/fuzz/replay.c $(fuzz_$(@F))

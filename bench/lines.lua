@@ -8,12 +8,13 @@ local system = require "system"
 local LINE = 100
 local WRITER, READER = site.built .. "/writer", site.built .. "/reader"
 
-local function pilot(top, log)
+local function pilot(top, log, more)
   return function(place, lines, block)
     return supervisors.pilot(place, ([[
       pilot.logging { level = "error"%s }
       pilot.job "w" { exec = { %q, "%d", "%d" }, log = %s }
-    ]]):format(top, WRITER, lines, block, log))
+      %s
+    ]]):format(top, WRITER, lines, block, log, more or ""))
   end
 end
 
@@ -33,6 +34,7 @@ local WAYS = {
   { name = "text", plan = pilot(', format = "text"', '"lines"') },
   { name = "json", plan = pilot(', format = "json"', '"lines"') },
   { name = "raw", plan = pilot("", '"raw"') },
+  { name = "beside raw", plan = pilot("", '"lines"', 'pilot.job "r" { exec = "sleep 600", log = "raw" }') },
   { name = "s6-log", plan = s6_log "" },
   { name = "s6-log T", plan = s6_log "T" },
   {

@@ -72,8 +72,9 @@ static const char *copy_word(const char *word, bool *whole) {
 
 /* A descriptor that the loop may close meanwhile. */
 static int copy_descriptor(int fd, bool *whole) {
-  int copy = fd < 0 ? -1 : fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  if (fd >= 0 && copy < 0) *whole = false;
+  if (fd < 0) return fd; /* it says what to do */
+  int copy = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
+  if (copy < 0) *whole = false;
   return copy;
 }
 

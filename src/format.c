@@ -3,6 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "parse.h"
+
 #define OWN_NAME "luapilot"
 
 /* --- time -------------------------------------------------------------------------------- */
@@ -114,7 +116,6 @@ static bool block_plain(const unsigned char *data) {
   return odd == 0;
 }
 
-/* How many bytes from the front may stand between quotes as they are. */
 static size_t unquoted(const unsigned char *data, size_t size) {
   size_t i = 0;
   while (i < size) {
@@ -130,6 +131,10 @@ static size_t unquoted(const unsigned char *data, size_t size) {
     i += length;
   }
   return size;
+}
+
+size_t format_clean(const char *data, size_t size) {
+  return unquoted((const unsigned char *)data, size);
 }
 
 /* Escapes one byte that is not plain and not part of a character. Six bytes at most. */
@@ -187,35 +192,56 @@ static bool put_value(struct buffer *out, const char *text, size_t size) {
   return needs_quotes(text, size) ? put_quoted(out, text, size) : buffer_append(out, text, size);
 }
 
+/* --- levels ------------------------------------------------------------------------------ */
+
+static const char *level_name(enum log_level level) {
+  static const char *const names[] = {"debug", "info", "warn", "error"};
+  return names[level];
+}
+
 /* --- the lines of jobs ------------------------------------------------------------------- */
 
 static bool put_time(struct buffer *out) {
   return put_text(out, "0000-00-00T00:00:00.000Z");
 }
 
-static bool head_default(const struct format *format, struct buffer *out, size_t *stamp) {
+static bool head_default(struct format *format, struct buffer *out) {
   if (!format->prefix) {
-    *stamp = FORMAT_NO_STAMP;
+    format->stamp = FORMAT_NO_STAMP;
     return buffer_reserve(out, 1);
   }
-  *stamp = 0;
+  format->stamp = 0;
   return put_time(out) && put_text(out, " ") && put_text(out, format->name) && put_text(out, ": ");
 }
 
-static bool head_text(const struct format *format, struct buffer *out, size_t *stamp) {
-  *stamp = sizeof "time=" - 1;
-  return put_text(out, "time=") && put_time(out) && put_text(out, " level=") &&
-         put_value(out, format->level, strlen(format->level)) && put_text(out, " job=") &&
-         put_value(out, format->name, strlen(format->name)) && put_text(out, " stream=") &&
-         put_text(out, format->stream) && put_text(out, " msg=\"");
+static bool put_level(struct format *format, struct buffer *out, bool quoted) {
+  size_t size = strlen(format->level);
+  format->level_at = buffer_size(out);
+  if (!(quoted ? put_quoted : put_value)(out, format->level, size)) return false;
+  format->level_end = buffer_size(out);
+  return true;
 }
 
-static bool head_json(const struct format *format, struct buffer *out, size_t *stamp) {
-  *stamp = sizeof "{\"time\":\"" - 1;
-  return put_text(out, "{\"time\":\"") && put_time(out) && put_text(out, "\",\"level\":") &&
-         put_quoted(out, format->level, strlen(format->level)) && put_text(out, ",\"job\":") &&
-         put_quoted(out, format->name, strlen(format->name)) && put_text(out, ",\"stream\":\"") &&
-         put_text(out, format->stream) && put_text(out, "\",\"msg\":\"");
+static bool head_text(struct format *format, struct buffer *out) {
+  format->stamp = sizeof "time=" - 1;
+  if (!put_text(out, "time=") || !put_time(out) || !put_text(out, " level=") ||
+      !put_level(format, out, false) || !put_text(out, " job=") ||
+      !put_value(out, format->name, strlen(format->name)) || !put_text(out, " stream=") ||
+      !put_text(out, format->stream))
+    return false;
+  format->msg_at = buffer_size(out);
+  return put_text(out, " msg=\"");
+}
+
+static bool head_json(struct format *format, struct buffer *out) {
+  format->stamp = sizeof "{\"time\":\"" - 1;
+  if (!put_text(out, "{\"time\":\"") || !put_time(out) || !put_text(out, "\",\"level\":") ||
+      !put_level(format, out, true) || !put_text(out, ",\"job\":") ||
+      !put_quoted(out, format->name, strlen(format->name)) || !put_text(out, ",\"stream\":\"") ||
+      !put_text(out, format->stream) || !put_text(out, "\""))
+    return false;
+  format->msg_at = buffer_size(out);
+  return put_text(out, ",\"msg\":\"");
 }
 
 static void choose_tails(struct format *format) {
@@ -229,29 +255,35 @@ static void choose_tails(struct format *format) {
 }
 
 static bool render_head(struct format *format, enum output_format kind) {
-  static bool (*const heads[])(const struct format *, struct buffer *, size_t *) = {
+  static bool (*const heads[])(struct format *, struct buffer *) = {
       [OUTPUT_DEFAULT] = head_default, [OUTPUT_TEXT] = head_text, [OUTPUT_JSON] = head_json};
   struct buffer head = {0};
-  size_t stamp;
-  if (!heads[kind](format, &head, &stamp)) {
+  struct format next = *format;
+  if (!heads[kind](&next, &head)) {
     buffer_free(&head);
     return false;
   }
   free(format->head);
+  *format = next;
   format->kind = kind;
   format->head = head.data;
   format->head_size = head.end;
-  format->stamp = stamp;
   choose_tails(format);
   return true;
 }
 
+static char *copy_of(const char *text) {
+  return text ? strdup(text) : NULL;
+}
+
 int format_init(struct format *format, enum output_format kind, const struct output_style *style,
                 const char *stream) {
-  *format = (struct format){.prefix = style->prefix, .stream = stream};
+  *format = (struct format){.prefix = style->prefix, .parse = style->parse, .stream = stream};
   format->name = strdup(style->name);
   format->level = strdup(style->level);
-  if (format->name && format->level && render_head(format, kind)) return 0;
+  format->level_from = copy_of(style->level_from);
+  bool copied = format->name && format->level && (format->level_from || !style->level_from);
+  if (copied && render_head(format, kind)) return 0;
   format_free(format);
   return -1; /* errno = ENOMEM, by malloc */
 }
@@ -259,6 +291,7 @@ int format_init(struct format *format, enum output_format kind, const struct out
 void format_free(struct format *format) {
   free(format->name);
   free(format->level);
+  free(format->level_from);
   free(format->head);
   *format = (struct format){0};
 }
@@ -277,9 +310,8 @@ static bool put_difficult(struct buffer *out, const char *line, size_t size,
   return put_escaped(out, line, size) && buffer_append(out, tail->text, tail->size);
 }
 
-bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
-                 bool partial) {
-  const struct format_tail *tail = &format->tails[partial];
+static bool put_line(const struct format *format, struct buffer *out, const char *line, size_t size,
+                     const struct format_tail *tail) {
   size_t before = buffer_size(out);
   if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
   bool quoted = format->kind != OUTPUT_DEFAULT;
@@ -295,12 +327,40 @@ bool format_line(const struct format *format, struct buffer *out, const char *li
   return false;
 }
 
-/* --- the pilot's own messages ------------------------------------------------------------ */
-
-static const char *level_name(enum log_level level) {
-  static const char *const names[] = {"debug", "info", "warn", "error"};
-  return names[level];
+/* The head up to `end`, with the level that the object names. */
+static bool put_object_head(const struct format *format, struct buffer *out,
+                            const struct parse_object *object, size_t end) {
+  enum log_level level;
+  if (object->value == NULL || !parse_level(object->value, object->value_size, &level))
+    return buffer_append(out, format->head, end);
+  bool quoted = format->kind == OUTPUT_JSON;
+  return buffer_append(out, format->head, format->level_at) && (!quoted || put_text(out, "\"")) &&
+         put_text(out, level_name(level)) && (!quoted || put_text(out, "\"")) &&
+         buffer_append(out, format->head + format->level_end, end - format->level_end);
 }
+
+static bool put_object(const struct format *format, struct buffer *out, const char *line,
+                       size_t size, const struct parse_object *object) {
+  if (format->kind == OUTPUT_JSON)
+    return put_object_head(format, out, object, format->msg_at) && put_text(out, ",\"data\":") &&
+           buffer_append(out, object->text, object->size) && put_text(out, "}\n");
+  return put_object_head(format, out, object, format->head_size) &&
+         put_difficult(out, line, size, &format->tails[0]);
+}
+
+bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
+                 enum format_part part) {
+  struct parse_object object;
+  if (!format->parse || part != FORMAT_WHOLE || format->kind == OUTPUT_DEFAULT ||
+      !parse_object(line, size, format->level_from, &object))
+    return put_line(format, out, line, size, &format->tails[part == FORMAT_PART]);
+  size_t before = buffer_size(out);
+  if (put_object(format, out, line, size, &object)) return true;
+  buffer_cut(out, before);
+  return false;
+}
+
+/* --- the pilot's own messages ------------------------------------------------------------ */
 
 /* In the default format people read it, and most messages are information. */
 static const char *level_word(enum log_level level) {
@@ -310,7 +370,7 @@ static const char *level_word(enum log_level level) {
 
 /* The names of the line's own fields, and what such a name becomes. */
 static bool is_taken(const char *name) {
-  static const char *const words[] = {"time", "level", "msg"};
+  static const char *const words[] = {"time", "level", "source", "msg"};
   for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
     size_t size = strlen(words[i]);
     if (strncmp(name, words[i], size) == 0 && name[size + strspn(name + size, "_")] == 0)
@@ -333,10 +393,12 @@ static bool put_bare_key(struct buffer *out, const char *name) {
   return true;
 }
 
-static bool put_pairs(struct buffer *out, const struct log_field *fields, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    bool ok = put_text(out, " ") && put_bare_key(out, fields[i].name) && put_text(out, "=") &&
-              put_value(out, fields[i].value, fields[i].size);
+static bool put_pairs(struct buffer *out, const struct log_message *message, bool all) {
+  for (size_t i = 0; i < message->count; i++) {
+    const struct log_field *field = &message->fields[i];
+    if (field->said && !all) continue;
+    bool ok = put_text(out, " ") && put_bare_key(out, field->name) && put_text(out, "=") &&
+              put_value(out, field->value, field->size);
     if (!ok) return false;
   }
   return true;
@@ -374,9 +436,9 @@ static bool json_literal(const struct log_field *field) {
   return json_number(value, value + field->size);
 }
 
-static bool put_members(struct buffer *out, const struct log_field *fields, size_t count) {
-  for (size_t i = 0; i < count; i++) {
-    const struct log_field *field = &fields[i];
+static bool put_members(struct buffer *out, const struct log_message *message) {
+  for (size_t i = 0; i < message->count; i++) {
+    const struct log_field *field = &message->fields[i];
     bool ok = put_text(out, ",\"") && put_key(out, field->name) && put_text(out, "\":") &&
               (json_literal(field) ? buffer_append(out, field->value, field->size)
                                    : put_quoted(out, field->value, field->size));
@@ -385,53 +447,60 @@ static bool put_members(struct buffer *out, const struct log_field *fields, size
   return true;
 }
 
+static bool put_subject(struct buffer *out, const char *job) {
+  return put_text(out, "job ") && put_quoted(out, job, strlen(job)) && put_text(out, ": ");
+}
+
 /* Every line of a message, a traceback for instance, gets the prefix: a line alone still tells who
- * said it. The fields stand on the first. */
-static bool own_default(struct buffer *out, const char *stamp, enum log_level level,
-                        const char *message, size_t size, const struct log_field *fields,
-                        size_t count) {
-  while (size > 0 && message[size - 1] == '\n') size--;
-  for (bool more = true; more; count = 0) {
-    const char *newline = memchr(message, '\n', size);
-    size_t length = newline ? (size_t)(newline - message) : size;
+ * said it. The job stands on the first, and the fields. */
+static bool own_default(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *text = message->text;
+  size_t size = message->size;
+  while (size > 0 && text[size - 1] == '\n') size--;
+  for (bool first = true, more = true; more; first = false) {
+    const char *newline = memchr(text, '\n', size);
+    size_t length = newline ? (size_t)(newline - text) : size;
     bool ok = buffer_append(out, stamp, FORMAT_STAMP) && put_text(out, " " OWN_NAME ": ") &&
-              put_text(out, level_word(level)) && buffer_append(out, message, length) &&
-              put_pairs(out, fields, count) && put_text(out, "\n");
+              put_text(out, level_word(message->level)) &&
+              (!first || message->job == NULL || put_subject(out, message->job)) &&
+              buffer_append(out, text, length) && (!first || put_pairs(out, message, false)) &&
+              put_text(out, "\n");
     if (!ok) return false;
     more = newline != NULL;
-    message += length + more;
+    text += length + more;
     size -= length + more;
   }
   return true;
 }
 
-static bool own_text(struct buffer *out, const char *stamp, enum log_level level,
-                     const char *message, size_t size, const struct log_field *fields,
-                     size_t count) {
+static bool own_text(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *job = message->job;
   return put_text(out, "time=") && buffer_append(out, stamp, FORMAT_STAMP) &&
-         put_text(out, " level=") && put_text(out, level_name(level)) && put_text(out, " msg=") &&
-         put_quoted(out, message, size) && put_pairs(out, fields, count) && put_text(out, "\n");
+         put_text(out, " level=") && put_text(out, level_name(message->level)) &&
+         put_text(out, " source=" OWN_NAME) &&
+         (job == NULL || (put_text(out, " job=") && put_value(out, job, strlen(job)))) &&
+         put_text(out, " msg=") && put_quoted(out, message->text, message->size) &&
+         put_pairs(out, message, true) && put_text(out, "\n");
 }
 
-static bool own_json(struct buffer *out, const char *stamp, enum log_level level,
-                     const char *message, size_t size, const struct log_field *fields,
-                     size_t count) {
+static bool own_json(struct buffer *out, const char *stamp, const struct log_message *message) {
+  const char *job = message->job;
   return put_text(out, "{\"time\":\"") && buffer_append(out, stamp, FORMAT_STAMP) &&
-         put_text(out, "\",\"level\":\"") && put_text(out, level_name(level)) &&
-         put_text(out, "\",\"msg\":") && put_quoted(out, message, size) &&
-         put_members(out, fields, count) && put_text(out, "}\n");
+         put_text(out, "\",\"level\":\"") && put_text(out, level_name(message->level)) &&
+         put_text(out, "\",\"source\":\"" OWN_NAME "\"") &&
+         (job == NULL || (put_text(out, ",\"job\":") && put_quoted(out, job, strlen(job)))) &&
+         put_text(out, ",\"msg\":") && put_quoted(out, message->text, message->size) &&
+         put_members(out, message) && put_text(out, "}\n");
 }
 
 bool format_own(enum output_format kind, struct buffer *out, int64_t milliseconds,
-                enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count) {
-  static bool (*const forms[])(struct buffer *, const char *, enum log_level, const char *, size_t,
-                               const struct log_field *, size_t) = {
+                const struct log_message *message) {
+  static bool (*const forms[])(struct buffer *, const char *, const struct log_message *) = {
       [OUTPUT_DEFAULT] = own_default, [OUTPUT_TEXT] = own_text, [OUTPUT_JSON] = own_json};
   char stamp[FORMAT_STAMP];
   size_t before = buffer_size(out);
   format_time(stamp, milliseconds);
-  if (forms[kind](out, stamp, level, message, size, fields, count)) return true;
+  if (forms[kind](out, stamp, message)) return true;
   buffer_cut(out, before);
   return false;
 }

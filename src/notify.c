@@ -68,11 +68,11 @@ static void complain(struct notify *notify, const struct ucred *sender, bool too
   if (notify->complained) return;
   notify->complained = true;
   if (too_long)
-    output_say(notify->output, LOG_LEVEL_WARN,
+    output_say(notify->output, LOG_LEVEL_WARN, "notify_ignored",
                "notify: a message of process %d is longer than %d bytes: ignored, like any further",
                (int)sender->pid, NOTIFY_SIZE);
   else
-    output_say(notify->output, LOG_LEVEL_WARN,
+    output_say(notify->output, LOG_LEVEL_WARN, "notify_ignored",
                "notify: process %d (uid %u) is not of the job of process %d: ignored, like any "
                "further stranger",
                (int)sender->pid, (unsigned)sender->uid, (int)notify->session);

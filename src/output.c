@@ -25,6 +25,7 @@ struct output {
   struct buffer spare;     /* see struct sink */
   struct buffer scratch;   /* where own messages are rendered */
   enum log_level least;
+  bool ending; /* what was lost is told on the other one of stdout and stderr */
 };
 
 static int64_t wall_clock(void) {
@@ -42,46 +43,80 @@ static const char *name_of(const struct sink *sink) {
 
 /* On the one of stdout and stderr that is not in trouble, if it takes it at once. It is a last
  * resort, so it goes around the sinks. */
-static void cry(struct output *output, const struct sink *troubled, const char *message) {
+static void cry(struct output *output, const struct sink *troubled,
+                const struct log_message *message) {
   int fd = troubled->inherited == STDERR_FILENO ? STDOUT_FILENO : STDERR_FILENO;
   struct pollfd ready = {.fd = fd, .events = POLLOUT};
   struct buffer line = {0};
   if (poll(&ready, 1, 0) == 1 && (ready.revents & POLLOUT) &&
-      format_own(output->streams.format, &line, wall_clock(), LOG_LEVEL_ERROR, message,
-                 strlen(message), NULL, 0)) {
+      format_own(output->streams.format, &line, wall_clock(), message)) {
     ssize_t ignored = write(fd, line.data, line.end);
     (void)ignored;
   }
   buffer_free(&line);
 }
 
-static void in_trouble(struct output *output, struct sink *sink, const char *consequence) {
-  char message[SAID];
-  (void)snprintf(message, sizeof message, "cannot write to %s: %s; %s", name_of(sink),
+static struct log_field text_field(const char *name, const char *value) {
+  return (struct log_field){.name = name, .value = value, .size = strlen(value), .said = true};
+}
+
+static void in_trouble(struct output *output, struct sink *sink, const char *event,
+                       const char *consequence) {
+  char text[SAID];
+  (void)snprintf(text, sizeof text, "cannot write to %s: %s; %s", name_of(sink),
                  strerror(sink->error), consequence);
-  if (sink == output->main) {
-    cry(output, sink, message);
-  } else {
-    output_say(output, LOG_LEVEL_ERROR, "%s", message);
-  }
+  const struct log_field fields[] = {text_field("event", event), text_field("log", name_of(sink)),
+                                     text_field("reason", strerror(sink->error))};
+  const struct log_message message = {LOG_LEVEL_ERROR, text, strlen(text), NULL, fields, 3};
+  if (sink == output->main)
+    cry(output, sink, &message);
+  else
+    output_log(output, &message);
+}
+
+/* What was lost, with its count. */
+static void own_up(struct output *output, const struct sink *sink, const char *event, size_t count,
+                   const char *text) {
+  char digits[24];
+  int size = snprintf(digits, sizeof digits, "%zu", count);
+  const struct log_field fields[] = {text_field("event", event),
+                                     text_field("log", name_of(sink)),
+                                     {"lost", digits, (size_t)size, true, true}};
+  const struct log_message message = {LOG_LEVEL_WARN, text, strlen(text), NULL, fields, 3};
+  if (output->ending)
+    cry(output, sink, &message);
+  else
+    output_log(output, &message);
+}
+
+static void tell_lost(struct output *output, const struct sink *sink, size_t count) {
+  char text[SAID];
+  (void)snprintf(text, sizeof text, "%zu lines to %s were lost", count, name_of(sink));
+  own_up(output, sink, "lines_lost", count, text);
 }
 
 static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
   struct output *output = sink->context;
+  char text[SAID];
   switch (news) {
   case SINK_HAS_GONE:
-    in_trouble(output, sink, "its reader is gone, what is written there is lost from now on");
+    in_trouble(output, sink, "log_gone",
+               "its reader is gone, what is written there is lost from now on");
     break;
   case SINK_HAS_FAILED:
-    in_trouble(output, sink, "trying again each second, what cannot be kept is dropped");
+    in_trouble(output, sink, "log_failed",
+               "trying again each second, what cannot be kept is dropped");
     break;
   case SINK_HAS_RECOVERED:
-    output_say(output, LOG_LEVEL_WARN, "writing to %s works again; %zu lines were lost",
-               name_of(sink), count);
+    (void)snprintf(text, sizeof text, "writing to %s works again; %zu lines were lost",
+                   name_of(sink), count);
+    own_up(output, sink, "log_recovered", count, text);
     break;
+  case SINK_HAS_LOST: tell_lost(output, sink, count); break;
   case SINK_HAS_ROOM:
-    output_say(output, LOG_LEVEL_WARN,
-               "%zu messages of luapilot were dropped while the output was stalled", count);
+    (void)snprintf(text, sizeof text,
+                   "%zu messages of luapilot were dropped while the output was stalled", count);
+    own_up(output, sink, "messages_dropped", count, text);
     break;
   }
 }
@@ -92,6 +127,25 @@ static void adopt(struct output *output, struct sink *sink) {
   sink->news = sink_news;
   sink->context = output;
   sink->spare = &output->spare;
+}
+
+static struct sink *next_sink(struct output *output, struct sink *sink) {
+  if (sink == NULL) return &output->standard[0];
+  if (sink == &output->standard[0]) return &output->standard[1];
+  return sink == &output->standard[1] ? output->files : sink->next;
+}
+
+/* Somebody else writes into the same pipe as `taken`: a raw job, or another sink. */
+static void share(struct output *output, const struct sink *taken) {
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));)
+    if (sink_same(sink, taken)) sink->shared = true;
+}
+
+static void share_if_twice(struct output *output, const struct sink *opened) {
+  unsigned count = 0;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));)
+    count += sink_same(sink, opened);
+  if (count > 1) share(output, opened);
 }
 
 struct sink *output_main(struct output *output) {
@@ -117,6 +171,7 @@ static struct sink *add_file(struct output *output, const char *path, struct fai
   adopt(output, sink);
   sink->next = output->files;
   output->files = sink;
+  share_if_twice(output, sink);
   return sink;
 }
 
@@ -129,6 +184,10 @@ static void sweep(struct output *output) {
       continue;
     }
     *link = sink->next;
+    if (sink->lost > 0) { /* to tell it may change the list */
+      tell_lost(output, sink, sink->lost);
+      link = &output->files;
+    }
     sink_close(sink);
     free(sink);
   }
@@ -169,15 +228,21 @@ int output_redirect(struct output *output, const char *where, struct failure *fa
 
 void output_reopen(struct output *output) {
   struct failure failure;
-  for (struct sink *sink = output->files; sink; sink = sink->next)
+  for (struct sink *sink = output->files; sink; sink = sink->next) {
     if (sink_reopen(sink, &failure) != 0)
-      output_say(output, LOG_LEVEL_ERROR, "%s; still using the old file", failure.message);
+      output_say(output, LOG_LEVEL_ERROR, "log_not_reopened", "%s; still using the old file",
+                 failure.message);
+    share_if_twice(output, sink);
+  }
   for (int i = 0; i < 2; i++) (void)sink_reopen(&output->standard[i], &failure);
 }
 
 int output_descriptor(struct sink *sink, const char *stream) {
+  struct output *output = sink->context;
+  bool second = strcmp(stream, "stderr") == 0;
+  share(output, sink->path ? sink : &output->standard[second]);
   if (sink->path) return sink->watcher.fd;
-  return strcmp(stream, "stderr") == 0 ? STDERR_FILENO : STDOUT_FILENO;
+  return second ? STDERR_FILENO : STDOUT_FILENO;
 }
 
 void output_format(struct output *output, enum output_format format) {
@@ -198,15 +263,13 @@ struct stream *stream_new(struct output *output, int fd, const char *name, struc
 
 /* --- the pilot's own messages ------------------------------------------------------------ */
 
-void output_log(struct output *output, enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count) {
-  if (level < output->least) return;
+void output_log(struct output *output, const struct log_message *message) {
+  if (message->level < output->least) return;
   /* Rendering may fail for want of memory, and sink_own() come back here with news: the scratch is
    * taken out while it is in use. */
   struct buffer line = output->scratch;
   output->scratch = (struct buffer){0};
-  if (format_own(output->streams.format, &line, wall_clock(), level, message, size, fields,
-                 count)) {
+  if (format_own(output->streams.format, &line, wall_clock(), message)) {
     sink_own(output->main, buffer_front(&line), buffer_size(&line));
   } else {
     output->main->dropped++;
@@ -216,24 +279,20 @@ void output_log(struct output *output, enum log_level level, const char *message
   output->scratch = line;
 }
 
-void output_say(struct output *output, enum log_level level, const char *format, ...) {
-  char message[SAID];
+void output_say(struct output *output, enum log_level level, const char *event, const char *format,
+                ...) {
+  char text[SAID];
   va_list arguments;
   va_start(arguments, format);
-  int size = vsnprintf(message, sizeof message, format, arguments);
+  int size = vsnprintf(text, sizeof text, format, arguments);
   va_end(arguments);
   if (size < 0) return;
-  if ((size_t)size >= sizeof message) size = sizeof message - 1;
-  output_log(output, level, message, (size_t)size, NULL, 0);
+  if ((size_t)size >= sizeof text) size = sizeof text - 1;
+  const struct log_field field = text_field("event", event);
+  output_log(output, &(struct log_message){level, text, (size_t)size, NULL, &field, 1});
 }
 
 /* --- the end ----------------------------------------------------------------------------- */
-
-static struct sink *next_sink(struct output *output, struct sink *sink) {
-  if (sink == NULL) return &output->standard[0];
-  if (sink == &output->standard[0]) return &output->standard[1];
-  return sink == &output->standard[1] ? output->files : sink->next;
-}
 
 static void flush_all(struct output *output) {
   for (struct sink *sink = NULL; (sink = next_sink(output, sink));) sink_flush(sink);
@@ -272,12 +331,27 @@ static void drain(struct output *output, int64_t until) {
   }
 }
 
+/* Nobody would hear of it later. What has lost something may be the main sink, so it is told beside that. */
+static void tell_all(struct output *output) {
+  char text[SAID];
+  output->ending = true;
+  for (struct sink *sink = NULL; (sink = next_sink(output, sink));) {
+    size_t bytes = buffer_size(&sink->buffer);
+    (void)snprintf(text, sizeof text, "%zu bytes could not be written to %s", bytes, name_of(sink));
+    if (bytes > 0) own_up(output, sink, "bytes_lost", bytes, text);
+    if (sink->lost > 0) tell_lost(output, sink, sink->lost);
+    sink->lost = 0;
+  }
+  output->ending = false;
+}
+
 size_t output_flush(struct output *output, double seconds) {
   int64_t until = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
   drain(output, until);
   stream_finish_lines(&output->streams);
   flush_all(output);
   while (unwritten(output) > 0 && wait_writable(output, until)) flush_all(output);
+  tell_all(output);
   return unwritten(output);
 }
 

@@ -46,9 +46,11 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARN, LOG_LEVEL_ERRO
 
 /* How one job's lines look and where they go. The strings are copied. */
 struct output_style {
-  const char *name;  /* the job's */
-  const char *level; /* label of its lines */
-  bool prefix;       /* false: the bare line, in the default format */
+  const char *name;       /* the job's */
+  const char *level;      /* label of its lines */
+  bool prefix;            /* false: the bare line, in the default format */
+  bool parse;             /* lines that are JSON objects are told apart: format.h, parse.h */
+  const char *level_from; /* the key in them that names the level; NULL: none does */
 };
 
 /* A piece of output on its way to Lua: event.type is EVENT_OUTPUT, event.id the process's. */
@@ -117,17 +119,26 @@ struct log_field {
   const char *value;
   size_t size;  /* of value */
   bool literal; /* a number or a boolean: no quotes in JSON */
+  bool said;    /* the text tells people the same: only for formats that machines read */
 };
 
-/* One message of the pilot's own; `fields` may be NULL. */
-void output_log(struct output *output, enum log_level level, const char *message, size_t size,
-                const struct log_field *fields, size_t count);
-/* The same from C, printf-like, without fields. */
-void output_say(struct output *output, enum log_level level, const char *format, ...)
-    __attribute__((format(printf, 3, 4)));
+/* One message of the pilot's own. Nothing in it is owned. */
+struct log_message {
+  enum log_level level;
+  const char *text;
+  size_t size;
+  const char *job; /* the name of the one that it is about; NULL: none */
+  const struct log_field *fields;
+  size_t count;
+};
+
+void output_log(struct output *output, const struct log_message *message);
+/* The same from C, printf-like: `event` is its only field. */
+void output_say(struct output *output, enum log_level level, const char *event, const char *format,
+                ...) __attribute__((format(printf, 4, 5)));
 
 /* Blocks until everything is written, `seconds` at most; reads what the pipes still hold first.
- * Returns the number of bytes that could not be written. */
+ * What is lost is told then. Returns the number of bytes that could not be written. */
 size_t output_flush(struct output *output, double seconds);
 
 #endif

@@ -8,6 +8,7 @@
 #include "port_lua.h"
 
 #define FIELDS 64 /* in one message */
+#define NUMBER 32 /* bytes that hold any */
 
 /* --- messages ---------------------------------------------------------------------------- */
 
@@ -22,25 +23,28 @@ static int check_choice(lua_State *L, int index, const char *where, const char *
 
 struct fields {
   struct log_field list[FIELDS];
-  char numbers[FIELDS][32]; /* what numbers look like */
+  char numbers[FIELDS][NUMBER]; /* what numbers look like */
   size_t count;
 };
 
-/* As Lua writes it; but what would not be the same number any more, whole: an id of 18 digits is looked for. */
-static size_t write_number(char text[32], double number) {
-  int size = snprintf(text, 32, "%.14g", number);
+/* As Lua writes it; but what would not be the same number any more, whole: an id of 18 digits is looked for. Most are
+ * pids and counts, for which printf's way by floating point is long. */
+static size_t write_number(char text[NUMBER], double number) {
+  if (number >= 0 && number < 1e9 && number == (int)number)
+    return (size_t)snprintf(text, NUMBER, "%d", (int)number);
+  int size = snprintf(text, NUMBER, "%.14g", number);
   bool is_whole = floor(number) == number && isfinite(number);
-  if (is_whole && strtod(text, NULL) != number) size = snprintf(text, 32, "%.17g", number);
+  if (is_whole && strtod(text, NULL) != number) size = snprintf(text, NUMBER, "%.17g", number);
   return (size_t)size;
 }
 
 /* The value on the top of the stack, below it the name. Strings stay where Lua has them. */
-static void add_field(lua_State *L, struct fields *fields) {
+static void add_field(lua_State *L, struct fields *fields, bool said) {
   if (lua_type(L, -2) != LUA_TSTRING) port_wrong(L, "log: fields: a name", "a string", -2);
   if (fields->count == FIELDS) luaL_error(L, "log: fields: more than %d", FIELDS);
   struct log_field *field = &fields->list[fields->count];
   char *text = fields->numbers[fields->count];
-  *field = (struct log_field){.name = lua_tostring(L, -2), .literal = true};
+  *field = (struct log_field){.name = lua_tostring(L, -2), .literal = true, .said = said};
   switch (lua_type(L, -1)) {
   case LUA_TSTRING:
     field->value = lua_tolstring(L, -1, &field->size);
@@ -60,25 +64,54 @@ static void add_field(lua_State *L, struct fields *fields) {
   fields->count++;
 }
 
-/* A table has no order; people like the same one in every line. */
+static void add_fields(lua_State *L, int index, struct fields *fields, bool said) {
+  if (lua_isnoneornil(L, index)) return;
+  port_table(L, index, "log: fields");
+  for (lua_pushnil(L); lua_next(L, index); lua_pop(L, 1)) add_field(L, fields, said);
+}
+
+static void add_event(lua_State *L, int index, struct fields *fields) {
+  if (lua_isnoneornil(L, index)) return;
+  lua_pushliteral(L, "event");
+  lua_pushstring(L, port_word(L, index, "log: event"));
+  add_field(L, fields, true);
+  lua_pop(L, 2);
+}
+
+/* A table has no order; people like the same one in every line. Of two of one name the one that is shown comes
+ * first. */
 static int by_name(const void *a, const void *b) {
-  return strcmp(((const struct log_field *)a)->name, ((const struct log_field *)b)->name);
+  const struct log_field *one = a, *other = b;
+  int order = strcmp(one->name, other->name);
+  return order != 0 ? order : one->said - other->said;
+}
+
+/* No key comes twice. The job has a place of its own. */
+static void settle_fields(struct log_message *message, struct fields *fields) {
+  struct log_field *list = fields->list;
+  size_t kept = 0;
+  qsort(list, fields->count, sizeof *list, by_name);
+  for (size_t i = 0; i < fields->count; i++) {
+    bool again = kept > 0 && strcmp(list[kept - 1].name, list[i].name) == 0;
+    if (!again && !(message->job && strcmp(list[i].name, "job") == 0)) list[kept++] = list[i];
+  }
+  message->fields = list;
+  message->count = kept;
 }
 
 static int l_log(lua_State *L) {
-  enum log_level level = (enum log_level)check_choice(L, 1, "log: level", level_names);
-  size_t size;
-  const char *message = port_bytes(L, 2, "log: message", &size);
-  if (lua_isnoneornil(L, 3)) {
-    output_log(port.output, level, message, size, NULL, 0);
-    return 0;
-  }
   struct fields fields;
+  struct log_message message = {0};
   fields.count = 0;
-  port_table(L, 3, "log: fields");
-  for (lua_pushnil(L); lua_next(L, 3); lua_pop(L, 1)) add_field(L, &fields);
-  qsort(fields.list, fields.count, sizeof *fields.list, by_name);
-  output_log(port.output, level, message, size, fields.list, fields.count);
+  lua_settop(L, 6);
+  message.level = (enum log_level)check_choice(L, 1, "log: level", level_names);
+  message.text = port_bytes(L, 2, "log: message", &message.size);
+  if (!lua_isnil(L, 5)) message.job = port_word(L, 5, "log: job");
+  add_fields(L, 3, &fields, false);
+  add_event(L, 4, &fields);
+  add_fields(L, 6, &fields, true);
+  settle_fields(&message, &fields);
+  output_log(port.output, &message);
   return 0;
 }
 

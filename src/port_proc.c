@@ -231,8 +231,16 @@ static const struct cgroup_options *check_cgroup(lua_State *L, int table,
   return cgroup;
 }
 
+static bool check_parse(lua_State *L, int table, const char *where) {
+  const char *word = port_optional_word(L, table, where, "parse");
+  if (word && strcmp(word, "json") != 0)
+    luaL_error(L, "%s.parse: expected \"json\", got \"%s\"", where, word);
+  return word != NULL;
+}
+
 static const struct proc_output *check_output(lua_State *L, int table, struct proc_output *output) {
-  static const char *const names[] = {"name", "raw", "level", "prefix", "file", NULL};
+  static const char *const names[] = {"name", "raw",   "merge",      "level", "prefix",
+                                      "file", "parse", "level_from", NULL};
   const char *where = "spawn: output";
   char path[PORT_PATH];
   if (!port_field(L, table, "spawn", "output", path)) return NULL;
@@ -241,12 +249,18 @@ static const struct proc_output *check_output(lua_State *L, int table, struct pr
   *output = (struct proc_output){
       .style.name = port_optional_word(L, fields, where, "name"),
       .style.level = port_optional_word(L, fields, where, "level"),
+      .style.parse = check_parse(L, fields, where),
+      .style.level_from = port_optional_word(L, fields, where, "level_from"),
       .style.prefix = port_optional_boolean(L, fields, where, "prefix", true),
       .raw = port_optional_boolean(L, fields, where, "raw", false),
+      .merge = port_optional_boolean(L, fields, where, "merge", false),
       .file = port_optional_word(L, fields, where, "file"),
   };
   if (output->style.name == NULL) luaL_error(L, "spawn: output: name: expected a string, got nil");
   if (output->style.level == NULL) output->style.level = "info";
+  if (output->raw && (output->merge || output->style.parse))
+    luaL_error(L, "spawn: output: %s: raw output does not pass through the pilot",
+               output->merge ? "merge" : "parse");
   lua_pop(L, 1);
   return output;
 }

@@ -312,7 +312,7 @@ static void end_group(struct proc *proc) {
 /* Somebody who waits for any child in this process has taken the status, and the number may be a
  * stranger's already: from now on it is used with the care that ENDING takes. */
 static bool lost_status(struct proc *proc) {
-  output_say(proc->procs->output, LOG_LEVEL_ERROR,
+  output_say(proc->procs->output, LOG_LEVEL_ERROR, "exit_status_lost",
              "the exit status of process %d is lost: something else in this program waited for it",
              (int)proc->pid);
   proc->exit.code = 255;
@@ -474,7 +474,7 @@ static void learn(struct proc *proc) {
     return;
   }
   if (!known) {
-    output_say(proc->procs->output, LOG_LEVEL_ERROR,
+    output_say(proc->procs->output, LOG_LEVEL_ERROR, "exit_status_lost",
                "the exit status of process %d is lost: the guardian does not tell it",
                (int)proc->heir);
     proc->exit.code = 255;
@@ -643,6 +643,7 @@ static void choose_descriptors(struct procs *procs, const struct proc_options *o
     chosen[i] = pipes ? SPAWN_PIPE : procs->base.null;
     if (raw) chosen[i] = output_descriptor(sink, i == 1 ? "stdout" : "stderr");
   }
+  if (pipes && options->output && options->output->merge) chosen[2] = SPAWN_MERGED;
 }
 
 /* The streams take over our ends of the pipes, on failure too. */

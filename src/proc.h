@@ -48,6 +48,7 @@ struct procs; /* all processes of one pilot */
 struct proc_output {
   struct output_style style;
   bool raw;         /* the program writes there itself */
+  bool merge;       /* its stderr is its stdout: one pipe, one stream */
   const char *file; /* NULL = to our own output */
 };
 

@@ -45,7 +45,7 @@ static bool is_open(struct orphanage *orphanage) {
   if (errno == EMFILE || errno == ENFILE || errno == ENOMEM) return false;
   orphanage->sought = true;
   output_say(
-      orphanage->output, LOG_LEVEL_DEBUG,
+      orphanage->output, LOG_LEVEL_DEBUG, "sessions_unseen",
       "what jobs leave in process groups of their own cannot be seen here (it takes a "
       "guardian, /proc of this PID namespace and CONFIG_PROC_CHILDREN): it ends with the pilot");
   return false;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -91,7 +92,7 @@ struct buffer *sink_line(struct sink *sink) {
 }
 
 void sink_lose(struct sink *sink) {
-  if (sink->state != SINK_GONE) sink->lost++; /* else nobody wants to know */
+  sink->lost++;
 }
 
 void sink_commit(struct sink *sink) {
@@ -101,7 +102,10 @@ void sink_commit(struct sink *sink) {
 }
 
 void sink_own(struct sink *sink, const char *message, size_t size) {
-  if (sink->state == SINK_GONE) return;
+  if (sink->state == SINK_GONE) {
+    sink->lost++;
+    return;
+  }
   borrow_spare(sink);
   if (sink->own_below + sink->own_above + size > OUTPUT_OWN ||
       !buffer_append(&sink->buffer, message, size)) {
@@ -114,18 +118,29 @@ void sink_own(struct sink *sink, const char *message, size_t size) {
 
 /* --- writing ----------------------------------------------------------------------------- */
 
-/* A pipe that polls writable takes PIPE_BUF bytes without blocking, if nobody is faster. */
+/* How much goes into one write. A pipe that polls writable takes PIPE_BUF bytes without blocking, if nobody
+ * is faster: more is too much for a cautious one. */
+static size_t portion(const struct sink *sink, const char *data, size_t size) {
+  bool cautious = sink->way == SINK_CAUTIOUS;
+  if (size <= PIPE_BUF || !(cautious || (sink->shared && sink->way != SINK_DIRECT))) return size;
+  const char *newline = memrchr(data, '\n', PIPE_BUF);
+  if (newline == NULL && cautious) return PIPE_BUF;
+  if (newline == NULL) newline = memchr(data + PIPE_BUF, '\n', size - PIPE_BUF);
+  return newline ? (size_t)(newline - data) + 1 : size;
+}
+
 static ssize_t put_cautiously(int fd, const char *data, size_t size) {
   struct pollfd ready = {.fd = fd, .events = POLLOUT};
   if (poll(&ready, 1, 0) == 0) {
     errno = EAGAIN;
     return -1;
   }
-  return write(fd, data, size < PIPE_BUF ? size : PIPE_BUF);
+  return write(fd, data, size);
 }
 
 static ssize_t put(struct sink *sink, const char *data, size_t size) {
   int fd = sink->watcher.fd;
+  size = portion(sink, data, size);
   if (sink->way == SINK_SOCKET) return send(fd, data, size, MSG_DONTWAIT | MSG_NOSIGNAL);
   if (sink->way == SINK_CAUTIOUS) return put_cautiously(fd, data, size);
   return write(fd, data, size);
@@ -138,11 +153,22 @@ static void retry_later(struct sink *sink) {
   resume_all(sink);
 }
 
+static size_t lines_in(const struct buffer *buffer) {
+  const char *at = buffer_front(buffer), *end = at + buffer_size(buffer);
+  size_t lines = 0;
+  while (at < end && (at = memchr(at, '\n', (size_t)(end - at)))) {
+    at++;
+    lines++;
+  }
+  return lines;
+}
+
 static void go(struct sink *sink, int error) {
   loop_unwatch(sink->loop, &sink->watcher);
   loop_untimer(sink->loop, &sink->timer);
   sink->state = SINK_GONE;
   sink->error = error;
+  sink->lost += lines_in(&sink->buffer);
   consume(sink, buffer_size(&sink->buffer));
   give_back(sink);
   resume_all(sink);
@@ -182,16 +208,21 @@ static void refused(struct sink *sink, int error) {
   }
 }
 
+/* The news may come back here, and may not arrive either: then they are lost still. */
+static void tell_lost(struct sink *sink, enum sink_news news) {
+  size_t lost = sink->lost;
+  sink->lost = 0;
+  sink->news(sink, news, lost);
+  if (sink->state == SINK_GONE) sink->lost += lost;
+}
+
 static void emptied(struct sink *sink) {
   bool recovered = sink->state == SINK_FAILING;
   loop_unwatch(sink->loop, &sink->watcher);
   loop_untimer(sink->loop, &sink->timer);
   sink->state = SINK_OPEN;
   give_back(sink);
-  if (!recovered) return;
-  size_t lost = sink->lost;
-  sink->lost = 0; /* before the news, which may come back here */
-  sink->news(sink, SINK_HAS_RECOVERED, lost);
+  if (recovered || sink->lost > 0) tell_lost(sink, recovered ? SINK_HAS_RECOVERED : SINK_HAS_LOST);
 }
 
 static void tell_dropped(struct sink *sink) {
@@ -251,6 +282,16 @@ static bool is_ptmx(const struct stat *status) {
   return status->st_rdev == makedev(5, 2);
 }
 
+static void recognise(struct sink *sink, const struct stat *status) {
+  bool direct = sink->way == SINK_DIRECT;
+  sink->device = direct ? 0 : status->st_dev;
+  sink->inode = direct ? 0 : status->st_ino;
+}
+
+bool sink_same(const struct sink *sink, const struct sink *other) {
+  return sink->inode != 0 && sink->inode == other->inode && sink->device == other->device;
+}
+
 static int own_description(int fd) {
   char path[32];
   (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
@@ -265,33 +306,16 @@ void sink_init(struct sink *sink, struct loop *loop, int fd) {
   if (fstat(fd, &status) != 0) {
     sink->state = SINK_GONE;
     sink->watcher.fd = -1;
-  } else if (S_ISSOCK(status.st_mode)) {
+    return;
+  }
+  if (S_ISSOCK(status.st_mode)) {
     sink->way = SINK_SOCKET;
   } else if (S_ISFIFO(status.st_mode) || isatty(fd)) {
     int own = is_ptmx(&status) ? -1 : own_description(fd);
     sink->way = own < 0 ? SINK_CAUTIOUS : SINK_OWN;
     if (own >= 0) sink->watcher.fd = own;
   }
-}
-
-static int open_log(const char *path, enum sink_way *way, struct failure *failure) {
-  struct stat status;
-  int fd = place_open_file(path, PLACE_LOG, &status, failure);
-  if (fd < 0) return -1;
-  *way = S_ISFIFO(status.st_mode) || isatty(fd) ? SINK_OWN : SINK_DIRECT;
-  return fd;
-}
-
-int sink_open(struct sink *sink, struct loop *loop, const char *path, struct failure *failure) {
-  prepare(sink, loop, -1);
-  sink->path = strdup(path);
-  if (sink->path == NULL)
-    return fail(failure, "open", ENOMEM, "cannot open \"%s\": out of memory", path);
-  sink->watcher.fd = open_log(path, &sink->way, failure);
-  if (sink->watcher.fd >= 0) return 0;
-  free(sink->path);
-  sink->path = NULL;
-  return -1;
+  recognise(sink, &status);
 }
 
 static void close_descriptor(struct sink *sink) {
@@ -303,15 +327,32 @@ static void close_descriptor(struct sink *sink) {
   errno = error;
 }
 
+/* Returns 0, or -1 with `failure`: nothing changed. */
+static int open_log(struct sink *sink, struct failure *failure) {
+  struct stat status;
+  int fd = place_open_file(sink->path, PLACE_LOG, &status, failure);
+  if (fd < 0) return -1;
+  close_descriptor(sink);
+  sink->watcher.fd = fd;
+  sink->way = S_ISFIFO(status.st_mode) || isatty(fd) ? SINK_OWN : SINK_DIRECT;
+  recognise(sink, &status);
+  return 0;
+}
+
+int sink_open(struct sink *sink, struct loop *loop, const char *path, struct failure *failure) {
+  prepare(sink, loop, -1);
+  sink->path = strdup(path);
+  if (sink->path == NULL)
+    return fail(failure, "open", ENOMEM, "cannot open \"%s\": out of memory", path);
+  sink->watcher.fd = -1;
+  if (open_log(sink, failure) == 0) return 0;
+  free(sink->path);
+  sink->path = NULL;
+  return -1;
+}
+
 int sink_reopen(struct sink *sink, struct failure *failure) {
-  if (sink->path) {
-    enum sink_way way;
-    int fd = open_log(sink->path, &way, failure);
-    if (fd < 0) return -1;
-    close_descriptor(sink);
-    sink->watcher.fd = fd;
-    sink->way = way;
-  }
+  if (sink->path && open_log(sink, failure) != 0) return -1;
   if (sink->watcher.fd < 0) return 0; /* was closed from the start */
   if (sink->state == SINK_GONE) sink->state = SINK_OPEN;
   sink_flush(sink);

@@ -7,7 +7,7 @@
  *   BLOCKED   the reader is slow: waits for the descriptor, and is `full` above SINK_HIGH, so that
  *             the feeders stop reading and the pipes push back on the jobs
  *   FAILING   the disk is full, or broken: tries again each second
- *   GONE      the reader went away: swallows
+ *   GONE      the reader went away: swallows, and counts
  *
  * Why a failing disk drops lines and a slow reader does not: a slow reader is somebody who works, and
  * for him the loss would be silent; nobody works on a disk that is full. An application that stands
@@ -24,6 +24,12 @@
  *   a socket             send() with MSG_DONTWAIT
  *   a file, a device     write; the shared offset of a file must stay shared, so no reopening
  *
+ * Where somebody else writes into the same pipe (a raw job, another sink), a write that is cut short lets
+ * him into the middle of a line. So such a sink is `shared`: each write is whole lines of at most
+ * PIPE_BUF bytes, which the kernel takes as one piece or not at all. A line that is longer is one write;
+ * it is torn where the pipe has room for a part of it only, and that cannot be known before. A file takes
+ * every write as one piece.
+ *
  * It owns its buffer, its path, and its descriptor unless that is 1 or 2. */
 #ifndef LUAPILOT_SINK_H
 #define LUAPILOT_SINK_H
@@ -31,6 +37,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include "buffer.h"
 #include "loop.h"
@@ -49,6 +56,7 @@ enum sink_news {
   SINK_HAS_GONE,      /* sink->error tells why */
   SINK_HAS_FAILED,    /* the same; it is tried again */
   SINK_HAS_RECOVERED, /* `count` lines were dropped meanwhile */
+  SINK_HAS_LOST,      /* `count` lines were dropped: there was no memory, or its reader was gone */
   SINK_HAS_ROOM,      /* `count` of the pilot's own messages were dropped before */
 };
 
@@ -68,6 +76,9 @@ struct sink {
   char *path;          /* owned; NULL: 1 or 2 */
   unsigned references; /* the owner's business */
   bool widened;        /* its pipe, if it is one */
+  bool shared;         /* others write there, too: for good, as nobody knows who inherited it */
+  dev_t device;        /* which pipe, terminal or socket it is; */
+  ino_t inode;         /* 0: a file, or a device */
 
   struct buffer buffer; /* what is not written yet */
   struct buffer *spare; /* an empty buffer, common to all sinks: one that writes borrows it, so a
@@ -81,7 +92,7 @@ struct sink {
   uint64_t written, mark; /* counted in bytes since the beginning */
 
   size_t dropped; /* own messages that did not fit */
-  size_t lost;    /* lines of jobs, while it failed */
+  size_t lost;    /* lines, since somebody was told of it */
   int error;      /* errno of the failure */
 
   /* May write into this very sink, or another; must not free it. */
@@ -97,6 +108,8 @@ int sink_open(struct sink *sink, struct loop *loop, const char *path, struct fai
 /* Opens the file anew, and forgives a reader that was gone. Returns 0, or -1 with `failure`: nothing
  * changed. */
 int sink_reopen(struct sink *sink, struct failure *failure);
+/* Whether both write into one pipe, terminal or socket. */
+bool sink_same(const struct sink *sink, const struct sink *other);
 /* Gives everything back but the struct. Feeders are forgotten, not resumed. */
 void sink_close(struct sink *sink);
 
@@ -105,7 +118,7 @@ bool sink_full(const struct sink *sink);
 void sink_wait(struct sink *sink, struct sink_feeder *feeder);
 void sink_unwait(struct sink_feeder *feeder);
 
-/* Where to append the next line of a job; NULL: drop it (counted with sink_lose() if it is a loss).
+/* Where to append the next line of a job; NULL: drop it, and count it with sink_lose().
  * After the last one of a batch comes sink_commit(). */
 struct buffer *sink_line(struct sink *sink);
 void sink_lose(struct sink *sink);

@@ -89,7 +89,7 @@ static bool is_nameless(int fd) {
  * process, can name it, so nobody gets what he had not. */
 static void let_open(const struct spawn *spawn, int index, bool is_ours) {
   int fd = spawn->plan.stdio[index];
-  bool is_null = spawn->base && fd == spawn->base->null;
+  bool is_null = fd < 0 || (spawn->base && fd == spawn->base->null);
   if (is_ours && spawn->account.become && spawn->account.uid != 0)
     (void)fchown(fd, spawn->account.uid, (gid_t)-1);
   else if (index > 0 && !is_null && (is_ours ? spawn->account.uid == 0 : is_nameless(fd)))
@@ -104,6 +104,7 @@ static int prepare_stdio(struct spawn *spawn, const struct spawn_options *option
     let_open(spawn, i, options->is_pipe[i] || spawn->child[i] >= 0);
     lower(spawn, i);
   }
+  if (options->stdio[2] == SPAWN_MERGED) spawn->plan.stdio[2] = spawn->plan.stdio[1];
   return 0;
 }
 

@@ -38,12 +38,13 @@ struct spawn_options {
   bool has_oom_score_adj;
   int oom_score_adj;
   const struct cgroup_options *cgroup; /* NULL = ours */
-  int stdio[3];                        /* what becomes 0, 1, 2: a descriptor, or SPAWN_PIPE */
-  bool is_pipe[3];                     /* the descriptor is of spawn_pipes() */
+  int stdio[3];    /* what becomes 0, 1, 2: a descriptor, SPAWN_PIPE, SPAWN_MERGED */
+  bool is_pipe[3]; /* the descriptor is of spawn_pipes() */
 };
 
 #define SPAWN_PIPE (-1)
-#define SPAWN_LOGIN 4 /* HOME, USER, LOGNAME, SHELL */
+#define SPAWN_MERGED (-2) /* standard error: the pipe of standard output */
+#define SPAWN_LOGIN 4     /* HOME, USER, LOGNAME, SHELL */
 
 /* What all starts share. */
 struct spawn_base {

@@ -29,6 +29,7 @@ struct stream {
   struct format format;      /* used with a sink only */
 
   struct buffer carry; /* the beginning of a line whose end is not read yet */
+  bool cut;            /* of that line a part was written before */
   struct buffer held;  /* what the event in flight, or the next one, holds */
   struct output_event event;
   bool capture;
@@ -167,8 +168,9 @@ enum line_end { LINE_COMPLETE, LINE_PART, LINE_LAST };
 
 static void put_line(struct stream *stream, const char *line, size_t size, enum line_end end) {
   struct buffer *out = sink_line(stream->sink);
-  if (out == NULL || !format_line(&stream->format, out, line, size, end == LINE_PART))
-    sink_lose(stream->sink);
+  enum format_part part = end == LINE_PART ? FORMAT_PART : stream->cut ? FORMAT_REST : FORMAT_WHOLE;
+  if (out == NULL || !format_line(&stream->format, out, line, size, part)) sink_lose(stream->sink);
+  stream->cut = end == LINE_PART;
   hold(stream, line, size, end == LINE_COMPLETE);
 }
 
@@ -197,6 +199,7 @@ static void carry(struct stream *stream, const char *data, size_t size) {
     if (!buffer_append(&stream->carry, data, fits)) {
       sink_lose(stream->sink);
       buffer_free(&stream->carry);
+      stream->cut = true;
     }
     data += fits;
     size -= fits;

@@ -2,6 +2,9 @@
 
 local pilot = require "luapilot"
 
+-- LOG_FORMAT=json: each line of the log is one JSON object, for a collector.
+pilot.logging { format = pilot.env("LOG_FORMAT", "default") }
+
 local ALARM = pilot.env("ALARM", "http://127.0.0.1:8092/alarm")     -- who is told, by an HTTP POST
 
 -- Your own programs. This "database" needs a second to start, and then complains every three seconds.
@@ -10,13 +13,20 @@ local database = pilot.job "database" {
     sleep 1; echo "database system is ready to accept connections"
     while sleep 3; do echo "ERROR: deadlock detected" >&2; done
   ]],
+  log = { merge = true },         -- one pipe for stdout and stderr: its lines are logged, and heard, in its own order
   restart = "always",
 }
--- This "app" is of the kind that ends when its stdin does, and the usual one, /dev/null, is at its end from the start.
-local app = pilot.job "app" { exec = "cat", stdin = "open", when = "manual", restart = "always" }
+
+-- The app writes JSON itself, and it ends when its stdin does: the usual one, /dev/null, is at its end from the start.
+-- In the JSON format such a line comes whole, as "data", with the level that it names.
+local app = pilot.job "app" {
+  exec = pilot.sh [[echo '{"level":"warning","msg":"the cache is cold"}'; exec cat]], stdin = "open",
+  log = { parse = "json", level_from = "level" },
+  when = "manual", restart = "always",
+}
 
 -- What to look for is a Lua pattern: "^" is the beginning of the line; % in front of one of ^$()%.[]*+-? takes it
--- literally. Lines of stdout and stderr come alike; event.stream tells them apart.
+-- literally. Lines of stdout and stderr come alike; but for merge, event.stream would tell them apart.
 database:on("output", function(event)
   if event.line:find "ready to accept connections" then app:start() end      -- no effect while it runs
 end)

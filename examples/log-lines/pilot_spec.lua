@@ -9,7 +9,6 @@ describe("log-lines", function()
   before_each(function()
     box = sim.load("pilot.lua", { env = { ALARM = "http://alarm.example/database" } })
     box:program("/bin/sh", sim.server)
-    box:program("cat", sim.server)
     box:http(ALARM, 204)
     database, app = box:job "database", box:job "app"
     box:start()

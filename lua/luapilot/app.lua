@@ -122,11 +122,15 @@ end
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table?
-function App:log(level, message, fields)
+---@param event string?     what the message says, for machines, …
+---@param job string?       … the job that it is about, …
+---@param facts table?      … and what else
+function App:log(level, message, fields, event, job, facts)
   if self.masks then
     message, fields = self.masks:cover(message), fields and covered_fields(self, fields)
+    facts = facts and covered_fields(self, facts)
   end
-  self.port.log(level, message, fields)
+  self.port.log(level, message, fields, event, job, facts)
 end
 
 -- --- commands and events ---------------------------------------------------------------------
@@ -176,7 +180,7 @@ end
 local function contain(self)
   self.memory = memory_bound(self)
   local ok, message = self.port.contain { meter = self.loop.meter, seconds = PATIENCE, bytes = self.memory }
-  if not ok then self:log("warn", "endless loops will not be interrupted: " .. message) end
+  if not ok then self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained") end
 end
 
 ---Reads, checks and runs a pilot.lua, up to where it would start.
@@ -188,7 +192,7 @@ function App:load(path)
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
     print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
     libraries = self.libraries,
-    report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err)) end,
+    report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err), nil, "error") end,
   }
   contain(self)
   local chunk = self.loader:load(path)
@@ -271,7 +275,7 @@ function App:apply_logging()
   local options = self.logging
   if not options then return end
   local ok, message = self.port.logging(options)
-  if not ok then self:log("error", "pilot.logging: " .. message) end
+  if not ok then self:log("error", "pilot.logging: " .. message, nil, "logging_failed") end
 end
 
 ---What a program is started with.
@@ -337,15 +341,16 @@ function App:outside(event)
   if event.type ~= "signal" then return end
   if ends_pilot(self, event) then
     if self.phase == "closing" then
-      self:log("warn", event.name .. " again: killing what is left")
+      self:log("warn", event.name .. " again: killing what is left", nil, "killing", nil, { signal = event.name })
       return self.closing:kill()
     end
-    self:log("info", event.name .. ": shutting down", event.pid > 0 and { sender = event.pid } or nil)
+    self:log("info", event.name .. ": shutting down", event.pid > 0 and { sender = event.pid } or nil, "shutdown", nil,
+      { reason = "signal", signal = event.name })
     return self:shutdown()
   end
   if event.name == "SIGUSR1" then
     self.port.reopen()
-    self:log("info", "SIGUSR1: log files were opened anew")
+    self:log("info", "SIGUSR1: log files were opened anew", nil, "logs_reopened")
   end
   self:publish("pilot", { name = event.name, source = self.object })
 end
@@ -417,10 +422,11 @@ function App:look_around()
   if self.phase == "running" then
     self.prospects:bury()
     if self.main then
-      self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name))
+      self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name), nil, "shutdown", nil,
+        { reason = "main_complete" })
       self:shutdown()
     elseif self.prospects:is_over() and self.commands.count == 0 then
-      self:log("info", "nothing is left to do: shutting down")
+      self:log("info", "nothing is left to do: shutting down", nil, "shutdown", nil, { reason = "nothing_left" })
       self:shutdown()
     end
   elseif self.phase == "closing" then
@@ -450,7 +456,7 @@ function App:finish()
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
   self.exit_code = shutdown.exit_code(self)
-  self:log("info", "ended", { code = self.exit_code })
+  self:log("info", "ended", { code = self.exit_code }, "ended")
 end
 
 -- --- the handoff to a new core ---------------------------------------------------------------

@@ -250,7 +250,7 @@ end
 local function drop(self, event, why)
   self.dropped = self.dropped + 1
   if why and self.dropped % TOLD_EVERY == 1 then
-    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
+    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped")
   end
   ticket_done(self.bus, event)
 end

@@ -29,33 +29,7 @@ end
 
 -- ------------------------------------------------------------------------------------------------- jobs
 
-local LEVELS = { "debug", "info", "warn", "error" }
-
-local read_log = schema.fields({
-  mode   = { schema.one_of { "lines", "raw" }, default = "lines" },
-  level  = { schema.one_of(LEVELS), default = "info" },
-  prefix = { schema.boolean, default = true },
-  file   = { schema.text },
-}, "a table")
-
-local log_mode = schema.one_of { "lines", "raw" }
-
-local LOG_AS = {
-  lines = constant.of { mode = "lines", level = "info", prefix = true },
-  raw   = constant.of { mode = "raw", level = "info", prefix = true },
-}
-
-local log = schema.either('"lines", "raw" or a table such as { level = "warn" }', {
-  table = read_log,
-  string = function(value, path, report)
-    if value:find "[/.]" then
-      return schema.expected(path, report, '"lines", "raw" or a table', value,
-        ("write log = { file = %s }"):format(describe.quote(value)))
-    end
-    local mode = log_mode(value, path, report)
-    return LOG_AS[mode or 0]
-  end,
-})
+local LINES = constant.of { mode = "lines", level = "info", prefix = true }
 
 local function when(value, path, report)
   if value == "manual" or type(value) == "table" or type(value) == "function" then return value end
@@ -102,7 +76,7 @@ local read_job = schema.record({
     cpu_max    = { schema.positive },                       -- cores
     pids_max   = { schema.integer(1) },
   }, 'a table such as { memory_max = "256M" }') },
-  log           = { log, default = LOG_AS.lines },
+  log           = { later(types, "log"), default = LINES },
   stdin         = { schema.one_of { "null", "inherit", "open" }, default = "null" },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
@@ -188,7 +162,8 @@ end
 ---@field oom_score_adj integer|nil
 ---@field cgroup { memory_max: integer|nil, cpu_max: number|nil, pids_max: integer|nil }|nil
 ---@field stdin "null"|"inherit"|"open"
----@field log { mode: string, level: string, prefix: boolean, file: string|nil }
+---@field log { mode: string, level: string, prefix: boolean, file: string|nil, merge: boolean|nil,
+---       parse: "json"|nil, level_from: string|nil }
 
 ---A job as declared: pilot.job "name" { … }, or with name = nil pilot.job { name = …, … }.
 ---@param name any

@@ -105,7 +105,8 @@ function api.logging(app, options)
   app.logging = ask.read(app, function(where, list)
     return option_types.logging(options, "pilot.logging", where, list)
   end)
-  if app.phase ~= "declaring" then app:apply_logging() end
+  if app.phase ~= "declaring" then return app:apply_logging() end
+  app.port.logging { level = app.logging.level, format = app.logging.format } -- the output when the file is right
 end
 
 ---Epoch seconds.

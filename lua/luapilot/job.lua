@@ -151,13 +151,15 @@ local function after_run(c)
   local delay, why, success = delay_of(c)
   if not delay then
     local used_up = policy_of(c).policy ~= "never" and not success
-    if used_up then emit(c, "log", "error", "not started again: " .. why) end
+    if used_up then emit(c, "log", "error", "not started again: " .. why, { event = "gave_up", reason = why }) end
     return rest(c)
   end
   m.restarts = m.restarts + 1
   emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
   if delay > 0 then
-    emit(c, "log", "info", "will be started again in " .. duration.words(delay), { restarts = m.restarts })
+    emit(c, "log", "info", "will be started again in " .. duration.words(delay), {
+      event = "backoff", shown = { restarts = m.restarts }, delay = delay,
+    })
   end
   return "backoff"
 end
@@ -177,7 +179,7 @@ local function refused(c, message)
   m.refused = (m.refused or 0) + 1
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
   emit(c, "log", "error", ("cannot be started now: %s; the next try is in %s"):format(message,
-    duration.words(delay)))
+    duration.words(delay)), { event = "start_delayed", reason = message, delay = delay })
   emit(c, "timer", "restart", delay)
   return "backoff"
 end
@@ -405,7 +407,7 @@ local function say_left(c)
   local m, input = c.memory, c.input
   if not (input.strays or m.background) then return end
   local message = aftermath.gone(m, input.strays, input.count)
-  if message then emit(c, "log", "warn", message) end
+  if message then emit(c, "log", "warn", message, { event = "left_behind" }) end
 end
 
 -- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
@@ -413,7 +415,7 @@ local function freeze(c) c.memory.closing = true end
 
 local function succeeded(c)
   c.memory.pid = c.input.pid
-  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid))
+  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid), { event = "main" })
 end
 
 machine.running = {
@@ -433,7 +435,9 @@ machine.running = {
     return "ending"
   end,
   run_due = function(c)
-    emit(c, "log", "warn", ("ran longer than its timeout of %s: killed"):format(duration.format(c.spec.timeout)))
+    emit(c, "log", "warn", ("ran longer than its timeout of %s: killed"):format(duration.format(c.spec.timeout)), {
+      event = "killed", reason = "timeout",
+    })
     kill_for(c, "timeout", "SIGKILL", "group")
   end,
   health = function(c)
@@ -443,7 +447,9 @@ machine.running = {
       emit(c, "publish", input.change, { output = input.output }, input.check)
     end
     if input.restart and not m.killed_by then
-      emit(c, "log", "warn", "failed too many checks: restarted", { check = input.check, output = input.output })
+      emit(c, "log", "warn", "failed too many checks: restarted", {
+        event = "restarted", shown = { check = input.check, output = input.output }, reason = "health",
+      })
       emit(c, "unprobe")
       kill_for(c, "health", c.spec.stop_signal, hearer(c))
       emit(c, "timer", "kill", c.spec.stop_timeout)
@@ -511,7 +517,7 @@ machine.stopping = {
     local stop = c.memory.stop
     if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
       emit(c, "log", "warn", ("did not end within %s of being asked to: killed"):format(
-        duration.words(c.now - stop.asked)))
+        duration.words(c.now - stop.asked)), { event = "killed", reason = "stop_timeout" })
       emit(c, "signal", "SIGKILL", "group")
       stop.signalled, stop.killed = true, true
     end

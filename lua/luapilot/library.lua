@@ -113,7 +113,16 @@ local pilot = {}
 ---@field oom_score_adj integer?
 ---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
 ---@field stdin "null"|"inherit"|"open"|nil   default "null"; "inherit": the container's; "open": it never ends
----@field log "lines"|"raw"|{ mode: string?, level: string?, prefix: boolean?, file: string? }|nil
+---@field log "lines"|"raw"|luapilot.LogOptions|nil
+
+---@class luapilot.LogOptions
+---@field mode "lines"|"raw"|nil
+---@field level "debug"|"info"|"warn"|"error"|nil   the label of its lines
+---@field prefix boolean?               false: the bare line, in the default format
+---@field file string?                  instead of luapilot's own output
+---@field merge boolean?                true: stdout and stderr are one stream, in the order of the program
+---@field parse "json"|nil               lines that are JSON objects stand as `data` in the JSON format
+---@field level_from string?            with parse: the key that names the level of such a line, such as "level"
 
 ---@class luapilot.ServiceOptions
 ---@field name string?                  default: the job's

@@ -20,7 +20,8 @@ function mishap.complain(self, where, err, event)
   local message = tostring(err)
   local kept = self.errors
   if kept and #kept < KEPT then kept[#kept + 1] = { where = where, message = message } end
-  self:log("error", where .. ": " .. message)
+  local job, what = where:match '^job "([%w-]+)": (.*)'
+  self:log("error", (what or where) .. ": " .. message, nil, "error", job)
   if event and event.name == "error" then return end -- never recursively
   local said = task.message(err)
   self:publish("pilot", { name = "error", source = self.object, where = where, message = said, error = err })
@@ -44,7 +45,7 @@ end
 ---@param err string     with its traceback
 function mishap.own_error(self, err)
   if tostring(err):find "^not enough memory" then error(err, 0) end
-  self:log("error", "an error inside luapilot, please report it: " .. tostring(err))
+  self:log("error", "an error inside luapilot, please report it: " .. tostring(err), nil, "internal_error")
   if self.phase == "closing" then hasten(self, self.closing) end
 end
 
@@ -52,7 +53,7 @@ end
 ---@param self luapilot.App
 function mishap.exhausted(self)
   self:log("error", ("Lua has more than %s of memory in use, and tasks were ended in vain: shutting down "
-    .. "(LUAPILOT_MEMORY)"):format(size.format(self.memory)))
+    .. "(LUAPILOT_MEMORY)"):format(size.format(self.memory)), nil, "shutdown", nil, { reason = "memory" })
   self:shutdown(EXHAUSTED)
 end
 

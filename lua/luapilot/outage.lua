@@ -56,7 +56,7 @@ function Outage:failed(who, message, code)
   if self.since and not news then return end
   self.since = self.since or self.app.port.now()
   self.app:log("warn", ("Consul is %s: %s; jobs run on, what is known stays, and it is asked again")
-    :format(news and "still away" or "away", said))
+    :format(news and "still away" or "away", said), nil, "consul_away", nil, { reason = said })
 end
 
 local function over(self) self.since, self.certificate = nil, nil end
@@ -69,7 +69,8 @@ function Outage:works(who)
   if next(self.failing) or not self.since then return end
   local seconds = self.app.port.now() - self.since
   over(self)
-  self.app:log("info", ("Consul is back after %s"):format(duration.format(math.ceil(seconds))))
+  self.app:log("info", ("Consul is back after %s"):format(duration.format(math.ceil(seconds))), nil, "consul_back", nil,
+    { seconds = math.ceil(seconds) })
 end
 
 ---Nobody asks under this name any more. That says nothing about Consul.

@@ -114,7 +114,10 @@ function port.cancel(id) end
 ---@class luapilot.OutputOptions
 ---@field name string        the job's
 ---@field raw boolean?       true: the program writes to our own stdout and stderr (or the file) itself
+---@field merge boolean?     true: its stderr is its stdout: one pipe, and one stream, "stdout". Not raw
 ---@field level string?      label of its lines, default "info"
+---@field parse "json"?      a line that is a JSON object is `data` of ours; events, and other formats, have the line
+---@field level_from string?  with `parse`: the key of such an object that names its level
 ---@field prefix boolean?    default true; false: the bare line
 ---@field file string?       append there instead of to our output
 
@@ -379,10 +382,16 @@ function port.environ() end
 function port.pid() end
 
 ---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
+---`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format
+---leaves them out. `job` stands in front of the message in the default format, and is a field in the others. Of a fact
+---and a field of one name the field is shown.
 ---@param level "debug"|"info"|"warn"|"error"
 ---@param message string
 ---@param fields table<string, string|number|boolean>?
-function port.log(level, message, fields) end
+---@param event string?      of a message of luapilot's own: the reference lists them
+---@param job string?        the name of the job that it is about
+---@param facts table<string, string|number|boolean>?
+function port.log(level, message, fields, event, job, facts) end
 
 ---@param options { format: "default"|"text"|"json"|nil, output: string?, level: string? }
 ---     output: "stdout", "stderr" or an absolute path; unknown words raise, an unusable file returns
@@ -392,7 +401,8 @@ function port.logging(options) end
 ---Opens log files anew (SIGUSR1, after a rotation).
 function port.reopen() end
 
----Writes out what is buffered; blocks for `seconds` at most.
+---Writes out what is buffered; blocks for `seconds` at most. For the end: what is lost by then is told on the other one
+---of stdout and stderr.
 ---@param seconds number
 ---@return integer lost     bytes that could not be written
 function port.flush(seconds) end

@@ -109,7 +109,8 @@ end
 -- Said when it begins to be so, not at each interval again.
 local function tell_left(self, check, said)
   if said and not self.leaves[check] then
-    self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said))
+    self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said), nil, "left_behind",
+      { check = check.path })
   end
   self.leaves[check] = said
 end
@@ -187,7 +188,8 @@ end
 local function say(self, index, status, what, output)
   local loud = status == "void" or status == "fail" and self.memory.state ~= "unknown"
   self.runner:log(loud and "warn" or "info",
-    ("%s %s%s"):format(prober.label(self.checks[index]), what, output and ": " .. output or ""))
+    ("%s %s%s"):format(prober.label(self.checks[index]), what, output and ": " .. output or ""),
+    nil, "check", { check = self.checks[index].path, status = status })
 end
 
 -- What is said of a trouble: at first, when it is another one (whatever numbers are in it), and each minute.
@@ -217,7 +219,7 @@ local function tell(self, index, status, output)
     return say(self, index, status, does(self, status), output)
   end
   self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.checks[index]), status,
-    output and ": " .. output or ""))
+    output and ": " .. output or ""), nil, "check", { check = self.checks[index].path, status = status })
 end
 
 -- --- one after the other ---------------------------------------------------------------------

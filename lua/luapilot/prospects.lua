@@ -147,7 +147,7 @@ end
 
 local function declare_dead(runner)
   if runner.memory.runs == 0 and not runner.memory.exit then
-    runner:log("warn", "will not be started: what it waits for cannot come any more")
+    runner:log("warn", "will not be started: what it waits for cannot come any more", nil, "never_starts")
   end
   runner:input("dead", {})
 end

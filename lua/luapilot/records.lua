@@ -62,7 +62,7 @@ local function address_of(self, runner, one)
   end
   if one.lacks ~= message then
     local text = "%s: not registered: %s; tried again every %ds"
-    runner:log("error", text:format(one.spec.path, message, ADDRESS_RETRY))
+    runner:log("error", text:format(one.spec.path, message, ADDRESS_RETRY), nil, "not_registered", { reason = message })
   end
   one.lacks = message
   again_later(self, runner)
@@ -175,9 +175,10 @@ function methods:maintain(runner, on, reason)
     self:refresh(each)
   end
   if (before ~= nil) ~= on then
-    self.app:log("info", ("%smaintenance %s"):format(runner and ("job %q: "):format(runner.spec.name) or "",
-      on and "begins: " .. reason or "is over"))
-    announce(self, on and "enter_maintenance" or "exit_maintenance", on and reason or before, runner and runner.object)
+    local event = on and "enter_maintenance" or "exit_maintenance"
+    self.app:log("info", "maintenance " .. (on and "begins: " .. reason or "is over"), nil, event,
+      runner and runner.spec.name, { reason = on and reason or before })
+    announce(self, event, on and reason or before, runner and runner.object)
   end
 end
 

@@ -90,8 +90,8 @@ function requests.update(record) return status(record, record.want.status, recor
 
 -- --- one service -----------------------------------------------------------------------------
 
-local function log(self, level, record, message)
-  self.app:log(level, ("service %q: %s"):format(record.id, message))
+local function log(self, level, record, message, event)
+  self.app:log(level, ("service %q: %s"):format(record.id, message), nil, event, nil, { service = record.id })
 end
 
 local function untimer(self, record)
@@ -181,10 +181,10 @@ local function taken(self, record, step, told)
   local port = self.app.port
   service.done(record, step, told, port.now(), port.random)
   self.touched[record.id] = self.looks
-  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now") end
+  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
   self.refusals[record.id] = nil
   if step == "update" then self.lost[record.id] = nil end
-  if SAID[step] then log(self, "info", record, SAID[step]) end
+  if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
@@ -193,7 +193,7 @@ local function refused(self, record, step, message)
   local former = self.refusals[record.id]
   service.refused(record, step)
   if not former or former.message ~= message then
-    log(self, "error", record, message .. "; asked again until it is granted")
+    log(self, "error", record, message .. "; asked again until it is granted", "service_refused")
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }
@@ -205,7 +205,7 @@ local function forgotten(self, record, message)
   service.forget(record)
   if self.lost[record.id] then return refused(self, record, "register", message) end
   self.lost[record.id] = true
-  log(self, "warn", record, "Consul has forgotten it: registered again")
+  log(self, "warn", record, "Consul has forgotten it: registered again", "service_lost")
 end
 
 -- --- Consul is away --------------------------------------------------------------------------
@@ -280,7 +280,7 @@ local function compare(self, held, number)
   for _, record in ipairs(in_order(self)) do
     local differs = is_settled(self, record, number) and service.difference(record.have.registration, held[record.id])
     if differs then
-      log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs))
+      log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
       service.forget(record)
       pump(self, record)
     end
@@ -293,7 +293,7 @@ local function compare_maintenance(self, checks, number)
     local lost = is_settled(self, record, number) and record.have.maintenance
       and not checks["_service_maintenance:" .. record.id]
     if lost then
-      log(self, "warn", record, "Consul has forgotten its maintenance: told again")
+      log(self, "warn", record, "Consul has forgotten its maintenance: told again", "service_lost")
       record.have.maintenance = nil
       pump(self, record)
     end

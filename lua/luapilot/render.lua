@@ -82,7 +82,7 @@ function Renders:put_back_left_over(place)
   if how then
     local what = how == "restored" and "put back the old %q: the new one had never been accepted"
       or "removed %q: it had never been accepted"
-    self.app:log("warn", what:format(target))
+    self.app:log("warn", what:format(target), nil, "file_restored", nil, { file = target })
   end
   return message
 end
@@ -225,7 +225,7 @@ local function swap_then_check(self, spec, turn, new)
     over, turn.undo = true, nil
     local back, why = true, nil
     if accepted then new:accept() else back, why = new:put_back() end
-    if not back then self.app:log("error", why) end
+    if not back then self.app:log("error", why, nil, "file_not_restored") end
     self:trial_ends()
   end
   local function undo() finish(false) end
@@ -273,7 +273,7 @@ local function work(self, spec, turn)
   local ok, why = new:write()
   if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, turn, new) end
   turn.undo = nil
-  if ok then self.app:log("info", ("rendered %q"):format(spec.to)) end
+  if ok then self.app:log("info", ("rendered %q"):format(spec.to), nil, "rendered", nil, { file = spec.to }) end
   return ok, why
 end
 

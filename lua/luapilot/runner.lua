@@ -51,8 +51,16 @@ end
 ---@param level string
 ---@param message string
 ---@param fields table?
-function Runner:log(level, message, fields)
-  self.app:log(level, ("job %q: %s"):format(self.spec.name, message), fields)
+---@param event string
+---@param facts table?      its own from now on
+function Runner:log(level, message, fields, event, facts)
+  local m = self.memory
+  if facts then
+    facts.pid, facts.restarts = m.pid, m.restarts
+  else
+    facts = { pid = m.pid, restarts = m.restarts }
+  end
+  self.app:log(level, message, fields, event, self.spec.name, facts)
 end
 
 ---Is there a process, or about to be one?
@@ -134,8 +142,10 @@ function apply.untimer(self, key)
   self.timers[key], self.due[key] = nil, nil
 end
 
-function apply.log(self, level, message, fields)
-  self:log(level, message, fields)
+function apply.log(self, level, message, facts)
+  local event, fields = facts.event, facts.shown
+  facts.event, facts.shown = nil, nil
+  self:log(level, message, fields, event, facts)
 end
 
 local function exit_line(fields, code, spec)
@@ -158,7 +168,14 @@ local say = {
 }
 
 function apply.publish(self, name, fields, more)
-  if say[name] then self:log(say[name](fields, more, self.spec)) end
+  if say[name] then
+    local level, message = say[name](fields, more, self.spec)
+    local facts
+    if fields.code then -- with room for what log() adds
+      facts = { code = fields.code, signal = fields.signal, reason = fields.reason, pid = nil, restarts = nil }
+    end
+    self:log(level, message, nil, name, facts)
+  end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
   self.app:publish(self.topic, event)
@@ -166,7 +183,7 @@ end
 
 -- The `stopping` handlers are awaited. Those of an earlier stop, abandoned then, do not count for this one.
 function apply.stopping(self)
-  self:log("info", "stopping")
+  self:log("info", "stopping", nil, "stopping")
   self.stops = self.stops + 1
   local number = self.stops
   self.app:publish(self.topic, { name = "stopping", source = self.object }, function()
@@ -175,7 +192,7 @@ function apply.stopping(self)
 end
 
 function apply.abandon_handlers(self)
-  self:log("warn", "its stopping handlers took too long: cancelled")
+  self:log("warn", "its stopping handlers took too long: cancelled", nil, "handlers_cancelled")
   self.app.bus:cancel_runs(self.topic, "stopping")
 end
 
@@ -258,6 +275,7 @@ local function job_options(self)
   local log = spec.log
   options.output = {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
+    merge = log.merge, parse = log.parse, level_from = log.level_from,
   }
   options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
@@ -345,7 +363,7 @@ end
 ---Its program runs.
 ---@param pid integer
 function Runner:started(pid)
-  self:log("info", "started", { pid = pid })
+  self:log("info", "started", { pid = pid }, "started")
   self:input("spawned", { pid = pid })
 end
 
@@ -354,7 +372,8 @@ local function spawn_program(self)
   if not options then return self:cannot_start(why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(options)
   if not id then return self:cannot_start(pid, code, stage) end
-  self.streams, self.late, self.hands_over = options.capture and 2 or 0, nil, nil
+  self.streams, self.late = options.capture and (options.output.merge and 1 or 2) or 0, nil
+  self.hands_over = nil
   route(self, id)
   if pid then self:started(pid) end
 end
@@ -376,7 +395,7 @@ local function spawn_task(self)
     end,
   }, self.object)
   self.lua_run = t
-  self:log("info", "started")
+  self:log("info", "started", nil, "started")
   self:input("spawned", {})
 end
 
@@ -430,7 +449,7 @@ function apply.reload(self)
     self.reload_again = true
     return
   end
-  self:log("info", "reloading", named and { signal = reload } or nil)
+  self:log("info", "reloading", named and { signal = reload } or nil, "reloading")
   if named then return apply.signal(self, reload, "leader") end
   self.reload_task = self.app.tasks:spawn(reload, {
     name = ("reload of job %q"):format(self.spec.name), detached = true,

@@ -75,7 +75,8 @@ local function limit(self, seconds)
   self.end_at = app.port.now() + seconds
   app.port.deadline(seconds, orderly, app.asked_code)
   self.limit = app.loop:allow(orderly, function()
-    app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)))
+    app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)), nil,
+      "killing", nil, { reason = "shutdown_timeout" })
     self:kill()
   end, BUSY)
   app.loop:allow(seconds, function() app:finish() end, BUSY)

@@ -51,7 +51,7 @@ local function fire(self, leaf)
   self.app:command(function()
     if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
     if leaf.kind == "every" or leaf.kind == "cron" then
-      return runner:log("info", "the last run is not over: this one is skipped")
+      return runner:log("info", "the last run is not over: this one is skipped", nil, "skipped")
     end
     busy[leaf.options and leaf.options.when_busy or "latest"](runner)
   end)

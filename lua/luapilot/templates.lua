@@ -141,11 +141,12 @@ local function failed(self, err)
   local delay = retry_later(self)
   local what = delay and ("the next try is in %s"):format(delay) or "the pilot is ending"
   if self.said == gist(said) then
-    return self.app:log("warn", ("%s: still not rendered: %s; %s"):format(label, said, what))
+    return self.app:log("warn", ("%s: still not rendered: %s; %s"):format(label, said, what), nil, "not_rendered", nil,
+      { reason = said })
   end
   self.said = gist(said)
   self.app:complain(label, err)
-  self.app:log("info", ("%s: the old file stays; %s"):format(label, what))
+  self.app:log("info", ("%s: the old file stays; %s"):format(label, what), nil, "not_rendered", nil, { reason = said })
 end
 
 -- Renders in the running task. Nil and a message, or whether the file is another one; raises what data raises.

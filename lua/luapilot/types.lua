@@ -1,4 +1,4 @@
--- The types that only processes need: environment, umask, limits, users, addresses.
+-- The types that only processes need: environment, umask, limits, users, addresses, what becomes of their output.
 --
 -- Owns how these are written in pilot.lua and what they become. Never asks the system whether a user or an
 -- address exists: a container's files may differ from those where `check` runs.
@@ -183,5 +183,46 @@ function M.address(value, path, report)
 end
 
 -- ------------------------------------------------------------------------------------------------ names
+
+-- ------------------------------------------------------------------------------------------ their output
+
+local LINES_ONLY = { "merge", "parse" }
+
+local read_log = schema.fields({
+  mode   = { schema.one_of { "lines", "raw" }, default = "lines" },
+  level  = { schema.one_of { "debug", "info", "warn", "error" }, default = "info" },
+  prefix = { schema.boolean, default = true },
+  file   = { schema.text },
+  merge  = { schema.boolean },
+  parse  = { schema.one_of { "json" } },
+  level_from = { schema.text },
+}, "a table")
+
+local function log_table(value, path, report)
+  local log = read_log(value, path, report)
+  for _, name in ipairs(log.mode == "raw" and LINES_ONLY or {}) do
+    if log[name] then report(schema.join(path, name), 'needs mode = "lines": of a raw job nothing is read') end
+  end
+  if log.level_from and not log.parse then
+    report(schema.join(path, "level_from"), 'needs parse = "json": it names a field of what is parsed')
+  end
+  return log
+end
+
+local log_mode = schema.one_of { "lines", "raw" }
+
+---What becomes of a job's output: "lines", "raw", or a table.
+---@type luapilot.Type
+M.log = schema.either('"lines", "raw" or a table such as { level = "warn" }', {
+  table = log_table,
+  string = function(value, path, report)
+    if value:find "[/.]" then
+      return schema.expected(path, report, '"lines", "raw" or a table', value,
+        ("write log = { file = %s }"):format(describe.quote(value)))
+    end
+    local mode = log_mode(value, path, report)
+    return mode and { mode = mode, level = "info", prefix = true }
+  end,
+})
 
 return M

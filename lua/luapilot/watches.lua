@@ -84,7 +84,8 @@ end
 local function is_kept(self, content)
   if not self.spec.keep_last or #content > 0 or not self.content or #self.content == 0 then return false end
   if not self.keeps then
-    self.app:log("warn", ("%s: nobody is left; the last answer is kept"):format(self.label))
+    self.app:log("warn", ("%s: nobody is left; the last answer is kept"):format(self.label), nil, "last_kept", nil,
+      { watch = self.label })
   end
   self.keeps = true
   return true
@@ -114,14 +115,16 @@ local function failed(self, event)
   away:works(self)
   if self.said == message or self.said and elsewhere then return end
   self.said, self.garbled = message, nil
-  self.app:log("error", ("%s: %s; asked again"):format(self.label, message))
+  self.app:log("error", ("%s: %s; asked again"):format(self.label, message), nil, "watch_failed", nil,
+    { watch = self.label, reason = message })
 end
 
 -- The next one may be wrong in another place: that is no news.
 local function garbled(self, message)
   if self.garbled then return end
   self.said, self.garbled = message, true
-  self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message))
+  self.app:log("error", ("%s: %s; what was known stays"):format(self.label, message), nil, "watch_failed", nil,
+    { watch = self.label, reason = message })
 end
 
 local function arrived(self, event)
@@ -129,7 +132,9 @@ local function arrived(self, event)
   self.app:outage():works(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
   if not content then return garbled(self, message) end
-  if self.said then self.app:log("info", ("%s: answered again"):format(self.label)) end
+  if self.said then
+    self.app:log("info", ("%s: answered again"):format(self.label), nil, "watch_recovered", nil, { watch = self.label })
+  end
   self.said, self.garbled = nil, nil
   self:answered(content)
 end

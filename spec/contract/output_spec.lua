@@ -28,6 +28,17 @@ local PRELUDE = [[
     return assert(rt.spawn(spawn))
   end
 
+  function wait_timer()
+    repeat local event = rt.wait(); take(event) until event.type == "timer"
+  end
+
+  function wait_file(name)
+    while not rt.stat(name) do
+      rt.timer(0.01)
+      wait_timer()
+    end
+  end
+
   function wait_gone(count)
     while gone < count do take(rt.wait()) end
   end
@@ -130,7 +141,7 @@ describe("output", function()
       [[time=T level=warn job=app stream=stdout msg="\u0000nul"]],
       'time=T level=warn job=app stream=stdout msg="caf\195\169 \226\130\172 ' .. BAD .. " " .. BAD:rep(3) .. '"',
       'time=T level=warn job=app stream=stderr msg="err"',
-      [[time=T level=warn msg="say \"hi\"" n=1 s="a b"]],
+      [[time=T level=warn source=luapilot msg="say \"hi\"" n=1 s="a b"]],
     }, "\n") .. "\n", timeless(p:stdout()))
   end)
 
@@ -140,7 +151,24 @@ describe("output", function()
       rt.logging { format = "text" }
       rt.log("info", "odd", { [""] = 1, ["a b=\"c\\d\n"] = 2, time = 3, time_ = 4, timer = 5 })
     ]])
-    assert.equal('time=T level=info msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n', timeless(p:stdout()))
+    assert.equal('time=T level=info source=luapilot msg="odd" _=1 a_b___c__d_n=2 time_=3 time__=4 timer=5\n',
+      timeless(p:stdout()))
+  end)
+
+  it("says in text and JSON what the message is about, and what it says, besides; of one name what is shown", function()
+    local p = finished [[
+      local rt = require "luapilot.rt"
+      for _, format in ipairs { "default", "text", "json" } do
+        rt.logging { format = format }
+        rt.log("error", "exited\nso", { code = 3 }, "exit_failed", "app", { code = 4, pid = 7, job = "x" })
+      end
+    ]]
+    assert.equal(table.concat({
+      'T luapilot: error: job "app": exited code=3', "T luapilot: error: so",
+      'time=T level=error source=luapilot job=app msg="exited\\nso" code=3 event=exit_failed pid=7',
+      '{"time":"T","level":"error","source":"luapilot","job":"app","msg":"exited\\nso","code":3,"event":"exit_failed",'
+        .. '"pid":7}',
+    }, "\n") .. "\n", timeless(p:stdout()))
   end)
 
   it("as JSON is valid, whatever a job writes", function()
@@ -205,6 +233,118 @@ describe("output", function()
       end
       assert.is_true(table.concat(joined):gsub("\n$", "") == replaced(text):gsub("\n$", ""), "seed " .. seed)
     end
+  end)
+
+  describe("that is parsed", function()
+    local DEEP = ('{"a":'):rep(31) .. "[]" .. ("}"):rep(31)
+    -- The line, and the level when it is an object for everybody; else it is an ordinary line.
+    local LINES = {
+      { '{"level":"error","msg":"inner","n":1}', "error" },
+      { "{}", "warn" }, { ' \t{"a" : [ 1 , {"b":null} , "x" ] , "level":"INFO"}\t \r', "info" },
+      { '{"level":"Warning"}', "warn" }, { '{"level":"warn"}', "warn" }, { '{"level":"err"}', "error" },
+      { '{"level":"fatal"}', "error" }, { '{"level":"CRITICAL"}', "error" }, { '{"level":"trace"}', "debug" },
+      { '{"level":"debug"}', "debug" }, { '{"level":"notice"}', "info" }, { '{"level":10}', "debug" },
+      { '{"level":20}', "debug" }, { '{"level":30}', "info" }, { '{"level":40}', "warn" }, { '{"level":50}', "error" },
+      { '{"level":60}', "error" }, { '{"level":61}', "warn" }, { '{"level":9}', "warn" }, { '{"level":-40}', "warn" },
+      { '{"level":30.0}', "warn" }, { '{"level":""}', "warn" }, { '{"level":"errors"}', "warn" },
+      { '{"level":null}', "warn" }, { '{"level":["error"]}', "warn" }, { '{"level":{"level":"error"}}', "warn" },
+      { '{"x":{"level":"error"}}', "warn" }, { '{"x":"level","y":"error"}', "warn" },
+      { '{"lev\\u0065l":"error"}', "warn" },
+      { '{"a":"\\u0000\\ud83d\\ude00\\"\\\\\\/\\b\\f\\n\\r\\t caf\195\169 \127","b":-0.5E+10,"c":1e307}', "warn" },
+      { '{"a":1,"a":2}', "warn" }, { DEEP, "warn" }, { '{"n":' .. ("9"):rep(308) .. "}", "warn" },
+      { '{"n":1e-999999999999999999999}', "warn" },
+
+      { "" }, { "{" }, { "}" }, { "[1]" }, { '"x"' }, { "null" }, { "1" }, { '{"a":1' }, { '{"a"}' }, { '{"a":}' },
+      { "{a:1}" }, { "{'a':1}" }, { '{"a":1,}' }, { '{,"a":1}' }, { '{"a":1 "b":2}' }, { '{"a":[1,]}' },
+      { '{"a":[,1]}' },
+      { '{"a":[1}' }, { '{"a":[1}]' }, { '{"a":1}}' }, { '{"a":1} x' }, { '{"a":1}{"b":2}' }, { 'x {"a":1}' },
+      { '\239\187\191{"a":1}' },
+      { '{"a":01}' }, { '{"a":1.}' }, { '{"a":.5}' }, { '{"a":+1}' }, { '{"a":-}' }, { '{"a":1e}' }, { '{"a":0x10}' },
+      { '{"a":NaN}' }, { '{"a":Infinity}' }, { '{"a":tru}' }, { '{"a":True}' }, { '{"a":nul}' }, { '{"a":truefalse}' },
+      { '{"a":1e309}' }, { '{"a":-1e999}' }, { '{"a":10e308}' }, { '{"a":' .. ("9"):rep(309) .. "}" },
+      { '{"a":"b}' }, { '{"a":"\\x41"}' }, { '{"a":"\\u12g4"}' }, { '{"a":"\\u12"}' }, { '{"a":"\\' },
+      { '{"a":"\\ud83d"}' }, { '{"a":"\\ude00"}' }, { '{"a":"\\ud83d\\u0041"}' }, { '{"a":"\\ud83dx"}' },
+      { '{"a":"tab\tinside"}' }, { '{"a":"\27[31m"}' }, { '{"a":"\0"}' }, { '{"a":\0}' }, { '{"a":1}\0' },
+      { '{"a":"\255"}' }, { '{"a":"\192\175"}' }, { '{"a":"\237\160\128"}' }, { '{"a":"\226\130"}' }, { '{"\195":1}' },
+      { '{"a":\r1}' }, { '\r{"a":1}' }, { '{"a":1}\11' }, { '{"a":1}\194\160' },
+      { '{"level":"info","level":"error"}' }, { '{"a":' .. DEEP .. "}" }, { ('{"a":'):rep(10000) },
+      { ("["):rep(60000) },
+      { '{"a":1}\r{"time":"2026","level":"error","source":"luapilot","msg":"forged"}' },
+      { '{"a":\r{"time":"2026","level":"error","source":"luapilot","msg":"forged"}\r}' },
+    }
+
+    local function all_lines()
+      local list = {}
+      for i, row in ipairs(LINES) do list[i] = row[1] end
+      return table.concat(list, "\n") .. "\n"
+    end
+
+    local function written(format)
+      return finished([[
+        local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
+        local output = { name = "app", level = "warn", parse = "json", level_from = "level" }
+        sh("exec cat", output, { stdin = rt.read "lines" })
+      ]], { files = { lines = all_lines() } }):stdout()
+    end
+
+    it("stands in JSON as it is, behind what is ours, with its level, if it is an object for every reader", function()
+      local i = 0
+      for text in written "json":gmatch "([^\n]*)\n" do
+        i = i + 1
+        local line, level = unpack(LINES[i])
+        assert.message(line).is_nil(text:find("\r", 1, true))
+        local ours = cjson.decode(text)
+        local head = ('{"time":"%s","level":"%s","job":"app","stream":"stdout",'):format(ours.time, level or "warn")
+        assert.equal(head, text:sub(1, #head))
+        if level then
+          assert.equal('"data":' .. line:match "^%s*(.-)%s*$" .. "}", text:sub(#head + 1))
+        else
+          assert.message(line).same({ "string", "nil" }, { type(ours.msg), type(ours.data) })
+        end
+      end
+      assert.equal(#LINES, i)
+    end)
+
+    it("gives its level to the text format, which shows the line as any other", function()
+      local i = 0
+      for text in written "text":gmatch "([^\n]*)\n" do
+        i = i + 1
+        assert.equal(LINES[i][2] or "warn", text:match "^time=%S+ level=(%l+) job=app stream=stdout msg=\"")
+        assert.message(text).is_nil(text:find("data=", 1, true))
+      end
+      assert.equal(#LINES, i)
+      assert.equal(all_lines(), (written "default":gsub(STAMP .. " app: ", "")))
+    end)
+
+    it("is nothing but itself without level_from, and for events", function()
+      local p = finished [[
+        require "luapilot.rt".logging { format = "json" }
+        start("echo '{\"level\":\"error\"}'", { name = "app", parse = "json" }, { capture = true })
+        wait_gone(1)
+        wait_lasts(2)
+        io.stderr:write(table.concat(events, "|"))
+        assert(require "luapilot.rt".flush(60) == 0)
+      ]]
+      assert.equal('{"time":"T","level":"info","job":"app","stream":"stdout","data":{"level":"error"}}\n',
+        timeless(p:stdout()))
+      assert.matches('stdout:{"level":"error"}\n', p:stderr(), 1, true)
+    end)
+
+    it("is as long as a part of a line; a part of a longer one is no object, whatever is in it", function()
+      local whole = '{"a":"' .. ("x"):rep(65536 - 8) .. '"}'
+      local p = finished([[
+        require "luapilot.rt".logging { format = "json" }
+        sh("exec cat", { name = "app", parse = "json" }, { stdin = require "luapilot.rt".read "lines" })
+      ]], { files = {
+        lines = whole .. "\n" .. ("x"):rep(65536) .. '{"b":1}\n{"c":1}\n' .. (" "):rep(65530) .. whole .. "\n",
+      } })
+      local kinds = {}
+      for i, line in ipairs(decode_all(p:stdout())) do
+        kinds[i] = (line.data and "data" or "msg") .. (line.partial and " partial" or "")
+      end
+      assert.same({ "data", "msg partial", "msg", "data", "msg partial", "msg" }, kinds)
+    end)
   end)
 
   describe("of a line of 1 MiB", function()
@@ -391,10 +531,12 @@ describe("output", function()
       assert.same({ 20000, 20000, 20000, 20000 }, expected)
     end)
 
-    it("drops own messages over their megabyte, and tells how many", function()
+    -- All that was written in a format, with own messages of three megabytes while nobody read.
+    local function of_three_megabytes(format)
       local reading, writing = run.pipe()
       local p = script([[
         local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
         for i = 1, 3000 do rt.log("info", ("x"):rep(1000)) end
         touch "logged"
         rt.flush(60)
@@ -407,10 +549,24 @@ describe("output", function()
       local text = run.drain(reading)
       run.close(reading)
       assert.equal(0, p:wait())
+      return text
+    end
+
+    it("drops own messages over their megabyte, and tells how many", function()
+      local text = of_three_megabytes "default"
       local _, whole = text:gsub("T%S+ luapilot: x+\n", "")
       local dropped = tonumber(text:match "(%d+) messages of luapilot were dropped while the output was stalled\n")
       assert.equal(3000, whole + dropped)
       assert.is_true(whole > 900 and dropped > 900)
+    end)
+
+    it("tells machines so, too", function()
+      for format, said in pairs { text = " event=messages_dropped log=stdout lost=(%d+)\n",
+                                  json = ',"event":"messages_dropped","log":"stdout","lost":(%d+)}\n' } do
+        local text = of_three_megabytes(format)
+        local _, whole = text:gsub("xxx+", "")
+        assert.equal(3000, whole + tonumber(text:match(said)))
+      end
     end)
 
     it("gives up at the end, and says how many bytes were lost", function()
@@ -427,17 +583,61 @@ describe("output", function()
     end)
   end)
 
-  it("whose reader is gone is swallowed: jobs neither block nor die", function()
-    local reading, writing = run.pipe()
-    run.close(reading)
-    local p = script([[
-      sh "i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done"
-      require "luapilot.rt".log("info", "own")
-    ]], { stdout = writing })
-    run.close(writing)
-    assert.equal(0, p:wait())
-    assert.equal("\n", p:read "done")
-    assert.equal(1, #p:lines "luapilot: error: cannot write to stdout: Broken pipe")
+  it("whose reader is gone is swallowed, and counted: jobs neither block nor die", function()
+    local SAID = {
+      default = { "T luapilot: error: cannot write to stdout: Broken pipe; ",
+        "T luapilot: warning: 20001 lines to stdout were lost$" },
+      text = { 'event=log_gone log=stdout reason="Broken pipe"$', "event=lines_lost log=stdout lost=20001$" },
+      json = { '"event":"log_gone","log":"stdout","reason":"Broken pipe"}$',
+        '"event":"lines_lost","log":"stdout","lost":20001}$' },
+    }
+    for format, said in pairs(SAID) do
+      local reading, writing = run.pipe()
+      run.close(reading)
+      local p = script([[
+        local rt = require "luapilot.rt"
+        rt.logging { format = "]] .. format .. [[" }
+        start("i=0; while [ $i -lt 20000 ]; do echo a line of some length; i=$((i+1)); done; echo >done",
+          { name = "app" })
+        wait_gone(1)
+        rt.log("info", "own")
+        assert(rt.flush(60) == 0)
+      ]], { stdout = writing })
+      run.close(writing)
+      assert.equal(0, p:wait())
+      assert.equal("\n", p:read "done")
+      local lines = {}
+      for line in timeless(p:stderr()):gmatch "[^\n]+" do lines[#lines + 1] = line end
+      assert.equal(2, #lines)
+      for i, pattern in ipairs(said) do assert.matches(pattern, lines[i]) end
+    end
+  end)
+
+  it("whose reader comes back, after a rotation, is told what it missed", function()
+    local p = finished [[
+      local rt = require "luapilot.rt"
+      os.execute "mkfifo log"
+      local READER = "exec 3<>log; echo >ready%d; exec cat <&3 >read%d"   -- a FIFO has a reader, and cat no end
+      local one = start((READER:gsub("%%d", 1)))
+      wait_file "ready1"
+      start("while [ ! -e go ]; do sleep 0.02; done; seq 1000; echo >done; while [ ! -e end ]; do sleep 0.02; done",
+        { name = "app", file = "log" })
+      rt.kill(one, "SIGKILL", "group")
+      wait_gone(1)
+      touch "go"
+      wait_file "done"
+      local two = start((READER:gsub("%%d", 2)))
+      wait_file "ready2"
+      rt.timer(0)                                         -- all that is in the job's pipe is read, and swallowed
+      wait_timer()
+      rt.reopen()
+      touch "end"
+      wait_gone(2)
+      assert(rt.flush(60) == 0)
+      rt.kill(two, "SIGKILL", "group")
+      wait_gone(3)
+    ]]
+    assert.equal(1000, tonumber(p:stdout():match "T%S+ luapilot: warning: (%d+) lines to log were lost\n"))
   end)
 
   it("to a full disk drops what it cannot keep, says so once, and the job goes on", function()
@@ -467,9 +667,63 @@ describe("output", function()
       rt.flush(60)
     ]]
     local _, kept = p:read "log":gsub("a line of some length\n", "")
-    local lost = tonumber(p:stdout():match "writing to log works again; (%d+) lines were lost")
+    local before = tonumber(p:stderr():match "warning: (%d+) lines to log were lost") -- at the first flush
+    local lost = before + tonumber(p:stdout():match "writing to log works again; (%d+) lines were lost")
     assert.equal(20000, kept + lost)
     assert.is_true(kept > 1000 and lost > 1000)
+  end)
+
+  describe("into a pipe that others write into, too,", function()
+    -- What was written until the pipe was full, by a script that then ends: nobody reads before.
+    local function until_full(text)
+      local reading, writing = run.pipe()
+      local p = script("local rt = require 'luapilot.rt'\n" .. text .. [[
+        for i = 1, 4000 do rt.log("info", "<" .. ("x"):rep(i % 300) .. ">") end
+        assert(rt.flush(0) > 0)
+      ]], { stdout = writing })
+      run.close(writing)
+      assert.equal(0, p:wait(), p:stderr())
+      for _, process in ipairs(p:processes()) do p:signal("SIGKILL", process.pid) end
+      local written = run.drain(reading)
+      run.close(reading)
+      return written
+    end
+
+    local function assert_whole_lines(text)
+      assert.is_true(#text > 50000)
+      assert.equal("\n", text:sub(-1))
+      for line in text:gmatch "[^\n]+" do assert.message(line).truthy(line:find "^T luapilot: <x*>$") end
+    end
+
+    it("ends with a whole line when there is a raw job", function()
+      assert_whole_lines(timeless(until_full [[ start("exec sleep 1000", { name = "raw", raw = true }) ]]))
+    end)
+
+    it("ends with a whole line when it was opened twice", function()
+      assert_whole_lines(timeless(until_full [[ start("exec sleep 1000", { name = "app", file = "/dev/stdout" }) ]]))
+    end)
+
+    it("is not torn by what a raw job writes", function()
+      local reading, writing = run.pipe()
+      local p = script([[
+        local raw = "io.stdout:setvbuf 'no'; for i = 1, 20000 do io.write(('r'):rep(i % 50) .. '.\\n') end"
+        local lines = "for i = 1, 20000 do io.write(('l'):rep(i % 500), '.\\n') end"
+        start("exec luajit -e \"" .. raw .. "\"", { name = "raw", raw = true })
+        for _ = 1, 2 do start("exec luajit -e \"" .. lines .. "\"", { name = "app" }) end
+        wait_gone(3)
+        require "luapilot.rt".flush(60)
+      ]], { stdout = writing })
+      run.close(writing)
+      local count = { r = 0, l = 0 }
+      for line in run.drain(reading):gmatch "[^\n]+" do
+        local kind = line:match "^r*%.$" and "r" or line:match("^" .. STAMP .. " app: l*%.$") and "l"
+        assert.message(line).truthy(kind)
+        count[kind] = count[kind] + 1
+      end
+      run.close(reading)
+      assert.equal(0, p:wait())
+      assert.same({ r = 20000, l = 40000 }, count)
+    end)
   end)
 
   it("is complete in what two sharers of a pipe write, however short the writes", function()

@@ -72,13 +72,13 @@ local function contract(name, world)
       gather(function() return text_of(id):find(text, 1, true) ~= nil end, "output " .. text)
     end
 
-    local function wait_for_ends(id)
+    local function wait_for_ends(id, streams)
       local function ends()
         local count = 0
         for _, event in ipairs(seen) do
           if event.type == "output" and event.id == id and event.last then count = count + 1 end
         end
-        return count == 2
+        return count == (streams or 2)
       end
       if not ends() then gather(ends, "end of output") end
     end
@@ -718,6 +718,21 @@ local function contract(name, world)
         end)
       end)
 
+      it("keeps the order of stdout and stderr when they are one, which is stdout then", function()
+        local log, said = world.path "log", {}
+        for i = 1, 20 do said[i] = i .. "\n" end
+        local id = spawn({ alternates = said, exit = 0 },
+          { capture = true, output = { name = "job", file = log, prefix = false, merge = true } })
+        wait_for("group_gone", id)
+        wait_for_ends(id, 1)
+        for _, event in ipairs(seen) do
+          if event.type == "output" then assert.equal("stdout", event.stream) end
+        end
+        assert.equal(table.concat(said), text_of(id))
+        assert.equal(table.concat(said), log_of(log, #table.concat(said)))
+        stale(port.cancel(id))
+      end)
+
       it("ends captured streams beside the log, too, though somebody else holds the pipes", function()
         local id = spawn({ exit = 0, stdout = "x\n", grandchild = { setsid = true, stays = true } },
           { capture = true, output = { name = "job", file = world.path "log" } })
@@ -937,6 +952,11 @@ local function contract(name, world)
           { "spawn: output", { argv = argv, output = { name = "a", colour = true } } },
           { "spawn: capture", { argv = argv, capture = 1 } },
           { "spawn: capture", { argv = argv, capture = true, output = { name = "a", raw = true } } },
+          { "spawn: output: merge", { argv = argv, output = { name = "a", merge = 1 } } },
+          { "spawn: output: merge", { argv = argv, output = { name = "a", merge = true, raw = true } } },
+          { "spawn: output.*parse", { argv = argv, output = { name = "a", parse = "xml" } } },
+          { "spawn: output: parse", { argv = argv, output = { name = "a", parse = "json", raw = true } } },
+          { "spawn: output.*level_from", { argv = argv, output = { name = "a", parse = "json", level_from = 1 } } },
           { "spawn: notify", { argv = argv, notify = "yes" } },
           { "spawn: end_signal", { argv = argv, end_signal = "TERM" } },
           { "spawn: stop_signal", { argv = argv, stop_signal = "SIGNOPE" } },
@@ -1754,12 +1774,15 @@ local function contract(name, world)
         assert.is_true(port.logging { output = world.path "log", level = "debug" })
         port.log("info", "hello", { number = 1.5, text = "a b", flag = true })
         port.log("debug", "no fields")
+        port.log("warn", "is away", nil, "away", "app", { reason = "none", n = 1, yes = false })
         port.reopen()
         assert.equal(0, port.flush(1))
         assert.is_true(port.logging { output = "stdout", level = "info", format = "default" })
         local log = port.read(world.path "log")
         assert.matches("hello", log)
         assert.matches("no fields", log)
+        assert.matches('job "app": is away', log)
+        assert.is_nil(log:find "reason")
       end)
 
       it("returns when a file cannot be used, and raises for wrong words", function()
@@ -1779,6 +1802,9 @@ local function contract(name, world)
         refuses("log: level", port.log, "loud", "x")
         refuses("log: message", port.log, "info", nil)
         refuses("log: fields", port.log, "info", "x", { a = {} })
+        refuses("log: event", port.log, "info", "x", nil, 1)
+        refuses("log: job", port.log, "info", "x", nil, nil, {})
+        refuses("log: fields", port.log, "info", "x", nil, nil, nil, { a = print })
         refuses("flush: seconds", port.flush, nil)
       end)
 

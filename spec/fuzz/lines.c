@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "object.h"
+
 /* --- UTF-8 ------------------------------------------------------------------------------- */
 
 /* By the code point: what it decodes to must need that many bytes, and be no surrogate. */
@@ -158,6 +160,17 @@ static struct pair *add_pair(struct reader *reader, struct line *line) {
   return NULL;
 }
 
+/* The last member, as it is written. */
+static bool read_data(struct reader *reader, struct pair *pair) {
+  struct object object;
+  pair->value = (char *)reader->at;
+  pair->size = (size_t)(reader->end - reader->at) - 1;
+  reader->at += pair->size;
+  bool whole = object_read(&object, pair->value, pair->size, NULL) && object.text == pair->value &&
+               object.end == reader->at;
+  return (whole && !object_excluded(&object)) || wrong(reader, "data that is not one object");
+}
+
 static bool read_member(struct reader *reader, struct line *line) {
   struct pair *pair = add_pair(reader, line);
   if (pair == NULL) return false;
@@ -166,6 +179,7 @@ static bool read_member(struct reader *reader, struct line *line) {
   if (!take(reader, ":")) return wrong(reader, "a key without a colon");
   if (take(reader, "\"")) return read_quoted(reader, &pair->value, &pair->size);
   pair->bare = true;
+  if (reader->at < reader->end && *reader->at == '{') return read_data(reader, pair);
   if (!read_bare(reader, ",}", &pair->value, &pair->size)) return false;
   return is_literal(pair->value, pair->size) || wrong(reader, "a literal that JSON has not");
 }

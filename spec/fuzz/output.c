@@ -24,6 +24,7 @@
 #include "buffer.h"
 #include "input.h"
 #include "lines.h"
+#include "object.h"
 #include "output.h"
 #include "sink.h"
 
@@ -139,6 +140,8 @@ struct actor {
   int end;               /* where the job writes; -1: closed */
   bool logged;           /* its lines go to the sink */
   bool captured;         /* from the beginning on, or never */
+  bool parsed;           /* lines that are JSON objects are told apart, and name their level */
+  bool in_parts;         /* the line that comes next is the rest of one */
   bool cut;              /* its events may end before its bytes do */
   bool abandoned;
   bool ended, last; /* the callback came; the last event came */
@@ -150,6 +153,7 @@ struct message {
   enum output_format format;
   char *text; /* what its lines must say: owned */
   size_t size;
+  const char *job; /* what it is about; NULL: nothing */
   struct log_field fields[4];
   size_t fields_count;
   bool warn;
@@ -193,8 +197,10 @@ static void open_actor(unsigned i, unsigned traits) {
   struct actor *actor = &play.actors[i];
   int ends[2];
   if (pipe2(ends, O_CLOEXEC | O_NONBLOCK) != 0) abort();
-  struct output_style style = {job_names[i], levels[i], play.prefix};
-  *actor = (struct actor){.end = ends[1], .logged = (traits & 3) != 3, .captured = traits & 2};
+  bool parsed = traits & 4;
+  struct output_style style = {job_names[i], levels[i], play.prefix, parsed, "level"};
+  *actor = (struct actor){
+      .end = ends[1], .logged = (traits & 3) != 3, .captured = traits & 2, .parsed = parsed};
   actor->stream =
       stream_new(play.output, ends[0], i % 2 ? "stderr" : "stdout",
                  actor->logged ? output_main(play.output) : NULL, &style, i, stream_ended, actor);
@@ -274,14 +280,15 @@ static size_t some_bytes(char **text, size_t most) {
 
 /* Sorted, as the port sends them. */
 static void choose_fields(struct message *message) {
-  static const char *const names[] = {"",    "a b=\"c\"", "code", "level",
-                                      "msg", "n\xff\n",   "time", "time_"};
+  static const char *const names[] = {"",        "a b=\"c\"", "level", "msg",
+                                      "n\xff\n", "source",    "time",  "time_"};
   static const char *const literals[] = {"true", "false", "-1.5e+07", "0", "nan", "007", "1."};
   for (unsigned i = 0, set = input_byte(); i < 8 && message->fields_count < 4; i++) {
     if (!(set >> i & 1)) continue;
     struct log_field *field = &message->fields[message->fields_count++];
     unsigned kind = input_byte();
     field->name = names[i];
+    field->said = kind & 64;
     field->literal = kind % 2;
     if (field->literal) {
       const char *literal = literals[kind / 2 % 7];
@@ -302,15 +309,19 @@ static void pilot_says(void) {
   size_t size = some_bytes(&bytes, 63);
   int digits = snprintf(number, sizeof number, "#%zu ", play.messages_count);
   struct message *message = &play.messages[play.messages_count++];
-  *message = (struct message){.format = play.format, .warn = input_byte() % 2};
+  unsigned traits = input_byte();
+  *message = (struct message){.format = play.format,
+                              .warn = traits % 2,
+                              .job = traits & 8 ? job_names[traits >> 4 & 1] : NULL};
   message->size = size + (size_t)digits;
   message->text = malloc(message->size + 1);
   memcpy(message->text, number, (size_t)digits);
   memcpy(message->text + digits, bytes, size);
   free(bytes);
   choose_fields(message);
-  output_log(play.output, message->warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO, message->text,
-             message->size, message->fields, message->fields_count);
+  output_log(play.output, &(struct log_message){message->warn ? LOG_LEVEL_WARN : LOG_LEVEL_INFO,
+                                                message->text, message->size, message->job,
+                                                message->fields, message->fields_count});
 }
 
 static void free_messages(void) {
@@ -462,13 +473,34 @@ static bool is_word(const struct pair *pair, const char *word) {
   return is_text(pair, word, strlen(word));
 }
 
-static bool fits(const struct expected *expected, const struct line *line, const char *text,
-                 size_t size) {
+static bool is_data(const struct pair *pair, const struct object *object) {
+  size_t size = (size_t)(object->end - object->text);
+  return pair && pair->size == size && memcmp(pair->value, object->text, size) == 0;
+}
+
+/* The level of the line, or, where it is an object, of that. */
+static bool fits_content(unsigned i, const struct expected *expected, const struct line *line) {
+  static const char *const names[] = {"debug", "info", "warn", "error"};
+  const struct actor *actor = &play.actors[i];
+  struct object object = {0};
+  bool apart = actor->parsed && !actor->in_parts && !expected->partial &&
+               object_read(&object, expected->text, expected->size, "level") &&
+               !object_excluded(&object);
+  int level = apart && object.value ? object_level(object.value, object.value_size) : -1;
+  if (!is_word(line_find(line, "level"), level < 0 ? levels[i] : names[level])) return false;
+  if (apart && line->kind == OUTPUT_JSON)
+    return !line_find(line, "msg") && is_data(line_find(line, "data"), &object);
+  return !line_find(line, "data") &&
+         is_text(line_find(line, "msg"), expected->text, expected->size);
+}
+
+static bool fits(unsigned i, const struct expected *expected, const struct line *line,
+                 const char *text, size_t size) {
   if (line->kind == OUTPUT_DEFAULT)
     return size == expected->size && memcmp(text, expected->text, size) == 0;
   const struct pair *partial = line_find(line, "partial");
   if ((partial != NULL) != expected->partial) return false;
-  return is_text(line_find(line, "msg"), expected->text, expected->size);
+  return fits_content(i, expected, line);
 }
 
 /* What libFuzzer does not see in the code: under which circumstances a line was found to be right. Without this it
@@ -497,12 +529,13 @@ static void found(unsigned i, const struct line *line, const char *text, size_t 
   if (play.had_no_memory) return; /* it may lack its beginning */
   if (!actor->logged) wrong("a line of a stream that has no sink");
   if (line->kind != OUTPUT_DEFAULT &&
-      (!is_word(line_find(line, "level"), levels[i]) ||
-       !is_word(line_find(line, "stream"), i % 2 ? "stderr" : "stdout")))
-    wrong("a line with another level or stream");
+      !is_word(line_find(line, "stream"), i % 2 ? "stderr" : "stdout"))
+    wrong("a line of another stream");
   while (next_expected(actor, actor->compared, &expected)) {
     actor->compared = expected.next;
-    if (fits(&expected, line, text, size)) {
+    bool fitting = fits(i, &expected, line, text, size);
+    actor->in_parts = expected.partial;
+    if (fitting) {
       proven(actor, line, &expected);
       return;
     }
@@ -518,7 +551,9 @@ static size_t next_message;
 
 /* In logfmt a key is a bare word. */
 static void check_fields(const struct message *message, const struct line *line) {
-  size_t first = line->kind == OUTPUT_TEXT || line->kind == OUTPUT_JSON ? 3 : 0;
+  size_t first = message->job ? 5 : 4;
+  const struct pair *job = line_find(line, "job");
+  if (message->job ? !job || !is_word(job, message->job) : job != NULL) wrong("another job");
   if (line->count != first + message->fields_count) wrong("a field too many, or too few");
   for (size_t i = 0; i < message->fields_count; i++) {
     const struct log_field *field = &message->fields[i];
@@ -535,7 +570,8 @@ static bool take_number(const char **text, const char *end, size_t *number) {
   return true;
 }
 
-/* "writing to … works again; 3 lines were lost", "3 messages of luapilot were dropped …" */
+/* "writing to … works again; 3 lines were lost", "3 lines to … were lost", "3 messages of luapilot were
+ * dropped …" */
 static void about_losses(const char *text, size_t size) {
   char *said = copy(text, size);
   const char *lines = strstr(said, "works again; "), *at = said;
@@ -544,7 +580,12 @@ static void about_losses(const char *text, size_t size) {
     at = lines + strlen("works again; ");
     if (take_number(&at, said + size, &number)) play.lost_told += number;
   } else if (take_number(&at, said + size, &number)) {
-    play.dropped_told += number;
+    if (strncmp(at, " lines to ", 10) == 0)
+      play.lost_told += number;
+    else if (strncmp(at, " messages of luapilot ", 22) == 0)
+      play.dropped_told += number;
+    else
+      wrong("the pilot counts what nobody counts: %s", said);
   } else if (strncmp(said, "cannot write to ", 16) != 0) {
     wrong("the pilot says what nobody said: %s", said);
   }
@@ -563,12 +604,18 @@ static const char *default_part(const struct message *message, size_t at, size_t
 
 static size_t inside; /* default format: where the current message goes on; 0: at none */
 
+static bool shows_fields(const struct message *message) {
+  for (size_t i = 0; i < message->fields_count; i++)
+    if (!message->fields[i].said) return true;
+  return false;
+}
+
 static void check_default(const char *text, size_t size) {
   const struct message *message = &play.messages[next_message];
   size_t length;
   const char *part = default_part(message, inside, &length);
   if (size < length || memcmp(text, part, length) != 0) wrong("another text of a message");
-  if (size > length && (inside > 0 || message->fields_count == 0)) wrong("more than a message");
+  if (size > length && (inside > 0 || !shows_fields(message))) wrong("more than a message");
   inside += length + 1;
   if (default_part(message, inside, &length) == NULL) {
     inside = 0;
@@ -598,6 +645,12 @@ static void own_default(const char *text, size_t size) {
   }
   bool warn = take_word(&text, &size, "warning: ");
   if (!warn) (void)take_word(&text, &size, "error: ");
+  const char *job = NULL;
+  for (size_t i = 0; i < 2 && !job; i++) {
+    char subject[32];
+    (void)snprintf(subject, sizeof subject, "job \"%s\": ", job_names[i]);
+    if (take_word(&text, &size, subject)) job = job_names[i];
+  }
   size_t number;
   const char *at = text + 1;
   if (size == 0 || *text != '#' || !take_number(&at, text + size, &number)) {
@@ -607,6 +660,7 @@ static void own_default(const char *text, size_t size) {
   if (number < next_message || number >= play.messages_count) wrong("a message comes twice");
   next_message = number;
   if (play.messages[number].warn != warn) wrong("another level of a message");
+  if (play.messages[number].job != job) wrong("another job of a message");
   check_default(text, size);
 }
 
@@ -616,8 +670,11 @@ static void own_quoted(const struct line *line) {
   const char *at = msg ? msg->value + 1 : NULL;
   if (inside > 0) wrong("a message that is interrupted");
   if (msg == NULL) wrong("a message that says nothing");
+  if (!is_word(line_find(line, "source"), "luapilot")) wrong("a message of somebody else");
   if (msg->size == 0 || *msg->value != '#' || !take_number(&at, msg->value + msg->size, &number)) {
     about_losses(msg->value, msg->size);
+    if (!line_find(line, "event") || !line_find(line, "log"))
+      wrong("a loss of which machines hear less");
     return;
   }
   if (number < next_message || number >= play.messages_count) wrong("a message comes twice");
@@ -644,7 +701,7 @@ static void check_line(const char *text, size_t size) {
   for (unsigned i = 0; i < play.count && !known; i++) {
     size_t length = strlen(job_names[i]);
     if (line.kind != OUTPUT_DEFAULT) {
-      known = job && is_word(job, job_names[i]);
+      known = job && !line_find(&line, "source") && is_word(job, job_names[i]);
     } else {
       known = line.rest_size >= length + 2 && memcmp(line.rest, job_names[i], length) == 0 &&
               memcmp(line.rest + length, ": ", 2) == 0;
@@ -664,7 +721,7 @@ static void check_line(const char *text, size_t size) {
 
 /* One stream, nothing in front of its lines; the pilot itself may speak in between. */
 static void check_bare(const char *text, size_t size) {
-  static const char pilot[] = " luapilot: warning: writing to ";
+  static const char pilot[] = " luapilot: warning: ";
   struct line line = {.kind = OUTPUT_DEFAULT};
   if (play.may_lose && size > 24 + sizeof pilot && memcmp(text + 24, pilot, sizeof pilot - 1) == 0)
     check_line(text, size);

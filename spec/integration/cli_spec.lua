@@ -122,6 +122,18 @@ pilot.lua: 2 mistakes; nothing was started
     assert.equal("./pilot.lua\n", listing(result.program.directory))
   end)
 
+  it("writes in the format of pilot.logging from that line of the file on", function()
+    local result = run.luapilot({}, { files = { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.logging { format = "json", level = "warn", output = "/dev/stdout" }
+print "hidden"
+pilot.log.warn "seen"
+pilot.job "app" { exec = "true" }
+]] } })
+    assert.equal(0, result:wait())
+    assert.matches('^{"time":"[^"]*","level":"warn","source":"luapilot","msg":"seen"}\n$', result:stdout())
+  end)
+
   it("counts the bytes that a stalled reader did not take", function()
     local reading, writing = run.pipe()
     local program = run.luapilot({}, { stdout = writing, files = { ["pilot.lua"] = [[
@@ -132,7 +144,7 @@ pilot.after("100ms", function()
 end)
 ]] } })
     assert.equal(3, program:wait())
-    assert.matches("luapilot: %d+ bytes of output could not be written\n", program:stderr())
+    assert.matches("luapilot: warning: %d+ bytes could not be written to stdout\n", program:stderr())
     run.close(writing)
     run.close(reading)
   end)

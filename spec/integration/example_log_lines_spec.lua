@@ -1,5 +1,6 @@
 -- The log-lines example with real lines of a real shell, and a real HTTP server that hears the alarm.
 
+local cjson   = require "cjson"
 local example = require "support.example"
 local run     = require "support.run"
 local story   = require "support.story"
@@ -23,5 +24,15 @@ describe("the log-lines example", function()
       "SIGTERM: shutting down",
     })
     story.assert_lines(p, 0, "luapilot: error")
+  end)
+
+  it("writes one JSON object a line where it is told to, with what the app says in it", function()
+    local server = web.start()
+    local p = example.run("log-lines", { ALARM = server:url { status = 204, tell = true }, LOG_FORMAT = "json" })
+    p:wait_for_line('"level":"warn","job":"app","stream":"stdout",'
+      .. '"data":{"level":"warning","msg":"the cache is cold"}}$')
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    for line in p:stdout():gmatch "[^\n]+" do assert.is_table(cjson.decode(line)) end
   end)
 end)

@@ -5,7 +5,7 @@ local run = require "support.run"
 describe("what fuzzing found is found no more:", function()
   after_each(run.cleanup)
 
-  for name, least in pairs { output = 20, notify = 10, load = 20, values = 10 } do
+  for name, least in pairs { output = 20, notify = 10, parse = 30, load = 20, values = 10 } do
     it(name, function()
       local build = os.getenv "LUAPILOT_BUILD" or "build"
       local p = run.program { "sh", "-c", 'cd "$1" && exec "$2" "$3"', "sh", os.getenv "PWD",

@@ -33,7 +33,7 @@ local EXPECTED = {
   'on "stopping" at .*: timed out after', "^a finaliser", "cancelled, but went on waiting: abandoned",
   -- a disk that is full, limits that are low
   "^cannot write to /.*: No space left on device; trying again", "^cannot write to /.*: File too large; trying again",
-  "^writing to /.* works again; %d+ lines were lost",
+  "^writing to /.* works again; %d+ lines were lost", "^%d+ lines to /.* were lost$",
   "^cannot [^:]*: .*; still using the old file$",
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
@@ -73,18 +73,23 @@ local function unquoted(text)
   return (inner:gsub('\\"', '"'))
 end
 
+-- A message of luapilot's, as the default format has it.
+local function about(job, text) return job and ("job %q: %s"):format(job, text) or text end
+
 function parse.text(line)
   local level, rest = line:match "^time=%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ level=(%a+) (.*)$"
   if not level then return nil end
   local job, message = rest:match "^job=([%w-]+) stream=std%a%a%a msg=(.*)$"
   if job then return { job = job, level = level, text = unquoted(message) } end
-  message = rest:match "^msg=(.*)$"
-  return message and { level = level, text = unquoted(message) }
+  job, message = rest:match "^source=luapilot job=([%w-]+) msg=(.*)$"
+  message = message or rest:match "^source=luapilot msg=(.*)$"
+  return message and { level = level, text = about(job, unquoted(message)) }
 end
 
 function parse.json(line)
   local ok, value = pcall(json.decode, line)
   if not ok or type(value) ~= "table" or type(value.msg) ~= "string" then return nil end
+  if value.source == "luapilot" then return { level = value.level, text = about(value.job, value.msg) } end
   return { job = value.job, level = value.level, text = value.msg }
 end
 
@@ -178,6 +183,9 @@ local function own(self, line, said)
     if not message:find "^%s" and not message:find "^stack traceback" then self.fault("message", message) end
   end
   local path, lost = message:match "^writing to (/%S+) works again; (%d+) lines were lost"
+  if not path then
+    lost, path = message:match "^(%d+) lines to (/%S+) were lost$"
+  end
   if path then self.lost[path] = (self.lost[path] or 0) + tonumber(lost) end
   local stopped = message:match '^job "([%w-]+)": stopped$'
   if stopped then self.stopped[#self.stopped + 1] = stopped end

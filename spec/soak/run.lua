@@ -181,7 +181,8 @@ local ENDS = {
     self.box.out = nil
     listen(self, 1)
     system.signal(self.box.guardian, "TERM")
-  end, unheard = true, usual = "cannot write to stdout: Broken pipe; its reader is gone" },
+  end, unheard = true, usual = "cannot write to stdout: Broken pipe; its reader is gone",
+    also = "%d+ lines to stdout were lost$" },
   { "SIGKILL to the pilot", 137, function(self)
     system.signal(self.box.pilot, "KILL")
   end, unheard = true, dead = true, usual = "^luapilot: the pilot was killed by SIGKILL; ended %d+ process[es]*$" },
@@ -209,7 +210,7 @@ end
 -- job's session; all of them, and whatever they say, when the pilot was killed.
 local function is_usual(line, how)
   if line == "child: gone" or line == "daemon: gone" then return true end
-  if how.usual and line:find(how.usual) then return true end
+  if how.usual and line:find(how.usual) or how.also and line:find(how.also) then return true end
   if how.dead then return not line:find "^luapilot: " end
   local names = line:match "^luapilot: ended %d+ process[es]* that the pilot had left behind: (.*)$"
   return names and names:gsub("actor %(%d+%)", ""):gsub("[ ,]", "") == ""

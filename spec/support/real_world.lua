@@ -25,6 +25,7 @@
 -- A behaviour is a table:
 --
 --   { exit = 3 }, { signal = "SIGSEGV" }, { after = 0.1, exit = 0 }
+--   { alternates = { "…", … } }: stdout, stderr, stdout …
 --   { stdout = "…", stderr = "…" }, { repeats = { "…", 1000 } }, { floods = true }, { closes_output = true }
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
@@ -199,6 +200,9 @@ function script(b, settled)
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
   if b.stderr then lines[#lines + 1] = "printf %s " .. quote(b.stderr) .. " >&2" end
+  for i, text in ipairs(b.alternates or {}) do
+    lines[#lines + 1] = "printf %s " .. quote(text) .. (i % 2 == 0 and " >&2" or "")
+  end
   if b.repeats then
     local code = "io.write(arg[1]:rep(tonumber(arg[2])))"
     lines[#lines + 1] = ("luajit - %s %d <<'END'\n%s\nEND"):format(quote(b.repeats[1]), b.repeats[2], code)

@@ -65,6 +65,7 @@ local function script(b)
     end
     if b.stdout then proc:write(b.stdout) end
     if b.stderr then proc:write(b.stderr, "stderr") end
+    for i, text in ipairs(b.alternates or {}) do proc:write(text, i % 2 == 0 and "stderr" or "stdout") end
     if b.repeats then proc:write(b.repeats[1]:rep(b.repeats[2])) end
     if b.shows then proc:write(proc.env[b.shows] or "") end
     if b.shows_cwd then proc:print(proc.cwd) end

@@ -70,8 +70,11 @@ function calls.cancel(self, id)
   return true
 end
 
-function calls.log(self, level, message, fields)
-  self.logs[#self.logs + 1] = { level = level, message = message, fields = fields }
+function calls.log(self, level, message, fields, event, job, facts)
+  self.logs[#self.logs + 1] = {
+    level = level, message = job and ("job %q: %s"):format(job, message) or message, fields = fields, event = event,
+    job = job, facts = facts,
+  }
 end
 
 ---@param expected table<string, true|function>?

@@ -460,6 +460,31 @@ describe("a job", function()
     assert.equal("line\n", box:file "/var/log/app")
   end)
 
+  it("hears both its streams as one, in their order, when they are merged, before it has stopped", function()
+    local box = boxes.load [[
+      local app = pilot.job "app" { exec = "app", log = { merge = true } }
+      app:on("output", function(event) print("> " .. event.stream .. " " .. event.line) end)
+      app:on("stopped", function() print "> stopped" end)
+    ]]
+    box:program("app", function(p)
+      for i = 1, 3 do
+        p:print("out " .. i)
+        p:print("err " .. i, "stderr")
+      end
+      p:exit(0)
+    end)
+    box:start()
+    box:advance "1s"
+    local expected = {}
+    for i = 1, 3 do
+      expected[#expected + 1] = "0 stdout out " .. i
+      expected[#expected + 1] = "0 stdout err " .. i
+    end
+    expected[#expected + 1] = "0 stopped"
+    assert.same(expected, printed(box))
+    assert.equal("out 1\nerr 1\nout 2\nerr 2\nout 3\nerr 3\n", box:output "app")
+  end)
+
   it("shares the pilot's own environment with its check, with validators and with pilot.exec", function()
     local seen = {}
     local function look(proc)

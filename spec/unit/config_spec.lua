@@ -195,6 +195,17 @@ describe("config.job", function()
     assert.same({ 'log: expected "lines", "raw" or a table such as { level = "warn" }, '
       .. 'got a boolean: false; write log = { file = "/dev/null" }' },
       wrong { exec = "x", log = false })
+    assert.same({ 'log.merge: expected true or false, got a string: "yes"' },
+      wrong { exec = "x", log = { merge = "yes" } })
+    assert.same({ 'log.merge: needs mode = "lines": of a raw job nothing is read' },
+      wrong { exec = "x", log = { mode = "raw", merge = true } })
+    assert.same({ 'log.parse: needs mode = "lines": of a raw job nothing is read' },
+      wrong { exec = "x", log = { mode = "raw", parse = "json" } })
+    assert.same({ 'log.level_from: needs parse = "json": it names a field of what is parsed' },
+      wrong { exec = "x", log = { level_from = "level" } })
+    assert.same({ 'log.parse: expected "json", got a string: "xml"' }, wrong { exec = "x", log = { parse = "xml" } })
+    assert.same({ mode = "lines", level = "info", prefix = true, merge = true, parse = "json", level_from = "at" },
+      job({ exec = "x", log = { merge = true, parse = "json", level_from = "at" } }).log)
     assert.same({ 'cmd: unknown field (did you mean "exec"?)' }, wrong { exec = "x", cmd = "y" })
     assert.same({ '[1]: expected only named fields, got a string: "nginx"' }, wrong { "nginx", exec = "x" })
     assert.same({ "expected a table of fields, got a string: \"nginx\"" }, wrong "nginx")

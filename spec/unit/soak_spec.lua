@@ -79,14 +79,14 @@ describe("the lines of a soak", function()
       "2026-11-22T12:47:31.123Z luapilot: error: job \"web\": exited with code 3", "2026-11-22T12:47:31.123Z a: \1\255",
     },
     text = {
-      'time=2026-11-22T12:47:31.123Z level=info msg="job \\"web\\": stopped"',
+      'time=2026-11-22T12:47:31.123Z level=info source=luapilot job=web msg="stopped" event=stopped',
       'time=2026-11-22T12:47:31.123Z level=info job=seq-out stream=stdout msg="seq 1 1 2 bb"',
-      'time=2026-11-22T12:47:31.123Z level=error msg="job \\"web\\": exited with code 3" a=1',
+      'time=2026-11-22T12:47:31.123Z level=error source=luapilot job=web msg="exited with code 3" a=1',
     },
     json = {
-      '{"time":"2026-11-22T12:47:31.123Z","level":"info","msg":"job \\"web\\": stopped"}',
+      '{"time":"2026-11-22T12:47:31.123Z","level":"info","source":"luapilot","job":"web","msg":"stopped"}',
       '{"time":"2026-11-22T12:47:31.123Z","level":"info","job":"seq-out","stream":"stdout","msg":"seq 1 1 2 bb"}',
-      '{"time":"2026-11-22T12:47:31.123Z","level":"error","msg":"job \\"web\\": exited with code 3","a":1}',
+      '{"time":"2026-11-22T12:47:31.123Z","level":"error","source":"luapilot","job":"web","msg":"exited with code 3"}',
     },
   }
 

@@ -59,10 +59,7 @@ function run.act(arguments, screen)
   pilot:when_started(function() pilot.loop:after(0, function() settle_down(pilot) end) end)
   local code = pilot:run()
   local left = pilot.closing and pilot.closing.end_at - pilot.port.now() or FLUSH
-  local lost = pilot.port.flush(math.max(0, math.min(FLUSH, left)))
-  if lost > 0 then
-    screen.err(("luapilot: %s of output could not be written\n"):format(describe.count(lost, "byte")))
-  end
+  pilot.port.flush(math.max(0, math.min(FLUSH, left))) -- tells what is lost
   return code
 end
 

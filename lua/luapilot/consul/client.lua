@@ -96,13 +96,13 @@ function Client:renew()
   if not self.options.token_file then return false end
   local token, message = read_token(self)
   if not token then
-    self.app:log("warn", "consul: the token could not be read again: " .. message)
+    self.app:log("warn", "consul: the token could not be read again: " .. message, nil, "consul_token_failed")
     return false
   end
   if token == self.token then return false end
   take_token(self, token)
   self:open()
-  self.app:log("info", "consul: the token was read again", { file = self.options.token_file })
+  self.app:log("info", "consul: the token was read again", { file = self.options.token_file }, "consul_token")
   return true
 end
 

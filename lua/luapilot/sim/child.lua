@@ -26,6 +26,9 @@ Child.__index = Child
 -- Only what is read: into the log, into events, or both.
 local function is_read(options) return options.capture or options.output end
 
+-- Is its stderr its stdout?
+local function is_merged(options) return options.output and options.output.merge end
+
 local function open_streams(self)
   local pipes = {}
   if not is_read(self.options) then return pipes end
@@ -41,6 +44,10 @@ local function open_streams(self)
     self.streams[name] = one
     one.pipe = kernel.pipe(function(data) one:write(data) end, function() one:close() end)
     pipes[name] = one.pipe
+    if is_merged(self.options) then
+      pipes.stderr = one.pipe:share()
+      break
+    end
   end
   return pipes
 end

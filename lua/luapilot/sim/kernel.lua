@@ -87,6 +87,13 @@ function Pipe:write(data)
   self.on_data(data)
 end
 
+---Somebody else holds it, too.
+---@return luapilot.sim.Pipe
+function Pipe:share()
+  self.holders = self.holders + 1
+  return self
+end
+
 function Pipe:release()
   self.holders = self.holders - 1
   if self.holders == 0 then self.on_end() end
@@ -95,8 +102,7 @@ end
 local function shared(pipes)
   local copy = {}
   for stream, pipe in pairs(pipes) do
-    pipe.holders = pipe.holders + 1
-    copy[stream] = pipe
+    copy[stream] = pipe:share()
   end
   return copy
 end

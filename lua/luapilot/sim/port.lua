@@ -322,16 +322,23 @@ local function check_log_fields(fields)
   if count > FIELDS then error(("log: fields: more than %d"):format(FIELDS), 0) end
 end
 
-function calls.log(self, level, message, fields)
+function calls.log(self, level, message, fields, event, job, facts)
   check_level("log: level", level)
   check.string("log: message", message)
   if fields ~= nil then check_log_fields(fields) end
-  local entry = { level = level, message = message, fields = fields and copy.shallow(fields) or {} }
+  if event ~= nil then check.word("log: event", event) end
+  if job ~= nil then check.word("log: job", job) end
+  if facts ~= nil then check_log_fields(facts) end
+  local entry = {
+    level = level, message = job and ("job %q: %s"):format(job, message) or message,
+    fields = fields and copy.shallow(fields) or {}, event = event, job = job,
+    facts = facts and copy.shallow(facts) or {},
+  }
   self.logs[#self.logs + 1] = entry
   self.record("log", entry)
   local file = self.log_options.output
   if file and file:sub(1, 1) == "/" then
-    self.files:write(file, ("%s: %s\n"):format(level, message), { append = true })
+    self.files:write(file, ("%s: %s\n"):format(level, entry.message), { append = true })
   end
 end
 

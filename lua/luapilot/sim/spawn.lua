@@ -51,6 +51,7 @@ end
 
 local check_output = check.fields {
   name = check.word, raw = check.boolean, level = check.word, prefix = check.boolean, file = check.word,
+  merge = check.boolean, parse = check.choice { "json" }, level_from = check.word,
 }
 
 local check_options = check.fields {
@@ -74,9 +75,9 @@ local function check_all(options)
   if output and not output.name then error("spawn: output: name: expected a string, got nil", 0) end
   if cgroup and not cgroup.name then error("spawn: cgroup: name: expected a string, got nil", 0) end
   if options.stdin and options.input then error("spawn: input: there is a text for stdin", 0) end
-  if output and output.raw and options.capture then
-    error("spawn: capture: raw output does not pass through the pilot", 0)
-  end
+  local name = output and output.raw and (options.capture and "capture" or output.merge and "output: merge"
+    or output.parse and "output: parse")
+  if name then error(("spawn: %s: raw output does not pass through the pilot"):format(name), 0) end
   if options.mark and not options.mark:find("=", 1, true) then
     error(('spawn: mark: expected "NAME=value", got %q'):format(options.mark), 0)
   end

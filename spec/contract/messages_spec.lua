@@ -1,0 +1,185 @@
+-- What luapilot says itself, each message in the three formats: messages.golden has them all. Simulated pilots say
+-- them, the real port writes them. LUAPILOT_GOLDEN=1 writes the file anew: read the difference before you commit it.
+
+local boxes = require "support.boxes"
+local run = require "support.run"
+local sim = require "luapilot.sim"
+
+local GOLDEN = "spec/contract/messages.golden"
+
+-- Each returns a box, or several, whose messages are looked at.
+local stories = {}
+
+-- Starts and ends of jobs, checks, a shutdown that lasts.
+function stories.jobs()
+  local box = boxes.run([[
+    pilot.logging { level = "debug" }
+    pilot.job "good" { exec = "good", reload = "SIGHUP" }
+    pilot.job "bad" { exec = "bad", restart = { policy = "on_failure", limit = 1, backoff = "1s" } }
+    pilot.job "shot" { exec = "shot" }
+    pilot.job "none" { exec = "none" }
+    pilot.job "full" { exec = "full" }
+    pilot.job "late" { exec = "late", when = pilot.job "bad":once "exit_success" }
+    pilot.job "slow" { exec = "slow", timeout = "5s" }
+    pilot.job "often" { exec = "often", when = pilot.every "20s", timeout = "1h" }
+    pilot.job "raises" { run = function() error("no", 0) end }
+    pilot.job "web" { exec = "web", stop_timeout = "2s", restart = "always", health = {
+      tcp = "127.0.0.1:80", interval = "2s", timeout = "1s", fall = 1, restart_after = 2 } }
+    pilot.job "web":on("stopping", function() pilot.sleep "1h" end)
+    pilot.job "good":on("output", function() error("no such thing", 0) end)
+    pilot.job "good":on("stopped", function() pilot.log.warn("mine", { code = 1, event = "x", source = "y" }) end)
+    pilot.on("SIGUSR1", function() pilot.job "good":reload() end)
+  ]], {
+    good = { stdout = "x\n", on = { SIGHUP = function() end } }, bad = { exit = 3 }, late = {}, slow = {}, often = {},
+    shot = { signal = "SIGSEGV", after = "1s" }, none = { spawn_error = "ENOENT" },
+    full = { { spawn_error = "EAGAIN" }, { exit = 0 } }, web = { listens = "127.0.0.1:80", ignores = { "SIGTERM" } },
+  })
+  box:advance "10s"
+  box:tcp("127.0.0.1:80", "down")
+  box:advance "15s"
+  box:signal "SIGUSR1"
+  box:signal "SIGTERM"
+  box:advance "10m"
+  return box
+end
+
+-- The ends of a pilot.
+function stories.ends()
+  local list = {
+    boxes.run([[ pilot.job "app" { exec = "app" } ]], { app = { exit = 0 } }),
+    boxes.run([[ pilot.job "app" { exec = "app", main = true } ]], { app = { exit = 4, after = "1s" } }),
+    boxes.run([[
+      pilot.shutdown_timeout "10s"
+      local app = pilot.job "app" { exec = "app", stop_timeout = "1h" }
+      pilot.job "db" { exec = "app", stop_timeout = "1h", when = app:once "exit_failed" }
+      pilot.on("shutdown", function() pilot.sleep "1h" end)
+    ]], { app = { ignores = { "SIGTERM" } } }),
+    boxes.run([[ pilot.job "app" { exec = "app", stop_timeout = "1h" } ]], { app = { ignores = { "SIGTERM" } } }),
+    boxes.run([[
+      pilot.logging { output = "/log" }
+      pilot.on("SIGUSR2", function() pilot.sleep "1h" end)
+    ]], {}, { files = { ["/log/file"] = "" } }),
+  }
+  list[3]:signal "SIGTERM"
+  list[4]:signal("SIGINT", { terminal = true, pid = 0 })
+  list[4]:signal "SIGINT"
+  for _ = 1, 1002 do list[5]:signal "SIGUSR2" end
+  for _, box in ipairs(list) do box:advance "1m" end
+  list[5]:signal "SIGTERM"
+  list[5]:advance "1h"
+  return unpack(list)
+end
+
+-- Files from templates: accepted, refused, put back where a trial was interrupted.
+function stories.files()
+  local left = { ["/etc/app.conf"] = "new", ["/etc/.app.conf.luapilot-old"] = "old" }
+  local wrong = { exit = 1, stderr = "line 1 is wrong\n" }
+  local box = boxes.run([[
+    pilot.template "/etc/app.conf" { text = "a", validate = "check {file}" }
+    pilot.template "/etc/other.conf" { text = "b" }
+  ]], { check = { wrong, wrong, { exit = 0 } } }, { files = left })
+  box:advance "1m"
+  return box
+end
+
+-- Consul, and services.
+function stories.consul()
+  local box = boxes.load([[
+    pilot.consul { address = "consul:8500", token_file = "/run/token" }
+    pilot.job "app" { exec = "app", service = { port = 80 }, health = { exec = "ok", interval = "1s", ttl = "30s" } }
+    local db = pilot.watch("db", { keep_last = true })
+    db:on("changed", function() end)
+    pilot.watch.key "colour":on("changed", function() end)
+    pilot.on("SIGUSR1", function()
+      pilot.maintenance(true, "upgrade")
+      pilot.job "app":maintenance(true, "disk")
+      pilot.sleep "10s"
+      pilot.job "app":maintenance(false)
+      pilot.maintenance(false)
+    end)
+  ]], { files = { ["/run/token"] = "abc" } })
+  box:program("app", sim.server)
+  box:program("ok", { exit = 0 })
+  box.consul:add("db", "10.0.0.1")
+  box:start()
+  box:advance "30s"
+  box.consul:set_status("db", "critical")
+  box:advance "10s"
+  box:signal "SIGUSR1"
+  box:advance "1m"
+  box.consul:deny "key"
+  box:advance "10m"
+  box.consul:grant()
+  box:advance "10m"
+  box.consul:down()
+  box:advance "30s"
+  box.consul:up()
+  box:advance "10m"
+  box.consul:restart { lose_state = true }
+  box:advance "10m"
+  box.consul:deny "service"
+  box.consul:restart { lose_state = true }
+  box:write("/run/token", "def")
+  box:advance "10m"
+  box.consul:grant()
+  box:advance "10m"
+  box:stop()
+  return box
+end
+
+-- The first of each kind: what a message says but for its numbers.
+local function messages(...)
+  local list, known = {}, {}
+  for _, box in ipairs { ... } do
+    for _, entry in ipairs(box:log()) do
+      local kind = ("%s %s %s"):format(entry.event, entry.facts.reason, (entry.message:gsub("%d+", "")))
+      if not known[kind] then list[#list + 1] = entry end
+      known[kind] = true
+    end
+    box:forget_errors()
+  end
+  return list
+end
+
+local function literal(value)
+  if type(value) ~= "table" then return type(value) == "string" and ("%q"):format(value) or tostring(value) end
+  local parts = {}
+  for name, each in pairs(value) do parts[#parts + 1] = ("[%q]=%s"):format(name, literal(each)) end
+  return "{" .. table.concat(parts, ",") .. "}"
+end
+
+-- What the real port makes of them.
+local function written(list)
+  local lines = { 'local rt = require "luapilot.rt" rt.logging { level = "debug" }' }
+  for _, entry in ipairs(list) do
+    local text = entry.job and entry.message:gsub("^job %b\"\": ", "") or entry.message
+    for _, format in ipairs { "default", "text", "json" } do
+      lines[#lines + 1] = ("rt.logging { format = %q } rt.log(%s, %s, %s, %s, %s, %s)"):format(format,
+        literal(entry.level), literal(text), literal(entry.fields), literal(entry.event), literal(entry.job),
+        literal(entry.facts))
+    end
+    lines[#lines + 1] = 'io.write "\\n"'
+  end
+  lines[#lines + 1] = "assert(rt.flush(60) == 0)"
+  local p = run.runtime('io.stdout:setvbuf "no" ' .. table.concat(lines, "\n"))
+  assert.equal(0, p:wait(), p:stderr())
+  return (p:stdout():gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME"))
+end
+
+describe("what luapilot says", function()
+  after_each(run.cleanup)
+
+  it("is the same to people and machines, in each format", function()
+    local all = {}
+    for _, name in ipairs { "jobs", "ends", "files", "consul" } do
+      for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
+    end
+    local text = written(all)
+    if os.getenv "LUAPILOT_GOLDEN" then
+      local file = assert(io.open(GOLDEN, "w"))
+      file:write(text)
+      file:close()
+    end
+    assert.equal(run.read(GOLDEN), text)
+  end)
+end)
