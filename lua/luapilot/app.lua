@@ -441,19 +441,27 @@ function App:sources_of(runner)
   return runner.sources
 end
 
+-- Its jobs are over.
+local function end_by_itself(self)
+  local main = self.main
+  local never = main and main.memory.unmet
+  if never then
+    self:log("error", ("the main job %q can never start (%s): shutting down"):format(main.spec.name, never.why))
+  else
+    self:log("info", (main and ("the main job %q is complete"):format(main.spec.name) or "nothing is left to do")
+      .. ": shutting down")
+  end
+  self:shutdown()
+end
+
 ---@private
 function App:look_around()
   if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
   self.dirty = false
   if self.phase == "running" then
     self.prospects:bury()
-    if self.main then
-      self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name))
-      self:shutdown()
-    elseif self.prospects:is_over() and self.commands.count == 0 then
-      self:log("info", "nothing is left to do: shutting down")
-      self:shutdown()
-    end
+    local over = self.main or self.prospects:is_over() and self.commands.count == 0
+    if over then end_by_itself(self) end
   elseif self.phase == "closing" then
     self.closing:step()
   end

@@ -52,6 +52,7 @@ job.VISIBLE = {
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
 ---@field refused integer?      spawns that the machine refused in a row
+---@field unmet luapilot.Unmet?  it can never start, and why
 
 ---@param now number
 ---@return luapilot.JobMemory
@@ -78,7 +79,7 @@ end
 
 local function begin(c)
   local m = c.memory
-  m.again, m.hold, m.killed_by, m.stop, m.reloading = nil, nil, nil, nil, nil
+  m.again, m.hold, m.killed_by, m.stop, m.reloading, m.unmet = nil, nil, nil, nil, nil, nil
   m.runs, m.health = m.runs + 1, "unknown"
   if c.spec.prepare then
     emit(c, "prepare")
@@ -282,10 +283,12 @@ local function close_waiting(c)
   return close(c)
 end
 
--- The trigger can never fire again.
+-- The trigger can never fire again. (A call may start it yet.)
 local function dead(c)
-  local exit = c.memory.exit
-  if exit then exit.final = true end -- it counts for the pilot's exit code
+  local m, never = c.memory, c.input.unmet
+  if m.exit then m.exit.final = true end -- it counts for the pilot's exit code
+  m.unmet = never
+  if never then emit(c, "log", "warn", "will not be started: " .. never.why) end
   say_stopped(c)
   return "complete"
 end
@@ -515,7 +518,8 @@ job.MACHINE = machine
 ---                             handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
 ---                             exited: { code, signal }; deregistered: { was };
----                             spawn_failed: { code, message, transient }; health: { change, restart, output }
+---                             spawn_failed: { code, message, transient }; health: { change, restart, output };
+---                             dead: { unmet }
 ---@param now number
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied

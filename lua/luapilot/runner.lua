@@ -141,6 +141,10 @@ local function exit_line(fields)
   return "exited with code " .. fields.code
 end
 
+---How the last run ended, in words.
+---@return string
+function Runner:exit_text() return exit_line(self.memory.exit) end
+
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,

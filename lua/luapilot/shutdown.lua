@@ -234,12 +234,16 @@ end
 -- Of several main jobs, the one that completed first ended the pilot.
 local function code_of_main(app)
   for _, runner in ipairs(app.main and { app.main } or app.order) do
-    local exit = runner.memory.exit
-    if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
+    local exit, never = runner.memory.exit, runner.memory.unmet
+    if runner.spec.main then
+      if never then return never.code or 1 end
+      return exit and not exit.asked and exit.code or 0
+    end
   end
 end
 
----What was asked for; else the main job's; else that of the first job that failed for good, or 0.
+---What was asked for; else the main job's, or that of what failed so that it could never start; else that of the first
+---job that failed for good, or 0.
 ---@param app luapilot.App
 ---@return integer
 function shutdown.exit_code(app)

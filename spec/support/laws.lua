@@ -150,6 +150,86 @@ local function hear_for_triggers(self, source, event, at)
   end
 end
 
+-- --- what can still come -----------------------------------------------------------------------------
+
+-- Will a job be started again, or end its run, for sure and without anybody's hand? What hangs on functions, watches or
+-- counters that cannot be known is not sure, and nothing of jobs is where hands start them after their end. `seen`: a
+-- ring is no reason.
+local will_act -- forward
+
+local function will_speak(self, leaf, seen)
+  if leaf.source == "pilot" then return leaf.event:find "^SIG" ~= nil end
+  local source = self.books[leaf.source or ""]
+  return source ~= nil and not self.plan.meddled and will_act(self, source, seen)
+end
+
+local function has_come(self, leaf)
+  return leaf.kind == "startup" or self.published[("%s %s"):format(leaf.source or "", leaf.event or "")] ~= nil
+end
+
+-- Can a trigger that has not fired yet still fire?
+local function will_fire(self, node, seen)
+  if node.kind == "every" or node.kind == "cron" then return true end
+  if not node.parts then return not has_come(self, node) and will_speak(self, node, seen) end
+  local missing, comes = 0, 0
+  for _, part in ipairs(node.parts) do
+    if not (part.parts == nil and has_come(self, part)) then
+      missing = missing + 1
+      if will_fire(self, part, seen) then comes = comes + 1 end
+    end
+  end
+  if node.kind == "any" then return comes > 0 end
+  return missing > 0 and comes == missing
+end
+
+-- Once more? (One with a timeout may have given up.)
+local function fires_again(self, leaf, seen)
+  if leaf.timeout then return false end
+  if leaf.kind == "every" or leaf.kind == "cron" then return true end
+  return leaf.kind == "each" and will_speak(self, leaf, seen)
+end
+
+local function is_new(book) return not book.last_begin and not book.exit end
+
+function will_act(self, book, seen)
+  if seen[book] then return false end
+  seen[book] = true
+  if active(book) or book.retry or policy_allows(book) == true and not book.stop_called then return true end
+  if is_new(book) then return will_fire(self, book.job.when, seen) end
+  return not book.job.when.parts and fires_again(self, book.job.when, seen)
+end
+
+-- A simple trigger that has fired without a start.
+local function is_owed(self, book)
+  local leaf = book.job.when
+  if leaf.parts or leaf.timeout or not leaf.source or book.stop_called then return false end
+  return book.expected ~= nil or is_new(book) and has_come(self, leaf)
+end
+
+-- What failed, of all that a job which never began still waits for, directly or not: { code, at } each.
+local function failures_before(self, book, seen, found)
+  if seen[book] then return found end
+  seen[book] = true
+  each_leaf(book.job.when, function(leaf)
+    local source = self.books[leaf.source or ""]
+    if not source or has_come(self, leaf) then return end
+    if is_new(source) then return failures_before(self, source, seen, found) end
+    local for_good = source.last_end == "exit" and not active(source) and policy_allows(source) ~= true
+    if for_good and source.exit.code ~= 0 then found[#found + 1] = source.exit end
+  end)
+  return found
+end
+
+-- The codes with which a main job that never began may end the pilot.
+local function codes_of_unmet(self, main)
+  local failed, codes, first = failures_before(self, main, {}, {}), {}, math.huge
+  for _, exit in ipairs(failed) do first = math.min(first, exit.at) end
+  for _, exit in ipairs(failed) do
+    if exit.at <= first + SAME then codes[exit.code] = true end
+  end
+  return next(codes) and codes or { [1] = true }
+end
+
 -- --- starts by the policy ----------------------------------------------------------------------------
 
 local function check_delay(self, book, at)
@@ -232,7 +312,7 @@ local function see_program(self, moment, book)
   check_prepared(self, book, moment.at)
   if not moment.child then
     book.retry, book.started = TRANSIENT[moment.code], nil
-    if book.retry then refused(self, book, moment.at) end
+    if book.retry then refused(self, book, moment.at) else book.refused = nil end
     if self.closing then self:breach("%s: started after the shutdown began", book.name) end
     return idle_from(self, book)
   end
@@ -393,6 +473,9 @@ local function see_stopped(self, book)
   if due and not active(book) and policy_allows(book) == true then
     self:breach("%s: stopped, and its restart policy would start it again", book.name)
   end
+  if due and not active(book) and not book.job.when.parts and fires_again(self, book.job.when, { [book] = true }) then
+    self:breach("%s: stopped for good, and its trigger will start it again", book.name)
+  end
   if alive(book) then
     self:breach("%s: stopped, and pid %d of it lives", book.name, book.children[#book.children].group.id)
   end
@@ -402,15 +485,30 @@ end
 
 -- --- events --------------------------------------------------------------------------------------------
 
+local function owes_start(self, book)
+  if is_owed(self, book) then self:breach("it ended by itself, and the trigger of %s had fired", book.name) end
+  if is_new(book) and not book.stop_called and will_fire(self, book.job.when, { [book] = true }) then
+    self:breach("it ended by itself, and the trigger of %s could still fire", book.name)
+  end
+end
+
+-- A main job ends the pilot: when it was complete, or could never begin.
+local function see_main_end(self)
+  local mains = {}
+  for _, book in pairs(self.books) do
+    if book.job.main then mains[#mains + 1] = book end
+  end
+  if #mains == 1 and is_new(mains[1]) then owes_start(self, mains[1]) end
+  return #mains > 0
+end
+
 local function see_shutdown(self, at)
   self.closing = at
-  if self.asked or self.called_shutdown then return end
-  for _, book in pairs(self.books) do
-    if book.job.main then return end
-  end
+  if self.asked or self.called_shutdown or see_main_end(self) then return end
   if self.plan.meddled then self:breach "it ended by itself, and timers were left" end
   for _, book in pairs(self.books) do
     if active(book) then self:breach("it ended by itself, and %s was at work", book.name) end
+    owes_start(self, book)
     each_leaf(book.job.when, function(leaf)
       local waits = leaf.kind == "manual" or leaf == book.job.when and (leaf.kind == "every" or leaf.kind == "cron")
       if waits then self:breach("it ended by itself, and %s may still start", book.name) end
@@ -708,6 +806,9 @@ local function last_code(self)
   if self.called_shutdown then return { [7] = true } end
   if #mains ~= 1 then return #mains == 0 and failed or nil end
   local main = mains[1]
+  if is_new(main) and not main.stop_called then
+    return self.asked and { [0] = true } or codes_of_unmet(self, main)
+  end
   return { [main.last_end == "exit" and main.exit.code or 0] = true }
 end
 

@@ -51,15 +51,18 @@ local function flaps()
   return list
 end
 
-local function behaviours()
+local function behaviours(brief)
   local list = {}
-  for i = 1, 10 do list[i] = behaviour() end
+  for i = 1, 10 do
+    list[i] = behaviour()
+    if brief then list[i].exit, list[i].after, list[i].start_delay = dice:below(3), span(), nil end
+  end
   return list
 end
 
 local function describe(box, plan)
   for _, name in ipairs(plan.order) do
-    box:program({ "app", name }, behaviours())
+    box:program({ "app", name }, behaviours(plan.brief))
     box:program({ "check", name }, flaps())
   end
   box:program("tool", behaviours())

@@ -58,7 +58,7 @@ describe("a handler", function()
       end)
       box:start()
       box:advance "1m"
-      assert.is_true(boxes.logged(box, "more than 1000 events wait") > 0)
+      assert.is_true(boxes.logged(box, "more than 1000 events, or 1000 KiB of output, wait") > 0)
       assert.equal(1, boxes.logged(box, "n\t1201")) -- one, 200 in the second in which the job waits, the newest 1000
     end)
 

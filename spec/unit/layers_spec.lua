@@ -34,7 +34,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles" },
+  { "circles", "unmet" },
   { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }

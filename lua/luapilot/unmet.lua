@@ -1,0 +1,46 @@
+-- unmet: why a job can never start: what failed of all that it waits for.
+--
+-- A job that was declared dead before its first run has a reason: a job that its trigger names failed for good, or can
+-- itself never start because another one failed; or nothing failed, and what it waits for just cannot come any more.
+-- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's.
+
+local duration = require "luapilot.duration"
+local trigger = require "luapilot.trigger"
+
+local unmet = {}
+
+---@class luapilot.Unmet    plain data
+---@field why string        "job \"migrate\": exited with code 7"
+---@field code integer?     of what failed; nil: nothing failed
+---@field at number?        when it failed
+
+local OVER = { complete = true, held = true }
+
+-- The failure of a source that is over, or the one for which that could never start.
+---@param source luapilot.Runner
+---@return luapilot.Unmet?
+local function failure_of(source)
+  local m = source.memory
+  local exit, never = m.exit, m.unmet
+  if never then return never.code and never or nil end
+  if not (exit and OVER[m.state]) or exit.code == 0 or exit.asked then return nil end
+  return { code = exit.code, at = exit.at, why = ("job %q: %s"):format(source.spec.name, source:exit_text()) }
+end
+
+---What a job waits for in vain. Of several that failed the first in time counts; what was heard already does not.
+---@param runner luapilot.Runner
+---@return luapilot.Unmet
+function unmet.cause(runner)
+  local own, first, missing = runner.starter.trigger, nil, nil
+  for _, leaf in ipairs(own.leaves) do
+    if not trigger.satisfied(own, leaf) then
+      missing = missing or trigger.describe(leaf, duration.format)
+      local source = runner.app.jobs[(leaf.topic or ""):match "^job:(.*)$" or ""]
+      local failure = source and source ~= runner and failure_of(source)
+      if failure and not (first and first.at <= failure.at) then first = failure end
+    end
+  end
+  return first or { why = (missing or trigger.describe(own.node, duration.format)) .. " cannot come any more" }
+end
+
+return unmet
