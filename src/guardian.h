@@ -23,8 +23,9 @@
  * or all of whose processes were stopped, the guardian did not look either.
  *
  * The end. Each group among its children gets the signal and the grace that the pilot noted down for
- * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
- * shorten that. Those who lose their parents by this become its children, so it looks again until
+ * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second request to
+ * end, shorten that. Requests are SIGTERM, SIGINT and SIGQUIT, or what the pilot wrote down instead;
+ * one that comes within a second of the first is the same (a SIGINT: within 100 ms). Those who lose their parents by this become its children, so it looks again until
  * there are none. Its own group is never signalled, it may be shared with strangers. What they say
  * meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
  *
@@ -41,6 +42,7 @@
 
 #define GUARDIAN_NOTES 4096
 #define GUARDIAN_GRACE 10000 /* milliseconds */
+#define GUARDIAN_SIGNAL(number) (UINT64_C(1) << ((number) - 1))
 
 /* What the pilot wrote down about one job: how to end it when the pilot no longer can. Written by
  * the pilot only, read by the guardian after the pilot is dead, so no lock. */
@@ -53,7 +55,8 @@ struct guardian_note {
 /* A shared anonymous mapping: the only thing the two processes have in common. */
 struct guardian_page {
   struct heartbeat heartbeat;
-  _Atomic int64_t deadline; /* loop_now() time by which all must have ended; 0 = none */
+  _Atomic int64_t deadline;  /* loop_now() time by which all must have ended; 0 = none */
+  _Atomic uint64_t requests; /* of GUARDIAN_SIGNAL: those that ask for the end */
   struct guardian_note notes[GUARDIAN_NOTES];
 };
 

@@ -97,7 +97,7 @@ function api.shutdown(app, code)
   if app.phase == "declaring" then
     error("pilot.shutdown acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
   end
-  app:command(function() app:shutdown(code) end)
+  app:command(function() app:shutdown(code, true) end)
 end
 
 ---Maintenance of all jobs: see job:maintenance.

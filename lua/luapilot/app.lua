@@ -29,7 +29,9 @@ local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
+local shutdown_signals = lazy.require "luapilot.shutdown_signals"
 local task = lazy.require "luapilot.task"
+local verdict = lazy.require "luapilot.verdict"
 
 local app = {}
 
@@ -52,6 +54,8 @@ local EXHAUSTED = 70            -- the exit code when that does not help any mor
 ---@field prospects luapilot.Prospects
 ---@field services luapilot.Services     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
+---@field enders table<string, true>?    of pilot.shutdown_signals
+---@field asked_at number?               when somebody first asked for the end: a signal, or pilot.shutdown()
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
@@ -328,6 +332,7 @@ local function open(self)
   self.phase, self.dirty = "running", true
   open_catalogue(self)
   self.port.signals(signals.taken)
+  if self.enders or self.bus:has("pilot", "SIGQUIT") then shutdown_signals.tell(self) end
   self:apply_logging()
   self.renders:recover(validate.rendered_files(self))
   self.prospects:connect()
@@ -348,10 +353,10 @@ function App:turn(event)
 end
 
 -- Signals. TERM, INT and QUIT end the pilot (QUIT: many images have it as their STOPSIGNAL), unless somebody
--- listens for QUIT; so does a terminal that is gone. A second one kills.
+-- listens for QUIT; so do those of pilot.shutdown_signals, and a terminal that is gone.
 local function ends_pilot(self, event)
   local name = event.name
-  if name == "SIGTERM" or name == "SIGINT" then return true end
+  if name == "SIGTERM" or name == "SIGINT" or self.enders and self.enders[name] then return true end
   if name == "SIGQUIT" then return not self.bus:has("pilot", name) end
   return name == "SIGHUP" and event.terminal
 end
@@ -362,21 +367,28 @@ local function exhausted(self)
   self:shutdown(EXHAUSTED)
 end
 
+-- The first request shuts down (one that began by itself goes on as it is), the second kills.
+local function ask_to_end(self, event)
+  local name, sender, now = event.name, event.pid > 0 and { sender = event.pid } or nil, self.port.now()
+  if self.asked_at and signals.asks_again(name, now - self.asked_at) then
+    self:log("warn", name .. " again: killing what is left", sender)
+    return self.closing:kill()
+  end
+  self:log("info", name .. (self.phase == "running" and ": shutting down" or ": the shutdown is under way"), sender)
+  self.asked_at = self.asked_at or now
+  self:shutdown()
+end
+
 ---@private
 function App:outside(event)
   if event.type == "memory" then return exhausted(self) end
   if event.type ~= "signal" then return end
-  if ends_pilot(self, event) then
-    if self.phase == "closing" then
-      self:log("warn", event.name .. " again: killing what is left")
-      return self.closing:kill()
-    end
-    self:log("info", event.name .. ": shutting down", event.pid > 0 and { sender = event.pid } or nil)
-    return self:shutdown()
-  end
+  if ends_pilot(self, event) then return ask_to_end(self, event) end
   if event.name == "SIGUSR1" then
     self.port.reopen()
     self:log("info", "SIGUSR1: log files were opened anew")
+  elseif not self.bus:has("pilot", event.name) then
+    self:log("debug", event.name .. ": nobody listens for it")
   end
   self:publish("pilot", { name = event.name, source = self.object })
 end
@@ -444,9 +456,8 @@ end
 -- Its jobs are over.
 local function end_by_itself(self)
   local main = self.main
-  local never = main and main.memory.unmet
-  if never then
-    self:log("error", ("the main job %q can never start (%s): shutting down"):format(main.spec.name, never.why))
+  if main and main.memory.unmet then
+    self:log("error", verdict.never(main))
   else
     self:log("info", (main and ("the main job %q is complete"):format(main.spec.name) or "nothing is left to do")
       .. ": shutting down")
@@ -472,9 +483,11 @@ end
 
 ---Ends the pilot in order; returns at once.
 ---@param code integer?    the exit code (else it is that of the jobs)
-function App:shutdown(code)
+---@param asked boolean?    by pilot.shutdown()
+function App:shutdown(code, asked)
   self.asked_code = self.asked_code or code
   if self.phase ~= "running" then return end
+  if asked then self.asked_at = self.port.now() end
   self.phase, self.dirty = "closing", true
   self.closing = shutdown.new(self)
   self.closing:begin()

@@ -53,6 +53,7 @@ job.VISIBLE = {
 ---@field policy table          restart.lua's memory
 ---@field refused integer?      spawns that the machine refused in a row
 ---@field unmet luapilot.Unmet?  it can never start, and why
+---@field cut_short boolean?     the shutdown had to kill it
 
 ---@param now number
 ---@return luapilot.JobMemory
@@ -221,6 +222,13 @@ local function ask_to_stop(c)
   emit(c, "timer", "kill", budget)
   emit(c, "stopping")
   return "stopping"
+end
+
+-- Nothing else helped. In a shutdown that counts for the pilot's exit code.
+local function kill(c)
+  local m = c.memory
+  emit(c, "signal", "SIGKILL", "group")
+  m.cut_short = m.cut_short or m.closing and (c.spec.exec or c.spec.run) ~= nil or nil
 end
 
 local function finish_stop(c)
@@ -425,7 +433,7 @@ machine.running = {
     end
     if m.reloading then reload_or_defer(c) end
   end,
-  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  kill_due = kill,
   lost = function(c) -- a Lua run does not survive a reload
     emit(c, "untimer", "run")
     emit(c, "untimer", "reload")
@@ -483,7 +491,7 @@ machine.stopping = {
     local stop = c.memory.stop
     if not stop.gone then
       emit(c, "log", "warn", ("did not end within %.2g s of being asked to: killed"):format(c.now - stop.asked))
-      emit(c, "signal", "SIGKILL", "group")
+      kill(c)
       stop.signalled = true
     end
     if not stop.handlers then
@@ -502,7 +510,7 @@ machine.stopping = {
 machine.ending = {
   freeze = freeze,
   start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
-  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  kill_due = kill,
   group_gone = gone_by_itself,
   lost = gone_by_itself,
   stop = note_stop,

@@ -371,6 +371,11 @@ function port.contain(options) end
 ---@return boolean
 function port.deep() end
 
+---Tells the guardian which signals ask the pilot to end; until then these are SIGTERM, SIGINT and SIGQUIT. When it has
+---to end the jobs itself, a second request makes it hurry.
+---@param names string[]
+function port.shutdown_signals(names) end
+
 ---Tells the guardian when, at the latest, everything must have ended.
 ---@param seconds number    from now
 function port.deadline(seconds) end

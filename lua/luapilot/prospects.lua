@@ -8,7 +8,7 @@
 local constant = require "luapilot.constant"
 local lazy = require "luapilot.lazy"
 
-local unmet = lazy.require "luapilot.unmet"
+local verdict = lazy.require "luapilot.verdict"
 
 local prospects = {}
 
@@ -150,7 +150,7 @@ end
 
 local function declare_dead(runner)
   local never_ran = runner.memory.runs == 0 and not runner.memory.exit
-  runner:input("dead", { unmet = never_ran and unmet.cause(runner) or nil })
+  runner:input("dead", { unmet = never_ran and verdict.unmet(runner) or nil })
 end
 
 -- Does what it waits for depend on what is under way elsewhere, and not on its sources alone?

@@ -6,11 +6,16 @@
 -- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
 -- hears that it is over.
 
+local lazy = require "luapilot.lazy"
+
+local verdict = lazy.require "luapilot.verdict"
+
 local shutdown = {}
 
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead to be buried after SIGKILL
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
+local CUT_SHORT = 124                 -- the exit code of a shutdown that had to kill a job
 
 ---@class luapilot.Shutdown
 ---@field app luapilot.App
@@ -242,12 +247,24 @@ local function code_of_main(app)
   end
 end
 
----What was asked for; else the main job's, or that of what failed so that it could never start; else that of the first
----job that failed for good, or 0.
+-- A stop that was cut short must not look like a clean one.
+local function code_of_killed(app)
+  local killed = {}
+  for _, runner in ipairs(app.order) do
+    if runner.memory.cut_short then killed[#killed + 1] = runner end
+  end
+  if not killed[1] then return nil end
+  app:log("warn", verdict.killed(killed))
+  return CUT_SHORT
+end
+
+---What was asked for; else 124 where a job had to be killed; else the main job's, or that of what failed so that it
+---could never start; else that of the first job that failed for good, or 0.
 ---@param app luapilot.App
 ---@return integer
 function shutdown.exit_code(app)
-  return app.asked_code or code_of_main(app) or code_of_jobs(app.order)
+  local killed = code_of_killed(app)
+  return app.asked_code or killed or code_of_main(app) or code_of_jobs(app.order)
 end
 
 return shutdown

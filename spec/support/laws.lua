@@ -468,7 +468,14 @@ local function see_stopping(self, book, at)
   end
 end
 
+-- A Lua run that does not end in time is given up: no signal shows it.
+local function was_given_up(self, book)
+  if book.job.kind ~= "run" or not book.stopping then return false end
+  return self.killing or self.box.world:elapsed() >= book.stopping + book.job.stop_timeout - NOW
+end
+
 local function see_stopped(self, book)
+  self.perhaps_cut_short = self.perhaps_cut_short or self.closing and was_given_up(self, book)
   local due = book.restartable and not book.stopping and not book.stop_called and not self.closing
   if due and not active(book) and policy_allows(book) == true then
     self:breach("%s: stopped, and its restart policy would start it again", book.name)
@@ -548,8 +555,15 @@ end
 
 -- SIGKILL comes only when a budget is used up: of a stop, of a run, of what a leader left behind.
 local function check_kill(self, book, at)
-  if self.closing or self.killing then return end
-  local job = book.job
+  if self.killing then return end
+  local job, plan = book.job, self.plan
+  if self.closing then
+    local last = self.closing + plan.shutdown_timeout - math.min(1, 0.15 * plan.shutdown_timeout)
+    local due = math.min(last, (book.stopping or book.exit and book.exit.at or at) + job.stop_timeout)
+    local timed_out = book.must_end and at >= book.must_end - SAME
+    if at < due - SAME and not timed_out then self:breach("%s: killed, and nobody asked twice", book.name) end
+    return
+  end
   if book.stopping then
     if at < book.stopping + job.stop_timeout - SAME then
       self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
@@ -572,7 +586,11 @@ function see.signal(self, moment)
   if not book then return end
   local job = book.job
   if moment.signal == job.stop_signal and moment.target == "group" then book.stop_sent = book.stop_sent or moment.at end
-  if moment.signal == "SIGKILL" then check_kill(self, book, moment.at) end
+  if moment.signal == "SIGKILL" then
+    check_kill(self, book, moment.at)
+    local timed_out = not book.stopping and book.must_end and moment.at >= book.must_end - SAME
+    if self.closing and not timed_out then self.cut_short = true end
+  end
   if moment.signal ~= "SIGHUP" then return end
   if job.reload ~= "SIGHUP" or moment.target ~= "leader" then
     self:breach("%s: SIGHUP to its %s", book.name, moment.target)
@@ -640,6 +658,7 @@ end
 function say.call(self, at, what, name)
   if what == "shutdown" then
     self.called_shutdown = true
+    if not self.closing then self.request = self.request or at end
     return
   end
   local book = self.books[name]
@@ -804,6 +823,7 @@ local function last_code(self)
     if book.exit then failed[book.exit.code] = true end
   end
   if self.called_shutdown then return { [7] = true } end
+  if self.cut_short then return { [124] = true } end
   if #mains ~= 1 then return #mains == 0 and failed or nil end
   local main = mains[1]
   if is_new(main) and not main.stop_called then
@@ -826,15 +846,22 @@ function Watched:at_end()
   local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
   if not killed then check_handles(self) end
   if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end
-  local codes = not killed and last_code(self)
+  local codes = (self.cut_short or not killed) and last_code(self)
+  if box.exit_code == 124 and self.perhaps_cut_short then codes = nil end
   if codes and not codes[box.exit_code] then self:breach("the exit code is %s", tostring(box.exit_code)) end
   raise_breaches(self)
 end
 
----Somebody asks the pilot to end; a second time to end at once.
-function Watched:ask_to_end()
-  if self.asked or self.closing then self.killing = self.killing or self.box.world:elapsed() end
-  self.asked = true
+---A signal asks the pilot to end, or a second time: then it is to end at once. What comes soon is the same request.
+---@param name string
+---@return boolean sure      false: too near to the bound, nobody should send it
+function Watched:ask_to_end(name)
+  local now, same = self.box.world:elapsed(), name == "SIGINT" and 0.1 or 1
+  local age = self.request and now - self.request
+  if age and math.abs(age - same) < 2 * NEWS then return false end
+  if age and age >= same then self.killing = self.killing or now end
+  self.request, self.asked = self.request or now, true
+  return true
 end
 
 -- --- watching ------------------------------------------------------------------------------------------------

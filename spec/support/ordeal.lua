@@ -146,11 +146,11 @@ local function live(box, watched)
   end
 end
 
-local function finish(box, watched)
+local function finish(box, watched, plan)
   local again = chance(0.2)
   local function ask()
-    watched:ask_to_end()
-    box:signal(pick { "SIGTERM", "SIGTERM", "SIGINT" })
+    local name = pick { "SIGTERM", "SIGTERM", "SIGINT", plan.ender }
+    if watched:ask_to_end(name) then box:signal(name) end
   end
   if not box.ended then ask() end
   while not box.ended do
@@ -173,7 +173,7 @@ local function play(seed)
   local ok, err = pcall(function()
     box:start()
     live(box, watched)
-    finish(box, watched)
+    finish(box, watched, plan)
   end)
   boxes.forget(box)
   if not ok then return box, ("seed %d: %s\n%s\n%s"):format(seed, tostring(err), plan.source, box:history(LINES)) end

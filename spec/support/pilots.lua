@@ -31,6 +31,7 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field meddled boolean        timers of the file call methods of jobs
 ---@field brief boolean          jobs that end, and wait for each other: the pilot ends by itself
 ---@field shutdown_timeout number
+---@field ender string?          another signal that ends the pilot
 ---@field source string
 
 local dice
@@ -322,6 +323,10 @@ function pilots.plan(seed)
   local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, brief = brief, meddled = not brief and chance(0.7),
     shutdown_timeout = pick { 1, 3, 8, 8, 20 } }
   local text = { PRELUDE, ("pilot.shutdown_timeout(%d)"):format(plan.shutdown_timeout) }
+  if chance(0.3) then
+    plan.ender = pick { "SIGWINCH", "SIGRTMIN+3" }
+    text[#text + 1] = ("pilot.shutdown_signals { %q }"):format(plan.ender)
+  end
   local has_main, services, names = chance(0.15), {}, {}
   for i = 1, 1 + dice:below(6) do
     names[i] = "job" .. i

@@ -250,6 +250,22 @@ describe("the laws", function()
     end)
   end)
 
+  it("want requests for the end that come soon to be one", function()
+    finds("killed, and nobody asked twice", require "luapilot.signals", "asks_again", function()
+      return function() return true end
+    end)
+  end)
+
+  it("want a shutdown that was cut short to end with 124", function()
+    finds("the exit code is 0", machine.stopping, "kill_due", function(real)
+      return function(c)
+        local state = real(c)
+        c.memory.cut_short = nil
+        return state
+      end
+    end)
+  end)
+
   it("want nothing to be left behind", function()
     finds("left behind", require "luapilot.schedule", "every", function(real)
       return function(...)

@@ -28,13 +28,13 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "job_actions", "timers", "actions", "surroundings" },
+  { "job_actions", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
   { "watches" },
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "unmet" },
+  { "circles", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff" },
   { "app" },
 }

@@ -1,13 +1,13 @@
--- unmet: why a job can never start: what failed of all that it waits for.
+-- verdict: why something did not end well, in words: a job that can never start, jobs that had to be killed.
 --
 -- A job that was declared dead before its first run has a reason: a job that its trigger names failed for good, or can
 -- itself never start because another one failed; or nothing failed, and what it waits for just cannot come any more.
--- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's.
+-- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's. Most pilots never load it.
 
 local duration = require "luapilot.duration"
 local trigger = require "luapilot.trigger"
 
-local unmet = {}
+local verdict = {}
 
 ---@class luapilot.Unmet    plain data
 ---@field why string        "job \"migrate\": exited with code 7"
@@ -30,7 +30,7 @@ end
 ---What a job waits for in vain. Of several that failed the first in time counts; what was heard already does not.
 ---@param runner luapilot.Runner
 ---@return luapilot.Unmet
-function unmet.cause(runner)
+function verdict.unmet(runner)
   local own, first, missing = runner.starter.trigger, nil, nil
   for _, leaf in ipairs(own.leaves) do
     if not trigger.satisfied(own, leaf) then
@@ -43,4 +43,25 @@ function unmet.cause(runner)
   return first or { why = (missing or trigger.describe(own.node, duration.format)) .. " cannot come any more" }
 end
 
-return unmet
+local NAMED = 10
+
+---The jobs that a shutdown had to kill.
+---@param killed luapilot.Runner[]
+---@return string
+function verdict.killed(killed)
+  local names = {}
+  for i, runner in ipairs(killed) do
+    names[math.min(i, NAMED + 1)] = i <= NAMED and ("%q"):format(runner.spec.name) or "…"
+  end
+  return ("the shutdown was cut short: job%s %s had to be killed"):format(killed[2] and "s" or "",
+    table.concat(names, ", "))
+end
+
+---A main job that can never start ends the pilot.
+---@param main luapilot.Runner
+---@return string
+function verdict.never(main)
+  return ("the main job %q can never start (%s): shutting down"):format(main.spec.name, main.memory.unmet.why)
+end
+
+return verdict
