@@ -21,11 +21,11 @@
 #include "lastwords.h"
 #include "pages.h"
 
-#define LOOK 5000    /* milliseconds */
-#define PATIENCE 6   /* looks */
-#define PROBES 64    /* how far a note may stand from where its pid says */
-#define GIVE_UP 5000 /* milliseconds from the last SIGKILL until we leave without them */
-#define SAME NANOSECONDS                  /* so long after the first, a request is the same … */
+#define LOOK 5000        /* milliseconds */
+#define PATIENCE 6       /* looks */
+#define PROBES 64        /* how far a note may stand from where its pid says */
+#define GIVE_UP 5000     /* milliseconds from the last SIGKILL until we leave without them */
+#define SAME NANOSECONDS /* so long after the first, a request is the same … */
 #define SAME_INTERRUPT (NANOSECONDS / 10) /* … one by SIGINT */
 #define CODE_USAGE 64
 #define CODE_MACHINE 71

@@ -42,7 +42,7 @@
 
 #define GUARDIAN_NOTES 4096
 #define GUARDIAN_GRACE 10000 /* milliseconds */
-#define GUARDIAN_SIGNAL(number) (UINT64_C(1) << ((number) - 1))
+#define GUARDIAN_SIGNAL(number) (UINT64_C(1) << ((number)-1))
 
 /* What the pilot wrote down about one job: how to end it when the pilot no longer can. Written by
  * the pilot only, read by the guardian after the pilot is dead, so no lock. */
