@@ -89,6 +89,7 @@ function app.new(options)
   }
   self.loop:phase(function() return self:look_around() end)
   self.tasks.on_idle = function() self.dirty = true end
+  self.bus.on_quiet = self.tasks.on_idle
   self.loop:otherwise(function(event) self:outside(event) end)
   self.tasks.report = function(_, t, err, where)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
@@ -183,7 +184,6 @@ end
 function App:publish(topic, event, done, weight)
   event.at = self.port.clock()
   if self.observe then self.observe(event) end
-  if self.phase == "closing" then done = self.closing:wait_for_handlers(done) end
   self.bus:publish(topic, event, done, weight)
 end
 
@@ -500,6 +500,7 @@ function App:finish()
   self.phase, self.ended = "ended", true
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
+  self.bus:tell_unheard()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code })
 end

@@ -32,6 +32,8 @@ bus.BOUND = 1000
 ---@field load number             what they weigh
 ---@field running table<luapilot.Task, true>
 ---@field behind boolean?          it does not keep up: see lines.lua
+---@field lost integer?            events that were dropped since its queue was full, where that is told
+---@field unheard integer?         what it did not hear to the end, because the bus was closed
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -45,11 +47,15 @@ function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
     topics = {}, queue = queue.new(), load = 0, settling = 0, -- in the queue a topic, its event, a topic …
+    open = 0, -- events that handlers have: at work, queued, settling
     tickets = setmetatable({}, { __mode = "k" }), weights = setmetatable({}, { __mode = "k" }),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
   return self
 end
+
+---The last handler has ended, and nothing waits for one: set by the app.
+function Bus:on_quiet() end -- luacheck: ignore
 
 local function peek(self, topic, name)
   local names = self.topics[topic]
@@ -87,6 +93,7 @@ end
 
 -- A ticket counts what an event still has under way, for whoever waits until all its handlers are done.
 local function ticket_add(self, event)
+  self.open = self.open + 1
   local ticket = self.tickets[event]
   if ticket then ticket.open = ticket.open + 1 end
 end
@@ -98,6 +105,13 @@ local function ticket_done(self, event)
   if ticket.open > 0 then return end
   self.tickets[event] = nil
   ticket.done()
+end
+
+-- A handler is done with an event, or will never have it.
+local function let_go(self, event)
+  self.open = self.open - 1
+  ticket_done(self, event)
+  if self.open == 0 then self:on_quiet() end
 end
 
 ---Enqueues an event. `done` is called when every handler that it started has ended.
@@ -172,9 +186,16 @@ local function keep(self, event)
   self.load = self.load + (self.bus.weights[event] or 1)
 end
 
+-- The queue of a handler that was too slow is short again, or the end has come.
+local function tell_lost(self)
+  self.bus.log("warn", ("%s: %d events were dropped in all: it was too slow for them"):format(self.label, self.lost))
+  self.lost = nil
+end
+
 local function take(self)
   local event = self.waiting:pop()
   if event then self.load = self.load - (self.bus.weights[event] or 1) end
+  if self.lost and self.load <= bus.BOUND / 2 then tell_lost(self) end
   return event
 end
 
@@ -188,8 +209,10 @@ end
 ---@private
 -- What has not begun never will.
 function Subscription:forget_events()
+  local count = self.waiting.count + (self.settling and 1 or 0)
+  if self.bus.closed and count > 0 then self.unheard = (self.unheard or 0) + count end
   self:unsettle()
-  for _ = 1, self.waiting.count do ticket_done(self.bus, take(self)) end
+  for _ = 1, self.waiting.count do let_go(self.bus, take(self)) end
 end
 
 local function cancel_running(self)
@@ -220,7 +243,8 @@ local function run_ended(self, event, t)
     self.errors = self.errors + 1
     self.bus.on_error(self, event, err)
   end
-  ticket_done(self.bus, event)
+  if t.reason == "shutdown" or self.bus.closed and t.reason then self.unheard = (self.unheard or 0) + 1 end
+  let_go(self.bus, event)
   local next_event = take(self)
   if next_event then start(self, next_event) end
 end
@@ -247,10 +271,13 @@ end
 
 local function drop(self, event, why)
   self.dropped = self.dropped + 1
-  if why and self.dropped % TOLD_EVERY == 1 then
-    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
+  if why then
+    self.lost = (self.lost or 0) + 1
+    if self.lost % TOLD_EVERY == 1 then
+      self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
+    end
   end
-  ticket_done(self.bus, event)
+  let_go(self.bus, event)
 end
 
 local TOO_MUCH = ("more than %d events, or %d KiB of output, wait for this handler: the oldest was dropped"):format(
@@ -282,7 +309,10 @@ function busy.parallel(self, event)
 end
 
 local function deliver(self, event)
-  if self.bus.closed then return ticket_done(self.bus, event) end
+  if self.bus.closed then
+    self.unheard = (self.unheard or 0) + 1
+    return let_go(self.bus, event)
+  end
   if self.runs == 0 then return start(self, event) end
   busy[self.options.when_busy or "queue"](self, event)
 end
@@ -300,7 +330,7 @@ function Subscription:unsettle()
   local settling = self.settling
   if not settling then return end
   unsettle(self, settling)
-  ticket_done(self.bus, settling.event)
+  let_go(self.bus, settling.event)
 end
 
 local function settled(self)
@@ -313,7 +343,7 @@ local function settle(self, event)
   local loop, options = self.bus.loop, self.options
   local settling = self.settling
   if settling then
-    ticket_done(self.bus, settling.event)
+    let_go(self.bus, settling.event)
     loop:cancel(settling.quiet)
     settling.event = event
   else
@@ -378,17 +408,36 @@ local function sorted_keys(map)
   return keys
 end
 
+-- Calls fn(subscription) for each, in a fixed order.
+local function each_subscription(self, fn)
+  for _, topic in ipairs(sorted_keys(self.topics)) do
+    for _, name in ipairs(sorted_keys(self.topics[topic])) do
+      for _, entry in ipairs(self.topics[topic][name]) do
+        if entry.fn then fn(entry) end
+      end
+    end
+  end
+end
+
 ---Begins no handler any more: those that run are the last.
 function Bus:close()
   if self.closed then return end
   self.closed = true
-  for _, topic in ipairs(sorted_keys(self.topics)) do
-    for _, name in ipairs(sorted_keys(self.topics[topic])) do
-      for _, entry in ipairs(self.topics[topic][name]) do
-        if entry.fn and not entry.gone then entry:forget_events() end
-      end
+  each_subscription(self, function(entry)
+    if not entry.gone then entry:forget_events() end
+  end)
+end
+
+---The last word: what handlers did not hear, each told once.
+function Bus:tell_unheard()
+  each_subscription(self, function(entry)
+    if entry.lost then tell_lost(entry) end
+    local count = entry.runs + (entry.unheard or 0)
+    if count > 0 then
+      self.log("warn", ("%s: the shutdown did not let it end: %d event%s not heard"):format(entry.label, count,
+        count > 1 and "s were" or " was"))
     end
-  end
+  end)
 end
 
 ---How many events does the next drain give out?

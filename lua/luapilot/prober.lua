@@ -104,8 +104,8 @@ function start.check(self, check, done, early)
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", ("timed out after %g s"):format(check.timeout)) end
+      if t.reason then return end -- taken back
       if t:failed() then return done("fail", note(raised(self, check, t.error, early()))) end
-      if not t.ok then return end -- taken back
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
       text = text and note(text) or not passed and ("the check returned " .. tostring(passed)) or nil

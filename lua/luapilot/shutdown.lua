@@ -1,6 +1,6 @@
 -- shutdown: how a pilot ends in order, and with which code.
 --
---   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ tasks are cancelled ─▶ over
+--   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ handlers end ─▶ tasks are cancelled ─▶ over
 --
 -- It owns the order and the clock: whatever goes wrong below, the whole ends within its seconds, the last of which
 -- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
@@ -21,7 +21,6 @@ local CUT_SHORT = 124                 -- the exit code of a shutdown that had to
 ---@field app luapilot.App
 ---@field open integer       jobs that are not closed
 ---@field asked integer      of them, those that were asked to stop
----@field finishing integer  handlers of events that were published since
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
 local Shutdown = {}
@@ -108,7 +107,7 @@ end
 ---@param app luapilot.App
 ---@return luapilot.Shutdown
 function shutdown.new(app)
-  return setmetatable({ app = app, open = #app.order, asked = 0, finishing = 0, found = {}, killing = false }, Shutdown)
+  return setmetatable({ app = app, open = #app.order, asked = 0, found = {}, killing = false }, Shutdown)
 end
 
 ---Once. Returns at once.
@@ -119,7 +118,10 @@ function Shutdown:begin()
   plan(self)
   plan_to_leave(self)
   for _, runner in ipairs(app.order) do runner.starter:stop() end
-  for _, holder in ipairs(app:sorted_holders()) do holder:cancel() end
+  for _, holder in ipairs(app:sorted_holders()) do
+    holder:cancel()
+    if holder.halt then holder:halt() end
+  end
   app:command(function()
     for _, runner in ipairs(app.order) do freeze(self, runner) end
   end)
@@ -162,18 +164,6 @@ function Shutdown:left(runner)
   end
 end
 
----An event was published: its handlers are part of the end. Returns what to call when they are done.
----@param done fun()?
----@return fun()
-function Shutdown:wait_for_handlers(done)
-  self.finishing = self.finishing + 1
-  return function()
-    self.finishing = self.finishing - 1
-    self.app.dirty = true
-    if done then done() end
-  end
-end
-
 -- The last job has ended; is Consul still being told so?
 local function is_leaving(self)
   local app = self.app
@@ -204,10 +194,11 @@ end
 
 ---The turn has come to rest: what is next?
 function Shutdown:step()
+  local app = self.app
   if self.open == 0 then
-    if self.finishing == 0 or self.killing then end_tasks(self) end
+    if app.bus.open == 0 or self.killing then end_tasks(self) end -- what handlers have begun, or wait for, is awaited
   elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
-    for _, runner in ipairs(self.app.order) do close(self, runner) end
+    for _, runner in ipairs(app.order) do close(self, runner) end
   end
 end
 

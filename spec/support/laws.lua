@@ -600,6 +600,12 @@ function see.signal(self, moment)
   end
 end
 
+-- When the shutdown kills what is left.
+local function bound_of(self)
+  local seconds = self.plan.shutdown_timeout
+  return (self.closing or math.huge) + seconds - math.min(1, 0.15 * seconds)
+end
+
 -- --- what the file says of itself ------------------------------------------------------------------------
 
 local say = {}
@@ -650,9 +656,25 @@ function say.heard(self, _, id, number)
   if whole and missed then self:breach("handler %s: it never heard event %d, but %d", id, missed, number) end
 end
 
-function say.done(self, at, id, number)
+-- Those that are at work in a shutdown are awaited.
+function say.done(self, at, id, number, why)
   self.handlers[id .. " " .. number] = nil
   self.handled_at = math.max(self.handled_at, at)
+  if why == "shutdown" and not self.killing and at < bound_of(self) - NOW then
+    self:breach("handler %s: cancelled, and the shutdown had time for it", id)
+  end
+end
+
+-- One with a queue has heard every event when the pilot ends in order.
+local function check_heard(self)
+  for id, handler in pairs(self.plan.handlers) do
+    local whole = handler.when_busy == "queue" and not handler.settle and handler.event ~= "stopping"
+    local list = self.published[("%s %s"):format(handler.source, handler.event)] or {}
+    local last = list[#list]
+    if whole and last and last > self.handed_over and last > (self.heard[id] or 0) then
+      self:breach("handler %s: it never heard event %d, the last", id, last)
+    end
+  end
 end
 
 function say.call(self, at, what, name)
@@ -844,7 +866,10 @@ function Watched:at_end()
   end
   check_prompt(self, self.ended or box.world:elapsed())
   local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
-  if not killed then check_handles(self) end
+  if not killed then
+    check_handles(self)
+    check_heard(self)
+  end
   if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end
   local codes = (self.cut_short or not killed) and last_code(self)
   if box.exit_code == 124 and self.perhaps_cut_short then codes = nil end

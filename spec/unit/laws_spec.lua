@@ -250,6 +250,26 @@ describe("the laws", function()
     end)
   end)
 
+  local function impatient(real)
+    return function(...)
+      local one = real(...)
+      local step = one.step
+      function one.step(self)
+        local bus = self.app.bus
+        local open = bus.open
+        bus.open = 0
+        step(self)
+        bus.open = bus.open + open
+      end
+      return one
+    end
+  end
+
+  it("want handlers at work to be awaited, and the queued to be heard", function()
+    finds("cancelled, and the shutdown had time for it", require "luapilot.shutdown", "new", impatient)
+    finds("it never heard event %d+, the last", require "luapilot.shutdown", "new", impatient)
+  end)
+
   it("want requests for the end that come soon to be one", function()
     finds("killed, and nobody asked twice", require "luapilot.signals", "asks_again", function()
       return function() return true end
