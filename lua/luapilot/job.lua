@@ -46,7 +46,7 @@ job.VISIBLE = {
 ---@field again "trigger"|"user"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
----@field stop { handlers: boolean, signalled: boolean, gone: boolean, asked: number }?   while stopping
+---@field stop { handlers: boolean, signalled: boolean, exited: boolean?, gone: boolean, asked: number }?   while stopping
 ---@field killed_by "timeout"|"health"|nil
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
@@ -251,7 +251,7 @@ local function record_exit(c, asked)
   local code = input.code
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
-  m.health = "unknown"
+  m.health, m.pid = "unknown", nil
   m.exit = {
     code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = input.error,
   }
@@ -461,7 +461,6 @@ end
 
 local function gone_by_itself(c)
   emit(c, "untimer", "kill")
-  c.memory.pid = nil
   return after_run(c)
 end
 
@@ -500,7 +499,11 @@ machine.stopping = {
       return finish_stop(c)
     end
   end,
-  exited = function(c) record_exit(c, true) end,
+  exited = function(c) -- by itself, perhaps, and its handlers go on: whoever waits for it is told
+    record_exit(c, true)
+    c.memory.stop.exited = true
+    emit(c, "exited", c.memory.stop.signalled and "asked" or "early")
+  end,
   group_gone = gone_while_stopping,
   lost = gone_while_stopping,
   stop = note_stop,

@@ -171,6 +171,12 @@ function apply.stopping(self)
   end)
 end
 
+-- There is no event for an exit during a stop.
+function apply.exited(self, how)
+  local failed = self.memory.exit.code ~= 0
+  if how == "early" then self:log(failed and "warn" or "info", self:exit_text() .. " while it was being stopped") end
+end
+
 function apply.abandon_handlers(self)
   self:log("warn", "its stopping handlers took too long: cancelled")
   self.app.bus:cancel_runs(self.topic, "stopping")
@@ -467,7 +473,8 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local over = m.exit ~= nil and (m.state == "ending" or not self:is_active())
+  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or not self:is_active()
+  local over = m.exit ~= nil and exited
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end
   return over and m.exit.code ~= 0
