@@ -213,10 +213,11 @@ end
 ---@return true?
 ---@return string[] mistakes    formatted, in order
 function App:load(path)
+  self.streams = { log = function(...) self:log(...) end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
     print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
-    libraries = self.libraries,
+    libraries = self.libraries, streams = self.streams,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err)) end,
   }
   contain(self)
@@ -226,10 +227,17 @@ function App:load(path)
     validate.run(self, chunk)
     validate.declarations(self, path)
   end
+  self:say_rest()
   local list = {}
   for i, mistake in ipairs(self.mistakes:list()) do list[i] = mistakes.format(mistake) end
   if #list > 0 then return nil, list end
   return true, list
+end
+
+---@private
+-- What io.write has begun, and not ended with a newline.
+function App:say_rest()
+  if self.streams.rest then self.streams.rest() end
 end
 
 ---@private
@@ -501,6 +509,7 @@ function App:finish()
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
   self.bus:tell_unheard()
+  self:say_rest()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code })
 end

@@ -46,7 +46,7 @@ job.VISIBLE = {
 ---@field again "trigger"|"user"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
----@field stop { handlers: boolean, signalled: boolean, exited: boolean?, gone: boolean, asked: number }?   while stopping
+---@field stop { handlers: boolean, signalled: boolean, exited: boolean?, gone: boolean, asked: number }?   meanwhile
 ---@field killed_by "timeout"|"health"|nil
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready

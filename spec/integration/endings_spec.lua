@@ -152,3 +152,43 @@ describe("a second request to end", function()
     end)
   end
 end)
+
+describe("io.write in a pilot.lua", function()
+  after_each(run.cleanup)
+
+  it("does not stop the pilot when nobody reads", function()
+    local reading, writing = run.pipe()
+    local p = pilot([[
+      local count = 0
+      pilot.every("5ms", function()
+        for _ = 1, 20 do io.write(("x"):rep(20000), "\n") end
+        io.stdout:write "more"
+        io.stderr:write "and more"
+        io.flush()
+        count = count + 1
+        pilot.fs.write("count", tostring(count))
+      end)
+    ]], { stdout = writing })
+    run.close(writing)
+    p:wait_for("ten megabytes", function() return (tonumber(p:read "count") or 0) > 25 end)
+    p:signal "SIGTERM"
+    assert.equal(0, p:wait())
+    run.close(reading)
+  end)
+
+  it("comes in whole lines between those of jobs", function()
+    local p = pilot [[
+      local app = pilot.job "app" { exec = pilot.sh "for i in 1 2 3 4 5; do echo from the job; sleep 0.01; done" }
+      pilot.spawn(function()
+        for i = 1, 20 do
+          io.write("from the ")
+          pilot.sleep "2ms"
+          io.write("file ", i, "\n")
+        end
+      end)
+    ]]
+    story.assert_ends(p, 0)
+    story.assert_lines(p, 5, "app: from the job$")
+    for i = 1, 20 do story.assert_lines(p, 1, ("luapilot: from the file %d$"):format(i)) end
+  end)
+end)

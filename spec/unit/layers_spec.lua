@@ -3,7 +3,7 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "words" },
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
