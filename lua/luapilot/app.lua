@@ -31,6 +31,7 @@ local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
 local task = lazy.require "luapilot.task"
+local unheard = lazy.require "luapilot.unheard"
 local verdict = lazy.require "luapilot.verdict"
 
 local app = {}
@@ -508,7 +509,7 @@ function App:finish()
   self.phase, self.ended = "ended", true
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
-  self.bus:tell_unheard()
+  if self.bus.open > 0 or self.bus.owes_words then unheard.tell(self.bus) end
   self:say_rest()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code })

@@ -8,7 +8,10 @@
 -- It owns the queue, the subscriptions and what waits in them. It never drops an event in silence, and an
 -- error in a handler never reaches whoever published.
 
+local lazy = require "luapilot.lazy"
 local queue = require "luapilot.queue"
+
+local unheard = lazy.require "luapilot.unheard"
 
 local TOLD_EVERY = 100 -- of the dropped events
 
@@ -34,6 +37,7 @@ bus.BOUND = 1000
 ---@field behind boolean?          it does not keep up: see lines.lua
 ---@field lost integer?            events that were dropped since its queue was full, where that is told
 ---@field unheard integer?         what it did not hear to the end, because the bus was closed
+---@field runs integer             how many of it are at work
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -186,16 +190,15 @@ local function keep(self, event)
   self.load = self.load + (self.bus.weights[event] or 1)
 end
 
--- The queue of a handler that was too slow is short again, or the end has come.
-local function tell_lost(self)
-  self.bus.log("warn", ("%s: %d events were dropped in all: it was too slow for them"):format(self.label, self.lost))
-  self.lost = nil
+-- Because the bus was closed: told at the very end.
+local function miss(self, count)
+  self.unheard, self.bus.owes_words = (self.unheard or 0) + count, true
 end
 
 local function take(self)
   local event = self.waiting:pop()
   if event then self.load = self.load - (self.bus.weights[event] or 1) end
-  if self.lost and self.load <= bus.BOUND / 2 then tell_lost(self) end
+  if self.lost and self.load <= bus.BOUND / 2 then unheard.lost(self) end -- the queue is short again
   return event
 end
 
@@ -210,7 +213,7 @@ end
 -- What has not begun never will.
 function Subscription:forget_events()
   local count = self.waiting.count + (self.settling and 1 or 0)
-  if self.bus.closed and count > 0 then self.unheard = (self.unheard or 0) + count end
+  if self.bus.closed and count > 0 then miss(self, count) end
   self:unsettle()
   for _ = 1, self.waiting.count do let_go(self.bus, take(self)) end
 end
@@ -243,7 +246,7 @@ local function run_ended(self, event, t)
     self.errors = self.errors + 1
     self.bus.on_error(self, event, err)
   end
-  if t.reason == "shutdown" or self.bus.closed and t.reason then self.unheard = (self.unheard or 0) + 1 end
+  if t.reason == "shutdown" or self.bus.closed and t.reason then miss(self, 1) end
   let_go(self.bus, event)
   local next_event = take(self)
   if next_event then start(self, next_event) end
@@ -272,7 +275,7 @@ end
 local function drop(self, event, why)
   self.dropped = self.dropped + 1
   if why then
-    self.lost = (self.lost or 0) + 1
+    self.lost, self.bus.owes_words = (self.lost or 0) + 1, true
     if self.lost % TOLD_EVERY == 1 then
       self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped })
     end
@@ -310,7 +313,7 @@ end
 
 local function deliver(self, event)
   if self.bus.closed then
-    self.unheard = (self.unheard or 0) + 1
+    miss(self, 1)
     return let_go(self.bus, event)
   end
   if self.runs == 0 then return start(self, event) end
@@ -408,8 +411,9 @@ local function sorted_keys(map)
   return keys
 end
 
--- Calls fn(subscription) for each, in a fixed order.
-local function each_subscription(self, fn)
+---Calls fn(subscription) for each, in a fixed order: those that are gone, too, while their lists keep them.
+---@param fn fun(subscription: luapilot.Subscription)
+function Bus:each(fn)
   for _, topic in ipairs(sorted_keys(self.topics)) do
     for _, name in ipairs(sorted_keys(self.topics[topic])) do
       for _, entry in ipairs(self.topics[topic][name]) do
@@ -423,20 +427,8 @@ end
 function Bus:close()
   if self.closed then return end
   self.closed = true
-  each_subscription(self, function(entry)
+  self:each(function(entry)
     if not entry.gone then entry:forget_events() end
-  end)
-end
-
----The last word: what handlers did not hear, each told once.
-function Bus:tell_unheard()
-  each_subscription(self, function(entry)
-    if entry.lost then tell_lost(entry) end
-    local count = entry.runs + (entry.unheard or 0)
-    if count > 0 then
-      self.log("warn", ("%s: the shutdown did not let it end: %d event%s not heard"):format(entry.label, count,
-        count > 1 and "s were" or " was"))
-    end
   end)
 end
 

@@ -149,16 +149,14 @@ end
 
 -- --- what is written to stdout and stderr ---------------------------------------------------------
 
-local STANDARD = { write = true, output = true, close = true, flush = true, type = true, stdout = true, stderr = true }
-
 -- Written directly it would stop luapilot when its reader stalls: standard.lua has others, which come with the first
 -- use.
 local function standard_streams(library, streams)
-  for name in pairs(STANDARD) do library[name] = nil end
+  for name in ("write output close flush type stdout stderr"):gmatch "%a+" do library[name] = nil end
   setmetatable(library, { __index = function(_, name)
-    if not STANDARD[name] then return nil end
+    setmetatable(library, nil)
     standard.lay(library, streams)
-    return rawget(library, name)
+    return library[name]
   end })
 end
 

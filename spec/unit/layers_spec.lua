@@ -3,7 +3,8 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "words" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "unheard",
+    "words" },
   { "coroutines", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy", "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
