@@ -25,9 +25,11 @@
  * The end. Each group among its children gets the signal and the grace that the pilot noted down for
  * it, else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second request to
  * end, shorten that. Requests are SIGTERM, SIGINT and SIGQUIT, or what the pilot wrote down instead;
- * one that comes within a second of the first is the same (a SIGINT: within 100 ms). Those who lose their parents by this become its children, so it looks again until
- * there are none. Its own group is never signalled, it may be shared with strangers. What they say
- * meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
+ * one that comes within a second of the first is the same (a SIGINT: within 100 ms). Those who lose
+ * their parents by this become its children, so it looks again until there are none. Its own group is
+ * never signalled, it may be shared with strangers. What they say meanwhile is heard, see
+ * lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and
+ * left behind.
  *
  * The exit code: the pilot's; 128 + n when signal n killed it; 64 when LUAPILOT_HEARTBEAT makes no
  * sense, 71 when the machine refuses to fork. */

@@ -485,7 +485,7 @@ function App:look_around()
   elseif self.phase == "closing" then
     self.closing:step()
   end
-  return self.commands.count > 0 or self.bus:queued() > 0 or self.dirty
+  return self.commands.count > 0 or self.bus:queued() > 0 or self.tasks.queue.count > 0 or self.dirty
 end
 
 -- --- the end ---------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ local CUT_SHORT = 124                 -- the exit code of a shutdown that had to
 ---@field asked integer      of them, those that were asked to stop
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
+---@field at_once boolean?
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
@@ -75,7 +76,7 @@ local function limit(self, seconds)
   app.port.deadline(seconds)
   app.loop:after(orderly, function()
     app:log("warn", ("the shutdown takes longer than %g s: killing what is left"):format(seconds))
-    self:kill()
+    self:kill(true)
   end)
   app.loop:after(seconds, function() app:finish() end)
 end
@@ -182,6 +183,7 @@ local function end_tasks(self)
     if self.killing then t:abandon() else t:cancel "shutdown" end
   end
   if app.tasks.count == 0 and not is_leaving(self) then app:finish() end
+  if self.at_once and app.tasks.queue.count > 0 then app.dirty = true end -- defer functions that wait are cut short
 end
 
 -- Of a job that is over, does Consul still hear that it is?
@@ -203,8 +205,10 @@ function Shutdown:step()
 end
 
 ---SIGKILL to all, nobody is waited for.
-function Shutdown:kill()
+---@param patient boolean?    but for defer functions, until the seconds of the whole are over
+function Shutdown:kill(patient)
   self.killing, self.app.dirty = true, true
+  self.at_once = self.at_once or not patient
   for _, runner in ipairs(self.app.order) do
     if not runner.closed then
       runner:kill()

@@ -444,7 +444,7 @@ describe("the pilot stops:", function()
   it("and cancels the tasks that are left, whose defers run", function()
     local p = started(1, [[
       pilot.job "app" { exec = polite "app" }
-      pilot.on("startup", function()
+      pilot.spawn(function()
         pilot.defer(function(reason) pilot.sleep "50ms" print("swept: " .. reason) end)
         pilot.sleep "1h"
         print "never"

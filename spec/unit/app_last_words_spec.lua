@@ -119,6 +119,33 @@ describe("at the end of the pilot", function()
       assert.equal(0, box.exit_code) -- no job was killed
     end)
 
+    it("who had its defer functions: they have what is left of the bound, and no time after a second signal", function()
+      local function ended_after(signals)
+        local box = boxes.run [=[
+          pilot.on("startup", function()
+            pilot.defer(function(why) pilot.sleep "500ms" print("> late " .. why) end)
+            pilot.defer(function(why) print("> soon " .. why) end)
+            pilot.sleep "1h"
+          end)
+        ]=]
+        box:advance "1s"
+        box:signal "SIGTERM"
+        if signals == 2 then
+          box:advance "2s"
+          box:signal "SIGTERM"
+        end
+        box:run_until(function() return box.ended end, "1m")
+        assert.equal(1, boxes.logged(box, "> soon cancel"))
+        return box.world:elapsed() - 1, boxes.logged(box, "> late cancel")
+      end
+      local took, late = ended_after(1)
+      assert.near(7.5, took, 0.01)
+      assert.equal(1, late)
+      took, late = ended_after(2)
+      assert.near(2, took, 0.01)
+      assert.equal(0, late)
+    end)
+
     it("whom a second signal ended", function()
       local box = run([[
         pilot.on("SIGUSR2", function() pilot.sleep "1h" end)
