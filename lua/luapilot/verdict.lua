@@ -27,20 +27,36 @@ local function failure_of(source)
   return { code = exit.code, at = exit.at, why = ("job %q: %s"):format(source.spec.name, source:exit_text()) }
 end
 
+-- The job that a part of a trigger names, another than the one that waits.
+local function source_of(runner, leaf)
+  local source = leaf.topic and runner.app.jobs[leaf.topic:match "^job:(.*)$" or ""]
+  return source ~= runner and source or nil
+end
+
+-- The first part that has not come and whose source is over; else the first that has not come, or the whole.
+local function missing_part(runner)
+  local own, missing = runner.starter.trigger, nil
+  for _, leaf in ipairs(own.leaves) do
+    if not trigger.satisfied(own, leaf) then
+      local source = source_of(runner, leaf)
+      if source and OVER[source.memory.state] then return leaf end
+      missing = missing or leaf
+    end
+  end
+  return missing or own.node
+end
+
 ---What a job waits for in vain. Of several that failed the first in time counts; what was heard already does not.
 ---@param runner luapilot.Runner
 ---@return luapilot.Unmet
 function verdict.unmet(runner)
-  local own, first, missing = runner.starter.trigger, nil, nil
+  local own, first, missing = runner.starter.trigger, nil, missing_part(runner)
   for _, leaf in ipairs(own.leaves) do
-    if not trigger.satisfied(own, leaf) then
-      missing = missing or trigger.describe(leaf, duration.format)
-      local source = runner.app.jobs[(leaf.topic or ""):match "^job:(.*)$" or ""]
-      local failure = source and source ~= runner and failure_of(source)
-      if failure and not (first and first.at <= failure.at) then first = failure end
-    end
+    local source = not trigger.satisfied(own, leaf) and source_of(runner, leaf)
+    local failure = source and failure_of(source)
+    if failure and not (first and first.at <= failure.at) then first = failure end
   end
-  return first or { why = (missing or trigger.describe(own.node, duration.format)) .. " cannot come any more" }
+  return first or { why = trigger.describe(missing, duration.format) .. " cannot come any more" }
 end
 
 local NAMED = 10

@@ -216,6 +216,7 @@ local function failures_before(self, book, seen, found)
     if is_new(source) then return failures_before(self, source, seen, found) end
     local for_good = source.last_end == "exit" and not active(source) and policy_allows(source) ~= true
     if for_good and source.exit.code ~= 0 then found[#found + 1] = source.exit end
+    if for_good and source.exit.code == 0 then found.fine = true end -- and what was waited for never came
   end)
   return found
 end
@@ -227,7 +228,8 @@ local function codes_of_unmet(self, main)
   for _, exit in ipairs(failed) do
     if exit.at <= first + SAME then codes[exit.code] = true end
   end
-  return next(codes) and codes or { [1] = true }
+  if failed.fine or not next(codes) then codes[1] = true end
+  return codes
 end
 
 -- --- starts by the policy ----------------------------------------------------------------------------
@@ -505,7 +507,10 @@ local function see_main_end(self)
   for _, book in pairs(self.books) do
     if book.job.main then mains[#mains + 1] = book end
   end
-  if #mains == 1 and is_new(mains[1]) then owes_start(self, mains[1]) end
+  if #mains == 1 and is_new(mains[1]) then
+    owes_start(self, mains[1])
+    self.unmet = codes_of_unmet(self, mains[1])
+  end
   return #mains > 0
 end
 
@@ -559,7 +564,7 @@ local function check_kill(self, book, at)
   local job, plan = book.job, self.plan
   if self.closing then
     local last = self.closing + plan.shutdown_timeout - math.min(1, 0.15 * plan.shutdown_timeout)
-    local due = math.min(last, (book.stopping or book.exit and book.exit.at or at) + job.stop_timeout)
+    local due = math.min(last, (book.stopping or book.stop_sent or book.exit and book.exit.at or at) + job.stop_timeout)
     local timed_out = book.must_end and at >= book.must_end - SAME
     if at < due - SAME and not timed_out then self:breach("%s: killed, and nobody asked twice", book.name) end
     return
@@ -849,7 +854,7 @@ local function last_code(self)
   if #mains ~= 1 then return #mains == 0 and failed or nil end
   local main = mains[1]
   if is_new(main) and not main.stop_called then
-    return self.asked and { [0] = true } or codes_of_unmet(self, main)
+    return self.unmet or { [0] = true }
   end
   return { [main.last_end == "exit" and main.exit.code or 0] = true }
 end

@@ -99,6 +99,12 @@ describe("a main job that can never start ends the pilot with the code of what f
         .. app 'migrate:once "exit_failed"',
       { fine = { exit = 0 } }, 1, can_never 'migrate:once "exit_failed" cannot come any more',
     },
+    ["what cannot come is named, and not what still might: 1"] = {
+      [[ local a = pilot.job "a" { exec = "server" }
+         local b = pilot.job "b" { exec = "fine" } ]]
+        .. app 'pilot.all { a:once "exit_success", b:once "exit_failed" }',
+      { fine = { exit = 0 }, server = sim.server }, 1, can_never 'b:once "exit_failed" cannot come any more',
+    },
     ["a failure elsewhere has nothing to do with it: 1"] = {
       [[ local a = pilot.job "a" { exec = "fine", health = { exec = "no" } }
          pilot.job "x" { exec = "three" } ]]
