@@ -123,6 +123,11 @@ describe("a main job that can never start ends the pilot with the code of what f
         .. app 'a:once("exit_success", { timeout = "2s" })',
       { server = sim.server }, 1, 'job "app": gave up waiting for a:once "exit_success" after 2s',
     },
+    ["but one that had failed before it was stopped did"] = {
+      [[ local a = pilot.job "a" { exec = "three", restart = { policy = "always", backoff = "1h", max_backoff = "1h" } }
+         pilot.after("2s", function() a:stop() end) ]] .. app 'a:once "exit_success"',
+      { three = { exit = 3 } }, 3, can_never 'job "a": exited with code 3',
+    },
     ["a source that was stopped by hand did not fail: 1"] = {
       [[ local a = pilot.job "a" { exec = "server" }
          pilot.after("2s", function() a:stop() end) ]]
