@@ -29,6 +29,8 @@
 #define PROBES 64             /* how far a note may stand from where its pid says */
 #define GIVE_UP 5000          /* milliseconds from the last SIGKILL until we leave without them */
 #define SLACK 250 /* milliseconds after its deadline in which the pilot may still end by itself */
+#define SAME NANOSECONDS                  /* so long after the first, a request is the same … */
+#define SAME_INTERRUPT (NANOSECONDS / 10) /* … one by SIGINT */
 #define CODE_USAGE 64
 #define CODE_SOFTWARE 70
 #define CODE_MACHINE 71
@@ -53,7 +55,8 @@ struct guardian {
   struct manager manager;
   uint64_t turns_told; /* at the latest WATCHDOG=1 */
 
-  unsigned terms;  /* SIGTERM and SIGINT that came so far */
+  int64_t asked;   /* when the first request to end came, of CLOCK_MONOTONIC; 0 = none came */
+  bool hurry;      /* a second one came */
   unsigned reaped; /* since the end began; the pilot does not count */
 };
 
@@ -234,9 +237,17 @@ static int meaning(const siginfo_t *info) {
   return info->si_signo == SIGHUP && info->si_code == SI_KERNEL ? SIGTERM : info->si_signo;
 }
 
+/* What comes soon after the first request is the same one: the rule of lua/luapilot/signals.lua. */
+static void count(struct guardian *guardian, int number) {
+  if (!(atomic_load(&guardian->page->requests) & GUARDIAN_SIGNAL(number))) return;
+  int64_t now = monotonic();
+  if (guardian->asked == 0) guardian->asked = now;
+  if (now - guardian->asked >= (number == SIGINT ? SAME_INTERRUPT : SAME)) guardian->hurry = true;
+}
+
 static void pass_on(struct guardian *guardian, const siginfo_t *info) {
   int number = meaning(info);
-  if (number == SIGTERM || number == SIGINT) guardian->terms++;
+  count(guardian, number);
   bool mine = info->si_code == SI_USER && info->si_pid == getpid(); /* SIGPIPE of say() */
   if (stays_here(number) || mine || guardian->ended) return;
   const union sigval sender = {.sival_int = info->si_code == SI_KERNEL ? 0 : info->si_pid};
@@ -398,7 +409,7 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
   ending_begin(ending, guardian->page);
   for (int64_t next = 0; reap(guardian);) {
     int64_t now = loop_now();
-    ending->hurry = guardian->late || guardian->terms > 1;
+    ending->hurry = guardian->late || guardian->hurry;
     if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
     if (now >= next) next = ending_look(ending);
     if (now > ending->last_call + give_up) {
@@ -508,6 +519,8 @@ struct guardian_page *guardian_start(void) {
   guardian.page =
       mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
+  atomic_store(&guardian.page->requests,
+               GUARDIAN_SIGNAL(SIGTERM) | GUARDIAN_SIGNAL(SIGINT) | GUARDIAN_SIGNAL(SIGQUIT));
   (void)signal(SIGCHLD,
                SIG_DFL); /* where it is ignored (which is inherited) nobody can be reaped */
   pid_t self = getpid();

@@ -30,11 +30,14 @@
  * The service manager outside hears from the guardian what the pilot does: see manager.h.
  *
  * The end. However the pilot ended, it has killed nobody on the way: an error of the core, no memory, a
- * crash and a kill all leave the jobs to the guardian. Each group among its children gets the signal and the grace that the pilot noted down for
- * it (or its leader does, alone), else SIGTERM and GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second SIGTERM,
- * shorten that. Those who lose their parents by this become its children, so it looks again until
- * there are none. Its own group is never signalled, it may be shared with strangers. What they say
- * meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a process that waits for a dead disk) is named and left behind.
+ * crash and a kill all leave the jobs to the guardian. Each group among its children gets the signal and
+ * the grace that the pilot noted down for it (or its leader does, alone), else SIGTERM and
+ * GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second request to end, shorten that. Requests
+ * are SIGTERM, SIGINT and SIGQUIT, or what the pilot wrote down instead; one that comes within a second of
+ * the first is the same (a SIGINT: within 100 ms). Those who lose their parents by this become its
+ * children, so it looks again until there are none. Its own group is never signalled, it may be shared
+ * with strangers. What they say meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a
+ * process that waits for a dead disk) is named and left behind.
  *
  * The exit code: the pilot's; 128 + n when signal n killed it; 70 when it ended with 0 in the middle of
  * its work; 124 when its deadline had passed, unless the pilot was told another; 64 when
@@ -52,6 +55,7 @@
 #define GUARDIAN_NOTES 4096
 #define GUARDIAN_WARDS 64
 #define GUARDIAN_GRACE 10000 /* milliseconds */
+#define GUARDIAN_SIGNAL(number) (UINT64_C(1) << ((number)-1))
 
 /* What the pilot wrote down about one job: how to end it when the pilot no longer can. Written by
  * the pilot only, read by the guardian after the pilot is dead, so no lock. */
@@ -82,6 +86,7 @@ struct guardian_page {
   struct heartbeat heartbeat;
   pid_t guardian;
   _Atomic int64_t deadline;     /* loop_now() time by which all must have ended; 0 = none */
+  _Atomic uint64_t requests;    /* of GUARDIAN_SIGNAL: those that ask for the end */
   _Atomic int code;             /* the exit code that was asked for, or GUARDIAN_NO_CODE */
   _Atomic int stage;            /* an enum guardian_stage; it only grows */
   char status[GUARDIAN_STATUS]; /* of the start, for people: written before `stage` says so */

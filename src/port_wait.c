@@ -212,11 +212,11 @@ static int open_signals(const sigset_t *set) {
   return 0;
 }
 
-static void check_names(lua_State *L, sigset_t *set) {
+static void check_names(lua_State *L, const char *call, sigset_t *set) {
   char where[48];
   size_t count = lua_objlen(L, 1);
   for (size_t i = 1; i <= count; i++) {
-    (void)snprintf(where, sizeof where, "signals: [%zu]", i);
+    (void)snprintf(where, sizeof where, "%s: [%zu]", call, i);
     lua_rawgeti(L, 1, (int)i);
     int number = port_signal(L, -1, where);
     if (number == SIGKILL || number == SIGSTOP)
@@ -238,12 +238,25 @@ static int l_signals(lua_State *L) {
   port_table(L, 1, "signals: names");
   sigset_t set = signals.set;
   if (!signals.open) sigemptyset(&set);
-  check_names(L, &set);
+  check_names(L, "signals", &set);
   (void)pthread_sigmask(SIG_BLOCK, &set, NULL);
   unignore(&set);
   char text[TEXT_SIZE];
   if (open_signals(&set) != 0)
     return luaL_error(L, "signals: cannot be waited for: %s", error_text(errno, text));
+  return 0;
+}
+
+/* For the guardian: a bit for each signal that asks for the end. */
+static int l_shutdown_signals(lua_State *L) {
+  port_table(L, 1, "shutdown_signals: names");
+  sigset_t set;
+  sigemptyset(&set);
+  check_names(L, "shutdown_signals", &set);
+  uint64_t requests = 0;
+  for (int number = 1; number < NSIG; number++)
+    if (sigismember(&set, number) == 1) requests |= GUARDIAN_SIGNAL(number);
+  if (port.page) atomic_store(&port.page->requests, requests);
   return 0;
 }
 
@@ -320,5 +333,6 @@ static int l_cancel(lua_State *L) {
 const luaL_Reg port_wait_functions[] = {
     {"wait", l_wait},       {"now", l_now},       {"clock", l_clock},
     {"random", l_random},   {"timer", l_timer},   {"poll", l_poll},
-    {"signals", l_signals}, {"cancel", l_cancel}, {NULL, NULL},
+    {"signals", l_signals}, {"cancel", l_cancel}, {"shutdown_signals", l_shutdown_signals},
+    {NULL, NULL},
 };

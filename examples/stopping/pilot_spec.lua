@@ -70,9 +70,17 @@ describe("stopping", function()
     assert_story { "before 0.0", "SIGTERM 4.0", "after 4.5" }
   end)
 
+  it("ends in the same way by the image's STOPSIGNAL", function()
+    start "2s"
+    box:signal "SIGWINCH"
+    box:run_until(function() return box.ended end, "10s")
+    assert_story { "before 0.0", "SIGTERM 2.0", "after 2.5" }
+    assert.equal(0, box.exit_code)
+  end)
+
   it("kills an app that takes no notice, and still works after it", function()
     start("2s", { listens = "127.0.0.1:80", ignores = { "SIGTERM" } })
-    assert.equal(0, box:stop())
+    assert.equal(124, box:stop()) -- a stop that was cut short
     assert_story { "before 0.0", "after 5.0" }
     assert.equal(1, app:received "SIGTERM")
     assert.equal(1, app:received "SIGKILL")

@@ -30,6 +30,14 @@ Handle.__index = Handle
 ---Cancels the task and its children.
 function Handle:cancel() self.task:cancel("cancel") end
 
+-- A wait that could never end.
+local function refuse_circle(current, t, seconds)
+  if t == current then error("task:wait: the task would wait for its own end", 3) end
+  if not seconds and current and t:leads_to(current) then
+    error("task:wait: that task waits for this one already: both would wait for ever", 3)
+  end
+end
+
 ---Its results; nil, "timeout"; nil, "cancelled"; raises what it raised.
 function Handle:wait(timeout)
   local seconds
@@ -38,6 +46,7 @@ function Handle:wait(timeout)
     seconds, message = duration.parse(timeout)
     if not seconds then error("task:wait: " .. message, 2) end
   end
+  refuse_circle(self.app.tasks.current, self.task, seconds)
   return self.app.tasks:wait(self.task, seconds)
 end
 
@@ -97,7 +106,7 @@ function api.shutdown(app, code)
   if app.phase == "declaring" then
     error("pilot.shutdown acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
   end
-  app:command(function() app:shutdown(code) end)
+  app:command(function() app:shutdown(code, true) end)
 end
 
 ---Maintenance of all jobs: see job:maintenance.

@@ -29,7 +29,10 @@ local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
+local shutdown_signals = lazy.require "luapilot.shutdown_signals"
 local task = lazy.require "luapilot.task"
+local unheard = lazy.require "luapilot.unheard"
+local verdict = lazy.require "luapilot.verdict"
 
 local app = {}
 
@@ -50,6 +53,8 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field prospects luapilot.Prospects
 ---@field services luapilot.Services     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
+---@field enders table<string, true>?    of pilot.shutdown_signals
+---@field asked_at number?               when somebody first asked for the end: a signal, or pilot.shutdown()
 ---@field renders luapilot.Renders
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
@@ -85,6 +90,7 @@ function app.new(options)
   }
   self.loop:phase(function() return self:look_around() end)
   self.tasks.on_idle = function() self.dirty = true end
+  self.bus.on_quiet = self.tasks.on_idle
   self.loop:otherwise(function(event) self:outside(event) end)
   self.tasks.report = function(_, t, err, where)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
@@ -158,7 +164,6 @@ end
 function App:publish(topic, event, done)
   event.at = self.port.clock()
   if self.observe then self.observe(event) end
-  if self.phase == "closing" then done = self.closing:wait_for_handlers(done) end
   self.bus:publish(topic, event, done)
 end
 
@@ -188,10 +193,11 @@ end
 ---@return true?
 ---@return string[] mistakes    formatted, in order
 function App:load(path)
+  self.streams = { log = function(...) self:log(...) end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
     print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
-    libraries = self.libraries,
+    libraries = self.libraries, streams = self.streams,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err), nil, "error") end,
   }
   contain(self)
@@ -201,10 +207,17 @@ function App:load(path)
     validate.run(self, chunk)
     validate.declarations(self, path)
   end
+  self:say_rest()
   local list = {}
   for i, mistake in ipairs(self.mistakes:list()) do list[i] = mistakes.format(mistake) end
   if #list > 0 then return nil, list end
   return true, list
+end
+
+---@private
+-- What io.write has begun, and not ended with a newline.
+function App:say_rest()
+  if self.streams.rest then self.streams.rest() end
 end
 
 ---@private
@@ -307,6 +320,7 @@ local function open(self)
   self.phase, self.dirty = "running", true
   open_catalogue(self)
   self.port.signals(signals.taken)
+  if self.enders or self.bus:has("pilot", "SIGQUIT") then shutdown_signals.tell(self) end
   self:apply_logging()
   self.renders:recover(validate.rendered_files(self))
   self.prospects:connect()
@@ -327,30 +341,37 @@ function App:turn(event)
 end
 
 -- Signals. TERM, INT and QUIT end the pilot (QUIT: many images have it as their STOPSIGNAL), unless somebody
--- listens for QUIT; so does a terminal that is gone. A second one kills.
+-- listens for QUIT; so do those of pilot.shutdown_signals, and a terminal that is gone.
 local function ends_pilot(self, event)
   local name = event.name
-  if name == "SIGTERM" or name == "SIGINT" then return true end
+  if name == "SIGTERM" or name == "SIGINT" or self.enders and self.enders[name] then return true end
   if name == "SIGQUIT" then return not self.bus:has("pilot", name) end
   return name == "SIGHUP" and event.terminal
+end
+
+-- The first request shuts down (one that began by itself goes on as it is), the second kills.
+local function ask_to_end(self, event)
+  local name, sender, now = event.name, event.pid > 0 and { sender = event.pid } or nil, self.port.now()
+  if self.asked_at and signals.asks_again(name, now - self.asked_at) then
+    self:log("warn", name .. " again: killing what is left", sender, "killing", nil, { signal = name })
+    return self.closing:kill()
+  end
+  self:log("info", name .. (self.phase == "running" and ": shutting down" or ": the shutdown is under way"), sender,
+    "shutdown", nil, { reason = "signal", signal = name })
+  self.asked_at = self.asked_at or now
+  self:shutdown()
 end
 
 ---@private
 function App:outside(event)
   if event.type == "memory" then return self:exhausted() end
   if event.type ~= "signal" then return end
-  if ends_pilot(self, event) then
-    if self.phase == "closing" then
-      self:log("warn", event.name .. " again: killing what is left", nil, "killing", nil, { signal = event.name })
-      return self.closing:kill()
-    end
-    self:log("info", event.name .. ": shutting down", event.pid > 0 and { sender = event.pid } or nil, "shutdown", nil,
-      { reason = "signal", signal = event.name })
-    return self:shutdown()
-  end
+  if ends_pilot(self, event) then return ask_to_end(self, event) end
   if event.name == "SIGUSR1" then
     self.port.reopen()
     self:log("info", "SIGUSR1: log files were opened anew", nil, "logs_reopened")
+  elseif not self.bus:has("pilot", event.name) then
+    self:log("debug", event.name .. ": nobody listens for it", nil, "unheard", nil, { signal = event.name })
   end
   self:publish("pilot", { name = event.name, source = self.object })
 end
@@ -415,33 +436,43 @@ function App:sources_of(runner)
   return runner.sources
 end
 
+-- Its jobs are over.
+local function end_by_itself(self)
+  local main = self.main
+  if main and main.memory.unmet then
+    self:log("error", verdict.never(main), nil, "shutdown", nil, { reason = "main_never_starts" })
+  elseif main then
+    self:log("info", ("the main job %q is complete: shutting down"):format(main.spec.name), nil, "shutdown", nil,
+      { reason = "main_complete" })
+  else
+    self:log("info", "nothing is left to do: shutting down", nil, "shutdown", nil, { reason = "nothing_left" })
+  end
+  self:shutdown()
+end
+
 ---@private
 function App:look_around()
   if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
   self.dirty = false
   if self.phase == "running" then
     self.prospects:bury()
-    if self.main then
-      self:log("info", ("the main job %q is complete: shutting down"):format(self.main.spec.name), nil, "shutdown", nil,
-        { reason = "main_complete" })
-      self:shutdown()
-    elseif self.prospects:is_over() and self.commands.count == 0 then
-      self:log("info", "nothing is left to do: shutting down", nil, "shutdown", nil, { reason = "nothing_left" })
-      self:shutdown()
-    end
+    local over = self.main or self.prospects:is_over() and self.commands.count == 0
+    if over then end_by_itself(self) end
   elseif self.phase == "closing" then
     self.closing:step()
   end
-  return self.commands.count > 0 or self.bus:queued() > 0 or self.dirty
+  return self.commands.count > 0 or self.bus:queued() > 0 or self.tasks.queue.count > 0 or self.dirty
 end
 
 -- --- the end ---------------------------------------------------------------------------------
 
 ---Ends the pilot in order; returns at once.
 ---@param code integer?    the exit code (else it is that of the jobs)
-function App:shutdown(code)
+---@param asked boolean?    by pilot.shutdown()
+function App:shutdown(code, asked)
   self.asked_code = self.asked_code or code
   if self.phase ~= "running" then return self.port.deadline(nil, nil, self.asked_code) end
+  if asked then self.asked_at = self.port.now() end
   self.phase, self.dirty = "closing", true
   self.closing = shutdown.new(self)
   self.closing:begin()
@@ -455,6 +486,8 @@ function App:finish()
   self.port.reached "over"
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
+  if self.bus.open > 0 or self.bus.owes_words then unheard.tell(self.bus) end
+  self:say_rest()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code }, "ended")
 end

@@ -9,7 +9,10 @@
 -- error in a handler never reaches whoever published.
 
 local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
 local queue = require "luapilot.queue"
+
+local unheard = lazy.require "luapilot.unheard"
 
 local TOLD_EVERY = 100 -- of the dropped events
 local WEAK = { __mode = "k" }
@@ -34,6 +37,9 @@ bus.BOUND = 1000
 ---@field load number             what they weigh
 ---@field running table<luapilot.Task, true>
 ---@field behind boolean?          it does not keep up: see lines.lua
+---@field lost integer?            events that were dropped since its queue was full, where that is told
+---@field unheard integer?         what it did not hear to the end, because the bus was closed
+---@field runs integer             how many of it are at work
 local Subscription = {}
 Subscription.__index = Subscription
 
@@ -49,11 +55,15 @@ function bus.new(env)
   local self = setmetatable({
     loop = env.loop, tasks = env.tasks, on_error = env.on_error, log = env.log,
     topics = {}, queue = queue.new(), load = 0, settling = 0, -- in the queue a topic, its event, a topic …
+    open = 0, -- events that handlers have: at work, queued, settling
     tickets = setmetatable({}, WEAK), weights = setmetatable({}, WEAK),
   }, Bus)
   env.loop:phase(function() return self:drain() end)
   return self
 end
+
+---The last handler has ended, and nothing waits for one: set by the app.
+function Bus:on_quiet() end -- luacheck: ignore
 
 local function peek(self, topic, name)
   local names = self.topics[topic]
@@ -91,6 +101,7 @@ end
 
 -- A ticket counts what an event still has under way, for whoever waits until all its handlers are done.
 local function ticket_add(self, event)
+  self.open = self.open + 1
   local ticket = self.tickets[event]
   if ticket then ticket.open = ticket.open + 1 end
 end
@@ -102,6 +113,13 @@ local function ticket_done(self, event)
   if ticket.open > 0 then return end
   self.tickets[event] = nil
   ticket.done()
+end
+
+-- A handler is done with an event, or will never have it.
+local function let_go(self, event)
+  self.open = self.open - 1
+  ticket_done(self, event)
+  if self.open == 0 then self:on_quiet() end
 end
 
 ---Enqueues an event. `done` is called when every handler that it started has ended.
@@ -174,9 +192,15 @@ local function keep(self, event)
   self.load = self.load + (self.bus.weights[event] or 1)
 end
 
+-- Because the bus was closed: told at the very end.
+local function miss(self, count)
+  self.unheard, self.bus.owes_words = (self.unheard or 0) + count, true
+end
+
 local function take(self)
   local event = self.waiting:pop()
   self.load = event and self.load - (self.bus.weights[event] or 1) or 0
+  if self.lost and self.load <= bus.BOUND / 2 then unheard.lost(self) end -- the queue is short again
   return event
 end
 
@@ -190,8 +214,10 @@ end
 ---@private
 -- What has not begun never will.
 function Subscription:forget_events()
+  local count = self.waiting.count + (self.settling and 1 or 0)
+  if self.bus.closed and count > 0 then miss(self, count) end
   self:unsettle()
-  for _ = 1, self.waiting.count do ticket_done(self.bus, take(self)) end
+  for _ = 1, self.waiting.count do let_go(self.bus, take(self)) end
 end
 
 local function cancel_running(self)
@@ -222,7 +248,8 @@ local function run_ended(self, event, t)
     self.errors = self.errors + 1
     self.bus.on_error(self, event, err)
   end
-  ticket_done(self.bus, event)
+  if t.reason == "shutdown" or self.bus.closed and t.reason then miss(self, 1) end
+  let_go(self.bus, event)
   local next_event = take(self)
   if next_event then start(self, next_event) end
 end
@@ -249,10 +276,13 @@ end
 
 local function drop(self, event, why)
   self.dropped = self.dropped + 1
-  if why and self.dropped % TOLD_EVERY == 1 then
-    self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped")
+  if why then
+    self.lost, self.bus.owes_words = (self.lost or 0) + 1, true
+    if self.lost % TOLD_EVERY == 1 then
+      self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped")
+    end
   end
-  ticket_done(self.bus, event)
+  let_go(self.bus, event)
 end
 
 local busy = {} -- what happens to an event that comes while the handler works
@@ -282,7 +312,10 @@ function busy.parallel(self, event)
 end
 
 local function deliver(self, event)
-  if self.bus.closed then return ticket_done(self.bus, event) end
+  if self.bus.closed then
+    miss(self, 1)
+    return let_go(self.bus, event)
+  end
   if self.runs == 0 then return start(self, event) end
   busy[self.options.when_busy or "queue"](self, event)
 end
@@ -300,7 +333,7 @@ function Subscription:unsettle()
   local settling = self.settling
   if not settling then return end
   unsettle(self, settling)
-  ticket_done(self.bus, settling.event)
+  let_go(self.bus, settling.event)
 end
 
 local function settled(self)
@@ -313,7 +346,7 @@ local function settle(self, event)
   local loop, options = self.bus.loop, self.options
   local settling = self.settling
   if settling then
-    ticket_done(self.bus, settling.event)
+    let_go(self.bus, settling.event)
     loop:cancel(settling.quiet)
     settling.event = event
   else
@@ -378,17 +411,25 @@ local function sorted_keys(map)
   return keys
 end
 
+---Calls fn(subscription) for each, in a fixed order: those that are gone, too, while their lists keep them.
+---@param fn fun(subscription: luapilot.Subscription)
+function Bus:each(fn)
+  for _, topic in ipairs(sorted_keys(self.topics)) do
+    for _, name in ipairs(sorted_keys(self.topics[topic])) do
+      for _, entry in ipairs(self.topics[topic][name]) do
+        if entry.fn then fn(entry) end
+      end
+    end
+  end
+end
+
 ---Begins no handler any more: those that run are the last.
 function Bus:close()
   if self.closed then return end
   self.closed = true
-  for _, topic in ipairs(sorted_keys(self.topics)) do
-    for _, name in ipairs(sorted_keys(self.topics[topic])) do
-      for _, entry in ipairs(self.topics[topic][name]) do
-        if entry.fn and not entry.gone then entry:forget_events() end
-      end
-    end
-  end
+  self:each(function(entry)
+    if not entry.gone then entry:forget_events() end
+  end)
 end
 
 ---How many events does the next drain give out?

@@ -44,6 +44,7 @@ local api = {} -- name → function(app, …)
 local ELSEWHERE = {
   ["luapilot.timers"] = { "every", "after", "cron", "poll" },
   ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render" },
+  ["luapilot.shutdown_signals"] = { "shutdown_signals" },
   ["luapilot.surroundings"] = { "env", "secret", "address", "hostname", "sh" },
 }
 

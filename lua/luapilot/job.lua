@@ -40,6 +40,14 @@ job.VISIBLE = {
   ending = "stopping", backoff = "backoff", held = "stopped", complete = "complete",
 }
 
+---@class luapilot.JobStop      a stop under way
+---@field handlers boolean      they are done
+---@field signalled boolean     it was told to end
+---@field exited boolean?       its leader has
+---@field gone boolean          nobody of it is left
+---@field asked number          when
+---@field killed boolean?       for the time that it took
+
 ---@class luapilot.JobMemory    plain data
 ---@field state string
 ---@field runs integer          starts so far
@@ -50,13 +58,15 @@ job.VISIBLE = {
 ---@field again "trigger"|"user"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
----@field stop { handlers: boolean, signalled: boolean, gone: boolean, asked: number, killed: boolean? }?  in a stop
+---@field stop luapilot.JobStop?        meanwhile
 ---@field killed_by "timeout"|"health"|nil
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
 ---@field background luapilot.Background?   it has put itself into the background
 ---@field refused integer?      spawns that the machine refused in a row
+---@field unmet luapilot.Unmet?  it can never start, and why
+---@field cut_short boolean?     the shutdown had to kill it
 
 ---@param now number
 ---@return luapilot.JobMemory
@@ -83,7 +93,7 @@ end
 
 local function begin(c)
   local m = c.memory
-  m.again, m.hold, m.killed_by, m.stop, m.reloading = nil, nil, nil, nil, nil
+  m.again, m.hold, m.killed_by, m.stop, m.reloading, m.unmet = nil, nil, nil, nil, nil, nil
   m.runs, m.health = m.runs + 1, "unknown"
   if c.spec.prepare then
     emit(c, "prepare")
@@ -234,6 +244,13 @@ local function ask_to_stop(c)
   return "stopping"
 end
 
+-- Nothing else helped. In a shutdown that counts for the pilot's exit code.
+local function kill(c)
+  local m = c.memory
+  emit(c, "signal", "SIGKILL", "group")
+  m.cut_short = m.cut_short or m.closing and (c.spec.exec or c.spec.run) ~= nil or nil
+end
+
 local function finish_stop(c)
   local stop = c.memory.stop
   if not (stop.gone and stop.handlers) then return end
@@ -255,7 +272,7 @@ local function record_exit(c, asked)
   local code = input.code
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
-  m.health = "unknown"
+  m.health, m.pid = "unknown", nil
   m.exit = {
     code = code, signal = input.signal, reason = reason, at = c.now, asked = asked, error = why,
   }
@@ -295,10 +312,12 @@ local function close_waiting(c)
   return close(c)
 end
 
--- The trigger can never fire again.
+-- The trigger can never fire again. (A call may start it yet.)
 local function dead(c)
-  local exit = c.memory.exit
-  if exit then exit.final = true end -- it counts for the pilot's exit code
+  local m, never = c.memory, c.input.unmet
+  if m.exit then m.exit.final = true end -- it counts for the pilot's exit code
+  m.unmet = never
+  if never then emit(c, "log", "warn", "will not be started: " .. never.why, { event = "never_starts" }) end
   say_stopped(c)
   return "complete"
 end
@@ -456,7 +475,7 @@ machine.running = {
     end
     if m.reloading then reload_or_defer(c) end
   end,
-  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  kill_due = kill,
   lost = function(c) -- a Lua run does not survive a reload
     emit(c, "untimer", "run")
     emit(c, "untimer", "reload")
@@ -485,7 +504,6 @@ end
 
 local function gone_by_itself(c)
   emit(c, "untimer", "kill")
-  c.memory.pid = nil
   say_left(c)
   return after_run(c)
 end
@@ -518,7 +536,7 @@ machine.stopping = {
     if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
       emit(c, "log", "warn", ("did not end within %s of being asked to: killed"):format(
         duration.words(c.now - stop.asked)), { event = "killed", reason = "stop_timeout" })
-      emit(c, "signal", "SIGKILL", "group")
+      kill(c)
       stop.signalled, stop.killed = true, true
     end
     if not stop.handlers then
@@ -527,7 +545,11 @@ machine.stopping = {
       return finish_stop(c)
     end
   end,
-  exited = function(c) record_exit(c, true) end,
+  exited = function(c) -- by itself, perhaps, and its handlers go on: whoever waits for it is told
+    record_exit(c, true)
+    c.memory.stop.exited = true
+    emit(c, "exited", c.memory.stop.signalled and "asked" or "early")
+  end,
   group_gone = gone_while_stopping,
   lost = gone_while_stopping,
   stop = note_stop,
@@ -537,7 +559,7 @@ machine.stopping = {
 machine.ending = {
   freeze = freeze,
   start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
-  kill_due = function(c) emit(c, "signal", "SIGKILL", "group") end,
+  kill_due = kill,
   group_gone = gone_by_itself,
   lost = gone_by_itself,
   stop = note_stop,
@@ -554,7 +576,7 @@ job.MACHINE = machine
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
 ---                             succeeded: { pid }; exited: { code, signal, left, oom }; group_gone: { strays, count };
 ---                             deregistered: { was }; spawn_failed: { code, message, transient };
----                             health: { change, restart, output, check }: which one, for the log
+---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }
 ---@param now number
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied

@@ -50,10 +50,16 @@ local function waited(t, ...)
 end
 
 -- Waits for a job, and the task says so: a handler that waits for the job whose lines it hears must not hold it up.
+-- begin(done, give_up): what can come no more because the pilot shuts down ends the task, unless that was known before.
 local function wait(app, r, what, seconds, begin)
-  local t = app.tasks.current
+  local t, phase = app.tasks.current, app.phase
   if t then t.awaits = r end
-  return waited(t, waiting.until_done(app, what, seconds, begin))
+  return waited(t, waiting.until_done(app, what, seconds, function(done)
+    return begin(done, function(...)
+      if r.memory.closing and phase == "running" then return t:cancel "shutdown" end
+      done(...)
+    end)
+  end))
 end
 
 ---Waits until the job is "healthy", "unhealthy", "running", "stopped", "exited", "exit_success" or
@@ -67,11 +73,11 @@ function methods.wait_for(self, state, timeout)
   local ok, message = events.check_state(state)
   if not ok then error("job:wait_for: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "job:wait_for", 2)
-  return wait(h.app, r, "job:wait_for", seconds, function(done)
+  return wait(h.app, r, "job:wait_for", seconds, function(done, give_up)
     local function look()
       if r:is(state) then done(true) return true end
       local why = r:never(state)
-      if why then done(nil, why) return true end
+      if why then give_up(nil, why) return true end
       return false
     end
     if look() then return function() end end
@@ -89,7 +95,7 @@ function methods.next(self, event, timeout)
   local ok, message = events.check("job", event)
   if not ok then error("job:next: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "job:next", 2)
-  return wait(h.app, r, "job:next", seconds, function(done)
+  return wait(h.app, r, "job:next", seconds, function(done, lost)
     local listener
     local unwatch
     local function stop()
@@ -105,7 +111,7 @@ function methods.next(self, event, timeout)
       if r.memory.state ~= "complete" or listener.gone then return end
       if h.app.bus:queued() > 0 then return h.app:command(give_up) end
       stop()
-      done(nil, "complete")
+      lost(nil, "complete")
     end
     unwatch = r:watch(function()
       if r.memory.state == "complete" then h.app:command(give_up) end
@@ -122,7 +128,7 @@ end
 -- Posts an input and waits. begin(), called just before it is applied, gives the question whether what was asked for
 -- has come, and the input.
 local function post_and_wait(app, r, what, begin)
-  return wait(app, r, what, nil, function(done)
+  return wait(app, r, what, nil, function(done, give_up)
     local taken_back, unwatch = false, nil
     app:command(function()
       if taken_back then return end
@@ -130,7 +136,7 @@ local function post_and_wait(app, r, what, begin)
       r:input(name, input)
       local function look()
         local over, message = is_over()
-        if over then done(over, message) end
+        if over then (over == "no" and give_up or done)(over, message) end
         return over ~= nil
       end
       if not look() then unwatch = r:watch(look) end

@@ -10,6 +10,7 @@ local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 
 local finalisers = lazy.require "luapilot.finalisers"
+local standard = lazy.require "luapilot.standard"
 local strings_view = lazy.require "luapilot.strings_view"
 
 local libraries = {}
@@ -132,15 +133,29 @@ local function with_finalisers(env, report)
   function env.package.preload.ffi() return (finalisers.ffi(report)) end
 end
 
+-- --- what is written to stdout and stderr ---------------------------------------------------------
+
+-- Written directly it would stop luapilot when its reader stalls: standard.lua has others, which come with the first
+-- use.
+local function standard_streams(library, streams)
+  for name in ("write output close flush type stdout stderr"):gmatch "%a+" do library[name] = nil end
+  setmetatable(library, { __index = function(_, name)
+    setmetatable(library, nil)
+    standard.lay(library, streams)
+    return library[name]
+  end })
+end
+
 -- --- all of them -----------------------------------------------------------------------------------
 
 ---Lays Lua's libraries into an environment, which has a `package` of its own already.
 ---@param env table
----@param options { libraries: table<string, table>?, coroutine: table?, report: fun(err: any)? }
----       libraries: functions that stand in for those of a library, by its name
+---@param options { libraries: table<string, table>?, coroutine: table?, report: fun(err: any)?, streams: table? }
+---       libraries: functions that stand in for those of a library, by its name; streams: of standard.lua
 function libraries.lay(env, options)
   for _, name in ipairs(PLAIN) do env[name] = _G[name] end
   for _, name in ipairs(libraries.names) do env[name] = copy.shallow(_G[name]) end
+  if options.streams then standard_streams(env.io, options.streams) end
   for name, functions in pairs(options.libraries or {}) do
     for key, fn in pairs(functions) do env[name][key] = fn end
   end

@@ -410,6 +410,9 @@ function pilot.poll(fd, mode, fn) end
 function pilot.shutdown(code) end
 ---@param bound luapilot.Span           default "8s"
 function pilot.shutdown_timeout(bound) end
+---Signals that end the pilot, beside SIGTERM, SIGINT and SIGQUIT: the STOPSIGNAL of an image.
+---@param signals string[]              "SIGWINCH", "SIGRTMIN+3"
+function pilot.shutdown_signals(signals) end
 ---@param options { level: "debug"|"info"|"warn"|"error"|nil, format: "default"|"text"|"json"|nil, output: string? }
 function pilot.logging(options) end
 

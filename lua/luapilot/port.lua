@@ -423,6 +423,11 @@ function port.contain(options) end
 ---@return boolean
 function port.deep() end
 
+---Tells the guardian which signals ask the pilot to end; until then these are SIGTERM, SIGINT and SIGQUIT. When it has
+---to end the jobs itself, a second request makes it hurry.
+---@param names string[]
+function port.shutdown_signals(names) end
+
 ---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
 ---then is killed with all that is left. When the `orderly` ones of the seconds are over, a stretch of user code may
 ---last 0.05 s, whatever `contain` was told.

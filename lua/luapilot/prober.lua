@@ -157,13 +157,13 @@ function start.check(self, check, done, early)
     name = ("%s of job %q"):format(check.path, self.runner.spec.name), detached = true,
     ended = function(t)
       if timed_out then return done("fail", "timed out after " .. duration.format(check.timeout)) end
+      if t.reason then return end -- taken back
       local short_of = lacks(t.short_of)
       if t:failed() and program.SHORT[short_of] then return done("fail", note(task.message(t.error)), short_of) end
       if t:failed() then
         local message = raised(self, check, t.error, early())
         return done("fail", note(message), message:find ": not enough memory: " and "ENOMEM") -- the scripts have it
       end
-      if not t.ok then return end -- taken back
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
       text = text and note(text) or not passed and ("the check returned " .. tostring(passed)) or nil

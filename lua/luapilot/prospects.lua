@@ -6,6 +6,9 @@
 -- its events is over. It tells a job that it is dead; it ends nothing itself, and no user sees it.
 
 local constant = require "luapilot.constant"
+local lazy = require "luapilot.lazy"
+
+local verdict = lazy.require "luapilot.verdict"
 
 local prospects = {}
 
@@ -146,10 +149,8 @@ end
 -- --- the dead --------------------------------------------------------------------------------
 
 local function declare_dead(runner)
-  if runner.memory.runs == 0 and not runner.memory.exit then
-    runner:log("warn", "will not be started: what it waits for cannot come any more", nil, "never_starts")
-  end
-  runner:input("dead", {})
+  local never_ran = runner.memory.runs == 0 and not runner.memory.exit
+  runner:input("dead", { unmet = never_ran and verdict.unmet(runner) or nil })
 end
 
 -- Does what it waits for depend on what is under way elsewhere, and not on its sources alone?
@@ -179,13 +180,14 @@ local function look(self)
   return lost
 end
 
----Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them.
+---Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them. These
+---are looked at when they have heard what is published by then: "stopped" may be just what starts them.
 function Prospects:bury()
   self.returning = nil -- what they have heard since may be all
   if next(self.unsure) and not self:is_busy() then
     for runner in pairs(self.unsure) do self.doubtful[runner] = true end
   end
-  while next(self.doubtful) do
+  while next(self.doubtful) and self.app.bus:queued() == 0 do
     for _, runner in ipairs(look(self)) do declare_dead(runner) end
   end
 end
@@ -208,12 +210,22 @@ local function wakes_by_itself(set)
   return false
 end
 
+-- Jobs that wait for each other: those that ran say that they are stopped, and are heard before the others are lost.
+local function bury_ring(self)
+  local list = in_order(self.waiting)
+  for _, runner in ipairs(list) do
+    if runner.memory.exit then declare_dead(runner) end
+  end
+  if self.app.bus:queued() > 0 then return false end
+  for _, runner in ipairs(list) do declare_dead(runner) end
+  return true
+end
+
 ---Can nothing happen any more? Then the jobs that are left wait for each other, and are dead.
 ---@return boolean
 function Prospects:is_over()
   if not is_quiet(self) or wakes_by_itself(self.waiting) or wakes_by_itself(self.held) then return false end
-  for _, runner in ipairs(in_order(self.waiting)) do declare_dead(runner) end
-  return true
+  return bury_ring(self)
 end
 
 return prospects

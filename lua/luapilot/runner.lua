@@ -156,6 +156,10 @@ local function exit_line(fields, code, spec)
   return fields.reason == "health" and line .. " when it was stopped for failing its checks" or line
 end
 
+---How the last run ended, in words.
+---@return string
+function Runner:exit_text() return exit_line(self.memory.exit) end
+
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
@@ -189,6 +193,12 @@ function apply.stopping(self)
   self.app:publish(self.topic, { name = "stopping", source = self.object }, function()
     if self.stops == number then self:post("handlers_done") end
   end)
+end
+
+-- There is no event for an exit during a stop.
+function apply.exited(self, how)
+  local failed = self.memory.exit.code ~= 0
+  if how == "early" then self:log(failed and "warn" or "info", self:exit_text() .. " while it was being stopped") end
 end
 
 function apply.abandon_handlers(self)
@@ -498,7 +508,8 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local over = m.exit ~= nil and (m.state == "ending" or not self:is_active())
+  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or not self:is_active()
+  local over = m.exit ~= nil and exited
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end
   return over and m.exit.code ~= 0

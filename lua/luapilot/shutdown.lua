@@ -1,12 +1,15 @@
 -- shutdown: how a pilot ends in order, and with which code.
 --
---   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ tasks are cancelled ─▶ over
+--   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ handlers end ─▶ tasks are cancelled ─▶ over
 --
 -- It owns the order and the clock: whatever goes wrong below, the whole ends within its seconds, the last of which
 -- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
 -- hears that it is over.
 
 local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
+
+local verdict = lazy.require "luapilot.verdict"
 
 local shutdown = {}
 
@@ -14,16 +17,17 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
 local BUSY = 1                        -- … that the loop may be late: whoever ends us from outside has a clock, too
+local CUT_SHORT = 124                 -- the exit code of a shutdown that had to kill a job
 
 ---@class luapilot.Shutdown
 ---@field app luapilot.App
 ---@field open integer       jobs that are not closed
 ---@field asked integer      of them, those that were asked to stop
----@field finishing integer  handlers of events that were published since
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
 ---@field limit luapilot.Budget    until what is left is killed
 ---@field end_at number      when all is over, at the latest
+---@field at_once boolean?
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
@@ -77,7 +81,7 @@ local function limit(self, seconds)
   self.limit = app.loop:allow(orderly, function()
     app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)), nil,
       "killing", nil, { reason = "shutdown_timeout" })
-    self:kill()
+    self:kill(true)
   end, BUSY)
   app.loop:allow(seconds, function() app:finish() end, BUSY)
 end
@@ -110,7 +114,7 @@ end
 ---@param app luapilot.App
 ---@return luapilot.Shutdown
 function shutdown.new(app)
-  return setmetatable({ app = app, open = #app.order, asked = 0, finishing = 0, found = {}, killing = false }, Shutdown)
+  return setmetatable({ app = app, open = #app.order, asked = 0, found = {}, killing = false }, Shutdown)
 end
 
 ---Once. Returns at once.
@@ -121,7 +125,10 @@ function Shutdown:begin()
   plan(self)
   plan_to_leave(self)
   for _, runner in ipairs(app.order) do runner.starter:stop() end
-  for _, holder in ipairs(app:sorted_holders()) do holder:cancel() end
+  for _, holder in ipairs(app:sorted_holders()) do
+    holder:cancel()
+    if holder.halt then holder:halt() end
+  end
   app:command(function()
     for _, runner in ipairs(app.order) do freeze(self, runner) end
   end)
@@ -164,18 +171,6 @@ function Shutdown:left(runner)
   end
 end
 
----An event was published: its handlers are part of the end. Returns what to call when they are done.
----@param done fun()?
----@return fun()
-function Shutdown:wait_for_handlers(done)
-  self.finishing = self.finishing + 1
-  return function()
-    self.finishing = self.finishing - 1
-    self.app.dirty = true
-    if done then done() end
-  end
-end
-
 -- The last job has ended; is Consul still being told so?
 local function is_leaving(self)
   local app = self.app
@@ -194,6 +189,7 @@ local function end_tasks(self)
     if self.killing then t:abandon() else t:cancel "shutdown" end
   end
   if app.tasks.count == 0 and not is_leaving(self) then app:finish() end
+  if self.at_once and app.tasks.queue.count > 0 then app.dirty = true end -- defer functions that wait are cut short
 end
 
 -- Of a job that is over, does Consul still hear that it is?
@@ -206,16 +202,19 @@ end
 
 ---The turn has come to rest: what is next?
 function Shutdown:step()
+  local app = self.app
   if self.open == 0 then
-    if self.finishing == 0 or self.killing then end_tasks(self) end
+    if app.bus.open == 0 or self.killing then end_tasks(self) end -- what handlers have begun, or wait for, is awaited
   elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
-    for _, runner in ipairs(self.app.order) do self:close(runner) end
+    for _, runner in ipairs(app.order) do self:close(runner) end
   end
 end
 
 ---SIGKILL to all, nobody is waited for.
-function Shutdown:kill()
+---@param patient boolean?    but for defer functions, until the seconds of the whole are over
+function Shutdown:kill(patient)
   self.killing, self.app.dirty = true, true
+  self.at_once = self.at_once or not patient
   for _, runner in ipairs(self.app.order) do
     if not runner.closed then
       runner:kill()
@@ -241,16 +240,32 @@ end
 -- Of several main jobs, the one that completed first ended the pilot.
 local function code_of_main(app)
   for _, runner in ipairs(app.main and { app.main } or app.order) do
-    local exit = runner.memory.exit
-    if runner.spec.main then return exit and not exit.asked and exit.code or 0 end
+    local exit, never = runner.memory.exit, runner.memory.unmet
+    if runner.spec.main then
+      if never then return never.code or 1 end
+      return exit and not exit.asked and exit.code or 0
+    end
   end
 end
 
----What was asked for; else the main job's; else that of the first job that failed for good, or 0.
+-- A stop that was cut short must not look like a clean one.
+local function code_of_killed(app)
+  local killed = {}
+  for _, runner in ipairs(app.order) do
+    if runner.memory.cut_short then killed[#killed + 1] = runner end
+  end
+  if not killed[1] then return nil end
+  app:log("warn", verdict.killed(killed), nil, "cut_short")
+  return CUT_SHORT
+end
+
+---What was asked for; else 124 where a job had to be killed; else the main job's, or that of what failed so that it
+---could never start; else that of the first job that failed for good, or 0.
 ---@param app luapilot.App
 ---@return integer
 function shutdown.exit_code(app)
-  return app.asked_code or code_of_main(app) or code_of_jobs(app.order)
+  local killed = code_of_killed(app)
+  return app.asked_code or killed or code_of_main(app) or code_of_jobs(app.order)
 end
 
 return shutdown

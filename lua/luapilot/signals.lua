@@ -68,6 +68,17 @@ function M.can_hear(name)
   return true
 end
 
+-- What comes so soon after the first request for the end is the same request: timeout(1) sends two, a hook of a
+-- container and its runtime one each; of SIGINT, that of a terminal and the one that another process passes on. (The
+-- guardian has the same rule: src/guardian.c.)
+local SAME, SAME_INTERRUPT = 1, 0.1 -- seconds
+
+---Does a signal that asks for the end ask a second time?
+---@param name string
+---@param seconds number    since the first request
+---@return boolean
+function M.asks_again(name, seconds) return seconds >= (name == "SIGINT" and SAME_INTERRUPT or SAME) end
+
 -- Linux' numbers (signal(7), the column of x86 and ARM), in order from 1.
 local IN_ORDER = {
   "SIGHUP", "SIGINT", "SIGQUIT", "SIGILL", "SIGTRAP", "SIGABRT", "SIGBUS", "SIGFPE", "SIGKILL", "SIGUSR1",

@@ -160,6 +160,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field results table?      { n = …, … } when it ended well
 ---@field short_of string?    the code of what failed in it last, where a call of the library told one
 ---@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
+---@field awaits_task luapilot.Task?   the task for whose end it waits, however long
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0, listeners = 0 } -- until it has some
 Task.__index = Task
@@ -547,12 +548,40 @@ local function listen(t, fn)
   end
 end
 
+local FARTHEST = 1000 -- tasks that wait for each other in a row: more are not looked at
+
+---Does it wait for another task, perhaps by way of others? Or is it that one?
+---@param other luapilot.Task
+---@return boolean
+function Task:leads_to(other)
+  local t = self
+  for _ = 1, FARTHEST do
+    if t == other then return true end
+    t = t.awaits_task
+    if not t then break end
+  end
+  return false
+end
+
+local function await_for_ever(self, t, what)
+  local waiter = self.current
+  return self:await(what, function(wake)
+    waiter.awaits_task = t
+    local forget = listen(t, function()
+      waiter.awaits_task = nil
+      wake(true)
+    end)
+    return function()
+      waiter.awaits_task = nil
+      forget()
+    end
+  end)
+end
+
 -- Waits for the end of `t`; something true, or nil when `seconds` were over first.
 local function await_end(self, t, seconds, what)
   if t:is_ended() then return true end
-  if not seconds then
-    return self:await(what, function(wake) return listen(t, wake) end)
-  end
+  if not seconds then return await_for_ever(self, t, what) end
   return self:await(what, function(wake)
     local timer
     local forget = listen(t, function()

@@ -25,13 +25,18 @@ function Timer:cancel()
   self.app:release(self)
 end
 
+---The pilot ends: a run under way is cancelled, and nothing is said of it.
+function Timer:halt()
+  if self.task then self.task:cancel "shutdown" end
+end
+
 -- Runs never overlap: a tick during a run is skipped.
 local function run_once(self)
   if self.task and not self.task:is_ended() then return false end
   self.task = self.app.tasks:spawn(self.fn, {
     name = self.label, detached = true,
     ended = function(t)
-      if t:failed() then self.app:complain(self.label, t.error) end
+      if t:failed() and t.reason ~= "shutdown" then self.app:complain(self.label, t.error) end
       if self.after_run then self.after_run() end
     end,
   })

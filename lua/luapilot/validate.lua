@@ -10,6 +10,7 @@ local trigger = require "luapilot.trigger"
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
 local rivals = lazy.require "luapilot.rivals"
+local shutdown_signals = lazy.require "luapilot.shutdown_signals"
 local task = lazy.require "luapilot.task"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
@@ -208,6 +209,7 @@ function validate.declarations(app, path)
     check_output(app, runner)
   end
   if not app.raised then
+    if app.enders then shutdown_signals.check(app) end
     if next(app.template_objects) then templates.check(app) end
     if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
     share(app)

@@ -1026,6 +1026,9 @@ local function contract(name, world)
         refuses("signals: %[1%]", port.signals, { "USR1" })
         refuses("signals: %[2%]", port.signals, { "SIGHUP", "SIGKILL" })
         refuses("signals: names", port.signals, "SIGHUP")
+        refuses("shutdown_signals: %[1%]", port.shutdown_signals, { "USR1" })
+        refuses("shutdown_signals: %[2%]", port.shutdown_signals, { "SIGHUP", "SIGKILL" })
+        refuses("shutdown_signals: names", port.shutdown_signals, "SIGHUP")
       end)
     end)
 
@@ -1816,6 +1819,11 @@ local function contract(name, world)
           assert.same({ nil, row[2], "output" }, { id, code, stage })
           assert.matches("^log file: cannot %a+", message)
         end
+      end)
+
+      it("takes the signals that ask for the end", function()
+        port.shutdown_signals { "SIGTERM", "SIGRTMIN+3" }
+        port.shutdown_signals {}
       end)
 
       it("takes a deadline", function()

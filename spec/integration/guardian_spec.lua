@@ -105,18 +105,6 @@ describe("the guardian", function()
       assert.equal("outlived\n", p:read "told")
     end)
 
-    it("kills at once when it is told to end a second time", function()
-      local p = started [[
-        require "luapilot".job "deaf" {
-          exec = { "sh", "-c", "trap '' TERM; echo ready; while :; do sleep 0.05; done" }, stop_timeout = "1h",
-        }
-      ]]
-      p:signal("SIGKILL", p:pilot())
-      p:deliver "SIGTERM"
-      p:signal "SIGTERM"
-      assert.equal(137, p:wait())
-    end)
-
     it("hears what they say while they stop, and passes it on to stderr", function()
       local p = started [[
         require "luapilot".job "talker" {

@@ -81,15 +81,22 @@ describe("a pilot that hears what its job says", function()
         pilot.sleep "24h"
       end)
       pilot.shutdown_timeout "1h"
+      pilot.on("shutdown", function()
+        pilot.sleep "1s"
+        print "a second later"
+      end)
     ]])
     p:wait_for("the job's lines", function() return #p:read "log" >= 1010000 end)
     p:signal "SIGTERM"
     p:wait_for_line 'job "app": stopped'
     assert_said_all(p)
+    p:wait_for_line "a second later"
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_lines(p, 1, "begins")
     assert.is_true(#p:lines "its queue of 1000 is full: the oldest was dropped" > 0)
+    story.assert_lines(p, 1, "events were dropped in all: it was too slow for them")
+    story.assert_lines(p, 1, "the shutdown did not let it end: %d+ events were not heard")
   end)
 
   it("lets it clean up when its own handler stops it", function()

@@ -62,14 +62,14 @@ describe("a job stops:", function()
         env = { CHILD = deaf("child")[3] }, stop_timeout = "3s",
       })
     ]])
-    assert_stops(p)
+    assert_stops(p, 124)
     story.assert_order(p, { "app stopping", "app told", "did not end within 3s .*killed", "app stopped" })
     story.assert_order(p, { "app stopping", "child told", "app stopped" })
   end)
 
   it("at once with a stop_timeout of 0", function()
     local p = started(1, [[ pilot.job "app" { exec = deaf "app", stop_timeout = 0 } ]])
-    assert_stops(p)
+    assert_stops(p, 124)
   end)
 
   it("though it is stopped (SIGSTOP), it hears its signal", function()
@@ -158,7 +158,7 @@ describe("a job stops:", function()
         tell(app)
         app:on("stopping", function() pilot.sleep "1h" end)
       ]])
-      assert_stops(p)
+      assert_stops(p, 124)
       story.assert_order(p, {
         "stopping handlers took too long", "app told", "did not end within 5s", "app stopped",
       })
@@ -245,7 +245,7 @@ describe("the pilot stops:", function()
       db:on("stopped", function() pilot.sleep "1h" end)
       pilot.on("shutdown", function() pilot.sleep "1h" end)
     ]])
-    assert_stops(p)
+    assert_stops(p, 124)
     story.assert_lines(p, 1, "web told")
     story.assert_lines(p, 1, "the shutdown takes longer than 1s: killing what is left")
   end)
@@ -256,12 +256,16 @@ describe("the pilot stops:", function()
         pilot.shutdown_timeout "1h"
         local db = pilot.job "db" { exec = deaf "db", health = up, stop_timeout = "1h" }
         local app = pilot.job "app" { exec = deaf "app", stop_timeout = "1h", when = db:once "healthy" }
-        app:on("stopping", function() print "app hears" end)
+        pilot.on("shutdown", function()
+          pilot.sleep "1s"
+          print "a second later"
+        end)
       ]])
       p:signal(signals[1])
       p:wait_for_line "app told"
+      p:wait_for_line "a second later"
       p:signal(signals[2])
-      story.assert_ends(p, 0)
+      story.assert_ends(p, 124)
       story.assert_lines(p, 1, signals[2] .. " again: killing what is left")
       story.assert_lines(p, 0, "db told")
     end
@@ -275,7 +279,7 @@ describe("the pilot stops:", function()
       pilot.job "strays" { exec = pilot.sh "setsid sleep 999 & setsid sleep 999 & echo strays ready; sleep 999" }
     ]], { wrap = AS_PID_1 })
     p:signal("SIGTERM", p:guardian())
-    story.assert_ends(p, 0)
+    story.assert_ends(p, 124)
     story.assert_lines(p, 1, "polite told")
     story.assert_lines(p, 1, 'job "deaf": did not end within')
   end)
@@ -440,7 +444,7 @@ describe("the pilot stops:", function()
   it("and cancels the tasks that are left, whose defers run", function()
     local p = started(1, [[
       pilot.job "app" { exec = polite "app" }
-      pilot.on("startup", function()
+      pilot.spawn(function()
         pilot.defer(function(reason) pilot.sleep "50ms" print("swept: " .. reason) end)
         pilot.sleep "1h"
         print "never"

@@ -165,17 +165,17 @@ end
 
 -- --- the end -------------------------------------------------------------------------------------------
 
--- How it is told to end, and the code that must come of that. The main job runs, so its code is that of a stop: 0.
+-- How it is told to end, and the code that must come of that. Deaf jobs have to be killed, which is 124.
 local ENDS = {
-  { "SIGTERM", 0, function(self) system.signal(self.box.guardian, "TERM") end },
-  { "SIGINT", 0, function(self) system.signal(self.box.guardian, "INT") end },
+  { "SIGTERM", 124, function(self) system.signal(self.box.guardian, "TERM") end },
+  { "SIGINT", 124, function(self) system.signal(self.box.guardian, "INT") end },
   { "pilot.shutdown(23)", 23, function(self) self.box:tell("phase", "end 23") end },
-  { "SIGTERM twice", 0, function(self)
+  { "SIGTERM twice", 124, function(self)
     system.signal(self.box.guardian, "TERM")
-    listen(self, 0.2)
+    listen(self, 1.1) -- before that it would be the same request
     system.signal(self.box.guardian, "TERM")
   end, unheard = true },
-  { "SIGTERM, and nobody reads any more", 0, function(self)
+  { "SIGTERM, and nobody reads any more", 124, function(self)
     self.closed[self.box.out] = true
     system.close(self.box.out)
     self.box.out = nil

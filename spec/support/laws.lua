@@ -150,6 +150,88 @@ local function hear_for_triggers(self, source, event, at)
   end
 end
 
+-- --- what can still come -----------------------------------------------------------------------------
+
+-- Will a job be started again, or end its run, for sure and without anybody's hand? What hangs on functions, watches or
+-- counters that cannot be known is not sure, and nothing of jobs is where hands start them after their end. `seen`: a
+-- ring is no reason.
+local will_act -- forward
+
+local function will_speak(self, leaf, seen)
+  if leaf.source == "pilot" then return leaf.event:find "^SIG" ~= nil end
+  local source = self.books[leaf.source or ""]
+  return source ~= nil and not self.plan.meddled and will_act(self, source, seen)
+end
+
+local function has_come(self, leaf)
+  return leaf.kind == "startup" or self.published[("%s %s"):format(leaf.source or "", leaf.event or "")] ~= nil
+end
+
+-- Can a trigger that has not fired yet still fire?
+local function will_fire(self, node, seen)
+  if node.kind == "every" or node.kind == "cron" then return true end
+  if not node.parts then return not has_come(self, node) and will_speak(self, node, seen) end
+  local missing, comes = 0, 0
+  for _, part in ipairs(node.parts) do
+    if not (part.parts == nil and has_come(self, part)) then
+      missing = missing + 1
+      if will_fire(self, part, seen) then comes = comes + 1 end
+    end
+  end
+  if node.kind == "any" then return comes > 0 end
+  return missing > 0 and comes == missing
+end
+
+-- Once more? (One with a timeout may have given up.)
+local function fires_again(self, leaf, seen)
+  if leaf.timeout then return false end
+  if leaf.kind == "every" or leaf.kind == "cron" then return true end
+  return leaf.kind == "each" and will_speak(self, leaf, seen)
+end
+
+local function is_new(book) return not book.last_begin and not book.exit end
+
+function will_act(self, book, seen)
+  if seen[book] then return false end
+  seen[book] = true
+  if active(book) or book.retry or policy_allows(book) == true and not book.stop_called then return true end
+  if is_new(book) then return will_fire(self, book.job.when, seen) end
+  return not book.job.when.parts and fires_again(self, book.job.when, seen)
+end
+
+-- A simple trigger that has fired without a start.
+local function is_owed(self, book)
+  local leaf = book.job.when
+  if leaf.parts or leaf.timeout or not leaf.source or book.stop_called then return false end
+  return book.expected ~= nil or is_new(book) and has_come(self, leaf)
+end
+
+-- What failed, of all that a job which never began still waits for, directly or not: { code, at } each.
+local function failures_before(self, book, seen, found)
+  if seen[book] then return found end
+  seen[book] = true
+  each_leaf(book.job.when, function(leaf)
+    local source = self.books[leaf.source or ""]
+    if not source or has_come(self, leaf) then return end
+    if is_new(source) then return failures_before(self, source, seen, found) end
+    local for_good = source.last_end == "exit" and not active(source) and policy_allows(source) ~= true
+    if for_good and source.exit.code ~= 0 then found[#found + 1] = source.exit end
+    if for_good and source.exit.code == 0 then found.fine = true end -- and what was waited for never came
+  end)
+  return found
+end
+
+-- The codes with which a main job that never began may end the pilot.
+local function codes_of_unmet(self, main)
+  local failed, codes, first = failures_before(self, main, {}, {}), {}, math.huge
+  for _, exit in ipairs(failed) do first = math.min(first, exit.at) end
+  for _, exit in ipairs(failed) do
+    if exit.at <= first + SAME then codes[exit.code] = true end
+  end
+  if failed.fine or not next(codes) then codes[1] = true end
+  return codes
+end
+
 -- --- starts by the policy ----------------------------------------------------------------------------
 
 local function check_delay(self, book, at)
@@ -402,10 +484,20 @@ local function see_stopping(self, book, at)
   end
 end
 
+-- A Lua run that does not end in time is given up: no signal shows it.
+local function was_given_up(self, book)
+  if book.job.kind ~= "run" or not book.stopping then return false end
+  return self.killing or self.box.world:elapsed() >= book.stopping + book.job.stop_timeout - NOW
+end
+
 local function see_stopped(self, book)
+  self.perhaps_cut_short = self.perhaps_cut_short or self.closing and was_given_up(self, book)
   local due = book.restartable and not book.stopping and not book.stop_called and not self.closing
   if due and not active(book) and policy_allows(book) == true then
     self:breach("%s: stopped, and its restart policy would start it again", book.name)
+  end
+  if due and not active(book) and not book.job.when.parts and fires_again(self, book.job.when, { [book] = true }) then
+    self:breach("%s: stopped for good, and its trigger will start it again", book.name)
   end
   if alive(book) then
     self:breach("%s: stopped, and pid %d of it lives", book.name, book.children[#book.children].group.id)
@@ -417,15 +509,33 @@ end
 
 -- --- events --------------------------------------------------------------------------------------------
 
+local function owes_start(self, book)
+  if is_owed(self, book) then self:breach("it ended by itself, and the trigger of %s had fired", book.name) end
+  if is_new(book) and not book.stop_called and will_fire(self, book.job.when, { [book] = true }) then
+    self:breach("it ended by itself, and the trigger of %s could still fire", book.name)
+  end
+end
+
+-- A main job ends the pilot: when it was complete, or could never begin.
+local function see_main_end(self)
+  local mains = {}
+  for _, book in pairs(self.books) do
+    if book.job.main then mains[#mains + 1] = book end
+  end
+  if #mains == 1 and is_new(mains[1]) then
+    owes_start(self, mains[1])
+    self.unmet = codes_of_unmet(self, mains[1])
+  end
+  return #mains > 0
+end
+
 local function see_shutdown(self, at)
   self.closing = at
-  if self.asked or self.called_shutdown then return end
-  for _, book in pairs(self.books) do
-    if book.job.main then return end
-  end
+  if self.asked or self.called_shutdown or see_main_end(self) then return end
   if self.plan.meddled then self:breach "it ended by itself, and timers were left" end
   for _, book in pairs(self.books) do
     if active(book) then self:breach("it ended by itself, and %s was at work", book.name) end
+    owes_start(self, book)
     each_leaf(book.job.when, function(leaf)
       local waits = leaf.kind == "manual" or leaf == book.job.when and (leaf.kind == "every" or leaf.kind == "cron")
       if waits then self:breach("it ended by itself, and %s may still start", book.name) end
@@ -465,8 +575,15 @@ end
 
 -- SIGKILL comes only when a budget is used up: of a stop, of a run, of what a leader left behind.
 local function check_kill(self, book, at)
-  if self.closing or self.killing then return end
-  local job = book.job
+  if self.killing then return end
+  local job, plan = book.job, self.plan
+  if self.closing then
+    local last = self.closing + plan.shutdown_timeout - math.min(1, 0.15 * plan.shutdown_timeout)
+    local due = math.min(last, (book.stopping or book.stop_sent or book.exit and book.exit.at or at) + job.stop_timeout)
+    local timed_out = book.must_end and at >= book.must_end - SAME
+    if at < due - SAME and not timed_out then self:breach("%s: killed, and nobody asked twice", book.name) end
+    return
+  end
   if book.stopping then
     if at < book.stopping + job.stop_timeout - SAME then
       self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
@@ -490,7 +607,11 @@ function see.signal(self, moment)
   local job = book.job
   local stops = moment.signal == job.stop_signal and moment.target == job.stop_target
   if stops then book.stop_sent = book.stop_sent or moment.at end
-  if moment.signal == "SIGKILL" then check_kill(self, book, moment.at) end
+  if moment.signal == "SIGKILL" then
+    check_kill(self, book, moment.at)
+    local timed_out = not book.stopping and book.must_end and moment.at >= book.must_end - SAME
+    if self.closing and not timed_out then self.cut_short = true end
+  end
   if moment.signal ~= "SIGHUP" then return end
   if job.reload ~= "SIGHUP" or moment.target ~= "leader" then
     self:breach("%s: SIGHUP to its %s", book.name, moment.target)
@@ -498,6 +619,12 @@ function see.signal(self, moment)
   if moment.at < book.started + YOUNG - SAME then
     self:breach("%s: SIGHUP when it was %.3f s old", book.name, moment.at - book.started)
   end
+end
+
+-- When the shutdown kills what is left.
+local function bound_of(self)
+  local seconds = self.plan.shutdown_timeout
+  return (self.closing or math.huge) + seconds - math.min(1, 0.15 * seconds)
 end
 
 -- --- what the file says of itself ------------------------------------------------------------------------
@@ -550,14 +677,31 @@ function say.heard(self, _, id, number)
   if whole and missed then self:breach("handler %s: it never heard event %d, but %d", id, missed, number) end
 end
 
-function say.done(self, at, id, number)
+-- Those that are at work in a shutdown are awaited.
+function say.done(self, at, id, number, why)
   self.handlers[id .. " " .. number] = nil
   self.handled_at = math.max(self.handled_at, at)
+  if why == "shutdown" and not self.killing and at < bound_of(self) - NOW then
+    self:breach("handler %s: cancelled, and the shutdown had time for it", id)
+  end
+end
+
+-- One with a queue has heard every event when the pilot ends in order.
+local function check_heard(self)
+  for id, handler in pairs(self.plan.handlers) do
+    local whole = handler.when_busy == "queue" and not handler.settle and handler.event ~= "stopping"
+    local list = self.published[("%s %s"):format(handler.source, handler.event)] or {}
+    local last = list[#list]
+    if whole and last and last > self.handed_over and last > (self.heard[id] or 0) then
+      self:breach("handler %s: it never heard event %d, the last", id, last)
+    end
+  end
 end
 
 function say.call(self, at, what, name)
   if what == "shutdown" then
     self.called_shutdown = true
+    if not self.closing then self.request = self.request or at end
     return
   end
   local book = self.books[name]
@@ -722,8 +866,12 @@ local function last_code(self)
     if book.exit then failed[book.exit.code] = true end
   end
   if self.called_shutdown then return { [7] = true } end
+  if self.cut_short then return { [124] = true } end
   if #mains ~= 1 then return #mains == 0 and failed or nil end
   local main = mains[1]
+  if is_new(main) and not main.stop_called then
+    return self.unmet or { [0] = true }
+  end
   return { [main.last_end == "exit" and main.exit.code or 0] = true }
 end
 
@@ -739,17 +887,27 @@ function Watched:at_end()
   end
   check_prompt(self, self.ended or box.world:elapsed())
   local killed = self.killing or took > self.plan.shutdown_timeout - 1 - NOW
-  if not killed then check_handles(self) end
+  if not killed then
+    check_handles(self)
+    check_heard(self)
+  end
   if not killed and box.app.tasks.count > 0 then self:breach("left behind: %d tasks", box.app.tasks.count) end
-  local codes = not killed and last_code(self)
+  local codes = (self.cut_short or not killed) and last_code(self)
+  if box.exit_code == 124 and self.perhaps_cut_short then codes = nil end
   if codes and not codes[box.exit_code] then self:breach("the exit code is %s", tostring(box.exit_code)) end
   raise_breaches(self)
 end
 
----Somebody asks the pilot to end; a second time to end at once.
-function Watched:ask_to_end()
-  if self.asked or self.closing then self.killing = self.killing or self.box.world:elapsed() end
-  self.asked = true
+---A signal asks the pilot to end, or a second time: then it is to end at once. What comes soon is the same request.
+---@param name string
+---@return boolean sure      false: too near to the bound, nobody should send it
+function Watched:ask_to_end(name)
+  local now, same = self.box.world:elapsed(), name == "SIGINT" and 0.1 or 1
+  local age = self.request and now - self.request
+  if age and math.abs(age - same) < 2 * NEWS then return false end
+  if age and age >= same then self.killing = self.killing or now end
+  self.request, self.asked = self.request or now, true
+  return true
 end
 
 -- --- watching ------------------------------------------------------------------------------------------------

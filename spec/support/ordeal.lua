@@ -53,15 +53,18 @@ local function flaps()
   return list
 end
 
-local function behaviours()
+local function behaviours(brief)
   local list = {}
-  for i = 1, 10 do list[i] = behaviour() end
+  for i = 1, 10 do
+    list[i] = behaviour()
+    if brief then list[i].exit, list[i].after, list[i].start_delay = dice:below(3), span(), nil end
+  end
   return list
 end
 
 local function describe(box, plan)
   for _, name in ipairs(plan.order) do
-    box:program({ "app", name }, behaviours())
+    box:program({ "app", name }, behaviours(plan.brief))
     box:program({ "check", name }, flaps())
   end
   box:program("tool", behaviours())
@@ -150,11 +153,11 @@ local function live(box, watched)
   end
 end
 
-local function finish(box, watched)
+local function finish(box, watched, plan)
   local again = chance(0.2)
   local function ask()
-    watched:ask_to_end()
-    box:signal(pick { "SIGTERM", "SIGTERM", "SIGINT" })
+    local name = pick { "SIGTERM", "SIGTERM", "SIGINT", plan.ender }
+    if watched:ask_to_end(name) then box:signal(name) end
   end
   if not box.ended then ask() end
   while not box.ended do
@@ -177,7 +180,7 @@ local function play(seed)
   local ok, err = pcall(function()
     box:start()
     live(box, watched)
-    finish(box, watched)
+    finish(box, watched, plan)
   end)
   boxes.forget(box)
   if not ok then return box, ("seed %d: %s\n%s\n%s"):format(seed, tostring(err), plan.source, box:history(LINES)) end

@@ -30,7 +30,9 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field order string[]
 ---@field handlers table<string, { source: string, event: string, when_busy: string, settle: number? }>
 ---@field meddled boolean        timers of the file call methods of jobs
+---@field brief boolean          jobs that end, and wait for each other: the pilot ends by itself
 ---@field shutdown_timeout number
+---@field ender string?          another signal that ends the pilot
 ---@field source string
 
 local dice
@@ -59,6 +61,12 @@ local function event_options(leaf)
   return #parts > 0 and (", { %s }"):format(table.concat(parts, ", ")) or ""
 end
 
+-- An event of a job, as a trigger.
+local function event_of(source)
+  local one = { kind = pick { "once", "each" }, source = source, event = pick(EVENTS) }
+  return one, ("%s:%s(%q%s)"):format(one.source, one.kind, one.event, event_options(one))
+end
+
 local function leaf(earlier, services)
   if #services > 0 and chance(0.25) then
     local name = pick(services)
@@ -76,8 +84,17 @@ local function leaf(earlier, services)
     local jitter = seconds(1, 30)
     return { kind = "cron", jitter = jitter }, ('pilot.cron("* * * * *", { jitter = %q })'):format(span(jitter))
   end
-  local one = { kind = pick { "once", "each" }, source = pick(earlier), event = pick(EVENTS) }
-  return one, ("%s:%s(%q%s)"):format(one.source, one.kind, one.event, event_options(one))
+  return event_of(pick(earlier))
+end
+
+-- Of jobs that end, each waits for one before it.
+local function brief_tree(earlier)
+  if #earlier == 0 then return { kind = "startup" } end
+  local one, text = event_of(pick(earlier))
+  if chance(0.7) then return one, text end
+  local other, more = event_of(pick(earlier))
+  local word = pick { "all", "any" }
+  return { kind = word, parts = { one, other } }, ("pilot.%s { %s, %s }"):format(word, text, more)
 end
 
 -- Two jobs that name each other: one of two that wait for each other at the end.
@@ -162,12 +179,16 @@ local function health(name)
   return check, ("{ %s }"):format(table.concat(parts, ", "))
 end
 
-local function job(name, earlier, partner, services, may_be_main)
+local function job(name, earlier, partner, services, main, brief)
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
   local function add(text, ...) fields[#fields + 1] = text:format(...) end
   local trigger, policy_text, check
-  one.when, trigger = tree(earlier, partner, services)
+  if brief then
+    one.when, trigger = brief_tree(earlier)
+  else
+    one.when, trigger = tree(earlier, partner, services)
+  end
   one.sources = sources_of(one.when, {})
   if trigger then add("when = %s", trigger) end
   one.restart, policy_text = pick(RESTARTS)()
@@ -200,7 +221,7 @@ local function job(name, earlier, partner, services, may_be_main)
     add("service = { name = %q, port = 80 }", service)
     if chance(0.5) then add("drain = %q", span(seconds(0.01, 2))) end
   end
-  one.main = may_be_main and chance(0.3)
+  one.main = chance(main)
   if one.main then add "main = true" end
   return one, ("%s { %s }"):format(name, table.concat(fields, ", "))
 end
@@ -208,8 +229,9 @@ end
 -- --- the file --------------------------------------------------------------------------------------
 
 local PRELUDE = [[
-local function work() -- takes a while, in one way or another
+local function work(gentle) -- takes a while, in one way or another
   local kind = math.random(14)
+  if gentle and (kind == 6 or kind == 10) then kind = 11 end -- nothing that only the bound of a shutdown ends
   if kind == 1 then error("a mistake of the user", 0) end
   if kind == 2 then pilot.defer(function() pilot.sleep "200ms" end) end
   if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s" }) end
@@ -246,8 +268,8 @@ end
 local function hears(id)
   return function(event)
     print("@ heard " .. id .. " " .. event.number)
-    pilot.defer(function() print("@ done " .. id .. " " .. event.number) end)
-    work()
+    pilot.defer(function(why) print("@ done " .. id .. " " .. event.number .. " " .. why) end)
+    work(math.random(8) > 1)
   end
 end
 local function meddle(job)
@@ -302,17 +324,23 @@ end
 ---@return spec.Plan
 function pilots.plan(seed)
   dice = random.new(seed, STREAM)
-  local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, meddled = chance(0.7),
+  local brief = chance(0.2)
+  local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, brief = brief, meddled = not brief and chance(0.7),
     shutdown_timeout = pick { 1, 3, 8, 8, 20 } }
   local text = { PRELUDE, ("pilot.shutdown_timeout(%d)"):format(plan.shutdown_timeout) }
+  if chance(0.3) then
+    plan.ender = pick { "SIGWINCH", "SIGRTMIN+3" }
+    text[#text + 1] = ("pilot.shutdown_signals { %q }"):format(plan.ender)
+  end
   local has_main, services, names = chance(0.15), {}, {}
   for i = 1, 1 + dice:below(6) do
     names[i] = "job" .. i
     text[#text + 1] = ("local %s = pilot.job %q"):format(names[i], names[i])
   end
-  local partners = partners_of(names)
+  local partners = brief and {} or partners_of(names)
   for i, name in ipairs(names) do
-    plan.jobs[name], text[#text + 1] = job(name, plan.order, partners[name], services, has_main)
+    plan.jobs[name], text[#text + 1] = job(name, plan.order, partners[name], services,
+      brief and (i == #names and 0.7 or 0) or has_main and 0.3 or 0, brief)
     plan.order[i] = name
     add_handlers(plan, name, text)
   end

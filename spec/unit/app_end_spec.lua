@@ -135,6 +135,7 @@ describe("the pilot ends", function()
       box:advance "100ms"
       assert.is_true(box.ended)
       assert.equal(1, box:job "a":received "SIGKILL")
+      assert.equal(124, box.exit_code)
     end)
 
     it("a second one does not wait for defer functions either", function()
@@ -429,8 +430,6 @@ describe("the pilot ends", function()
 
     it("0 when it was asked to end", function()
       assert.equal(0, code([[ pilot.job "a" { exec = "a" } ]], { a = {} }))
-      assert.equal(0, code([[ pilot.job "a" { exec = "a", stop_timeout = "1s" } ]],
-        { a = { ignores = { "SIGTERM" } } }))
     end)
 
     it("that of the job that failed for good, even if it was asked to end later", function()

@@ -141,7 +141,7 @@ describe("a job that is held by hand", function()
     ]], { app = sim.server })
     box:advance "10s"
     assert.is_true(box.ended)
-    assert.equal(1, boxes.logged(box, "will not be started: what it waits for cannot come any more"))
+    assert.equal(1, boxes.logged(box, 'will not be started: app:once "exit_failed" cannot come any more'))
   end)
 end)
 

@@ -301,4 +301,63 @@ describe("a job stops", function()
     box:advance "3s"
     assert.equal(1, boxes.logged(box, "returned"))
   end)
+
+  -- What happens when the process ends in the midst of its stop, before its signal.
+  describe("in which it ends by itself:", function()
+    local HANDLER = [[
+      app:on("stopping", function()
+        %s
+        local ok, why = app:wait_for(%q, "1h")
+        print("> " .. tostring(ok) .. " " .. tostring(app.pid) .. " " .. tostring(app.exit and app.exit.code))
+        pilot.sleep "1s"
+      end)
+    ]]
+
+    it("a stopping handler waits for that, and has not long to wait", function()
+      for state, code in pairs { exited = 3, exit_failed = 3, exit_success = 0 } do
+        local box, app = run({ on = { SIGUSR2 = function(process)
+          process:sleep "2s"
+          process:exit(code)
+        end } }, ", stop_timeout = '1m'", HANDLER:format('app:signal "SIGUSR2"', state))
+        box:signal "SIGUSR1"
+        box:advance "1900ms"
+        assert.equal(0, boxes.logged(box, "> "))
+        box:advance "200ms"
+        assert.equal(1, boxes.logged(box, ("> true nil %d"):format(code)))
+        assert.equal("stopping", app.state)
+        box:advance "1s"
+        assert.equal("stopped", app.state)
+        assert.equal(0, app:received "SIGTERM")
+      end
+    end)
+
+    it("its pid is gone at once, its exit is told by the log, and published it is not", function()
+      local box, app = run({}, "", [[ app:on("stopping", function() pilot.sleep "3s" end) ]])
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      app:process():exit(3)
+      box:advance "10ms"
+      assert.same({ "stopping", 3 }, { app.state, app.exit.code })
+      assert.is_nil(box.app.jobs.app.memory.pid)
+      assert.equal(1, boxes.logged(box, 'job "app": exited with code 3 while it was being stopped'))
+      box:advance "5s"
+      assert.equal("stopping stopped", boxes.events(box, "app"))
+    end)
+
+    it("also by a signal of others, and while it drains", function()
+      local box, app = run({}, ", service = { port = 80 }, drain = '5s'")
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      app:process():crash "SIGSEGV"
+      box:advance "10ms"
+      assert.equal(1, boxes.logged(box, 'job "app": was killed by SIGSEGV while it was being stopped'))
+    end)
+
+    it("nothing is said of an exit that its signal led to", function()
+      local box = run({})
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      assert.equal(0, boxes.logged(box, "while it was being stopped"))
+    end)
+  end)
 end)

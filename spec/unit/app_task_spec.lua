@@ -417,4 +417,62 @@ describe("a task", function()
       for path in pairs(box.files.nodes) do assert.is_nil(path:find "luapilot%-") end
     end
   end)
+
+  describe("that would wait for itself", function()
+    local OWN = "task:wait: the task would wait for its own end"
+    local EACH_OTHER = "task:wait: that task waits for this one already: both would wait for ever"
+
+    local function raises(source, message, line)
+      local box = boxes.run(source)
+      box:advance "1m"
+      local errors = box:forget_errors()
+      assert.equal(1, #errors)
+      assert.is_truthy(errors[1]:find(("pilot.lua:%d: %s"):format(line, message), 1, true), errors[1])
+      assert.is_true(box.ended)
+    end
+
+    it("gets an error: directly, with a timeout, in its own defer", function()
+      raises([[ local h
+        h = pilot.spawn(function() h:wait() end) ]], OWN, 2)
+      raises([[ local h
+        h = pilot.spawn(function() h:wait "5s" end) ]], OWN, 2)
+      raises([[ local h
+        h = pilot.spawn(function() pilot.defer(function() h:wait() end) end) ]], OWN, 2)
+    end)
+
+    it("gets an error: a child that waits for who waits for it", function()
+      raises([[ local h
+        h = pilot.spawn(function()
+          pilot.spawn(function()
+            h:wait()
+          end):wait()
+        end) ]], EACH_OTHER, 4)
+    end)
+
+    it("gets an error: in a ring of three", function()
+      raises([[ local a, b, c
+        a = pilot.spawn(function() b:wait() end)
+        b = pilot.spawn(function() c:wait() end)
+        c = pilot.spawn(function()
+          a:wait()
+        end) ]], EACH_OTHER, 5)
+    end)
+
+    it("but not who waits for one that waited once, or for a while", function()
+      local box = boxes.run [[
+        local a, b
+        a = pilot.spawn(function()
+          print("> " .. tostring(select(2, b:wait "1s")))
+          local t = pilot.spawn(function() b:wait() end)
+          t:cancel()
+          pilot.sleep "1s"
+          return 7
+        end)
+        b = pilot.spawn(function() print("> " .. a:wait()) end)
+      ]]
+      box:advance "1m"
+      assert.same({ "1 timeout", "2 7" }, printed(box))
+      assert.is_true(box.ended)
+    end)
+  end)
 end)

@@ -33,7 +33,7 @@ describe("a job starts", function()
       at({ 3 }, starts(box, "yes"))
       at({}, starts(box, "no"))
       assert.equal("complete", box:job "no".state)
-      assert.equal(1, boxes.logged(box, "what it waits for cannot come any more"))
+      assert.equal(1, boxes.logged(box, 'will not be started: setup:once "exit_failed" cannot come any more'))
     end)
 
     it("when another is healthy, and only the first time", function()

@@ -134,7 +134,8 @@ describe("job", function()
       stopping = {
         ["start"] = "stopping (again=user)", ["start again"] = "stopping (again=trigger)",
         ["stop again"] = "stopping (again=trigger)", ["close"] = "stopping (hold closing)",
-        ["exited 0"] = "stopping (hold)", ["exited by signal"] = "stopping (hold)", ["group_gone"] = "stopping (hold)",
+        ["exited 0"] = "stopping (hold): exited early", ["exited by signal"] = "stopping (hold): exited early",
+        ["group_gone"] = "stopping (hold)",
         ["handlers_done"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
         ["handlers_due"] = "stopping (hold): abandon_handlers, untimer handlers, untimer drain, signal SIGTERM",
         ["drain_due"] = "stopping (hold): untimer handlers, untimer drain, signal SIGTERM",
@@ -361,7 +362,7 @@ describe("job", function()
 
     it("that the pilot asked for are not told, but remembered", function()
       local m = running().go(STOP, HANDLED)
-      assert.equal("stopping (hold)", m.feed("exited", { code = 143, signal = "SIGTERM" }))
+      assert.equal("stopping (hold): exited asked", m.feed("exited", { code = 143, signal = "SIGTERM" }))
       assert.is_true(m.memory.exit.asked)
     end)
 

@@ -2,8 +2,12 @@
 
 local job = require "luapilot.job"
 local ordeal = require "support.ordeal"
+local pilots = require "support.pilots"
 
 local machine = job.MACHINE
+
+local ALL = {}
+for seed = 1, 100 do ALL[seed] = seed end
 
 describe("the laws", function()
   -- One cell of the machine, or one function of a module, is another one meanwhile.
@@ -16,10 +20,10 @@ describe("the laws", function()
   end
 
   -- The breaches that a broken core leads to include this one.
-  local function finds(expected, where, key, make)
+  local function finds(expected, where, key, make, seeds)
     with(where, key, make, function()
       local found = {}
-      for seed = 1, 100 do
+      for _, seed in ipairs(seeds or ALL) do
         local trouble = ordeal.run(seed)
         local breach = trouble and trouble:match "^[^\n]*\n([^\n]*)"
         if breach and breach:find(expected) then return end
@@ -27,6 +31,15 @@ describe("the laws", function()
       end
       error("not found, but:\n" .. table.concat(found, "\n"), 0)
     end)
+  end
+
+  -- … in pilots that end by themselves.
+  local function finds_in_brief(expected, where, key, make)
+    local brief = {}
+    for seed = 1, 1000 do
+      if pilots.plan(seed).brief then brief[#brief + 1] = seed end
+    end
+    finds(expected, where, key, make, brief)
   end
 
   -- The cell does what it did, but for effects of one kind.
@@ -118,6 +131,42 @@ describe("the laws", function()
     end)
   end)
 
+  it("want a published event to start whom it names, whatever the books say", function()
+    local prospects = require "luapilot.prospects"
+    finds_in_brief("it ended by itself, and the trigger of %w+ had fired", prospects, "new", function(real)
+      return function(app)
+        local one = real(app)
+        local bury = one.bury
+        function one.bury(self) -- nobody hears "stopped" before he is lost
+          local bus = self.app.bus
+          bus.queued = function() return 0 end
+          bury(self)
+          bus.queued = nil
+        end
+        return one
+      end
+    end)
+  end)
+
+  it("want nobody to be given up whose trigger can still fire", function()
+    finds_in_brief("could still fire", require "luapilot.prospects", "new", function(real)
+      return function(app)
+        local one = real(app)
+        function one.can_speak() return false end
+        return one
+      end
+    end)
+  end)
+
+  it("want a main job that never began to end the pilot with the code of what failed", function()
+    finds_in_brief("the exit code is 0", require "luapilot.shutdown", "exit_code", function(real)
+      return function(app)
+        for _, runner in ipairs(app.order) do runner.memory.unmet = nil end
+        return real(app)
+      end
+    end)
+  end)
+
   it("want a stop to take no longer than it may", function()
     finds("not stopped within", machine.stopping, "kill_due", nothing)
   end)
@@ -197,6 +246,42 @@ describe("the laws", function()
         local one = real(...)
         one.kill = function() end
         return one
+      end
+    end)
+  end)
+
+  local function impatient(real)
+    return function(...)
+      local one = real(...)
+      local step = one.step
+      function one.step(self)
+        local bus = self.app.bus
+        local open = bus.open
+        bus.open = 0
+        step(self)
+        bus.open = bus.open + open
+      end
+      return one
+    end
+  end
+
+  it("want handlers at work to be awaited, and the queued to be heard", function()
+    finds("cancelled, and the shutdown had time for it", require "luapilot.shutdown", "new", impatient)
+    finds("it never heard event %d+, the last", require "luapilot.shutdown", "new", impatient)
+  end)
+
+  it("want requests for the end that come soon to be one", function()
+    finds("killed, and nobody asked twice", require "luapilot.signals", "asks_again", function()
+      return function() return true end
+    end)
+  end)
+
+  it("want a shutdown that was cut short to end with 124", function()
+    finds("the exit code is 0", machine.stopping, "kill_due", function(real)
+      return function(c)
+        local state = real(c)
+        c.memory.cut_short = nil
+        return state
       end
     end)
   end)

@@ -3,8 +3,8 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "strings_view", "words",
-    "zone" },
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "strings_view",
+    "unheard", "words", "zone" },
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
@@ -33,13 +33,13 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "job_actions", "timers", "actions", "surroundings" },
+  { "job_actions", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
   { "watches" },
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "rivals" },
+  { "circles", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }

@@ -114,7 +114,7 @@ describe("object", function()
       assert.same({ "started" }, said)
     end)
 
-    it("raises when it is stopped before it ran, and at the shutdown", function()
+    it("raises when it is stopped before it ran; at the shutdown it ends the task", function()
       local app = run 'prepare = function() require("luapilot").sleep(10) end'
       task(function() app:start() end)
       task(function() app:stop() say "stopped" end)
@@ -122,7 +122,7 @@ describe("object", function()
       said = {}
       task(function() app:start() end)
       box:stop()
-      assert.same({ 'raised job "app" cannot be started: the pilot shuts down' }, said)
+      assert.same({ "raised task cancelled: shutdown" }, said)
     end)
 
     it("waits for the end of a stop that is under way", function()

@@ -392,6 +392,7 @@ describe("pilot.render", function()
       box:start()
       box:advance "1s"
       box:signal "SIGTERM"
+      box:advance "1s"
       box:signal "SIGTERM"
       assert.is_true(box.ended)
       assert.equal("old", box:file(CONF))

@@ -42,4 +42,14 @@ describe("signals", function()
     assert.equal('unknown signal "HUP" (did you mean "SIGHUP"?)', select(2, signals.can_hear "HUP"))
     for _, name in ipairs(signals.heard) do assert.is_true(signals.can_hear(name)) end
   end)
+
+  it("ask for the end a second time from a second on, SIGINT from 100 ms on", function()
+    for _, case in ipairs {
+      { "SIGTERM", 0, false }, { "SIGTERM", 0.999, false }, { "SIGTERM", 1, true }, { "SIGQUIT", 0.5, false },
+      { "SIGWINCH", 0.5, false }, { "SIGWINCH", 60, true }, { "SIGINT", 0, false }, { "SIGINT", 0.099, false },
+      { "SIGINT", 0.1, true }, { "SIGINT", 0.5, true },
+    } do
+      assert.equal(case[3], signals.asks_again(case[1], case[2]), case[1] .. " after " .. case[2])
+    end
+  end)
 end)

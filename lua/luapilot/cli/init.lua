@@ -57,8 +57,8 @@ Exit codes:
    2                     mistakes, in the pilot.lua or on the command line; nothing was started
    70                    an error inside luapilot
    71                    the machine refuses what luapilot needs: descriptors, processes, a newer kernel
-   run ends with the pilot's own: that of the main job, of pilot.shutdown(code), or of the first
-   job that failed for good.
+   run ends with the pilot's own: that of pilot.shutdown(code), 124 if a job had to be killed, that
+   of the main job, or of the first job that failed for good.
 
 Examples:
    luapilot init && luapilot check && luapilot test

@@ -257,16 +257,20 @@ end
 
 -- --- signals, files, the machine -------------------------------------------------------------------
 
-function calls.signals(self, names)
-  check.table("signals: names", names)
+local function check_caught(call, names)
+  check.table(call .. ": names", names)
   for i, name in ipairs(names) do
-    local where = ("signals: [%d]"):format(i)
+    local where = ("%s: [%d]"):format(call, i)
     check.signal(where, name)
     if name == "SIGKILL" or name == "SIGSTOP" then
       error(("%s: %s cannot be caught"):format(where, name), 0)
     end
-    self.heard[name] = true
   end
+end
+
+function calls.signals(self, names)
+  check_caught("signals", names)
+  for _, name in ipairs(names) do self.heard[name] = true end
 end
 
 ---A signal from outside. False when the pilot does not listen to it.
@@ -373,6 +377,11 @@ function calls.contain(_, options)
   check.any_number("contain: seconds", options.seconds)
   check.table("contain: meter", options.meter)
   return true
+end
+
+function calls.shutdown_signals(self, names)
+  check_caught("shutdown_signals", names)
+  self.enders = names
 end
 
 local check_code, check_stage = check.integer(0, 255), check.choice { "started", "over" }

@@ -1,0 +1,83 @@
+-- verdict: why something did not end well, in words: a job that can never start, jobs that had to be killed.
+--
+-- A job that was declared dead before its first run has a reason: a job that its trigger names failed for good, or can
+-- itself never start because another one failed; or nothing failed, and what it waits for just cannot come any more.
+-- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's. Most pilots never load it.
+
+local duration = require "luapilot.duration"
+local trigger = require "luapilot.trigger"
+
+local verdict = {}
+
+---@class luapilot.Unmet    plain data
+---@field why string        "job \"migrate\": exited with code 7"
+---@field code integer?     of what failed; nil: nothing failed
+---@field at number?        when it failed
+
+local OVER = { complete = true, held = true }
+
+-- The failure of a source that is over, or the one for which that could never start.
+---@param source luapilot.Runner
+---@return luapilot.Unmet?
+local function failure_of(source)
+  local m = source.memory
+  local exit, never = m.exit, m.unmet
+  if never then return never.code and never or nil end
+  if not (exit and OVER[m.state]) or exit.code == 0 or exit.asked then return nil end
+  return { code = exit.code, at = exit.at, why = ("job %q: %s"):format(source.spec.name, source:exit_text()) }
+end
+
+-- The job that a part of a trigger names, another than the one that waits.
+local function source_of(runner, leaf)
+  local source = leaf.topic and runner.app.jobs[leaf.topic:match "^job:(.*)$" or ""]
+  return source ~= runner and source or nil
+end
+
+-- The first part that has not come and whose source is over; else the first that has not come, or the whole.
+local function missing_part(runner)
+  local own, missing = runner.starter.trigger, nil
+  for _, leaf in ipairs(own.leaves) do
+    if not trigger.satisfied(own, leaf) then
+      local source = source_of(runner, leaf)
+      if source and OVER[source.memory.state] then return leaf end
+      missing = missing or leaf
+    end
+  end
+  return missing or own.node
+end
+
+---What a job waits for in vain. Of several that failed the first in time counts; what was heard already does not.
+---@param runner luapilot.Runner
+---@return luapilot.Unmet
+function verdict.unmet(runner)
+  local own, first, missing = runner.starter.trigger, nil, missing_part(runner)
+  for _, leaf in ipairs(own.leaves) do
+    local source = not trigger.satisfied(own, leaf) and source_of(runner, leaf)
+    local failure = source and failure_of(source)
+    if failure and not (first and first.at <= failure.at) then first = failure end
+  end
+  return first or { why = trigger.describe(missing, duration.format) .. " cannot come any more" }
+end
+
+local NAMED = 10
+
+---The jobs that a shutdown had to kill.
+---@param killed luapilot.Runner[]
+---@return string
+function verdict.killed(killed)
+  local names = {}
+  for i, runner in ipairs(killed) do
+    names[math.min(i, NAMED + 1)] = i <= NAMED and ("%q"):format(runner.spec.name) or "…"
+  end
+  return ("the shutdown was cut short: job%s %s had to be killed"):format(killed[2] and "s" or "",
+    table.concat(names, ", "))
+end
+
+---A main job that can never start ends the pilot.
+---@param main luapilot.Runner
+---@return string
+function verdict.never(main)
+  return ("the main job %q can never start (%s): shutting down"):format(main.spec.name, main.memory.unmet.why)
+end
+
+return verdict
