@@ -14,8 +14,11 @@
  *
  * Threads. They block every signal. A child that is made in one has its pid and its status in the whole
  * process, so the loop follows it as any other; no parent-death signal is set, which would mean the
- * thread. vfork suspends the thread alone. A child that hangs can be killed by its descriptor, where the
- * kernel lets it die there. What neither dies nor answers keeps its thread, and its turn.
+ * thread. vfork suspends the thread alone, so that errno and thread-local storage, which the child shares
+ * with it, are nobody else's meanwhile. Where clone() is only emulated by a fork (valgrind), the thread
+ * waits for the report in the pipe instead; what the child does is not seen there, and valgrind ends
+ * only when what hangs does. A child that hangs can be killed by its descriptor, where the kernel lets
+ * it die there. What neither dies nor answers keeps its thread, and its turn.
  *
  * Nobody ever waits for a thread. When the pilot ends, its threads end with it, and what they started is
  * left to the guardian like all else. A thread and the loop share what is known of an errand, and the last
