@@ -263,6 +263,7 @@ function Child:cancel()
   to_streams(self, "abandon")
   self.streams = {}
   self.port.kernel:signal_group(self.group, "SIGKILL")
+  for _, proc in ipairs { unpack(self.group.members) } do proc:deliver "SIGKILL" end
 end
 
 return child
