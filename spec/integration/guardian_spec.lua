@@ -187,14 +187,14 @@ describe("the guardian", function()
       p:signal "SIGUSR2"
       p:wait_for_line "broken"
       p:signal "SIGUSR1" -- the next turn
-      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 process")
       assert.equal(1, #p:lines "an error inside luapilot, please report it: .*lost for good")
     end)
 
     it("by having no memory in the core", function()
       local p = started(broken [[ app:command(function() error("not enough memory", 0) end) ]])
       p:signal "SIGUSR2"
-      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 process")
       assert.equal(1, #p:lines "luapilot: the pilot is out of memory: it cannot go on")
     end)
 
@@ -207,7 +207,7 @@ describe("the guardian", function()
         end)
       ]], { wrap = { "sh", "-c", 'ulimit -v 100000; exec "$@"', "sh" } })
       p:signal "SIGUSR2"
-      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 processes")
+      stops_in_order(p, 70, "the pilot ended with code 70, and without a shutdown; ended 1 process")
     end)
 
     it("because something in it has called exit", function()
@@ -217,14 +217,14 @@ describe("the guardian", function()
         pilot.on("SIGUSR2", function() ffi.C._exit(0) end)
       ]])
       p:signal "SIGUSR2"
-      stops_in_order(p, 70, "the pilot ended with code 0, and without a shutdown; ended 1 processes")
+      stops_in_order(p, 70, "the pilot ended with code 0, and without a shutdown; ended 1 process")
     end)
 
     it("by a fault", function()
       if os.getenv "ASAN_OPTIONS" then machine.skip "a fault is a sanitizer's report" end
       local p = started(POLITE)
       p:signal("SIGSEGV", p:pilot())
-      stops_in_order(p, 139, "the pilot was killed by SIGSEGV; ended 1 processes")
+      stops_in_order(p, 139, "the pilot was killed by SIGSEGV; ended 1 process")
     end)
 
     it("and what its jobs had said is not lost", function()
