@@ -158,7 +158,7 @@ end
 
 ---How the last run ended, in words.
 ---@return string
-function Runner:exit_text() return exit_line(self.memory.exit) end
+function Runner:exit_text() return exit_line(self.memory.exit, nil, self.spec) end
 
 -- What the log says of an event; nil: nothing.
 local say = {
@@ -198,7 +198,8 @@ end
 -- There is no event for an exit during a stop.
 function apply.exited(self, how)
   local failed = self.memory.exit.code ~= 0
-  if how == "early" then self:log(failed and "warn" or "info", self:exit_text() .. " while it was being stopped") end
+  if how ~= "early" then return end
+  self:log(failed and "warn" or "info", self:exit_text() .. " while it was being stopped", nil, "exited")
 end
 
 function apply.abandon_handlers(self)

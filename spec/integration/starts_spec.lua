@@ -65,7 +65,7 @@ describe("a start that hangs", machine.unless(dead_disk.lacking(), function()
         print("then", done, why)
       end)
     ]]
-    p:wait_for_line "pilot.exec \"true\": timed out after 0.2 s: its start hangs"
+    p:wait_for_line "pilot.exec \"true\": timed out after 200ms: its start hangs"
     ticks_on(p)
     disk:fail()
     p:wait_for_line 'then\tfalse\tpilot.exec: working directory ".*": transport endpoint is not connected'

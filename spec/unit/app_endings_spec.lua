@@ -373,7 +373,7 @@ describe("a shutdown that was cut short ends with 124:", function()
          pilot.job "app" {
            exec = "slow", restart = "always", when = pilot.any { pilot.once "startup", db:once "exit_failed" },
          } ]],
-      { db = {}, slow = { term_delay = "4s" } }, 0, "ran longer than its timeout of 3 s: killed", meanwhile = term,
+      { db = {}, slow = { term_delay = "4s" } }, 0, "ran longer than its timeout of 3s: killed", meanwhile = term,
     },
     ["and not a job that was killed before"] = {
       [[ local deaf = pilot.job "deaf" { exec = "deaf", stop_timeout = "500ms" }

@@ -600,7 +600,7 @@ describe("a job", function()
         end)
       ]], { app = {}, ["/dead/check"] = { exit = 0 }, tool = { exit = 0, stdout = "done" } })
       box:advance "20s"
-      assert.equal(1, #said "pilot.exec \"tool\": timed out after 3 s: its start hangs")
+      assert.equal(1, #said "pilot.exec \"tool\": timed out after 3s: its start hangs")
       assert.equal(1, #said '^program "tool": its start hangs in working directory "/dead"')
       assert.equal("unhealthy", app.health)
       box:answer("path", "/dead")
