@@ -1,13 +1,17 @@
 -- unheard: what the log says of events that a handler did not hear, or not to the end. It keeps the bus small for
 -- pilots whose handlers keep up. It owns nothing.
 
+local describe = require "luapilot.describe"
+
 local unheard = {}
+
+local function were(count) return describe.count(count, "event") .. (count == 1 and " was" or " were") end
 
 ---A handler dropped events; its queue is short again, or the end has come.
 ---@param handler luapilot.Subscription
 function unheard.lost(handler)
-  handler.bus.log("warn", ("%s: %d events were dropped in all: it was too slow for them"):format(handler.label,
-    handler.lost), nil, "events_dropped")
+  handler.bus.log("warn", ("%s: %s dropped in all: it was too slow for them"):format(handler.label,
+    were(handler.lost)), nil, "events_dropped")
   handler.lost = nil
 end
 
@@ -18,8 +22,8 @@ function unheard.tell(bus)
     if handler.lost then unheard.lost(handler) end
     local count = handler.runs + (handler.unheard or 0)
     if count == 0 then return end
-    bus.log("warn", ("%s: the shutdown did not let it end: %d event%s not heard"):format(handler.label, count,
-      count > 1 and "s were" or " was"), nil, "events_unheard")
+    bus.log("warn", ("%s: the shutdown did not let it end: %s not heard"):format(handler.label, were(count)), nil,
+      "events_unheard")
   end)
 end
 

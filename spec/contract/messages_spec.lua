@@ -62,6 +62,7 @@ function stories.ends()
   }
   list[3]:signal "SIGTERM"
   list[4]:signal("SIGINT", { terminal = true, pid = 0 })
+  list[4]:advance "200ms"
   list[4]:signal "SIGINT"
   for _ = 1, 1002 do list[5]:signal "SIGUSR2" end
   for _, box in ipairs(list) do box:advance "1m" end
