@@ -61,6 +61,7 @@ function stories.ends()
     ]], {}, { files = { ["/log/file"] = "" } }),
   }
   list[3]:signal "SIGTERM"
+  list[4]:advance "1s"
   list[4]:signal("SIGINT", { terminal = true, pid = 0 })
   list[4]:advance "200ms"
   list[4]:signal "SIGINT"

@@ -4,11 +4,11 @@
 local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "strings_view",
-    "unheard", "words", "zone" },
+    "words", "zone" },
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "exact" },
+  { "exact", "unheard" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types", "meant" },
   { "config", "option_types" },
