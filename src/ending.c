@@ -19,7 +19,8 @@
 #define AT_LEAST (500 * MILLISECOND) /* between the signal and SIGKILL, whatever the deadline */
 #define LOOK_OFTEN (20 * MILLISECOND)
 #define LOOK_SELDOM (100 * MILLISECOND)
-#define HASTE NANOSECONDS /* so long it looks often: most jobs end at once */
+#define LOOK_MOST (250 * MILLISECOND) /* what lies between two looks counts so much at most */
+#define HASTE NANOSECONDS             /* so long it looks often: most jobs end at once */
 
 /* Who was signalled: a group's id, or (negative) that of a process in a group we must spare. The
  * pages of the table come into being only when they are used. */
@@ -66,9 +67,7 @@ static void append_name(struct ending *ending, pid_t pid) {
 static int64_t time_of_death(const struct ending *ending, const struct guardian_note *note,
                              int64_t now) {
   int64_t grace = note ? note->grace : GUARDIAN_GRACE;
-  int64_t when = now + grace * MILLISECOND;
-  int64_t deadline = atomic_load(&ending->page->deadline);
-  if (deadline == 0) return when;
+  int64_t when = now + grace * MILLISECOND, deadline = ending->deadline;
   if (deadline < now + AT_LEAST) deadline = now + AT_LEAST;
   return deadline < when ? deadline : when;
 }
@@ -188,16 +187,22 @@ static int64_t longest_grace(struct guardian_page *page) {
   return grace * MILLISECOND;
 }
 
-void ending_begin(struct ending *ending, struct guardian_page *page) {
-  int64_t now = loop_now();
-  *ending = (struct ending){.page = page, .begun = now, .last_call = now + longest_grace(page)};
-  int64_t deadline = atomic_load(&page->deadline);
-  if (deadline == 0 || deadline > ending->last_call) return;
-  ending->last_call = deadline > now && deadline < now + AT_LEAST ? now + AT_LEAST : deadline;
+void ending_begin(struct ending *ending, struct guardian_page *page, int64_t left) {
+  *ending = (struct ending){
+      .page = page, .seen = loop_now(), .deadline = left, .last_call = longest_grace(page)};
+  if (left > ending->last_call) return;
+  ending->last_call = left > 0 && left < AT_LEAST ? AT_LEAST : left;
+}
+
+/* After a pause nobody has had the time that it took. */
+int64_t ending_now(struct ending *ending) {
+  int64_t seen = loop_now(), passed = seen - ending->seen;
+  ending->seen = seen;
+  return ending->now += passed < LOOK_MOST ? passed : LOOK_MOST;
 }
 
 int64_t ending_look(struct ending *ending) {
-  int64_t now = loop_now();
+  int64_t now = ending_now(ending);
   struct look look = {.ending = ending, .now = now, .next = INT64_MAX};
   ending->found = 0;
   ending->proc = children_proc_is_ours();
@@ -205,6 +210,6 @@ int64_t ending_look(struct ending *ending) {
   lastwords_pass_on();
   /* As PID 1 everybody else is ours, also who came in from outside. */
   if (getpid() == 1 && now >= ending->last_call) (void)kill(-1, SIGKILL);
-  int64_t soon = now + (now < ending->begun + HASTE ? LOOK_OFTEN : LOOK_SELDOM);
+  int64_t soon = now + (now < HASTE ? LOOK_OFTEN : LOOK_SELDOM);
   return look.next < soon ? look.next : soon;
 }
