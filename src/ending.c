@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -28,6 +29,7 @@
 static struct target {
   pid_t id;    /* 0 = free */
   pid_t alone; /* who hears the signal for all of them; 0 = everybody */
+  int held;    /* its pidfd, where it is not the leader; -1: it was gone by then */
   int64_t kill_at;
 } targets[TARGETS];
 
@@ -50,6 +52,36 @@ static pid_t target_of(pid_t pid) {
 
 static void signal_target(pid_t id, int number) {
   (void)kill(-id, number); /* kill() has it the other way round: a group is negative */
+}
+
+/* Whoever is left of a group holds the number of its leader. That of an heir may be a stranger's by now: he is
+ * held first, and then must be of the session, which nobody enters from outside. Returns a pidfd, or -1. */
+static int hold(pid_t heir, pid_t session) {
+  int pidfd = (int)syscall(SYS_pidfd_open, heir, 0);
+  if (pidfd < 0 || getsid(heir) == session) return pidfd;
+  close(pidfd);
+  return -1;
+}
+
+static bool is_led(const struct target *target) {
+  return target->alone == target->id;
+}
+
+static void tell(const struct target *target, int number) {
+  if (target->alone == 0)
+    signal_target(target->id, number);
+  else if (is_led(target))
+    signal_target(-target->alone, number);
+  else if (target->held >= 0)
+    (void)syscall(SYS_pidfd_send_signal, target->held, number, NULL, 0);
+}
+
+/* Who heard for all has ended. */
+static bool is_orphaned(const struct target *target) {
+  if (target->alone == 0) return false;
+  if (is_led(target)) return kill(target->alone, 0) != 0;
+  struct pollfd ended = {.fd = target->held, .events = POLLIN};
+  return target->held < 0 || poll(&ended, 1, 0) == 1;
 }
 
 static void append_name(struct ending *ending, pid_t pid) {
@@ -79,16 +111,13 @@ static void greet(struct ending *ending, struct target *target, pid_t pid, int64
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
   target->alone = note && note->leader_alone ? note->main : 0;
-  pid_t hears = target->alone ? -target->alone : target->id;
-  signal_target(hears, note ? note->signal : SIGTERM);
-  signal_target(hears, SIGCONT); /* a stopped one hears nothing else */
+  target->held = target->alone && !is_led(target) ? hold(target->alone, target->id) : -1;
+  tell(target, note ? note->signal : SIGTERM);
+  tell(target, SIGCONT); /* a stopped one hears nothing else */
 }
 
-/* A leader's number is held by whoever of the group is left; another one's may be a stranger's by now, and
- * then the rest has to wait for the end of its grace. */
 static bool is_over(const struct ending *ending, const struct target *target, int64_t now) {
-  if (ending->hurry || now >= target->kill_at) return true;
-  return target->alone && kill(target->alone, 0) != 0;
+  return ending->hurry || now >= target->kill_at || is_orphaned(target);
 }
 
 /* More targets than the table holds are told again at each look; no harm. */
@@ -105,6 +134,7 @@ static void meet(struct ending *ending, pid_t pid, int64_t now, int64_t *next) {
   ending->found++;
   if (is_over(ending, target, now)) signal_target(id, SIGKILL);
   if (target->kill_at > now && target->kill_at < *next) *next = target->kill_at;
+  if (target == &spare && spare.held >= 0) close(spare.held);
 }
 
 /* --- where they are ---------------------------------------------------------------------- */

@@ -483,6 +483,8 @@ static void learn(struct proc *proc) {
 }
 
 static void heir_exited(struct proc *proc) {
+  guardian_note_main(proc->procs->page, proc->pid,
+                     proc->pid); /* that number is not ours any more */
   proc->state = LEARNING;
   proc->pause = FIRST_QUESTION;
   proc->succession.until = loop_now() + REGENCY;

@@ -561,6 +561,51 @@ describe("the guardian", function()
     assert.equal("INT\n", p:read "told")
   end)
 
+  -- The pilot is stopped, so that it does not hear of the end, and one who ignores everything keeps the job alive.
+  it("does not take a stranger for a job's main process, who got its number when that had died", function()
+    machine.need_pids()
+    local p = started([[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = { "sh", "-c", [=[: the leader
+          trap 'exit 0' WINCH
+          sh -c 'trap "" TERM USR1 WINCH; echo deaf one is there; read forever <fifo' &
+          sh -c ': the heir; echo $$ >pid; echo heir is there; read forever <fifo' &
+          wait
+        ]=] },
+        pidfile = os.getenv "PWD" .. "/pid", stop_mode = "mixed", stop_signal = "SIGUSR1", stop_timeout = "1h",
+      }
+      pilot.job "stranger" { stop_timeout = "1s", exec = { "sh", "-c", [=[
+        trap '' TERM
+        echo ready
+        read number <wanted
+        until
+          echo $((number - 1)) >/proc/sys/kernel/ns_last_pid
+          sh -c 'trap "echo hit >hit" USR1; echo $$ >began; read forever <fifo; read forever <fifo' &
+          test $! = $number
+        do kill -KILL $!; done
+        wait
+      ]=] } }
+    ]], { wrap = {
+      "sh", "-c", 'mkfifo fifo wanted; exec 3<>fifo; exec env PWD="$(pwd)" "$@"', "sh", unpack(AS_PID_1),
+    } })
+    local function signal(name, command)
+      for _, process in ipairs(p:processes()) do
+        if process.command:find("c : the " .. command, 1, true) then p:signal(name, process.pid) end
+      end
+    end
+    p:wait_for_line("is there", 2)
+    signal("SIGWINCH", "leader")
+    p:wait_for_line "its main process is now"
+    p:signal("SIGSTOP", p:pilot())
+    signal("SIGKILL", "heir")
+    p:write("wanted", p:read "pid")
+    p:wait_for("the stranger", function() return p:read "began" == p:read "pid" end)
+    p:signal("SIGKILL", p:pilot())
+    assert.equal(137, p:wait())
+    assert.equal("", p:read "hit")
+  end)
+
   it("as PID 1 with the /proc of another namespace, still tells each job to stop", function()
     machine.need_pids()
     local p = started(POLITE, { wrap = { "unshare", "--pid", "--fork", "--kill-child" } })
