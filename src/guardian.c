@@ -121,21 +121,30 @@ void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {
 
 /* --- wards ------------------------------------------------------------------------------- */
 
+static uint64_t ward_of(pid_t pid) {
+  return (uint64_t)(uint32_t)pid << 32;
+}
+
 struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid) {
   for (unsigned i = 0; page && i < GUARDIAN_WARDS; i++) {
     struct guardian_ward *ward = &page->wards[i];
-    if (atomic_load(&ward->pid) != 0) continue;
-    atomic_store(&ward->ended, false);
-    atomic_store(&ward->pid, pid);
+    if (atomic_load(&ward->word) != 0) continue;
+    atomic_store(&ward->word, ward_of(pid));
     atomic_fetch_add(&page->ward_count, 1);
     return ward;
   }
   return NULL;
 }
 
+bool guardian_has_ended(const struct guardian_ward *ward, int *status) {
+  uint64_t word = atomic_load(&ward->word);
+  *status = (int)(word & (GUARDIAN_ENDED - 1));
+  return word & GUARDIAN_ENDED;
+}
+
 void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
   if (ward == NULL) return;
-  atomic_store(&ward->pid, 0);
+  atomic_store(&ward->word, 0);
   atomic_fetch_sub(&page->ward_count, 1);
 }
 
@@ -143,10 +152,8 @@ void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
 static void note_end(struct guardian_page *page, pid_t pid, int status) {
   if (atomic_load(&page->ward_count) == 0) return;
   for (unsigned i = 0; i < GUARDIAN_WARDS; i++) {
-    struct guardian_ward *ward = &page->wards[i];
-    if (atomic_load(&ward->pid) != pid || atomic_load(&ward->ended)) continue;
-    ward->status = status;
-    atomic_store(&ward->ended, true);
+    uint64_t alive = ward_of(pid), ended = alive | GUARDIAN_ENDED | (uint32_t)status;
+    (void)atomic_compare_exchange_strong(&page->wards[i].word, &alive, ended);
   }
 }
 

@@ -72,10 +72,11 @@ struct guardian_note {
 /* An orphan whose status the pilot wants to know: the guardian is who reaps it. Taken and given back by the
  * pilot, filled in by the guardian. */
 struct guardian_ward {
-  _Atomic pid_t pid;  /* 0 = free */
-  _Atomic bool ended; /* then `status` is as waitpid() gave it */
-  int status;
+  /* 0 = free. Else the pid, in the upper half, and once that has ended GUARDIAN_ENDED and its status as
+   * waitpid() gave it. In one word: a ward that has changed hands meanwhile must not get the former one's. */
+  _Atomic uint64_t word;
 };
+#define GUARDIAN_ENDED (UINT64_C(1) << 31)
 
 /* How far the pilot has come, as it says itself. */
 enum guardian_stage { GUARDIAN_LOADING, GUARDIAN_STARTED, GUARDIAN_OVER };
@@ -112,6 +113,8 @@ void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main);
 /* Asks for the status of an orphan, before it is known to live: then no end is missed. NULL: there is no
  * guardian, or it has too many wards. */
 struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid);
+/* Has it ended? Then `status` is its. */
+bool guardian_has_ended(const struct guardian_ward *ward, int *status);
 /* Accepts NULL. */
 void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward);
 

@@ -458,8 +458,8 @@ static bool learn_status(struct proc *proc) {
     keep_status(proc, &info);
     return true;
   }
-  if (proc->ward == NULL || !atomic_load(&proc->ward->ended)) return false;
-  int status = proc->ward->status;
+  int status;
+  if (proc->ward == NULL || !guardian_has_ended(proc->ward, &status)) return false;
   if (WIFEXITED(status))
     proc->exit.code = WEXITSTATUS(status);
   else
