@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,8 @@
 #define AT_LEAST (500 * MILLISECOND) /* between the signal and SIGKILL, whatever the deadline */
 #define LOOK_OFTEN (20 * MILLISECOND)
 #define LOOK_SELDOM (100 * MILLISECOND)
-#define HASTE NANOSECONDS /* so long it looks often: most jobs end at once */
+#define LOOK_MOST (250 * MILLISECOND) /* what lies between two looks counts so much at most */
+#define HASTE NANOSECONDS             /* so long it looks often: most jobs end at once */
 
 /* Who was signalled: a group's id, or (negative) that of a process in a group we must spare. The
  * pages of the table come into being only when they are used. */
@@ -27,6 +29,7 @@
 static struct target {
   pid_t id;    /* 0 = free */
   pid_t alone; /* who hears the signal for all of them; 0 = everybody */
+  int held;    /* its pidfd, where it is not the leader; -1: it was gone by then */
   int64_t kill_at;
 } targets[TARGETS];
 
@@ -51,6 +54,36 @@ static void signal_target(pid_t id, int number) {
   (void)kill(-id, number); /* kill() has it the other way round: a group is negative */
 }
 
+/* Whoever is left of a group holds the number of its leader. That of an heir may be a stranger's by now: he is
+ * held first, and then must be of the session, which nobody enters from outside. Returns a pidfd, or -1. */
+static int hold(pid_t heir, pid_t session) {
+  int pidfd = (int)syscall(SYS_pidfd_open, heir, 0);
+  if (pidfd < 0 || getsid(heir) == session) return pidfd;
+  close(pidfd);
+  return -1;
+}
+
+static bool is_led(const struct target *target) {
+  return target->alone == target->id;
+}
+
+static void tell(const struct target *target, int number) {
+  if (target->alone == 0)
+    signal_target(target->id, number);
+  else if (is_led(target))
+    signal_target(-target->alone, number);
+  else if (target->held >= 0)
+    (void)syscall(SYS_pidfd_send_signal, target->held, number, NULL, 0);
+}
+
+/* Who heard for all has ended. */
+static bool is_orphaned(const struct target *target) {
+  if (target->alone == 0) return false;
+  if (is_led(target)) return kill(target->alone, 0) != 0;
+  struct pollfd ended = {.fd = target->held, .events = POLLIN};
+  return target->held < 0 || poll(&ended, 1, 0) == 1;
+}
+
 static void append_name(struct ending *ending, pid_t pid) {
   struct child child = {.name = "?"};
   if (ending->proc) (void)children_look(pid, &child);
@@ -66,9 +99,7 @@ static void append_name(struct ending *ending, pid_t pid) {
 static int64_t time_of_death(const struct ending *ending, const struct guardian_note *note,
                              int64_t now) {
   int64_t grace = note ? note->grace : GUARDIAN_GRACE;
-  int64_t when = now + grace * MILLISECOND;
-  int64_t deadline = atomic_load(&ending->page->deadline);
-  if (deadline == 0) return when;
+  int64_t when = now + grace * MILLISECOND, deadline = ending->deadline;
   if (deadline < now + AT_LEAST) deadline = now + AT_LEAST;
   return deadline < when ? deadline : when;
 }
@@ -80,16 +111,13 @@ static void greet(struct ending *ending, struct target *target, pid_t pid, int64
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;
   target->alone = note && note->leader_alone ? note->main : 0;
-  pid_t hears = target->alone ? -target->alone : target->id;
-  signal_target(hears, note ? note->signal : SIGTERM);
-  signal_target(hears, SIGCONT); /* a stopped one hears nothing else */
+  target->held = target->alone && !is_led(target) ? hold(target->alone, target->id) : -1;
+  tell(target, note ? note->signal : SIGTERM);
+  tell(target, SIGCONT); /* a stopped one hears nothing else */
 }
 
-/* A leader's number is held by whoever of the group is left; another one's may be a stranger's by now, and
- * then the rest has to wait for the end of its grace. */
 static bool is_over(const struct ending *ending, const struct target *target, int64_t now) {
-  if (ending->hurry || now >= target->kill_at) return true;
-  return target->alone && kill(target->alone, 0) != 0;
+  return ending->hurry || now >= target->kill_at || is_orphaned(target);
 }
 
 /* More targets than the table holds are told again at each look; no harm. */
@@ -106,6 +134,7 @@ static void meet(struct ending *ending, pid_t pid, int64_t now, int64_t *next) {
   ending->found++;
   if (is_over(ending, target, now)) signal_target(id, SIGKILL);
   if (target->kill_at > now && target->kill_at < *next) *next = target->kill_at;
+  if (target == &spare && spare.held >= 0) close(spare.held);
 }
 
 /* --- where they are ---------------------------------------------------------------------- */
@@ -188,16 +217,22 @@ static int64_t longest_grace(struct guardian_page *page) {
   return grace * MILLISECOND;
 }
 
-void ending_begin(struct ending *ending, struct guardian_page *page) {
-  int64_t now = loop_now();
-  *ending = (struct ending){.page = page, .begun = now, .last_call = now + longest_grace(page)};
-  int64_t deadline = atomic_load(&page->deadline);
-  if (deadline == 0 || deadline > ending->last_call) return;
-  ending->last_call = deadline > now && deadline < now + AT_LEAST ? now + AT_LEAST : deadline;
+void ending_begin(struct ending *ending, struct guardian_page *page, int64_t left) {
+  *ending = (struct ending){
+      .page = page, .seen = loop_now(), .deadline = left, .last_call = longest_grace(page)};
+  if (left > ending->last_call) return;
+  ending->last_call = left > 0 && left < AT_LEAST ? AT_LEAST : left;
+}
+
+/* After a pause nobody has had the time that it took. */
+int64_t ending_now(struct ending *ending) {
+  int64_t seen = loop_now(), passed = seen - ending->seen;
+  ending->seen = seen;
+  return ending->now += passed < LOOK_MOST ? passed : LOOK_MOST;
 }
 
 int64_t ending_look(struct ending *ending) {
-  int64_t now = loop_now();
+  int64_t now = ending_now(ending);
   struct look look = {.ending = ending, .now = now, .next = INT64_MAX};
   ending->found = 0;
   ending->proc = children_proc_is_ours();
@@ -205,6 +240,6 @@ int64_t ending_look(struct ending *ending) {
   lastwords_pass_on();
   /* As PID 1 everybody else is ours, also who came in from outside. */
   if (getpid() == 1 && now >= ending->last_call) (void)kill(-1, SIGKILL);
-  int64_t soon = now + (now < ending->begun + HASTE ? LOOK_OFTEN : LOOK_SELDOM);
+  int64_t soon = now + (now < HASTE ? LOOK_OFTEN : LOOK_SELDOM);
   return look.next < soon ? look.next : soon;
 }

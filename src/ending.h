@@ -18,18 +18,24 @@
 
 #define ENDING_NAMES 128
 
+/* Its times are nanoseconds since it began, without pauses of the machine. */
 struct ending {
   struct guardian_page *page; /* not owned */
-  int64_t begun, last_call;   /* loop_now() times; by the latter all have been killed */
+  int64_t now, seen;          /* the latter: loop_now() of then */
+  int64_t deadline;           /* of the pilot's shutdown; INT64_MAX: none */
+  int64_t last_call;          /* by then all have been killed */
   bool hurry;                 /* kill at once */
   char names[ENDING_NAMES];   /* of the first it met: "sleep (12), sh (13)" */
   unsigned found;             /* how many children the latest look found */
   bool proc;                  /* /proc is there, and of this PID namespace */
 };
 
-void ending_begin(struct ending *ending, struct guardian_page *page);
+/* `left`: nanoseconds of the pilot's shutdown; INT64_MAX: it had not begun. */
+void ending_begin(struct ending *ending, struct guardian_page *page, int64_t left);
+/* How late it is. */
+int64_t ending_now(struct ending *ending);
 /* One look: signals whoever has not been, kills whoever's time is over. Returns when to look again at
- * the latest, in loop_now() time. */
+ * the latest. */
 int64_t ending_look(struct ending *ending);
 
 #endif

@@ -29,12 +29,25 @@
 #define PROBES 64             /* how far a note may stand from where its pid says */
 #define GIVE_UP 5000          /* milliseconds from the last SIGKILL until we leave without them */
 #define SLACK 250 /* milliseconds after its deadline in which the pilot may still end by itself */
-#define SAME NANOSECONDS                  /* so long after the first, a request is the same … */
+#define SLICE NANOSECONDS /* the deadline's time is counted in slices: so long, or … */
+#define PARTS 32          /* … such a part of all */
+#define LATE 750          /* milliseconds: later than this, a slice is counted again … */
+#define AGAIN 3           /* … so often in a row */
+#define SAME NANOSECONDS  /* so long after the first, a request is the same … */
 #define SAME_INTERRUPT (NANOSECONDS / 10) /* … one by SIGINT */
 #define CODE_USAGE 64
 #define CODE_SOFTWARE 70
 #define CODE_MACHINE 71
 #define CODE_LATE 124
+
+/* What is left of the shutdown's time. */
+struct countdown {
+  int64_t budget; /* what the pilot has said; 0 = nothing yet */
+  int64_t slice,
+      due;      /* of the slice that is being counted: nanoseconds; loop_now() time of its end */
+  int64_t left; /* nanoseconds after that */
+  int again;    /* how often this slice was late */
+};
 
 struct guardian {
   struct guardian_page *page;
@@ -49,8 +62,8 @@ struct guardian {
   int idle_looks;
   int last_words; /* what it was sent to make it die: SIGABRT, SIGKILL; 0 = nothing */
 
-  int64_t last_moment; /* of CLOCK_MONOTONIC; 0 = its deadline was not seen to have passed */
-  bool late;           /* that has passed, too, and it had not ended */
+  struct countdown countdown;
+  bool late; /* that is over, and the pilot had not ended */
 
   struct manager manager;
   uint64_t turns_told; /* at the latest WATCHDOG=1 */
@@ -108,21 +121,30 @@ void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {
 
 /* --- wards ------------------------------------------------------------------------------- */
 
+static uint64_t ward_of(pid_t pid) {
+  return (uint64_t)(uint32_t)pid << 32;
+}
+
 struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid) {
   for (unsigned i = 0; page && i < GUARDIAN_WARDS; i++) {
     struct guardian_ward *ward = &page->wards[i];
-    if (atomic_load(&ward->pid) != 0) continue;
-    atomic_store(&ward->ended, false);
-    atomic_store(&ward->pid, pid);
+    if (atomic_load(&ward->word) != 0) continue;
+    atomic_store(&ward->word, ward_of(pid));
     atomic_fetch_add(&page->ward_count, 1);
     return ward;
   }
   return NULL;
 }
 
+bool guardian_has_ended(const struct guardian_ward *ward, int *status) {
+  uint64_t word = atomic_load(&ward->word);
+  *status = (int)(word & (GUARDIAN_ENDED - 1));
+  return word & GUARDIAN_ENDED;
+}
+
 void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
   if (ward == NULL) return;
-  atomic_store(&ward->pid, 0);
+  atomic_store(&ward->word, 0);
   atomic_fetch_sub(&page->ward_count, 1);
 }
 
@@ -130,10 +152,8 @@ void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
 static void note_end(struct guardian_page *page, pid_t pid, int status) {
   if (atomic_load(&page->ward_count) == 0) return;
   for (unsigned i = 0; i < GUARDIAN_WARDS; i++) {
-    struct guardian_ward *ward = &page->wards[i];
-    if (atomic_load(&ward->pid) != pid || atomic_load(&ward->ended)) continue;
-    ward->status = status;
-    atomic_store(&ward->ended, true);
+    uint64_t alive = ward_of(pid), ended = alive | GUARDIAN_ENDED | (uint32_t)status;
+    (void)atomic_compare_exchange_strong(&page->wards[i].word, &alive, ended);
   }
 }
 
@@ -144,10 +164,10 @@ static void wake(const struct guardian_page *page) {
   if (getppid() == page->guardian) (void)kill(page->guardian, SIGCHLD);
 }
 
-void guardian_deadline(struct guardian_page *page, int64_t deadline, int code) {
-  if (page == NULL) return;
+void guardian_deadline(struct guardian_page *page, int64_t budget, int code) {
+  if (page == NULL || (budget == 0 && code == GUARDIAN_NO_CODE)) return;
   if (code != GUARDIAN_NO_CODE) atomic_store(&page->code, code);
-  if (deadline != 0) atomic_store(&page->deadline, deadline);
+  if (budget != 0) atomic_store(&page->budget, budget);
   wake(page);
 }
 
@@ -181,6 +201,10 @@ static int64_t monotonic(void) {
   struct timespec now;
   (void)clock_gettime(CLOCK_MONOTONIC, &now);
   return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+}
+
+static int64_t least(int64_t a, int64_t b) {
+  return a < b ? a : b;
 }
 
 static const char *signal_name(int number, char text[16]) {
@@ -315,8 +339,7 @@ static void look(struct guardian *guardian) {
 /* --- the service manager ----------------------------------------------------------------- */
 
 static const char *stop_status(const struct guardian *guardian) {
-  bool asked = atomic_load(&guardian->page->deadline) != 0;
-  if (asked) return "shutting down";
+  if (atomic_load(&guardian->page->budget) != 0) return "shutting down";
   return atomic_load(&guardian->page->stage) == GUARDIAN_LOADING
              ? "the pilot could not start"
              : "the pilot has failed, its jobs are stopped";
@@ -327,7 +350,7 @@ static void tell_manager(struct guardian *guardian) {
   struct guardian_page *page = guardian->page;
   int64_t now = monotonic();
   if (manager->name == NULL) return;
-  bool stopping = guardian->ended || atomic_load(&page->deadline) != 0;
+  bool stopping = guardian->ended || atomic_load(&page->budget) != 0;
   if (atomic_load(&page->stage) >= GUARDIAN_STARTED) manager_ready(manager, page->status, now);
   if (stopping) manager_stopping(manager, stop_status(guardian), now);
   if (manager_is_due(manager, now) &&
@@ -347,19 +370,55 @@ static int64_t until_manager(const struct guardian *guardian) {
 
 /* --- the deadline ------------------------------------------------------------------------ */
 
-static int64_t until_late(const struct guardian *guardian) {
-  int64_t deadline = atomic_load(&guardian->page->deadline);
-  if (deadline == 0) return INT64_MAX;
-  return guardian->last_moment ? guardian->last_moment - monotonic() : deadline - loop_now();
+/* The last one is SLACK: of our time, also when a pause that was too short to be one ate the one before. */
+static void next_slice(struct countdown *countdown, int64_t most) {
+  int64_t orderly = countdown->left - SLACK * MILLISECOND;
+  countdown->slice = orderly > 0 ? least(orderly, most) : countdown->left;
+  countdown->left -= countdown->slice;
+  countdown->due = loop_now() + countdown->slice;
+  countdown->again = 0;
 }
 
-/* The pilot has a moment of our time to end by itself: after a pause of the container both are late. Then
- * it is not waited for: what is left is killed in the same breath. */
-static void lose_time(struct guardian *guardian) {
-  if (guardian->last_moment == 0) {
-    guardian->last_moment = monotonic() + SLACK * MILLISECOND;
-    return;
+/* One that ends too late is counted again, but not for ever: then it is no pause, everything is late here.
+ * The pilot counts the same slices, and takes fewer for late: it is the first to act. */
+static bool is_late(struct countdown *countdown) {
+  if (loop_now() - countdown->due <= LATE * MILLISECOND || countdown->again == AGAIN) return false;
+  countdown->again++;
+  countdown->due = loop_now() + countdown->slice;
+  return true;
+}
+
+/* True: the time of the shutdown is used up, and the moment that the pilot has then to end by itself. */
+static bool is_used_up(struct guardian *guardian) {
+  struct countdown *countdown = &guardian->countdown;
+  int64_t budget = atomic_load(&guardian->page->budget);
+  if (budget != countdown->budget) {
+    *countdown = (struct countdown){.budget = budget, .left = budget + SLACK * MILLISECOND};
+    next_slice(countdown, SLICE);
   }
+  if (budget == 0 || loop_now() < countdown->due || is_late(countdown)) return false;
+  if (countdown->left == 0) return true;
+  next_slice(countdown, budget / PARTS > SLICE ? budget / PARTS : SLICE);
+  return false;
+}
+
+static int64_t until_slice(const struct guardian *guardian) {
+  return guardian->countdown.budget ? guardian->countdown.due - loop_now() : INT64_MAX;
+}
+
+/* What those whom a dead pilot has left have of it; INT64_MAX: it was not shutting down. */
+static int64_t time_left(const struct guardian *guardian) {
+  const struct countdown *countdown = &guardian->countdown;
+  int64_t budget = atomic_load(&guardian->page->budget);
+  if (budget == 0) return INT64_MAX;
+  if (budget != countdown->budget) return budget;
+  int64_t slice = countdown->due - loop_now();
+  int64_t left = countdown->left + (slice > 0 ? slice : 0) - SLACK * MILLISECOND;
+  return left > 0 ? left : 0;
+}
+
+/* It is not waited for any more: what is left is killed in the same breath. */
+static void lose_time(struct guardian *guardian) {
   say("the shutdown takes longer than shutdown_timeout allows, and the pilot has not ended it: "
       "killing it and what is left");
   (void)kill(guardian->pilot, SIGKILL);
@@ -369,14 +428,10 @@ static void lose_time(struct guardian *guardian) {
 
 /* --- the watch --------------------------------------------------------------------------- */
 
-static int64_t least(int64_t a, int64_t b) {
-  return a < b ? a : b;
-}
-
 /* How long it may sleep: nanoseconds; INT64_MAX: for ever. */
 static int64_t until_next(const struct guardian *guardian) {
   int64_t look = guardian->look > 0 ? guardian->next_look - monotonic() : INT64_MAX;
-  int64_t next = least(look, least(until_manager(guardian), until_late(guardian)));
+  int64_t next = least(look, least(until_manager(guardian), until_slice(guardian)));
   return next < 0 ? 0 : next;
 }
 
@@ -389,7 +444,7 @@ static void watch(struct guardian *guardian) {
     (void)reap(guardian);
     tell_manager(guardian);
     if (guardian->ended) return;
-    if (until_late(guardian) <= 0) {
+    if (is_used_up(guardian)) {
       lose_time(guardian);
     } else if (guardian->look > 0 && monotonic() >= guardian->next_look) {
       look(guardian);
@@ -406,9 +461,9 @@ static const char *processes(unsigned count) {
 
 static void end_the_rest(struct guardian *guardian, struct ending *ending) {
   const int64_t give_up = GIVE_UP * MILLISECOND;
-  ending_begin(ending, guardian->page);
+  ending_begin(ending, guardian->page, time_left(guardian));
   for (int64_t next = 0; reap(guardian);) {
-    int64_t now = loop_now();
+    int64_t now = ending_now(ending);
     ending->hurry = guardian->late || guardian->hurry;
     if (ending->hurry && ending->last_call > now) next = ending->last_call = now;
     if (now >= next) next = ending_look(ending);

@@ -24,15 +24,17 @@
  * (SIGSTOP) for six looks gets SIGKILL. It counts looks, not seconds: in a container that was paused,
  * or all of whose processes were stopped, the guardian did not look either.
  *
- * The deadline. A pilot that shuts down says by when all must have ended. One that is there a moment
- * later does something that it cannot be got out of: it is killed, and so is everybody else, at once.
+ * The deadline. A pilot that shuts down says how long that may take. One that is there a moment later
+ * does something that it cannot be got out of: it is killed, and so is everybody else, at once. The
+ * guardian counts this time itself, by the rules of lua/luapilot/patience.lua: a pause of the container
+ * is nobody's time, and a pilot that its scripts keep busy gets no more of it.
  *
  * The service manager outside hears from the guardian what the pilot does: see manager.h.
  *
  * The end. However the pilot ended, it has killed nobody on the way: an error of the core, no memory, a
  * crash and a kill all leave the jobs to the guardian. Each group among its children gets the signal and
  * the grace that the pilot noted down for it (or its leader does, alone), else SIGTERM and
- * GUARDIAN_GRACE, then SIGKILL; the pilot's deadline, and a second request to end, shorten that. Requests
+ * GUARDIAN_GRACE, then SIGKILL; what is left of the shutdown's time, and a second request to end, shorten that. Requests
  * are SIGTERM, SIGINT and SIGQUIT, or what the pilot wrote down instead; one that comes within a second of
  * the first is the same (a SIGINT: within 100 ms). Those who lose their parents by this become its
  * children, so it looks again until there are none. Its own group is never signalled, it may be shared
@@ -40,7 +42,7 @@
  * process that waits for a dead disk) is named and left behind.
  *
  * The exit code: the pilot's; 128 + n when signal n killed it; 70 when it ended with 0 in the middle of
- * its work; 124 when its deadline had passed, unless the pilot was told another; 64 when
+ * its work; 124 when its shutdown took too long, unless the pilot was told another; 64 when
  * LUAPILOT_HEARTBEAT makes no sense, 71 when the machine refuses to fork. */
 #ifndef LUAPILOT_GUARDIAN_H
 #define LUAPILOT_GUARDIAN_H
@@ -70,10 +72,11 @@ struct guardian_note {
 /* An orphan whose status the pilot wants to know: the guardian is who reaps it. Taken and given back by the
  * pilot, filled in by the guardian. */
 struct guardian_ward {
-  _Atomic pid_t pid;  /* 0 = free */
-  _Atomic bool ended; /* then `status` is as waitpid() gave it */
-  int status;
+  /* 0 = free. Else the pid, in the upper half, and once that has ended GUARDIAN_ENDED and its status as
+   * waitpid() gave it. In one word: a ward that has changed hands meanwhile must not get the former one's. */
+  _Atomic uint64_t word;
 };
+#define GUARDIAN_ENDED (UINT64_C(1) << 31)
 
 /* How far the pilot has come, as it says itself. */
 enum guardian_stage { GUARDIAN_LOADING, GUARDIAN_STARTED, GUARDIAN_OVER };
@@ -85,7 +88,7 @@ enum guardian_stage { GUARDIAN_LOADING, GUARDIAN_STARTED, GUARDIAN_OVER };
 struct guardian_page {
   struct heartbeat heartbeat;
   pid_t guardian;
-  _Atomic int64_t deadline;     /* loop_now() time by which all must have ended; 0 = none */
+  _Atomic int64_t budget;       /* nanoseconds in which all must have ended; 0 = no shutdown */
   _Atomic uint64_t requests;    /* of GUARDIAN_SIGNAL: those that ask for the end */
   _Atomic int code;             /* the exit code that was asked for, or GUARDIAN_NO_CODE */
   _Atomic int stage;            /* an enum guardian_stage; it only grows */
@@ -110,13 +113,15 @@ void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main);
 /* Asks for the status of an orphan, before it is known to live: then no end is missed. NULL: there is no
  * guardian, or it has too many wards. */
 struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid);
+/* Has it ended? Then `status` is its. */
+bool guardian_has_ended(const struct guardian_ward *ward, int *status);
 /* Accepts NULL. */
 void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward);
 
-/* The pilot's word: when all must have ended (0: that stays as it is), and with which code (the same:
- * GUARDIAN_NO_CODE); how far it has come (`status`: of the start, else NULL). The guardian is woken by
- * both. `page` may be NULL. */
-void guardian_deadline(struct guardian_page *page, int64_t deadline, int code);
+/* The pilot's word: in how many nanoseconds all must have ended (0: that stays as it is), and with which
+ * code (the same: GUARDIAN_NO_CODE); how far it has come (`status`: of the start, else NULL). The guardian
+ * is woken by both. `page` may be NULL. */
+void guardian_deadline(struct guardian_page *page, int64_t budget, int code);
 void guardian_reached(struct guardian_page *page, enum guardian_stage stage, const char *status);
 
 /* Looks a note up; NULL: there is none. */

@@ -14,7 +14,9 @@
 #include "sink.h"
 #include "stream.h"
 
-#define SAID 1024 /* the longest message that C says */
+#define SAID 1024                   /* the longest message that C says */
+#define WAIT (NANOSECONDS / 10)     /* so long we wait at once for a slow reader, at the end */
+#define WAIT_MOST (NANOSECONDS / 4) /* so much of that counts: a pause of the machine is no time */
 
 struct output {
   struct loop *loop; /* not owned */
@@ -305,30 +307,51 @@ static size_t unwritten(struct output *output) {
   return bytes;
 }
 
-/* Waits until one of the blocked sinks can be written; false: none is, or the time is over. More
+/* What is left of the time for a slow reader, and when that was counted. */
+struct allowance {
+  int64_t left, seen;
+};
+
+static int64_t time_left(struct allowance *time) {
+  int64_t now = loop_now(), passed = now - time->seen;
+  time->seen = now;
+  time->left -= passed < WAIT_MOST ? passed : WAIT_MOST;
+  return time->left;
+}
+
+/* Waits a moment until one of the blocked sinks can be written; false: none is, or the time is over. More
  * than a handful are not worth an allocation: the others are tried when one of these moves. */
-static bool wait_writable(struct output *output, int64_t until) {
+static bool wait_writable(struct output *output, struct allowance *time) {
   struct pollfd ready[16];
   nfds_t count = 0;
   for (struct sink *sink = NULL; (sink = next_sink(output, sink)) && count < 16;) {
     int fd = sink_waits_for(sink);
     if (fd >= 0) ready[count++] = (struct pollfd){.fd = fd, .events = POLLOUT};
   }
-  int64_t left = until - loop_now();
+  int64_t left = time_left(time);
   if (count == 0 || left <= 0) return false;
-  (void)poll(ready, count, (int)(left / 1000000 + 1));
+  (void)poll(ready, count, (int)((left < WAIT ? left : WAIT) / 1000000 + 1));
   return true;
 }
 
 /* What a job still writes while we read is its own affair: the time bounds it. */
-static void drain(struct output *output, int64_t until) {
+static void drain(struct output *output, struct allowance *time) {
   bool more = true;
   while (more) {
     more = stream_drain(&output->streams);
     flush_all(output);
-    if (!more && unwritten(output) > 0) more = wait_writable(output, until);
-    if (loop_now() >= until) more = false;
+    if (!more && unwritten(output) > 0) more = wait_writable(output, time);
+    if (time_left(time) <= 0) more = false;
   }
+}
+
+/* Bytes that are lost if nothing is written any more, and were not counted before: finalisers may write a line
+ * after the last word on the rest. */
+static size_t newly_lost(struct sink *sink) {
+  uint64_t end = sink->written + buffer_size(&sink->buffer);
+  uint64_t from = sink->told > sink->written ? sink->told : sink->written;
+  sink->told = end;
+  return (size_t)(end - from);
 }
 
 /* Nobody would hear of it later. What has lost something may be the main sink, so it is told beside that. */
@@ -336,7 +359,7 @@ static void tell_all(struct output *output) {
   char text[SAID];
   output->ending = true;
   for (struct sink *sink = NULL; (sink = next_sink(output, sink));) {
-    size_t bytes = buffer_size(&sink->buffer);
+    size_t bytes = newly_lost(sink);
     (void)snprintf(text, sizeof text, "%zu bytes could not be written to %s", bytes, name_of(sink));
     if (bytes > 0) own_up(output, sink, "bytes_lost", bytes, text);
     if (sink->lost > 0) tell_lost(output, sink, sink->lost);
@@ -346,11 +369,11 @@ static void tell_all(struct output *output) {
 }
 
 size_t output_flush(struct output *output, double seconds) {
-  int64_t until = loop_now() + (int64_t)(seconds * (double)NANOSECONDS);
-  drain(output, until);
+  struct allowance time = {(int64_t)(seconds * (double)NANOSECONDS), loop_now()};
+  drain(output, &time);
   stream_finish_lines(&output->streams);
   flush_all(output);
-  while (unwritten(output) > 0 && wait_writable(output, until)) flush_all(output);
+  while (unwritten(output) > 0 && wait_writable(output, &time)) flush_all(output);
   tell_all(output);
   return unwritten(output);
 }

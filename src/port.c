@@ -15,20 +15,20 @@ void port_guardian(struct guardian_page *page) {
   port.page = page;
 }
 
-/* A time so many seconds from now; 0: nil. */
-static int64_t moment(lua_State *L, int index, const char *where) {
+/* Nanoseconds, one at least; 0: nil. */
+static int64_t span(lua_State *L, int index, const char *where) {
   if (lua_isnoneornil(L, index)) return 0;
-  return loop_now() + (int64_t)(port_number(L, index, where, 0, 1e9) * (double)NANOSECONDS);
+  return 1 + (int64_t)(port_number(L, index, where, 0, 1e9) * (double)NANOSECONDS);
 }
 
 /* When, at the latest, the guardian ends us, and with which code. */
 static int l_deadline(lua_State *L) {
-  int64_t deadline = moment(L, 1, "deadline: seconds");
-  int64_t hurry = moment(L, 2, "deadline: orderly");
+  int64_t budget = span(L, 1, "deadline: seconds");
+  int64_t orderly = span(L, 2, "deadline: orderly");
   int code = GUARDIAN_NO_CODE;
   if (!lua_isnoneornil(L, 3)) code = (int)port_integer(L, 3, "deadline: code", 0, 255);
-  if (hurry != 0) port_contain_hurry(hurry);
-  guardian_deadline(port.page, deadline, code);
+  if (orderly != 0) port_contain_hurry(loop_now() + orderly);
+  guardian_deadline(port.page, budget, code);
   return 0;
 }
 

@@ -458,8 +458,8 @@ static bool learn_status(struct proc *proc) {
     keep_status(proc, &info);
     return true;
   }
-  if (proc->ward == NULL || !atomic_load(&proc->ward->ended)) return false;
-  int status = proc->ward->status;
+  int status;
+  if (proc->ward == NULL || !guardian_has_ended(proc->ward, &status)) return false;
   if (WIFEXITED(status))
     proc->exit.code = WEXITSTATUS(status);
   else
@@ -483,6 +483,8 @@ static void learn(struct proc *proc) {
 }
 
 static void heir_exited(struct proc *proc) {
+  guardian_note_main(proc->procs->page, proc->pid,
+                     proc->pid); /* that number is not ours any more */
   proc->state = LEARNING;
   proc->pause = FIRST_QUESTION;
   proc->succession.until = loop_now() + REGENCY;

@@ -91,6 +91,7 @@ struct sink {
   size_t own_below, own_above;
   uint64_t written, mark; /* counted in bytes since the beginning */
 
+  uint64_t told;  /* up to here somebody was told at the end that the bytes are lost */
   size_t dropped; /* own messages that did not fit */
   size_t lost;    /* lines, since somebody was told of it */
   int error;      /* errno of the failure */

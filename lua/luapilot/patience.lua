@@ -25,6 +25,7 @@ local AGAIN = 3                   -- times in a row that one is counted again
 ---@field tolerance number?  seconds that a slice may be late, instead of the usual ones
 ---@field again integer?     times in a row that this slice was late
 ---@field away boolean?      a slice was late
+---@field counted fun(left: number)?   hears at the start of each slice but the first what is left
 
 local function is_late(budget, now)
   return now - budget.due > (budget.tolerance or math.max(SOONEST, math.min(LATEST, budget.slice / 2)))
@@ -33,6 +34,7 @@ end
 local function next_slice(loop, budget, seconds)
   budget.slice, budget.due = seconds, loop.port.now() + seconds
   budget.id = loop:after(seconds, function() patience.over(loop, budget) end)
+  if budget.counted then budget.counted(budget.left + seconds) end
 end
 
 ---A slice is over.

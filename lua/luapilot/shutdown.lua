@@ -26,7 +26,7 @@ local CUT_SHORT = 124                 -- the exit code of a shutdown that had to
 ---@field found table<luapilot.Runner, true>   jobs whose services Consul still holds
 ---@field killing boolean
 ---@field limit luapilot.Budget    until what is left is killed
----@field end_at number      when all is over, at the latest
+---@field whole luapilot.Budget    until all is over
 ---@field at_once boolean?
 local Shutdown = {}
 Shutdown.__index = Shutdown
@@ -76,22 +76,29 @@ end
 local function limit(self, seconds)
   local app = self.app
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
-  self.end_at = app.port.now() + seconds
   app.port.deadline(seconds, orderly, app.asked_code)
   self.limit = app.loop:allow(orderly, function()
     app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)), nil,
       "killing", nil, { reason = "shutdown_timeout" })
     self:kill(true)
   end, BUSY)
-  app.loop:allow(seconds, function() app:finish() end, BUSY)
+  self.limit.counted = function(left) app.port.deadline(nil, left) end
+  self.whole = app.loop:allow(seconds, function() app:finish() end, BUSY)
 end
+
+-- Seconds; a pause takes none of them. (patience.left says the same: most pilots end without loading that.)
+local function left_of(self, budget) return budget.left + math.max(0, budget.due - self.app.port.now()) end
+
+---How long it may still take.
+---@return number seconds
+function Shutdown:remaining() return left_of(self, self.whole) end
 
 ---Asks a job to stop. That may take what is left of the shutdown, whatever its stop_timeout says.
 ---@param runner luapilot.Runner
 function Shutdown:close(runner)
   if runner.asked or runner.closed then return end
   runner.asked, self.asked = true, self.asked + 1
-  runner:input("close", { budget = math.max(LEAST, self.limit.due + self.limit.left - self.app.port.now()) })
+  runner:input("close", { budget = math.max(LEAST, left_of(self, self.limit)) })
   self:closed(runner)
 end
 

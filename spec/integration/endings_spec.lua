@@ -192,3 +192,77 @@ describe("io.write in a pilot.lua", function()
     for i = 1, 20 do story.assert_lines(p, 1, ("luapilot: from the file %d$"):format(i)) end
   end)
 end)
+
+-- 400 kB: more than the widest pipe, less than makes the job wait.
+describe("the last output, for a reader that is slow,", function()
+  after_each(run.cleanup)
+
+  local reading
+
+  local function stalled()
+    local writing
+    reading, writing = run.pipe()
+    local p = pilot([[
+      pilot.shutdown_timeout "2500ms"
+      pilot.logging { level = "error" }
+      pilot.job "app" { stop_timeout = "1m", log = { prefix = false }, exec = pilot.sh [=[
+        exec 2>/dev/null # where sh names what is terminated
+        trap 'echo >stopping; until test -e go; do sleep 0.02; done; exit 0' TERM
+        yes ]] .. ("x"):rep(99) .. [[ | head -n 4000
+        echo >written
+        while :; do sleep 0.02; done
+      ]=] }
+    ]], { stdout = writing })
+    run.close(writing)
+    p:wait_for("its output", function() return p:read "written" ~= "" end)
+    p:signal "SIGTERM"
+    p:wait_for("the stop", function() return p:read "stopping" ~= "" end)
+    return p
+  end
+
+  local function pause(p, pids)
+    for _, pid in ipairs(pids) do p:signal("SIGSTOP", pid) end
+    run.pause(3.5)
+    p:write("go", "")
+    for _, pid in ipairs(pids) do p:signal("SIGCONT", pid) end
+  end
+
+  local function job_has_ended(p)
+    p:wait_for("the end of the job", function() return #p:processes() <= 2 end)
+  end
+
+  local function comes(p)
+    run.pause(0.5) -- he is slow
+    local _, lines = run.drain(reading):gsub("x+\n", "")
+    run.close(reading)
+    assert.equal(0, p:wait())
+    assert.equal(4000, lines)
+    assert.same({}, p:lines "could not be written")
+  end
+
+  it("waits for him also after a pause in the shutdown", function()
+    local p = stalled()
+    pause(p, { p:guardian(), p:pilot() })
+    job_has_ended(p)
+    comes(p)
+  end)
+
+  it("waits for him also after a pause in that time", function()
+    local p = stalled()
+    local pids = { p:guardian(), p:pilot() }
+    p:write("go", "")
+    job_has_ended(p)
+    pause(p, pids)
+    comes(p)
+  end)
+
+  it("is counted once when he does not come", function()
+    local p = stalled()
+    p:write("go", "")
+    assert.equal(0, p:wait())
+    local written = #run.drain(reading)
+    run.close(reading)
+    assert.equal(1, #p:lines "could not be written")
+    assert.equal(400000, written + p:stderr():match "(%d+) bytes could not be written to stdout")
+  end)
+end)

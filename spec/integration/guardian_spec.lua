@@ -356,6 +356,64 @@ describe("the guardian", function()
     end)
   end)
 
+  -- Longer than all that the processes have: the guardian is the first to go on, and finds all clocks run out.
+  describe("does not count a pause of all processes", function()
+    -- Ends when the spec lets it, and shows meanwhile that it is alive: nobody may kill it in the time of six ticks.
+    local SAVES = [=[
+      trap '
+        echo begun >>told
+        until test -e go; do echo tick >>ticks; sleep 0.05; done
+        echo saved >>told
+        exit 0
+      ' TERM
+      echo ready
+      while :; do sleep 0.05; done
+    ]=]
+
+    local function pause(p, seconds)
+      local all = p:processes()
+      for i = 1, #all do p:signal("SIGSTOP", all[i].pid) end
+      run.pause(seconds)
+      p:signal "SIGCONT"
+      for i = 1, #all do p:signal("SIGCONT", all[i].pid) end
+    end
+
+    local function ticks(p)
+      local _, count = p:read "ticks":gsub("tick", "")
+      return count
+    end
+
+    local function lets_it_save(p)
+      p:wait_for("the stop", function() return p:read "told" ~= "" end)
+      pause(p, 4)
+      local enough = ticks(p) + 6
+      p:wait_for("its work", function() return ticks(p) >= enough or p:ended() end)
+      p:write("go", "")
+      p:wait()
+      assert.equal("begun\nsaved\n", p:read "told")
+    end
+
+    local function saving(fields)
+      return started(("local pilot = require 'luapilot' pilot.job 'app' { exec = { 'sh', '-c', [=[%s]=] }, %s }")
+        :format(SAVES, fields))
+    end
+
+    it("in a shutdown", function()
+      local p = saving "stop_timeout = '1m' } pilot.shutdown_timeout('2500ms') pilot.job 'idle' { exec = 'true'"
+      p:signal "SIGTERM"
+      lets_it_save(p)
+      assert.equal(0, p.code)
+      assert.same({}, p:lines "shutdown_timeout")
+    end)
+
+    it("when it ends what a dead pilot has left", function()
+      local p = saving "stop_timeout = '2500ms'"
+      p:signal("SIGKILL", p:pilot())
+      lets_it_save(p)
+      assert.equal(137, p.code)
+    end)
+  end)
+
   -- The guardian acts after six looks without a turn, in real time. A busy machine, or a sanitizer, may take that long
   -- to start a pilot, so what must hold is tried with a slower heartbeat before it counts as broken.
   describe("looks at the heartbeat:", function()
@@ -501,6 +559,51 @@ describe("the guardian", function()
     p:signal("SIGKILL", p:pilot())
     assert.equal(137, p:wait())
     assert.equal("INT\n", p:read "told")
+  end)
+
+  -- The pilot is stopped, so that it does not hear of the end, and one who ignores everything keeps the job alive.
+  it("does not take a stranger for a job's main process, who got its number when that had died", function()
+    machine.need_pids()
+    local p = started([[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = { "sh", "-c", [=[: the leader
+          trap 'exit 0' WINCH
+          sh -c 'trap "" TERM USR1 WINCH; echo deaf one is there; read forever <fifo' &
+          sh -c ': the heir; echo $$ >pid; echo heir is there; read forever <fifo' &
+          wait
+        ]=] },
+        pidfile = os.getenv "PWD" .. "/pid", stop_mode = "mixed", stop_signal = "SIGUSR1", stop_timeout = "1h",
+      }
+      pilot.job "stranger" { stop_timeout = "1s", exec = { "sh", "-c", [=[
+        trap '' TERM
+        echo ready
+        read number <wanted
+        until
+          echo $((number - 1)) >/proc/sys/kernel/ns_last_pid
+          sh -c 'trap "echo hit >hit" USR1; echo $$ >began; read forever <fifo; read forever <fifo' &
+          test $! = $number
+        do kill -KILL $!; done
+        wait
+      ]=] } }
+    ]], { wrap = {
+      "sh", "-c", 'mkfifo fifo wanted; exec 3<>fifo; exec env PWD="$(pwd)" "$@"', "sh", unpack(AS_PID_1),
+    } })
+    local function signal(name, command)
+      for _, process in ipairs(p:processes()) do
+        if process.command:find("c : the " .. command, 1, true) then p:signal(name, process.pid) end
+      end
+    end
+    p:wait_for_line("is there", 2)
+    signal("SIGWINCH", "leader")
+    p:wait_for_line "its main process is now"
+    p:signal("SIGSTOP", p:pilot())
+    signal("SIGKILL", "heir")
+    p:write("wanted", p:read "pid")
+    p:wait_for("the stranger", function() return p:read "began" == p:read "pid" end)
+    p:signal("SIGKILL", p:pilot())
+    assert.equal(137, p:wait())
+    assert.equal("", p:read "hit")
   end)
 
   it("as PID 1 with the /proc of another namespace, still tells each job to stop", function()

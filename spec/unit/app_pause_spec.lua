@@ -2,6 +2,7 @@
 -- nothing ran. And a check that the pilot itself cannot make says nothing of the job.
 local boxes = require "support.boxes"
 local random = require "luapilot.sim.random"
+local sim = require "luapilot.sim"
 
 describe("a pause of the machine", function()
   after_each(boxes.check)
@@ -165,6 +166,26 @@ describe("a pause of the machine", function()
     box:advance "7s"
     assert.equal(0, box.exit_code)
     assert.same({}, logged(box, "killing"))
+  end)
+
+  it("is no part of what a shutdown may take, for its order, its last output and the guardian", function()
+    local box = boxes.run([[
+      local db = pilot.job "db" { exec = "db", health = { tcp = "localhost:1" } }
+      local app = pilot.job "app" { exec = "app", when = db:once "healthy" }
+      app:on("stopping", function() pilot.sleep "700ms" end)
+    ]], { app = sim.server, db = { listens = "localhost:1", on = { SIGTERM = function(process)
+      for _ = 1, 30 do process:sleep "100ms" end
+      process:exit(0)
+    end } } })
+    box:advance "1s"
+    box:signal "SIGTERM"
+    box:advance "500ms"
+    box:pause "1h"
+    assert.near(7, box.app.closing:remaining(), 1.01)
+    assert.is_true(box.port.must_end - box.port.clock:now() >= box.app.closing:remaining())
+    box:advance "3500ms"
+    assert.equal(0, box.exit_code)
+    assert.equal(0, box:job("db"):received "SIGKILL")
   end)
 
   it("is no part of the time that a trigger waits, or a program may take", function()

@@ -26,6 +26,20 @@ describe("a shutdown", function()
     assert.equal(30000 - 2, closing.open)
   end)
 
+  it("leaves a stop its budget that begins after a pause, and before any timer was heard", function()
+    local now, budgets = 0, {}
+    local app = { order = {}, port = { now = function() return now end } }
+    local closing = shutdown.new(app)
+    closing.limit = { due = 1, slice = 1, left = 6, seconds = 7 }
+    for i, time in ipairs { 0.5, 3600 } do
+      now = time
+      closing:close {
+        memory = { closing = false }, input = function(_, _, values) budgets[i] = values.budget end,
+      }
+    end
+    assert.same({ 6.5, 6 }, budgets)
+  end)
+
   it("starts nothing any more: no backoff that ends, no prepare that is done, no crash of a job that waits its turn",
     function()
       local box = boxes.run([[

@@ -103,6 +103,15 @@ describe("patience", function()
     l:cancel(budget)
   end)
 
+  it("tells at the start of each slice what is left", function()
+    local budget, told = allow(3), {}
+    function budget.counted(left) told[#told + 1] = left end
+    world:advance(1.5)
+    pause(100)
+    world:advance(5)
+    assert.same({ 2, 2, 1 }, told)
+  end)
+
   it("ends a budget in spite of all, where every slice is late", function()
     allow(5)
     local pauses = 0

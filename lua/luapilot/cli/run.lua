@@ -58,8 +58,8 @@ function run.act(arguments, screen)
   if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
   pilot:when_started(function() pilot.loop:after(0, function() settle_down(pilot) end) end)
   local code = pilot:run()
-  local left = pilot.closing and pilot.closing.end_at - pilot.port.now() or FLUSH
-  pilot.port.flush(math.max(0, math.min(FLUSH, left))) -- tells what is lost
+  local left = pilot.closing and pilot.closing:remaining() or FLUSH
+  pilot.port.flush(math.min(FLUSH, left)) -- tells what is lost
   return code
 end
 

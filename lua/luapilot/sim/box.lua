@@ -316,9 +316,10 @@ function methods:pause(time)
   need_start(self, "box:pause")
   self:record("pause", { text = tostring(time) })
   self.paused = true
-  local go_on = self.port.kernel:freeze()
+  local go_on, began = self.port.kernel:freeze(), self.world.clock:now()
   self.world:advance(time)
   self.paused = false
+  self.port:was_paused(self.world.clock:now() - began)
   self:record("pause", {})
   go_on()
   self.world:rest()

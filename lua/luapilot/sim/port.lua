@@ -387,9 +387,19 @@ end
 local check_code, check_stage = check.integer(0, 255), check.choice { "started", "over" }
 
 function calls.deadline(self, seconds, orderly, code)
-  if seconds then self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds) end
+  if seconds then
+    self.must_end = self.clock:now() + check.any_number("deadline: seconds", seconds)
+    self.slice = math.max(1, seconds / 32)
+  end
   if orderly then check.any_number("deadline: orderly", orderly) end
   if code then check_code("deadline: code", code) end
+end
+
+---The machine was paused. The guardian gives the pilot that time back, and counts again what it counted in the slice
+---in which the pause began.
+---@param seconds number
+function Port:was_paused(seconds)
+  if self.must_end then self.must_end = self.must_end + seconds + self.slice end
 end
 
 function calls.reached(_, stage, status)
