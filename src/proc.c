@@ -232,7 +232,7 @@ static void announce(void *context) {
 /* Only where a look has found orphans at all. */
 static void count_strays(struct proc *proc) {
   if (proc->mark == NULL || proc->cancelled) return;
-  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
                                     proc->gone.strays, PROC_STRAYS);
 }
 
@@ -371,7 +371,7 @@ static void note_left(struct proc *proc) {
   if (proc->session.first != 0)
     (void)children_look(proc->session.first, &proc->exit.left);
   else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
                          &proc->exit.left, 1);
 }
 
@@ -566,10 +566,10 @@ int proc_capture(struct proc *proc, bool on) {
   return 0;
 }
 
-unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
+int proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
   if (proc->mark == NULL) return 0;
-  return session_strays(&proc->session, &proc->procs->orphanage, proc->mark, true, strays,
-                        PROC_STRAYS);
+  return session_earlier_strays(&proc->session, &proc->procs->orphanage, proc->mark, strays,
+                                PROC_STRAYS);
 }
 
 int proc_hold(struct proc *proc, bool on) {

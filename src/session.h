@@ -67,9 +67,13 @@ pid_t orphanage_reaper(const struct orphanage *orphanage);
 unsigned session_look(struct session *session, struct orphanage *orphanage, int number);
 
 /* Fills in up to `most` strays, the oldest first; looks at the sixteen youngest orphans at most. `mark` is
- * "NAME=value". With `earlier` also those that were there before the leader. Returns how many there are. */
+ * "NAME=value". Returns how many there are. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        bool earlier, struct child *strays, unsigned most);
+                        struct child *strays, unsigned most);
+/* The same of those that are older than the leader: what earlier ones of that mark have left. -1: none was seen, and
+ * not everybody could be looked at. */
+int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                           struct child *strays, unsigned most);
 
 void session_free(struct session *session);
 

@@ -372,6 +372,17 @@ local function contract(name, world)
         assert.same({}, port.strays((spawn {})))
       end)
 
+      it("names as strays of earlier ones nobody whom it has left itself", function()
+        world.adopt()
+        local helper = { setsid = true, stdout = "ready", stays = true }
+        local id = spawn({ grandchild = { exit = 0, grandchild = helper } },
+          { env_added = { LUAPILOT_JOB = "own" }, mark = "LUAPILOT_JOB=own", capture = true })
+        wait_for_text(id, "ready")
+        assert.same({}, port.strays(id))
+        port.kill(id, "SIGKILL", "group")
+        assert.equal(1, wait_for("group_gone", id).count)
+      end)
+
       it("says nothing of those who are there when it has failed", function()
         world.adopt()
         local id = spawn({ exit = 1, grandchild = { setpgid = true } },
