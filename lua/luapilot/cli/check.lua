@@ -195,7 +195,7 @@ local function as_text(screen, found, message)
 end
 
 function check.act(arguments, screen)
-  local found, message = load.read(screen, { file = arguments.file, lenient = arguments.no_env })
+  local found, message = load.read(screen, { file = arguments.file, lenient = arguments.no_env, aside = true })
   local ok = found ~= nil and found.ok
   if ok then
     outlook.look(found.pilot)
