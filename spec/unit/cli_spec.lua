@@ -434,6 +434,9 @@ pilot.every("5s", function() end)
     local text = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x", cwd = "/\255ä\228/€" }\n'
     local message = '"there is no directory \\"/\239\191\189ä\239\191\189/€\\" on this machine"'
     assert.is_truthy(checked(text, {}).out:find(message, 1, true))
+    text = text:gsub("ä", "\237\160\128") -- a surrogate
+    message = message:gsub("ä", ("\239\191\189"):rep(3))
+    assert.is_truthy(checked(text, {}).out:find(message, 1, true))
   end)
 
   it("says of no file that there is none", function()
