@@ -163,7 +163,7 @@ function port.successor(id, pid) end
 ---Orphans outside of the process's session that carry its mark, or no mark and its program's name, and are older than
 ---it: those that earlier processes of the same mark have left. Four at most.
 ---@param id integer
----@return luapilot.Stray[]?, string? message, string? code   EAGAIN: none was seen, and not everybody could be looked at
+---@return luapilot.Stray[]?, string? message, string? code   EAGAIN: none was seen, and not everybody was looked at
 function port.strays(id) end
 
 ---Whole lines of a process that has `output` also come as output events, from now on, or no longer.

@@ -235,7 +235,7 @@ local function fields_into(new, fields, what, synonyms)
     if not names then prepare() end
     local result, plain = make(), getmetatable(value) == nil
     for i = 1, #names do
-      local name, given, message = names[i], nil, nil
+      local name, given, message = names[i]
       if plain then given = value[name] else given, message = M.field(value, name) end
       if message then
         report(M.join(path, name), "cannot be read: " .. message)

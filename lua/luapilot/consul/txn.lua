@@ -43,7 +43,9 @@ local function needs(value, verb, path, report)
   if schema.field(value, "verb") == nil then report(path, 'has no verb: write verb = "set"') end
   if schema.field(value, "key") == nil then report(path, 'has no key: write key = "app/x"') end
   for _, field in ipairs(NEEDS[verb] or {}) do
-    if schema.field(value, field) == nil then report(path, ("has no %s, which %s needs"):format(field, describe.quote(verb))) end
+    if schema.field(value, field) == nil then
+      report(path, ("has no %s, which %s needs"):format(field, describe.quote(verb)))
+    end
   end
 end
 
