@@ -548,6 +548,7 @@ static void cancel(struct handle *handle) {
     return;
   }
   (void)signal_group(proc, SIGKILL);
+  guardian_note_killed(proc->procs->page, proc->pid);
   ask_soon(proc);
 }
 
@@ -851,6 +852,13 @@ static bool can_follow(void) {
   return waitid(P_PIDFD, INT_MAX, &info, WEXITED | WNOHANG) == 0 || errno != EINVAL;
 }
 
+static bool is_known(const void *context, pid_t session) {
+  const struct procs *procs = context;
+  for (const struct proc *proc = procs->first; proc; proc = proc->next)
+    if (proc->pid == session && proc->state != GONE) return true;
+  return false;
+}
+
 struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct output *output,
                         struct guardian_page *page) {
   if (!can_follow()) {
@@ -862,6 +870,8 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   *procs = (struct procs){
       .loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
   orphanage_open(&procs->orphanage, output, page != NULL);
+  procs->orphanage.is_known = is_known;
+  procs->orphanage.context = procs;
   procs->errands = errands_new(loop);
   if (procs->errands && spawn_open(&procs->base) == 0) return procs;
   errands_free(procs->errands);

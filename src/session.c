@@ -167,6 +167,7 @@ static void met_stranger(void *context, pid_t pid) {
 
 struct sieve {
   struct session *session;
+  const struct orphanage *orphanage;
   const char *mark;
   bool earlier; /* those who were there before the leader, instead of his own */
   bool partial; /* not everybody was looked at */
@@ -182,11 +183,14 @@ static bool is_older(const struct child *child, const struct child *leader) {
 static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   const struct child *leader = &sieve->session->leader;
   bool there = children_look(pid, child);
+  pid_t session = getsid(pid); /* a zombie has one, too */
   if (there && is_older(child, leader) != sieve->earlier) return false;
+  there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
   enum children_mark found = children_mark(pid, sieve->mark);
-  return found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  bool marked = found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  return marked && !sieve->orphanage->is_known(sieve->orphanage->context, session);
 }
 
 static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage,
@@ -219,14 +223,15 @@ static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct ch
 
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                         struct child *strays, unsigned most) {
-  struct sieve sieve = {.session = session, .mark = mark};
+  struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark};
   if (session->leader.pid == 0 && !session->company) return 0;
   return sift(&sieve, orphanage, strays, most);
 }
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                            struct child *strays, unsigned most) {
-  struct sieve sieve = {.session = session, .mark = mark, .earlier = true};
+  struct sieve sieve = {
+      .session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
   bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again;
   return found > 0 || known ? (int)found : -1;

@@ -18,6 +18,7 @@
  *
  * Who calls setsid has left: a stray. It is younger than the leader, and carries the job's mark in its
  * environment, or no job's and the leader's name (a daemon that shows a title has written it there).
+ * Who is of the session of another process that we started (a check of the job has the job's mark) is that one's.
  * Anybody can forge that, so it is good for a message and never for a signal. A control group is proof, and
  * there the cgroup's list takes the place of the session's.
  *
@@ -42,6 +43,9 @@ struct orphanage {
   pid_t reaper; /* whose children orphans become; 0: not known */
   int list;     /* -1: not open */
   bool sought;  /* it was tried to open it */
+  /* Is the session another process's of this pilot? Its orphans are that one's: a check at work. */
+  bool (*is_known)(const void *context, pid_t session);
+  const void *context; /* not owned */
 };
 
 struct session {
@@ -55,7 +59,7 @@ struct session {
   int number;
 };
 
-/* `guarded`: our parent adopts orphans. If not, we may be the one who does. */
+/* `guarded`: our parent adopts orphans. If not, we may be the one who does. The caller sets `is_known`. */
 void orphanage_open(struct orphanage *orphanage, struct output *output, bool guarded);
 void orphanage_close(struct orphanage *orphanage);
 /* Whose children orphans become; 0: not known. */

@@ -71,7 +71,7 @@ describe("of a job's session, in process groups of their own,", function()
     ]]
     p:wait_for_line "app ready"
     p:signal "SIGTERM"
-    story.assert_ends(p, 0)
+    story.assert_ends(p, 124)
     story.assert_order(p, { "app stopping", "child told", "did not end within 2s", "app stopped" })
     story.assert_lines(p, 1, "child told")
     story.assert_lines(p, 0, "had left behind")
@@ -201,6 +201,24 @@ describe("who leaves a job's session", function()
       return p:lines "stray ready"[1] or p:lines "control group"[1]
     end)
     if line:find "control group" then machine.skip(line) end
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    story.assert_lines(p, 0, "left behind")
+  end)
+
+  it("is no check that a stop has ended while it was at work", function()
+    local p = pilot [[
+      for i = 1, 8 do
+        pilot.job("app-" .. i) { exec = "sleep 1000",
+          health = { interval = "1h", exec = pilot.sh("sleep 1000 & sleep 1000 & echo up >checking-" .. i .. "; wait") } }
+      end
+    ]]
+    p:wait_for("the checks", function()
+      for i = 1, 8 do
+        if p:read("checking-" .. i) == "" then return false end
+      end
+      return true
+    end)
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_lines(p, 0, "left behind")
