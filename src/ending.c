@@ -106,7 +106,7 @@ static int64_t time_of_death(const struct ending *ending, const struct guardian_
 
 static void greet(struct ending *ending, struct target *target, pid_t pid, int64_t now) {
   const struct guardian_note *note = guardian_find(ending->page, target->id);
-  append_name(ending, pid);
+  if (note == NULL || !note->killed) append_name(ending, pid);
   if (ending->proc) lastwords_hear(pid);
   target->kill_at = time_of_death(ending, note, now);
   if (target->kill_at > ending->last_call) target->kill_at = ending->last_call;

@@ -110,8 +110,14 @@ void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
   note->signal = signal;
   note->grace = grace;
   note->leader_alone = leader_alone;
+  note->killed = false;
   note->main = pid;
   atomic_store(&note->pid, pid);
+}
+
+void guardian_note_killed(struct guardian_page *page, pid_t pid) {
+  struct guardian_note *note = page ? find_note(page, pid) : NULL;
+  if (note) note->killed = true;
 }
 
 void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {

@@ -66,6 +66,7 @@ struct guardian_note {
   int signal;        /* the job's stop signal */
   int grace;         /* milliseconds from that to SIGKILL */
   bool leader_alone; /* hears the stop signal; when it has ended, the rest gets SIGKILL */
+  bool killed;       /* its group was sent SIGKILL by the pilot, which does not wait for it */
   pid_t main;        /* the leader, or who follows it */
 };
 
@@ -106,6 +107,9 @@ struct guardian_page *guardian_start(void);
 /* Notes a job down, or (signal 0) crosses it out. Jobs beyond GUARDIAN_NOTES, and page NULL, are no
  * error: those get SIGTERM and the usual grace. */
 void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace, bool leader_alone);
+
+/* The pilot has killed the group of this note: nobody in it is left behind. */
+void guardian_note_killed(struct guardian_page *page, pid_t pid);
 
 /* From now on the job of this note has another main process. */
 void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main);

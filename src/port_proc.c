@@ -1,6 +1,7 @@
 /* The port: processes. What Lua gives is checked field by field and laid out for proc.c; all strings
  * are borrowed from the table that Lua holds on to while we work, and the arrays live in userdata,
  * so an error on the way leaks nothing. */
+#include <errno.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -417,7 +418,9 @@ static int l_strays(lua_State *L) {
   struct handle *handle = port_handle(L, 1, "strays: id", HANDLE_PROC);
   if (handle == NULL) return 3;
   struct child strays[PROC_STRAYS];
-  push_children(L, strays, proc_strays(proc_of(handle), strays));
+  int count = proc_strays(proc_of(handle), strays);
+  if (count < 0) return port_failure(L, EAGAIN, "cannot tell who was there before");
+  push_children(L, strays, (unsigned)count);
   return 1;
 }
 

@@ -232,7 +232,7 @@ static void announce(void *context) {
 /* Only where a look has found orphans at all. */
 static void count_strays(struct proc *proc) {
   if (proc->mark == NULL || proc->cancelled) return;
-  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
                                     proc->gone.strays, PROC_STRAYS);
 }
 
@@ -371,7 +371,7 @@ static void note_left(struct proc *proc) {
   if (proc->session.first != 0)
     (void)children_look(proc->session.first, &proc->exit.left);
   else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
                          &proc->exit.left, 1);
 }
 
@@ -550,6 +550,7 @@ static void cancel(struct handle *handle) {
     return;
   }
   (void)signal_group(proc, SIGKILL);
+  guardian_note_killed(proc->procs->page, proc->pid);
   ask_soon(proc);
 }
 
@@ -568,10 +569,10 @@ int proc_capture(struct proc *proc, bool on) {
   return 0;
 }
 
-unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
+int proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
   if (proc->mark == NULL) return 0;
-  return session_strays(&proc->session, &proc->procs->orphanage, proc->mark, true, strays,
-                        PROC_STRAYS);
+  return session_earlier_strays(&proc->session, &proc->procs->orphanage, proc->mark, strays,
+                                PROC_STRAYS);
 }
 
 int proc_hold(struct proc *proc, bool on) {
@@ -853,6 +854,13 @@ static bool can_follow(void) {
   return waitid(P_PIDFD, INT_MAX, &info, WEXITED | WNOHANG) == 0 || errno != EINVAL;
 }
 
+static bool is_known(const void *context, pid_t session) {
+  const struct procs *procs = context;
+  for (const struct proc *proc = procs->first; proc; proc = proc->next)
+    if (proc->pid == session && proc->state != GONE) return true;
+  return false;
+}
+
 struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct output *output,
                         struct guardian_page *page) {
   if (!can_follow()) {
@@ -864,6 +872,8 @@ struct procs *procs_new(struct loop *loop, struct handle_table *handles, struct 
   *procs = (struct procs){
       .loop = loop, .handles = handles, .output = output, .page = page, .oom_file = -1};
   orphanage_open(&procs->orphanage, output, page != NULL);
+  procs->orphanage.is_known = is_known;
+  procs->orphanage.context = procs;
   procs->errands = errands_new(loop);
   if (procs->errands && spawn_open(&procs->base) == 0) return procs;
   errands_free(procs->errands);

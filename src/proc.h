@@ -135,8 +135,9 @@ enum proc_target { PROC_GROUP, PROC_LEADER };
 int proc_kill(struct proc *proc, int number, enum proc_target target);
 /* Says who follows when the main process has ended; 0: nobody, now or later. */
 void proc_successor(struct proc *proc, pid_t pid);
-/* Strays that it has left, or processes with the same mark before it. Returns how many there are. */
-unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
+/* Strays that are older than it: of processes with the same mark before it. Returns how many there are; -1: none was
+ * seen, and not everybody could be looked at. */
+int proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
 /* Returns 0, or EINVAL: it has no output of lines. */
 int proc_capture(struct proc *proc, bool on);
 /* Returns 0, or EINVAL: nobody listens to its output. */

@@ -167,19 +167,30 @@ static void met_stranger(void *context, pid_t pid) {
 
 struct sieve {
   struct session *session;
+  const struct orphanage *orphanage;
   const char *mark;
-  bool earlier;
-  bool again; /* somebody has just died: whoever was his child is on the list by now */
+  bool earlier; /* those who were there before the leader, instead of his own */
+  bool partial; /* not everybody was looked at */
+  bool again;   /* somebody has just died: whoever was his child is on the list by now */
 };
+
+/* Within a tick of the clock by their numbers. */
+static bool is_older(const struct child *child, const struct child *leader) {
+  return child->start < leader->start ||
+         (child->start == leader->start && child->pid < leader->pid);
+}
 
 static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   const struct child *leader = &sieve->session->leader;
   bool there = children_look(pid, child);
-  if (there && child->start < leader->start && !sieve->earlier) return false;
+  pid_t session = getsid(pid); /* a zombie has one, too */
+  if (there && is_older(child, leader) != sieve->earlier) return false;
+  there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
   enum children_mark found = children_mark(pid, sieve->mark);
-  return found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  bool marked = found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  return marked && !sieve->orphanage->is_known(sieve->orphanage->context, session);
 }
 
 static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage,
@@ -187,8 +198,10 @@ static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage
   struct strangers strangers = {.self = orphanage->self, .session = sieve->session->id};
   unsigned found = 0;
   sieve->again = false;
-  if (!each_orphan(orphanage, met_stranger, &strangers)) return 0;
-  unsigned from = strangers.count > YOUNGEST ? strangers.count - YOUNGEST : 0;
+  sieve->partial = !each_orphan(orphanage, met_stranger, &strangers);
+  if (sieve->partial) return 0;
+  sieve->partial = strangers.count > YOUNGEST;
+  unsigned from = sieve->partial ? strangers.count - YOUNGEST : 0;
   for (unsigned i = from; i < strangers.count; i++) {
     struct child child;
     if (!is_stray(sieve, strangers.youngest[i % YOUNGEST], &child)) continue;
@@ -198,13 +211,28 @@ static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage
   return found;
 }
 
-unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        bool earlier, struct child *strays, unsigned most) {
-  struct sieve sieve = {.session = session, .mark = mark, .earlier = earlier};
-  if (session->leader.pid == 0 && !session->company && !earlier) return 0;
+static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct child *strays,
+                     unsigned most) {
+  struct session *session = sieve->session;
   if (session->leader.pid == 0) (void)children_look(session->id, &session->leader);
-  unsigned found = look_for_strays(&sieve, orphanage, strays, most);
-  for (int i = 0; i < LOOKS && sieve.again; i++)
-    found = look_for_strays(&sieve, orphanage, strays, most);
+  unsigned found = look_for_strays(sieve, orphanage, strays, most);
+  for (int i = 0; i < LOOKS && sieve->again; i++)
+    found = look_for_strays(sieve, orphanage, strays, most);
   return found;
+}
+
+unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                        struct child *strays, unsigned most) {
+  struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark};
+  if (session->leader.pid == 0 && !session->company) return 0;
+  return sift(&sieve, orphanage, strays, most);
+}
+
+int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                           struct child *strays, unsigned most) {
+  struct sieve sieve = {
+      .session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
+  unsigned found = sift(&sieve, orphanage, strays, most);
+  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again;
+  return found > 0 || known ? (int)found : -1;
 }

@@ -18,6 +18,7 @@
  *
  * Who calls setsid has left: a stray. It is younger than the leader, and carries the job's mark in its
  * environment, or no job's and the leader's name (a daemon that shows a title has written it there).
+ * Who is of the session of another process that we started (a check of the job has the job's mark) is that one's.
  * Anybody can forge that, so it is good for a message and never for a signal. A control group is proof, and
  * there the cgroup's list takes the place of the session's.
  *
@@ -42,6 +43,9 @@ struct orphanage {
   pid_t reaper; /* whose children orphans become; 0: not known */
   int list;     /* -1: not open */
   bool sought;  /* it was tried to open it */
+  /* Is the session another process's of this pilot? Its orphans are that one's: a check at work. */
+  bool (*is_known)(const void *context, pid_t session);
+  const void *context; /* not owned */
 };
 
 struct session {
@@ -55,7 +59,7 @@ struct session {
   int number;
 };
 
-/* `guarded`: our parent adopts orphans. If not, we may be the one who does. */
+/* `guarded`: our parent adopts orphans. If not, we may be the one who does. The caller sets `is_known`. */
 void orphanage_open(struct orphanage *orphanage, struct output *output, bool guarded);
 void orphanage_close(struct orphanage *orphanage);
 /* Whose children orphans become; 0: not known. */
@@ -67,9 +71,13 @@ pid_t orphanage_reaper(const struct orphanage *orphanage);
 unsigned session_look(struct session *session, struct orphanage *orphanage, int number);
 
 /* Fills in up to `most` strays, the oldest first; looks at the sixteen youngest orphans at most. `mark` is
- * "NAME=value". With `earlier` also those that were there before the leader. Returns how many there are. */
+ * "NAME=value". Returns how many there are. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        bool earlier, struct child *strays, unsigned most);
+                        struct child *strays, unsigned most);
+/* The same of those that are older than the leader: what earlier ones of that mark have left. -1: none was seen, and
+ * not everybody could be looked at. */
+int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
+                           struct child *strays, unsigned most);
 
 void session_free(struct session *session);
 

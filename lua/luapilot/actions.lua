@@ -76,7 +76,7 @@ end
 
 ---Runs fn(…) in a task of its own. What it raises goes to task:wait(), or to the log when nobody waits.
 function api.spawn(app, fn, ...)
-  ask.callable(app, fn, "pilot.spawn")
+  fn = ask.callable(app, fn, "pilot.spawn")
   return setmetatable({
     app = app, task = app.tasks:spawn(fn, options_of_spawn(app), ...),
   }, Handle)

@@ -12,6 +12,7 @@ local SOON = 10 -- seconds: whoever goes on in the background does so at his sta
 
 ---@class luapilot.Background   plain data, in a job's memory: it has gone there once
 ---@field told boolean?                 that was said
+---@field lives boolean?                whoever went there may be alive
 ---@field left luapilot.Stray?          whom the run that is ending has left
 
 local BACKGROUND = "has put itself into the background: pid %d (%s) lives on. "
@@ -24,7 +25,7 @@ local BACKGROUND = "has put itself into the background: pid %d (%s) lives on. "
 function aftermath.exited(memory, left, lasted)
   if lasted > SOON then return end
   memory.background = memory.background or {}
-  memory.background.left = left
+  memory.background.left, memory.background.lives = left, true
 end
 
 local function left_behind(strays, count)
@@ -65,11 +66,14 @@ function aftermath.short_of_memory(spec, exit, reason)
     :format(exit.code, bound)
 end
 
----Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers.
----@param strays luapilot.Stray[]?
+---Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers. When
+---none of those is left there is no doubt any more, whoever is left by later runs.
+---@param memory luapilot.JobMemory
+---@param strays luapilot.Stray[]?     of earlier runs; nil: that cannot be told
 ---@return string?
-function aftermath.doubt(strays)
+function aftermath.doubt(memory, strays)
   local daemon = strays and strays[1]
+  if strays and not daemon then memory.background.lives = nil end
   return daemon and ("pid %d (%s), which an earlier run left in the background, may be who answers")
     :format(daemon.pid, daemon.name)
 end

@@ -17,7 +17,7 @@ local LUA_CODE = "Lua code goes into run (of a job) or check (of a health check)
 
 local function hole_message(label, hole, following, value)
   return ("%s[%d] is nil, but %s[%d] is %s: a variable misspelt or set later, or os.getenv for pilot.env?")
-    :format(label, hole, label, following, describe.quote(tostring(value)))
+    :format(label, hole, label, following, type(value) == "string" and describe.quote(value) or describe.value(value))
 end
 
 -- pilot.sh makes a whole argv; people put it inside another one.

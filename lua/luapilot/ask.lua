@@ -82,11 +82,14 @@ function ask.trigger(app, value, where, path)
   if type(value) == "function" then return ask.node { kind = "function", fn = value } end
   local advice = "a trigger such as db:once \"healthy\", pilot.every \"60s\", pilot.all { … }, \"manual\" or a function"
   local found = describe.value(value)
-  if schema.is_table(value) and type(value.source) == "string" then -- as in a containerpilot.json5
-    found = ('a table; write pilot.job %s:once "…"'):format(describe.quote(value.source))
-  elseif type(value) == "table" and getmetatable(value) and tostring(value):find "^%l+ \"" then
-    local event = tostring(value):find "^template" and "rendered" or "healthy"
-    found = ("the %s itself: add :once %q (or another event)"):format(tostring(value), event)
+  local source = schema.is_table(value) and schema.field(value, "source")
+  if type(source) == "string" then -- as in a containerpilot.json5
+    found = ('a table; write pilot.job %s:once "…"'):format(describe.quote(source))
+  elseif type(value) == "table" and getmetatable(value) then
+    local _, name = pcall(tostring, value)
+    local kind = type(name) == "string" and name:match "^(%l+) \""
+    local event = kind == "template" and "rendered" or "healthy"
+    if kind then found = ("the %s itself: add :once %q (or another event)"):format(name, event) end
   end
   app.mistakes:add(where, path, ("expected %s, got %s"):format(advice, found))
   return nil

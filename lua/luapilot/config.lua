@@ -105,10 +105,11 @@ end
 
 ---The name of a job from either form of pilot.job; reports a wrong one.
 local function job_name(name, given, report)
-  if name ~= nil and given.name ~= nil then
+  local own = schema.field(given, "name")
+  if name ~= nil and own ~= nil then
     report("job.name", ("the job is named %s already: leave this field out"):format(describe.quote(name)))
   elseif name == nil then
-    name = given.name
+    name = own
   end
   if name == nil then
     report("job", 'has no name: write pilot.job "app" { … }, or name = "app"')
@@ -119,15 +120,16 @@ local function job_name(name, given, report)
 end
 
 local function check_work(options, path, report)
-  if options.exec ~= nil and options.run ~= nil then
+  local exec, run = schema.field(options, "exec"), schema.field(options, "run")
+  if exec ~= nil and run ~= nil then
     report(schema.join(path, "run"), "a job has exec (a program) or run (a Lua function), not both")
   end
-  local has_work = options.exec ~= nil or options.run ~= nil
-  if not has_work and options.service == nil and options.health == nil then
+  local has_work = exec ~= nil or run ~= nil
+  if not has_work and schema.field(options, "service") == nil and schema.field(options, "health") == nil then
     report(path, 'has nothing to do: give it exec = { "program" } or run = function(job) … end '
       .. "(only a job with service or health may have neither)")
   end
-  if type(options.reload) == "string" and options.exec == nil and has_work then
+  if type(schema.field(options, "reload")) == "string" and exec == nil and has_work then
     report(schema.join(path, "reload"), "there is no process to signal: write reload = function(job) … end")
   end
 end

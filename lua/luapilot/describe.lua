@@ -38,6 +38,13 @@ function M.count(number, noun)
   return ("%d %s%s"):format(number, noun, number == 1 and "" or noun:find "[cs]h?$" and "es" or "s")
 end
 
+-- A number of a message: with the digits that it has, where the 14 of tostring are of another one.
+local function exactly(number)
+  if number == math.floor(number) and math.abs(number) < 1e21 then return ("%.0f"):format(number) end
+  local text = tostring(number)
+  return (tonumber(text) == number or number ~= number) and text or ("%.17g"):format(number)
+end
+
 local function table_kind(value)
   local meta = getmetatable(value)
   local name = type(meta) == "table" and rawget(meta, "__name")
@@ -53,7 +60,7 @@ function M.value(value)
   local kind = type(value)
   if kind == "nil" then return "nothing" end
   if kind == "string" then return "a string: " .. M.quote(value) end
-  if kind == "number" then return "a number: " .. M.number(value) end
+  if kind == "number" then return "a number: " .. exactly(value) end
   if kind == "boolean" then return "a boolean: " .. tostring(value) end
   if kind == "table" then return table_kind(value) end
   if kind == "thread" then return "a coroutine" end

@@ -41,23 +41,25 @@ local function check_running(app, call)
     .. "call it in a handler, in run or in prepare", 3)
 end
 
--- Options that are among `valid`: name → its type.
+-- Options that are among `valid`: name → its type. The result is a table of our own, without a metatable.
 local function check_options(options, valid, call)
   if options == nil then return {} end
   if type(options) ~= "table" then
     error(("%s: expected a table such as { mode = \"0640\" }, got %s"):format(call, describe.value(options)), 3)
   end
-  local names = {}
+  local names, read = {}, {}
   for name in pairs(valid) do names[#names + 1] = name end
   for key, value in pairs(options) do
     local kind = valid[key]
     if not kind then
-      error(("%s: %s: unknown field%s"):format(call, tostring(key), suggest.hint(tostring(key), names)), 3)
+      local name = type(key) == "string" and key or describe.value(key)
+      error(("%s: %s: unknown field%s"):format(call, name, suggest.hint(name, names)), 3)
     elseif type(value) ~= kind then
       error(("%s: %s: expected a %s, got %s"):format(call, key, kind, describe.value(value)), 3)
     end
+    read[key] = value
   end
-  return options
+  return read
 end
 
 -- "0640" as a number.

@@ -53,7 +53,7 @@ local http_check = schema.either("a URL or a table such as { url = \"http://loca
     return result
   end,
   table = function(value, path, report)
-    if schema.is_table(value) and value.url == nil then
+    if schema.is_table(value) and schema.field(value, "url") == nil then
       report(path, 'has no url: write url = "http://localhost/health"')
     end
     return read_http(value, path, report)
@@ -84,7 +84,7 @@ local KINDS = { "http", "tcp", "exec", "check", "notify" }
 local function kind_of(value, path, report)
   local kinds = {}
   for _, kind in ipairs(KINDS) do
-    if value[kind] ~= nil then kinds[#kinds + 1] = kind end
+    if schema.field(value, kind) ~= nil then kinds[#kinds + 1] = kind end
   end
   if #kinds == 0 then report(path, "checks nothing: it needs one of http, tcp, exec, check, notify") end
   if #kinds > 1 then
@@ -99,7 +99,7 @@ local function one_check(value, path, report)
   if not check then return nil end
   check.kind = kind_of(value, path, report)
   check.path = path:match "health%[?%d*%]?$" or path
-  check.interval_given = value.interval ~= nil
+  check.interval_given = schema.field(value, "interval") ~= nil
   if check.timeout and check.timeout > check.interval then
     report(schema.join(path, "timeout"), ("%s is longer than the interval (%s): checks would overlap")
       :format(duration.format(check.timeout), duration.format(check.interval)))

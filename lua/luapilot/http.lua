@@ -303,7 +303,7 @@ local function split_options(call, options)
   local rest = {}
   for name, value in pairs(options) do rest[name] = value end
   rest.url, rest.method = nil, nil
-  local method, message = option_types.http_method(options.method)
+  local method, message = option_types.http_method(rawget(options, "method"))
   if not method then return nil, ("%s: method: %s"):format(call, message) end
   return method, rest
 end
@@ -329,7 +329,7 @@ function http.library(app)
     local method, rest = split_options(call, options)
     local answer, message
     if method then
-      answer, message = perform(app, call, method, (options or {}).url, rest)
+      answer, message = perform(app, call, method, rawget(options or {}, "url"), rest)
     end
     if not answer then error(message or rest, 2) end
     return answer

@@ -17,6 +17,7 @@
 
 local bus = require "luapilot.bus"
 local queue = require "luapilot.queue"
+local utf8 = require "luapilot.utf8"
 
 local lines = {}
 
@@ -32,26 +33,6 @@ local HOLDS = { running = true, ending = true } -- states of a job that may be h
 
 -- --- lines and pieces ------------------------------------------------------------------------
 
--- The second byte of a character, where the first excludes some.
-local SECOND = { [0xe0] = { 0xa0, 0xbf }, [0xed] = { 0x80, 0x9f }, [0xf0] = { 0x90, 0xbf }, [0xf4] = { 0x80, 0x8f } }
-
-local function length_of(lead)
-  return lead < 0xc2 and 1 or lead < 0xe0 and 2 or lead < 0xf0 and 3 or lead < 0xf5 and 4 or 1
-end
-
--- Where the last whole character ends, of text up to `to`: as format_whole() of src/format.c finds it.
-local function whole(text, from, to)
-  for at = to, math.max(from + 1, to - 2), -1 do
-    local lead, second = text:byte(at, math.min(at + 1, to))
-    if lead < 0x80 or lead >= 0xc0 then
-      local range = second and SECOND[lead]
-      local possible = not range or second >= range[1] and second <= range[2]
-      return length_of(lead) > to - at + 1 and possible and at - 1 or to
-    end
-  end
-  return to
-end
-
 ---The next line of a text, or a piece of it: it is longer than 64 KiB.
 ---@param text string
 ---@param from integer      where it begins
@@ -62,7 +43,7 @@ function lines.next(text, from)
   local newline = text:find("\n", from, true)
   local to = (newline or #text + 1) - 1
   if to - from < LONGEST then return text:sub(from, to), to + 2, newline == nil end
-  to = whole(text, from, from + LONGEST - 1)
+  to = utf8.whole(text, from, from + LONGEST - 1)
   return text:sub(from, to), to + 1, true
 end
 

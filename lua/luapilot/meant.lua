@@ -8,6 +8,7 @@ local cron = require "luapilot.cron"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local events = require "luapilot.events"
+local schema = require "luapilot.schema"
 local size = require "luapilot.size"
 
 local meant = {}
@@ -104,7 +105,7 @@ end
 function meant.better(given, path, message)
   local field, index = path:match "%.([%a_]+)%[?(%d*)%]?$"
   if not by[field] or message:find "; %l" then return message end
-  local value = given[field]
+  local value = schema.field(given, field)
   if index ~= "" then value = type(value) == "table" and rawget(value, tonumber(index)) or nil end
   if not (message:find "^expected " or message:find "^unknown signal") then return message end
   if value == nil then return message end

@@ -112,9 +112,10 @@ local RENDER_SYNONYMS = { path = "to", dest = "to", target = "to" }
 for word, meant in pairs(TEMPLATE_SYNONYMS) do RENDER_SYNONYMS[word] = meant end
 
 local function check_source(given, path, report)
-  if given.source ~= nil and given.text ~= nil then
+  local source, text = schema.field(given, "source"), schema.field(given, "text")
+  if source ~= nil and text ~= nil then
     report(path, "has source and text: the template is in a file, or it stands here")
-  elseif given.source == nil and given.text == nil then
+  elseif source == nil and text == nil then
     report(path, 'has no template: give it source = "/etc/app.conf.tmpl", or text = "…"')
   end
 end
@@ -124,7 +125,7 @@ end
 M.render_options = options_reader(render_fields, 'a table such as { source = "app.tmpl", to = "/etc/app.conf" }',
   function(result, path, report, given)
     check_source(given, path, report)
-    if given.to == nil then report(path, 'has no file to write: give it to = "/etc/app.conf"') end
+    if schema.field(given, "to") == nil then report(path, 'has no file to write: give it to = "/etc/app.conf"') end
   end, RENDER_SYNONYMS)
 
 local WATCHES = "a watch, or a list of them"

@@ -160,10 +160,10 @@ function port.kill(id, signal, target) end
 ---@return true?, string? message, string? code
 function port.successor(id, pid) end
 
----Orphans outside of the process's session that carry its mark, or no mark and its program's name: those that earlier
----processes of the same mark have left, too. Four at most.
+---Orphans outside of the process's session that carry its mark, or no mark and its program's name, and are older than
+---it: those that earlier processes of the same mark have left. Four at most.
 ---@param id integer
----@return luapilot.Stray[]?, string? message, string? code
+---@return luapilot.Stray[]?, string? message, string? code   EAGAIN: none was seen, and not everybody was looked at
 function port.strays(id) end
 
 ---Whole lines of a process that has `output` also come as output events, from now on, or no longer.

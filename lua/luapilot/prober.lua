@@ -229,8 +229,9 @@ local schedule_probe -- forward
 -- Who answers, and who only says so by the socket that this run was given?
 local function doubted(self, index, status, output)
   local memory = self.runner.memory
-  if status == "fail" or not memory.background or self.checks[index].kind == "notify" then return status, output end
-  local why = aftermath.doubt(self.app.loop.port.strays(self.runner.process))
+  local lives = memory.background and memory.background.lives
+  if status == "fail" or not lives or self.checks[index].kind == "notify" then return status, output end
+  local why = aftermath.doubt(memory, self.app.loop.port.strays(self.runner.process))
   if why then return "fail", why end
   return status, output
 end

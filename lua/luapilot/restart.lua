@@ -67,7 +67,7 @@ local function from_table(value, path, report)
     report(schema.join(path, "max_backoff"), ("%s is shorter than backoff (%s)")
       :format(duration.format(policy.max_backoff), duration.format(policy.backoff)))
   end
-  if value.within ~= nil and value.limit == nil then
+  if schema.field(value, "within") ~= nil and schema.field(value, "limit") == nil then
     report(schema.join(path, "within"), "needs limit: so many restarts within that time")
   end
   if policy.limit and not policy.within then policy.within = 60 end

@@ -22,6 +22,11 @@ local M = {}
 
 -- ------------------------------------------------------------------------------------------------ paths
 
+local PLAIN = { string = true, number = true, boolean = true }
+
+-- A key may be an object, whose __tostring may do anything.
+local function key_text(key) return PLAIN[type(key)] and tostring(key) or describe.value(key) end
+
 ---The path of a key: `health` + `interval` → `health.interval`; `health` + 2 → `health[2]`.
 ---@param path string
 ---@param key any
@@ -30,7 +35,7 @@ function M.join(path, key)
   local plain = type(key) == "string" and key:find "^[%a_][%w_]*$"
   if plain then return path == "" and key or path .. "." .. key end
   if type(key) == "string" then return ("%s[%s]"):format(path, describe.quote(key)) end
-  return ("%s[%s]"):format(path, tostring(key))
+  return ("%s[%s]"):format(path, key_text(key))
 end
 
 ---The keys of a table, in an order that is the same every time: numbers first.
@@ -48,7 +53,7 @@ function M.keys(value)
   table.sort(keys, function(a, b)
     if type(a) == "number" and type(b) == "number" then return a < b end
     if type(a) ~= type(b) then return type(a) == "number" or type(b) ~= "number" and type(a) < type(b) end
-    return tostring(a) < tostring(b)
+    return key_text(a) < key_text(b)
   end)
   return keys
 end
@@ -114,6 +119,21 @@ function M.is_table(value)
   if type(value) ~= "table" then return false end
   local meta = getmetatable(value)
   return not (type(meta) == "table" and rawget(meta, "__name"))
+end
+
+local function index(value, key) return value[key] end
+
+---A field of a table that may be an object of the user's, whose __index may raise: then nil, and with what.
+---@param value table
+---@param key any
+---@return any
+---@return string? message
+function M.field(value, key)
+  if getmetatable(value) == nil then return value[key] end
+  local ok, found = pcall(index, value, key)
+  if ok then return found end
+  local said = type(found) == "string" and found:match "[^\n]*":gsub("^%S*luapilot/schema%.lua:%d+: ", "")
+  return nil, "its __index raises " .. (said or describe.value(found))
 end
 
 ---Anything, as it is.
@@ -202,7 +222,7 @@ end
 
 -- A table with named fields; new(fields) gives what makes a table for their values. The reading runs for every field of
 -- every job, so names are put into paths beforehand; and many tables of fields are never needed, so that happens when
--- the first value comes.
+-- the first value comes. Of an object that cannot be read one field tells it.
 local function fields_into(new, fields, what, synonyms)
   local names, below, make
   local function prepare()
@@ -213,10 +233,14 @@ local function fields_into(new, fields, what, synonyms)
   return function(value, path, report)
     if not M.is_table(value) then return M.expected(path, report, what, value) end
     if not names then prepare() end
-    local result = make()
+    local result, plain = make(), getmetatable(value) == nil
     for i = 1, #names do
-      local name = names[i]
-      local given = value[name]
+      local name, given, message = names[i]
+      if plain then given = value[name] else given, message = M.field(value, name) end
+      if message then
+        report(M.join(path, name), "cannot be read: " .. message)
+        return result
+      end
       if given ~= nil then given = fields[name][1](given, path == "" and name or path .. below[i], report) end
       if given ~= nil then result[name] = given end
     end
@@ -279,7 +303,7 @@ function M.length(list)
     if type(key) == "number" then count = count + 1 end
   end
   for i = 1, count do
-    if list[i] == nil then return hole_of(list) end
+    if rawget(list, i) == nil then return hole_of(list) end
   end
   return count
 end

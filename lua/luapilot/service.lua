@@ -44,6 +44,9 @@ function service.timeout(record)
   return math.max(LEAST_TIMEOUT, math.min(LONGEST_TIMEOUT, TIMEOUT * record.ttl))
 end
 
+-- As Go reads a duration: 2592000s, and not 2.592e+06s.
+local function in_seconds(value) return describe.number(value) .. "s" end
+
 ---The body of /v1/agent/service/register. https://developer.hashicorp.com/consul/api-docs/agent/service
 ---@param spec luapilot.ServiceSpec
 ---@param o { id: string, name: string, address: string, ttl: number, tags: string[]? }
@@ -54,8 +57,8 @@ function service.registration(spec, o)
     Weights = { Passing = spec.weights.passing, Warning = spec.weights.warning },
     EnableTagOverride = spec.enable_tag_override,
     Check = {
-      CheckID = "service:" .. o.id, Name = "luapilot", TTL = ("%gs"):format(o.ttl),
-      DeregisterCriticalServiceAfter = spec.deregister_after and ("%gs"):format(spec.deregister_after) or nil,
+      CheckID = "service:" .. o.id, Name = "luapilot", TTL = in_seconds(o.ttl),
+      DeregisterCriticalServiceAfter = spec.deregister_after and in_seconds(spec.deregister_after) or nil,
     },
   }
 end

@@ -372,6 +372,30 @@ local function contract(name, world)
         assert.same({}, port.strays((spawn {})))
       end)
 
+      it("names as strays of earlier ones nobody whom it has left itself", function()
+        world.adopt()
+        local helper = { setsid = true, stdout = "ready", stays = true }
+        local id = spawn({ grandchild = { exit = 0, grandchild = helper } },
+          { env_added = { LUAPILOT_JOB = "own" }, mark = "LUAPILOT_JOB=own", capture = true })
+        wait_for_text(id, "ready")
+        assert.same({}, port.strays(id))
+        port.kill(id, "SIGKILL", "group")
+        assert.equal(1, wait_for("group_gone", id).count)
+      end)
+
+      it("names as strays nobody who is of another process's session", function()
+        world.adopt()
+        local options = { env_added = { LUAPILOT_JOB = "two" }, mark = "LUAPILOT_JOB=two" }
+        local job = spawn({}, options)
+        local check = spawn({ grandchild = { exit = 0, grandchild = { stdout = "ready", stays = true } } },
+          { env_added = options.env_added, mark = options.mark, capture = true })
+        wait_for_text(check, "ready")
+        port.kill(job, "SIGKILL", "group")
+        assert.is_nil(wait_for("group_gone", job).strays)
+        port.kill(check, "SIGKILL", "group")
+        assert.is_nil(wait_for("group_gone", check).strays)
+      end)
+
       it("says nothing of those who are there when it has failed", function()
         world.adopt()
         local id = spawn({ exit = 1, grandchild = { setpgid = true } },

@@ -153,6 +153,30 @@ end)
 describe("luapilot check", function()
   after_each(run.cleanup)
 
+  it("and graph have stdout for themselves: what the file says while it is loaded goes to stderr", function()
+    local json = require "cjson"
+    local files = { ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.logging { format = "json", output = "stdout" }
+print "said by print"
+io.write "said by write\n"
+io.stdout:write "said by stdout\n"
+io.stderr:write "said by stderr\n"
+pilot.log.warn "said by log"
+pilot.job "app" { exec = "true" }
+io.write "said without an end"
+]] }
+    for _, words in ipairs { { "check", "-f", "json" }, { "check" }, { "graph" } } do
+      local result = luapilot(words, { files = files })
+      assert.equal(0, result.code)
+      assert.no.matches("said", result.out)
+      for _, by in ipairs { "by print", "by write", "by stdout", "by stderr", "by log", "without an end" } do
+        assert.matches("said " .. by, result.err, 1, true)
+      end
+      if words[2] then assert.is_true(json.decode(result.out).ok) end
+    end
+  end)
+
   it("warns of what this machine does not have, and sends and starts nothing", function()
     local result = luapilot({ "check" }, { files = { ["text"] = "", ["pilot.lua"] = [[
 local pilot = require "luapilot"

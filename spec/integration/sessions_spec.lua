@@ -206,6 +206,24 @@ describe("who leaves a job's session", function()
     story.assert_lines(p, 0, "left behind")
   end)
 
+  it("is no check that a stop has ended while it was at work", function()
+    local p = pilot [[
+      for i = 1, 8 do
+        pilot.job("app-" .. i) { exec = "sleep 1000",
+          health = { interval = "1h", exec = pilot.sh("sleep 1000 & sleep 1000 & echo up >checking-" .. i .. "; wait") } }
+      end
+    ]]
+    p:wait_for("the checks", function()
+      for i = 1, 8 do
+        if p:read("checking-" .. i) == "" then return false end
+      end
+      return true
+    end)
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+    story.assert_lines(p, 0, "left behind")
+  end)
+
   it("by putting itself into the background, is told so once, and its port makes no later run healthy", function()
     machine.need "python3"
     local port = story.free_port()

@@ -359,6 +359,16 @@ function see.hang(self, moment)
   book.under_way = true
 end
 
+-- Has an earlier run left somebody who lives? A daemon of it may be who answered.
+local function has_elders(self, book)
+  local run, found = book.children[#book.children], false
+  self.box.port.kernel.all:walk(function(proc)
+    local astray = not proc.group and proc.state ~= "dead" and proc.env.LUAPILOT_JOB == book.name
+    found = found or run ~= nil and astray and proc.pid < run.group.id
+  end)
+  return found
+end
+
 function see.exit(self, moment)
   local check = self.checks[moment.child]
   if not check then return end
@@ -366,9 +376,7 @@ function see.exit(self, moment)
   local book, passed = check.book, moment.code == 0
   if moment.child.cancelled or check.generation ~= book.generation then return end
   if passed and moment.at > check.at + book.job.health.timeout - NEWS then passed = "perhaps" end -- or it timed out
-  -- the daemon of an earlier run may be who answered
-  local job = book.children[#book.children]
-  if passed and job and #job:strays() > 0 then passed = "perhaps" end
+  if passed and has_elders(self, book) then passed = "perhaps" end
   book.results[#book.results + 1] = { passed = passed, at = moment.at }
 end
 

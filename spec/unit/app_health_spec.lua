@@ -60,6 +60,35 @@ describe("health", function()
     assert.equal("healthy", app.health)
   end)
 
+  it("is not taken from a daemon that has ended, whoever the present run has put aside", function()
+    local function aside(proc, seconds)
+      proc:fork(function(between)
+        between:fork(function(helper) helper:sleep(seconds) end, { setsid = true })
+        between:exit(0)
+      end)
+    end
+    local box, app = run("", {
+      function(proc)
+        aside(proc, "4s")
+        proc:sleep "100ms"
+        proc:exit(0)
+      end,
+      function(proc)
+        aside(proc, "1h")
+        proc:sleep "30s"
+        proc:exit(1)
+      end, {},
+    }, nil, 'restart = "always",')
+    box:advance "2s"
+    up(box)
+    box:advance "20s"
+    assert.equal(2, app:starts())
+    assert.equal("healthy", app.health)
+    box:advance "20s" -- whom the second one leaves is not the daemon that the first one was
+    assert.equal(3, app:starts())
+    assert.equal("healthy", app.health)
+  end)
+
   it("falls after three failures in a row, rises after one pass", function()
     local box, app = run()
     up(box)

@@ -2,6 +2,7 @@
 -- that answers from tables; anything else that a command asks of it is an error.
 
 local app = require "luapilot.app"
+local boxes = require "support.boxes"
 local cli = require "luapilot.cli"
 local diagram = require "luapilot.cli.diagram"
 local dot = require "luapilot.cli.dot"
@@ -16,6 +17,7 @@ local function port_over(files, environ, has)
   local port = {
     environ = function() return environ or {} end,
     contain = function() return true end,
+    logging = function() return true end,
     now = function() return 0 end,
     cancel = function() return true end,
     request = function()
@@ -30,7 +32,8 @@ local function port_over(files, environ, has)
     return nil, path .. ": no such file or directory", has[path] == "closed" and "EACCES" or "ENOENT"
   end
   function port.lookup(kind, name)
-    if not has or has[kind .. " " .. name] then return 1 end
+    local id = not has or has[kind .. " " .. name]
+    if id then return tonumber(id) or 1 end
     return nil, ("%s %q does not exist"):format(kind, name), "ENOENT"
   end
   function port.read(path)
@@ -224,7 +227,7 @@ pilot.shutdown_timeout "20s"
     assert.same({ code = 0, err = "", out = [[
 pilot.lua: no mistakes
 2 jobs (db, app), 2 triggers, 1 timer, 2 handlers
-shutdown in 13s at most: app stops before db
+shutdown in 20s at most: app stops before db
 ]] }, result)
   end)
 
@@ -278,8 +281,10 @@ describe("check warns", function()
   local HEAD = 'local pilot = require "luapilot"\n'
 
   -- The warnings of a file, one a line, and what is said on stdout, on a machine that has this.
-  local function warned(text, has, environ)
-    local result = luapilot({ "check" }, { ["pilot.lua"] = HEAD .. text }, environ or { PATH = "/bin:/usr/bin" }, has)
+  local function warned(text, has, environ, files)
+    files = files or {}
+    files["pilot.lua"] = HEAD .. text
+    local result = luapilot({ "check" }, files, environ or { PATH = "/bin:/usr/bin" }, has)
     assert.equal(0, result.code)
     return result.err, result.out
   end
@@ -337,10 +342,60 @@ describe("check warns", function()
     end)
   end
 
-  it("of another user where it is not root", function()
-    local has = { user = 1000, ["/bin/sh"] = 493, ["user app"] = true }
-    assert.equal('warning: pilot.lua:2: job "a": user: takes root, or CAP_SETUID and CAP_SETGID, and this is user 1000 '
-      .. "on this machine\n", (warned('pilot.job "a" { exec = "/bin/sh", user = "app" }', has)))
+  it("of a program where the PATH of its env_file does not lead", function()
+    local has = { ["/opt/bin/own"] = 493, ["/bin/sh"] = 493, ["/etc/app.env"] = 420, ["/bin/usual"] = 493 }
+    local function of(program, text, more)
+      local job = ('pilot.job "a" { exec = %q, env_file = "/etc/app.env" %s }'):format(program, more or "")
+      return (warned(job, has, nil, { ["/etc/app.env"] = text }))
+    end
+    local NONE = 'warning: pilot.lua:2: job "a": exec: there is no program "%s" on its PATH on this machine\n'
+    assert.equal("", of("own", "# ours\nexport PATH='/opt/bin'\n"))
+    assert.equal(NONE:format "usual", of("usual", "PATH=/opt/bin\n"))
+    assert.equal("", of("usual", "PATH=/opt/bin\n", ', env = { PATH = "/bin" }'))
+    assert.equal(NONE:format "own", of("own", "OTHER=1\n"))
+    assert.equal("", of("own", "no variable\n")) -- nobody knows what is meant
+    assert.equal("", of("own", nil))
+  end)
+
+  describe("of another user", function()
+    local TAKES = 'warning: pilot.lua:2: job "a": %s: takes %s on this machine\n'
+    local ROOT = "root, or CAP_SETUID and CAP_SETGID, and this is user 1000"
+
+    -- `rights`: two digits of CapEff, of which 40 is CAP_SETGID and 80 CAP_SETUID; nil: no /proc.
+    local function of(fields, user, rights)
+      local has = { user = user, ["/bin/sh"] = 493, ["user app"] = 1001, ["user own"] = 1000, ["group own"] = 100,
+        ["group app"] = 101 }
+      local status = "Name:\tluapilot\nUid:\t1000\t1000\t1000\t1000\nGid:\t99\t100\t99\t99\nCapPrm:\t00000000000000ff\n"
+        .. "CapEff:\t00000000000000%s\nCapBnd:\t00000000000000ff\n"
+      local files = { ["/proc/self/status"] = rights and status:format(rights) }
+      return (warned(('pilot.job "a" { exec = "/bin/sh", %s }'):format(fields), has, nil, files))
+    end
+
+    it("where it is not root and has not the capabilities", function()
+      for _, rights in ipairs { "00", "40", "80", "none" } do
+        rights = rights ~= "none" and rights or nil
+        assert.equal(TAKES:format("user", ROOT), of('user = "app"', 1000, rights))
+        assert.equal(TAKES:format("user", ROOT), of("user = 1001", 1000, rights))
+      end
+      assert.equal("", of('user = "app"', 1000, "c0"))
+      assert.equal("", of('user = "app"', 0, "c0"))
+      assert.equal("", of('user = "app"', 0, nil))
+    end)
+
+    it("where root has been deprived of them", function()
+      local NOT_ALL = "CAP_SETUID and CAP_SETGID, which root lacks"
+      assert.equal(TAKES:format("user", NOT_ALL), of('user = "app"', 0, "40"))
+      assert.equal(TAKES:format("group", NOT_ALL), of('group = "own"', 0, "00"))
+    end)
+
+    it("not where it is its own, in the group that it has", function()
+      assert.equal("", of('user = "own"', 1000, "00"))
+      assert.equal("", of("user = 1000", 1000, nil))
+      assert.equal("", of('user = "own", group = "own"', 1000, "00"))
+      assert.equal("", of('group = "own"', 1000, "00"))
+      assert.equal(TAKES:format("user", ROOT), of('user = "own", group = "app"', 1000, "80"))
+      assert.equal("", of('user = "own", group = "app"', 1000, "40"))
+    end)
   end)
 
   local DEAD_END = 'warning: pilot.lua:3: job "migrate": when it fails, job "app" never starts, and job "db" keeps the '
@@ -432,6 +487,9 @@ pilot.every("5s", function() end)
     local text = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x", cwd = "/\255ä\228/€" }\n'
     local message = '"there is no directory \\"/\239\191\189ä\239\191\189/€\\" on this machine"'
     assert.is_truthy(checked(text, {}).out:find(message, 1, true))
+    text = text:gsub("ä", "\237\160\128") -- a surrogate
+    message = message:gsub("ä", ("\239\191\189"):rep(3))
+    assert.is_truthy(checked(text, {}).out:find(message, 1, true))
   end)
 
   it("says of no file that there is none", function()
@@ -471,8 +529,6 @@ describe("the plan of the shutdown", function()
       pilot.job "cron" { exec = "cron", when = pilot.every "1h", stop_timeout = "4s" }
     ]]
     assert.same({ { "web", "cron" }, { "app" }, { "db", "cache" } }, result.groups)
-    assert.equal(5.5, result.longest)
-    assert.equal(5.5, result.bound)
     assert.same({ "web stops before app", "app before db", "app before cache" }, shutdown.order(result))
   end)
 
@@ -488,9 +544,22 @@ describe("the plan of the shutdown", function()
     assert.equal("and 9 more", order[21])
   end)
 
-  it("is bounded by shutdown_timeout", function()
+  it("is bounded by shutdown_timeout, whatever the sum of the stop_timeouts: handlers are awaited, too", function()
     assert.equal(8, plan('pilot.job "a" { exec = "a", stop_timeout = "1m" }').bound)
     assert.equal(2, plan('pilot.shutdown_timeout "2s" pilot.job "a" { exec = "a" }').bound)
+    local box = boxes.load [[
+      pilot.job "a" { exec = "a", stop_timeout = "1s" }
+      pilot.on("shutdown", function() pilot.sleep "4s" end)
+    ]]
+    local bound = shutdown.plan(box.app).bound
+    box:program("a", {})
+    box:start()
+    box:advance "1s"
+    box:signal "SIGTERM"
+    local asked = box.world:elapsed()
+    box:run_until(function() return box.ended end)
+    assert.is_true(box.world:elapsed() - asked > 3)
+    assert.is_true(box.world:elapsed() - asked <= bound)
   end)
 
   it("ends jobs that wait for each other together", function()
@@ -501,12 +570,11 @@ describe("the plan of the shutdown", function()
       pilot.job "c" { exec = "c", when = b:once "stopped", stop_timeout = "3s" }
     ]]
     assert.same({ { "c" }, { "a", "b" } }, result.groups)
-    assert.equal(5, result.longest)
     assert.same({ "c stops before b", "a, b together" }, shutdown.order(result))
   end)
 
-  it("of nothing is nothing", function()
-    assert.equal("shutdown: 0s at most", shutdown.line(plan 'pilot.on("SIGHUP", function() end)'))
+  it("of no jobs has no order", function()
+    assert.equal("shutdown: 8s at most", shutdown.line(plan 'pilot.on("SIGHUP", function() end)'))
   end)
 end)
 

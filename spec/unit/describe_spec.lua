@@ -6,7 +6,10 @@ describe("describe", function()
       { nil, "nothing" }, { "x", 'a string: "x"' }, { 5, "a number: 5" }, { 0.5, "a number: 0.5" },
       { 1e12, "a number: 1000000000000" }, { true, "a boolean: true" }, { {}, "an empty table" },
       { { 1 }, "a table" }, { print, "a function" }, { coroutine.create(print), "a coroutine" },
-      { 1 / 0, "a number: inf" }, { setmetatable({}, { __name = "job" }), "a job" },
+      { 1 / 0, "a number: inf" }, { 2 ^ 53, "a number: 9007199254740992" },
+      { -1e20, "a number: -100000000000000000000" },
+      { 1e300, "a number: 1e+300" }, { 0.1, "a number: 0.1" }, { 0.1 + 0.2, "a number: 0.30000000000000004" },
+      { 4294967295.0000005, "a number: 4294967295.0000005" }, { setmetatable({}, { __name = "job" }), "a job" },
     }
     for _, case in ipairs(expected) do assert.equal(case[2], describe_value.value(case[1])) end
   end)

@@ -305,7 +305,7 @@ describe("job", function()
     assert.matches("^has put itself into the background: pid 9 %(daemon%) lives on", ends(first, { daemon }))
     assert.matches("^left behind: daemon %(9%)", ends(first, { daemon }))
     assert.matches("^left behind: daemon %(9%)", ends(nil, { daemon }))
-    assert.same({ told = true }, j.memory.background)
+    assert.same({ told = true, lives = true }, j.memory.background)
     j = running { restart = "always" }
     assert.matches("^has put itself into the background: pid 8 %(first%) lives on", ends(first))
     assert.no.matches("background", ends(first))

@@ -4,7 +4,7 @@
 local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "strings_view",
-    "words", "zone" },
+    "utf8", "words", "zone" },
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },

@@ -75,6 +75,8 @@ describe("a registration", function()
       Weights = { Passing = 1, Warning = 1 }, EnableTagOverride = false,
       Check = { CheckID = "service:app-h", Name = "luapilot", TTL = "15s", DeregisterCriticalServiceAfter = "600s" },
     }, registration { deregister_after = 600 })
+    local month = registration { deregister_after = 30 * 24 * 3600 }
+    assert.equal("2592000s", month.Check.DeregisterCriticalServiceAfter)
   end)
 
   it("has the shortest ttl of the checks", function()

@@ -9,6 +9,7 @@ local load = require "luapilot.cli.load"
 local machine = require "luapilot.cli.machine"
 local outlook = require "luapilot.cli.outlook"
 local shutdown = require "luapilot.cli.shutdown"
+local utf8 = require "luapilot.utf8"
 
 ---@type luapilot.Command
 local check = {
@@ -121,23 +122,10 @@ local function object_of(fields)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
-local SEQUENCES = { "^[\194-\223][\128-\191]", "^[\224-\239][\128-\191][\128-\191]",
-  "^[\240-\244][\128-\191][\128-\191][\128-\191]" }
-
--- What is no UTF-8 in a message (it quotes the file) is U+FFFD, or it would be no JSON.
-local function as_utf8(bytes)
-  local parts, at = {}, 1
-  while at <= #bytes do
-    local piece
-    for _, pattern in ipairs(SEQUENCES) do piece = piece or bytes:match(pattern, at) end
-    parts[#parts + 1], at = piece or "\239\191\189", at + #(piece or " ")
-  end
-  return table.concat(parts)
-end
-
+-- What is no UTF-8 in a message (it quotes the file) would be no JSON.
 local function value_of(value)
   if value == nil then return "null" end
-  if type(value) == "string" then value = value:gsub("[\128-\255]+", as_utf8) end
+  if type(value) == "string" then value = utf8.repaired(value) end
   return (json.encode(value):gsub("\\/", "/"))
 end
 
@@ -195,7 +183,7 @@ local function as_text(screen, found, message)
 end
 
 function check.act(arguments, screen)
-  local found, message = load.read(screen, { file = arguments.file, lenient = arguments.no_env })
+  local found, message = load.read(screen, { file = arguments.file, lenient = arguments.no_env, aside = true })
   local ok = found ~= nil and found.ok
   if ok then
     outlook.look(found.pilot)

@@ -34,7 +34,7 @@ function graph.define(parser)
 end
 
 function graph.act(arguments, screen)
-  local pilot = load.file(screen, { file = arguments.file, lenient = true })
+  local pilot = load.file(screen, { file = arguments.file, lenient = true, aside = true })
   if not pilot then return command.MISTAKES end
   screen.out(DRAW[arguments.format](diagram.of(pilot)))
   return 0

@@ -17,13 +17,15 @@ local load = {}
 
 ---Finds, loads and validates, and tells nothing.
 ---@param screen luapilot.Terminal
----@param options { file: string?, args: string[]?, lenient: boolean? }
+---@param options { file: string?, args: string[]?, lenient: boolean?, aside: boolean? }
+---     aside: stdout is the command's, so what the file says while it is loaded goes to stderr
 ---@return luapilot.Loaded?
 ---@return string? message     there is no file
 function load.read(screen, options)
   local port = screen.port()
   local path, message = locate.file(port, options.file)
   if not path then return nil, message end
+  if options.aside then port.logging { output = "stderr" } end
   local pilot = app.new { port = port, args = options.args, lenient = options.lenient }
   return { pilot = pilot, path = path, from = message or "", ok = pilot:load(path) == true }
 end
@@ -42,7 +44,7 @@ end
 
 ---Reads and tells.
 ---@param screen luapilot.Terminal
----@param options { file: string?, args: string[]?, lenient: boolean?, after: string? }
+---@param options { file: string?, args: string[]?, lenient: boolean?, aside: boolean?, after: string? }
 ---@return luapilot.App?     nil: there are mistakes
 function load.file(screen, options)
   local found, message = load.read(screen, options)

@@ -5,17 +5,21 @@
 
 local bit = require "bit"
 local describe = require "luapilot.describe"
+local environment = require "luapilot.environment"
 
 local machine = {}
 
 local EXECUTABLE = 73 -- 0111
 local GONE = { ENOENT = true, ENOTDIR = true }
 local USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local SMALL = 1024 * 1024                -- bytes of a file that is read
+local CAP_SETGID, CAP_SETUID = 0x40, 0x80 -- of the lowest byte of CapEff
 
 ---@class luapilot.MachineLook
 ---@field app luapilot.App
 ---@field port luapilot.Port
 ---@field programs table<string, string>    what is wrong with them, by PATH and name; "": nothing
+---@field files table<string, table|false>  variables of an env_file; false: who knows
 local Look = {}
 Look.__index = Look
 
@@ -77,11 +81,29 @@ local function fault_on_path(self, name, search)
   return fault
 end
 
+-- What an env_file says; false: it cannot be read, or understood.
+function Look:variables(path)
+  if self.files[path] == nil then
+    local text = self.port.read(path, SMALL)
+    self.files[path] = text and environment.parse(text, path) or false
+  end
+  return self.files[path]
+end
+
+-- Where a program is looked for; nil: who knows.
+function Look:search_path(spec)
+  if spec.env and spec.env.PATH then return spec.env.PATH end
+  local variables = spec.env_file and self:variables(spec.env_file)
+  if variables == false then return nil end
+  return variables and variables.PATH or not spec.env_clear and self.app:environ().PATH or USUAL_PATH
+end
+
 function Look:program(where, path, field, words, spec)
-  local name, environ = words and words[1], self.app:environ()
+  local name = words and words[1]
   if not name then return end
-  local search = spec.env and spec.env.PATH or not spec.env_clear and environ.PATH or USUAL_PATH
   local at = name:find("/", 1, true) and join(spec.cwd, name)
+  local search = not at and self:search_path(spec)
+  if not (at or search) then return end
   local key = at or search .. "\0" .. name
   self.programs[key] = self.programs[key] or at and fault_at(self, at) or fault_on_path(self, name, search)
   if self.programs[key] ~= "" then self:warn(where, path, field, self.programs[key]) end
@@ -97,16 +119,37 @@ function Look:account(where, path, field, kind, name)
   end
 end
 
+function Look:number_of(kind, name)
+  if name == nil or type(name) == "number" then return name end
+  return (self.port.lookup(kind, name))
+end
+
+-- Our effective group, and the capabilities that count here; nil: the kernel does not tell.
+function Look:credentials()
+  local status = self.port.read("/proc/self/status", SMALL) or ""
+  return tonumber(status:match "\nGid:%s*%d+%s+(%d+)"), tonumber(status:match "\nCapEff:%s*%x*(%x%x)\n" or "", 16)
+end
+
+-- May a program be this user and group? As account_find() of src/account.c has it: root always sets them, others only
+-- where they change. What cannot be told is allowed.
+function Look:may_be(user, group)
+  local own, own_group, rights = self.port.user(), self:credentials()
+  local changes = user ~= nil and user ~= own
+  local needed = changes and CAP_SETUID + CAP_SETGID or CAP_SETGID
+  if own ~= 0 and not changes and (group == nil or own_group == nil or group == own_group) then return true end
+  return bit.band(rights or own == 0 and needed or 0, needed) == needed
+end
+
 -- Whom only root can become.
 function Look:identity(runner, path)
   local spec = runner.spec
   self:account(spec.where, path, "user", "user", spec.user)
   self:account(spec.where, path, "group", "group", spec.group)
   local field = spec.user and "user" or spec.group and "group"
-  if field and self.port.user() ~= 0 then
-    self:warn(spec.where, path, field,
-      ("takes root, or CAP_SETUID and CAP_SETGID, and this is user %d"):format(self.port.user()))
-  end
+  if not field or self:may_be(self:number_of("user", spec.user), self:number_of("group", spec.group)) then return end
+  local own = self.port.user()
+  self:warn(spec.where, path, field, own == 0 and "takes CAP_SETUID and CAP_SETGID, which root lacks"
+    or ("takes root, or CAP_SETUID and CAP_SETGID, and this is user %d"):format(own))
 end
 
 -- --- the whole -------------------------------------------------------------------------------
@@ -157,7 +200,7 @@ end
 ---Adds a warning for each.
 ---@param app luapilot.App      loaded, without mistakes
 function machine.look(app)
-  local self = setmetatable({ app = app, port = app.port, programs = {} }, Look)
+  local self = setmetatable({ app = app, port = app.port, programs = {}, files = {} }, Look)
   for _, runner in ipairs(app.order) do self:job(runner) end
   for _, keeper in pairs(app.templates) do self:template(keeper) end
   self:curl()

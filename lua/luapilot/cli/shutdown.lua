@@ -1,7 +1,8 @@
 -- shutdown: in which order the jobs of a loaded file end, and how long that takes at most.
 --
--- A job is asked to stop when those are gone whose trigger names it (as app.lua does it). Its time is its
--- stop_timeout after the slowest of those; the file's shutdown_timeout bounds the whole. Pure.
+-- A job is asked to stop when those are gone whose trigger names it (as app.lua does it). The file's shutdown_timeout
+-- bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers are awaited, and deferred
+-- functions, a reader of the log that is slow, Consul, and processes that a job has left behind. Pure.
 
 local duration = require "luapilot.duration"
 
@@ -14,8 +15,7 @@ local SHOWN = 20 -- names of a list
 ---@field edges { before: string, names: string[] }[]   these are gone before that one is asked: all there is of order
 ---@field together string[][]   jobs that wait for each other
 ---@field registered boolean    jobs without a service wait for those that have one: see shutdown.lua of the core
----@field longest number        seconds along the longest chain of stop_timeouts
----@field bound number          … and not longer than shutdown_timeout
+---@field bound number          seconds
 
 local function before(a, b) return a.number < b.number end
 
@@ -36,23 +36,19 @@ end
 local function together(pilot, state)
   local group = {}
   for _, runner in ipairs(pilot.order) do
-    if not state.ends[runner] then
-      group[#group + 1], state.starts[runner] = runner, state.longest
-    end
+    if not state.ended[runner] then group[#group + 1] = runner end
   end
   return group
 end
 
 -- A group ends: whom only they waited for is the next.
 local function end_group(pilot, state, group)
-  local following, starts, ends = {}, state.starts, state.ends
-  for _, runner in ipairs(group) do ends[runner] = (starts[runner] or 0) + runner.spec.stop_timeout end
+  local following, open, ended = {}, state.open, state.ended
+  for _, runner in ipairs(group) do ended[runner] = true end
   for _, runner in ipairs(group) do
-    state.longest = math.max(state.longest, ends[runner])
     for _, source in ipairs(pilot:sources_of(runner)) do
-      starts[source] = math.max(starts[source] or 0, ends[runner])
-      state.open[source] = state.open[source] - 1
-      if state.open[source] == 0 and not ends[source] then following[#following + 1] = source end
+      open[source] = open[source] - 1
+      if open[source] == 0 and not ended[source] then following[#following + 1] = source end
     end
   end
   table.sort(following, before)
@@ -103,7 +99,7 @@ end
 ---@return luapilot.ShutdownPlan
 function shutdown.plan(pilot)
   local open, group = count_dependents(pilot)
-  local state = { open = open, starts = {}, ends = {}, longest = 0 } -- starts: the latest end of who waits for a job
+  local state = { open = open, ended = {} }
   local groups, circle, left = {}, {}, #pilot.order
   while left > 0 do
     if not group[1] then
@@ -115,7 +111,7 @@ function shutdown.plan(pilot)
   end
   return {
     groups = groups, edges = edges_of(pilot, groups), together = circle, registered = leaves_first(pilot),
-    longest = state.longest, bound = math.min(state.longest, pilot.shutdown_timeout),
+    bound = pilot.shutdown_timeout,
   }
 end
 

@@ -40,10 +40,12 @@ local read_operation = schema.fields({
 }, 'an operation such as { verb = "set", key = "app/x", value = "1" }', { op = "verb", cas = "index" })
 
 local function needs(value, verb, path, report)
-  if value.verb == nil then report(path, 'has no verb: write verb = "set"') end
-  if value.key == nil then report(path, 'has no key: write key = "app/x"') end
+  if schema.field(value, "verb") == nil then report(path, 'has no verb: write verb = "set"') end
+  if schema.field(value, "key") == nil then report(path, 'has no key: write key = "app/x"') end
   for _, field in ipairs(NEEDS[verb] or {}) do
-    if value[field] == nil then report(path, ("has no %s, which %s needs"):format(field, describe.quote(verb))) end
+    if schema.field(value, field) == nil then
+      report(path, ("has no %s, which %s needs"):format(field, describe.quote(verb)))
+    end
   end
 end
 

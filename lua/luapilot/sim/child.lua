@@ -125,7 +125,7 @@ local function lack(self, ended)
   return killed and "around" or nil
 end
 
----Those that it has left behind, and with `earlier` others before it: the first few, and how many there are.
+---Those that it has left behind, or with `earlier` others before it: the first few, and how many there are.
 ---@param earlier boolean
 ---@return table[], integer
 function Child:find_strays(earlier)

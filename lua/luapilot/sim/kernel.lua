@@ -217,12 +217,12 @@ end
 ---Orphans that have left the session of a leader, by the variable in their environment.
 ---@param group luapilot.sim.Group
 ---@param mark string       "NAME=value"
----@param earlier boolean   also those that were there before the leader
+---@param earlier boolean   those that were there before the leader, instead of those that came after it
 ---@return luapilot.sim.Process[]
 function Kernel:strays(group, mark, earlier)
   local list, name, value = {}, mark:match "^([^=]*)=(.*)$"
   self.all:walk(function(proc)
-    if proc.group or proc.state == "dead" or not earlier and proc.pid < group.id then return end
+    if proc.group or proc.state == "dead" or (proc.pid < group.id) ~= earlier then return end
     if proc.env[name] == value and proc.parent.state == "dead" then list[#list + 1] = proc end
   end)
   return list
