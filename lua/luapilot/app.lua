@@ -185,7 +185,9 @@ end
 local function contain(self)
   self.memory = memory_bound(self)
   local ok, message = self.port.contain { meter = self.loop.meter, seconds = PATIENCE, bytes = self.memory }
-  if not ok then self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained") end
+  if ok then return end
+  self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained", nil,
+    { reason = message })
 end
 
 ---Reads, checks and runs a pilot.lua, up to where it would start.
@@ -288,7 +290,7 @@ function App:apply_logging()
   local options = self.logging
   if not options then return end
   local ok, message = self.port.logging(options)
-  if not ok then self:log("error", "pilot.logging: " .. message, nil, "logging_failed") end
+  if not ok then self:log("error", "pilot.logging: " .. message, nil, "logging_failed", nil, { reason = message }) end
 end
 
 ---What a program is started with.

@@ -255,7 +255,7 @@ local function code_of_killed(app)
     if runner.memory.cut_short then killed[#killed + 1] = runner end
   end
   if not killed[1] then return nil end
-  app:log("warn", verdict.killed(killed), nil, "cut_short")
+  app:log("warn", verdict.killed(killed), nil, "cut_short", nil, { jobs = #killed })
   return CUT_SHORT
 end
 
