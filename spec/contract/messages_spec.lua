@@ -56,6 +56,7 @@ function stories.ends()
       pilot.on("shutdown", function() pilot.sleep "1h" end)
     ]], { app = { ignores = { "SIGTERM" } } }),
     boxes.run([[ pilot.job "app" { exec = "app", stop_timeout = "1h" } ]], { app = { ignores = { "SIGTERM" } } }),
+    boxes.run([[ pilot.on("SIGHUP", function() end) ]], {}),
     boxes.run([[
       pilot.logging { output = "/log" }
       pilot.on("SIGUSR2", function() pilot.sleep "1h" end)
@@ -66,10 +67,11 @@ function stories.ends()
   list[4]:signal("SIGINT", { terminal = true, pid = 0 })
   list[4]:advance "200ms"
   list[4]:signal "SIGINT"
-  for _ = 1, 1002 do list[5]:signal "SIGUSR2" end
+  list[5].app:exhausted()
+  for _ = 1, 1002 do list[6]:signal "SIGUSR2" end
   for _, box in ipairs(list) do box:advance "1m" end
-  list[5]:signal "SIGTERM"
-  list[5]:advance "1h"
+  list[6]:signal "SIGTERM"
+  list[6]:advance "1h"
   return unpack(list)
 end
 
@@ -92,7 +94,8 @@ function stories.surroundings()
     pilot.job "hung" { exec = "app", cwd = "/dead", health = { exec = "ok", interval = "2s" } }
     pilot.job "master" { exec = "master", health = { notify = true } }
     pilot.job "parent" { exec = "parent" }
-    pilot.job "daemon" { exec = "daemon", restart = { policy = "always", backoff = "1h" } }
+    pilot.job "daemon" { exec = "daemon", restart = { policy = "always", backoff = "20s" },
+      health = { exec = "ok", interval = "1s" } }
     pilot.job "early" { exec = "app", stop_timeout = "1h" }
     pilot.job "checked" { exec = "app", health = { exec = "leaves", interval = "1h" } }
     pilot.job "early":on("stopping", function() pilot.sleep "2s" end)
@@ -107,7 +110,7 @@ function stories.surroundings()
   for name, behaviour in pairs {
     app = sim.server, ok = { exit = 0 }, tool = { exit = 0 }, master = master, leaves = { exit = 0, grandchild = {} },
     parent = { exit = 0, grandchild = { { setsid = true }, { setsid = true } } },
-    daemon = { exit = 0, grandchild = { setsid = true } },
+    daemon = { { exit = 0, grandchild = { setsid = true } }, sim.server },
   } do box:program(name, behaviour) end
   box:hang("path", "/dead")
   box:start()
@@ -134,8 +137,9 @@ function stories.files()
   local wrong = { exit = 1, stderr = "line 1 is wrong\n" }
   local box = boxes.run([[
     pilot.template "/etc/app.conf" { text = "a", validate = "check {file}" }
+    pilot.template "/etc/left.conf" { text = "a", validate = "leaves" }
     pilot.template "/etc/other.conf" { text = "b" }
-  ]], { check = { wrong, wrong, { exit = 0 } } }, { files = left })
+  ]], { check = { wrong, wrong, { exit = 0 } }, leaves = { exit = 0, grandchild = { {}, {} } } }, { files = left })
   box:advance "1m"
   local stuck = boxes.load([[ pilot.template "/etc/app.conf" { text = "a" } ]], { files = left })
   stuck:fault("rename", "/etc/app.conf", "EBUSY")
@@ -242,6 +246,27 @@ local function literal(value)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
+local function timeless(text) return (text:gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME")) end
+
+-- What the real port says of a stdout that nobody reads any more: on stderr.
+local function unread()
+  local lines = {}
+  for _, format in ipairs { "default", "text", "json" } do
+    local reading, writing = run.pipe()
+    run.close(reading)
+    local p = run.runtime(([[
+      local rt = require "luapilot.rt"
+      rt.logging { format = %q }
+      rt.log("info", "own")
+      assert(rt.flush(60) == 0)
+    ]]):format(format), { stdout = writing })
+    run.close(writing)
+    assert.equal(0, p:wait(), p:stderr())
+    lines[#lines + 1] = timeless(p:stderr())
+  end
+  return table.concat(lines) .. "\n"
+end
+
 -- What the real port makes of them.
 local function written(list)
   local lines = { 'local rt = require "luapilot.rt" rt.logging { level = "debug" }' }
@@ -258,7 +283,7 @@ local function written(list)
   lines[#lines + 1] = "assert(rt.flush(60) == 0)"
   local p = run.runtime('io.stdout:setvbuf "no" ' .. table.concat(lines, "\n"))
   assert.equal(0, p:wait(), p:stderr())
-  return (p:stdout():gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME"))
+  return timeless(p:stdout())
 end
 
 describe("what luapilot says", function()
@@ -269,7 +294,7 @@ describe("what luapilot says", function()
     for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
-    local text = written(all)
+    local text = written(all) .. unread()
     if os.getenv "LUAPILOT_GOLDEN" then
       local file = assert(io.open(GOLDEN, "w"))
       file:write(text)

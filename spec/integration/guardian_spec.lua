@@ -282,7 +282,8 @@ describe("the guardian", function()
       ffi.cdef "unsigned sleep(unsigned seconds);"
       local function stick() while true do ffi.C.sleep(1000) end end
     ]]
-    local OVERDUE = "luapilot: the shutdown takes longer than shutdown_timeout allows"
+    local OVERDUE = "^luapilot: the shutdown takes longer than shutdown_timeout allows, and the pilot has not ended it: "
+      .. "killing it and what is left$"
     local options = { env = { LUAPILOT_HEARTBEAT = "off" } }
 
     local function is_cut_short(text, code)
