@@ -50,6 +50,8 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
 ---@field exit_code integer?
+---@field broken boolean?       the core has had an error of its own
+---@field judging boolean?      while it is looked whether the pilot is over
 ---@field prospects luapilot.Prospects
 ---@field services luapilot.Services     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
@@ -455,7 +457,7 @@ end
 ---@private
 function App:look_around()
   if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
-  self.dirty = false
+  self.dirty, self.judging = false, true
   if self.phase == "running" then
     self.prospects:bury()
     local over = self.main or self.prospects:is_over() and self.commands.count == 0
@@ -463,6 +465,7 @@ function App:look_around()
   elseif self.phase == "closing" then
     self.closing:step()
   end
+  self.judging = nil
   return self.commands.count > 0 or self.bus:queued() > 0 or self.tasks.queue.count > 0 or self.dirty
 end
 

@@ -5,7 +5,8 @@ describe("describe", function()
     local expected = {
       { nil, "nothing" }, { "x", 'a string: "x"' }, { 5, "a number: 5" }, { 0.5, "a number: 0.5" },
       { 1e12, "a number: 1000000000000" },
-      { 2 ^ 53, "a number: 9007199254740992" }, { 1e21, "a number: 1e+21" }, { true, "a boolean: true" }, { {}, "an empty table" },
+      { 2 ^ 53, "a number: 9007199254740992" }, { 1e21, "a number: 1e+21" },
+      { true, "a boolean: true" }, { {}, "an empty table" },
       { { 1 }, "a table" }, { print, "a function" }, { coroutine.create(print), "a coroutine" },
       { 1 / 0, "a number: inf" }, { setmetatable({}, { __name = "job" }), "a job" },
     }
