@@ -320,6 +320,16 @@ describe("an error of the core itself", function()
     box:forget_errors()
   end)
 
+  it("in a shutdown, a second time, kills what is left", function()
+    local box = broken(breaks(2))
+    box:signal "SIGTERM"
+    box:advance "1s"
+    assert.is_true(box.ended, box:history())
+    assert.same({ 0, 1 }, { box:job("other"):received "SIGTERM", box:job("other"):received "SIGKILL" })
+    assert.equal(70, box.exit_code)
+    box:forget_errors()
+  end)
+
   it("in a shutdown, again and again, ends it nevertheless", function()
     local box = broken(breaks(3))
     box:signal "SIGTERM"
