@@ -5,6 +5,7 @@ local outage = require "luapilot.outage"
 
 local EXACT = "expected a number below 2^53, up to which Lua's are exact, got a number: "
 local RAW = 'needs mode = "lines": of a raw job nothing is read'
+local TWO = ": expected one value, got a second one (a table): write "
 local ENDS = 'listens for SIGWINCH, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
 
 -- A file, and what is said of its line 1: without that, where the message has a place of its own.
@@ -49,6 +50,14 @@ local GOLDEN = {
     'job "a": when: ' .. ENDS },
   { 'pilot.shutdown_signals { "SIGWINCH" } pilot.on("SIGWINCH", print)',
     { 'pilot.on "SIGWINCH" at pilot.lua:1: ' .. ENDS } },
+  { 'pilot.job("a", { exec = "a" })',
+    'pilot.job' .. TWO .. 'pilot.job "a" { … }, without a comma' },
+  { 'pilot.template("/x", { text = "" })',
+    'pilot.template' .. TWO .. 'pilot.template "/x" { … }, without a comma' },
+  { 'pilot.watch("db", { keep_last = true })',
+    'pilot.watch' .. TWO .. 'pilot.watch "db" { … }, without a comma' },
+  { 'pilot.watch.key("k", { dc = "b" })',
+    'pilot.watch.key' .. TWO .. 'pilot.watch.key "k" { … }, without a comma' },
   { 'pilot.template "/x" { text = "", watch = "db" }',
     'template "/x": watch: expected a watch, or a list of them, got a string: "db"; write pilot.watch "db"' },
   { 'pilot.template "/x" { text = "", watch = 5 }',
