@@ -486,15 +486,15 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
 
 static int report_late(const struct guardian *guardian) {
   int code = atomic_load(&guardian->page->code);
-  say("killed %u processes", guardian->reaped);
+  say("killed %u %s", guardian->reaped, processes(guardian->reaped));
   return code == GUARDIAN_NO_CODE ? CODE_LATE : code;
 }
 
 /* In the middle of its work: something in it called exit(), or the core has failed. */
 static int report_unfinished(const struct guardian *guardian) {
   int code = WEXITSTATUS(guardian->status);
-  say("the pilot ended with code %d, and without a shutdown; ended %u processes", code,
-      guardian->reaped);
+  say("the pilot ended with code %d, and without a shutdown; ended %u %s", code, guardian->reaped,
+      processes(guardian->reaped));
   return code == 0 ? CODE_SOFTWARE : code;
 }
 

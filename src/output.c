@@ -76,6 +76,10 @@ static void in_trouble(struct output *output, struct sink *sink, const char *eve
     output_log(output, &message);
 }
 
+static const char *many(size_t count, const char *one, const char *several) {
+  return count == 1 ? one : several;
+}
+
 /* What was lost, with its count. */
 static void own_up(struct output *output, const struct sink *sink, const char *event, size_t count,
                    const char *text) {
@@ -93,7 +97,8 @@ static void own_up(struct output *output, const struct sink *sink, const char *e
 
 static void tell_lost(struct output *output, const struct sink *sink, size_t count) {
   char text[SAID];
-  (void)snprintf(text, sizeof text, "%zu lines to %s were lost", count, name_of(sink));
+  (void)snprintf(text, sizeof text, "%zu %s to %s %s lost", count, many(count, "line", "lines"),
+                 name_of(sink), many(count, "was", "were"));
   own_up(output, sink, "lines_lost", count, text);
 }
 
@@ -110,14 +115,14 @@ static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
                "trying again each second, what cannot be kept is dropped");
     break;
   case SINK_HAS_RECOVERED:
-    (void)snprintf(text, sizeof text, "writing to %s works again; %zu lines were lost",
-                   name_of(sink), count);
+    (void)snprintf(text, sizeof text, "writing to %s works again; %zu %s lost", name_of(sink),
+                   count, many(count, "line was", "lines were"));
     own_up(output, sink, "log_recovered", count, text);
     break;
   case SINK_HAS_LOST: tell_lost(output, sink, count); break;
   case SINK_HAS_ROOM:
-    (void)snprintf(text, sizeof text,
-                   "%zu messages of luapilot were dropped while the output was stalled", count);
+    (void)snprintf(text, sizeof text, "%zu %s of luapilot %s dropped while the output was stalled",
+                   count, many(count, "message", "messages"), many(count, "was", "were"));
     own_up(output, sink, "messages_dropped", count, text);
     break;
   }
@@ -360,7 +365,8 @@ static void tell_all(struct output *output) {
   output->ending = true;
   for (struct sink *sink = NULL; (sink = next_sink(output, sink));) {
     size_t bytes = newly_lost(sink);
-    (void)snprintf(text, sizeof text, "%zu bytes could not be written to %s", bytes, name_of(sink));
+    (void)snprintf(text, sizeof text, "%zu %s could not be written to %s", bytes,
+                   many(bytes, "byte", "bytes"), name_of(sink));
     if (bytes > 0) own_up(output, sink, "bytes_lost", bytes, text);
     if (sink->lost > 0) tell_lost(output, sink, sink->lost);
     sink->lost = 0;

@@ -140,7 +140,8 @@ local function tell_left(app, name, said)
   app.leavers = app.leavers or {}
   if not said or app.leavers[name] then return end
   app.leavers[name] = true
-  app:log("warn", ("pilot.exec %s: it %s"):format(describe.quote(name), said))
+  app:log("warn", ("pilot.exec %s: it %s"):format(describe.quote(name), said), nil, "left_behind", nil,
+    { program = name })
 end
 
 ---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.

@@ -50,6 +50,8 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
 ---@field exit_code integer?
+---@field broken boolean?       the core has had an error of its own
+---@field judging boolean?      while it is looked whether the pilot is over
 ---@field prospects luapilot.Prospects
 ---@field services luapilot.Services     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
@@ -185,7 +187,9 @@ end
 local function contain(self)
   self.memory = memory_bound(self)
   local ok, message = self.port.contain { meter = self.loop.meter, seconds = PATIENCE, bytes = self.memory }
-  if not ok then self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained") end
+  if ok then return end
+  self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained", nil,
+    { reason = message })
 end
 
 ---Reads, checks and runs a pilot.lua, up to where it would start.
@@ -288,7 +292,7 @@ function App:apply_logging()
   local options = self.logging
   if not options then return end
   local ok, message = self.port.logging(options)
-  if not ok then self:log("error", "pilot.logging: " .. message, nil, "logging_failed") end
+  if not ok then self:log("error", "pilot.logging: " .. message, nil, "logging_failed", nil, { reason = message }) end
 end
 
 ---What a program is started with.
@@ -453,7 +457,7 @@ end
 ---@private
 function App:look_around()
   if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
-  self.dirty = false
+  self.dirty, self.judging = false, true
   if self.phase == "running" then
     self.prospects:bury()
     local over = self.main or self.prospects:is_over() and self.commands.count == 0
@@ -461,6 +465,7 @@ function App:look_around()
   elseif self.phase == "closing" then
     self.closing:step()
   end
+  self.judging = nil
   return self.commands.count > 0 or self.bus:queued() > 0 or self.tasks.queue.count > 0 or self.dirty
 end
 

@@ -37,6 +37,17 @@ function ask.fail(app, path, message)
   error(mistakes.format { where = where, path = path, message = message }, 0)
 end
 
+---Raises where a name is followed by a second value: what describes it comes without a comma.
+---@param call string       "pilot.job"
+---@param name any
+---@param more any
+---@param level integer     of error()
+function ask.alone(call, name, more, level)
+  if more == nil then return end
+  error(("%s: expected one value, got a second one (%s): write %s %s { … }, without a comma")
+    :format(call, describe.value(more), call, describe.quote(tostring(name))), level)
+end
+
 ---Reads a value with a parser of option_types.lua's kind: read(path, where, mistakes).
 ---@param app luapilot.App
 ---@param read fun(where: string?, list: luapilot.Mistakes): any

@@ -123,6 +123,11 @@ end
 
 -- --- the log ---------------------------------------------------------------------------------
 
+local function tell_more(app, count)
+  app:log("info", ("and %s"):format(count == 1 and "1 more job waits" or count .. " more jobs wait"), nil, "waits", nil,
+    { jobs = count })
+end
+
 local function tell(app, since)
   local count = 0
   for _, runner in ipairs(app.order) do
@@ -130,11 +135,13 @@ local function tell(app, since)
     if text then
       count = count + 1
       if count <= MOST then
-        runner:log("info", ("has waited %s for %s"):format(duration.words(app.port.now() - since), text))
+        local seconds = app.port.now() - since
+        runner:log("info", ("has waited %s for %s"):format(duration.words(seconds), text), nil, "waits",
+          { reason = text, seconds = math.floor(seconds) })
       end
     end
   end
-  if count > MOST then app:log("info", ("and %d more jobs wait"):format(count - MOST)) end
+  if count > MOST then tell_more(app, count - MOST) end
   return count > 0
 end
 

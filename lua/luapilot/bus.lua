@@ -279,7 +279,8 @@ local function drop(self, event, why)
   if why then
     self.lost, self.bus.owes_words = (self.lost or 0) + 1, true
     if self.lost % TOLD_EVERY == 1 then
-      self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped")
+      self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped", nil,
+        { handler = self.label })
     end
   end
   let_go(self.bus, event)

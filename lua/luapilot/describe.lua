@@ -22,11 +22,11 @@ function M.quote(text)
   return '"' .. escaped .. '"'
 end
 
----A number as people write it: 8000, not 8e+03.
+---A number as people write it, with all digits that it has: 8000, not 8e+03.
 ---@param number number
 ---@return string
 function M.number(number)
-  if number == math.floor(number) and math.abs(number) < 2 ^ 53 then return ("%.0f"):format(number) end
+  if number == math.floor(number) and math.abs(number) < 1e21 then return ("%.0f"):format(number) end
   return tostring(number)
 end
 

@@ -62,10 +62,7 @@ function api.job(app, first, more)
   if type(first) ~= "string" then
     error("pilot.job: expected a name or a table with a name, got " .. describe.value(first), 2)
   end
-  if more ~= nil then
-    error(('pilot.job: expected one value, got a second one (%s): write pilot.job %s { … }, without a comma')
-      :format(describe.value(more), describe.quote(first)), 2)
-  end
+  ask.alone("pilot.job", first, more, 3)
   return object.named(app, first)
 end
 
@@ -116,7 +113,8 @@ function api.now(app) return app.port.clock() end
 ---pilot.template "/etc/app.conf" { … } describes a file that is rendered at the start.
 ---@param path string
 ---@return luapilot.Template
-function api.template(app, path)
+function api.template(app, path, more)
+  ask.alone("pilot.template", path, more, 3)
   local object_of_path = templates.named(app, path)
   return object_of_path
 end

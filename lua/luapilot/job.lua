@@ -317,7 +317,9 @@ local function dead(c)
   local m, never = c.memory, c.input.unmet
   if m.exit then m.exit.final = true end -- it counts for the pilot's exit code
   m.unmet = never
-  if never then emit(c, "log", "warn", "will not be started: " .. never.why, { event = "never_starts" }) end
+  if never then
+    emit(c, "log", "warn", "will not be started: " .. never.why, { event = "never_starts", reason = never.why })
+  end
   say_stopped(c)
   return "complete"
 end

@@ -14,7 +14,7 @@ function late.spawn_failed(self, event)
 end
 
 function late.spawning(self, event)
-  self:log("warn", "its start " .. event.message, { seconds = math.floor(event.seconds) })
+  self:log("warn", "its start " .. event.message, { seconds = math.floor(event.seconds) }, "start_hangs")
 end
 
 return late

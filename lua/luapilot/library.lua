@@ -96,7 +96,7 @@ local pilot = {}
 ---@field stop_timeout luapilot.Span?   default "10s": stopping handlers, then the signal; then SIGKILL
 ---@field stop_mode "group"|"mixed"|nil    mixed: the signal to the leader alone, then SIGKILL to the rest
 ---@field reload string|fun(job: luapilot.Job)|nil
----@field pidfile string?               absolute; names who follows the main process when that hands over
+---@field pidfile string?               absolute; the program writes it: who follows when the main process hands over
 ---@field main boolean?                 when it completes, the pilot ends with its exit code
 ---@field health luapilot.CheckOptions|luapilot.CheckOptions[]|nil
 ---@field service luapilot.ServiceOptions|luapilot.ServiceOptions[]|nil   how others find it

@@ -76,7 +76,10 @@ function by.env(value)
   return name and ("{ %s = %s }"):format(name, quote(text))
 end
 
-function by.log(value) return value == false and '{ file = "/dev/null" }' end
+function by.log(value)
+  if value == "json" then return '{ parse = "json" }' end
+  return value == false and '{ file = "/dev/null" }'
+end
 
 function by.cgroup(value) return size.parse(value) and ("{ memory_max = %s }"):format(command(value) or value) end
 

@@ -9,7 +9,7 @@ local task = require "luapilot.task"
 local mishap = {}
 
 local KEPT = 1000    -- errors, where somebody asks for them
-local EXHAUSTED = 70 -- the exit code
+local EXHAUSTED = 70 -- the exit code, as that of an error of the core (shutdown.lua)
 
 ---An error in the user's code: logged with its traceback, counted, published as `error`.
 ---@param self luapilot.App
@@ -39,14 +39,18 @@ local function hasten(self, closing)
   end
 end
 
----An error of the core itself must not end supervision: it is told, and the other jobs go on. Without memory
----there is no going on: the jobs are the guardian's.
+---An error of the core itself must not end supervision: it is told, the other jobs go on, and the pilot ends with 70
+---whenever it does. Where it is looked whether the pilot is over, nobody would end it any more: it ends now, in order.
+---Without memory there is no going on: the jobs are the guardian's.
 ---@param self luapilot.App
 ---@param err string     with its traceback
 function mishap.own_error(self, err)
   if tostring(err):find "^not enough memory" then error(err, 0) end
   self:log("error", "an error inside luapilot, please report it: " .. tostring(err), nil, "internal_error")
-  if self.phase == "closing" then hasten(self, self.closing) end
+  local judging = self.judging
+  self.broken, self.judging = true, nil
+  if self.phase == "closing" then return hasten(self, self.closing) end
+  if judging then self:shutdown() end
 end
 
 ---Lua has too much in use, and to end tasks for it did not help.

@@ -74,7 +74,7 @@ end
 
 function handle.spawning(state, event)
   state.port.log("warn", ("program %q: its start %s"):format(state.name, event.message),
-    { seconds = math.floor(event.seconds) })
+    { seconds = math.floor(event.seconds) }, "start_hangs", nil, { program = state.name })
 end
 
 local function timed_out(state)

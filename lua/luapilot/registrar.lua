@@ -90,8 +90,9 @@ function requests.update(record) return status(record, record.want.status, recor
 
 -- --- one service -----------------------------------------------------------------------------
 
-local function log(self, level, record, message, event)
-  self.app:log(level, ("service %q: %s"):format(record.id, message), nil, event, nil, { service = record.id })
+local function log(self, level, record, message, event, reason)
+  self.app:log(level, ("service %q: %s"):format(record.id, message), nil, event, nil,
+    { service = record.id, reason = reason })
 end
 
 local function untimer(self, record)
@@ -193,7 +194,7 @@ local function refused(self, record, step, message)
   local former = self.refusals[record.id]
   service.refused(record, step)
   if not former or former.message ~= message then
-    log(self, "error", record, message .. "; asked again until it is granted", "service_refused")
+    log(self, "error", record, message .. "; asked again until it is granted", "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }

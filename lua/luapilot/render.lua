@@ -183,7 +183,10 @@ local function verdict(self, spec, path, undo)
   end)
   if not result then return nil, message end
   local left = program.left(result)
-  if left then app:log("warn", ("the validator %s %s"):format(shown(spec.validate), left)) end
+  if left then
+    app:log("warn", ("the validator %s %s"):format(shown(spec.validate), left), nil, "left_behind", nil,
+      { program = spec.validate[1] })
+  end
   if result.code == 0 then return true end
   return nil, refusal(spec.validate, names_candidate(spec.validate) and path or "\0", result)
 end
@@ -225,7 +228,7 @@ local function swap_then_check(self, spec, turn, new)
     over, turn.undo = true, nil
     local back, why = true, nil
     if accepted then new:accept() else back, why = new:put_back() end
-    if not back then self.app:log("error", why, nil, "file_not_restored") end
+    if not back then self.app:log("error", why, nil, "file_not_restored", nil, { file = spec.to }) end
     self:trial_ends()
   end
   local function undo() finish(false) end

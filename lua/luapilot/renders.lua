@@ -63,7 +63,7 @@ function Renders:recover(paths)
     local place = swap.place(self.app.port, path)
     if place then
       local message = self:put_in_order(place)
-      if message then self.app:log("error", message, nil, "file_not_restored") end
+      if message then self.app:log("error", message, nil, "file_not_restored", nil, { file = path }) end
       place:close()
     end
   end

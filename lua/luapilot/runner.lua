@@ -51,7 +51,7 @@ end
 ---@param level string
 ---@param message string
 ---@param fields table?
----@param event string
+---@param event string      of the reference's table
 ---@param facts table?      its own from now on
 function Runner:log(level, message, fields, event, facts)
   local m = self.memory
@@ -197,9 +197,10 @@ end
 
 -- There is no event for an exit during a stop.
 function apply.exited(self, how)
-  local failed = self.memory.exit.code ~= 0
   if how ~= "early" then return end
-  self:log(failed and "warn" or "info", self:exit_text() .. " while it was being stopped", nil, "exited")
+  local exit = self.memory.exit
+  self:log(exit.code == 0 and "info" or "warn", self:exit_text() .. " while it was being stopped", nil, "exited",
+    { code = exit.code, signal = exit.signal, reason = exit.reason })
 end
 
 function apply.abandon_handlers(self)

@@ -17,7 +17,8 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
 local BUSY = 1                        -- … that the loop may be late: whoever ends us from outside has a clock, too
-local CUT_SHORT = 124                 -- the exit code of a shutdown that had to kill a job
+local CUT_SHORT = 124                 -- the exit code of a shutdown that had to kill a job, …
+local BROKEN = 70                     -- … and that of a core that had an error
 
 ---@class luapilot.Shutdown
 ---@field app luapilot.App
@@ -262,17 +263,17 @@ local function code_of_killed(app)
     if runner.memory.cut_short then killed[#killed + 1] = runner end
   end
   if not killed[1] then return nil end
-  app:log("warn", verdict.killed(killed), nil, "cut_short")
+  app:log("warn", verdict.killed(killed), nil, "cut_short", nil, { jobs = #killed })
   return CUT_SHORT
 end
 
----What was asked for; else 124 where a job had to be killed; else the main job's, or that of what failed so that it
----could never start; else that of the first job that failed for good, or 0.
+---What was asked for; else 70 after an error of the core; else 124 where a job had to be killed; else the main job's,
+---or that of what failed so that it could never start; else that of the first job that failed for good, or 0.
 ---@param app luapilot.App
 ---@return integer
 function shutdown.exit_code(app)
   local killed = code_of_killed(app)
-  return app.asked_code or killed or code_of_main(app) or code_of_jobs(app.order)
+  return app.asked_code or app.broken and BROKEN or killed or code_of_main(app) or code_of_jobs(app.order)
 end
 
 return shutdown

@@ -95,7 +95,7 @@ local function warn_of_zone(app)
   local message = zone.complaint(app.port)
   if not message then return end
   if app.phase == "declaring" then return app.mistakes:warn(app:where(), "pilot.cron", message) end
-  app:log("warn", "pilot.cron: " .. message)
+  app:log("warn", "pilot.cron: " .. message, nil, "zone_unknown")
 end
 
 ---pilot.cron("0 3 * * *", [{ jitter = "5m" }]) is a trigger; with a function at the end it calls that.

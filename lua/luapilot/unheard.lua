@@ -11,7 +11,7 @@ local function were(count) return describe.count(count, "event") .. (count == 1 
 ---@param handler luapilot.Subscription
 function unheard.lost(handler)
   handler.bus.log("warn", ("%s: %s dropped in all: it was too slow for them"):format(handler.label,
-    were(handler.lost)), nil, "events_dropped")
+    were(handler.lost)), nil, "events_dropped", nil, { handler = handler.label, dropped = handler.lost })
   handler.lost = nil
 end
 
@@ -23,7 +23,7 @@ function unheard.tell(bus)
     local count = handler.runs + (handler.unheard or 0)
     if count == 0 then return end
     bus.log("warn", ("%s: the shutdown did not let it end: %s not heard"):format(handler.label, were(count)), nil,
-      "events_unheard")
+      "events_unheard", nil, { handler = handler.label, unheard = count })
   end)
 end
 

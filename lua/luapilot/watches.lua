@@ -364,7 +364,8 @@ function core_of(draft)
   return draft.core
 end
 
-local function named(app, kind, value)
+local function named(app, kind, value, more)
+  ask.alone(call_of(kind), value, more, 4)
   local name, message = schema.first(option_types.watched_name, value)
   if not name then error(call_of(kind) .. ": " .. message, 3) end
   if app.phase ~= "declaring" then
@@ -382,10 +383,10 @@ end
 ---@return table
 function watches.library(app)
   local function of(kind)
-    return function(name) return named(app, kind, name) end
+    return function(name, more) return named(app, kind, name, more) end
   end
   return setmetatable({ key = of "key", prefix = of "prefix" }, {
-    __call = function(_, name) return named(app, "service", name) end,
+    __call = function(_, name, more) return named(app, "service", name, more) end,
     __index = function(_, key)
       error(('pilot.watch has no %q: there are pilot.watch "name", pilot.watch.key and pilot.watch.prefix')
         :format(tostring(key)), 2)

@@ -4,6 +4,7 @@
 local boxes = require "support.boxes"
 local run = require "support.run"
 local sim = require "luapilot.sim"
+local sim_port = require "luapilot.sim.port"
 
 local GOLDEN = "spec/contract/messages.golden"
 
@@ -55,6 +56,7 @@ function stories.ends()
       pilot.on("shutdown", function() pilot.sleep "1h" end)
     ]], { app = { ignores = { "SIGTERM" } } }),
     boxes.run([[ pilot.job "app" { exec = "app", stop_timeout = "1h" } ]], { app = { ignores = { "SIGTERM" } } }),
+    boxes.run([[ pilot.on("SIGHUP", function() end) ]], {}),
     boxes.run([[
       pilot.logging { output = "/log" }
       pilot.on("SIGUSR2", function() pilot.sleep "1h" end)
@@ -65,11 +67,68 @@ function stories.ends()
   list[4]:signal("SIGINT", { terminal = true, pid = 0 })
   list[4]:advance "200ms"
   list[4]:signal "SIGINT"
-  for _ = 1, 1002 do list[5]:signal "SIGUSR2" end
+  list[5].app:exhausted()
+  for _ = 1, 1002 do list[6]:signal "SIGUSR2" end
   for _, box in ipairs(list) do box:advance "1m" end
-  list[5]:signal "SIGTERM"
-  list[5]:advance "1h"
+  list[6]:signal "SIGTERM"
+  list[6]:advance "1h"
   return unpack(list)
+end
+
+-- A master that is replaced while it serves, as nginx is.
+local function master(proc)
+  proc:notify { READY = "1", MAINPID = proc.pid }
+  proc:handle("SIGUSR2", function(old) old:fork(master) end)
+  proc:handle("SIGQUIT", function(old) old:exit(0) end)
+  while true do proc:sleep "1h" end
+end
+
+-- What goes wrong around jobs: starts that hang, waits, processes that are left behind, main processes that change.
+function stories.surroundings()
+  local waiters = {}
+  for i = 1, 21 do
+    waiters[i] = ('pilot.job "waiter-%d" { exec = "app", when = pilot.job "hung":once "healthy" }'):format(i)
+  end
+  local box = boxes.load([[
+    pilot.logging { level = "debug" }
+    pilot.job "hung" { exec = "app", cwd = "/dead", health = { exec = "ok", interval = "2s" } }
+    pilot.job "master" { exec = "master", health = { notify = true } }
+    pilot.job "parent" { exec = "parent" }
+    pilot.job "daemon" { exec = "daemon", restart = { policy = "always", backoff = "20s" },
+      health = { exec = "ok", interval = "1s" } }
+    pilot.job "early" { exec = "app", stop_timeout = "1h" }
+    pilot.job "checked" { exec = "app", health = { exec = "leaves", interval = "1h" } }
+    pilot.job "early":on("stopping", function() pilot.sleep "2s" end)
+    pilot.on("startup", function()
+      pilot.exec { "leaves" }
+      pcall(pilot.exec, { "tool" }, { cwd = "/dead", timeout = "30s" })
+    end)
+    pilot.on("SIGUSR2", function() pilot.cron("0 3 * * *", function() end) end)
+  ]] .. table.concat(waiters, "\n"), {
+    env = { TZ = "Nowhere/City" }, files = { ["/usr/share/zoneinfo/Nowhere/City"] = false },
+  })
+  for name, behaviour in pairs {
+    app = sim.server, ok = { exit = 0 }, tool = { exit = 0 }, master = master, leaves = { exit = 0, grandchild = {} },
+    parent = { exit = 0, grandchild = { { setsid = true }, { setsid = true } } },
+    daemon = { { exit = 0, grandchild = { setsid = true } }, sim.server },
+  } do box:program(name, behaviour) end
+  box:hang("path", "/dead")
+  box:start()
+  box:advance "1m"
+  box:job "master":process():deliver "SIGUSR2"
+  box:advance "1s"
+  box:job "master":process():deliver "SIGQUIT"
+  box:signal "SIGUSR2"
+  box:signal "SIGPWR"
+  box:advance "1s"
+  box.app:command(function() error("a bug", 0) end)
+  box:signal("SIGTERM", { pid = 77 })
+  box:advance "1s"
+  box:job "early":process():deliver "SIGKILL"
+  box:advance "500ms"
+  box:signal("SIGTERM", { pid = 77 })
+  box:advance "1m"
+  return box
 end
 
 -- Files from templates: accepted, refused, put back where a trial was interrupted.
@@ -78,10 +137,15 @@ function stories.files()
   local wrong = { exit = 1, stderr = "line 1 is wrong\n" }
   local box = boxes.run([[
     pilot.template "/etc/app.conf" { text = "a", validate = "check {file}" }
+    pilot.template "/etc/left.conf" { text = "a", validate = "leaves" }
     pilot.template "/etc/other.conf" { text = "b" }
-  ]], { check = { wrong, wrong, { exit = 0 } } }, { files = left })
+  ]], { check = { wrong, wrong, { exit = 0 } }, leaves = { exit = 0, grandchild = { {}, {} } } }, { files = left })
   box:advance "1m"
-  return box
+  local stuck = boxes.load([[ pilot.template "/etc/app.conf" { text = "a" } ]], { files = left })
+  stuck:fault("rename", "/etc/app.conf", "EBUSY")
+  stuck:fault("write", "/etc/app.conf", "ENOSPC")
+  stuck:start()
+  return box, stuck
 end
 
 -- Consul, and services.
@@ -89,7 +153,7 @@ function stories.consul()
   local box = boxes.load([[
     pilot.consul { address = "consul:8500", token_file = "/run/token" }
     pilot.job "app" { exec = "app", service = { port = 80 }, health = { exec = "ok", interval = "1s", ttl = "30s" } }
-    local db = pilot.watch("db", { keep_last = true })
+    local db = pilot.watch "db" { keep_last = true }
     db:on("changed", function() end)
     pilot.watch.key "colour":on("changed", function() end)
     pilot.on("SIGUSR1", function()
@@ -121,10 +185,42 @@ function stories.consul()
   box:advance "10m"
   box.consul:deny "service"
   box.consul:restart { lose_state = true }
+  box:write("/run/token", false)
+  box:advance "10m"
   box:write("/run/token", "def")
   box:advance "10m"
   box.consul:grant()
   box:advance "10m"
+  box:stop()
+  return box
+end
+
+-- A machine that has no timer left for what ends endless loops.
+local function load_uncontained(source)
+  local interface = sim_port.interface
+  sim_port.interface = function(port)
+    local calls = interface(port)
+    calls.contain = function() return nil, "cannot create a timer: Resource temporarily unavailable", "EAGAIN" end
+    return calls
+  end
+  local box = boxes.load(source)
+  sim_port.interface = interface
+  return box
+end
+
+-- Without Consul: watches; addresses and timers that are not there.
+function stories.alone()
+  local box = load_uncontained [[
+    pilot.job "db" { exec = "db", service = { port = 1, interfaces = "static:10.0.0.1" } }
+    pilot.job "app" { exec = "db", service = { port = 80, interfaces = "eth9" } }
+    pilot.watch "db" { keep_last = true }:on("changed", function() end)
+    pilot.on("SIGUSR1", function() pilot.job "db":stop() end)
+  ]]
+  box:program("db", sim.server)
+  box:start()
+  box:advance "1s"
+  box:signal "SIGUSR1"
+  box:advance "1s"
   box:stop()
   return box
 end
@@ -150,11 +246,33 @@ local function literal(value)
   return "{" .. table.concat(parts, ",") .. "}"
 end
 
+local function timeless(text) return (text:gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME")) end
+
+-- What the real port says of a stdout that nobody reads any more: on stderr.
+local function unread()
+  local lines = {}
+  for _, format in ipairs { "default", "text", "json" } do
+    local reading, writing = run.pipe()
+    run.close(reading)
+    local p = run.runtime(([[
+      local rt = require "luapilot.rt"
+      rt.logging { format = %q }
+      rt.log("info", "own")
+      assert(rt.flush(60) == 0)
+    ]]):format(format), { stdout = writing })
+    run.close(writing)
+    assert.equal(0, p:wait(), p:stderr())
+    lines[#lines + 1] = timeless(p:stderr())
+  end
+  return table.concat(lines) .. "\n"
+end
+
 -- What the real port makes of them.
 local function written(list)
   local lines = { 'local rt = require "luapilot.rt" rt.logging { level = "debug" }' }
   for _, entry in ipairs(list) do
     local text = entry.job and entry.message:gsub("^job %b\"\": ", "") or entry.message
+    if entry.event == "internal_error" then text = text:gsub("\nstack traceback:.*", "") end -- of busted's, too
     for _, format in ipairs { "default", "text", "json" } do
       lines[#lines + 1] = ("rt.logging { format = %q } rt.log(%s, %s, %s, %s, %s, %s)"):format(format,
         literal(entry.level), literal(text), literal(entry.fields), literal(entry.event), literal(entry.job),
@@ -165,7 +283,7 @@ local function written(list)
   lines[#lines + 1] = "assert(rt.flush(60) == 0)"
   local p = run.runtime('io.stdout:setvbuf "no" ' .. table.concat(lines, "\n"))
   assert.equal(0, p:wait(), p:stderr())
-  return (p:stdout():gsub("%d%d%d%d%-%d%d%-%d%dT%d%d:%d%d:%d%d%.%d%d%dZ", "TIME"))
+  return timeless(p:stdout())
 end
 
 describe("what luapilot says", function()
@@ -173,10 +291,10 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "files", "consul" } do
+    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
-    local text = written(all)
+    local text = written(all) .. unread()
     if os.getenv "LUAPILOT_GOLDEN" then
       local file = assert(io.open(GOLDEN, "w"))
       file:write(text)

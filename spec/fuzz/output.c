@@ -580,9 +580,10 @@ static void about_losses(const char *text, size_t size) {
     at = lines + strlen("works again; ");
     if (take_number(&at, said + size, &number)) play.lost_told += number;
   } else if (take_number(&at, said + size, &number)) {
-    if (strncmp(at, " lines to ", 10) == 0)
+    if (strncmp(at, " lines to ", 10) == 0 || strncmp(at, " line to ", 9) == 0)
       play.lost_told += number;
-    else if (strncmp(at, " messages of luapilot ", 22) == 0)
+    else if (strncmp(at, " messages of luapilot ", 22) == 0 ||
+             strncmp(at, " message of luapilot ", 21) == 0)
       play.dropped_told += number;
     else
       wrong("the pilot counts what nobody counts: %s", said);

@@ -191,6 +191,30 @@ describe("the guardian", function()
       assert.equal(1, #p:lines "an error inside luapilot, please report it: .*lost for good")
     end)
 
+    it("by an error of the core in the look whether it is over, has stopped its jobs itself, in order", function()
+      local p = started(broken [[
+        app.prospects.bury = function() error "a bug" end
+        app.dirty = true
+      ]])
+      p:signal "SIGUSR2"
+      assert.equal(70, p:wait())
+      assert.equal("INT\n", p:read "told")
+      assert.equal(1, #p:lines "an error inside luapilot, please report it: .*a bug")
+      assert.equal(1, #p:lines "luapilot: ended code=70")
+      assert.same({}, p:lines "the pilot ended with code")
+    end)
+
+    it("by an error of the core that is about something else, goes on, and ends with 70 when it is asked to", function()
+      local p = started(broken [[ app:command(function() error "a bug" end) ]])
+      p:signal "SIGUSR2"
+      p:wait_for_line "a bug"
+      p:deliver "SIGUSR2" -- it hears
+      p:wait_for("another turn", function() return #p:lines "luapilot: broken" == 2 end)
+      p:signal "SIGTERM"
+      assert.equal(70, p:wait())
+      assert.equal("INT\n", p:read "told")
+    end)
+
     it("by having no memory in the core", function()
       local p = started(broken [[ app:command(function() error("not enough memory", 0) end) ]])
       p:signal "SIGUSR2"
@@ -282,7 +306,8 @@ describe("the guardian", function()
       ffi.cdef "unsigned sleep(unsigned seconds);"
       local function stick() while true do ffi.C.sleep(1000) end end
     ]]
-    local OVERDUE = "luapilot: the shutdown takes longer than shutdown_timeout allows"
+    local OVERDUE = "^luapilot: the shutdown takes longer than shutdown_timeout allows, and the pilot has not "
+      .. "ended it: killing it and what is left$"
     local options = { env = { LUAPILOT_HEARTBEAT = "off" } }
 
     local function is_cut_short(text, code)

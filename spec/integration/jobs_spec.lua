@@ -81,7 +81,8 @@ describe("a job's", function()
 
     it("a number that nobody has is as good as a name, with a group", function()
       assert.equal("12345 54321", says("echo $(id -u) $(id -g)", "user = 12345, group = 54321"))
-      assert_refused('exec = "true", user = 12345', 126, "user 12345 has no entry in /etc/passwd")
+      assert_refused('exec = "true", user = 12345', 126,
+        "user 12345 has no entry in /etc/passwd that would tell its group: give one")
     end)
 
     it("a pilot without privileges says what it would take", function()

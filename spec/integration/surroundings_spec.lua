@@ -123,6 +123,7 @@ local CASES = {
   empty = { "", "it is empty" },
   binary = { "\1\0\2", "it is not a program for this machine" },
   foreign = { other_machine(), ("it is built for %s, and this machine is "):format(FOREIGN) },
+  damaged = { TRUE:sub(1, 64), "it is damaged" },
   plain = { "#!/bin/sh\n", "permission denied: it is not executable (chmod +x)", mode = "644" },
 }
 
@@ -131,7 +132,8 @@ if LOADER then
   CASES.loaderless = { damaged(function(text)
     local first, last = text:find(LOADER, 1, true)
     return text:sub(1, first - 1) .. wrong .. text:sub(last + 1)
-  end), ('the dynamic loader "%s" that it names does not exist'):format(wrong) }
+  end), ('the dynamic loader "%s" that it names does not exist (it was built for another system or C library)')
+    :format(wrong) }
 else
   CASES.loaderless_interpreter = nil
 end

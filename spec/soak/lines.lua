@@ -33,13 +33,13 @@ local EXPECTED = {
   'on "stopping" at .*: timed out after', "^a finaliser", "cancelled, but went on waiting: abandoned",
   -- a disk that is full, limits that are low
   "^cannot write to /.*: No space left on device; trying again", "^cannot write to /.*: File too large; trying again",
-  "^writing to /.* works again; %d+ lines were lost", "^%d+ lines to /.* were lost$",
+  "^writing to /.* works again; %d+ lines? %l+ lost", "^%d+ lines? to /.* %l+ lost$",
   "^cannot [^:]*: .*; still using the old file$",
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
   "^pilot%.poll at .*: cannot wait for descriptor %d+: too many open files$",
   "^SIG%u+ again: killing what is left", "^the shutdown was cut short: jobs? ",
-  "%d+ messages of luapilot were dropped while the output was stalled",
+  "%d+ messages? of luapilot %l+ dropped while the output was stalled",
 }
 
 local function is_expected(message)
@@ -182,9 +182,9 @@ local function own(self, line, said)
   elseif (said.level == "warn" or said.level == "error") and not is_expected(message) then
     if not message:find "^%s" and not message:find "^stack traceback" then self.fault("message", message) end
   end
-  local path, lost = message:match "^writing to (/%S+) works again; (%d+) lines were lost"
+  local path, lost = message:match "^writing to (/%S+) works again; (%d+) lines? %l+ lost"
   if not path then
-    lost, path = message:match "^(%d+) lines to (/%S+) were lost$"
+    lost, path = message:match "^(%d+) lines? to (/%S+) %l+ lost$"
   end
   if path then self.lost[path] = (self.lost[path] or 0) + tonumber(lost) end
   local stopped = message:match '^job "([%w-]+)": stopped$'

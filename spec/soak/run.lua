@@ -182,7 +182,7 @@ local ENDS = {
     listen(self, 1)
     system.signal(self.box.guardian, "TERM")
   end, unheard = true, usual = "cannot write to stdout: Broken pipe; its reader is gone",
-    also = "%d+ lines to stdout were lost$" },
+    also = "%d+ lines? to stdout %l+ lost$" },
   { "SIGKILL to the pilot", 137, function(self)
     system.signal(self.box.pilot, "KILL")
   end, unheard = true, dead = true, usual = "^luapilot: the pilot was killed by SIGKILL; ended %d+ process[es]*$" },

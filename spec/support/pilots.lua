@@ -179,6 +179,10 @@ local function health(name)
   return check, ("{ %s }"):format(table.concat(parts, ", "))
 end
 
+local LOGS = {
+  "log = { merge = true }", 'log = { parse = "json" }', 'log = { parse = "json", level_from = "level", merge = true }',
+}
+
 local function job(name, earlier, partner, services, main, brief)
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
@@ -213,6 +217,8 @@ local function job(name, earlier, partner, services, main, brief)
   one.stop_target = one.kind == "exec" and chance(0.2) and "leader" or "group"
   if one.stop_target == "leader" then add 'stop_mode = "mixed"' end
   if one.kind == "exec" and chance(0.1) then add 'stdin = "open"' end
+  if chance(0.1) then add(pick(LOGS)) end
+  if one.kind == "exec" and chance(0.1) then add('pidfile = "/run/%s.pid"', name) end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
   if chance(0.3) then

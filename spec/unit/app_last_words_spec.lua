@@ -102,6 +102,7 @@ describe("at the end of the pilot", function()
         local last = pilot.on("SIGUSR2", function() pilot.sleep "1h" end)
         pilot.on("startup", function() while true do pilot.sleep "1s" end end)
         app:on("stopped", { settle = "1h" }, print)
+        pilot.on("SIGHUP", function() end) -- who has heard all is not named
       ]], { app = sim.server }, "SIGUSR2")
       box:signal "SIGUSR2"
       box:signal "SIGUSR2"

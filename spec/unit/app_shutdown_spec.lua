@@ -267,7 +267,37 @@ describe("an error of the core itself", function()
     assert.equal(1, boxes.logged(box, "an error inside luapilot, please report it"))
     assert.equal(1, boxes.logged(box, "> heard"))
     assert.is_true(box:job("app").running)
+    assert.equal(70, box:stop())
+    assert.equal(0, box:job("app"):received "SIGKILL")
     assert.equal(1, #box:forget_errors())
+  end)
+
+  it("does not count for the code where that was asked for", function()
+    local box = broken(function(app) app:command(function() error "a bug" end) end)
+    box:signal "SIGUSR2"
+    box.app:command(function() box.app:shutdown(3) end)
+    box:signal "SIGUSR2"
+    box:advance "1s"
+    assert.equal(3, box.exit_code)
+    box:forget_errors()
+  end)
+
+  it("where it is looked whether the pilot is over ends it, in order, with 70", function()
+    local box = broken(function(app)
+      app.prospects.bury = function() error "a bug" end
+      local turn = app.turn
+      app.turn = function(self, event) -- as App:run has it: a box would raise the error
+        local ok, err = xpcall(turn, debug.traceback, self, event)
+        if not ok then self:own_error(err) end
+      end
+    end)
+    box:job("other"):process():deliver "SIGKILL"
+    box:advance "1s"
+    assert.is_true(box.ended, box:history())
+    assert.equal(70, box.exit_code)
+    assert.equal(1, boxes.logged(box, "an error inside luapilot, please report it"))
+    assert.same({ 1, 0 }, { box:job("app"):received "SIGTERM", box:job("app"):received "SIGKILL" })
+    box:forget_errors()
   end)
 
   it("while the file is loaded is not told as the user's mistake", function()
@@ -297,9 +327,20 @@ describe("an error of the core itself", function()
     box:signal "SIGTERM"
     box:advance "1s"
     assert.is_true(box.ended)
+    assert.equal(70, box.exit_code)
     for _, name in ipairs { "app", "other" } do
       assert.same({ 1, 0 }, { box:job(name):received "SIGTERM", box:job(name):received "SIGKILL" })
     end
+    box:forget_errors()
+  end)
+
+  it("in a shutdown, a second time, kills what is left", function()
+    local box = broken(breaks(2))
+    box:signal "SIGTERM"
+    box:advance "1s"
+    assert.is_true(box.ended, box:history())
+    assert.same({ 0, 1 }, { box:job("other"):received "SIGTERM", box:job("other"):received "SIGKILL" })
+    assert.equal(70, box.exit_code)
     box:forget_errors()
   end)
 

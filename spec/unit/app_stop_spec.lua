@@ -68,6 +68,14 @@ describe("a job stops", function()
     assert.equal(0, boxes.logged(box, "killed"))
   end)
 
+  it("with stop_mode = \"mixed\" in a shutdown ends with 0: that SIGKILL is no job that had to be killed", function()
+    local box = run({ grandchild = { ignores = { "SIGTERM" } } }, ', stop_mode = "mixed"')
+    assert.equal(0, box:stop())
+    assert.equal(0, boxes.logged(box, "had to be killed"))
+    box = run({ grandchild = { ignores = { "SIGTERM" } } }, ', stop_timeout = "2s"') -- the same without it
+    assert.equal(124, box:stop())
+  end)
+
   it("and names whoever has called setsid, who goes on; in a control group he is ended, too", function()
     local behaviour = { grandchild = { setsid = true } }
     local box, app = run(behaviour)

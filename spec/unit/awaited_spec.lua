@@ -106,6 +106,50 @@ describe("a job that waits", function()
     end)
   end
 
+  -- How a source is, in the other states: its trigger, its program, what happens meanwhile.
+  local DEAF = { ignores = { "SIGTERM" }, grandchild = { ignores = { "SIGTERM" } } }
+  local STATES = {
+    ["it is stopping"] = { '"startup"', DEAF, "pilot.after('9s', function() db:stop() end)" },
+    ["it was stopped"] = { '"SIGUSR2"', {}, "pilot.after('1s', function() db:stop() end)" },
+    ["it is ending"] = { '"startup"', DEAF, "pilot.after('9s', function() db:signal 'SIGKILL' end)" },
+    ["it waits to be started again"] = { '"SIGUSR2"', { exit = 3 }, "" },
+    ["it cannot be started now"] = { '"startup"', { spawn_error = "EAGAIN" }, "" },
+  }
+  for words, state in pairs(STATES) do
+    it("for a job of which it says: " .. words, function()
+      local box = run(([[
+        local db = pilot.job "db" { exec = "db", stop_timeout = "1m", when = pilot.each %s }
+        pilot.job "app" { exec = "run", when = db:once "exit_success" }
+      ]]):format(state[1]) .. state[3], { db = state[2] })
+      box:signal "SIGUSR2"
+      box:advance "11s"
+      assert.same({ ('10 10s app job "db" to end with code 0 (%s)'):format(words) }, said(box))
+      box:stop()
+    end)
+  end
+
+  it("for a template that is under way says that", function()
+    local box = run([[
+      local conf = pilot.template "/c" { text = "", validate = "slow" }
+      pilot.job "app" { exec = "run", when = conf:once "rendered" }
+    ]], { slow = { exit = 0, after = "20s" } })
+    box:advance "11s"
+    assert.same({ '10 10s app template "/c" to be rendered (it is under way)' }, said(box))
+    box:stop()
+  end)
+
+  it("for a watch that has nobody says that", function()
+    local box = boxes.load [[
+      pilot.consul "localhost:8500"
+      pilot.job "app" { exec = "run", when = pilot.watch("db"):once "healthy" }
+    ]]
+    box:program("run", {})
+    box:start()
+    box:advance "11s"
+    assert.same({ '10 10s app watch "db" to be healthy (nobody is there)' }, said(box))
+    box:stop()
+  end)
+
   it("with many others is one of twenty that are told", function()
     local box = run(DB .. [[
       for i = 1, 30 do pilot.job("app-" .. i) { exec = "run", when = db:once "healthy" } end

@@ -4,7 +4,9 @@ describe("describe", function()
   it("says what a value is", function()
     local expected = {
       { nil, "nothing" }, { "x", 'a string: "x"' }, { 5, "a number: 5" }, { 0.5, "a number: 0.5" },
-      { 1e12, "a number: 1000000000000" }, { true, "a boolean: true" }, { {}, "an empty table" },
+      { 1e12, "a number: 1000000000000" },
+      { 2 ^ 53, "a number: 9007199254740992" }, { 1e21, "a number: 1e+21" },
+      { true, "a boolean: true" }, { {}, "an empty table" },
       { { 1 }, "a table" }, { print, "a function" }, { coroutine.create(print), "a coroutine" },
       { 1 / 0, "a number: inf" }, { 2 ^ 53, "a number: 9007199254740992" },
       { -1e20, "a number: -100000000000000000000" },

@@ -274,3 +274,52 @@ describe("docs/reference.md tells", function()
     end
   end)
 end)
+
+describe("the words of the fuzz (spec/fuzz/load.dict) are", function()
+  local known = {}
+  for word in read "spec/fuzz/load.dict":gmatch '\n"([%w_.]+)"' do known[word] = true end
+
+  local function unknown(words, before)
+    local list = {}
+    for _, word in ipairs(words) do
+      if not known[(before or "") .. word] then list[#list + 1] = word end
+    end
+    return list
+  end
+
+  it("every field of a job, of its checks and of its log", function()
+    assert.same({}, unknown(keys(job_fields)))
+    assert.same({}, unknown(keys(check_fields)))
+    assert.same({}, unknown(keys(fields_of(upvalue(upvalue(types.log, "by_type").table, "read_log")))))
+  end)
+
+  it("every function of pilot", function()
+    local functions = {}
+    for name, value in pairs(pilot_table) do
+      if type(value) == "function" then functions[#functions + 1] = name end
+    end
+    table.sort(functions)
+    assert.same({}, unknown(functions, "pilot."))
+  end)
+end)
+
+describe("the examples have", function()
+  local text = {}
+  for path in io.popen("ls examples/*/pilot.lua"):lines() do text[#text + 1] = read(path) end
+  text = table.concat(text, "\n")
+
+  local function unseen(words, pattern)
+    local list = {}
+    for _, word in ipairs(words) do
+      if not text:find(pattern:format(word)) then list[#list + 1] = word end
+    end
+    return list
+  end
+
+  it("the words of a job's end, of its descriptors and of its lines", function()
+    assert.same({}, unseen({
+      "stop_mode", "pidfile", "stdin", "stop_timeout", "stop_signal", "merge", "parse", "level_from", "prefix",
+    }, "%%f[%%w_]%s%%s*="))
+    assert.same({}, unseen({ "shutdown_signals", "shutdown_timeout" }, "pilot%%.%s"))
+  end)
+end)

@@ -307,8 +307,18 @@ describe("job", function()
     assert.matches("^left behind: daemon %(9%)", ends(nil, { daemon }))
     assert.same({ told = true, lives = true }, j.memory.background)
     j = running { restart = "always" }
-    assert.matches("^has put itself into the background: pid 8 %(first%) lives on", ends(first))
+    local whole = "has put itself into the background: pid 8 (first) lives on. Run it in the foreground "
+      .. '(nginx: -g "daemon off;", others: --foreground, --no-daemon or the like)'
+    assert.equal(whole, ends(first):sub(1, #whole))
     assert.no.matches("background", ends(first))
+  end)
+
+  it("that leave somebody within their first ten seconds do", function()
+    local j = running { restart = "always" }
+    j.pass(10)
+    j.feed("exited", { code = 0, left = { pid = 8, name = "daemon" } })
+    j.feed "group_gone"
+    assert.matches("background", j.logged)
   end)
 
   it("that leave somebody are no daemon's where nothing would start the job again, or it has lasted", function()

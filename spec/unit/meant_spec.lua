@@ -44,6 +44,7 @@ local GOLDEN = {
   { 'env_file = { "a" }', "expected a string, got a table; a job has one: write its path" },
   { "log = false", 'expected "lines", "raw" or a table such as { level = "warn" }, got a boolean: false; '
     .. 'write log = { file = "/dev/null" }' },
+  { 'log = "json"', 'expected "lines" or "raw", got a string: "json"; write log = { parse = "json" }' },
   { 'cgroup = "256M"',
     'expected a table such as { memory_max = "256M" }, got a string: "256M"; write cgroup = { memory_max = "256M" }' },
   { "reload = true",

@@ -73,12 +73,15 @@ describe("what a pilot.lua writes by io", function()
   it("is to a file as Lua knows it", function()
     local box = run [[
       print(io.type(io.stdout), io.type(io.stderr), io.type(7), tostring(io.stdout), io.stdout == require "io".stdout)
-      print(io.stdout:close(), (io.close()), io.stdout:read(), (io.stdout:seek()))
+      print(select(2, io.close()), select(2, io.stdout:read()))
+      print(select("#", io.stdout:close()), io.stdout:seek())
+      print(pcall(io.stdout.lines, io.stdout))
       io.stdout.write = nil
       io.stdout:write "still there\n"
     ]]
     assert.same({
-      "file\tfile\tnil\tfile (stdout)\ttrue", "nil\tnil\tnil\tnil", "still there",
+      "file\tfile\tnil\tfile (stdout)\ttrue", "cannot close standard file\tBad file descriptor\t9",
+      "2\tnil\tIllegal seek\t29", "false\tBad file descriptor", "still there",
     }, said(box, "info"))
   end)
 

@@ -96,7 +96,8 @@ function Client:renew()
   if not self.options.token_file then return false end
   local token, message = read_token(self)
   if not token then
-    self.app:log("warn", "consul: the token could not be read again: " .. message, nil, "consul_token_failed")
+    self.app:log("warn", "consul: the token could not be read again: " .. message, nil, "consul_token_failed", nil,
+      { reason = message })
     return false
   end
   if token == self.token then return false end

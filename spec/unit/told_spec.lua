@@ -1,0 +1,100 @@
+-- What a file is told of its mistakes with words that came late, each message whole. Others are in config_spec,
+-- meant_spec and cli_spec.
+local boxes = require "support.boxes"
+local outage = require "luapilot.outage"
+
+local EXACT = "expected a number below 2^53, up to which Lua's are exact, got a number: "
+local RAW = 'needs mode = "lines": of a raw job nothing is read'
+local TWO = ": expected one value, got a second one (a table): write "
+local ENDS = 'listens for SIGWINCH, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
+
+-- A file, and what is said of its line 1: without that, where the message has a place of its own.
+local GOLDEN = {
+  { 'pilot.job "a" { exec = "a", stop_mode = "leader" }',
+    'job "a": stop_mode: expected "group" or "mixed", got a string: "leader"' },
+  { 'pilot.job "a" { exec = "a", kill_mode = "mixed" }',
+    'job "a": kill_mode: unknown field (did you mean "stop_mode"?)' },
+  { 'pilot.job "a" { exec = "a", pidfile = "run/a.pid" }',
+    'job "a": pidfile: expected an absolute path such as "/run/app.pid", got a string: "run/a.pid"' },
+  { 'pilot.job "a" { exec = "a", pid_file = "/run/a.pid" }',
+    'job "a": pid_file: unknown field (did you mean "pidfile"?)' },
+  { 'pilot.job "a" { exec = "a", stdin = "close" }',
+    'job "a": stdin: expected "null", "inherit" or "open", got a string: "close"' },
+  { 'pilot.job "a" { exec = "a", stdin = "inherit" } pilot.job "b" { exec = "b", stdin = "inherit" }',
+    'job "b": stdin: is "inherit", as that of job "a": only one job can have the standard input of the container' },
+  { 'pilot.job "a" { exec = "a", log = 5 }',
+    'job "a": log: expected "lines", "raw" or a table such as { level = "warn" }, got a number: 5' },
+  { 'pilot.job "a" { exec = "a", log = "/log/a" }',
+    'job "a": log: expected "lines", "raw" or a table, got a string: "/log/a"; write log = { file = "/log/a" }' },
+  { 'pilot.job "a" { exec = "a", log = { mode = "raw", merge = true, parse = "json", level_from = "level" } }',
+    'job "a": log.merge: ' .. RAW, 'job "a": log.parse: ' .. RAW },
+  { 'pilot.job "a" { exec = "a", log = { parse = "logfmt", level_from = 5, merge = 1 } }',
+    'job "a": log.level_from: expected a string, got a number: 5',
+    'job "a": log.merge: expected true or false, got a number: 1',
+    'job "a": log.parse: expected "json", got a string: "logfmt"' },
+  { 'pilot.job "a" { exec = "a", log = { level_from = "level" } }',
+    'job "a": log.level_from: needs parse = "json": it names a field of what is parsed' },
+  { 'pilot.job "a" { exec = "a", env = { K = 2^53, L = -1e300, M = 0/0 } }',
+    'job "a": env.K: ' .. EXACT .. "9007199254740992; write it as a string",
+    'job "a": env.L: ' .. EXACT .. "-1e+300; write it as a string",
+    'job "a": env.M: ' .. EXACT .. "nan" },
+  { 'pilot.job "a" { exec = "a", service = { port = 1 } } pilot.job "b" { exec = "b", service = { name = "a" } }',
+    'job "b": service: has the id "a-<hostname>", as job "a".service has: give it another name, or an id of its own' },
+  { 'pilot.shutdown_signals "SIGWINCH"', 'pilot.shutdown_signals: expected a list of signals such as '
+    .. '{ "SIGWINCH", "SIGRTMIN+3" }, got a string: "SIGWINCH"' },
+  { 'pilot.shutdown_signals { "SIGKILL", "SIGWINCHH", 5 }',
+    "pilot.shutdown_signals[1]: SIGKILL never reaches pilot.lua: something below takes it",
+    'pilot.shutdown_signals[2]: unknown signal "SIGWINCHH" (did you mean "SIGWINCH"?)',
+    'pilot.shutdown_signals[3]: expected a signal such as "SIGTERM", got a number: 5' },
+  { 'pilot.shutdown_signals { "SIGWINCH" } pilot.job "a" { exec = "a", when = pilot.once "SIGWINCH" }',
+    'job "a": when: ' .. ENDS },
+  { 'pilot.shutdown_signals { "SIGWINCH" } pilot.on("SIGWINCH", print)',
+    { 'pilot.on "SIGWINCH" at pilot.lua:1: ' .. ENDS } },
+  { 'pilot.job("a", { exec = "a" })',
+    'pilot.job' .. TWO .. 'pilot.job "a" { … }, without a comma' },
+  { 'pilot.template("/x", { text = "" })',
+    'pilot.template' .. TWO .. 'pilot.template "/x" { … }, without a comma' },
+  { 'pilot.watch("db", { keep_last = true })',
+    'pilot.watch' .. TWO .. 'pilot.watch "db" { … }, without a comma' },
+  { 'pilot.watch.key("k", { dc = "b" })',
+    'pilot.watch.key' .. TWO .. 'pilot.watch.key "k" { … }, without a comma' },
+  { 'pilot.template "/x" { text = "", watch = "db" }',
+    'template "/x": watch: expected a watch, or a list of them, got a string: "db"; write pilot.watch "db"' },
+  { 'pilot.template "/x" { text = "", watch = 5 }',
+    'template "/x": watch: expected a watch, or a list of them, got a number: 5' },
+}
+
+describe("a mistake is told whole:", function()
+  after_each(boxes.check)
+
+  for _, row in ipairs(GOLDEN) do
+    it(row[1], function()
+      local expected = {}
+      for i = 2, #row do expected[i - 1] = type(row[i]) == "table" and row[i][1] or "pilot.lua:1: " .. row[i] end
+      local message = boxes.mistakes(row[1]):match "has mistakes:(\n.*)$":gsub("\n[^\n]*seed.*", "")
+      assert.equal(table.concat(expected, "\n"), (message:gsub("\n  ", "\n"):sub(2)))
+    end)
+  end
+
+  it("a certificate that is wrong, of a Consul that was away before", function()
+    local said = {}
+    local away = outage.new {
+      port = { now = function() return 0 end }, log = function(_, ...) said[#said + 1] = { ... } end,
+    }
+    away:failed("one", "connection refused", "ECONNREFUSED")
+    away:failed("two", "certificate has expired", "ECERT")
+    away:failed("two", "certificate has expired", "ECERT")
+    assert.equal(2, #said)
+    local goes_on = "; jobs run on, what is known stays, and it is asked again"
+    assert.equal("Consul is away: connection refused" .. goes_on, said[1][2])
+    assert.equal("Consul is still away: certificate has expired" .. goes_on, said[2][2])
+    assert.equal("consul_away", said[2][4])
+  end)
+
+  it("pilot.shutdown_signals in a handler", function()
+    local box = boxes.run [[ pilot.on("startup", function() pilot.shutdown_signals { "SIGWINCH" } end) ]]
+    box:advance "1s"
+    local said = box:forget_errors()[1]
+    assert.matches("pilot.shutdown_signals only declares: call it at the top level of the file", said, 1, true)
+  end)
+end)
