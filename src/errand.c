@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,9 +14,7 @@
 #include <unistd.h>
 
 #include "remote.h"
-
-#define THREAD_STACK                                                                               \
-  ((size_t)512 * 1024) /* sources of accounts want some; only what is touched is real */
+#include "thread.h"
 
 enum state { WAITING, AT_WORK, DONE, ABANDONED };
 
@@ -161,22 +158,6 @@ static void *errand_main(void *argument) {
   return NULL;
 }
 
-/* Returns 0 or an errno. A thread inherits the mask of who makes it. */
-static int start_thread(struct errand *errand) {
-  pthread_t thread;
-  pthread_attr_t attributes;
-  sigset_t all, old;
-  sigfillset(&all);
-  (void)pthread_attr_init(&attributes);
-  (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  (void)pthread_attr_setstacksize(&attributes, THREAD_STACK);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  int code = pthread_create(&thread, &attributes, errand_main, errand);
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  (void)pthread_attr_destroy(&attributes);
-  return code;
-}
-
 /* --- turns ------------------------------------------------------------------------------- */
 
 static bool is_at_work(const struct errand *errand) {
@@ -208,7 +189,7 @@ static void set_out(struct errand *errand) {
   errand->state = AT_WORK;
   errand->errands->threads++;
   errand->references++;
-  int code = start_thread(errand);
+  int code = thread_start(errand_main, errand);
   if (code == 0) return;
   char text[TEXT_SIZE];
   uint64_t one = 1;

@@ -229,16 +229,17 @@ static void announce(void *context) {
   end_streams(proc);
 }
 
-/* Only where a look has found orphans at all. */
-static void count_strays(struct proc *proc) {
-  if (proc->mark == NULL || proc->cancelled) return;
+/* Only where a look has found orphans at all. False: not everybody who was there could be told yet. */
+static bool count_strays(struct proc *proc) {
+  bool unread;
+  if (proc->mark == NULL || proc->cancelled) return true;
   proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
-                                    proc->gone.strays, PROC_STRAYS);
+                                    proc->gone.strays, PROC_STRAYS, &unread);
+  return !unread;
 }
 
 static void group_has_gone(struct proc *proc) {
   proc->state = GONE;
-  count_strays(proc);
   guardian_note(proc->procs->page, proc->pid, 0, 0, false);
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
@@ -279,13 +280,20 @@ static void ask_again(struct proc *proc) {
   proc->pause = proc->pause * 2 < LAST_QUESTION ? proc->pause * 2 : LAST_QUESTION;
 }
 
-/* Who has just left the session may do so by a double fork: in a moment somebody else is there in his place. */
+static bool has_succeeded(const struct proc *proc) {
+  return proc->exit.signal == 0 && proc->exit.code == 0;
+}
+
+/* A program that succeeds and leaves somebody may have put itself into the background. Who has just left the
+ * session may do so by a double fork: in a moment somebody else is there in his place. */
 static bool must_settle(struct proc *proc) {
-  if (proc->settled || proc->exit.left.pid == 0) return false;
+  if (!count_strays(proc)) return true;
+  if (proc->gone.count == 0 || !has_succeeded(proc)) return false;
+  if (proc->gone.left.pid == 0) proc->gone.left = proc->gone.strays[0];
+  if (proc->settled) return false;
   proc->settled = true;
   proc->pause = SETTLING;
-  count_strays(proc);
-  return proc->gone.count > 0;
+  return true;
 }
 
 /* `living`: of the session, as far as is known. Nobody: the leader has been kept for nothing else. */
@@ -365,14 +373,10 @@ static void note_lack(struct proc *proc) {
     proc->exit.lack = LACK_AROUND;
 }
 
-/* A program that succeeds and leaves somebody may have put itself into the background. */
+/* Of its session; for those outside of it see must_settle(). */
 static void note_left(struct proc *proc) {
-  if (proc->exit.signal != 0 || proc->exit.code != 0 || proc->mark == NULL) return;
-  if (proc->session.first != 0)
-    (void)children_look(proc->session.first, &proc->exit.left);
-  else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, false,
-                         &proc->exit.left, 1);
+  if (has_succeeded(proc) && proc->mark && proc->session.first != 0)
+    (void)children_look(proc->session.first, &proc->gone.left);
 }
 
 static void end(struct proc *proc) {
@@ -569,7 +573,7 @@ int proc_capture(struct proc *proc, bool on) {
 unsigned proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
   if (proc->mark == NULL) return 0;
   return session_strays(&proc->session, &proc->procs->orphanage, proc->mark, true, strays,
-                        PROC_STRAYS);
+                        PROC_STRAYS, NULL);
 }
 
 int proc_hold(struct proc *proc, bool on) {

@@ -89,7 +89,6 @@ struct proc_exit {
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
   enum lack lack;      /* of memory: was that why it was killed, or has failed? */
-  struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
 };
 
 /* event.type is EVENT_MAIN. */
@@ -104,6 +103,8 @@ struct proc_gone {
   struct child strays[PROC_STRAYS]; /* left behind, and not ended */
   unsigned count;                   /* there may be more than stand here */
   unsigned ended;                   /* orphans of the session when it exited; they were ended */
+  /* Of one that exited with 0: a descendant that lived on, then or now; .pid 0 = none. */
+  struct child left;
 };
 
 /* What becomes of a start that is under way. event.type is EVENT_SPAWNED, EVENT_SPAWN_FAILED, or EVENT_SPAWNING:

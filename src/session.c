@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "loop.h"
+
 #define YOUNGEST 16 /* strangers whose environment is looked at */
 #define LOOKS 3     /* more of them, while strangers die */
 
@@ -32,6 +34,7 @@ pid_t orphanage_reaper(const struct orphanage *orphanage) {
 void orphanage_close(struct orphanage *orphanage) {
   if (orphanage->list >= 0) close(orphanage->list);
   orphanage->list = -1;
+  marks_free(&orphanage->marks);
 }
 
 /* When the first job ends: a start has better things to do. */
@@ -167,9 +170,11 @@ static void met_stranger(void *context, pid_t pid) {
 
 struct sieve {
   struct session *session;
+  struct marks *marks;
   const char *mark;
   bool earlier;
-  bool again; /* somebody has just died: whoever was his child is on the list by now */
+  bool again;  /* somebody has just died: whoever was his child is on the list by now */
+  bool unread; /* somebody's mark is */
 };
 
 static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
@@ -178,7 +183,8 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   if (there && child->start < leader->start && !sieve->earlier) return false;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
-  enum children_mark found = children_mark(pid, sieve->mark);
+  enum mark found = mark_of(sieve->marks, child, sieve->mark, sieve->session->ended);
+  if (found == MARK_UNREAD) sieve->unread = true;
   return found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
 }
 
@@ -186,7 +192,7 @@ static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage
                                 struct child *strays, unsigned most) {
   struct strangers strangers = {.self = orphanage->self, .session = sieve->session->id};
   unsigned found = 0;
-  sieve->again = false;
+  sieve->again = sieve->unread = false;
   if (!each_orphan(orphanage, met_stranger, &strangers)) return 0;
   unsigned from = strangers.count > YOUNGEST ? strangers.count - YOUNGEST : 0;
   for (unsigned i = from; i < strangers.count; i++) {
@@ -199,12 +205,17 @@ static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage
 }
 
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        bool earlier, struct child *strays, unsigned most) {
-  struct sieve sieve = {.session = session, .mark = mark, .earlier = earlier};
+                        bool earlier, struct child *strays, unsigned most, bool *unread) {
+  struct sieve sieve = {
+      .session = session, .marks = &orphanage->marks, .mark = mark, .earlier = earlier};
+  if (unread) *unread = false;
   if (session->leader.pid == 0 && !session->company && !earlier) return 0;
   if (session->leader.pid == 0) (void)children_look(session->id, &session->leader);
+  if (session->ended == 0 && !earlier) session->ended = loop_now();
   unsigned found = look_for_strays(&sieve, orphanage, strays, most);
   for (int i = 0; i < LOOKS && sieve.again; i++)
     found = look_for_strays(&sieve, orphanage, strays, most);
+  /* Not for ever: there may be new ones each time. */
+  if (unread) *unread = sieve.unread && loop_now() - session->ended < MARK_PATIENCE;
   return found;
 }

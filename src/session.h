@@ -17,7 +17,7 @@
  *   - It may call setsid between the look and the signal: then it is a former member that is told to stop.
  *
  * Who calls setsid has left: a stray. It is younger than the leader, and carries the job's mark in its
- * environment, or no job's and the leader's name (a daemon that shows a title has written it there).
+ * environment (mark.h), or no job's and the leader's name (a daemon that shows a title has written it there).
  * Anybody can forge that, so it is good for a message and never for a signal. A control group is proof, and
  * there the cgroup's list takes the place of the session's.
  *
@@ -33,6 +33,7 @@
 #include <sys/types.h>
 
 #include "children.h"
+#include "mark.h"
 #include "output.h"
 
 /* What all processes of a pilot share. */
@@ -42,6 +43,7 @@ struct orphanage {
   pid_t reaper; /* whose children orphans become; 0: not known */
   int list;     /* -1: not open */
   bool sought;  /* it was tried to open it */
+  struct marks marks;
 };
 
 struct session {
@@ -53,6 +55,7 @@ struct session {
   pid_t *told;
   size_t told_count;
   int number;
+  int64_t ended; /* loop_now() of the first look for strays that were not there before; 0: none */
 };
 
 /* `guarded`: our parent adopts orphans. If not, we may be the one who does. */
@@ -67,9 +70,10 @@ pid_t orphanage_reaper(const struct orphanage *orphanage);
 unsigned session_look(struct session *session, struct orphanage *orphanage, int number);
 
 /* Fills in up to `most` strays, the oldest first; looks at the sixteen youngest orphans at most. `mark` is
- * "NAME=value". With `earlier` also those that were there before the leader. Returns how many there are. */
+ * "NAME=value". With `earlier` also those that were there before the leader. Returns how many there are; `unread` (may
+ * be NULL): the mark of some is still being read, and they do not count yet. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        bool earlier, struct child *strays, unsigned most);
+                        bool earlier, struct child *strays, unsigned most, bool *unread);
 
 void session_free(struct session *session);
 
