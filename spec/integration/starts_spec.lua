@@ -109,6 +109,23 @@ describe("a start that hangs", machine.unless(dead_disk.lacking(), function()
     p:signal("SIGKILL", p:pilot())
     p:wait()
   end)
+
+  -- By what a job has for its stdout it must not hold up the guardian, who looks for last words there.
+  it("leaves nothing behind either where a job has made the dead directory its stdout", function()
+    local p = start [[
+      pilot.job "app" { env = { DEAD = DEAD }, stop_timeout = "1h", exec = { "luajit", "-e", [=[
+        local ffi = require "ffi"
+        ffi.cdef "int open(const char *, int, ...); int dup2(int, int); int pause(void);"
+        local O_PATH = 0x200000
+        assert(ffi.C.dup2(ffi.C.open(os.getenv "DEAD", O_PATH), 1) == 1)
+        io.stderr:write "has it\n"
+        ffi.C.pause()
+      ]=] } }
+    ]]
+    p:wait_for_line "app: has it"
+    p:signal("SIGKILL", p:pilot())
+    p:wait()
+  end)
 end))
 
 local function no_compiler()
