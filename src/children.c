@@ -2,13 +2,10 @@
 
 #include <ctype.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
-
-#define LARGEST_ENVIRONMENT (128 * 1024) /* bytes of one that are read */
 
 bool children_proc_is_ours(void) {
   char self[16] = "";
@@ -42,12 +39,6 @@ bool children_each(int list, void (*met)(void *context, pid_t pid), void *contex
   return size == 0;
 }
 
-static int open_file_of(pid_t pid, const char *file) {
-  char path[48];
-  (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, file);
-  return open(path, O_RDONLY | O_CLOEXEC);
-}
-
 /* "12 (a name with ) in it) S 1 …": what follows the last parenthesis is the kernel's own, and the twentieth
  * word of it is the time of its start. */
 static bool read_stat(char *text, struct child *child) {
@@ -66,48 +57,12 @@ static bool read_stat(char *text, struct child *child) {
 }
 
 bool children_look(pid_t pid, struct child *child) {
-  char text[1024];
-  int fd = open_file_of(pid, "stat");
+  char text[1024], path[32];
+  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
   ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
   if (fd >= 0) close(fd);
   text[size > 0 ? size : 0] = '\0';
   *child = (struct child){.pid = pid, .name = "?"};
   return read_stat(text, child);
-}
-
-struct search {
-  const char *variable; /* "NAME=value" */
-  size_t name_size;     /* with the "=" */
-  size_t at;            /* the next byte that is looked for; SIZE_MAX: none, before the next NUL */
-  enum children_mark found;
-};
-
-static void search(struct search *search, const char *bytes, ssize_t size) {
-  for (ssize_t i = 0; i < size && search->found != MARK_OURS; i++) {
-    if (search->at != SIZE_MAX && bytes[i] == search->variable[search->at]) {
-      search->at++;
-      if (bytes[i] == '\0') search->found = MARK_OURS;
-      if (search->at == search->name_size) search->found = MARK_OTHERS;
-    } else {
-      search->at = SIZE_MAX;
-    }
-    if (bytes[i] == '\0') search->at = 0;
-  }
-}
-
-/* The kernel gives anonymous memory only here (since Linux 4.17), so nobody can make us wait by putting
- * a file of a slow file system where his environment was. */
-enum children_mark children_mark(pid_t pid, const char *variable) {
-  struct search state = {.variable = variable, .name_size = strcspn(variable, "=") + 1};
-  char bytes[4096];
-  int fd = open_file_of(pid, "environ");
-  ssize_t size;
-  if (fd < 0) return MARK_NONE;
-  for (int left = LARGEST_ENVIRONMENT; left > 0 && state.found != MARK_OURS; left -= (int)size) {
-    size = read(fd, bytes, sizeof bytes);
-    if (size <= 0) break;
-    search(&state, bytes, size);
-  }
-  close(fd);
-  return state.found;
 }

@@ -5,8 +5,9 @@
  * processes. A number that it names may be a stranger's as soon as the guardian has reaped: whoever acts on
  * it must hold the process first, and look again (session.h).
  *
- * What a process says of itself (its name, its environment) is its own invention: it is read within
- * bounds, made printable, and good for messages only.
+ * What a process says of itself (its name) is its own invention: it is read within bounds, made printable, and
+ * good for messages only. Nothing is read that takes a lock of the process's memory, which it can hold for ever:
+ * stat, not cmdline, and environ only as mark.h does it.
  *
  * It allocates nothing: the guardian, too, uses it, and that may be because memory is short. */
 #ifndef LUAPILOT_CHILDREN_H
@@ -39,13 +40,5 @@ struct child {
 
 /* False: there is no such process, or it cannot be read; then the name is "?". */
 bool children_look(pid_t pid, struct child *child);
-
-/* What the environment that it was started with says of a variable. */
-enum children_mark {
-  MARK_NONE, /* nothing, or it cannot be read: a program that shows a title writes over it */
-  MARK_OTHERS,
-  MARK_OURS,
-};
-enum children_mark children_mark(pid_t pid, const char *variable); /* "NAME=value" */
 
 #endif

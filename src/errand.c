@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -15,9 +14,9 @@
 #include <unistd.h>
 
 #include "remote.h"
+#include "thread.h"
 
-#define THREAD_STACK                                                                               \
-  ((size_t)512 * 1024) /* sources of accounts want some; only what is touched is real */
+#define DEEPEST 6 /* a script whose interpreter is a script, and so on: the kernel gives up earlier */
 
 enum state { WAITING, AT_WORK, DONE, ABANDONED };
 
@@ -34,6 +33,7 @@ struct errand {
   struct cgroup_options cgroup;
   char *stack; /* owned */
   struct launch_watch watch;
+  bool was_stopped; /* at the latest look */
   struct errand_result result; /* the thread's until `done` */
 };
 
@@ -161,22 +161,6 @@ static void *errand_main(void *argument) {
   return NULL;
 }
 
-/* Returns 0 or an errno. A thread inherits the mask of who makes it. */
-static int start_thread(struct errand *errand) {
-  pthread_t thread;
-  pthread_attr_t attributes;
-  sigset_t all, old;
-  sigfillset(&all);
-  (void)pthread_attr_init(&attributes);
-  (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  (void)pthread_attr_setstacksize(&attributes, THREAD_STACK);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  int code = pthread_create(&thread, &attributes, errand_main, errand);
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  (void)pthread_attr_destroy(&attributes);
-  return code;
-}
-
 /* --- turns ------------------------------------------------------------------------------- */
 
 static bool is_at_work(const struct errand *errand) {
@@ -193,6 +177,8 @@ static bool same_identity(struct identity one, struct identity other) {
 }
 
 static bool is_like(const struct spawn_options *one, const struct spawn_options *other) {
+  if (one->cgroup && other->cgroup && strcmp(one->cgroup->name, other->cgroup->name) == 0)
+    return true;
   return strcmp(one->argv[0], other->argv[0]) == 0 && same_word(one->cwd, other->cwd) &&
          same_identity(one->user, other->user) && same_identity(one->group, other->group);
 }
@@ -208,7 +194,7 @@ static void set_out(struct errand *errand) {
   errand->state = AT_WORK;
   errand->errands->threads++;
   errand->references++;
-  int code = start_thread(errand);
+  int code = thread_start(errand_main, errand);
   if (code == 0) return;
   char text[TEXT_SIZE];
   uint64_t one = 1;
@@ -243,8 +229,10 @@ static void is_done(struct watcher *watcher, uint32_t events) {
   leave(errand);
   errands->threads--;
   if (errand->state == DONE) {
-    errand->result.pidfd = errand->watch.pidfd;
-    errand->watch.pidfd = -1;
+    if (errand->result.pid > 0) {
+      errand->result.pidfd = errand->watch.pidfd;
+      errand->watch.pidfd = -1;
+    }
     errand->ready(errand->context, &errand->result);
   }
   release(errand);
@@ -275,21 +263,31 @@ static char *const *search_environment(const struct spawn_options *options) {
   return options->envp;
 }
 
+/* What the kernel opens to run a file that we may run: that, the interpreter of a script, the dynamic loader. */
+static bool is_remote(const char *cwd, const char *path) {
+  char names[2][PROGRAM_INTERPRETER];
+  for (int depth = 0; depth < DEEPEST; depth++) {
+    if (remote_path(cwd, path)) return true;
+    if (!program_interpreter(cwd, path, names[depth % 2])) return false;
+    path = names[depth % 2];
+  }
+  return false; /* ELOOP, without looking further */
+}
+
+/* As the kernel will, up to the first that we may run: as another user it would not be looked at here. */
 static bool has_remote_program(const struct spawn_options *options) {
   struct program program;
-  char interpreter[PROGRAM_INTERPRETER];
   bool found = program_find(&program, options->argv[0], search_environment(options)) != 0;
-  for (int i = 0, is_script = -1; !found && is_script < 0 && program.candidates[i]; i++) {
-    found = remote_path(options->cwd, program.candidates[i]);
-    if (!found) is_script = program_interpreter(options->cwd, program.candidates[i], interpreter);
-    if (is_script == 1) found = remote_path(options->cwd, interpreter);
+  for (int i = 0; !found && program.candidates[i]; i++) {
+    found = is_remote(options->cwd, program.candidates[i]);
+    if (!found && program_is_executable(options->cwd, program.candidates[i])) break;
   }
   program_free(&program);
   return found;
 }
 
 bool errand_is_due(const struct spawn_options *options) {
-  if (needs_account(options) && remote_accounts()) return true;
+  if (needs_account(options)) return true;
   if (!remote_is_there()) return false;
   return remote_path(NULL, options->cwd ? options->cwd : ".") || has_remote_program(options);
 }
@@ -344,8 +342,26 @@ static void tell_lookup(const struct spawn_options *options, char *text, size_t 
                    (long long)who->number);
 }
 
+/* The status is left where it is: nobody but us is told of it. */
+static bool is_stopped(const struct errand *errand) {
+  siginfo_t info = {0};
+  int pidfd = errand->watch.pidfd;
+  return pidfd >= 0 && waitid(P_PIDFD, (id_t)pidfd, &info, WSTOPPED | WNOHANG | WNOWAIT) == 0 &&
+         info.si_pid != 0;
+}
+
+void errand_continue(struct errand *errand) {
+  errand->was_stopped = is_stopped(errand);
+  if (errand->was_stopped)
+    (void)syscall(SYS_pidfd_send_signal, errand->watch.pidfd, SIGCONT, NULL, 0);
+}
+
 static const char *tell_stage(const struct errand *errand, char *text, size_t size) {
   const struct spawn_options *options = &errand->options;
+  if (errand->was_stopped) {
+    (void)snprintf(text, size, "was stopped (SIGSTOP) by a process of its user, or of root");
+    return "exec";
+  }
   switch (atomic_load(&errand->watch.stage)) {
   case LAUNCH_USER: tell_lookup(options, text, size); return "user";
   case LAUNCH_CWD:

@@ -1,16 +1,17 @@
 /* errand: the start of a process that may hang, done in a thread.
  *
- * A working directory, a program or a user's entry that is in the hands of another machine or program (see
- * remote.h) may not answer for hours. Whoever starts such a process stands still meanwhile, so it is not the
- * loop: a thread looks up the account, makes the child and waits until that is the program. Everything
- * that it needs is copied before; it touches nothing that the loop uses.
+ * A working directory or a program that is in the hands of another machine or program (see remote.h) may not
+ * answer for hours, nor may the directory that a user is looked up in. And a child that has taken a user's identity
+ * can be stopped by any process of that user before it is the program. Whoever starts such a process stands
+ * still meanwhile, so it is not the loop: a thread looks up the account, makes the child and waits until that is the
+ * program. Everything that it needs is copied before; it touches nothing that the loop uses.
  *
  *   waiting ──► at work ──► done: `ready` is called, in the loop
  *      └───────────┴──────► abandoned: nothing is called. The thread ends what comes of it
  *
- * One start at a time of the same program in the same directory as the same user: should one hang, the
- * next would hang beside it, and one that was abandoned is over before there is a new one. At most
- * ERRANDS threads; what is beyond waits for its turn.
+ * One start at a time of the same program in the same directory as the same user, or in the same control group:
+ * should one hang, the next would hang beside it, and one that was abandoned is over, and has removed its group, before
+ * there is a new one. At most ERRANDS threads; what is beyond waits for its turn.
  *
  * Threads. They block every signal. A child that is made in one has its pid and its status in the whole
  * process, so the loop follows it as any other; no parent-death signal is set, which would mean the
@@ -44,7 +45,7 @@ struct errands; /* all of one pilot */
 /* What came of it. Everything in it is the caller's once he has taken it out (see struct spawn). */
 struct errand_result {
   pid_t pid; /* -1 = `failure` */
-  int pidfd; /* -1 = none */
+  int pidfd; /* of a pid */
   struct spawn spawn;
   struct failure failure;
 };
@@ -54,7 +55,8 @@ struct errands *errands_new(struct loop *loop);
 /* Abandons them all. Accepts NULL. */
 void errands_free(struct errands *errands);
 
-/* Must this be an errand? Costs one system call where nothing here can hang. */
+/* Must this be an errand? Any start as another user or group; else it costs one system call where nothing here
+ * can hang. */
 bool errand_is_due(const struct spawn_options *options);
 /* Begins one; `ready` is called once, with what came of it, unless it is abandoned before. NULL with
  * `failure`. The options ask for no SPAWN_PIPE. */
@@ -64,6 +66,8 @@ struct errand *errand_begin(struct errands *errands, const struct spawn_options 
 /* What is begun is not wanted any more. False: it is done, and `ready` is still to come. */
 bool errand_abandon(struct errand *errand);
 
+/* A child that was stopped on its way goes on: to be called now and then. */
+void errand_continue(struct errand *errand);
 /* What it waits for: 'hangs in working directory "/dead"'; returns the stage, as in a failure, or
  * "turn". */
 const char *errand_tell(const struct errand *errand, char *text, size_t size);

@@ -6,8 +6,8 @@
 #include <poll.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PIPES 1024
@@ -31,21 +31,29 @@ static bool can_spare(int fd) {
   return getrlimit(RLIMIT_NOFILE, &limit) == 0 && (rlim_t)fd + RESERVE < limit.rlim_cur;
 }
 
+/* Is it a pipe without a name? So says the kernel from its own memory, where fstat() would ask a file system, which
+ * may not answer. All paths begin with a slash. */
+static bool is_pipe(const char *path) {
+  static const char beginning[] = {'p', 'i', 'p', 'e', ':', '['};
+  char target[sizeof beginning];
+  return readlink(path, target, sizeof target) == (ssize_t)sizeof target &&
+         memcmp(target, beginning, sizeof target) == 0;
+}
+
 /* The reading end of what `held` names, if that is a pipe that nobody hears. -1: it is not. */
 static int reading_end(int held) {
   char path[40];
-  struct stat status;
-  if (fstat(held, &status) != 0 || !S_ISFIFO(status.st_mode)) return -1;
   (void)snprintf(path, sizeof path, "/proc/self/fd/%d", held);
-  return unheard(path) ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
+  return is_pipe(path) && unheard(path) ? open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC) : -1;
 }
 
 /* What a job has open may be another thing at each look, and we may be privileged where the job is not: so it is held
- * first (O_PATH reads nothing), and then looked at. */
+ * first (O_PATH reads nothing), and then looked at. What is no pipe at the first look is not even held: there are file
+ * systems that want to be asked for that. */
 static void hear(pid_t pid, int number) {
   char path[40];
   (void)snprintf(path, sizeof path, "/proc/%d/fd/%d", (int)pid, number);
-  int held = count < PIPES ? open(path, O_PATH | O_CLOEXEC) : -1;
+  int held = count < PIPES && is_pipe(path) ? open(path, O_PATH | O_CLOEXEC) : -1;
   if (held < 0) return;
   int fd = reading_end(held);
   close(held);

@@ -5,7 +5,6 @@
 #include <ifaddrs.h>
 #include <net/if.h>
 #include <netdb.h>
-#include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -17,8 +16,7 @@
 #include <unistd.h>
 
 #include "names.h"
-
-#define LOOKUP_STACK (512 * 1024) /* resolver modules want some; only what they touch is real */
+#include "thread.h"
 
 /* --- addresses in text ------------------------------------------------------------------- */
 
@@ -85,22 +83,6 @@ static void *lookup_main(void *argument) {
   return NULL;
 }
 
-/* Returns 0 or an errno. A thread inherits the mask of who makes it. */
-static int start_thread(struct lookup *lookup) {
-  pthread_t thread;
-  pthread_attr_t attributes;
-  sigset_t all, old;
-  sigfillset(&all);
-  (void)pthread_attr_init(&attributes);
-  (void)pthread_attr_setdetachstate(&attributes, PTHREAD_CREATE_DETACHED);
-  (void)pthread_attr_setstacksize(&attributes, LOOKUP_STACK);
-  (void)pthread_sigmask(SIG_SETMASK, &all, &old);
-  int code = pthread_create(&thread, &attributes, lookup_main, lookup);
-  (void)pthread_sigmask(SIG_SETMASK, &old, NULL);
-  (void)pthread_attr_destroy(&attributes);
-  return code;
-}
-
 /* NULL with errno set. */
 static struct lookup *lookup_new(const struct net_target *target) {
   struct lookup *lookup = calloc(1, sizeof *lookup);
@@ -112,7 +94,7 @@ static struct lookup *lookup_new(const struct net_target *target) {
   code = errno;
   if (lookup->done < 0) goto fail;
   bool allowed = atomic_fetch_add(&lookups, 1) < NET_LOOKUPS;
-  code = allowed ? start_thread(lookup) : EAGAIN;
+  code = allowed ? thread_start(lookup_main, lookup) : EAGAIN;
   if (code == 0) return lookup;
   atomic_fetch_sub(&lookups, 1);
   close(lookup->done);

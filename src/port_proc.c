@@ -56,9 +56,6 @@ void port_push_exit(lua_State *L, const struct event *event) {
   lua_setfield(L, -2, "usage");
   static const char *const lacks[] = {NULL, "own", "around"};
   if (exit->lack != LACK_NONE) port_set_string(L, "oom", lacks[exit->lack]);
-  if (exit->left.pid == 0) return;
-  push_child(L, &exit->left);
-  lua_setfield(L, -2, "left");
 }
 
 void port_push_main(lua_State *L, const struct event *event) {
@@ -68,6 +65,10 @@ void port_push_main(lua_State *L, const struct event *event) {
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
   if (gone->ended > 0) port_set_number(L, "ended", gone->ended);
+  if (gone->left.pid != 0) {
+    push_child(L, &gone->left);
+    lua_setfield(L, -2, "left");
+  }
   if (gone->count == 0) return;
   push_children(L, gone->strays, gone->count);
   lua_setfield(L, -2, "strays");

@@ -21,6 +21,7 @@
 #define REGENCY (2 * NANOSECONDS) /* so long an heir, or its status, is waited for */
 #define SETTLING (20 * FIRST_QUESTION)
 #define FAR_AWAY (INT64_MAX - 1)
+#define LOOK_AFTER_START NANOSECONDS /* at one that is under way */
 #define FIRST_WARNING (10 * NANOSECONDS)
 #define NEXT_WARNING (60 * NANOSECONDS)
 
@@ -229,16 +230,17 @@ static void announce(void *context) {
   end_streams(proc);
 }
 
-/* Only where a look has found orphans at all. */
-static void count_strays(struct proc *proc) {
-  if (proc->mark == NULL || proc->cancelled) return;
+/* Only where a look has found orphans at all. False: not everybody who was there could be told yet. */
+static bool count_strays(struct proc *proc) {
+  bool unread;
+  if (proc->mark == NULL || proc->cancelled) return true;
   proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
-                                    proc->gone.strays, PROC_STRAYS);
+                                    proc->gone.strays, PROC_STRAYS, &unread);
+  return !unread;
 }
 
 static void group_has_gone(struct proc *proc) {
   proc->state = GONE;
-  count_strays(proc);
   guardian_note(proc->procs->page, proc->pid, 0, 0, false);
   loop_untimer(proc->procs->loop, &proc->question);
   feed_stop(&proc->feed);
@@ -253,16 +255,18 @@ static void group_has_gone(struct proc *proc) {
 /* --- is anybody left? -------------------------------------------------------------------- */
 
 /* By its descriptor, never by its number: should somebody else have reaped it, that may be the number
- * of a younger child of ours by now. */
+ * of a younger child of ours by now. Once. */
 static void reap(struct proc *proc) {
   int leader = proc->heir ? proc->leader : proc->exited.fd;
   siginfo_t info; /* not used, but valgrind wants one */
+  if (proc->exited.fd < 0) return;
   while (!proc->reaped && waitid(P_PIDFD, (id_t)leader, &info, WEXITED) < 0 && errno == EINTR)
     continue;
   if (proc->heir) close(proc->leader);
   proc->reaped = true;
   loop_unwatch(proc->procs->loop, &proc->exited);
   close(proc->exited.fd);
+  proc->exited.fd = -1;
 }
 
 /* What calls setsid in a control group is not in the process group any more, but it still counts;
@@ -279,13 +283,20 @@ static void ask_again(struct proc *proc) {
   proc->pause = proc->pause * 2 < LAST_QUESTION ? proc->pause * 2 : LAST_QUESTION;
 }
 
-/* Who has just left the session may do so by a double fork: in a moment somebody else is there in his place. */
+static bool has_succeeded(const struct proc *proc) {
+  return proc->exit.signal == 0 && proc->exit.code == 0;
+}
+
+/* A program that succeeds and leaves somebody may have put itself into the background. Who has just left the
+ * session may do so by a double fork: in a moment somebody else is there in his place. */
 static bool must_settle(struct proc *proc) {
-  if (proc->settled || proc->exit.left.pid == 0) return false;
+  if (!count_strays(proc)) return true;
+  if (proc->gone.count == 0 || !has_succeeded(proc)) return false;
+  if (proc->gone.left.pid == 0) proc->gone.left = proc->gone.strays[0];
+  if (proc->settled) return false;
   proc->settled = true;
   proc->pause = SETTLING;
-  count_strays(proc);
-  return proc->gone.count > 0;
+  return true;
 }
 
 /* `living`: of the session, as far as is known. Nobody: the leader has been kept for nothing else. */
@@ -294,7 +305,7 @@ static void ask(struct proc *proc, unsigned living) {
     ask_again(proc);
     return;
   }
-  if (!proc->reaped) reap(proc);
+  reap(proc);
   if (anybody_left(proc) || must_settle(proc))
     ask_again(proc);
   else
@@ -365,14 +376,10 @@ static void note_lack(struct proc *proc) {
     proc->exit.lack = LACK_AROUND;
 }
 
-/* A program that succeeds and leaves somebody may have put itself into the background. */
+/* Of its session; for those outside of it see must_settle(). */
 static void note_left(struct proc *proc) {
-  if (proc->exit.signal != 0 || proc->exit.code != 0 || proc->mark == NULL) return;
-  if (proc->session.first != 0)
-    (void)children_look(proc->session.first, &proc->exit.left);
-  else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
-                         &proc->exit.left, 1);
+  if (has_succeeded(proc) && proc->mark && proc->session.first != 0)
+    (void)children_look(proc->session.first, &proc->gone.left);
 }
 
 static void end(struct proc *proc) {
@@ -508,20 +515,25 @@ void proc_successor(struct proc *proc, pid_t pid) {
   ask_soon(proc);
 }
 
-/* It still starts. */
-static void tell_what_hangs(struct proc *proc) {
-  struct proc_news *news = proc->news;
+static void tell_what_hangs(struct proc *proc, struct proc_news *news) {
   news->event.type = EVENT_SPAWNING;
   news->failure.stage =
       errand_tell(proc->errand, news->failure.message, sizeof news->failure.message);
+  news->due = loop_now() + NEXT_WARNING;
   loop_publish(proc->procs->loop, &news->event);
-  (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + NEXT_WARNING);
+}
+
+/* It still starts. Without news it is cancelled, and has come so far that it will be heard of. */
+static void look_after_start(struct proc *proc) {
+  if (proc->news) errand_continue(proc->errand);
+  if (proc->news && loop_now() >= proc->news->due) tell_what_hangs(proc, proc->news);
+  (void)loop_timer(proc->procs->loop, &proc->question, loop_now() + LOOK_AFTER_START);
 }
 
 static void question_is_due(struct timer *timer) {
   struct proc *proc = PROC_OF(question, timer);
   switch (proc->state) {
-  case STARTING: tell_what_hangs(proc); break;
+  case STARTING: look_after_start(proc); break;
   case FOLLOWED: seek_heir(proc); break;
   case LEARNING: learn(proc); break;
   case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
@@ -791,6 +803,7 @@ static struct proc_news *new_news(struct proc *proc) {
   news->event = (struct event){.type = EVENT_SPAWNING, .id = proc->id, .taken = news_taken};
   news->proc = proc;
   news->since = loop_now();
+  news->due = news->since + FIRST_WARNING;
   return news;
 }
 
@@ -799,7 +812,7 @@ static int send(struct proc *proc, struct spawn *spawn, struct spawn_options *op
                 const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
   struct loop *loop = proc->procs->loop;
   proc->news = new_news(proc);
-  if (proc->news == NULL || loop_timer(loop, &proc->question, loop_now() + FIRST_WARNING) != 0)
+  if (proc->news == NULL || loop_timer(loop, &proc->question, loop_now() + LOOK_AFTER_START) != 0)
     return failed(failure, "fork", "cannot start a process", ENOMEM);
   if (spawn_pipes(spawn, options, failure) != 0 ||
       open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0 ||
@@ -887,7 +900,7 @@ void procs_free(struct procs *procs) {
   for (struct proc *proc = procs->first, *next; proc; proc = next) {
     next = proc->next;
     (void)signal_group(proc, SIGKILL);
-    if (proc->state != STARTING && !proc->reaped) reap(proc);
+    if (proc->state != STARTING) reap(proc);
     if (!cgroup_remove(&proc->cgroup)) cgroup_forget(&proc->cgroup);
     give_up_streams(proc);
     loop_unpublish(procs->loop, &proc->exit.event);

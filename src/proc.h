@@ -4,8 +4,9 @@
  *
  *   STARTING ──► RUNNING, or failed
  *
- * STARTING Only where the start may hang: somebody else is at it, see errand.h. There is no process yet that
- *          could be signalled. After ten seconds, and each minute, is told what it hangs in.
+ * STARTING Where the start may hang, and as another user always: somebody else is at it, see errand.h. There is
+ *          no process yet that could be signalled. After ten seconds, and each minute, is told what it hangs in. Who
+ *          is stopped meanwhile (SIGSTOP) is continued each second.
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
  *          It may hand over: then another process of the session is what runs (succession.h), and what
  *          is said of the leader's exit and of signals to the leader is meant of that.
@@ -89,7 +90,6 @@ struct proc_exit {
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
   enum lack lack;      /* of memory: was that why it was killed, or has failed? */
-  struct child left;   /* of one that exited with 0: a descendant that lives on; .pid 0 = none */
 };
 
 /* event.type is EVENT_MAIN. */
@@ -104,6 +104,8 @@ struct proc_gone {
   struct child strays[PROC_STRAYS]; /* left behind, and not ended */
   unsigned count;                   /* there may be more than stand here */
   unsigned ended;                   /* orphans of the session when it exited; they were ended */
+  /* Of one that exited with 0: a descendant that lived on, then or now; .pid 0 = none. */
+  struct child left;
 };
 
 /* What becomes of a start that is under way. event.type is EVENT_SPAWNED, EVENT_SPAWN_FAILED, or EVENT_SPAWNING:
@@ -114,6 +116,7 @@ struct proc_news {
   pid_t pid;              /* of EVENT_SPAWNED */
   struct failure failure; /* of the others: its stage and message */
   int64_t since;          /* loop_now() of the call */
+  int64_t due;            /* then it is told what it hangs in */
 };
 
 /* Returns NULL with errno set (ENOSYS: a kernel before Linux 5.4). `page` may be NULL: no guardian. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <link.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -85,24 +84,12 @@ static ssize_t read_at(const char *path, off_t offset, char head[HEAD]) {
   return size;
 }
 
-static int read_interpreter(const char *full, char name[PROGRAM_INTERPRETER]) {
+static bool is_script(const char *full, char name[PROGRAM_INTERPRETER]) {
   char head[HEAD];
-  ssize_t size = read_at(full, 0, head);
-  if (size < 0) return -1;
-  if (size < 3 || head[0] != '#' || head[1] != '!') return 0;
+  if (read_at(full, 0, head) < 3 || head[0] != '#' || head[1] != '!') return false;
   const char *start = head + 2 + strspn(head + 2, " \t");
   (void)snprintf(name, PROGRAM_INTERPRETER, "%.*s", (int)strcspn(start, " \t\n"), start);
-  return 1;
-}
-
-static bool is_script(const char *full, char name[PROGRAM_INTERPRETER]) {
-  return read_interpreter(full, name) == 1;
-}
-
-int program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]) {
-  char full[4096];
-  place(cwd, path, full);
-  return read_interpreter(full, name);
+  return true;
 }
 
 /* In a message a "\r" must be seen, and nothing may do anything to a terminal. */
@@ -152,6 +139,22 @@ static void read_loader(const char *full, char name[HEAD]) {
     if (read_at(full, (off_t)part.p_offset, name) < 0) name[0] = '\0';
     return;
   }
+}
+
+bool program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]) {
+  char full[4096];
+  place(cwd, path, full);
+  if (is_script(full, name)) return true;
+  read_loader(full, name);
+  return name[0] != '\0';
+}
+
+bool program_is_executable(const char *cwd, const char *path) {
+  char full[4096];
+  struct stat info;
+  place(cwd, path, full);
+  return stat(full, &info) == 0 && S_ISREG(info.st_mode) &&
+         faccessat(AT_FDCWD, full, X_OK, AT_EACCESS) == 0;
 }
 
 /* --- what is wrong ----------------------------------------------------------------------- */

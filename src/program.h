@@ -7,6 +7,8 @@
 #ifndef LUAPILOT_PROGRAM_H
 #define LUAPILOT_PROGRAM_H
 
+#include <stdbool.h>
+
 #include "names.h"
 
 #define PROGRAM_PATH "/bin:/usr/bin" /* where PATH is not set, as in execvp(3) */
@@ -22,9 +24,11 @@ int program_find(struct program *program, const char *name, char *const *envp);
 void program_free(struct program *program);
 
 #define PROGRAM_INTERPRETER 256
-/* The interpreter that the first line of the script `path` names, as seen from `cwd` (NULL: here): 1. 0: it is
- * no script; -1: it cannot be read. */
-int program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]);
+/* Whom the file `path` names to load it, as seen from `cwd` (NULL: here): a script's interpreter, or the dynamic loader
+ * of an ELF file. False: nobody, or it cannot be read. */
+bool program_interpreter(const char *cwd, const char *path, char name[PROGRAM_INTERPRETER]);
+/* May we run it, as far as its rights say? */
+bool program_is_executable(const char *cwd, const char *path);
 
 /* Tells why exec failed with `code` at candidate `which` (-1: none was found). `cwd` is where the
  * search took place (NULL: here), `user` who tried (NULL: we). Returns -1. */

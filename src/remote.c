@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #define FIRST_SIZE 16384
-#define SOURCES "/etc/nsswitch.conf"
 #define MOST_LINKS 40 /* as many as the kernel follows */
 
 static struct {
@@ -137,6 +136,7 @@ struct walk {
   char done[PATH_MAX]; /* without links, and without a slash at its end */
   char rest[2 * PATH_MAX];
   int links;
+  bool shared; /* anybody may make what is not there (/tmp), or that is not known */
 };
 
 /* Can somebody else than root and we put another thing in its place? */
@@ -155,6 +155,7 @@ static bool follow(struct walk *walk, size_t parent) {
   if (length < 0 || (size_t)length >= sizeof rest) return false;
   memcpy(walk->rest, rest, (size_t)length + 1);
   walk->done[target[0] == '/' ? 0 : parent] = '\0';
+  if (target[0] == '/') walk->shared = false;
   return true;
 }
 
@@ -180,16 +181,18 @@ static enum step take_step(struct walk *walk) {
   if (strcmp(name, "..") == 0) {
     char *slash = strrchr(walk->done, '/');
     if (slash) *slash = '\0';
+    walk->shared = true;
     return GOES_ON;
   }
   if (parent + strlen(name) + 2 > sizeof walk->done) return ENDS_HERE;
   walk->done[parent] = '/';
   strcpy(walk->done + parent + 1, name);
   if (is_point(walk->done)) return IS_REMOTE; /* not touched */
-  if (lstat(walk->done, &status) != 0) return ENDS_HERE;
+  if (lstat(walk->done, &status) != 0) return walk->shared ? IS_REMOTE : ENDS_HERE;
   if (is_unsure(&status)) return IS_REMOTE;
-  if (!S_ISLNK(status.st_mode)) return GOES_ON;
-  return follow(walk, parent) ? GOES_ON : ENDS_HERE;
+  if (S_ISLNK(status.st_mode)) return follow(walk, parent) ? GOES_ON : ENDS_HERE;
+  walk->shared = status.st_mode & 022;
+  return GOES_ON;
 }
 
 /* The path in full, to be walked. False: it cannot be told, or is too long. */
@@ -200,6 +203,7 @@ static bool begin(struct walk *walk, const char *directory, const char *path) {
   if (!is_whole && getcwd(own, sizeof own) == NULL) return false;
   walk->done[0] = '\0';
   walk->links = 0;
+  walk->shared = false;
   int length = snprintf(walk->rest, sizeof walk->rest, "%s/%s/%s", own, from, path);
   return length > 0 && (size_t)length < sizeof walk->rest;
 }
@@ -211,52 +215,4 @@ bool remote_path(const char *directory, const char *path) {
   do step = take_step(&walk);
   while (step == GOES_ON);
   return step == IS_REMOTE;
-}
-
-/* --- users and groups -------------------------------------------------------------------- */
-
-/* These ask files of this machine, or (systemd) a service of it that has bounds of its own. */
-static bool is_local_source(const char *word) {
-  static const char *const words[] = {"files", "systemd", "db", "extrausers", "altfiles", NULL};
-  for (int i = 0; words[i]; i++)
-    if (strcmp(word, words[i]) == 0) return true;
-  return word[0] == '[' || word[0] == '!' || strchr(word, '=') != NULL; /* [NOTFOUND=return] */
-}
-
-/* "passwd: files sss" */
-static bool names_remote_source(char *line) {
-  line[strcspn(line, "#\n")] = '\0';
-  char *rest = strchr(line, ':');
-  if (rest == NULL) return false;
-  *rest++ = '\0';
-  const char *base = line + strspn(line, " \t");
-  if (strcmp(base, "passwd") != 0 && strcmp(base, "group") != 0 && strcmp(base, "initgroups") != 0)
-    return false;
-  for (char *word; (word = strsep(&rest, " \t"));)
-    if (word[0] != '\0' && !is_local_source(word)) return true;
-  return false;
-}
-
-static bool read_sources(FILE *file) {
-  char line[512];
-  bool found = false;
-  while (!found && fgets(line, sizeof line, file)) found = names_remote_source(line);
-  return found;
-}
-
-/* Without the file the C library reads those of its own. */
-bool remote_accounts(void) {
-  static struct stat known;
-  static bool are_remote;
-  struct stat now;
-  if (stat(SOURCES, &now) != 0) return errno != ENOENT;
-  if (now.st_ino == known.st_ino && now.st_mtim.tv_sec == known.st_mtim.tv_sec &&
-      now.st_mtim.tv_nsec == known.st_mtim.tv_nsec)
-    return are_remote;
-  FILE *file = fopen(SOURCES, "re");
-  if (file == NULL) return true;
-  known = now;
-  are_remote = read_sources(file);
-  (void)fclose(file);
-  return are_remote;
 }

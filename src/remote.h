@@ -1,8 +1,7 @@
 /* remote: what may never answer, because it is in the hands of another machine or another program.
  *
  * A system call that waits for a file system on the network, in another program (FUSE) or one that is mounted
- * when it is touched (autofs) waits as long as that is silent, and so does the lookup of a user in a
- * directory service. Who may not wait asks here first. The answer costs nothing of the kind: not even
+ * when it is touched (autofs) waits as long as that is silent. Who may not wait asks here first. The answer costs nothing of the kind: not even
  * statfs(2) is called for a path, since it would wait as well. The kernel's table of mounts says where such
  * file systems begin, and the path is walked by its names until it gets to one.
  *
@@ -21,8 +20,6 @@ bool remote_is_there(void);
 /* May touching `path` wait for ever? It is relative to `directory`, or to our own (NULL). To be asked while
  * something is there. */
 bool remote_path(const char *directory, const char *path);
-/* May the lookup of a user or a group? Its sources are those of nsswitch.conf(5). */
-bool remote_accounts(void);
 /* Forgets everything; asked again, it looks again. */
 void remote_close(void);
 

@@ -9,6 +9,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "loop.h"
+
 #define YOUNGEST 16 /* strangers whose environment is looked at */
 #define LOOKS 3     /* more of them, while strangers die */
 
@@ -32,6 +34,7 @@ pid_t orphanage_reaper(const struct orphanage *orphanage) {
 void orphanage_close(struct orphanage *orphanage) {
   if (orphanage->list >= 0) close(orphanage->list);
   orphanage->list = -1;
+  marks_free(&orphanage->marks);
 }
 
 /* When the first job ends: a start has better things to do. */
@@ -167,11 +170,12 @@ static void met_stranger(void *context, pid_t pid) {
 
 struct sieve {
   struct session *session;
-  const struct orphanage *orphanage;
+  struct orphanage *orphanage;
   const char *mark;
   bool earlier; /* those who were there before the leader, instead of his own */
   bool partial; /* not everybody was looked at */
   bool again;   /* somebody has just died: whoever was his child is on the list by now */
+  bool unread;  /* somebody's mark is */
 };
 
 /* Within a tick of the clock by their numbers. */
@@ -188,16 +192,20 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
-  enum children_mark found = children_mark(pid, sieve->mark);
-  bool marked = found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
-  return marked && !sieve->orphanage->is_known(sieve->orphanage->context, session);
+  enum mark found =
+      mark_of(&sieve->orphanage->marks, child, sieve->mark, sieve->session->ended);
+  bool may_be = found == MARK_UNREAD || found == MARK_OURS ||
+                (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  if (!may_be || sieve->orphanage->is_known(sieve->orphanage->context, session)) return false;
+  if (found == MARK_UNREAD) sieve->unread = true;
+  return found != MARK_UNREAD;
 }
 
 static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage,
                                 struct child *strays, unsigned most) {
   struct strangers strangers = {.self = orphanage->self, .session = sieve->session->id};
   unsigned found = 0;
-  sieve->again = false;
+  sieve->again = sieve->unread = false;
   sieve->partial = !each_orphan(orphanage, met_stranger, &strangers);
   if (sieve->partial) return 0;
   sieve->partial = strangers.count > YOUNGEST;
@@ -222,10 +230,15 @@ static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct ch
 }
 
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        struct child *strays, unsigned most) {
+                        struct child *strays, unsigned most, bool *unread) {
   struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark};
+  *unread = false;
   if (session->leader.pid == 0 && !session->company) return 0;
-  return sift(&sieve, orphanage, strays, most);
+  if (session->ended == 0) session->ended = loop_now();
+  unsigned found = sift(&sieve, orphanage, strays, most);
+  /* Not for ever: there may be new ones each time. */
+  *unread = sieve.unread && loop_now() - session->ended < MARK_PATIENCE;
+  return found;
 }
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
@@ -233,6 +246,6 @@ int session_earlier_strays(struct session *session, struct orphanage *orphanage,
   struct sieve sieve = {
       .session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
-  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again;
+  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again && !sieve.unread;
   return found > 0 || known ? (int)found : -1;
 }

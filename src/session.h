@@ -17,7 +17,7 @@
  *   - It may call setsid between the look and the signal: then it is a former member that is told to stop.
  *
  * Who calls setsid has left: a stray. It is younger than the leader, and carries the job's mark in its
- * environment, or no job's and the leader's name (a daemon that shows a title has written it there).
+ * environment (mark.h), or no job's and the leader's name (a daemon that shows a title has written it there).
  * Who is of the session of another process that we started (a check of the job has the job's mark) is that one's.
  * Anybody can forge that, so it is good for a message and never for a signal. A control group is proof, and
  * there the cgroup's list takes the place of the session's.
@@ -34,6 +34,7 @@
 #include <sys/types.h>
 
 #include "children.h"
+#include "mark.h"
 #include "output.h"
 
 /* What all processes of a pilot share. */
@@ -43,6 +44,7 @@ struct orphanage {
   pid_t reaper; /* whose children orphans become; 0: not known */
   int list;     /* -1: not open */
   bool sought;  /* it was tried to open it */
+  struct marks marks;
   /* Is the session another process's of this pilot? Its orphans are that one's: a check at work. */
   bool (*is_known)(const void *context, pid_t session);
   const void *context; /* not owned */
@@ -57,6 +59,7 @@ struct session {
   pid_t *told;
   size_t told_count;
   int number;
+  int64_t ended; /* loop_now() of the first look for strays that were not there before; 0: none */
 };
 
 /* `guarded`: our parent adopts orphans. If not, we may be the one who does. The caller sets `is_known`. */
@@ -71,11 +74,12 @@ pid_t orphanage_reaper(const struct orphanage *orphanage);
 unsigned session_look(struct session *session, struct orphanage *orphanage, int number);
 
 /* Fills in up to `most` strays, the oldest first; looks at the sixteen youngest orphans at most. `mark` is
- * "NAME=value". Returns how many there are. */
+ * "NAME=value". Returns how many there are; `unread`: the mark of some is still being read, and they do not count
+ * yet. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        struct child *strays, unsigned most);
+                        struct child *strays, unsigned most, bool *unread);
 /* The same of those that are older than the leader: what earlier ones of that mark have left. -1: none was seen, and
- * not everybody could be looked at. */
+ * not everybody could be looked at, or read yet. */
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                            struct child *strays, unsigned most);
 

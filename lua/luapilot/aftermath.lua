@@ -18,7 +18,7 @@ local SOON = 10 -- seconds: whoever goes on in the background does so at his sta
 local BACKGROUND = "has put itself into the background: pid %d (%s) lives on. "
   .. 'Run it in the foreground (nginx: -g "daemon off;", others: --foreground, --no-daemon or the like)'
 
----A run that has ended well left somebody: is that a program that went into the background?
+---A run that has ended well, and is gone, left somebody: is that a program that went into the background?
 ---@param memory luapilot.JobMemory
 ---@param left luapilot.Stray
 ---@param lasted number     seconds

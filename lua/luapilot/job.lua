@@ -425,8 +425,10 @@ end
 
 -- Nobody of its session is left, but of those who called setsid.
 local function say_left(c)
-  local m, input = c.memory, c.input
-  if not (input.strays or m.background) then return end
+  local m, input, left = c.memory, c.input, c.input.left -- left: by one that succeeded
+  if not (input.strays or left or m.background) then return end
+  local again = left and not (m.exit.asked or m.killed_by) and policy_of(c).policy == "always"
+  if again then aftermath.exited(m, left, m.exit.at - m.started) end -- it would be started again beside it
   local message = aftermath.gone(m, input.strays, input.count)
   if message then emit(c, "log", "warn", message, { event = "left_behind" }) end
 end
@@ -450,9 +452,6 @@ machine.running = {
     emit(c, "unprobe")
     if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
     publish_exit(c, c.input.code)
-    local m, left = c.memory, c.input.left -- of one that succeeded, and would be started again beside it
-    local again = left and not m.killed_by and policy_of(c).policy == "always"
-    if again then aftermath.exited(m, left, c.now - m.started) end
     return "ending"
   end,
   run_due = function(c)
@@ -576,7 +575,7 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             succeeded: { pid }; exited: { code, signal, left, oom }; group_gone: { strays, count };
+---                             succeeded: { pid }; exited: { code, signal, oom }; group_gone: { strays, count, left };
 ---                             deregistered: { was }; spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }
 ---@param now number

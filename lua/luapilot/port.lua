@@ -38,10 +38,10 @@ local port = {}
 ---| { type: "spawned", id: integer, pid: integer }
 ---| { type: "spawn_failed", id: integer, message: string, code: string, stage: string }
 ---| { type: "spawning", id: integer, stage: string, message: string, seconds: number }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, left: luapilot.Stray?,
----    oom: "own"|"around"|nil }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
----| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, ended: integer? }
+---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, left: luapilot.Stray?,
+---    ended: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
@@ -128,11 +128,13 @@ function port.cancel(id) end
 ---file or soon after `group_gone`.
 ---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
 ---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
----`left` of an exit with code 0: a descendant that lives on, in the session (then it is being ended) or outside.
+---`left` of `group_gone` after an exit with code 0: a descendant that lived on then, in the session (then it was
+---ended), or outside.
 ---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
 ---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
----`count` is of all. Both take a guardian that adopts orphans.
+---`count` is of all. Both take a guardian that adopts orphans. The mark of one who does not let himself be read is not
+---waited for longer than two seconds; then his program's name tells.
 ---Where a start may hang (a file system on the network, a directory of users), it is under way at first: there is an id
 ---and no pid. Then `spawned`, or `spawn_failed`, after which the handle is gone, is the first that comes; and before,
 ---after ten seconds and each minute, `spawning` with what it hangs in: its message goes on after "its start". Until

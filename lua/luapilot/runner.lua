@@ -312,7 +312,7 @@ end
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal, left = event.left, oom = event.oom })
+  self:post("exited", { code = code, signal = event.signal, oom = event.oom })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
@@ -322,7 +322,7 @@ local function gone(self)
   if not self.late then self.app.loop:unroute(self.process) end
   local event = self.group_gone
   self.group_gone, self.process = nil, nil
-  self:post("group_gone", { strays = event.strays, count = event.count })
+  self:post("group_gone", { strays = event.strays, count = event.count, left = event.left })
 end
 
 function on_event.group_gone(self, event)

@@ -354,10 +354,10 @@ local function contract(name, world)
         world.adopt()
         local id, pid = spawn({ exit = 0, grandchild = { setsid = true, stays = true } },
           { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
-        local left = wait_for("exit", id).left
+        local gone = wait_for("group_gone", id)
+        local left = gone.left
         assert.is_string(left.name)
         assert.is_true(left.pid ~= pid)
-        local gone = wait_for("group_gone", id)
         assert.equal(1, gone.count)
         assert.same(left, gone.strays[1])
         local function marked(job)
@@ -400,8 +400,9 @@ local function contract(name, world)
         world.adopt()
         local id = spawn({ exit = 1, grandchild = { setpgid = true } },
           { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
-        assert.is_nil(wait_for("exit", id).left)
-        assert.is_nil(wait_for("group_gone", id).strays)
+        local gone = wait_for("group_gone", id)
+        assert.is_nil(gone.left)
+        assert.is_nil(gone.strays)
       end)
 
       describe("that hands over", function()

@@ -332,6 +332,40 @@ describe("the real port", function()
       assert.is_false(is_under_way { argv = { "true" }, env = { PATH = "/bin:" .. disk.path } })
     end)
 
+    it("what loads a program, and what comes on PATH after a file that may not be run", function()
+      machine.need "cc"
+      disk = world.dead_disk()
+      local near = directory "near"
+      write("near/main.c", "int main(void) { return 0; }")
+      local function compile(more)
+        assert(os.execute(("cd %s && cc main.c -o program %s"):format(near, more)) == 0)
+      end
+      compile ""
+      assert.is_false(is_under_way { argv = { near .. "/program" } })
+      compile("-Wl,--dynamic-linker=" .. disk.path .. "/loader")
+      assert.is_true(is_under_way { argv = { near .. "/program" } })
+      write("near/script", "#! " .. near .. "/program\n", EXECUTABLE)
+      assert.is_true(is_under_way { argv = { near .. "/script" } })
+      local path = { PATH = near .. ":" .. disk.path }
+      write("near/tool", "#!/bin/sh\n", 420)
+      assert.is_true(is_under_way { argv = { "tool" }, env = path })
+      ffi.C.chmod(near .. "/tool", EXECUTABLE)
+      assert.is_false(is_under_way { argv = { "tool" }, env = path })
+      directory "near/folder"
+      assert.is_true(is_under_way { argv = { "folder" }, env = path })
+    end)
+
+    it("what is not there where all may make something", function()
+      disk = world.dead_disk()
+      local near, shared = directory "near", directory "shared"
+      ffi.C.chmod(shared, 1023) -- as /tmp
+      for _, path in ipairs { shared .. "/missing", near .. "/../missing" } do
+        assert.is_true(is_under_way { cwd = path }, path)
+      end
+      local _, code = fails({ "true" }, { cwd = near .. "/missing" })
+      assert.equal("ENOENT", code)
+    end)
+
     it("what somebody else may lead there at any moment", function()
       need_root()
       disk = world.dead_disk()
@@ -343,6 +377,112 @@ describe("the real port", function()
       ffi.C.chmod(theirs, 493)
       world.own(theirs, 65534)
       assert.is_true(is_under_way { cwd = theirs .. "/link" })
+    end)
+  end)
+
+  -- --- starts that are under way -----------------------------------------------------------------
+
+  describe("of a start that is under way", function()
+    local disk
+
+    before_each(function() disk = world.dead_disk() end)
+
+    -- Of all threads.
+    local function children()
+      local list, tasks = {}, ("/proc/%d/task"):format(port.pid())
+      for _, task in ipairs(port.list(tasks, 1000)) do
+        local text = port.read(("%s/%s/children"):format(tasks, task)) or ""
+        for pid in text:gmatch "%d+" do list[#list + 1] = tonumber(pid) end
+      end
+      return list
+    end
+
+    -- "S", "T", "Z"; nil: there is no such process.
+    local function state_of(pid)
+      local stat = port.read(("/proc/%d/stat"):format(pid))
+      return stat and stat:match "^.*%) (%a)"
+    end
+
+    -- The loop does not turn meanwhile.
+    local function poll(what, ready)
+      for _ = 1, BOUND * 50 do
+        local found = ready()
+        if found then return found end
+        os.execute "sleep 0.02"
+      end
+      error(what)
+    end
+
+    local function begin(argv, options)
+      options = options or {}
+      options.cwd = options.cwd or disk.path
+      local id, pid = assert(spawn(argv, options))
+      assert.is_nil(pid)
+      return id
+    end
+
+    -- Its child, which hangs where the start does.
+    local function child_of(before)
+      local known = {}
+      for _, pid in ipairs(before) do known[pid] = true end
+      return poll("no child", function()
+        for _, pid in ipairs(children()) do
+          if not known[pid] and state_of(pid) ~= "Z" then return pid end
+        end
+      end)
+    end
+
+    it("tells who stops it, and continues it", function()
+      local before = children()
+      local id = begin { "true" }
+      local pid = child_of(before)
+      os.execute("kill -STOP " .. pid)
+      disk.answer()
+      poll("it does not stop", function() return state_of(pid) == "T" end)
+      os.execute "sleep 10" -- that is when it is told
+      local event = wait_for("spawning", id)
+      assert.same({ "exec", "was stopped (SIGSTOP) by a process of its user, or of root" }, { event.stage, event.message })
+      assert.equal(pid, wait_for("spawned", id).pid)
+      assert.equal(0, wait_for("exit", id).code)
+    end)
+
+    it("nothing stays open when it fails", function()
+      need_root()
+      local function fails_late()
+        local id = begin({ "true" }, { user = "nobody", cwd = world.path "missing" })
+        assert.equal("cwd", wait_for("spawn_failed", id).stage)
+      end
+      local function open() return #port.list("/proc/self/fd", 100000) end
+      fails_late()
+      local before = open()
+      for _ = 1, 5 do fails_late() end
+      assert.equal(before, open())
+    end)
+
+    -- It is cancelled when its thread is done, and the loop has not heard of it: more than it hears in one turn comes
+    -- before that, and a second is over, after which it looks at starts.
+    it("nothing is said when it is cancelled at the very end", function()
+      local id = begin { "true" }
+      local others = {}
+      for i = 1, 64 do
+        local _, pid = assert(spawn { "true" })
+        others[i] = pid
+      end
+      for _, pid in ipairs(others) do poll("no end", function() return state_of(pid) == "Z" end) end
+      local before = children()
+      disk.answer()
+      os.execute "sleep 1"
+      poll("no start", function()
+        local ended = 0
+        for _, pid in ipairs(children()) do ended = ended + (state_of(pid) == "Z" and 1 or 0) end
+        return ended == 65 and #children() >= #before
+      end)
+      assert.is_true(port.cancel(id))
+      while true do
+        local event = world.next(0.1)
+        if not event then break end
+        assert.are_not.equal(id, event.id)
+      end
     end)
   end)
 

@@ -175,6 +175,14 @@ listener.listen()
 time.sleep(1000)
 ]]
 
+-- Who opens its environment waits for a writer, and there is none.
+local SILENT = [[
+  mkfifo silent
+  setsid bash -c 'trap "" HUP; > ready; while :; do sleep 0.05; done' & stray=$!
+  until [ -e ready ]; do sleep 0.01; done
+  mount --bind silent /proc/$stray/environ; :
+]]
+
 describe("who leaves a job's session", function()
   after_each(run.cleanup)
 
@@ -191,6 +199,20 @@ describe("who leaves a job's session", function()
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_lines(p, 1, "job .*: left behind: ")
+  end)
+
+  -- So it is with a process whose memory is locked while a file system does not answer: its owner can see to that.
+  it("holds up nobody where its environment cannot be read, and is known by its leader's name", function()
+    if not machine.can "unshare --mount true" then machine.skip "no mount namespaces" end
+    local p = pilot([[
+      pilot.every("50ms", function() print "tick" end)
+      pilot.job "app" { exec = { "bash", "-c", os.getenv "SILENT" } }
+    ]], { wrap = { "unshare", "--mount" }, env = { SILENT = SILENT } })
+    p:wait_for_line 'job "app": exited with code 0'
+    p:wait_for_line("tick", #p:lines "tick" + 3)
+    p:wait_for_line 'job "app": left behind: bash %(%d+%): what calls setsid'
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
   end)
 
   it("is ended with the job in a control group", function()

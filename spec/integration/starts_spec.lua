@@ -1,6 +1,7 @@
 -- Starts that hang. What does not answer is real: a file system that nobody serves (spec/support/dead_disk.lua), and a
 -- source of users that never returns (spec/support/silent_users.c).
 
+local ffi = require "ffi"
 local dead_disk = require "support.dead_disk"
 local machine = require "support.machine"
 local run = require "support.run"
@@ -108,6 +109,57 @@ describe("a start that hangs", machine.unless(dead_disk.lacking(), function()
     ticks_on(p)
     p:signal("SIGKILL", p:pilot())
     p:wait()
+  end)
+
+  -- By what a job has for its stdout it must not hold up the guardian, who looks for last words there.
+  it("leaves nothing behind either where a job has made the dead directory its stdout", function()
+    local p = start [[
+      pilot.job "app" { env = { DEAD = DEAD }, stop_timeout = "1h", exec = { "luajit", "-e", [=[
+        local ffi = require "ffi"
+        ffi.cdef "int open(const char *, int, ...); int dup2(int, int); int pause(void);"
+        local O_PATH = 0x200000
+        assert(ffi.C.dup2(ffi.C.open(os.getenv "DEAD", O_PATH), 1) == 1)
+        io.stderr:write "has it\n"
+        ffi.C.pause()
+      ]=] } }
+    ]]
+    p:wait_for_line "app: has it"
+    p:signal("SIGKILL", p:pilot())
+    p:wait()
+  end)
+end))
+
+local function no_root() return not machine.can "test $(id -u) = 0" and "needs root" end
+
+describe("a start that its user stops", machine.unless(no_root(), function()
+  after_each(run.cleanup)
+
+  -- Whoever has taken the user's identity, and is not the program yet, can be stopped by any process of that user. The
+  -- number is nobody else's: it is made of ours.
+  it("holds up nobody else", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      local WHO = tonumber(pilot.args[1])
+      pilot.every("50ms", function() print "tick" end)
+      local stopper = pilot.job "stopper" { user = WHO, group = WHO, exec = { "luajit", "-e", [=[
+        local ffi = require "ffi"
+        ffi.cdef "int kill(int pid, int signal);"
+        local EVERYBODY, SIGSTOP = -1, 19
+        print "ready" io.flush()
+        while true do ffi.C.kill(EVERYBODY, SIGSTOP) end
+      ]=] } }
+      local app = pilot.job "app" { user = WHO, group = WHO, exec = { "true" }, when = "manual",
+        timeout = "100ms", restart = { policy = "always", backoff = 0 } } -- it may as well be stopped as a program
+      pilot.job "boss" { run = function() stopper:next "output" app:start() end }
+      pilot.on("SIGUSR1", function() stopper:stop() end)
+    ]], { args = { "--", tostring(200000 + ffi.C.getpid()) } })
+    p:wait_for_line('job "app": started pid', 20)
+    p:wait_for_line("tick", #p:lines "tick" + 3)
+    p:signal "SIGUSR1"
+    p:wait_for_line 'job "stopper": stopped'
+    p:wait_for_line('job "app": exited with code 0', #p:lines 'job "app": exited with code 0' + 3)
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
   end)
 end))
 

@@ -294,9 +294,9 @@ describe("job", function()
     local j = running { restart = "always" }
     local function ends(left, ...)
       j.pass(1)
-      j.feed("exited", { code = 0, left = left })
+      j.feed("exited", { code = 0 })
       assert.equal("", j.logged)
-      j.feed("group_gone", { strays = ..., count = ... and 1 })
+      j.feed("group_gone", { strays = ..., count = ... and 1, left = left })
       local said = j.logged
       j.go({ "restart_due" }, SPAWNED)
       return said
@@ -326,8 +326,8 @@ describe("job", function()
     for policy, lasted in pairs { on_failure = 1, never = 1, always = 11 } do
       local j = running { restart = policy }
       j.pass(lasted)
-      j.go({ "exited", { code = 0, left = left } })
-      j.feed "group_gone"
+      j.go({ "exited", { code = 0 } })
+      j.feed("group_gone", { left = left })
       assert.no.matches("background", j.logged)
       assert.is_nil(j.memory.background)
     end

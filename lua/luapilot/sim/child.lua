@@ -184,7 +184,8 @@ function Child:succeed(pid) self.successor = pid end
 ---@private
 function Child:exited()
   if self:hand_over() then return end
-  local ended, survivor = self.group.leader.ended, left(self, self.group.leader.ended)
+  local ended = self.group.leader.ended
+  self.left = left(self, ended)
   local signal = end_signal(self)
   if not self.group.sent.SIGKILL then self.ended = #self.port.kernel.orphans(self.group) end
   self:end_session()
@@ -194,8 +195,7 @@ function Child:exited()
   if not self.cancelled then
     self.port:push_urgent {
       type = "exit", id = self.id, code = ended.code, signal = ended.signal,
-      usage = { user = 0, system = 0, maxrss = 0 }, left = survivor,
-      oom = lack(self, ended),
+      usage = { user = 0, system = 0, maxrss = 0 }, oom = lack(self, ended),
     }
   end
   if #self.group.members == 0 then self:emptied() end
@@ -210,7 +210,7 @@ function Child:emptied()
   self.port:later(self.news, function()
     if self.cancelled then return end
     local list, count = self:find_strays(false)
-    local event = { type = "group_gone", id = self.id }
+    local event = { type = "group_gone", id = self.id, left = self.left }
     if count > 0 then event.strays, event.count = list, count end
     if (self.ended or 0) > 0 then event.ended = self.ended end
     self.port:push_urgent(event, function() self:gone_taken() end)
