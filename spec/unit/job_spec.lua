@@ -316,8 +316,8 @@ describe("job", function()
   it("that leave somebody within their first ten seconds do", function()
     local j = running { restart = "always" }
     j.pass(10)
-    j.feed("exited", { code = 0, left = { pid = 8, name = "daemon" } })
-    j.feed "group_gone"
+    j.feed("exited", { code = 0 })
+    j.feed("group_gone", { left = { pid = 8, name = "daemon" } })
     assert.matches("background", j.logged)
   end)
 
