@@ -497,13 +497,30 @@ describe("the real port", function()
 
   describe("keeps its descriptors in order:", function()
     local COUNT = [[
-      local function count()
-        local files = io.popen("ls /proc/" .. rt.pid() .. "/fd | wc -l")
-        local number = files:read "*n"
-        files:close()
-        return number
-      end
+      local function count() return #rt.list("/proc/self/fd", 100000) end
     ]]
+
+    it("it leaks none where somebody else has taken an exit status", function()
+      local output = pilot(COUNT .. [[
+        local ffi = require "ffi"
+        ffi.cdef "int waitpid(int, int *, int);"
+        local function lose()
+          local _, pid = rt.spawn { argv = { "true" } }
+          ffi.C.waitpid(pid, nil, 0)
+          local code, event
+          repeat
+            event = rt.wait()
+            code = code or event.code
+          until event.type == "group_gone"
+          assert(code == 255)
+        end
+        lose()
+        local before = count()
+        for _ = 1, 5 do lose() end
+        print(count() - before)
+      ]])
+      assert.matches("0\n$", output)
+    end)
 
     it("it leaks none, whatever happens to a process", function()
       local output = pilot(COUNT .. [[
