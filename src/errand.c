@@ -114,9 +114,16 @@ static void free_options(struct errand *errand) {
     if (options->stdio[i] >= 0) close(options->stdio[i]);
 }
 
+static const struct spawn nothing = {.child = {-1, -1, -1}, .ours = {-1, -1, -1}};
+
+static void clean(struct errand *errand) {
+  spawn_clean(&errand->result.spawn);
+  errand->result.spawn = nothing;
+}
+
 static void release(struct errand *errand) {
   if (atomic_fetch_sub(&errand->references, 1) > 1) return;
-  spawn_clean(&errand->result.spawn);
+  clean(errand);
   if (errand->watch.pidfd >= 0) close(errand->watch.pidfd);
   if (errand->done.fd >= 0) close(errand->done.fd);
   free_options(errand);
@@ -153,7 +160,10 @@ static void *errand_main(void *argument) {
   struct errand *errand = argument;
   start(errand);
   int expected = AT_WORK;
-  if (!atomic_compare_exchange_strong(&errand->state, &expected, DONE)) end(errand->result.pid);
+  bool wanted = atomic_compare_exchange_strong(&errand->state, &expected, DONE);
+  if (!wanted) end(errand->result.pid);
+  /* Now, since the next one may make a control group of the same name. */
+  if (!wanted || errand->result.pid < 0) clean(errand);
   uint64_t one = 1;
   ssize_t ignored = write(errand->done.fd, &one, sizeof one);
   (void)ignored;
@@ -234,6 +244,7 @@ static void is_done(struct watcher *watcher, uint32_t events) {
       errand->watch.pidfd = -1;
     }
     errand->ready(errand->context, &errand->result);
+    clean(errand); /* what was not taken */
   }
   release(errand);
   advance(errands);
@@ -299,7 +310,7 @@ static struct errand *new_errand(struct errands *errands) {
   errand->references = 1;
   for (int i = 0; i < 3; i++) errand->options.stdio[i] = -1;
   errand->watch.pidfd = -1;
-  errand->result.spawn = (struct spawn){.child = {-1, -1, -1}, .ours = {-1, -1, -1}};
+  errand->result.spawn = nothing;
   errand->done = (struct watcher){.fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK), .ready = is_done};
   errand->stack = errand->done.fd >= 0 ? malloc(LAUNCH_STACK) : NULL;
   return errand;

@@ -940,10 +940,21 @@ local function contract(name, world)
           has(code, "exec", argv[1], fails { argv = argv })
         end
         local argv = world.program { exit = 0 }
-        has("ENOENT", "user", "nobody-is-called-so", fails { argv = argv, user = "nobody-is-called-so" })
-        has("ENOENT", "group", "nobody-is-called-so", fails { argv = argv, group = "nobody-is-called-so" })
         local missing = world.path "missing"
         has("ENOENT", "cwd", missing, fails { argv = argv, cwd = missing })
+      end)
+
+      it("says so later where it would be another user, whom others of his can stop on the way", function()
+        local function fails_later(options)
+          local id, pid = assert(port.spawn(options))
+          assert.is_nil(pid)
+          local event = wait_for("spawn_failed", remember(id))
+          stale(port.cancel(id))
+          return { event.code, event.stage, event.message }
+        end
+        local argv = world.program { exit = 0 }
+        has("ENOENT", "user", "nobody-is-called-so", fails_later { argv = argv, user = "nobody-is-called-so" })
+        has("ENOENT", "group", "nobody-is-called-so", fails_later { argv = argv, group = "nobody-is-called-so" })
       end)
 
       it("raises for wrong arguments and names the field", function()

@@ -91,6 +91,10 @@ describe("the real port", function()
 
   local function fails(argv, options)
     local id, message, code, stage = spawn(argv, options)
+    if options and options.user then -- it is under way first
+      local event = wait_for("spawn_failed", id)
+      return event.message, event.code, event.stage
+    end
     assert.is_nil(id)
     return message, code, stage
   end
@@ -169,9 +173,11 @@ describe("the real port", function()
       need_root()
       local output = pilot([[
         print(select(2, rt.spawn { argv = { "true" }, limits = { nofile = { 100, 200 } } }))
-        print(select(2, rt.spawn { argv = { "true" }, user = "root" }))
+        rt.spawn { argv = { "true" }, user = "root" }
+        print(rt.wait().message)
         print(select(2, rt.spawn { argv = { "true" }, oom_score_adj = -500 }))
-        print(select(2, rt.spawn { argv = { "true" }, user = "nobody", group = "nogroup" }))
+        rt.spawn { argv = { "true" }, user = "nobody", group = "nogroup" }
+        print(rt.wait().pid)
       ]], { user = "nobody", limits = { nofile = { 64, 64 } } })
       assert.matches("limit nofile = 100, 200: operation not permitted %(its hard limit here is 64", output)
       assert.matches("cannot take the groups of user \"root\" %(uid 0%): operation not permitted", output)
@@ -385,7 +391,7 @@ describe("the real port", function()
   describe("of a start that is under way", function()
     local disk
 
-    before_each(function() disk = world.dead_disk() end)
+    before_each(function() disk = nil end)
 
     -- Of all threads.
     local function children()
@@ -415,6 +421,7 @@ describe("the real port", function()
 
     local function begin(argv, options)
       options = options or {}
+      disk = disk or world.dead_disk()
       options.cwd = options.cwd or disk.path
       local id, pid = assert(spawn(argv, options))
       assert.is_nil(pid)
@@ -490,13 +497,30 @@ describe("the real port", function()
 
   describe("keeps its descriptors in order:", function()
     local COUNT = [[
-      local function count()
-        local files = io.popen("ls /proc/" .. rt.pid() .. "/fd | wc -l")
-        local number = files:read "*n"
-        files:close()
-        return number
-      end
+      local function count() return #rt.list("/proc/self/fd", 100000) end
     ]]
+
+    it("it leaks none where somebody else has taken an exit status", function()
+      local output = pilot(COUNT .. [[
+        local ffi = require "ffi"
+        ffi.cdef "int waitpid(int, int *, int);"
+        local function lose()
+          local _, pid = rt.spawn { argv = { "true" } }
+          ffi.C.waitpid(pid, nil, 0)
+          local code, event
+          repeat
+            event = rt.wait()
+            code = code or event.code
+          until event.type == "group_gone"
+          assert(code == 255)
+        end
+        lose()
+        local before = count()
+        for _ = 1, 5 do lose() end
+        print(count() - before)
+      ]])
+      assert.matches("0\n$", output)
+    end)
 
     it("it leaks none, whatever happens to a process", function()
       local output = pilot(COUNT .. [[
@@ -650,10 +674,12 @@ describe("the real port", function()
         local refused = 0
         while true do
           local id, message, code = rt.spawn(options)
-          if id then
-            repeat local event = rt.wait() until event.type == "group_gone" and event.id == id
+          local event = id and rt.wait()
+          if id and event.type ~= "spawn_failed" then
+            while not (event.type == "group_gone" and event.id == id) do event = rt.wait() end
             break
           end
+          if id then message, code = event.message, event.code end
           assert(code == "EMFILE" and #taken > 0, ("with %%d free: %%s"):format(refused, message))
           refused = refused + 1
           ffi.C.close(table.remove(taken))

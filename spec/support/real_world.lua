@@ -151,7 +151,8 @@ local function traps(b, lines, settled)
   for _, name in ipairs(b.ignores or {}) do lines[#lines + 1] = ("trap '' %s"):format(name:sub(4)) end
   if b.on or b.tells then lines[#lines + 1] = settled and "sleep 1000 >&4 4>&- &" or "sleep 1000 &" end
   for name, code in pairs(b.on or {}) do
-    lines[#lines + 1] = ("trap 'exit %d' %s"):format(code, name:sub(4))
+    -- the signal may have come just before its own sleep did, who then has not had it
+    lines[#lines + 1] = ("trap 'kill $! 2>/dev/null; exit %d' %s"):format(code, name:sub(4))
   end
   for _, name in ipairs(b.tells or {}) do
     lines[#lines + 1] = ("trap 'echo %s' %s"):format(name, name:sub(4))

@@ -461,8 +461,12 @@ describe("a simulated process", function()
     box = world:machine { users = { "www" }, files = { ["/none"] = false } }
     port = box.interface
     box:program("app", {})
-    assert.same({ "ENOENT", "user" }, { select(3, port.spawn { argv = { "app" }, user = "nobody" }) })
     assert.same({ "ENOENT", "cwd" }, { select(3, port.spawn { argv = { "app" }, cwd = "/none" }) })
+    local id, pid = assert(port.spawn { argv = { "app" }, user = "nobody" })
+    assert.is_nil(pid)
+    pass(1)
+    local event = find("spawn_failed", id)
+    assert.same({ "ENOENT", "user" }, { event.code, event.stage })
     assert.is_number((port.spawn { argv = { "app" }, user = "www", cwd = "/srv" }))
   end)
 

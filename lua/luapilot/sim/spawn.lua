@@ -173,7 +173,7 @@ function spawn.calls.spawn(port, options)
   options = copy.shallow(options)
   options.argv, options.env = copy.shallow(options.argv), environment_of(port, options)
   if port.starts:is_due(options) then
-    port.record("hang", { argv = options.argv })
+    if port.starts:waits(options) then port.record("hang", { argv = options.argv }) end
     return port.starts:begin(options, function(id) start_late(port, id, options) end)
   end
   local what = port.programs:find(options.argv)

@@ -1,8 +1,8 @@
--- starts: simulated starts that are under way, because something that they need does not answer.
+-- starts: simulated starts that are under way: as another user, or because something that they need does not answer.
 --
--- As in src/errand.c: one at a time of the same program, directory and user, so many at the same time at all, and what
--- hangs is told after ten seconds and each minute. A path or a program that answers no more lets go of a start that is
--- cancelled, as the kernel does; a lookup of a user never does.
+-- As in src/errand.c: one at a time of the same program, directory and user, or in the same control group, so many at
+-- the same time at all, and what hangs is told after ten seconds and each minute. A path or a program that answers no
+-- more lets go of a start that is cancelled, as the kernel does; a lookup of a user never does.
 --
 -- It owns what hangs, and the starts that wait for it. What a start is in the end is spawn.lua's.
 
@@ -86,6 +86,7 @@ end
 -- --- turns ---------------------------------------------------------------------------------------
 
 local function is_like(a, b)
+  if a.cgroup and b.cgroup and a.cgroup.name == b.cgroup.name then return true end
   return a.argv[1] == b.argv[1] and a.cwd == b.cwd and a.user == b.user and a.group == b.group
 end
 
@@ -154,7 +155,12 @@ end
 ---Must this start wait for something?
 ---@param options luapilot.SpawnOptions
 ---@return boolean
-function Starts:is_due(options) return (self:find(options) or self:before(options)) ~= nil end
+function Starts:waits(options) return (self:find(options) or self:before(options)) ~= nil end
+
+---Is it under way at first? As another user always: others of his might stop it.
+---@param options luapilot.SpawnOptions
+---@return boolean
+function Starts:is_due(options) return (options.user or options.group) ~= nil or self:waits(options) end
 
 ---@param options luapilot.SpawnOptions
 ---@param go fun(id: integer)    when nothing holds it up any more
