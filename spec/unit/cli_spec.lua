@@ -277,6 +277,21 @@ pilot.job "app" { exec = "app", when = pilot.all { db:once "healthy", again:once
   end)
 end)
 
+describe("check", function()
+  it("shows no secret where a message quotes what stands in the file", function()
+    local files = { ["/run/secrets/token"] = "s3cr3t-token", ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "a" { exec = "x", user = pilot.secret "token" .. ":x" }
+]] }
+    for _, words in ipairs { { "check" }, { "check", "-f", "json" }, { "run" } } do
+      local result = luapilot(words, files)
+      assert.equal(2, result.code)
+      assert.matches("%*%*%*:x", result.err .. result.out)
+      assert.no.matches("s3cr3t", result.err .. result.out)
+    end
+  end)
+end)
+
 describe("check warns", function()
   local HEAD = 'local pilot = require "luapilot"\n'
 
