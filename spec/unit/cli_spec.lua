@@ -478,7 +478,7 @@ describe("check --format json", function()
       .. '"shutdown":{"seconds":8,"order":[{"job":"db","after":["app"]}]}}\n' }, checked([[
 local pilot = require "luapilot"
 local db = pilot.job "db" { exec = "db" }
-pilot.job "app" { exec = "app", when = db:once "exit_success", service = { port = 80 } }
+pilot.job "app" { exec = "app", when = db:once "stopped", service = { port = 80 } }
 pilot.every("5s", function() end)
 ]], { ["/bin/app"] = 493 }))
   end)
