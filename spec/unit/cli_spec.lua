@@ -369,7 +369,7 @@ describe("check warns", function()
     assert.equal("", of("usual", "PATH=/opt/bin\n", ', env = { PATH = "/bin" }'))
     assert.equal(NONE:format "own", of("own", "OTHER=1\n"))
     assert.equal("", of("own", "no variable\n")) -- nobody knows what is meant
-    assert.equal("", of("own", nil))
+    assert.equal(NONE:format "own", of("own", nil)) -- it is not there
   end)
 
   describe("of another user", function()
