@@ -122,8 +122,10 @@ end
 
 -- --- programs and files ----------------------------------------------------------------------
 
-local function exec_message(words, result, timeout)
-  local said = (result.stderr ~= "" and result.stderr or result.stdout):sub(-1000):gsub("%s+$", "")
+-- Secrets are hidden before it is cut: of the rest of one the log would not know.
+local function exec_message(app, words, result, timeout)
+  local said = result.stderr ~= "" and result.stderr or result.stdout
+  said = (app.masks and app.masks:cover(said) or said):sub(-1000):gsub("%s+$", "")
   if #said > 500 then said = "…" .. said:sub(-500) end
   return ("pilot.exec %s: %s%s"):format(describe.quote(words[1]), program.describe_exit(result, timeout),
     said ~= "" and ": " .. said or "")
@@ -169,7 +171,7 @@ function api.exec(app, command, options)
     error(("pilot.exec %s: wrote more than %d bytes to %s: raise max_output"):format(
       describe.quote(words[1]), read.max_output, result.overflow), 2)
   end
-  if read.check and result.code ~= 0 then error(exec_message(words, result, read.timeout), 2) end
+  if read.check and result.code ~= 0 then error(exec_message(app, words, result, read.timeout), 2) end
   return result
 end
 

@@ -197,7 +197,7 @@ end
 ---@return true?
 ---@return string[] mistakes    formatted, in order
 function App:load(path)
-  self.streams = { log = function(...) self:log(...) end }
+  self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
     print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),

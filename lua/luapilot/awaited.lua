@@ -27,7 +27,7 @@ local function check_state(runner)
   local probes = runner.prober
   for i, one in ipairs(probes and probes.memory.checks or {}) do
     if one.status ~= "passing" then
-      local label = prober.label(runner.spec.health[i])
+      local label = prober.label(runner.app, runner.spec.health[i])
       return one.output and ("%s does not pass: %s"):format(label, one.output)
         or one.status == "unknown" and label .. " has said nothing yet" or label .. " does not pass"
     end

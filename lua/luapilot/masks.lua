@@ -19,6 +19,7 @@ local SHORTEST = 8 -- bytes of a line that is covered without the others
 ---@class luapilot.Masks
 ---@field counts table<string, integer>    text → how often it was hidden
 ---@field number integer                   of texts
+---@field longest integer                  bytes of the longest there was
 ---@field few string[]?                    all of them, where they are few
 ---@field tree table                       byte → byte → …; with `sets`, length → texts, and `lengths`, longest first
 ---@field names table<string, table>       name → its last texts, { [1] …, at = the newest }
@@ -27,7 +28,7 @@ Masks.__index = Masks
 
 ---@return luapilot.Masks
 function masks.new()
-  return setmetatable({ counts = {}, number = 0, few = {}, tree = {}, names = {} }, Masks)
+  return setmetatable({ counts = {}, number = 0, longest = 0, few = {}, tree = {}, names = {} }, Masks)
 end
 
 -- --- the texts -------------------------------------------------------------------------------
@@ -93,7 +94,7 @@ local function add(self, text)
   local count = self.counts[text]
   self.counts[text] = (count or 0) + 1
   if count then return end
-  self.number = self.number + 1
+  self.number, self.longest = self.number + 1, math.max(self.longest, #text)
   plant(self, text)
   if self.number <= FEW + 1 then list_few(self) end
 end
@@ -164,9 +165,10 @@ local function end_of(self, line, i, stop)
   return stop
 end
 
-local function cover(self, line)
-  local parts, from, i, length = {}, 1, 1, #line
-  while i <= length do
+-- Of what begins up to `last`: the line so far, and where the rest begins.
+local function cover(self, line, last)
+  local parts, from, i = {}, 1, 1
+  while i <= last do
     local stop = longest_at(self, line, i)
     if stop then
       stop = end_of(self, line, i, stop)
@@ -175,19 +177,33 @@ local function cover(self, line)
     end
     i = i + 1
   end
-  if from == 1 then return line end
-  parts[#parts + 1] = line:sub(from)
-  return table.concat(parts)
+  parts[#parts + 1] = line:sub(from, i - 1)
+  return table.concat(parts), i
+end
+
+-- Is there surely none of them in the line?
+local function is_clean(self, line)
+  for _, text in ipairs(self.few or {}) do
+    if line:find(text, 1, true) then return false end
+  end
+  return self.few ~= nil
 end
 
 ---The line with "***" where the texts were.
 ---@param line string
 ---@return string
 function Masks:cover(line)
-  for _, text in ipairs(self.few or {}) do
-    if line:find(text, 1, true) then return cover(self, line) end
-  end
-  return self.few and line or cover(self, line)
+  return is_clean(self, line) and line or (cover(self, line, #line))
+end
+
+---The same for the first part of a line, so that no text is cut in two: one that begins in it belongs to it.
+---@param line string       as many bytes beyond the part as the longest text has, or all there are
+---@param most integer      bytes of the part
+---@return string covered
+---@return integer next     where the rest of the line begins
+function Masks:cover_first(line, most)
+  if is_clean(self, line) then return line:sub(1, most), math.min(most, #line) + 1 end
+  return cover(self, line, math.min(most, #line))
 end
 
 return masks

@@ -38,9 +38,11 @@ local APART, AGAIN = 1, 59    -- seconds between two lines of a check that fails
 local Prober = {}
 Prober.__index = Prober
 
--- One line, since it ends up in one: a page of HTML in an error's answer would be many. Blanks are left out first.
-local function note(text, most)
+-- One line, since it ends up in one: a page of HTML in an error's answer would be many. Blanks are left out first, and
+-- secrets before all: of one that is cut the log would not know the rest.
+local function note(app, text, most)
   most = most or NOTE
+  if app.masks then text = app.masks:cover(text) end
   text = text:sub(1, 4 * most):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   if #text > most then text = text:sub(1, most) .. "…" end
   return text ~= "" and text or nil
@@ -60,10 +62,11 @@ local target = {
 }
 
 ---Which check of its job this is, in a few words: "health[2] (tcp localhost:80)".
+---@param app luapilot.App
 ---@param check luapilot.CheckSpec
 ---@return string
-function prober.label(check)
-  return ("%s (%s %s)"):format(check.path, check.kind, note(target[check.kind](check), TARGET))
+function prober.label(app, check)
+  return ("%s (%s %s)"):format(check.path, check.kind, note(app, target[check.kind](check), TARGET))
 end
 
 -- --- the checks ------------------------------------------------------------------------------
@@ -96,8 +99,8 @@ function start.http(self, check, done)
     timeout = check.timeout, max_body = MAX_BODY, cut = true, fresh = true,
   }
   local cancel = exchange.start(self.app.loop, request, function(response, message, code)
-    if not response then return done("fail", note(message), lacks(code)) end
-    local body = note(response.body)
+    if not response then return done("fail", note(self.app, message), lacks(code)) end
+    local body = note(self.app, response.body)
     done(http_types.is_among(http.status, response.status) and "pass" or "fail",
       ("HTTP %d%s"):format(response.status, body and ": " .. body or ""))
   end)
@@ -123,7 +126,7 @@ function start.exec(self, check, done)
     function(result, unstarted, lack)
       if not result then return done("fail", unstarted, lack) end
       tell_left(self, check, program.left(result))
-      local said = note(result.stdout ~= "" and result.stdout or result.stderr)
+      local said = note(self.app, result.stdout ~= "" and result.stdout or result.stderr)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))
     end)
@@ -159,14 +162,17 @@ function start.check(self, check, done, early)
       if timed_out then return done("fail", "timed out after " .. duration.format(check.timeout)) end
       if t.reason then return end -- taken back
       local short_of = lacks(t.short_of)
-      if t:failed() and program.SHORT[short_of] then return done("fail", note(task.message(t.error)), short_of) end
+      if t:failed() and program.SHORT[short_of] then
+        return done("fail", note(self.app, task.message(t.error)), short_of)
+      end
       if t:failed() then
         local message = raised(self, check, t.error, early())
-        return done("fail", note(message), message:find ": not enough memory: " and "ENOMEM") -- the scripts have it
+        local exhausted = message:find ": not enough memory: " -- the scripts have it
+        return done("fail", note(self.app, message), exhausted and "ENOMEM")
       end
       self.raised[check] = nil
       local passed, text = t.results[1], t.results[2]
-      text = text and note(text) or not passed and ("the check returned " .. tostring(passed)) or nil
+      text = text and note(self.app, text) or not passed and ("the check returned " .. tostring(passed)) or nil
       done(passed == "warn" and "warn" or passed and "pass" or "fail", text, short_of)
     end,
   }, self.runner.object)
@@ -188,7 +194,7 @@ end
 local function say(self, index, status, what, output)
   local loud = status == "void" or status == "fail" and self.memory.state ~= "unknown"
   self.runner:log(loud and "warn" or "info",
-    ("%s %s%s"):format(prober.label(self.checks[index]), what, output and ": " .. output or ""),
+    ("%s %s%s"):format(prober.label(self.app, self.checks[index]), what, output and ": " .. output or ""),
     nil, "check", { check = self.checks[index].path, status = status })
 end
 
@@ -218,7 +224,7 @@ local function tell(self, index, status, output)
   if self.memory.state ~= "unknown" or self.checks[2] and before then
     return say(self, index, status, does(self, status), output)
   end
-  self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.checks[index]), status,
+  self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.app, self.checks[index]), status,
     output and ": " .. output or ""), nil, "check", { check = self.checks[index].path, status = status })
 end
 
@@ -249,7 +255,7 @@ local function report(self, index, status, output, early)
   local change, restart =
     health.result(self.memory, self.checks, index, status, output, time_of(self, now), early)
   if not (change or restart) then return self.app.services:refresh(self.runner) end
-  local check = prober.label(self.checks[index])
+  local check = prober.label(self.app, self.checks[index])
   self.app:command(function() -- unless the process has ended meanwhile
     if self.stopped then return end
     self.runner:input("health", { change = change, restart = restart, output = output, check = check })

@@ -157,8 +157,10 @@ local function replaced(text, what, instead)
 end
 
 -- With {file} for the path of the candidate, which is another one each time and is gone when somebody reads this.
-local function refusal(words, path, result)
+-- Secrets are hidden before it is cut: of the rest of one the log would not know.
+local function refusal(app, words, path, result)
   local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
+  if app.masks then said = app.masks:cover(said) end
   said = replaced(said, path, "{file}")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
   return ("%s refuses it (%s)%s"):format(shown(words),
@@ -188,7 +190,7 @@ local function verdict(self, spec, path, undo)
       { program = spec.validate[1] })
   end
   if result.code == 0 then return true end
-  return nil, refusal(spec.validate, names_candidate(spec.validate) and path or "\0", result)
+  return nil, refusal(app, spec.validate, names_candidate(spec.validate) and path or "\0", result)
 end
 
 -- --- one render ------------------------------------------------------------------------------

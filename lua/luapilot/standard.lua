@@ -4,7 +4,8 @@
 -- comes at the end of the pilot as it is. The real descriptors are luapilot's: a reader that stalls would stop the
 -- pilot, and what comes in pieces would be torn apart by the lines of jobs.
 --
--- It owns what waits for the end of its line: 64 KiB of a stream at most. Files are io's own, and none of it.
+-- It owns what waits for the end of its line: 64 KiB of a stream at most, and as much as the longest secret has, since
+-- none is cut in two. Files are io's own, and none of it.
 
 local standard = {}
 
@@ -14,27 +15,46 @@ local LEVELS = { stdout = "info", stderr = "warn" }
 
 ---@class luapilot.StandardStream     what stands behind the object that the user has
 ---@field log fun(level: string, message: string)
+---@field masks fun(): luapilot.Masks?
 ---@field name "stdout"|"stderr"
 ---@field held string[]      of a line that has no end yet
 ---@field size integer       bytes of it
 
 local states = setmetatable({}, { __mode = "k" }) -- by object
 
+-- A part of a line, and where the next one begins.
+local function part_of(masks, line, from)
+  if not masks then return line:sub(from, from + LONGEST - 1), from + LONGEST end
+  local part, next = masks:cover_first(line:sub(from, from + LONGEST + masks.longest - 1), LONGEST)
+  return part, from + next - 1
+end
+
+-- Says parts of what is held as long as it is longer than `room`, and keeps the rest.
+local function say_parts(state, masks, room)
+  local line, from = table.concat(state.held), 1
+  while #line - from + 1 > room do
+    local part
+    part, from = part_of(masks, line, from)
+    state.log(LEVELS[state.name], part)
+  end
+  line = line:sub(from)
+  state.held, state.size = { line }, #line
+end
+
+-- The end of a line.
 local function say(state)
+  if state.size > LONGEST then say_parts(state, state.masks(), LONGEST) end
   local line = table.concat(state.held)
   state.held, state.size = {}, 0
   state.log(LEVELS[state.name], line)
 end
 
 local function hold(state, text)
-  while state.size + #text > LONGEST do
-    local room = LONGEST - state.size
-    state.held[#state.held + 1] = text:sub(1, room)
-    text = text:sub(room + 1)
-    say(state)
-  end
-  if text == "" then return end
   state.held[#state.held + 1], state.size = text, state.size + #text
+  if state.size <= LONGEST then return end
+  local masks = state.masks()
+  local room = LONGEST + (masks and masks.longest or 0)
+  if state.size > room then say_parts(state, masks, room) end
 end
 
 local function take(state, text)
@@ -69,12 +89,12 @@ function methods.seek() return nil, "Illegal seek", 29 end
 function methods.read() return nil, "Bad file descriptor", 9 end
 function methods.lines() error("Bad file descriptor", 2) end
 
-local function new_stream(name, log)
+local function new_stream(name, streams)
   local stream = setmetatable({}, {
     __index = methods, __newindex = function() end, __metatable = false,
     __tostring = function() return ("file (%s)"):format(name) end,
   })
-  states[stream] = { name = name, log = log, held = {}, size = 0 }
+  states[stream] = { name = name, log = streams.log, masks = streams.masks, held = {}, size = 0 }
   return stream
 end
 
@@ -101,9 +121,10 @@ end
 
 ---Puts the streams and these functions into a library table, beside what is there.
 ---@param library table
----@param streams { log: fun(level: string, message: string), rest: fun()? }    rest: says what still waits, at the end
+---@param streams { log: fun(level: string, message: string), masks: (fun(): luapilot.Masks?), rest: fun()? }
+---     masks: of the texts that lines do not show; rest: says what still waits, at the end
 function standard.lay(library, streams)
-  local out, err = new_stream("stdout", streams.log), new_stream("stderr", streams.log)
+  local out, err = new_stream("stdout", streams), new_stream("stderr", streams)
   local own = functions(out)
   own.stdout, own.stderr = out, err
   for name, value in pairs(own) do

@@ -232,7 +232,8 @@ describe("who leaves a job's session", function()
     local p = pilot [[
       for i = 1, 8 do
         pilot.job("app-" .. i) { exec = "sleep 1000",
-          health = { interval = "1h", exec = pilot.sh("sleep 1000 & sleep 1000 & echo up >checking-" .. i .. "; wait") } }
+          health = { interval = "1h",
+            exec = pilot.sh("sleep 1000 & sleep 1000 & echo up >checking-" .. i .. "; wait") } }
       end
     ]]
     p:wait_for("the checks", function()

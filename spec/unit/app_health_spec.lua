@@ -89,6 +89,27 @@ describe("health", function()
     assert.equal("healthy", app.health)
   end)
 
+  it("says no part of a secret where what a check has said is cut, nor in what it asks", function()
+    local secret = "s3cr3t-token-of-32-bytes-0123456"
+    local box = boxes.load([[
+      local token = pilot.secret "token"
+      local header = "Authorization: a-long-word-before-it Bearer " .. token
+      pilot.job "app" { exec = "app", health = { exec = { "ask", header } } }
+      pilot.on("startup", function() pilot.exec { "tool" } end)
+    ]], { files = { ["/run/secrets/token"] = secret } })
+    box:program("app", {})
+    box:program("ask", { stdout = ("x"):rep(190) .. secret, exit = 1 })
+    box:program("tool", { stderr = secret .. ("x"):rep(490), exit = 1 })
+    box:start()
+    box:advance "15s"
+    local said = {}
+    for _, line in ipairs(box:log()) do said[#said + 1] = line.message end
+    said = table.concat(said, "\n")
+    assert.is_truthy(said:find "Bearer %*" and said:find "x%*" and said:find "%*x")
+    for at = 1, #secret - 3 do assert.is_nil(said:find(secret:sub(at, at + 3), 1, true)) end
+    box:forget_errors()
+  end)
+
   it("falls after three failures in a row, rises after one pass", function()
     local box, app = run()
     up(box)

@@ -277,6 +277,21 @@ pilot.job "app" { exec = "app", when = pilot.all { db:once "healthy", again:once
   end)
 end)
 
+describe("check", function()
+  it("shows no secret where a message quotes what stands in the file", function()
+    local files = { ["/run/secrets/token"] = "s3cr3t-token", ["pilot.lua"] = [[
+local pilot = require "luapilot"
+pilot.job "a" { exec = "x", user = pilot.secret "token" .. ":x" }
+]] }
+    for _, words in ipairs { { "check" }, { "check", "-f", "json" }, { "run" } } do
+      local result = luapilot(words, files)
+      assert.equal(2, result.code)
+      assert.matches("%*%*%*:x", result.err .. result.out)
+      assert.no.matches("s3cr3t", result.err .. result.out)
+    end
+  end)
+end)
+
 describe("check warns", function()
   local HEAD = 'local pilot = require "luapilot"\n'
 
@@ -354,7 +369,7 @@ describe("check warns", function()
     assert.equal("", of("usual", "PATH=/opt/bin\n", ', env = { PATH = "/bin" }'))
     assert.equal(NONE:format "own", of("own", "OTHER=1\n"))
     assert.equal("", of("own", "no variable\n")) -- nobody knows what is meant
-    assert.equal("", of("own", nil))
+    assert.equal(NONE:format "own", of("own", nil)) -- it is not there
   end)
 
   describe("of another user", function()
@@ -463,7 +478,7 @@ describe("check --format json", function()
       .. '"shutdown":{"seconds":8,"order":[{"job":"db","after":["app"]}]}}\n' }, checked([[
 local pilot = require "luapilot"
 local db = pilot.job "db" { exec = "db" }
-pilot.job "app" { exec = "app", when = db:once "exit_success", service = { port = 80 } }
+pilot.job "app" { exec = "app", when = db:once "stopped", service = { port = 80 } }
 pilot.every("5s", function() end)
 ]], { ["/bin/app"] = 493 }))
   end)

@@ -20,14 +20,16 @@ local OBJECTS = {
 -- Where the object stands is OBJECT.
 local DECLARED = {
   "pilot.job(OBJECT)", "pilot.job 'a' (OBJECT)", "pilot.once(OBJECT)", "pilot.each('startup', OBJECT)",
-  "pilot.all(OBJECT)", "pilot.any { OBJECT, OBJECT }", "pilot.on('startup', OBJECT, print)", "pilot.every('1s', OBJECT)",
-  "pilot.cron('* * * * *', OBJECT, print)", "pilot.template '/x' (OBJECT)", "pilot.watch('a', OBJECT)",
+  "pilot.all(OBJECT)", "pilot.any { OBJECT, OBJECT }", "pilot.on('startup', OBJECT, print)",
+  "pilot.every('1s', OBJECT)", "pilot.cron('* * * * *', OBJECT, print)", "pilot.template '/x' (OBJECT)",
+  "pilot.watch('a', OBJECT)",
   "pilot.shutdown_signals(OBJECT)", "pilot.logging(OBJECT)", "pilot.consul(OBJECT)", "pilot.consul { tls = OBJECT }",
   "pilot.spawn(OBJECT)", "pilot.sh(OBJECT)", "pilot.address(OBJECT)", "job:on(OBJECT, print)",
   "job:once('healthy', OBJECT)",
 }
 local FIELDS = "name exec run prepare when restart timeout stop_signal stop_mode stop_timeout reload pidfile main "
-  .. "health env env_file env_clear cwd user group umask limits no_new_privs oom_score_adj cgroup log stdin service drain"
+  .. "health env env_file env_clear cwd user group umask limits no_new_privs oom_score_adj cgroup log stdin "
+  .. "service drain"
 for field in FIELDS:gmatch "%S+" do
   DECLARED[#DECLARED + 1] = "pilot.job 'a' { exec = 'x', " .. field .. " = OBJECT }"
 end

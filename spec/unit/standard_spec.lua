@@ -1,5 +1,6 @@
 -- io.write, io.stdout and io.stderr of a pilot.lua: lines of the log.
 local boxes = require "support.boxes"
+local masks = require "luapilot.masks"
 local standard = require "luapilot.standard"
 
 describe("what a pilot.lua writes by io", function()
@@ -86,9 +87,12 @@ describe("what a pilot.lua writes by io", function()
   end)
 
   -- Without a box: files are real there.
-  local function library()
+  local function library(hidden)
     local lines, own = {}, {}
-    local streams = { log = function(level, line) lines[#lines + 1] = level .. " " .. line end }
+    local streams = { masks = function() return hidden end }
+    function streams.log(level, line) -- as the app's, it hides what is whole in a line
+      lines[#lines + 1] = level .. " " .. (hidden and hidden:cover(line) or line)
+    end
     standard.lay(own, streams)
     return own, lines, streams
   end
@@ -120,6 +124,49 @@ describe("what a pilot.lua writes by io", function()
     streams.rest()
     assert.equal(3, #lines)
     assert.same({ 65536 + 5, 65536 + 5, 150000 - 2 * 65536 + 5 }, { #lines[1], #lines[2], #lines[3] })
+  end)
+
+  local function hiding(...)
+    local hidden = masks.new()
+    for _, text in ipairs { ... } do hidden:add(text) end
+    return hidden
+  end
+
+  it("shows no part of a secret, wherever a long line is cut", function()
+    local secret = "s3cr3t-token-of-32-bytes-0123456"
+    for _, pieces in ipairs { 1, 2, 40 } do -- the line is written at once, in two, byte by byte around the cut
+      for before = 65536 - #secret - 1, 65536 + 1, 3 do
+        local own, lines = library(hiding(secret, "other"))
+        local line = ("x"):rep(before) .. secret .. ("y"):rep(70000) .. secret
+        local head = pieces == 1 and #line or 65536 + 7
+        own.write(line:sub(1, head - pieces))
+        for at = head - pieces + 1, head do own.write(line:sub(at, at)) end
+        own.write(line:sub(head + 1), "\n")
+        local text = table.concat(lines, "|")
+        for at = 1, #secret - 3 do assert.is_nil(text:find(secret:sub(at, at + 3), 1, true)) end
+        assert.equal(2, select(2, text:gsub("%*%*%*", "")))
+        assert.equal(before + 70000, select(2, text:gsub("[xy]", "")))
+      end
+    end
+  end)
+
+  it("hides many secrets in a long line, too", function()
+    local list = {}
+    for i = 1, 40 do list[i] = ("secret-number-%04d"):format(i) end
+    local own, lines = library(hiding(unpack(list)))
+    own.write(table.concat(list, " "):rep(200), "\n")
+    local text = table.concat(lines, "\n")
+    assert.is_nil(text:find "secret" or text:find "numb" or text:find "%d")
+    assert.is_true(#lines > 1)
+  end)
+
+  it("holds no more than it must", function()
+    local own, lines = library(hiding "twenty-bytes-of-text")
+    own.write(("x"):rep(65536 + 20))
+    assert.equal(0, #lines)
+    own.write "x"
+    assert.equal(1, #lines)
+    assert.equal(65536 + 5, #lines[1])
   end)
 
   it("leaves functions alone that a box has put there", function()

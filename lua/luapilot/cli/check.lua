@@ -135,13 +135,14 @@ local function values_of(list)
   return list_of(values)
 end
 
-local function mistakes_of(list)
+local function mistakes_of(list, found)
   local values = {}
   for i, mistake in ipairs(list) do
     local file, line = (mistake.where or ""):match "^(.*):(%d+)$"
+    local message = found and load.covered(found, mistake.message) or mistake.message
     values[i] = object_of {
       { "file", value_of(file or mistake.where) }, { "line", value_of(tonumber(line)) },
-      { "field", value_of(mistake.path ~= "" and mistake.path or nil) }, { "message", value_of(mistake.message) },
+      { "field", value_of(mistake.path ~= "" and mistake.path or nil) }, { "message", value_of(message) },
     }
   end
   return list_of(values)
@@ -160,8 +161,8 @@ local function as_json(found, message)
   local list, pilot = found and found.pilot.mistakes, found and found.ok and found.pilot
   local fields = {
     { "ok", value_of(pilot and true or false) }, { "file", value_of(found and found.path) },
-    { "mistakes", mistakes_of(list and list:list() or { { message = message } }) },
-    { "warnings", mistakes_of(list and list:warnings() or {}) },
+    { "mistakes", mistakes_of(list and list:list() or { { message = message } }, found) },
+    { "warnings", mistakes_of(list and list:warnings() or {}, found) },
   }
   if not pilot then return object_of(fields) .. "\n" end
   local names = {}

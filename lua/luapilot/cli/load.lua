@@ -30,15 +30,25 @@ function load.read(screen, options)
   return { pilot = pilot, path = path, from = message or "", ok = pilot:load(path) == true }
 end
 
+---A message without the secrets that the file has read.
+---@param found luapilot.Loaded
+---@param text string
+---@return string
+function load.covered(found, text)
+  local masks = found.pilot.masks
+  return masks and masks:cover(text) or text
+end
+
 ---Tells warnings and mistakes on stderr.
 ---@param screen luapilot.Terminal
 ---@param found luapilot.Loaded
 ---@param after string?      put behind the count of the mistakes
 function load.tell(screen, found, after)
   local list = found.pilot.mistakes
-  for _, warning in ipairs(list:warnings()) do screen.err("warning: " .. mistakes.format(warning) .. "\n") end
+  local function tell(mark, each) screen.err(load.covered(found, mark .. mistakes.format(each) .. "\n")) end
+  for _, warning in ipairs(list:warnings()) do tell("warning: ", warning) end
   if found.ok then return end
-  for _, mistake in ipairs(list:list()) do screen.err(mistakes.format(mistake) .. "\n") end
+  for _, mistake in ipairs(list:list()) do tell("", mistake) end
   screen.err(("%s%s: %s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"), after or ""))
 end
 

@@ -81,10 +81,11 @@ local function fault_on_path(self, name, search)
   return fault
 end
 
--- What an env_file says; false: it cannot be read, or understood.
+-- What an env_file says; false: it cannot be read, or understood. Of one that is not there that is told by itself.
 function Look:variables(path)
   if self.files[path] == nil then
-    local text = self.port.read(path, SMALL)
+    local text, _, code = self.port.read(path, SMALL)
+    if GONE[code] then text = "" end
     self.files[path] = text and environment.parse(text, path) or false
   end
   return self.files[path]

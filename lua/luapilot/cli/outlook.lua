@@ -32,8 +32,10 @@ local function needed_ends(app, runner)
   return list
 end
 
+-- Is it meant to be up as long as the pilot is? Who ends by itself has no checks, and nobody who looks for it.
 local function runs_on(runner)
-  local policy = runner.spec.restart
+  local spec, policy = runner.spec, runner.spec.restart
+  if spec.health[1] or spec.service then return true end
   return policy.policy == "always" and not policy.count and not policy.limit
 end
 
@@ -44,6 +46,18 @@ local function fails_for_good(runner)
 end
 
 local FAILURES = { exit_failed = true, stopped = true }
+local ENDS = { exit_success = true, exit_failed = true, exited = true, stopped = true }
+
+-- Does a task of the file wait for the end of a job? Of which one only a run would tell.
+local function waits_for_ends(app)
+  for _, source in pairs(app.loader.sources) do
+    for _, word in ipairs { "wait_for", "next" } do
+      for event in source:gmatch(":%s*" .. word .. "[%s(]*[\"'](%l[%l_]*)") do
+        if ENDS[event] then return true end
+      end
+    end
+  end
+end
 
 -- Does the file say what is to be done when it fails?
 local function is_cared_for(app, runner)
@@ -80,20 +94,37 @@ local function keeper_of(app)
   return hears > 0 and "a handler of a signal" or nil
 end
 
-local function one_shots(app)
-  local keeper, told = keeper_of(app), {}
-  for _, runner in ipairs(keeper and app.order or {}) do
-    if runner.spec.main then return end -- its end is the pilot's
-  end
-  for _, runner in ipairs(keeper and app.order or {}) do
-    for _, source in ipairs(runs_on(runner) and needed_ends(app, runner) or {}) do
-      if not told[source] and fails_for_good(source) and not is_cared_for(app, source) then
-        told[source] = true
-        local name = runner.spec.name
-        app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
-          ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
-            .. "ends then"):format(name, keeper, name))
+-- The jobs that must end well before one that is to run on, directly or by way of others: job → the first of those.
+local function all_needed(app)
+  local needed = {}
+  for _, runner in ipairs(app.order) do
+    local list, i = { runs_on(runner) and runner or nil }, 1
+    while list[i] do
+      for _, source in ipairs(needed_ends(app, list[i])) do
+        if not needed[source] then needed[source], list[#list + 1] = runner, source end
       end
+      i = i + 1
+    end
+  end
+  return needed
+end
+
+local function has_main(app)
+  for _, runner in ipairs(app.order) do
+    if runner.spec.main then return true end
+  end
+end
+
+local function one_shots(app)
+  local keeper = keeper_of(app)
+  if not keeper or has_main(app) or waits_for_ends(app) then return end -- the end of a main job is the pilot's
+  local needed = all_needed(app)
+  for _, source in ipairs(app.order) do
+    if needed[source] and fails_for_good(source) and not is_cared_for(app, source) then
+      local name = needed[source].spec.name
+      app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
+        ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
+          .. "ends then"):format(name, keeper, name))
     end
   end
 end

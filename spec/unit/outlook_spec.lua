@@ -1,0 +1,116 @@
+-- What `check` says a file will do when a one-shot fails, beside what it does then in a simulated container: up, with a
+-- job that never starts, and nobody who cares for it.
+
+local boxes = require "support.boxes"
+local outlook = require "luapilot.cli.outlook"
+
+local DB = [[local db = pilot.job "db" { exec = "db", restart = "always" } ]]
+local MIGRATE = [[local migrate = pilot.job "migrate" { exec = "fails" } ]]
+local CARED = [[function() pilot.log.info "cared for" end]]
+
+local function app(when, fields) return ('pilot.job "app" { exec = "app", when = %s, %s } '):format(when, fields) end
+local ONCE, ALWAYS = 'migrate:once "exit_success"', 'restart = "always"'
+
+-- What `check` warns of: the one-shots, in their order.
+local function warned(box)
+  outlook.look(box.app)
+  local names = {}
+  for _, warning in ipairs(box.app.mistakes:warnings()) do
+    if warning.message:find "never starts" then names[#names + 1] = warning.path:match '^job "(.*)"$' end
+  end
+  return table.concat(names, " ")
+end
+
+-- Is it up an hour later, without the app, and has nobody said a word?
+local function serves_nothing(box)
+  local programs = { fails = { exit = 1 }, works = { exit = 0 }, app = {}, db = {}, tell = { exit = 0 } }
+  for program, behaviour in pairs(programs) do box:program(program, behaviour) end
+  box:start()
+  box:advance "1h"
+  local cared = boxes.logged(box, "cared for") > 0 or box.app.jobs.tell and box:job("tell"):starts() > 0
+  return not box.ended and box:job("app"):starts() == 0 and not cared
+end
+
+local function judged(text)
+  local box = boxes.load(text)
+  local names, nothing = warned(box), serves_nothing(box)
+  box:forget_errors()
+  if not box.ended then box:stop() end
+  return names, nothing
+end
+
+describe("check warns of a one-shot whose failure leaves a pilot that serves nothing", function()
+  after_each(boxes.check)
+
+  local FIRES = {
+    ["of a job that is to run always"] = DB .. MIGRATE .. app(ONCE, ALWAYS),
+    ["that is one of several things the job waits for"] = DB .. MIGRATE
+      .. app('pilot.all { db:once "stopping", pilot.all { migrate:each "exit_success" } }', ALWAYS),
+    ["of a job with a check, whatever its restart"] = DB .. MIGRATE .. app(ONCE, "health = { exec = 'works' }"),
+    ["of a job with a service"] = DB .. MIGRATE .. app(ONCE, 'restart = "on_failure", service = { port = 80 }'),
+    ["that is tried three times"] = DB .. 'local migrate = pilot.job "migrate" { exec = "fails", restart = 3 } '
+      .. app(ONCE, ALWAYS),
+    ["when the other job is kept up by its check"] = MIGRATE .. app(ONCE, ALWAYS)
+      .. 'pilot.job "db" { exec = "db", health = { exec = "works" } }',
+    ["when somebody cares for another one-shot"] = DB .. MIGRATE
+      .. 'pilot.job "other" { exec = "works" }:on("exit_failed", ' .. CARED .. ") " .. app(ONCE, ALWAYS),
+    ["when a handler hears only of its success"] = DB .. MIGRATE .. app(ONCE, ALWAYS)
+      .. 'migrate:on("exit_success", ' .. CARED .. ")",
+  }
+  for what, text in pairs(FIRES) do
+    it(what, function()
+      local names, nothing = judged(text)
+      assert.is_true(nothing)
+      assert.equal("migrate", names)
+    end)
+  end
+
+  it("that stands two steps before, also where somebody cares for the step between", function()
+    local SEED = 'local seed = pilot.job "seed" { exec = "works", when = migrate:once "exit_success" } '
+    local names, nothing = judged(DB .. MIGRATE .. SEED .. app('seed:once "exit_success"', ALWAYS))
+    assert.is_true(nothing)
+    assert.equal("migrate seed", names)
+    names, nothing = judged(DB .. MIGRATE .. SEED .. app('seed:once "exit_success"', ALWAYS)
+      .. 'seed:on("exit_failed", ' .. CARED .. ")")
+    assert.is_true(nothing)
+    assert.equal("migrate", names)
+  end)
+
+  local SILENT = {
+    ["where a handler hears of its failure"] = MIGRATE .. 'migrate:on("exit_failed", ' .. CARED .. ") "
+      .. app(ONCE, ALWAYS),
+    ["where a handler hears of its end"] = MIGRATE .. 'migrate:on("stopped", ' .. CARED .. ") " .. app(ONCE, ALWAYS),
+    ["where another job starts when it fails"] = MIGRATE .. app(ONCE, ALWAYS)
+      .. 'pilot.job "tell" { exec = "tell", when = migrate:each "exit_failed" }',
+    ["where another job starts when it is over, among others"] = MIGRATE .. app(ONCE, ALWAYS)
+      .. 'pilot.job "tell" { exec = "tell", when = pilot.any { migrate:each "stopped", pilot.each "SIGUSR2" } }',
+    ["where a task waits for its end"] = MIGRATE .. app(ONCE, ALWAYS)
+      .. 'pilot.on("startup", function() if not migrate:wait_for "exit_success" then pilot.shutdown(5) end end)',
+    ["where a task waits for its failure"] = MIGRATE .. app(ONCE, ALWAYS)
+      .. 'pilot.spawn(function() migrate:next("exit_failed") pilot.shutdown(5) end)',
+    ["where the job starts when it fails, too"] = MIGRATE
+      .. app('pilot.any { migrate:once "exit_success", migrate:once "exit_failed" }', ALWAYS),
+    ["where the job starts when it is over"] = MIGRATE .. app('migrate:once "stopped"', ALWAYS),
+    ["where the job is main"] = MIGRATE .. app(ONCE, ALWAYS .. ", main = true"),
+    ["where the one-shot is main"] = 'local migrate = pilot.job "migrate" { exec = "fails", main = true } '
+      .. app(ONCE, ALWAYS),
+    ["where it succeeds one day"] = [[local migrate = pilot.job "migrate" { exec = "sooner-or-later",
+      restart = { policy = "on_failure", max_backoff = "10s" } } ]] .. app(ONCE, ALWAYS),
+  }
+  for what, text in pairs(SILENT) do
+    it("and is silent " .. what, function()
+      local box = boxes.load(DB .. text)
+      box:program("sooner-or-later", { { exit = 1 }, { exit = 1 }, { exit = 0 } })
+      assert.equal("", warned(box))
+      assert.is_false(serves_nothing(box))
+      box:forget_errors()
+      if not box.ended then box:stop() end
+    end)
+  end
+
+  it("and is silent where nothing keeps the pilot up", function()
+    local names, nothing = judged(MIGRATE .. app(ONCE, ALWAYS))
+    assert.is_false(nothing)
+    assert.equal("", names)
+  end)
+end)
