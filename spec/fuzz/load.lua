@@ -66,6 +66,7 @@ function port.get(id)
 end
 
 function port.cancel() return true end
+function port.logging() return true end
 function port.request() return nil, "libcurl is not installed", "ENOSYS" end
 function port.list() return nil, "no such file or directory", "ENOENT" end
 
