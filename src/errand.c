@@ -16,7 +16,8 @@
 #include "remote.h"
 #include "thread.h"
 
-#define DEEPEST 6 /* a script whose interpreter is a script, and so on: the kernel gives up earlier */
+#define DEEPEST                                                                                    \
+  6 /* a script whose interpreter is a script, and so on: the kernel gives up earlier */
 
 enum state { WAITING, AT_WORK, DONE, ABANDONED };
 
@@ -33,7 +34,7 @@ struct errand {
   struct cgroup_options cgroup;
   char *stack; /* owned */
   struct launch_watch watch;
-  bool was_stopped; /* at the latest look */
+  bool was_stopped;            /* at the latest look */
   struct errand_result result; /* the thread's until `done` */
 };
 

@@ -12,7 +12,7 @@
 #include "thread.h"
 
 #define LARGEST_ENVIRONMENT (128 * 1024) /* bytes of one that are read */
-#define LONGEST 256                      /* "NAME=value": what is longer differs in front, or not at all */
+#define LONGEST 256 /* "NAME=value": what is longer differs in front, or not at all */
 #define ELSEWHERE SIZE_MAX
 
 enum state { AT_WORK, DONE, ABANDONED };
@@ -21,7 +21,7 @@ struct reading {
   pid_t pid;
   unsigned long long start;
   int64_t begun;
-  size_t name_size;   /* with the "=" */
+  size_t name_size; /* with the "=" */
   _Atomic int state;
   bool found;         /* these two are the thread's until DONE */
   char text[LONGEST]; /* the name, and behind it what was found */

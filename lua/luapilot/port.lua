@@ -133,14 +133,14 @@ function port.cancel(id) end
 ---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
 ---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
----`count` is of all. Both take a guardian that adopts orphans. The mark of one who does not let himself be read is not
----waited for longer than two seconds; then his program's name tells.
+---`count` is of all. Both take a guardian that adopts orphans. The mark of one who does not let himself be read is
+---waited for two seconds at most; then his program's name tells.
 ---Where a start may hang (as another user or group, or a file system on the network), it is under way at first: there
----is an id and no pid. Then `spawned`, or `spawn_failed`, after which the handle is gone, is the first that comes; and before,
----after ten seconds and each minute, `spawning` with what it hangs in: its message goes on after "its start". Until
----`spawned` nobody is there to be signalled (ESRCH). A cancelled one is killed as soon as it comes. One start at a
----time of the same program, directory and user is under way; the next waits for it, one that was cancelled included, as it does for one in
----a control group of the same name.
+---is an id and no pid. Then `spawned`, or `spawn_failed`, after which the handle is gone, is the first that comes; and
+---before, after ten seconds and each minute, `spawning` with what it hangs in: its message goes on after "its start".
+---Until `spawned` nobody is there to be signalled (ESRCH). A cancelled one is killed as soon as it comes. One start at
+---a time of the same program, directory and user, or in a control group of the same name, is under way; the next waits
+---for it, one that was cancelled included.
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
 ---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
 ---"descriptors" (EMFILE, ENFILE) …
