@@ -371,8 +371,7 @@ static void note_left(struct proc *proc) {
   if (proc->session.first != 0)
     (void)children_look(proc->session.first, &proc->exit.left);
   else
-    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
-                         &proc->exit.left, 1);
+    (void)session_strays(&proc->session, &proc->procs->orphanage, proc->mark, &proc->exit.left, 1);
 }
 
 static void end(struct proc *proc) {

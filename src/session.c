@@ -189,7 +189,8 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
   enum children_mark found = children_mark(pid, sieve->mark);
-  bool marked = found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
+  bool marked =
+      found == MARK_OURS || (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
   return marked && !sieve->orphanage->is_known(sieve->orphanage->context, session);
 }
 
@@ -230,8 +231,7 @@ unsigned session_strays(struct session *session, struct orphanage *orphanage, co
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                            struct child *strays, unsigned most) {
-  struct sieve sieve = {
-      .session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
+  struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
   bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again;
   return found > 0 || known ? (int)found : -1;
