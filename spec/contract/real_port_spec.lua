@@ -290,6 +290,25 @@ describe("the real port", function()
     end)
   end)
 
+  it("tells of strays that were there before, or that it cannot know: it looks at sixteen orphans", function()
+    world.adopt()
+    local options = { env_added = { LUAPILOT_JOB = "crowd" }, mark = "LUAPILOT_JOB=crowd" }
+    local before = spawn({ "true" }, { env_added = options.env_added, mark = options.mark })
+    wait_for("group_gone", before)
+    local STRAYS = "for i in $(seq %d); do setsid sh -c 'echo out; while test -d %s; do sleep 0.1; done' >&2 & done; exec true"
+    local function leave(count)
+      local id = spawn(STRAYS:format(count, world.path ""), { capture = true })
+      local out = 0
+      while out < count do out = out + select(2, wait_for("output", id).data:gsub("out", "")) end
+      wait_for("group_gone", id)
+    end
+    leave(3)
+    assert.same({}, port.strays((spawn({ "sleep", "1000" }, options))))
+    leave(17)
+    local list, message, code = port.strays((spawn({ "sleep", "1000" }, options)))
+    assert.same({ nil, "cannot tell who was there before", "EAGAIN" }, { list, message, code })
+  end)
+
   -- --- what may not answer -----------------------------------------------------------------------
 
   describe("knows what may hang, and does not touch it:", function()
