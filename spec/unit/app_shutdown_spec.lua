@@ -350,6 +350,23 @@ describe("an error of the core itself", function()
     assert.is_true(box.ended)
   end)
 
+  it("keeps the order among jobs that stayed until Consul had heard of the last service", function()
+    local box = boxes.run([[
+      pilot.consul "consul:8500"
+      pilot.job "web" { exec = "web", service = { port = 80, interfaces = "static:10.0.0.1" } }
+      local db = pilot.job "db" { exec = "db", health = { exec = "ok", interval = "1s" } }
+      pilot.job "worker" { exec = "worker", when = db:once "healthy" }
+    ]], { web = sim.server, db = sim.server, worker = { term_delay = "2s" }, ok = { exit = 0 } }, { hostname = "h" })
+    box:advance "5s"
+    box:signal "SIGTERM"
+    box:advance "1500ms"
+    assert.same({ 1, 1, 0 }, { box:job("web"):received "SIGTERM", box:job("worker"):received "SIGTERM",
+      box:job("db"):received "SIGTERM" })
+    box:advance "2s"
+    assert.equal(1, box:job("db"):received "SIGTERM")
+    assert.is_true(box.ended)
+  end)
+
   it("waits a second at most for Consul to hear of a job that does not run", function()
     local box = boxes.run([[
       pilot.consul "consul:8500"
