@@ -338,6 +338,13 @@ describe("an error of the core itself", function()
     box:forget_errors()
   end)
 
+  it("is not what takes too much of Lua's memory; but that ends the pilot in order, with 70, too", function()
+    local box = broken(function(app) app:command(function() app:exhausted() end) end)
+    box:advance "2s"
+    assert.equal(70, box.exit_code)
+    assert.same({ 1, 0 }, { box:job("app"):received "SIGTERM", box:job("app"):received "SIGKILL" })
+  end)
+
   it("without memory is raised: the guardian ends the jobs", function()
     local box = broken(function() end)
     local app = box.app
