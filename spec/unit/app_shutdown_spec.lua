@@ -340,7 +340,8 @@ describe("an error of the core itself", function()
 
   it("is not what takes too much of Lua's memory; but that ends the pilot in order, with 70, too", function()
     local box = broken(function(app) app:command(function() app:exhausted() end) end)
-    box:advance "2s"
+    box:signal "SIGUSR2" -- a turn
+    box:advance "1s"
     assert.equal(70, box.exit_code)
     assert.same({ 1, 0 }, { box:job("app"):received "SIGTERM", box:job("app"):received "SIGKILL" })
   end)
