@@ -352,6 +352,14 @@ describe("an error of the core itself", function()
     box:forget_errors()
   end)
 
+  it("is not what takes too much of Lua's memory; but that ends the pilot in order, with 70, too", function()
+    local box = broken(function(app) app:command(function() app:exhausted() end) end)
+    box:signal "SIGUSR2" -- a turn
+    box:advance "1s"
+    assert.equal(70, box.exit_code)
+    assert.same({ 1, 0 }, { box:job("app"):received "SIGTERM", box:job("app"):received "SIGKILL" })
+  end)
+
   it("without memory is raised: the guardian ends the jobs", function()
     local box = broken(function() end)
     local app = box.app
@@ -361,6 +369,23 @@ describe("an error of the core itself", function()
     assert.matches("^not enough memory\n", err)
     app:shutdown()
     box:advance "1m"
+    assert.is_true(box.ended)
+  end)
+
+  it("keeps the order among jobs that stayed until Consul had heard of the last service", function()
+    local box = boxes.run([[
+      pilot.consul "consul:8500"
+      pilot.job "web" { exec = "web", service = { port = 80, interfaces = "static:10.0.0.1" } }
+      local db = pilot.job "db" { exec = "db", health = { exec = "ok", interval = "1s" } }
+      pilot.job "worker" { exec = "worker", when = db:once "healthy" }
+    ]], { web = sim.server, db = sim.server, worker = { term_delay = "2s" }, ok = { exit = 0 } }, { hostname = "h" })
+    box:advance "5s"
+    box:signal "SIGTERM"
+    box:advance "1500ms"
+    assert.same({ 1, 1, 0 }, { box:job("web"):received "SIGTERM", box:job("worker"):received "SIGTERM",
+      box:job("db"):received "SIGTERM" })
+    box:advance "2s"
+    assert.equal(1, box:job("db"):received "SIGTERM")
     assert.is_true(box.ended)
   end)
 

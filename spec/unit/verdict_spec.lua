@@ -36,6 +36,11 @@ describe("what a job waits for in vain", function()
     assert.same({ 'job "b": exited with code 4', 4 }, { found.why, found.code })
   end)
 
+  it("is a failure, also before what may come yet", function()
+    local found = unmet('pilot.all { a:once "exit_success", b:once "exit_success" }', { a = { exit = 3 }, b = UP })
+    assert.same({ 'job "a": exited with code 3', 3 }, { found.why, found.code })
+  end)
+
   it("is not the failure of a source that has done what is waited for", function()
     local found = unmet('pilot.all { a:once "exit_failed", b:once "exit_success" }', { a = { exit = 3 }, b = UP })
     assert.equal('b:once "exit_success" cannot come any more', found.why)

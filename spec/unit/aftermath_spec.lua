@@ -1,0 +1,18 @@
+-- What is said of ends that are no plain ones: the words that job_spec does not look at.
+local aftermath = require "luapilot.aftermath"
+
+describe("aftermath", function()
+  it("names whom a job has left behind, and how many more there are", function()
+    local rest = ": what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)"
+    local strays = { { name = "a", pid = 8 }, { name = "b", pid = 9 } }
+    assert.equal("left behind: a (8), b (9)" .. rest, aftermath.gone({}, strays, 2))
+    assert.equal("left behind: a (8), b (9), 1 more" .. rest, aftermath.gone({}, strays, 3))
+    assert.is_nil(aftermath.gone({}, nil, nil))
+  end)
+
+  it("doubts a check while somebody of an earlier run lives", function()
+    assert.equal("pid 9 (daemon), which an earlier run left in the background, may be who answers",
+      aftermath.doubt { { name = "daemon", pid = 9 } })
+    assert.is_nil(aftermath.doubt {} or aftermath.doubt(nil) or nil)
+  end)
+end)
