@@ -248,7 +248,7 @@ local function run_ended(self, event, t)
     self.errors = self.errors + 1
     self.bus.on_error(self, event, err)
   end
-  if self.bus.closed and t.reason then miss(self, 1) end -- before: it waited for what could not come, so nothing is said
+  if self.bus.closed and t.reason then miss(self, 1) end -- before that it waited for what cannot come: no word
   let_go(self.bus, event)
   local next_event = take(self)
   if next_event then start(self, next_event) end

@@ -363,6 +363,14 @@ describe("the guardian", function()
       assert.same({}, p:lines(OVERDUE))
     end)
 
+    it("also when it is the pilot alone that is stopped", function()
+      is_cut_short([[
+        ffi.cdef "int raise(int number);"
+        pilot.on("SIGUSR2", function() pilot.shutdown() end)
+        pilot.on("shutdown", function() ffi.C.raise(19) end)
+      ]], 124)
+    end)
+
     it("also for a finaliser that never ends", function()
       is_cut_short([[
         local proxy = newproxy(true)
