@@ -192,8 +192,7 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
-  enum mark found =
-      mark_of(&sieve->orphanage->marks, child, sieve->mark, sieve->session->ended);
+  enum mark found = mark_of(&sieve->orphanage->marks, child, sieve->mark, sieve->session->ended);
   bool may_be = found == MARK_UNREAD || found == MARK_OURS ||
                 (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
   if (!may_be || sieve->orphanage->is_known(sieve->orphanage->context, session)) return false;
@@ -243,8 +242,7 @@ unsigned session_strays(struct session *session, struct orphanage *orphanage, co
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                            struct child *strays, unsigned most) {
-  struct sieve sieve = {
-      .session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
+  struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
   bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again && !sieve.unread;
   return found > 0 || known ? (int)found : -1;
