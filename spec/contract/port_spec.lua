@@ -440,6 +440,7 @@ local function contract(name, world)
           local id, heir = spawn_pair()
           assert.is_true(port.successor(id, heir))
           assert_followed(id, heir)
+          wait_for_ends(id)
           stale(port.successor(id, heir))
         end)
 
