@@ -71,7 +71,7 @@ describe("of a job's session, in process groups of their own,", function()
     ]]
     p:wait_for_line "app ready"
     p:signal "SIGTERM"
-    story.assert_ends(p, 0)
+    story.assert_ends(p, 124)
     story.assert_order(p, { "app stopping", "child told", "did not end within 2s", "app stopped" })
     story.assert_lines(p, 1, "child told")
     story.assert_lines(p, 0, "had left behind")
