@@ -23,7 +23,7 @@ local EXPECTED = {
   '^job "[%w-]+": failed too many checks: restarted', '^job "[%w-]+": did not end within',
   '^job "[%w-]+": its stopping handlers took too long', '^job "[%w-]+": not started again: ',
   '^job "missing": .*no such file', '^job "refused": .*ermission denied', '^job "[%w-]+": prepare failed: ',
-  '^job "[%w-]+": left behind: ', '^job "[%w-]+": has put itself into the background: ',
+  '^job "[%w-]+": left behind: ', "^pilot%.exec .*: it left .* running, which w%w+ ended$", '^job "[%w-]+": has put itself into the background: ',
   '^job "[%w-]+": cannot be started now: .*next try',
   '^job "configured": .*env_file: ',
   '^job "[%w-]+": cannot open log file .*: No space left on device$',

@@ -145,8 +145,11 @@ end
 
 local script
 
-local function traps(b, lines)
+-- What the shell waits in comes before its traps: a child that it forks later has the shell's handlers until it has
+-- reset them, and a signal of that moment is lost.
+local function traps(b, lines, settled)
   for _, name in ipairs(b.ignores or {}) do lines[#lines + 1] = ("trap '' %s"):format(name:sub(4)) end
+  if b.on or b.tells then lines[#lines + 1] = settled and "sleep 1000 >&4 4>&- &" or "sleep 1000 &" end
   for name, code in pairs(b.on or {}) do
     lines[#lines + 1] = ("trap 'exit %d' %s"):format(code, name:sub(4))
   end
@@ -186,14 +189,14 @@ local function life(b, lines)
   if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end
   if b.exit or b.after then lines[#lines + 1] = ("exit %d"):format(b.exit or 0) end
   if b.on or b.tells then -- the shell runs a trap at once only while it waits in a builtin
-    lines[#lines + 1] = "while :; do sleep 1000 & wait; done"
+    lines[#lines + 1] = "wait; while :; do sleep 1000 & wait; done"
   end
   lines[#lines + 1] = "exec sleep 1000"
 end
 
 function script(b, settled)
   local lines = {}
-  traps(b, lines)
+  traps(b, lines, settled)
   lines[#lines + 1] = settled
   if b.ignores or b.on or b.tells then lines[#lines + 1] = "echo ready" end
   if b.shows_pid then lines[#lines + 1] = "echo pid $$" end
