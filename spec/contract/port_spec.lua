@@ -343,6 +343,7 @@ local function contract(name, world)
         local id = spawn({ exit = 0, grandchild = { setpgid = true, tells = { "SIGUSR1" } } },
           { capture = true, end_signal = "SIGUSR1" })
         wait_for_text(id, "SIGUSR1")
+        wait_for_text(id, "ready") -- which may come second
         assert.is_true(quiet())
         port.kill(id, "SIGKILL", "group")
         wait_for_ends(id)
