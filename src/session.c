@@ -184,10 +184,15 @@ static bool is_older(const struct child *child, const struct child *leader) {
          (child->start == leader->start && child->pid < leader->pid);
 }
 
+static bool exists(pid_t pid) {
+  return kill(pid, 0) == 0 || errno == EPERM;
+}
+
 static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
   const struct child *leader = &sieve->session->leader;
   bool there = children_look(pid, child);
-  pid_t session = getsid(pid); /* a zombie has one, too */
+  if (!there && exists(pid)) sieve->partial = true; /* no descriptor is left */
+  pid_t session = getsid(pid);                      /* a zombie has one, too */
   if (there && is_older(child, leader) != sieve->earlier) return false;
   there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
@@ -244,6 +249,6 @@ int session_earlier_strays(struct session *session, struct orphanage *orphanage,
                            struct child *strays, unsigned most) {
   struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
-  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again && !sieve.unread;
+  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.unread;
   return found > 0 || known ? (int)found : -1;
 }
