@@ -10,9 +10,13 @@ describe("aftermath", function()
     assert.is_nil(aftermath.gone({}, nil, nil))
   end)
 
-  it("doubts a check while somebody of an earlier run lives", function()
+  it("doubts a check while somebody of an earlier run lives, or that cannot be told", function()
+    local memory = { background = { lives = true } }
     assert.equal("pid 9 (daemon), which an earlier run left in the background, may be who answers",
-      aftermath.doubt { { name = "daemon", pid = 9 } })
-    assert.is_nil(aftermath.doubt {} or aftermath.doubt(nil) or nil)
+      aftermath.doubt(memory, { { name = "daemon", pid = 9 } }))
+    assert.is_nil(aftermath.doubt(memory, nil))
+    assert.is_true(memory.background.lives)
+    assert.is_nil(aftermath.doubt(memory, {}))
+    assert.is_nil(memory.background.lives)
   end)
 end)
