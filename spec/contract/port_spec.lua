@@ -405,6 +405,20 @@ local function contract(name, world)
         assert.is_nil(gone.strays)
       end)
 
+      it("tells of whom it knows by the name of his program alone", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setsid = true, unmarked = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        local gone = wait_for("group_gone", id)
+        assert.equal(1, gone.count)
+        assert.is_true(gone.strays[1].by_name)
+        assert.is_true(gone.left.by_name)
+        id = spawn({ exit = 0, grandchild = { setsid = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "two" }, mark = "LUAPILOT_JOB=two" })
+        gone = wait_for("group_gone", id)
+        assert.is_nil(gone.left.by_name)
+      end)
+
       describe("that hands over", function()
         -- A program whose child is about to follow it, and that ends by SIGUSR1.
         local function spawn_pair(options, leader, heir_to_be)
@@ -442,6 +456,7 @@ local function contract(name, world)
           local id, heir = spawn_pair()
           assert.is_true(port.successor(id, heir))
           assert_followed(id, heir)
+          wait_for_ends(id)
           stale(port.successor(id, heir))
         end)
 
@@ -488,16 +503,6 @@ local function contract(name, world)
             port.kill(id, "SIGUSR2", "leader")
             assert.equal(3, wait_for("exit", id).code)
           end
-        end)
-
-        it("gives no signal that is for its leader to one of whom nobody was told yet", function()
-          local path = world.path "pid"
-          local id, heir = spawn_pair { pidfile = path }
-          world.write(path, tostring(heir))
-          port.kill(id, "SIGUSR1", "leader")
-          assert.equal(heir, wait_for("main", id).pid)
-          assert.is_true(port.kill(id, "SIGUSR2", "leader"))
-          assert.equal(3, wait_for("exit", id).code)
         end)
 
         it("tells why nobody followed, when others of its session lived", function()

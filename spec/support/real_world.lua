@@ -34,7 +34,7 @@
 --   { says = { SIGUSR1 = path } }: at the signal "STOPPING=1" by sd_notify, then what stands in the file, then exit 0
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
 --   { grandchild = { … } }: in the same group; with setpgid = true in another one of the session, with
---       setsid = true in another session
+--       setsid = true in another session; with unmarked = true it has an empty environment
 --   { eats = true }: memory, until it is killed; with `exit` a child of it does, and then it exits so
 --   { stays = true }: until world.close(), since nobody knows the pid of a stranger
 --   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
@@ -179,7 +179,7 @@ local SETPGID = [[
 ]]
 
 local function prefix_of(b)
-  if not b.setpgid then return (b.setsid and "setsid " or "") .. "sh -c" end
+  if not b.setpgid then return (b.unmarked and "env -i " or "") .. (b.setsid and "setsid " or "") .. "sh -c" end
   local path = world.path "setpgid.lua"
   world.write(path, SETPGID)
   return "luajit " .. path

@@ -64,6 +64,7 @@ end
 
 local function script(b)
   return function(proc)
+    if b.unmarked then proc.env = {} end
     install(proc, b)
     if b.shows_pid then proc:print("pid " .. proc.pid) end
     if b.grandchild then
