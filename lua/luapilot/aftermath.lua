@@ -1,5 +1,6 @@
 -- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself
--- into the background, with processes left behind that called setsid. Pure: texts, and what a job must remember of it.
+-- into the background, with processes left behind that called setsid, or others of whom none could follow. Pure: texts,
+-- and what a job must remember of it.
 --
 -- It decides nothing that would end a process: whoever called setsid is known by a mark that anybody can forge, so it
 -- is named, and that is all.
@@ -28,12 +29,19 @@ function aftermath.exited(memory, left, lasted)
   memory.background.left, memory.background.lives = left, true
 end
 
+-- Those that are known by their mark first: of the others it is a guess.
 local function left_behind(strays, count)
-  local names = {}
-  for i, stray in ipairs(strays) do names[i] = ("%s (%d)"):format(stray.name, stray.pid) end
+  local names, guesses = {}, {}
+  for _, stray in ipairs(strays) do
+    local list = stray.by_name and guesses or names
+    list[#list + 1] = ("%s (%d)"):format(stray.name, stray.pid)
+  end
+  local guessed = #names == 0 and "perhaps " or ""
+  if guesses[1] and names[1] then guesses[1] = "perhaps " .. guesses[1] end
+  for _, name in ipairs(guesses) do names[#names + 1] = name end
   if count > #strays then names[#names + 1] = ("%d more"):format(count - #strays) end
-  return ("left behind: %s: what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)")
-    :format(table.concat(names, ", "))
+  return ("%sleft behind: %s: what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)")
+    :format(guessed, table.concat(names, ", "))
 end
 
 ---Nobody is left of a run but those who called setsid. What is to be said, nil: nothing.
@@ -48,7 +56,23 @@ function aftermath.gone(memory, strays, count)
   if not left or background.told then return strays and left_behind(strays, count) end
   background.told = true
   local daemon = strays and strays[1] or left -- who was seen first may have been on the way only: a double fork
-  return BACKGROUND:format(daemon.pid, daemon.name)
+  return (daemon.by_name and "perhaps it " or "") .. BACKGROUND:format(daemon.pid, daemon.name)
+end
+
+local WHY = {
+  absent = "there is no %s 2s after it ended", unreadable = "%s cannot be read", no_pid = "%s holds no pid",
+  ended = "%s names %d: there is no such process", session = "%s names %d, which has left the job's session",
+  user = "%s names %d, which runs as another user", parent = "%s names %d, whose parent still lives",
+  unfollowed = "%s names %d, which luapilot has no memory or descriptors to follow",
+}
+
+---Nobody has followed a main process that ended while others of its session lived.
+---@param pidfile string?
+---@param unfollowed luapilot.Unfollowed
+---@return string
+function aftermath.unfollowed(pidfile, unfollowed)
+  local said = unfollowed.notify and "MAINPID" or unfollowed.why == "absent" and pidfile or "pidfile " .. pidfile
+  return "nobody follows the main process: " .. WHY[unfollowed.why]:format(said, unfollowed.pid)
 end
 
 ---An end for lack of memory, surely or probably.

@@ -269,7 +269,12 @@ local function record_exit(c, asked)
   local m, input = c.memory, c.input
   local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
   if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
-  local code = input.code
+  local code, unfollowed = input.code, input.unfollowed
+  if unfollowed then
+    emit(c, "log", "warn", aftermath.unfollowed(c.spec.pidfile, unfollowed), {
+      event = "no_successor", pidfile = c.spec.pidfile, pid = unfollowed.pid,
+    })
+  end
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health, m.pid = "unknown", nil
@@ -436,9 +441,13 @@ end
 -- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
 local function freeze(c) c.memory.closing = true end
 
+-- In "mixed" only the one before it was asked to end.
 local function succeeded(c)
-  c.memory.pid = c.input.pid
-  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid), { event = "main" })
+  local m = c.memory
+  m.pid = c.input.pid
+  emit(c, "log", "info", ("its main process is now %d"):format(m.pid), { event = "main" })
+  local asked = m.stop and m.stop.signalled or m.killed_by == "health"
+  if asked and hearer(c) == "leader" then emit(c, "signal", c.spec.stop_signal, "leader") end
 end
 
 machine.running = {
@@ -575,7 +584,7 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             succeeded: { pid }; exited: { code, signal, oom }; group_gone: { strays, count, left };
+---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; group_gone: { strays, count, left };
 ---                             deregistered: { was }; spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }
 ---@param now number

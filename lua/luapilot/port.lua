@@ -22,6 +22,14 @@ local port = {}
 ---@class luapilot.Stray     a process that was left behind
 ---@field pid integer
 ---@field name string       of its program, printable
+---@field by_name boolean?  it carries no mark: nothing but its program's name says whose it is
+
+---@class luapilot.Unfollowed
+---@field why "absent"|"unreadable"|"no_pid"|"ended"|"session"|"user"|"parent"|"unfollowed"   there is no pidfile, it
+---       cannot be read, it holds no pid; no such process lives, it is of another session, runs as another user, has a
+---       parent that lives, cannot be followed for lack of memory or descriptors
+---@field pid integer?      whom the program named
+---@field notify boolean?   by `successor`, not by its pidfile
 
 ---@class luapilot.Stat      of the entry itself: a link is not followed
 ---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
@@ -38,7 +46,8 @@ local port = {}
 ---| { type: "spawned", id: integer, pid: integer }
 ---| { type: "spawn_failed", id: integer, message: string, code: string, stage: string }
 ---| { type: "spawning", id: integer, stage: string, message: string, seconds: number }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil,
+---    unfollowed: luapilot.Unfollowed? }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, left: luapilot.Stray?,
 ---    ended: integer? }
@@ -157,7 +166,9 @@ function port.kill(id, signal, target) end
 
 ---Who follows when the main process has ended; 0: nobody, now or later. Else the pidfile says so. Somebody who is an
 ---orphan of the session and runs as its user follows with a `main` event instead of an `exit`; from then on the leader
----is that one. While others of the session live, an heir is waited for, two seconds at most.
+---is that one; it gets no signal for the leader before the event is taken (ESRCH). What was said by sd_notify before the
+---exit comes first, so that it may be answered by this call. While others of the session live, an heir is waited for,
+---two seconds at most: then `unfollowed` of the `exit` says why there is none.
 ---@param id integer
 ---@param pid integer
 ---@return true?, string? message, string? code

@@ -56,7 +56,7 @@ end
 function Runner:log(level, message, fields, event, facts)
   local m = self.memory
   if facts then
-    facts.pid, facts.restarts = m.pid, m.restarts
+    facts.pid, facts.restarts = m.pid or facts.pid, m.restarts
   else
     facts = { pid = m.pid, restarts = m.restarts }
   end
@@ -312,7 +312,7 @@ end
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal, oom = event.oom })
+  self:post("exited", { code = code, signal = event.signal, oom = event.oom, unfollowed = event.unfollowed })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
@@ -440,7 +440,7 @@ function apply.signal(self, name, target)
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
-  local stops = name == self.spec.stop_signal or name == "SIGKILL"
+  local stops = name == "SIGKILL" or name == self.spec.stop_signal and target == "group" -- who follows has heard it, too
   if stops and (self.spec.pidfile or self.hands_over) then self.app.loop.port.successor(self.process, 0) end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.

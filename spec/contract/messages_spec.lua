@@ -131,6 +131,22 @@ function stories.surroundings()
   return box
 end
 
+-- Whose main process ended with others beside it, and whose orphan has only a name.
+function stories.successors()
+  local box = boxes.run([[
+    pilot.job "orphaned" { exec = "orphaned", pidfile = "/run/app.pid" }
+    pilot.job "unmarked" { exec = "unmarked" }
+  ]], {
+    orphaned = { exit = 0, grandchild = {} },
+    unmarked = function(proc)
+      proc.env = {}
+      proc:fork(function(one) one:sleep "1h" end, { setsid = true })
+    end,
+  }, { files = { ["/run/app.pid"] = "4711\n" } })
+  box:advance "1m"
+  return box
+end
+
 -- Files from templates: accepted, refused, put back where a trial was interrupted.
 function stories.files()
   local left = { ["/etc/app.conf"] = "new", ["/etc/.app.conf.luapilot-old"] = "old" }
@@ -291,7 +307,7 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul" } do
+    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()

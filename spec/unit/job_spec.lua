@@ -463,6 +463,27 @@ describe("job", function()
     assert.equal(9, j.memory.pid)
   end)
 
+  it("asks whoever follows its main process in a \"mixed\" stop to end, too: he has not heard it", function()
+    local j = running { stop_mode = "mixed", health = { {} } }
+    j.go(STOP)
+    assert.equal("stopping (hold): log info", j.feed("succeeded", { pid = 8 }))
+    j.feed "handlers_done"
+    assert.equal("stopping (hold): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
+    j = running { stop_mode = "mixed", health = { {} } }
+    j.feed("health", { restart = true })
+    assert.equal("running (killed_by=health): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
+    j = running { health = { {} } } -- all have heard it
+    j.go(STOP, HANDLED)
+    assert.equal("stopping (hold): log info", j.feed("succeeded", { pid = 9 }))
+  end)
+
+  it("says why nobody followed its main process", function()
+    local j = running { pidfile = "/run/app.pid" }
+    assert.matches("^ending: log warn, ", j.feed("exited", { code = 0, unfollowed = { why = "session", pid = 9 } }))
+    assert.equal("nobody follows the main process: pidfile /run/app.pid names 9, which has left the job's session",
+      j.logged)
+  end)
+
   it("names what is left behind", function()
     local j = running()
     j.go(STOP, HANDLED, ENDED)
