@@ -68,6 +68,7 @@ void port_push_group_gone(lua_State *L, const struct event *event) {
   if (gone->left.pid != 0) {
     push_child(L, &gone->left);
     lua_setfield(L, -2, "left");
+    if (gone->leader->pid != 0) port_set_string(L, "name", gone->leader->name);
   }
   if (gone->count == 0) return;
   push_children(L, gone->strays, gone->count);

@@ -110,10 +110,10 @@ function start.http(self, check, done)
 end
 
 -- Said when it begins to be so, not at each interval again.
-local function tell_left(self, check, said)
+local function tell_left(self, check, said, count)
   if said and not self.leaves[check] then
     self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said), nil, "left_behind",
-      { check = check.path })
+      { check = check.path, ended = count })
   end
   self.leaves[check] = said
 end

@@ -322,7 +322,7 @@ local function gone(self)
   if not self.late then self.app.loop:unroute(self.process) end
   local event = self.group_gone
   self.group_gone, self.process = nil, nil
-  self:post("group_gone", { strays = event.strays, count = event.count, left = event.left })
+  self:post("group_gone", event)
 end
 
 function on_event.group_gone(self, event)

@@ -98,6 +98,7 @@ function stories.surroundings()
       health = { exec = "ok", interval = "1s" } }
     pilot.job "early" { exec = "app", stop_timeout = "1h" }
     pilot.job "checked" { exec = "app", health = { exec = "leaves", interval = "1h" } }
+    pilot.job "leaver" { exec = "leaver", stop_timeout = "2s", restart = 1 }
     pilot.job "early":on("stopping", function() pilot.sleep "2s" end)
     pilot.on("startup", function()
       pilot.exec { "leaves" }
@@ -109,8 +110,9 @@ function stories.surroundings()
   })
   for name, behaviour in pairs {
     app = sim.server, ok = { exit = 0 }, tool = { exit = 0 }, master = master, leaves = { exit = 0, grandchild = {} },
-    parent = { exit = 0, grandchild = { { setsid = true }, { setsid = true } } },
+    parent = { exit = 0, after = "20s", grandchild = { { setsid = true }, { setsid = true } } },
     daemon = { { exit = 0, grandchild = { setsid = true } }, sim.server },
+    leaver = { { exit = 0, grandchild = {} }, { exit = 0, grandchild = { ignores = { "SIGTERM" } } } },
   } do box:program(name, behaviour) end
   box:hang("path", "/dead")
   box:start()
