@@ -51,6 +51,11 @@ local function note(app, text, most)
   return text ~= "" and text or nil
 end
 
+-- Of a text, whatever numbers are in it, in base 16 and with dashes, too: times, addresses, identifiers of requests.
+local function outline(text)
+  return (text:gsub("[%x-]+", function(run) return run:find "%d" and "0" end))
+end
+
 -- --- what a check asks -----------------------------------------------------------------------
 
 local target = {
@@ -150,10 +155,11 @@ end
 local function raised(self, check, err, early)
   local message = task.message(err)
   if early and not task.went_too_far(err) then return message end
-  if self.raised[check] ~= message then
+  local text = outline(message)
+  if self.raised[check] ~= text then
     self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), err)
   end
-  self.raised[check] = message
+  self.raised[check] = text
   return message
 end
 
@@ -199,11 +205,6 @@ local function say(self, index, status, what, output)
   self.runner:log(loud and "warn" or "info",
     ("%s %s%s"):format(prober.label(self.app, self.checks[index]), what, output and ": " .. output or ""),
     nil, "check", { check = self.checks[index].path, status = status })
-end
-
--- Whatever numbers are in it, in base 16 and with dashes, too: times, addresses, identifiers of requests.
-local function outline(text)
-  return (text:gsub("[%x-]+", function(run) return run:find "%d" and "0" end))
 end
 
 local function minutes(told, at) return math.floor((at - told.since + EARLY) / MINUTE) end
