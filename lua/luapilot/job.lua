@@ -252,6 +252,13 @@ local function kill(c)
   m.cut_short = m.cut_short or m.closing and (c.spec.exec or c.spec.run) ~= nil or nil
 end
 
+-- How its program ended, for the log; `told`: that was said already.
+local function ended(c)
+  local stop, exit = c.memory.stop, c.memory.exit
+  if not (stop.exited and c.spec.exec) then return nil end
+  return { code = exit.code, signal = exit.signal, told = stop.exited == "early" or exit.signal == "SIGKILL" and stop.killed }
+end
+
 local function finish_stop(c)
   local stop = c.memory.stop
   if not (stop.gone and stop.handlers) then return end
@@ -260,8 +267,8 @@ local function finish_stop(c)
   emit(c, "untimer", "drain")
   emit(c, "untimer", "kill")
   local m = c.memory
+  emit(c, "publish", "stopped", {}, ended(c))
   m.stop, m.pid = nil, nil
-  emit(c, "publish", "stopped", {})
   if m.closing then return "complete" end
   return m.again and begin_anew(c) or "held"
 end

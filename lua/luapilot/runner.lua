@@ -171,14 +171,21 @@ local say = {
   stopped = function() return "info", "stopped" end,
 }
 
+-- What people are to see of a stop: neither a success nor the work of the stop signal.
+local function shown_of(self, exit)
+  local code = exit.code
+  if exit.told or code == 0 or code == 128 + self.app.signal_number(self.spec.stop_signal) then return nil end
+  return { code = code, signal = exit.signal }
+end
+
 function apply.publish(self, name, fields, more)
   if say[name] then
     local level, message = say[name](fields, more, self.spec)
-    local facts
-    if fields.code then -- with room for what log() adds
-      facts = { code = fields.code, signal = fields.signal, reason = fields.reason, pid = nil, restarts = nil }
+    local facts, exit = nil, name == "stopped" and more or fields
+    if exit.code then -- with room for what log() adds
+      facts = { code = exit.code, signal = exit.signal, reason = exit.reason, pid = nil, restarts = nil }
     end
-    self:log(level, message, nil, name, facts)
+    self:log(level, message, exit ~= fields and shown_of(self, exit) or nil, name, facts)
   end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
