@@ -61,6 +61,7 @@ job.VISIBLE = {
 ---@field stop luapilot.JobStop?        meanwhile
 ---@field killed_by "timeout"|"health"|nil
 ---@field told number?          when it, or what it has left, was told to end, outside of a stop
+---@field started number?       when its last run began; nil: it has had none, or could not be started
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
