@@ -163,7 +163,10 @@ function Runner:exit_text() return exit_line(self.memory.exit, nil, self.spec) e
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
-  exit_failed = function(fields, code, spec) return "error", exit_line(fields, code, spec) end,
+  exit_failed = function(fields, code, spec)
+    if fields.reason == "prepare" then return "error", "prepare failed" end -- why was told with its traceback
+    return "error", exit_line(fields, code, spec)
+  end,
   healthy = function() return "info", "is healthy" end,
   unhealthy = function(fields, check)
     return "warn", ("is unhealthy: %s%s"):format(check, fields.output and ": " .. fields.output or "")
