@@ -254,10 +254,11 @@ local function kill(c)
 end
 
 -- How its program ended, for the log; `told`: that was said already.
-local function ended(c)
+local function how_it_ended(c)
   local stop, exit = c.memory.stop, c.memory.exit
   if not (stop.exited and c.spec.exec) then return nil end
-  return { code = exit.code, signal = exit.signal, told = stop.exited == "early" or exit.signal == "SIGKILL" and stop.killed }
+  local told = stop.exited == "early" or exit.signal == "SIGKILL" and stop.killed
+  return { code = exit.code, signal = exit.signal, told = told }
 end
 
 local function finish_stop(c)
@@ -268,7 +269,7 @@ local function finish_stop(c)
   emit(c, "untimer", "drain")
   emit(c, "untimer", "kill")
   local m = c.memory
-  emit(c, "publish", "stopped", {}, ended(c))
+  emit(c, "publish", "stopped", {}, how_it_ended(c))
   m.stop, m.pid = nil, nil
   if m.closing then return "complete" end
   return m.again and begin_anew(c) or "held"

@@ -72,12 +72,12 @@ describe("what is left running", function()
     assert.equal(0, sleepers(p))
   end)
 
-  it("by a job's leader in a stop is said where that had to end the rest, and not where all were told to end", function()
+  it("by a job's leader in a stop is said where the rest had to be ended, not where all were told to end", function()
     for mode, count in pairs { mixed = 1, group = 0 } do
       local p = run.pilot(([[
         local pilot = require "luapilot"
         pilot.job "app" {
-          exec = { "bash", "-c", "sleep 1001 & sleep 1002 & trap 'exit 0' TERM; echo ready; while :; do wait; done" },
+          exec = { "bash", "-c", "trap 'exit 0' TERM; sleep 1001 & sleep 1002 & echo ready; while :; do wait; done" },
           stop_mode = %q,
         }
       ]]):format(mode))
@@ -95,7 +95,9 @@ describe("what is left running", function()
         "echo a | cat", "true & true & wait", "yes | head -1", "(echo a; echo b) | (cat; echo c)",
       } do
         for _, shell in ipairs { "sh", "bash" } do
-          pilot.job(shell .. i) { exec = { shell, "-c", text }, restart = { policy = "always", backoff = 0, count = 5 } }
+          pilot.job(shell .. i) {
+            exec = { shell, "-c", text }, restart = { policy = "always", backoff = 0, count = 5 },
+          }
         end
       end
     ]]

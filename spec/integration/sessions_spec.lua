@@ -256,8 +256,9 @@ describe("who leaves a job's session", function()
     ]]):format(story.free_port()), { files = { ["daemon.py"] = DAEMON } })
     p:wait_for_line 'job "lives": stopped'
     p:wait_for_line 'job "ends": stopped'
-    story.assert_lines(p, 1, 'job "lives": has put itself into the background: pid %d+ %(python3%) lives on%. Run it in')
-    story.assert_lines(p, 1, 'job "ends": has put itself into the background: pid %d+ %(python3%) was ended, .*%. Run it in')
+    local background = ": has put itself into the background: pid %d+ %(python3%) "
+    story.assert_lines(p, 1, 'job "lives"' .. background .. "lives on%. Run it in the foreground")
+    story.assert_lines(p, 1, 'job "ends"' .. background .. "was ended, .*%. Run it in the foreground")
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
   end)

@@ -122,7 +122,8 @@ describe("a main job that can never start ends the pilot with the code of what f
     ["its own trigger that gave up: 1, as any other run"] = {
       [[ local a = pilot.job "a" { exec = "server" } ]]
         .. app 'a:once("exit_success", { timeout = "2s" })',
-      { server = sim.server }, 1, can_never 'gave up after 2s of waiting for job "a" to end with code 0 (it is running)',
+      { server = sim.server }, 1,
+      can_never 'gave up after 2s of waiting for job "a" to end with code 0 (it is running)',
     },
     ["its own `when` function: 1"] = {
       app "function() end", {}, 1, can_never "its `when` function returned nothing true: it will not be started",

@@ -87,7 +87,7 @@ describe("the log says of a check", function()
     assert.matches("does not pass yet: and now this", list[14])
   end)
 
-  it("that waits for the job to say that it is ready: after ten seconds, or its start period, and each minute", function()
+  it("that waits for the job to be ready: after ten seconds, or its start period, and each minute", function()
     for options, first in pairs { [""] = 10, [', interval = "5s"'] = 10, [', start_period = "30s"'] = 30 } do
       local box = run("{ notify = true" .. options .. " }")
       box:advance "125s"

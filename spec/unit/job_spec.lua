@@ -296,7 +296,7 @@ describe("job", function()
     local daemon, helper = { pid = 9, name = "daemon" }, { pid = 8, name = "helper" }
 
     -- What is said of a run that lasted so long, ended with 0 and left somebody.
-    local function ends(j, lasted, input)
+    local function leaves(j, lasted, input)
       input.name = "daemon"
       j.pass(lasted)
       j.feed("exited", { code = 0 })
@@ -309,9 +309,9 @@ describe("job", function()
       local j = running { restart = "always" }
       local function again(...)
         j.go({ "restart_due" }, SPAWNED)
-        return ends(j, 1, ...)
+        return leaves(j, 1, ...)
       end
-      assert.matches(ON, ends(j, 1, { left = helper, strays = { daemon }, count = 1 })) -- a double fork
+      assert.matches(ON, leaves(j, 1, { left = helper, strays = { daemon }, count = 1 })) -- a double fork
       assert.matches("^left behind: daemon %(9%)", again { left = helper, strays = { daemon }, count = 1 })
       assert.matches("^left behind: daemon %(9%)", again { strays = { daemon }, count = 1 })
       assert.matches("^left a process running, which was ended", again { left = daemon, ended = 1 })
@@ -322,11 +322,11 @@ describe("job", function()
       for _, policy in ipairs { "always", "on_failure", "never" } do
         for lasted, background in pairs { [10] = true, [11] = false } do
           local j = running { restart = policy }
-          local said = ends(j, lasted, { left = daemon, strays = { daemon }, count = 1 })
+          local said = leaves(j, lasted, { left = daemon, strays = { daemon }, count = 1 })
           assert.equal(background, said:find(ON) ~= nil)
           assert.equal(not background, said:find "^left behind" ~= nil)
           j = running { restart = policy }
-          said = ends(j, lasted, { left = daemon, ended = 1 })
+          said = leaves(j, lasted, { left = daemon, ended = 1 })
           assert.equal(background, said:find(OVER) ~= nil)
           assert.equal(not background, said:find "^left a process running, which was ended$" ~= nil)
         end
@@ -336,11 +336,11 @@ describe("job", function()
     it("that leave a helper have not, unless it lives on and the next run would stand beside it", function()
       for policy, background in pairs { always = true, on_failure = false, never = false } do
         local j = running { restart = policy }
-        local said = ends(j, 1, { left = helper, strays = { helper }, count = 1 })
+        local said = leaves(j, 1, { left = helper, strays = { helper }, count = 1 })
         assert.equal(background, said:find "background: pid 8 %(helper%) lives on" ~= nil)
         assert.equal(not background, j.memory.background == nil)
         j = running { restart = policy }
-        assert.equal("left a process running, which was ended", ends(j, 1, { left = helper, ended = 1 }))
+        assert.equal("left a process running, which was ended", leaves(j, 1, { left = helper, ended = 1 }))
         assert.is_nil(j.memory.background)
       end
     end)
