@@ -78,6 +78,7 @@ void port_push_group_gone(lua_State *L, const struct event *event) {
   if (gone->left.child.pid != 0) {
     push_stray(L, &gone->left);
     lua_setfield(L, -2, "left");
+    if (gone->leader->pid != 0) port_set_string(L, "name", gone->leader->name);
   }
   if (gone->count == 0) return;
   push_strays(L, gone->strays, gone->count);

@@ -658,6 +658,7 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->id = proc->handle.id;
   proc->exit.event = (struct event){.type = EVENT_EXIT, .id = proc->id, .taken = exit_taken};
   proc->main.event = (struct event){.type = EVENT_MAIN, .id = proc->id, .taken = exit_taken};
+  proc->gone.leader = &proc->session.leader;
   proc->gone.event =
       (struct event){.type = EVENT_GROUP_GONE, .id = proc->id, .taken = group_gone_taken};
   proc->next = procs->first;

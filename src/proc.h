@@ -110,6 +110,7 @@ struct proc_gone {
   unsigned ended;                   /* orphans of the session when it exited; they were ended */
   /* Of one that exited with 0: a descendant that lived on, then or now; .child.pid 0 = none. */
   struct stray left;
+  const struct child *leader; /* not owned; .pid 0: not known */
 };
 
 /* What becomes of a start that is under way. event.type is EVENT_SPAWNED, EVENT_SPAWN_FAILED, or EVENT_SPAWNING:

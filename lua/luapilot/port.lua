@@ -50,7 +50,7 @@ local port = {}
 ---    unfollowed: luapilot.Unfollowed? }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, left: luapilot.Stray?,
----    ended: integer? }
+---    name: string?, ended: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
@@ -138,7 +138,7 @@ function port.cancel(id) end
 ---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
 ---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
 ---`left` of `group_gone` after an exit with code 0: a descendant that lived on then, in the session (then it was
----ended), or outside.
+---ended), or outside. With it comes `name`, that of the leader's program, where it is known.
 ---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
 ---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,

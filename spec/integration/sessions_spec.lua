@@ -247,6 +247,22 @@ describe("who leaves a job's session", function()
     story.assert_lines(p, 0, "left behind")
   end)
 
+  it("by putting itself into the background, is told so without a restart, too", function()
+    machine.need "python3"
+    local p = pilot(([[
+      pilot.job "lives" { exec = { "python3", "daemon.py", "%d" } }
+      pilot.job "ends" { exec = { "python3", "-c", "import os, time; os.fork() or time.sleep(1000)" } }
+      pilot.job "side" { exec = "sleep 1000" }
+    ]]):format(story.free_port()), { files = { ["daemon.py"] = DAEMON } })
+    p:wait_for_line 'job "lives": stopped'
+    p:wait_for_line 'job "ends": stopped'
+    local background = ": has put itself into the background: pid %d+ %(python3%) "
+    story.assert_lines(p, 1, 'job "lives"' .. background .. "lives on%. Run it in the foreground")
+    story.assert_lines(p, 1, 'job "ends"' .. background .. "was ended, .*%. Run it in the foreground")
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
+  end)
+
   it("by putting itself into the background, is told so once, and its port makes no later run healthy", function()
     machine.need "python3"
     local port = story.free_port()

@@ -36,6 +36,28 @@ describe("a job stops", function()
     assert.is_nil(app.pid)
   end)
 
+  it("and the log tells how its program ended, people only what they would not expect", function()
+    local function stopped(behaviour, fields)
+      local box = run(behaviour, fields)
+      box:signal "SIGUSR1"
+      box:advance "1m"
+      local line
+      for _, each in ipairs(box:log()) do line = each.event == "stopped" and each or line end
+      local facts = line.facts
+      return { line.fields and line.fields.code, line.fields and line.fields.signal, facts.code, facts.signal }
+    end
+    assert.same({ 5, nil, 5 }, stopped { term_delay = "1s", term_exit = 5 })
+    assert.same({ nil, nil, 0 }, stopped { term_delay = "1s" })
+    assert.same({ nil, nil, 143, "SIGTERM" }, stopped {})
+    assert.same({ nil, nil, 143 }, stopped { term_delay = "1s", term_exit = 143 }) -- as shells and Java say it
+    assert.same({ nil, nil, 131, "SIGQUIT" }, stopped({}, ', stop_signal = "SIGQUIT"'))
+    assert.same({ 143, nil, 143 }, stopped({ term_delay = "1s", term_exit = 143 }, ', stop_signal = "SIGINT"'))
+    local function crash(proc) proc:crash "SIGSEGV" end
+    assert.same({ 139, "SIGSEGV", 139, "SIGSEGV" }, stopped { on = { SIGTERM = crash } })
+    assert.same({ nil, nil, 137, "SIGKILL" }, stopped { ignores = { "SIGTERM" } }) -- "… asked to: killed" was said
+    assert.same({ 5, nil, 5 }, stopped { term_delay = "1s", term_exit = 5, grandchild = { ignores = { "SIGTERM" } } })
+  end)
+
   it("and all of its session: those in groups of their own hear the signal when their parents have ended", function()
     local box, app = run { term_delay = "1s", grandchild = {
       { setpgid = true, term_delay = "2s", grandchild = { setpgid = true, term_delay = "3s" } },

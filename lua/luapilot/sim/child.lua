@@ -242,6 +242,7 @@ function Child:emptied()
     if self.cancelled then return end
     local list, count = self:find_strays(false)
     local event = { type = "group_gone", id = self.id, left = self.left }
+    if self.left then event.name = described(self.group.leader).name end
     if count > 0 then event.strays, event.count = list, count end
     if (self.ended or 0) > 0 then event.ended = self.ended end
     self.port:push_urgent(event, function() self:gone_taken() end)
