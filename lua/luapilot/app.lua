@@ -357,7 +357,7 @@ end
 local function ask_to_end(self, event)
   local name, sender, now = event.name, event.pid > 0 and { sender = event.pid } or nil, self.port.now()
   if self.asked_at and signals.asks_again(name, now - self.asked_at) then
-    self:log("warn", name .. " again: killing what is left", sender, "killing", nil, { signal = name })
+    self:log("warn", name .. ": asked a second time: killing what is left", sender, "killing", nil, { signal = name })
     return self.closing:kill()
   end
   self:log("info", name .. (self.phase == "running" and ": shutting down" or ": the shutdown is under way"), sender,

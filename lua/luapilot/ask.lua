@@ -164,7 +164,10 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   end)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end
-  return app.bus:subscribe(topic, tostring(event), read, fn, where and ("%s at %s"):format(call, where) or call)
+  local label = where and ("%s at %s"):format(call, where) or call
+  local subscription = app.bus:subscribe(topic, tostring(event), read, fn, label)
+  subscription.where = where
+  return subscription
 end
 
 ---The arguments of maintenance(on, reason); raises at the caller's caller.

@@ -32,6 +32,7 @@ bus.BOUND = 1000
 ---@field options table          { when_busy, settle, max_wait, timeout }: seconds
 ---@field fn fun(event: table)
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
+---@field where string?           "pilot.lua:12"
 ---@field view (fun(event: table): table)?   what the handler is given in its place
 ---@field waiting luapilot.Queue  events that wait for the run to end
 ---@field load number             what they weigh

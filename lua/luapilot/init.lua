@@ -68,12 +68,17 @@ end
 
 local ENDS_PILOT = { SIGTERM = true, SIGINT = true }
 
+-- What is declared may name a signal before pilot.shutdown_signals does: all of that is looked at when the file is read.
+local function ends_pilot(app, event)
+  return ENDS_PILOT[event] or app.phase ~= "declaring" and app.enders and app.enders[event]
+end
+
 ---@param event string
 ---@param options table|fun(event: table)
 ---@param fn fun(event: table)?
 ---@return luapilot.Subscription
 function api.on(app, event, options, fn)
-  if ENDS_PILOT[event] then
+  if ends_pilot(app, event) then
     ask.fail(app, nil, ("on(%q): this signal ends the pilot: use pilot.on(\"shutdown\", …)"):format(event))
   end
   return ask.subscribe(app, "pilot", "pilot", "pilot", event, options, fn)
@@ -81,7 +86,7 @@ end
 
 local function pilot_trigger(kind)
   return function(app, event, options)
-    if ENDS_PILOT[event] or event == "shutdown" then
+    if ends_pilot(app, event) or event == "shutdown" then
       ask.fail(app, nil, ("%s(%q): the pilot ends with it, and starts nothing any more: use pilot.on(\"shutdown\", …)")
         :format(kind, event))
     end
