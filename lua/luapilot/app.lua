@@ -179,7 +179,7 @@ local function memory_bound(self)
   local bytes, message = size.parse(text)
   if bytes and bytes < LEAST_MEMORY then message = "expected " .. size.format(LEAST_MEMORY) .. " or more" end
   if not message then return bytes end
-  self.mistakes:add("LUAPILOT_MEMORY", nil, message .. ', or "off"')
+  self.mistakes:add(nil, "LUAPILOT_MEMORY", message .. ', or "off"')
   return MEMORY
 end
 
