@@ -9,16 +9,15 @@ local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local libraries = require "luapilot.libraries"
 local mistakes = require "luapilot.mistakes"
-local size = require "luapilot.size"
 local strict = require "luapilot.strict"
-local suggest = require "luapilot.suggest"
 
 local lexer = lazy.require "luapilot.lexer"
+local suggest = lazy.require "luapilot.suggest"
 local syntax = lazy.require "luapilot.syntax"
 
 local M = {}
 
-M.LIMIT = 1024 ^ 2 -- bytes of one file
+M.LIMIT = 1024 ^ 2 -- bytes of one file: 1M
 
 ---@class luapilot.LoaderOptions
 ---`read` takes a path and a limit in bytes; nil, message and a code such as "ENOENT", "EISDIR" or "EFBIG".
@@ -43,7 +42,7 @@ Loader.__index = Loader
 local FILE_ERRORS = {
   ENOENT = "there is no such file; luapilot init writes a first one",
   EISDIR = "is a directory: give the file in it, such as %s/pilot.lua",
-  EFBIG = ("is larger than %s, which is the limit for a configuration"):format(size.format(M.LIMIT)),
+  EFBIG = "is larger than 1M, which is the limit for a configuration",
   EACCES = "may not be read by this user (permission denied)",
 }
 

@@ -295,7 +295,8 @@ describe("the real port", function()
     local options = { env_added = { LUAPILOT_JOB = "crowd" }, mark = "LUAPILOT_JOB=crowd" }
     local before = spawn({ "true" }, { env_added = options.env_added, mark = options.mark })
     wait_for("group_gone", before)
-    local STRAYS = "for i in $(seq %d); do setsid sh -c 'echo out; while test -d %s; do sleep 0.1; done' >&2 & done; exec true"
+    local STRAYS = "for i in $(seq %d); do setsid sh -c 'echo out; while test -d %s; do sleep 0.1; done' >&2 & done; "
+      .. "exec true"
     local function leave(count)
       local id = spawn(STRAYS:format(count, world.path ""), { capture = true })
       local out = 0
