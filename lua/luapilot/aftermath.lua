@@ -56,8 +56,8 @@ end
 -- What a shell leaves has its name, too, until it is another program.
 local SHELLS = { sh = true, ash = true, bash = true, busybox = true, dash = true, ksh = true, mksh = true, zsh = true }
 
--- Is a program that has ended well, and left somebody, a daemon? One of its own name is; so is whoever lives on, and gets
--- company by the next start.
+-- Is a program that has ended well, and left somebody, a daemon? One of its own name is; so is whoever lives on, and
+-- gets company by the next start.
 local function is_daemon(memory, gone, always)
   local daemon, name = gone.strays and gone.strays[1] or gone.left, gone.name
   if not gone.left or memory.exit.at - memory.started > SOON then return false end

@@ -19,7 +19,6 @@ local queue = require "luapilot.queue"
 local renders = require "luapilot.renders"
 local services = require "luapilot.services"
 local signals = require "luapilot.signals"
-local size = require "luapilot.size"
 local luapilot = require "luapilot"
 local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
@@ -30,6 +29,7 @@ local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
 local shutdown = lazy.require "luapilot.shutdown"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
+local size = lazy.require "luapilot.size"
 local task = lazy.require "luapilot.task"
 local unheard = lazy.require "luapilot.unheard"
 local verdict = lazy.require "luapilot.verdict"
@@ -179,7 +179,7 @@ local function memory_bound(self)
   local bytes, message = size.parse(text)
   if bytes and bytes < LEAST_MEMORY then message = "expected " .. size.format(LEAST_MEMORY) .. " or more" end
   if not message then return bytes end
-  self.mistakes:add("LUAPILOT_MEMORY", nil, message .. ', or "off"')
+  self.mistakes:add(nil, "LUAPILOT_MEMORY", message .. ', or "off"')
   return MEMORY
 end
 
@@ -357,7 +357,7 @@ end
 local function ask_to_end(self, event)
   local name, sender, now = event.name, event.pid > 0 and { sender = event.pid } or nil, self.port.now()
   if self.asked_at and signals.asks_again(name, now - self.asked_at) then
-    self:log("warn", name .. " again: killing what is left", sender, "killing", nil, { signal = name })
+    self:log("warn", name .. ": asked a second time: killing what is left", sender, "killing", nil, { signal = name })
     return self.closing:kill()
   end
   self:log("info", name .. (self.phase == "running" and ": shutting down" or ": the shutdown is under way"), sender,

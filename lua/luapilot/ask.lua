@@ -5,11 +5,11 @@
 
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
-local events = require "luapilot.events"
 local lazy = require "luapilot.lazy"
 local mistakes = require "luapilot.mistakes"
 local schema = require "luapilot.schema"
 
+local events = lazy.require "luapilot.events"
 local option_types = lazy.require "luapilot.option_types"
 
 local ask = {}
@@ -164,7 +164,10 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   end)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end
-  return app.bus:subscribe(topic, tostring(event), read, fn, where and ("%s at %s"):format(call, where) or call)
+  if where then call = ("%s at %s"):format(call, where) end
+  local subscription = app.bus:subscribe(topic, tostring(event), read, fn, call)
+  subscription.where = where
+  return subscription
 end
 
 ---The arguments of maintenance(on, reason); raises at the caller's caller.

@@ -50,7 +50,7 @@ local read_job = schema.record({
   when    = { when },
   restart = { restart.type, default = restart.NEVER },
   timeout = { schema.span },
-  stop_signal  = { signal, default = "SIGTERM" },
+  stop_signal  = { later(types, "stop_signal"), default = "SIGTERM" },
   stop_timeout = { schema.duration, default = 10 },
   stop_mode    = { schema.one_of { "group", "mixed" }, default = "group" },
   drain   = { schema.duration },

@@ -7,39 +7,13 @@
 --
 -- It reads the file anew at each start. It never changes the pilot's own environment.
 
+local lazy = require "luapilot.lazy"
+
+local env_file = lazy.require "luapilot.env_file"
+
 local environment = {}
 
 local FILE_LIMIT = 1024 * 1024
-
--- "a b" and 'a b' lose their quotes; the rest of the line is the value, as docker's --env-file has it.
-local function value_of(text)
-  return text:find "^([\"']).*%1$" and text:sub(2, -2) or text
-end
-
----Reads KEY=value lines. Comments and blank lines are passed over, and what editors of Windows add: a byte order mark
----and carriage returns. `export ` in front is allowed.
----@param text string
----@param path string
----@return table<string, string>?
----@return string? message
-function environment.parse(text, path)
-  local result, number = {}, 0
-  for line in (text:gsub("^\239\187\191", "") .. "\n"):gmatch "([^\n]*)\n" do
-    number = number + 1
-    line = line:gsub("\r$", ""):gsub("^%s+", "")
-    if line ~= "" and line:sub(1, 1) ~= "#" then
-      local key, value = line:gsub("^export%s+", ""):match "^([%a_][%w_]*)=(.*)$"
-      if not key then
-        return nil, ("%s:%d: expected NAME=value, got %q"):format(path, number, line)
-      end
-      if value:find("\0", 1, true) then
-        return nil, ("%s:%d: %s contains a NUL byte, which no variable can"):format(path, number, key)
-      end
-      result[key] = value_of(value)
-    end
-  end
-  return result
-end
 
 local function merge(into, from)
   for key, value in pairs(from) do into[key] = value end
@@ -70,7 +44,7 @@ end
 local function add_file(env, app, path)
   local text, message, code = app.port.read(path, FILE_LIMIT)
   local values
-  if text then values, message = environment.parse(text, path) end
+  if text then values, message = env_file.parse(text, path) end
   if not values then return nil, "env_file: " .. message, code end
   merge(env, values)
   return true

@@ -3,8 +3,10 @@
 -- Owns the words that `on`, `once`, `each`, `next` and `wait_for` accept. Never publishes anything.
 
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
 local signals = require "luapilot.signals"
-local suggest = require "luapilot.suggest"
+
+local suggest = lazy.require "luapilot.suggest"
 
 local M = {}
 

@@ -5,8 +5,10 @@
 -- stand for hang on nothing else. (A weak table here would keep both, and the app, for ever: its values lead back to
 -- its keys.)
 
+local lazy = require "luapilot.lazy"
 local schema = require "luapilot.schema"
-local suggest = require "luapilot.suggest"
+
+local suggest = lazy.require "luapilot.suggest"
 
 local facade = {}
 

@@ -13,13 +13,13 @@ local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local object = require "luapilot.object"
 local schema = require "luapilot.schema"
-local suggest = require "luapilot.suggest"
 
 local consul = lazy.require "luapilot.consul"
 local fs = lazy.require "luapilot.fs"
 local http = lazy.require "luapilot.http"
-local json = lazy.require "luapilot.json"
+local log = lazy.require "luapilot.log"
 local option_types = lazy.require "luapilot.option_types"
+local suggest = lazy.require "luapilot.suggest"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
 
@@ -33,7 +33,7 @@ local LATER = {
 
 -- Libraries that are loaded when a file first names them.
 local ON_DEMAND = {
-  consul = consul, fs = fs, http = http, watch = watches,
+  consul = consul, fs = fs, http = http, log = log, watch = watches,
   json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.json"), "pilot.json") end },
 }
 
@@ -68,12 +68,17 @@ end
 
 local ENDS_PILOT = { SIGTERM = true, SIGINT = true }
 
+-- A file may name a signal before pilot.shutdown_signals does: all of that is looked at when the file is read.
+local function ends_pilot(app, event)
+  return ENDS_PILOT[event] or app.phase ~= "declaring" and app.enders and app.enders[event]
+end
+
 ---@param event string
 ---@param options table|fun(event: table)
 ---@param fn fun(event: table)?
 ---@return luapilot.Subscription
 function api.on(app, event, options, fn)
-  if ENDS_PILOT[event] then
+  if ends_pilot(app, event) then
     ask.fail(app, nil, ("on(%q): this signal ends the pilot: use pilot.on(\"shutdown\", …)"):format(event))
   end
   return ask.subscribe(app, "pilot", "pilot", "pilot", event, options, fn)
@@ -81,7 +86,7 @@ end
 
 local function pilot_trigger(kind)
   return function(app, event, options)
-    if ENDS_PILOT[event] or event == "shutdown" then
+    if ends_pilot(app, event) or event == "shutdown" then
       ask.fail(app, nil, ("%s(%q): the pilot ends with it, and starts nothing any more: use pilot.on(\"shutdown\", …)")
         :format(kind, event))
     end
@@ -121,35 +126,6 @@ end
 
 -- --- the table -------------------------------------------------------------------------------
 
--- A log line takes what it is given: tables as JSON, the rest as tostring has it.
-local function plain_fields(fields)
-  local plain = {}
-  for key, value in pairs(fields) do
-    local kind = type(value)
-    if kind == "table" then
-      local ok, text = pcall(json.encode, value)
-      value = ok and text or tostring(value)
-    elseif kind ~= "string" and kind ~= "number" and kind ~= "boolean" then
-      value = tostring(value)
-    end
-    plain[tostring(key)] = value
-  end
-  return plain
-end
-
-local function log_functions(app)
-  local log = {}
-  for _, level in ipairs { "debug", "info", "warn", "error" } do
-    log[level] = function(message, fields)
-      if fields ~= nil and type(fields) ~= "table" then
-        error(("pilot.log.%s: expected a table of fields, got %s"):format(level, describe.value(fields)), 2)
-      end
-      app:log(level, tostring(message), fields and plain_fields(fields))
-    end
-  end
-  return suggest.guard(log, "pilot.log")
-end
-
 local function unknown(pilot, key)
   if LATER[key] then
     return ("pilot.%s is not part of this version (0.1.0): %s comes with a later one"):format(key, LATER[key])
@@ -174,7 +150,7 @@ function luapilot.attach(app)
       return api[name](app, ...)
     end
   end
-  pilot.log, pilot.state, pilot.args = log_functions(app), app.state, app.args
+  pilot.state, pilot.args = app.state, app.args
   return setmetatable(pilot, {
     __name = "luapilot library",
     __index = function(_, key)

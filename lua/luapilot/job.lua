@@ -608,8 +608,8 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; group_gone: { strays, count,
----                             left, name, ended }; deregistered: { was };
+---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
+---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }
 ---@param now number

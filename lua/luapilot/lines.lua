@@ -15,8 +15,8 @@
 --
 -- It owns the text that is not published yet, and the hold on the pipes. It is loaded with the first line.
 
-local bus = require "luapilot.bus"
 local queue = require "luapilot.queue"
+local subscription = require "luapilot.subscription"
 local utf8 = require "luapilot.utf8"
 
 local lines = {}
@@ -25,7 +25,7 @@ local lines = {}
 lines.LONGEST = 64 * 1024
 local LONGEST = lines.LONGEST
 
-local ENOUGH = bus.BOUND / 2 -- of a queue that was full: with so much left it has room again
+local ENOUGH = subscription.BOUND / 2 -- of a queue that was full: with so much left it has room again
 local LONG = 8 * 1024       -- bytes of a line that weighs 1
 local LOOK = 0.1            -- seconds between two looks
 local LIMIT, AT_REST, AT_WORK = 100, 10, 1 -- of what looks count: one at a handler that waits, one that computes
@@ -68,11 +68,11 @@ end
 
 -- How much may be published now.
 local function room_of(self)
-  local room = bus.BOUND
+  local room = subscription.BOUND
   for _, handler in ipairs(handlers(self)) do
     if queues(handler) then
       if handler.load <= ENOUGH then handler.behind = nil end
-      if not handler.behind then room = math.min(room, bus.BOUND - handler.load) end
+      if not handler.behind then room = math.min(room, subscription.BOUND - handler.load) end
     end
   end
   return room - self.app.bus.load

@@ -9,16 +9,15 @@ local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
 local libraries = require "luapilot.libraries"
 local mistakes = require "luapilot.mistakes"
-local size = require "luapilot.size"
 local strict = require "luapilot.strict"
-local suggest = require "luapilot.suggest"
 
 local lexer = lazy.require "luapilot.lexer"
+local suggest = lazy.require "luapilot.suggest"
 local syntax = lazy.require "luapilot.syntax"
 
 local M = {}
 
-M.LIMIT = 1024 ^ 2 -- bytes of one file
+M.LIMIT = 1024 ^ 2 -- bytes of one file: 1M
 
 ---@class luapilot.LoaderOptions
 ---`read` takes a path and a limit in bytes; nil, message and a code such as "ENOENT", "EISDIR" or "EFBIG".
@@ -43,11 +42,11 @@ Loader.__index = Loader
 local FILE_ERRORS = {
   ENOENT = "there is no such file; luapilot init writes a first one",
   EISDIR = "is a directory: give the file in it, such as %s/pilot.lua",
-  EFBIG = ("is larger than %s, which is the limit for a configuration"):format(size.format(M.LIMIT)),
+  EFBIG = "is larger than 1M, which is the limit for a configuration",
   EACCES = "may not be read by this user (permission denied)",
 }
 
-local BINARY = "contains binary data, the first on line %d: it is no Lua source"
+local NO_SOURCE = "contains %s: it is no Lua source"
 
 local function read_error(path, message, code)
   local text = FILE_ERRORS[code]
@@ -55,29 +54,33 @@ local function read_error(path, message, code)
   return (text:gsub("%%s", (path:gsub("/+$", ""):gsub("%%", "%%%%"))))
 end
 
--- What is no text of Lua, or nil.
+-- ":3", the line of a byte.
+local function line_of(source, position)
+  local _, newlines = source:sub(1, position):gsub("\n", "")
+  return ":" .. newlines + 1
+end
+
+-- Why it is no text of Lua, and on which line; or nil.
 local function refusal(source)
   if #source > M.LIMIT then return ("has %d bytes: it %s"):format(#source, FILE_ERRORS.EFBIG) end
   if source:sub(1, 1) == "\27" then return "is compiled bytecode: give the Lua source" end
   local mark = source:sub(1, 2)
   if mark == "\255\254" or mark == "\254\255" then return "is UTF-16 text: save it as UTF-8" end
   local nul = source:find("\0", 1, true)
-  if nul then
-    local _, newlines = source:sub(1, nul):gsub("\n", "")
-    return ("contains NUL bytes, the first on line %d: it is no Lua source"):format(newlines + 1)
-  end
+  if nul then return NO_SOURCE:format "NUL bytes", line_of(source, nul) end
 end
 
 ---The text of a file as Lua takes it: without byte order mark and "#!" (the line stays, for the numbers).
 ---@return string|nil source
 ---@return string|nil message
 ---@return string|nil code "ENOENT" and the like
+---@return string|nil line ":3", where the message is about one
 local function read_source(self, path)
   local source, message, code = self.read(path, M.LIMIT)
   if not source then return nil, read_error(path, message, code), code end
   source = source:gsub("^\239\187\191", "")
-  local why = refusal(source)
-  if why then return nil, why end
+  local why, line = refusal(source)
+  if why then return nil, why, nil, line end
   return (source:gsub("^#[^\n]*", ""))
 end
 
@@ -94,8 +97,7 @@ local function compile(self, path, source)
   if chunk then return { path = path, chunk = chunk } end
   local binary = source:find "[\1-\8\14-\31]"
   if binary then
-    local _, newlines = source:sub(1, binary):gsub("\n", "")
-    return { path = path, where = path, message = BINARY:format(newlines + 1) }
+    return { path = path, where = path .. line_of(source, binary), message = NO_SOURCE:format "binary data" }
   end
   message = syntax.explain(message, source)
   local line, text = message:match "^.-:(%d+): (.*)$"
@@ -106,9 +108,10 @@ end
 ---@return luapilot.UserFile|nil
 local function user_file(self, path)
   if self.files[path] then return self.files[path] end
-  local source, message, code = read_source(self, path)
+  local source, message, code, line = read_source(self, path)
   if not source and (code == "ENOENT" or code == "ENOTDIR" or code == "EISDIR") then return nil end
-  local file = source and compile(self, path, source) or { path = path, where = path, message = message }
+  local file = source and compile(self, path, source)
+    or { path = path, where = path .. (line or ""), message = message }
   self.files[path], self.sources[path] = file, source
   self.order[#self.order + 1] = file
   return file
@@ -374,9 +377,9 @@ end
 ---@return function|nil chunk nil after a mistake in this file
 function Loader:load(path)
   self.path, self.directory = path, path:match "^(.*/)[^/]*$" or ""
-  local source, message = read_source(self, path)
+  local source, message, _, line = read_source(self, path)
   if not source then
-    self.mistakes:add(path, nil, message)
+    self.mistakes:add(path .. (line or ""), nil, message)
     return nil
   end
   local file = compile(self, path, source)

@@ -10,7 +10,8 @@ local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
 local runner = require "luapilot.runner"
 local schema = require "luapilot.schema"
-local suggest = require "luapilot.suggest"
+
+local suggest = lazy.require "luapilot.suggest"
 
 local object = {}
 

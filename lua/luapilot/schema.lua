@@ -8,8 +8,10 @@
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
-local size = require "luapilot.size"
-local suggest = require "luapilot.suggest"
+local lazy = require "luapilot.lazy"
+
+local size = lazy.require "luapilot.size"
+local suggest = lazy.require "luapilot.suggest"
 
 local M = {}
 
@@ -142,7 +144,7 @@ function M.any(value) return value end
 M.boolean = of("boolean", "true or false")
 M.fn = of("function", "a function")
 M.duration = M.by(duration.parse)
-M.size = M.by(size.parse)
+M.size = M.by(function(value) return size.parse(value) end)
 
 ---A string without NUL bytes, and not empty.
 function M.text(value, path, report)

@@ -30,17 +30,19 @@ end
 
 local ENDS = 'listens for %s, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
 
+local TOLD = { SIGTERM = true, SIGINT = true } -- at once, whatever the file declares: see init.lua
+
 ---Adds a mistake for each handler and trigger that waits for one of them.
 ---@param app luapilot.App
 function shutdown_signals.check(app)
   for _, name in ipairs(schema.keys(app.enders)) do
-    for _, handler in ipairs(app.bus:subscribers("pilot", name)) do
-      if not handler.gone then app.mistakes:add(nil, handler.label, ENDS:format(name)) end
+    for _, handler in ipairs(TOLD[name] and {} or app.bus:subscribers("pilot", name)) do
+      if not handler.gone then app.mistakes:add(handler.where, ("pilot.on %q"):format(name), ENDS:format(name)) end
     end
   end
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do
-      if leaf.topic == "pilot" and app.enders[leaf.event] then
+      if leaf.topic == "pilot" and app.enders[leaf.event] and not TOLD[leaf.event] then
         app.mistakes:add(runner.spec.where, ("job %q.when"):format(runner.spec.name), ENDS:format(leaf.event))
       end
     end

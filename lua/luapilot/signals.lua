@@ -4,7 +4,9 @@
 -- anything.
 
 local describe = require "luapilot.describe"
-local suggest = require "luapilot.suggest"
+local lazy = require "luapilot.lazy"
+
+local suggest = lazy.require "luapilot.suggest"
 
 local M = {}
 

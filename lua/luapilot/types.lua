@@ -6,6 +6,7 @@
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
 local schema = require "luapilot.schema"
+local signals = require "luapilot.signals"
 local size = require "luapilot.size"
 
 local M = {}
@@ -22,6 +23,17 @@ M.bytes = schema.either("a string", { string = schema.any })
 function M.pidfile(value, path, report)
   if type(value) == "string" and value:find "^/[^%z]*[^/%z]$" then return value end
   return schema.expected(path, report, 'an absolute path such as "/run/app.pid"', value)
+end
+
+---What asks a job to end. SIGSTOP cannot be caught, and ends nothing.
+---@type luapilot.Type
+function M.stop_signal(value, path, report)
+  local name, message = signals.parse(value)
+  if name == "SIGSTOP" then
+    name, message = nil, 'SIGSTOP ends no program: expected a signal that does, such as "SIGTERM"'
+  end
+  if message then report(path, message) end
+  return name
 end
 
 -- ------------------------------------------------------------------------------------------ environment

@@ -3,56 +3,20 @@
 -- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
+local constant = require "luapilot.constant"
 local lazy = require "luapilot.lazy"
-local suggest = require "luapilot.suggest"
 local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
+local raised = lazy.require "luapilot.raised"
 local rivals = lazy.require "luapilot.rivals"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
-local task = lazy.require "luapilot.task"
+local suggest = lazy.require "luapilot.suggest"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
 
 local validate = {}
-
--- An undefined global is reported where it is read; the error that follows from it says the same again.
-local function is_reported(app, where)
-  for _, mistake in ipairs(app.mistakes:list()) do
-    if mistake.where == where and mistake.message:find("global", 1, true) then return true end
-  end
-  return false
-end
-
--- "pilot.lua:7: text" → "pilot.lua:7", "text"
-local function split(message)
-  local where, text = message:match "^([^\n:]+:%d+): (.*)$"
-  return where, text or message
-end
-
--- A field of something that is nil: the name that was called may be misspelt.
-local function user_line(app, trace)
-  for file, line in trace:gmatch "\n%s*([^\n:]+):(%d+): in " do
-    if app:is_user_source("@" .. file) then return file .. ":" .. line end
-  end
-end
-
--- What names a line of the core (of its bytecode, or of its source) is the core's mistake, whatever the user wrote.
-local function is_own(where)
-  if not where then return false end
-  local file = where:match "^luapilot/(.*)$" or where:match "lua/luapilot/(.*)$"
-  return file ~= nil and file:find "^[%w_/]+%.lua:%d+$" ~= nil
-end
-
-local function add_raised(app, err)
-  local where, text = split(task.message(err))
-  if not (where and app:is_user_source("@" .. where:match "^(.*):%d+$")) then
-    text = (is_own(where) and "an error inside luapilot, please report it: " or "") .. task.message(err)
-    where = user_line(app, tostring(err)) or app.loader.path
-  end
-  if not is_reported(app, where) then app.mistakes:add(where, nil, text) end
-end
 
 ---Runs the main chunk. What it raises is the last mistake of this run.
 ---@param app luapilot.App
@@ -61,7 +25,7 @@ function validate.run(app, chunk)
   local ok, err = app.tasks:run_alone(chunk)
   if not ok then
     app.raised = true
-    add_raised(app, err)
+    raised.tell(app, err)
   end
 end
 
@@ -151,10 +115,16 @@ local function cycles(app)
   if count < #app.order then circles.tell(app, startable) end
 end
 
+-- What reads a file token by token is loaded where the words are there at all.
+local function may_have(source, word, pattern)
+  return source:find(word, 1, true) ~= nil and source:find(pattern) ~= nil
+end
+
 -- `app:reload()` in a handler would raise when it is called, perhaps at night.
 local function reloads(app)
   for path, source in pairs(app.loader.sources) do
-    for _, call in ipairs(calls.on_jobs(source, "reload")) do
+    local list = may_have(source, "reload", ":%s*reload") and calls.on_jobs(source, "reload")
+    for _, call in ipairs(list or constant.NONE) do
       local runner = app.jobs[call.job]
       if runner and not runner.spec.reload then
         app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
@@ -187,7 +157,8 @@ function validate.rendered_files(app)
     for _, path in ipairs(templates.paths(app)) do add(path) end
   end
   for _, source in pairs(app.loader.sources) do
-    for _, path in ipairs(calls.fields(source, "to")) do add(path) end
+    local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
+    for _, path in ipairs(list or constant.NONE) do add(path) end
   end
   table.sort(paths)
   return paths

@@ -9,7 +9,7 @@ local argv = require "luapilot.argv"
 local base64 = require "luapilot.base64"
 local cron = require "luapilot.cron"
 local duration = require "luapilot.duration"
-local environment = require "luapilot.environment"
+local env_file = require "luapilot.env_file"
 local json = require "luapilot.json"
 local lexer = require "luapilot.lexer"
 local signals = require "luapilot.signals"
@@ -95,7 +95,7 @@ function readers.e(text)
 end
 
 function readers.f(text)
-  local variables = read(environment.parse, text, "app.env")
+  local variables = read(env_file.parse, text, "app.env")
   for name, value in pairs(variables or {}) do
     assert(name:find "^[%a_][%w_]*$", "a name of no variable")
     assert(not value:find("\0", 1, true), "a NUL in a variable")

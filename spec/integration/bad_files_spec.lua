@@ -231,14 +231,14 @@ pilot.lua: declares nothing: no job, no timer, no handler; start with local pilo
 bad "a program instead of a script" {
   file = "\127ELF\2\1\1\0\0\0\0\0",
   says = [[
-pilot.lua: contains NUL bytes, the first on line 1: it is no Lua source
+pilot.lua:1: contains NUL bytes: it is no Lua source
 ]],
 }
 
 bad "a picture" {
   file = "\137PNG\13\n\26\n",
   says = [[
-pilot.lua: contains binary data, the first on line 2: it is no Lua source
+pilot.lua:2: contains binary data: it is no Lua source
 ]],
 }
 
@@ -259,7 +259,7 @@ pilot.lua: is UTF-16 text: save it as UTF-8
 bad "NUL bytes" {
   file = "local pilot = require \"luapilot\"\n-- here: \0\n",
   says = [[
-pilot.lua: contains NUL bytes, the first on line 2: it is no Lua source
+pilot.lua:2: contains NUL bytes: it is no Lua source
 ]],
 }
 

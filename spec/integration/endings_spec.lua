@@ -102,7 +102,7 @@ describe("a second request to end", function()
       p:wait_for_line "deaf ready"
       asked_until_the_end(p, name, least)
       assert.equal(124, p:wait())
-      assert.is_true(#p:lines(name .. " again: killing what is left") > 0)
+      assert.is_true(#p:lines(name .. ": asked a second time: killing what is left") > 0)
     end
   end)
 

@@ -266,7 +266,7 @@ describe("the pilot stops:", function()
       p:wait_for_line "a second later"
       p:signal(signals[2])
       story.assert_ends(p, 124)
-      story.assert_lines(p, 1, signals[2] .. " again: killing what is left")
+      story.assert_lines(p, 1, signals[2] .. ": asked a second time: killing what is left")
       story.assert_lines(p, 0, "db told")
     end
   end)

@@ -42,7 +42,7 @@ local EXPECTED = {
   "^template .*: still not rendered", "^template .* refuses it ", "^template .*: .*[Nn]o space left",
   "^template .*: .*file too large", "^template .*: .*too many open", "^template .*: .*cannot start a process",
   "^pilot%.poll at .*: cannot wait for descriptor %d+: too many open files$",
-  "^SIG%u+ again: killing what is left", "^the shutdown was cut short: jobs? ",
+  "^SIG%u+: asked a second time: killing what is left", "^the shutdown was cut short: jobs? ",
   "%d+ messages? of luapilot %l+ dropped while the output was stalled",
 }
 

@@ -36,8 +36,9 @@ describe("aftermath", function()
     local marked, other = { name = "a", pid = 8 }, { name = "sh", pid = 9, by_name = true }
     assert.matches("^perhaps left behind: sh %(9%), 1 more: what", gone { strays = { other }, count = 2 })
     assert.matches("^left behind: a %(8%), perhaps sh %(9%): what", (gone { strays = { other, marked }, count = 2 }))
-    local daemon = aftermath.gone({}, { exit = { at = 5 }, started = 0 }, { strays = { other }, count = 1, left = other }, true)
-    assert.matches("^perhaps it has put itself into the background: pid 9 %(sh%) lives on", daemon)
+    local memory, input = { exit = { at = 5 }, started = 0 }, { strays = { other }, count = 1, left = other }
+    assert.matches("^perhaps it has put itself into the background: pid 9 %(sh%) lives on",
+      (aftermath.gone({}, memory, input, true)))
   end)
 
   it("says why nobody followed a main process", function()

@@ -300,7 +300,7 @@ describe("a request to end", function()
     local _, box = asked({ { "SIGTERM", 0 }, { "SIGQUIT", 0.5 }, { "SIGTERM", 1 } }, nil, { pid = 77 })
     assert.equal(1, boxes.logged(box, "SIGTERM: shutting down"))
     assert.equal(1, boxes.logged(box, "SIGQUIT: the shutdown is under way"))
-    assert.equal(1, boxes.logged(box, "SIGTERM again: killing what is left"))
+    assert.equal(1, boxes.logged(box, "SIGTERM: asked a second time: killing what is left"))
     assert.equal(1, boxes.logged(box, 'the shutdown was cut short: job "slow" had to be killed'))
     for _, entry in ipairs(box:log()) do
       if entry.message:find "^SIG" then assert.equal(77, entry.fields.sender) end
@@ -462,6 +462,21 @@ describe("pilot.shutdown_signals", function()
     } do
       local message = boxes.mistakes(text)
       assert.is_truthy(message:find(said, 1, true), message)
+    end
+  end)
+
+  it("cannot be listened for later, either", function()
+    local box = boxes.run [[
+      pilot.shutdown_signals { "SIGWINCH" }
+      pilot.on("startup", function() pilot.on("SIGWINCH", print) end)
+      pilot.on("startup", function() pilot.each "SIGWINCH" end)
+      pilot.on("startup", function() pilot.on("SIGHUP", print) end)
+    ]]
+    box:advance "1s"
+    local errors = box:forget_errors()
+    assert.equal(2, #errors)
+    for i, call in ipairs { "on", "each" } do
+      assert.is_truthy(errors[i]:find(('pilot.lua:%d: %s("SIGWINCH"): '):format(i + 1, call), 1, true), errors[i])
     end
   end)
 

@@ -158,7 +158,7 @@ describe("at the end of the pilot", function()
       box:advance "100ms"
       assert.is_true(box.ended)
       assert.same({
-        "SIGTERM again: killing what is left",
+        "SIGTERM: asked a second time: killing what is left",
         'pilot.on "SIGUSR2" at pilot.lua:1: the shutdown did not let it end: 1 event was not heard',
       }, warned(box))
     end)

@@ -104,7 +104,8 @@ describe("ask", function()
       local fn = function() end
       subscribe("healthy", fn)
       local label = 'job "app":on "healthy" at pilot.lua:7'
-      assert.same({ topic = "job:app", name = "healthy", options = {}, fn = fn, label = label }, subscribed)
+      assert.same({ topic = "job:app", name = "healthy", options = {}, fn = fn, label = label, where = "pilot.lua:7" },
+        subscribed)
       subscribe("healthy", { settle = "1s", when_busy = "latest", timeout = "30s" }, fn)
       assert.same({ settle = 1, max_wait = 4, when_busy = "latest", timeout = 30 }, subscribed.options)
     end)

@@ -1,9 +1,10 @@
+local env_file = require "luapilot.env_file"
 local environment = require "luapilot.environment"
 local stub_port = require "support.stub_port"
 
 describe("environment", function()
-  describe("parse", function()
-    local function parse(text) return environment.parse(text, "app.env") end
+  describe("reads an env_file:", function()
+    local function parse(text) return env_file.parse(text, "app.env") end
 
     it("reads lines", function()
       assert.same({ A = "1", B = "", C = "a=b", D = " spaced ", E = "#x", _F1 = "y" },

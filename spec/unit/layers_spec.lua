@@ -8,11 +8,12 @@ local lua_layers = {
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "exact", "unheard" },
+  { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types", "meant" },
   { "config", "option_types" },
   -- mechanisms, each by itself
+  { "subscription" },
   { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
     "swap", "turns", "retry", "outage", "waiting", "facade" },
   { "loop", "fs", "tasks", "lines", "late" },
@@ -33,13 +34,13 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "job_actions", "timers", "actions", "surroundings", "shutdown_signals" },
+  { "job_actions", "log", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
   { "watches" },
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "rivals", "verdict" },
+  { "circles", "raised", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }

@@ -27,7 +27,7 @@ end
 describe("the interface file for editors", function()
   it("has the functions and libraries of pilot", function()
     local given = require("luapilot").attach { state = {}, args = {}, port = {} }
-    for _, name in ipairs { "fs", "http", "json", "watch" } do
+    for _, name in ipairs { "fs", "http", "json", "log", "watch" } do
       assert.is_table(given[name], name) -- they come when they are asked for
     end
     local listed = {}

@@ -85,7 +85,8 @@ describe("loader: files", function()
   it("refuses what is no Lua source", function()
     local cases = {
       { string.dump(function() end), "is compiled bytecode: give the Lua source" },
-      { "return 1\n\n\0", "contains NUL bytes, the first on line 3: it is no Lua source" },
+      { "return 1\n\n\0", "contains NUL bytes: it is no Lua source", ":3" },
+      { "return 1\n\1", "contains binary data: it is no Lua source", ":2" },
       { "\255\254r\0", "is UTF-16 text: save it as UTF-8" },
       { TOO_LARGE, "is larger than 1M, which is the limit for a configuration" },
       { { "EISDIR", "Is a directory" }, "is a directory: give the file in it, such as pilot.lua/pilot.lua" },
@@ -94,7 +95,7 @@ describe("loader: files", function()
     }
     for _, case in ipairs(cases) do
       local lines, chunk = wrong(case[1])
-      assert.same({ "pilot.lua: " .. case[2] }, lines)
+      assert.same({ "pilot.lua" .. (case[3] or "") .. ": " .. case[2] }, lines)
       assert.is_nil(chunk)
     end
   end)

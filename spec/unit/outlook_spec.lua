@@ -114,3 +114,36 @@ describe("check warns of a one-shot whose failure leaves a pilot that serves not
     assert.equal("", names)
   end)
 end)
+
+describe("check warns of a stop_signal", function()
+  after_each(boxes.check)
+
+  local function warnings(name)
+    local box = boxes.load(('pilot.job "a" { exec = "a", stop_signal = %q, stop_timeout = "3s" }'):format(name))
+    outlook.look(box.app)
+    local said = {}
+    for i, warning in ipairs(box.app.mistakes:warnings()) do
+      said[i] = ("%s %s: %s"):format(warning.where, warning.path, warning.message)
+    end
+    box:program("a", {})
+    box:start()
+    local code = box:stop()
+    return table.concat(said, "\n"), code
+  end
+
+  it("that ends nothing by itself: the stop is a SIGKILL", function()
+    local said, code = warnings "SIGCONT"
+    assert.equal('pilot.lua:1 job "a".stop_signal: SIGCONT ends no program that does not catch it: such a stop lasts '
+      .. '3s, until SIGKILL; most programs end on "SIGTERM"', said)
+    assert.equal(124, code)
+    for _, name in ipairs { "SIGCHLD", "SIGURG", "SIGTSTP", "SIGTTIN", "SIGTTOU" } do
+      assert.is_truthy(warnings(name):find("^pilot.lua:1 [^\n]*ends no program"), name)
+    end
+  end)
+
+  it("and of none that ends, or that a program may well wait for", function()
+    for name in ("SIGTERM SIGKILL SIGQUIT SIGINT SIGHUP SIGUSR1 SIGWINCH SIGRTMIN+3"):gmatch "%S+" do
+      assert.equal("", (warnings(name)))
+    end
+  end)
+end)

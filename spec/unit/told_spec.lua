@@ -8,7 +8,7 @@ local RAW = 'needs mode = "lines": of a raw job nothing is read'
 local TWO = ": expected one value, got a second one (a table): write "
 local ENDS = 'listens for SIGWINCH, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
 
--- A file, and what is said of its line 1: without that, where the message has a place of its own.
+-- A file, and what is said of its line 1.
 local GOLDEN = {
   { 'pilot.job "a" { exec = "a", stop_mode = "leader" }',
     'job "a": stop_mode: expected "group" or "mixed", got a string: "leader"' },
@@ -49,7 +49,13 @@ local GOLDEN = {
   { 'pilot.shutdown_signals { "SIGWINCH" } pilot.job "a" { exec = "a", when = pilot.once "SIGWINCH" }',
     'job "a": when: ' .. ENDS },
   { 'pilot.shutdown_signals { "SIGWINCH" } pilot.on("SIGWINCH", print)',
-    { 'pilot.on "SIGWINCH" at pilot.lua:1: ' .. ENDS } },
+    'pilot.on "SIGWINCH": ' .. ENDS },
+  { 'pilot.shutdown_signals { "SIGTERM" } pilot.on("SIGTERM", print) '
+    .. 'pilot.job "a" { exec = "a", when = pilot.each "SIGINT" }',
+    'on("SIGTERM"): this signal ends the pilot: use pilot.on("shutdown", …)',
+    'each("SIGINT"): the pilot ends with it, and starts nothing any more: use pilot.on("shutdown", …)' },
+  { 'pilot.job "a" { exec = "a", stop_signal = "SIGSTOP" }',
+    'job "a": stop_signal: SIGSTOP ends no program: expected a signal that does, such as "SIGTERM"' },
   { 'pilot.job("a", { exec = "a" })',
     'pilot.job' .. TWO .. 'pilot.job "a" { … }, without a comma' },
   { 'pilot.template("/x", { text = "" })',
@@ -70,7 +76,7 @@ describe("a mistake is told whole:", function()
   for _, row in ipairs(GOLDEN) do
     it(row[1], function()
       local expected = {}
-      for i = 2, #row do expected[i - 1] = type(row[i]) == "table" and row[i][1] or "pilot.lua:1: " .. row[i] end
+      for i = 2, #row do expected[i - 1] = "pilot.lua:1: " .. row[i] end
       local message = boxes.mistakes(row[1]):match "has mistakes:(\n.*)$":gsub("\n[^\n]*seed.*", "")
       assert.equal(table.concat(expected, "\n"), (message:gsub("\n  ", "\n"):sub(2)))
     end)

@@ -17,9 +17,10 @@ local check = {
   name = "check", usage = "check [FILE]",
   summary = "every mistake with its file and line, or a summary",
   description = "Loads and validates a pilot.lua as run does, and starts nothing. All mistakes\n"
-    .. "are told at once, one a line; only an error that Lua itself raises hides what\n"
-    .. "would come after it. Warnings are about programs, users and files that are not\n"
-    .. "there on this machine, and about what the file may do that was not meant.",
+    .. "are told at once, one a line; only an error at the top level hides what would\n"
+    .. "come after it: one that Lua raises, or a call that waits. Warnings are about\n"
+    .. "programs, users and files that are not there on this machine, and about what the\n"
+    .. "file may do that was not meant.",
   epilog = [[
 Exit codes:
    0                     no mistakes; a summary on stdout, warnings on stderr

@@ -8,7 +8,6 @@
 
 local command = require "luapilot.cli.command"
 local lazy = require "luapilot.lazy"
-local suggest = require "luapilot.suggest"
 local terminal = require "luapilot.cli.terminal"
 
 local cli = {}
@@ -22,6 +21,7 @@ local graph = lazy.require "luapilot.cli.graph"
 local test = lazy.require "luapilot.cli.test"
 local new = lazy.require "luapilot.cli.new"
 local version = lazy.require "luapilot.cli.version"
+local suggest = lazy.require "luapilot.suggest"
 
 ---In the order in which the help lists them.
 ---@type luapilot.Command[]

@@ -5,7 +5,7 @@
 
 local bit = require "bit"
 local describe = require "luapilot.describe"
-local environment = require "luapilot.environment"
+local env_file = require "luapilot.env_file"
 
 local machine = {}
 
@@ -86,7 +86,7 @@ function Look:variables(path)
   if self.files[path] == nil then
     local text, _, code = self.port.read(path, SMALL)
     if GONE[code] then text = "" end
-    self.files[path] = text and environment.parse(text, path) or false
+    self.files[path] = text and env_file.parse(text, path) or false
   end
   return self.files[path]
 end

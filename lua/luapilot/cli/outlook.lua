@@ -2,7 +2,8 @@
 --
 --   * a one-shot that fails for good, and with it the only way to a job that should run on, while another job keeps
 --     the pilot alive: a container that is up and serves nothing;
---   * a stop_timeout that the shutdown's bound cuts short.
+--   * a stop_timeout that the shutdown's bound cuts short;
+--   * a stop_signal that ends no program which does not catch it.
 
 local duration = require "luapilot.duration"
 
@@ -144,11 +145,30 @@ local function stop_timeouts(app)
   end
 end
 
+-- --- what asks for the end -------------------------------------------------------------------
+
+-- What the kernel does by itself is nothing, or to stop the program. (SIGWINCH is what httpd waits for.)
+local ENDS_NOTHING = {
+  SIGCHLD = true, SIGCONT = true, SIGURG = true, SIGTSTP = true, SIGTTIN = true, SIGTTOU = true,
+}
+
+local function stop_signals(app)
+  for _, runner in ipairs(app.order) do
+    local spec = runner.spec
+    if ENDS_NOTHING[spec.stop_signal] then
+      app.mistakes:warn(spec.where, ("job %q.stop_signal"):format(spec.name),
+        ('%s ends no program that does not catch it: such a stop lasts %s, until SIGKILL; most programs end on '
+          .. '"SIGTERM"'):format(spec.stop_signal, duration.format(spec.stop_timeout)))
+    end
+  end
+end
+
 ---Adds a warning for each.
 ---@param app luapilot.App      loaded, without mistakes
 function outlook.look(app)
   one_shots(app)
   stop_timeouts(app)
+  stop_signals(app)
 end
 
 return outlook
