@@ -48,7 +48,7 @@ end
 -- What a shell leaves has its name, too, until it is another program.
 local SHELLS = { sh = true, ash = true, bash = true, busybox = true, dash = true, ksh = true, mksh = true, zsh = true }
 
--- Is a program that has ended well, and left somebody, a daemon? One of its own name is; so is whoever lives on, and gets
+-- Is a program that has ended well, and left somebody, a daemon? One of its own name is; so is who lives on, and gets
 -- company by the next start.
 local function is_daemon(memory, gone, always)
   local daemon, name = gone.strays and gone.strays[1] or gone.left, gone.name
