@@ -286,7 +286,7 @@ static bool is_remote(const char *cwd, const char *path) {
   return false; /* ELOOP, without looking further */
 }
 
-/* As the kernel will, up to the first that we may run: as another user it would not be looked at here. */
+/* As the kernel goes on along PATH: up to the first that we may run. It is always we: starts as others do not ask. */
 static bool has_remote_program(const struct spawn_options *options) {
   struct program program;
   bool found = program_find(&program, options->argv[0], search_environment(options)) != 0;
@@ -298,6 +298,8 @@ static bool has_remote_program(const struct spawn_options *options) {
   return found;
 }
 
+/* As another user the child can be stopped, or slowed, by any process of his before it is the program; and where his
+ * entry comes from, and what he may run, need not be known here. */
 bool errand_is_due(const struct spawn_options *options) {
   if (needs_account(options)) return true;
   if (!remote_is_there()) return false;

@@ -14,7 +14,7 @@
 #define VARIABLE "NOTIFY_SOCKET="
 #define PASSED 253            /* SCM_MAX_FD: the most that one datagram can carry */
 #define READS_AT_ONCE 16      /* strangers must not hold the loop up … */
-#define READS_AT_THE_END 1024 /* … nor the end of a job */
+#define READS_AT_THE_END 1024 /* … nor the end of a job: more than the kernel's queue holds */
 
 struct notify {
   struct loop *loop;
@@ -24,8 +24,9 @@ struct notify {
   pid_t session;
   uid_t uid;
   bool complained;                /* about strangers: once is enough */
-  void (*drained)(void *context); /* set by notify_finish() */
+  void (*drained)(void *context); /* of notify_hear() and notify_finish() */
   void *context;
+  int left; /* reads until then */
 };
 
 static struct notify *of_watcher(struct watcher *watcher) {
@@ -124,8 +125,8 @@ bool notify_next(const struct notify_event *event, size_t *at, struct notify_fie
 /* --- life -------------------------------------------------------------------------------- */
 
 /* Reads until there is something for Lua. True when it was published. */
-static bool read_on(struct notify *notify, int reads) {
-  while (reads-- > 0) {
+static bool read_on(struct notify *notify, int *reads) {
+  while ((*reads)-- > 0) {
     enum reading reading = read_one(notify);
     if (reading == READ_NOTHING) return false;
     if (reading == READ_IGNORED) continue;
@@ -137,20 +138,18 @@ static bool read_on(struct notify *notify, int reads) {
 }
 
 static void readable(struct watcher *watcher, uint32_t events) {
+  int reads = READS_AT_ONCE;
   (void)events;
-  (void)read_on(of_watcher(watcher), READS_AT_ONCE);
-}
-
-static void drain(struct notify *notify) {
-  if (!read_on(notify, READS_AT_THE_END)) notify->drained(notify->context); /* may free us */
+  (void)read_on(of_watcher(watcher), &reads);
 }
 
 static void taken(struct event *event) {
   struct notify *notify = of_event(event);
-  if (notify->drained)
-    drain(notify);
-  else
-    (void)loop_watch(notify->loop, &notify->watcher, EPOLLIN);
+  void (*drained)(void *context) = notify->drained;
+  if (drained && read_on(notify, &notify->left)) return;
+  notify->drained = NULL;
+  (void)loop_watch(notify->loop, &notify->watcher, EPOLLIN);
+  if (drained) drained(notify->context); /* may free us */
 }
 
 static int open_socket(char variable[NOTIFY_NAME]) {
@@ -193,11 +192,16 @@ int notify_start(struct notify *notify, pid_t session, uid_t uid) {
   return loop_watch(notify->loop, &notify->watcher, EPOLLIN);
 }
 
-void notify_finish(struct notify *notify, void (*drained)(void *context), void *context) {
-  notify->drained = drained;
+bool notify_hear(struct notify *notify, void (*heard)(void *context), void *context) {
+  notify->left = READS_AT_THE_END;
+  bool waits = notify->event.event.next != NULL || read_on(notify, &notify->left);
+  notify->drained = waits ? heard : NULL;
   notify->context = context;
-  loop_unwatch(notify->loop, &notify->watcher);
-  if (notify->event.event.next == NULL) drain(notify); /* else when that is taken */
+  return waits;
+}
+
+void notify_finish(struct notify *notify, void (*drained)(void *context), void *context) {
+  if (!notify_hear(notify, drained, context)) drained(context); /* may free us */
 }
 
 void notify_free(struct notify *notify) {

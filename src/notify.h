@@ -50,8 +50,11 @@ struct notify *notify_new(struct loop *loop, struct output *output, uint64_t id,
 /* Who may send, from now on: the session's leader and its user. Begins to read. Returns 0, or -1
  * with errno. */
 int notify_start(struct notify *notify, pid_t session, uid_t uid);
-/* Nobody who may send is left, but what they sent still counts: reads until the socket is empty and
- * the last event is taken, then calls `drained`, at once or later. */
+/* What was sent so far counts before what comes now: the sender's exit. False: there is nothing. Else `heard` is called
+ * when the socket is empty (or so much was read that somebody sends without end) and the last event is taken, before
+ * Lua has dealt with that. */
+bool notify_hear(struct notify *notify, void (*heard)(void *context), void *context);
+/* Nobody who may send is left, but what they sent still counts: calls `drained` then, or at once. */
 void notify_finish(struct notify *notify, void (*drained)(void *context), void *context);
 /* Closes and frees at once, without any callback. Accepts NULL. */
 void notify_free(struct notify *notify);

@@ -11,17 +11,18 @@
 
 /* --- events ------------------------------------------------------------------------------ */
 
-static void push_child(lua_State *L, const struct child *child) {
-  lua_createtable(L, 0, 2);
-  port_set_number(L, "pid", child->pid);
-  port_set_string(L, "name", child->name);
+static void push_stray(lua_State *L, const struct stray *stray) {
+  lua_createtable(L, 0, 3);
+  port_set_number(L, "pid", stray->child.pid);
+  port_set_string(L, "name", stray->child.name);
+  if (stray->by_name) port_set_boolean(L, "by_name", true);
 }
 
 /* Of so many only the first few are there. */
-static void push_children(lua_State *L, const struct child *children, unsigned count) {
+static void push_strays(lua_State *L, const struct stray *strays, unsigned count) {
   lua_createtable(L, PROC_STRAYS, 0);
   for (unsigned i = 0; i < count && i < PROC_STRAYS; i++) {
-    push_child(L, &children[i]);
+    push_stray(L, &strays[i]);
     lua_rawseti(L, -2, (int)i + 1);
   }
 }
@@ -42,6 +43,14 @@ void port_push_news(lua_State *L, const struct event *event) {
     port_set_number(L, "seconds", (double)(loop_now() - news->since) / (double)NANOSECONDS);
 }
 
+static void push_unfollowed(lua_State *L, const struct proc_exit *exit) {
+  lua_createtable(L, 0, 3);
+  port_set_string(L, "why", exit->unfollowed);
+  if (exit->heir != 0) port_set_number(L, "pid", exit->heir);
+  if (exit->by_notify) port_set_boolean(L, "notify", true);
+  lua_setfield(L, -2, "unfollowed");
+}
+
 void port_push_exit(lua_State *L, const struct event *event) {
   const struct proc_exit *exit = (const struct proc_exit *)event;
   char name[NAME_SIZE];
@@ -56,6 +65,7 @@ void port_push_exit(lua_State *L, const struct event *event) {
   lua_setfield(L, -2, "usage");
   static const char *const lacks[] = {NULL, "own", "around"};
   if (exit->lack != LACK_NONE) port_set_string(L, "oom", lacks[exit->lack]);
+  if (exit->unfollowed) push_unfollowed(L, exit);
 }
 
 void port_push_main(lua_State *L, const struct event *event) {
@@ -65,12 +75,13 @@ void port_push_main(lua_State *L, const struct event *event) {
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
   if (gone->ended > 0) port_set_number(L, "ended", gone->ended);
-  if (gone->left.pid != 0) {
-    push_child(L, &gone->left);
+  if (gone->left.child.pid != 0) {
+    push_stray(L, &gone->left);
     lua_setfield(L, -2, "left");
+    if (gone->leader->pid != 0) port_set_string(L, "name", gone->leader->name);
   }
   if (gone->count == 0) return;
-  push_children(L, gone->strays, gone->count);
+  push_strays(L, gone->strays, gone->count);
   lua_setfield(L, -2, "strays");
   port_set_number(L, "count", gone->count);
 }
@@ -418,10 +429,10 @@ static int l_successor(lua_State *L) {
 static int l_strays(lua_State *L) {
   struct handle *handle = port_handle(L, 1, "strays: id", HANDLE_PROC);
   if (handle == NULL) return 3;
-  struct child strays[PROC_STRAYS];
+  struct stray strays[PROC_STRAYS];
   int count = proc_strays(proc_of(handle), strays);
   if (count < 0) return port_failure(L, EAGAIN, "cannot tell who was there before");
-  push_children(L, strays, (unsigned)count);
+  push_strays(L, strays, (unsigned)count);
   return 1;
 }
 

@@ -30,7 +30,8 @@
 enum state {
   STARTING,
   RUNNING,
-  FOLLOWED, /* its main process has ended; somebody may follow */
+  HEARING,  /* its main process has ended; what it had to say is on its way to Lua */
+  FOLLOWED, /* that is heard; somebody may follow */
   LEARNING, /* an heir has ended; the guardian knows how */
   ENDING,
   GONE,
@@ -137,8 +138,9 @@ static int signal_group(struct proc *proc, int number) {
   return code;
 }
 
+/* Who has followed just now is not meant by somebody who does not know him yet. */
 static int signal_leader(const struct proc *proc, int number) {
-  if (proc->state != RUNNING) return ESRCH;
+  if (proc->state != RUNNING || proc->main.event.next != NULL) return ESRCH;
   if (syscall(SYS_pidfd_send_signal, proc->exited.fd, number, NULL, 0) == 0) return 0;
   if (errno != ENOSYS) return errno;
   if (proc->heir != 0) return ENOSYS;
@@ -292,7 +294,7 @@ static bool has_succeeded(const struct proc *proc) {
 static bool must_settle(struct proc *proc) {
   if (!count_strays(proc)) return true;
   if (proc->gone.count == 0 || !has_succeeded(proc)) return false;
-  if (proc->gone.left.pid == 0) proc->gone.left = proc->gone.strays[0];
+  if (proc->gone.left.child.pid == 0) proc->gone.left = proc->gone.strays[0];
   if (proc->settled) return false;
   proc->settled = true;
   proc->pause = SETTLING;
@@ -379,7 +381,7 @@ static void note_lack(struct proc *proc) {
 /* Of its session; for those outside of it see must_settle(). */
 static void note_left(struct proc *proc) {
   if (has_succeeded(proc) && proc->mark && proc->session.first != 0)
-    (void)children_look(proc->session.first, &proc->gone.left);
+    (void)children_look(proc->session.first, &proc->gone.left.child);
 }
 
 static void end(struct proc *proc) {
@@ -418,8 +420,10 @@ static bool enthrone(struct proc *proc, pid_t pid, int pidfd) {
 static bool find_heir(struct proc *proc, pid_t pid) {
   struct procs *procs = proc->procs;
   struct guardian_ward *ward = guardian_ward(procs->page, pid);
+  proc->succession.fault = "unfollowed";
   if (procs->page && ward == NULL) return false;
-  int pidfd = succession_hold(pid, proc->pid, proc->uid, orphanage_reaper(&procs->orphanage));
+  int pidfd = succession_hold(&proc->succession, proc->pid, proc->uid,
+                              orphanage_reaper(&procs->orphanage));
   if (pidfd >= 0 && enthrone(proc, pid, pidfd)) {
     guardian_dismiss(procs->page, proc->ward);
     proc->ward = ward;
@@ -433,8 +437,16 @@ static bool find_heir(struct proc *proc, pid_t pid) {
 /* While members of the session live, who may be what follows. What still names the dead one names no heir. */
 static bool may_be_followed(struct proc *proc, pid_t dead, pid_t heir) {
   if (heir == dead || proc->reaped || proc->cancelled) return false;
-  if (loop_now() >= proc->succession.until) return false;
   return session_look(&proc->session, &proc->procs->orphanage, 0) > 0;
+}
+
+/* The others of the session are ended now: the log is to say why. */
+static void give_up_heir(struct proc *proc) {
+  const struct succession *succession = &proc->succession;
+  proc->exit.unfollowed = succession->fault ? succession->fault : "unfollowed";
+  proc->exit.heir = succession->heir;
+  proc->exit.by_notify = succession->heir != 0 && succession->heir == succession->named;
+  end(proc);
 }
 
 static void seek_heir(struct proc *proc) {
@@ -442,20 +454,44 @@ static void seek_heir(struct proc *proc) {
   pid_t heir = succession_heir(&proc->succession, dead);
   if (!may_be_followed(proc, dead, heir)) {
     end(proc);
-  } else if (heir == 0 || !find_heir(proc, heir)) {
-    ask_again(proc);
-  } else {
+  } else if (heir != 0 && find_heir(proc, heir)) {
     proc->state = RUNNING;
     (void)loop_timer(proc->procs->loop, &proc->question, FAR_AWAY);
     loop_publish(proc->procs->loop, &proc->main.event);
+  } else if (loop_now() < proc->succession.until) {
+    ask_again(proc);
+  } else {
+    give_up_heir(proc);
   }
 }
 
-static void main_ended(struct proc *proc) {
+static void await_heir(struct proc *proc) {
   proc->state = FOLLOWED;
   proc->pause = FIRST_QUESTION;
   proc->succession.until = loop_now() + REGENCY;
+}
+
+/* Lua has taken the last message, and deals with it before the loop turns again. */
+static void heard(void *context) {
+  struct proc *proc = context;
+  await_heir(proc);
+  (void)loop_timer(proc->procs->loop, &proc->question, loop_now());
+}
+
+/* A message that was sent before the exit may say who follows. */
+static void main_ended(struct proc *proc) {
+  proc->state = HEARING;
+  if (proc->notify && notify_hear(proc->notify, heard, proc)) return;
+  await_heir(proc);
   seek_heir(proc);
+}
+
+/* Until heard() is called, unless it is cancelled: then nobody hears. */
+static void keep_hearing(struct proc *proc) {
+  if (proc->cancelled)
+    end(proc);
+  else
+    (void)loop_timer(proc->procs->loop, &proc->question, FAR_AWAY);
 }
 
 /* An heir is the guardian's child, or ours where we adopt ourselves. False: it is not known yet. */
@@ -534,6 +570,7 @@ static void question_is_due(struct timer *timer) {
   struct proc *proc = PROC_OF(question, timer);
   switch (proc->state) {
   case STARTING: look_after_start(proc); break;
+  case HEARING: keep_hearing(proc); break;
   case FOLLOWED: seek_heir(proc); break;
   case LEARNING: learn(proc); break;
   case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
@@ -581,7 +618,7 @@ int proc_capture(struct proc *proc, bool on) {
   return 0;
 }
 
-int proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]) {
+int proc_strays(struct proc *proc, struct stray strays[PROC_STRAYS]) {
   if (proc->mark == NULL) return 0;
   return session_earlier_strays(&proc->session, &proc->procs->orphanage, proc->mark, strays,
                                 PROC_STRAYS);
@@ -621,6 +658,7 @@ static struct proc *new_proc(struct procs *procs, const struct proc_options *opt
   proc->id = proc->handle.id;
   proc->exit.event = (struct event){.type = EVENT_EXIT, .id = proc->id, .taken = exit_taken};
   proc->main.event = (struct event){.type = EVENT_MAIN, .id = proc->id, .taken = exit_taken};
+  proc->gone.leader = &proc->session.leader;
   proc->gone.event =
       (struct event){.type = EVENT_GROUP_GONE, .id = proc->id, .taken = group_gone_taken};
   proc->next = procs->first;

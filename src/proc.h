@@ -90,6 +90,10 @@ struct proc_exit {
   double user, system; /* seconds of processor time, of the leader and those it waited for */
   int64_t maxrss;      /* bytes */
   enum lack lack;      /* of memory: was that why it was killed, or has failed? */
+  /* Nobody has followed, though others of the session lived: why, as a word of the port; NULL = it is not so. */
+  const char *unfollowed;
+  pid_t heir;     /* then: whom the job named; 0 = nobody */
+  bool by_notify; /* it did so by sd_notify */
 };
 
 /* event.type is EVENT_MAIN. */
@@ -101,11 +105,12 @@ struct proc_main {
 /* event.type is EVENT_GROUP_GONE. */
 struct proc_gone {
   struct event event;
-  struct child strays[PROC_STRAYS]; /* left behind, and not ended */
+  struct stray strays[PROC_STRAYS]; /* left behind, and not ended */
   unsigned count;                   /* there may be more than stand here */
   unsigned ended;                   /* orphans of the session when it exited; they were ended */
-  /* Of one that exited with 0: a descendant that lived on, then or now; .pid 0 = none. */
-  struct child left;
+  /* Of one that exited with 0: a descendant that lived on, then or now; .child.pid 0 = none. */
+  struct stray left;
+  const struct child *leader; /* not owned; .pid 0: not known */
 };
 
 /* What becomes of a start that is under way. event.type is EVENT_SPAWNED, EVENT_SPAWN_FAILED, or EVENT_SPAWNING:
@@ -140,7 +145,7 @@ int proc_kill(struct proc *proc, int number, enum proc_target target);
 void proc_successor(struct proc *proc, pid_t pid);
 /* Strays that are older than it: of processes with the same mark before it. Returns how many there are; -1: none was
  * seen, and not everybody could be looked at. */
-int proc_strays(struct proc *proc, struct child strays[PROC_STRAYS]);
+int proc_strays(struct proc *proc, struct stray strays[PROC_STRAYS]);
 /* Returns 0, or EINVAL: it has no output of lines. */
 int proc_capture(struct proc *proc, bool on);
 /* Returns 0, or EINVAL: nobody listens to its output. */

@@ -184,10 +184,16 @@ static bool is_older(const struct child *child, const struct child *leader) {
          (child->start == leader->start && child->pid < leader->pid);
 }
 
-static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
+static bool exists(pid_t pid) {
+  return kill(pid, 0) == 0 || errno == EPERM;
+}
+
+static bool is_stray(struct sieve *sieve, pid_t pid, struct stray *stray) {
   const struct child *leader = &sieve->session->leader;
+  struct child *child = &stray->child;
   bool there = children_look(pid, child);
-  pid_t session = getsid(pid); /* a zombie has one, too */
+  if (!there && exists(pid)) sieve->partial = true; /* no descriptor is left */
+  pid_t session = getsid(pid);                      /* a zombie has one, too */
   if (there && is_older(child, leader) != sieve->earlier) return false;
   there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
@@ -197,11 +203,12 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct child *child) {
                 (found == MARK_NONE && strcmp(child->name, leader->name) == 0);
   if (!may_be || sieve->orphanage->is_known(sieve->orphanage->context, session)) return false;
   if (found == MARK_UNREAD) sieve->unread = true;
+  stray->by_name = found == MARK_NONE;
   return found != MARK_UNREAD;
 }
 
 static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage,
-                                struct child *strays, unsigned most) {
+                                struct stray *strays, unsigned most) {
   struct strangers strangers = {.self = orphanage->self, .session = sieve->session->id};
   unsigned found = 0;
   sieve->again = sieve->unread = false;
@@ -210,15 +217,15 @@ static unsigned look_for_strays(struct sieve *sieve, struct orphanage *orphanage
   sieve->partial = strangers.count > YOUNGEST;
   unsigned from = sieve->partial ? strangers.count - YOUNGEST : 0;
   for (unsigned i = from; i < strangers.count; i++) {
-    struct child child;
-    if (!is_stray(sieve, strangers.youngest[i % YOUNGEST], &child)) continue;
-    if (found < most) strays[found] = child;
+    struct stray stray;
+    if (!is_stray(sieve, strangers.youngest[i % YOUNGEST], &stray)) continue;
+    if (found < most) strays[found] = stray;
     found++;
   }
   return found;
 }
 
-static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct child *strays,
+static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct stray *strays,
                      unsigned most) {
   struct session *session = sieve->session;
   if (session->leader.pid == 0) (void)children_look(session->id, &session->leader);
@@ -229,7 +236,7 @@ static unsigned sift(struct sieve *sieve, struct orphanage *orphanage, struct ch
 }
 
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        struct child *strays, unsigned most, bool *unread) {
+                        struct stray *strays, unsigned most, bool *unread) {
   struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark};
   *unread = false;
   if (session->leader.pid == 0 && !session->company) return 0;
@@ -241,9 +248,9 @@ unsigned session_strays(struct session *session, struct orphanage *orphanage, co
 }
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                           struct child *strays, unsigned most) {
+                           struct stray *strays, unsigned most) {
   struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
   unsigned found = sift(&sieve, orphanage, strays, most);
-  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.again && !sieve.unread;
+  bool known = session->leader.pid != 0 && !sieve.partial && !sieve.unread;
   return found > 0 || known ? (int)found : -1;
 }

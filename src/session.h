@@ -37,6 +37,12 @@
 #include "mark.h"
 #include "output.h"
 
+/* Somebody who has left the session. */
+struct stray {
+  struct child child;
+  bool by_name; /* nothing but its program's name says of which job it is */
+};
+
 /* What all processes of a pilot share. */
 struct orphanage {
   struct output *output; /* not owned */
@@ -77,11 +83,11 @@ unsigned session_look(struct session *session, struct orphanage *orphanage, int 
  * "NAME=value". Returns how many there are; `unread`: the mark of some is still being read, and they do not count
  * yet. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                        struct child *strays, unsigned most, bool *unread);
+                        struct stray *strays, unsigned most, bool *unread);
 /* The same of those that are older than the leader: what earlier ones of that mark have left. -1: none was seen, and
  * not everybody could be looked at, or read yet. */
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                           struct child *strays, unsigned most);
+                           struct stray *strays, unsigned most);
 
 void session_free(struct session *session);
 

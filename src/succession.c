@@ -1,6 +1,7 @@
 #include "succession.h"
 
 #include <ctype.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
@@ -22,23 +23,32 @@ static pid_t read_number(const char *text) {
   return *end == '\0' && number > 1 && number < INT32_MAX ? (pid_t)number : 0;
 }
 
-static pid_t read_file(const char *path) {
+static pid_t read_file(const char *path, const char **fault) {
   char text[32];
   struct stat status;
-  struct failure why;
+  struct failure why = {0};
   int fd = place_open_file(path, PLACE_READ, &status, &why);
+  *fault = why.code == ENOENT ? "absent" : "unreadable";
   if (fd < 0) return 0;
   ssize_t size = read(fd, text, sizeof text);
   close(fd);
+  *fault = "no_pid";
   if (size <= 0 || size == (ssize_t)sizeof text) return 0;
   text[size] = '\0';
-  return read_number(text);
+  pid_t number = read_number(text);
+  if (number != 0) *fault = NULL;
+  return number;
 }
 
-pid_t succession_heir(const struct succession *succession, pid_t dead) {
+pid_t succession_heir(struct succession *succession, pid_t dead) {
+  succession->fault = NULL;
+  succession->heir = dead;
   if (succession->refused) return dead;
-  if (succession->named != 0 && succession->named != dead) return succession->named;
-  return succession->file ? read_file(succession->file) : dead;
+  if (succession->named != 0 && succession->named != dead)
+    succession->heir = succession->named;
+  else if (succession->file)
+    succession->heir = read_file(succession->file, &succession->fault);
+  return succession->heir;
 }
 
 static bool runs_as(pid_t pid, uid_t uid) {
@@ -48,15 +58,22 @@ static bool runs_as(pid_t pid, uid_t uid) {
   return stat(path, &status) == 0 && status.st_uid == uid;
 }
 
-int succession_hold(pid_t pid, pid_t session, uid_t uid, pid_t guardian) {
+static const char *fault_of(pid_t pid, pid_t session, uid_t uid, pid_t guardian) {
   struct child child;
-  int pidfd = (int)syscall(SYS_pidfd_open, pid, 0);
+  if (getsid(pid) != session) return "session";
+  if (!runs_as(pid, uid)) return "user";
+  return children_look(pid, &child) && child.parent == guardian ? NULL : "parent";
+}
+
+int succession_hold(struct succession *succession, pid_t session, uid_t uid, pid_t guardian) {
+  int pidfd = (int)syscall(SYS_pidfd_open, succession->heir, 0);
+  succession->fault = "ended";
   if (pidfd < 0) return -1;
+  const char *fault = fault_of(succession->heir, session, uid, guardian);
   struct pollfd ended = {.fd = pidfd, .events = POLLIN};
   /* The last question: while it lives, the number was its own when the others were asked. */
-  if (getsid(pid) == session && children_look(pid, &child) && child.parent == guardian &&
-      runs_as(pid, uid) && poll(&ended, 1, 0) == 0)
-    return pidfd;
+  if (poll(&ended, 1, 0) == 0) succession->fault = fault;
+  if (succession->fault == NULL) return pidfd;
   close(pidfd);
   return -1;
 }

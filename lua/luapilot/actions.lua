@@ -138,12 +138,12 @@ local function exec_options(app, words, options)
 end
 
 -- Of each program once.
-local function tell_left(app, name, said)
+local function tell_left(app, name, said, count)
   app.leavers = app.leavers or {}
   if not said or app.leavers[name] then return end
   app.leavers[name] = true
   app:log("warn", ("pilot.exec %s: it %s"):format(describe.quote(name), said), nil, "left_behind", nil,
-    { program = name })
+    { program = name, ended = count })
 end
 
 ---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.

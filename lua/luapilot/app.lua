@@ -443,7 +443,7 @@ end
 -- Its jobs are over.
 local function end_by_itself(self)
   local main = self.main
-  if main and main.memory.unmet then
+  if main and not main.memory.started then
     self:log("error", verdict.never(main), nil, "shutdown", nil, { reason = "main_never_starts" })
   elseif main then
     self:log("info", ("the main job %q is complete: shutting down"):format(main.spec.name), nil, "shutdown", nil,

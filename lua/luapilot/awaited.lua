@@ -121,6 +121,16 @@ function awaited.of(app, runner)
   return describe({ app = app, trigger = own, seen = {} }, own.node)
 end
 
+---What a part of a trigger was waited for in vain, and how that is.
+---@param app luapilot.App
+---@param leaf luapilot.TriggerNode
+---@param seconds number
+---@return string
+function awaited.in_vain(app, leaf, seconds)
+  return ("gave up after %s of waiting for %s"):format(duration.format(seconds),
+    of_leaf(app, leaf) or trigger.describe(leaf, duration.format))
+end
+
 -- --- the log ---------------------------------------------------------------------------------
 
 local function tell_more(app, count)

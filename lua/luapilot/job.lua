@@ -43,7 +43,7 @@ job.VISIBLE = {
 ---@class luapilot.JobStop      a stop under way
 ---@field handlers boolean      they are done
 ---@field signalled boolean     it was told to end
----@field exited boolean?       its leader has
+---@field exited "asked"|"early"|nil   its leader has: after its signal, or by itself
 ---@field gone boolean          nobody of it is left
 ---@field asked number          when
 ---@field killed boolean?       for the time that it took
@@ -60,6 +60,8 @@ job.VISIBLE = {
 ---@field closing boolean?      the pilot shuts down
 ---@field stop luapilot.JobStop?        meanwhile
 ---@field killed_by "timeout"|"health"|nil
+---@field told number?          when it, or what it has left, was told to end, outside of a stop
+---@field started number?       when its last run began; nil: it has had none, or could not be started
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
 ---@field policy table          restart.lua's memory
@@ -93,7 +95,7 @@ end
 
 local function begin(c)
   local m = c.memory
-  m.again, m.hold, m.killed_by, m.stop, m.reloading, m.unmet = nil, nil, nil, nil, nil, nil
+  m.again, m.hold, m.killed_by, m.told, m.stop, m.reloading, m.unmet = nil, nil, nil, nil, nil, nil, nil
   m.runs, m.health = m.runs + 1, "unknown"
   if c.spec.prepare then
     emit(c, "prepare")
@@ -251,6 +253,14 @@ local function kill(c)
   m.cut_short = m.cut_short or m.closing and (c.spec.exec or c.spec.run) ~= nil or nil
 end
 
+-- How its program ended, for the log; `told`: that was said already.
+local function how_it_ended(c)
+  local stop, exit = c.memory.stop, c.memory.exit
+  if not (stop.exited and c.spec.exec) then return nil end
+  local told = stop.exited == "early" or exit.signal == "SIGKILL" and stop.killed
+  return { code = exit.code, signal = exit.signal, told = told }
+end
+
 local function finish_stop(c)
   local stop = c.memory.stop
   if not (stop.gone and stop.handlers) then return end
@@ -259,8 +269,8 @@ local function finish_stop(c)
   emit(c, "untimer", "drain")
   emit(c, "untimer", "kill")
   local m = c.memory
+  emit(c, "publish", "stopped", {}, how_it_ended(c))
   m.stop, m.pid = nil, nil
-  emit(c, "publish", "stopped", {})
   if m.closing then return "complete" end
   return m.again and begin_anew(c) or "held"
 end
@@ -269,7 +279,12 @@ local function record_exit(c, asked)
   local m, input = c.memory, c.input
   local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
   if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
-  local code = input.code
+  local code, unfollowed = input.code, input.unfollowed
+  if unfollowed then
+    emit(c, "log", "warn", aftermath.unfollowed(c.spec.pidfile, unfollowed), {
+      event = "no_successor", pidfile = c.spec.pidfile, pid = unfollowed.pid,
+    })
+  end
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health, m.pid = "unknown", nil
@@ -425,20 +440,33 @@ end
 
 -- Nobody of its session is left, but of those who called setsid.
 local function say_left(c)
-  local m, input, left = c.memory, c.input, c.input.left -- left: by one that succeeded
-  if not (input.strays or left or m.background) then return end
-  local again = left and not (m.exit.asked or m.killed_by) and policy_of(c).policy == "always"
-  if again then aftermath.exited(m, left, m.exit.at - m.started) end -- it would be started again beside it
-  local message = aftermath.gone(m, input.strays, input.count)
-  if message then emit(c, "log", "warn", message, { event = "left_behind" }) end
+  local input = c.input
+  if not (input.strays or input.left or input.ended) then return end
+  local lives, ended = aftermath.gone(c.spec, c.memory, input, policy_of(c).policy == "always")
+  if lives then emit(c, "log", "warn", lives, { event = "left_behind" }) end
+  if ended then emit(c, "log", "info", ended, { event = "left_behind", ended = input.ended }) end
+end
+
+-- It was told to end, or its leader has, and that takes too long.
+local function kill_late(c)
+  local m = c.memory
+  if m.told then -- once: a shutdown may hurry afterwards
+    emit(c, "log", "warn", aftermath.killed(m, c.now), { event = "killed", reason = "stop_timeout" })
+  end
+  m.told = nil
+  kill(c)
 end
 
 -- The pilot shuts down, and it is not yet this job's turn to stop: it goes on, but is not started again.
 local function freeze(c) c.memory.closing = true end
 
+-- In "mixed" only the one before it was asked to end.
 local function succeeded(c)
-  c.memory.pid = c.input.pid
-  emit(c, "log", "info", ("its main process is now %d"):format(c.input.pid), { event = "main" })
+  local m = c.memory
+  m.pid = c.input.pid
+  emit(c, "log", "info", ("its main process is now %d"):format(m.pid), { event = "main" })
+  local asked = m.stop and m.stop.signalled or m.killed_by == "health"
+  if asked and hearer(c) == "leader" then emit(c, "signal", c.spec.stop_signal, "leader") end
 end
 
 machine.running = {
@@ -450,7 +478,10 @@ machine.running = {
     emit(c, "untimer", "run")
     emit(c, "untimer", "reload")
     emit(c, "unprobe")
-    if not c.memory.killed_by then emit(c, "timer", "kill", c.spec.stop_timeout) end
+    if not c.memory.killed_by then
+      c.memory.told = c.now
+      emit(c, "timer", "kill", c.spec.stop_timeout)
+    end
     publish_exit(c, c.input.code)
     return "ending"
   end,
@@ -472,11 +503,12 @@ machine.running = {
       })
       emit(c, "unprobe")
       kill_for(c, "health", c.spec.stop_signal, hearer(c))
+      m.told = c.now
       emit(c, "timer", "kill", c.spec.stop_timeout)
     end
     if m.reloading then reload_or_defer(c) end
   end,
-  kill_due = kill,
+  kill_due = kill_late,
   lost = function(c) -- a Lua run does not survive a reload
     emit(c, "untimer", "run")
     emit(c, "untimer", "reload")
@@ -548,8 +580,9 @@ machine.stopping = {
   end,
   exited = function(c) -- by itself, perhaps, and its handlers go on: whoever waits for it is told
     record_exit(c, true)
-    c.memory.stop.exited = true
-    emit(c, "exited", c.memory.stop.signalled and "asked" or "early")
+    local stop = c.memory.stop
+    stop.exited = stop.signalled and "asked" or "early"
+    emit(c, "exited", stop.exited)
   end,
   group_gone = gone_while_stopping,
   lost = gone_while_stopping,
@@ -560,7 +593,7 @@ machine.stopping = {
 machine.ending = {
   freeze = freeze,
   start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
-  kill_due = kill,
+  kill_due = kill_late,
   group_gone = gone_by_itself,
   lost = gone_by_itself,
   stop = note_stop,
@@ -575,8 +608,9 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
----                             succeeded: { pid }; exited: { code, signal, oom }; group_gone: { strays, count, left };
----                             deregistered: { was }; spawn_failed: { code, message, transient };
+---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
+---                             group_gone: { strays, count, left, name, ended };
+---                             spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }
 ---@param now number
 ---@param random fun(): number

@@ -22,6 +22,14 @@ local port = {}
 ---@class luapilot.Stray     a process that was left behind
 ---@field pid integer
 ---@field name string       of its program, printable
+---@field by_name boolean?  it carries no mark: nothing but its program's name says whose it is
+
+---@class luapilot.Unfollowed
+---@field why "absent"|"unreadable"|"no_pid"|"ended"|"session"|"user"|"parent"|"unfollowed"   there is no pidfile, it
+---       cannot be read, it holds no pid; no such process lives, it is of another session, runs as another user, has a
+---       parent that lives, cannot be followed for lack of memory or descriptors
+---@field pid integer?      whom the program named
+---@field notify boolean?   by `successor`, not by its pidfile
 
 ---@class luapilot.Stat      of the entry itself: a link is not followed
 ---@field type "file"|"directory"|"link"|"fifo"|"socket"|"device"
@@ -38,10 +46,11 @@ local port = {}
 ---| { type: "spawned", id: integer, pid: integer }
 ---| { type: "spawn_failed", id: integer, message: string, code: string, stage: string }
 ---| { type: "spawning", id: integer, stage: string, message: string, seconds: number }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil }
+---| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil,
+---    unfollowed: luapilot.Unfollowed? }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, left: luapilot.Stray?,
----    ended: integer? }
+---    name: string?, ended: integer? }
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
@@ -129,7 +138,7 @@ function port.cancel(id) end
 ---`oom` of an exit by SIGKILL that was not sent here: the kernel killed for lack of memory in the process's own
 ---`cgroup` ("own", of a failed exit, too), or, without one, in the pilot's since its start ("around": perhaps it).
 ---`left` of `group_gone` after an exit with code 0: a descendant that lived on then, in the session (then it was
----ended), or outside.
+---ended), or outside. With it comes `name`, that of the leader's program, where it is known.
 ---`ended` of `group_gone`: so many orphans of the session were there when it exited, and were ended; not of one that
 ---got SIGKILL here.
 ---`strays` of `group_gone`: orphans outside of the session that carry the mark; they live on. At most four are named,
@@ -157,7 +166,9 @@ function port.kill(id, signal, target) end
 
 ---Who follows when the main process has ended; 0: nobody, now or later. Else the pidfile says so. Somebody who is an
 ---orphan of the session and runs as its user follows with a `main` event instead of an `exit`; from then on the leader
----is that one. While others of the session live, an heir is waited for, two seconds at most.
+---is that one; it gets no signal for the leader before the event is taken (ESRCH). What was said by sd_notify before the
+---exit comes first, so that it may be answered by this call. While others of the session live, an heir is waited for,
+---two seconds at most: then `unfollowed` of the `exit` says why there is none.
 ---@param id integer
 ---@param pid integer
 ---@return true?, string? message, string? code

@@ -31,7 +31,10 @@ local TARGET = 60             -- … and of what a check asks
 local SOON = 0.25             -- seconds to the next try of a check that had no verdict for a pause …
 local LATER = 1               -- … and for lack of descriptors, memory or processes
 local MOST_PAUSES = 3         -- verdicts in a row that pauses can take away
-local APART, AGAIN = 1, 59    -- seconds between two lines of a check that fails otherwise now, and of one that stays so
+local APART = 1               -- seconds between two lines of a check that fails otherwise now
+local CHANGES = 5             -- lines in a row that say so
+local MINUTE, EARLY = 60, 0.5 -- between two lines of one that stays so, by the clock of its trouble
+local SILENCE = 10            -- seconds in which a job need not say that it is ready
 
 ---@class luapilot.Prober
 ---@field runner table
@@ -46,6 +49,11 @@ local function note(app, text, most)
   text = text:sub(1, 4 * most):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   if #text > most then text = text:sub(1, most) .. "…" end
   return text ~= "" and text or nil
+end
+
+-- Of a text, whatever numbers are in it, in base 16 and with dashes, too: times, addresses, identifiers of requests.
+local function outline(text)
+  return (text:gsub("[%x-]+", function(run) return run:find "%d" and "0" end))
 end
 
 -- --- what a check asks -----------------------------------------------------------------------
@@ -110,10 +118,10 @@ function start.http(self, check, done)
 end
 
 -- Said when it begins to be so, not at each interval again.
-local function tell_left(self, check, said)
+local function tell_left(self, check, said, count)
   if said and not self.leaves[check] then
     self.runner:log("warn", ("%s %s: a check must end what it starts"):format(check.path, said), nil, "left_behind",
-      { check = check.path })
+      { check = check.path, ended = count })
   end
   self.leaves[check] = said
 end
@@ -147,10 +155,11 @@ end
 local function raised(self, check, err, early)
   local message = task.message(err)
   if early and not task.went_too_far(err) then return message end
-  if self.raised[check] ~= message then
+  local text = outline(message)
+  if self.raised[check] ~= text then
     self.app:complain(("job %q: %s"):format(self.runner.spec.name, check.path), err)
   end
-  self.raised[check] = message
+  self.raised[check] = text
   return message
 end
 
@@ -198,20 +207,31 @@ local function say(self, index, status, what, output)
     nil, "check", { check = self.checks[index].path, status = status })
 end
 
--- What is said of a trouble: at first, when it is another one (whatever numbers are in it), and each minute.
+local function minutes(told, at) return math.floor((at - told.since + EARLY) / MINUTE) end
+
+-- Is it time for a line? What was another text each time gets no more for that until it has been the same for a minute.
+local function is_due(told, now, text)
+  local another, again = text ~= told.text, minutes(told, now) > minutes(told, told.at)
+  told.restless = told.restless or another
+  if not again and (not another or told.changes == CHANGES or now - told.at < APART) then return false end
+  told.changes = (told.restless and told.changes or 0) + (again and 0 or 1)
+  told.restless, told.text, told.at = false, text, now
+  return true, again
+end
+
+-- What is said of a trouble: at first, when it is another one, and each minute.
 local function tell_trouble(self, index, status, output)
-  local now, told, text = self.app.loop.port.now(), self.told[index], (output or ""):gsub("%d+", "0")
+  local now, told, text = self.app.loop.port.now(), self.told[index], outline(output or "")
   if not told or told.status ~= status then
-    self.told[index] = { status = status, text = text, at = now, since = now }
+    self.told[index] = { status = status, text = text, at = now, since = now, changes = 0 }
     return say(self, index, status, does(self, status), output)
   end
-  local again, another = now - told.at >= AGAIN, text ~= told.text and now - told.at >= APART
-  if not (again or another) then return end
+  local due, again = is_due(told, now, text)
+  if not due then return end
   local what = does(self, status)
   if again then
     what = (status == "fail" and "has not passed for " or "has had no verdict for ") .. duration.words(now - told.since)
   end
-  told.text, told.at = text, now
   say(self, index, status, what, output)
 end
 
@@ -313,11 +333,32 @@ function schedule_probe(self, index, soon)
   end)
 end
 
+local function tell_silence(self, index)
+  local since = self.memory.started
+  if self.told[index] then return tell_trouble(self, index, "fail", self.memory.checks[index].output) end
+  self.told[index] = { status = "fail", text = "", at = since, since = since, changes = 0 }
+  say(self, index, "fail", "has said nothing yet")
+end
+
+-- Nothing is asked of a job that has not said READY=1, so the log says by the clock that it has not.
+local function remind(self, index)
+  local loop, since = self.app.loop, self.memory.started
+  local now = loop.port.now()
+  local due = since + math.max(SILENCE, self.checks[index].start_period)
+  if due <= now then due = since + (math.floor((now - since + EARLY) / MINUTE) + 1) * MINUTE end
+  self.timers[index] = loop:after(due - now, function()
+    self.timers[index] = nil
+    tell_silence(self, index)
+    remind(self, index)
+  end)
+end
+
 -- A job that says WATCHDOG=1 in time passes; each interval without it is a failure.
 local function watch_dog(self, index)
   local check = self.checks[index]
-  if not check.interval_given or self.paused then return end
   if self.timers[index] then self.app.loop:cancel(self.timers[index]) end
+  self.timers[index] = nil
+  if not check.interval_given or self.paused then return end
   self.timers[index] = self.app.loop:allow(check.interval, function()
     self.timers[index] = nil
     report(self, index, "fail", "no WATCHDOG=1 for " .. duration.format(check.interval), false)
@@ -366,6 +407,8 @@ function Prober:pause(on)
       schedule_probe(self, index)
     elseif self.ready then
       watch_dog(self, index)
+    else
+      remind(self, index)
     end
   end
 end
@@ -394,7 +437,8 @@ function prober.start(runner, memory)
   begin_start_period(self, now)
   for index, check in ipairs(checks) do
     if check.kind == "notify" then
-      if memory then watch_dog(self, index) end
+      local go_on = memory and watch_dog or remind
+      go_on(self, index)
     elseif memory then
       schedule_probe(self, index)
     else

@@ -4,6 +4,9 @@
 -- nothing behind: a cancelled wait kills the group.
 
 local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
+
+local aftermath = lazy.require "luapilot.aftermath"
 
 local program = {}
 
@@ -91,12 +94,11 @@ end
 ---What is to be said of processes that it left running, once; nil: it left none.
 ---@param result table
 ---@return string?
+---@return integer? count
 function program.left(result)
   local count = result.left
   result.left = nil
-  if not count then return nil end
-  return count == 1 and "left a process running, which was ended" or ("left %d processes running, which were ended")
-    :format(count)
+  if count then return aftermath.ended(count), count end
 end
 
 ---Starts a program; done(result) is called when it has ended and its group is gone, or done(nil, message, code, stage)

@@ -184,10 +184,10 @@ local function verdict(self, spec, path, undo)
     end
   end)
   if not result then return nil, message end
-  local left = program.left(result)
+  local left, count = program.left(result)
   if left then
     app:log("warn", ("the validator %s %s"):format(shown(spec.validate), left), nil, "left_behind", nil,
-      { program = spec.validate[1] })
+      { program = spec.validate[1], ended = count })
   end
   if result.code == 0 then return true end
   return nil, refusal(app, spec.validate, names_candidate(spec.validate) and path or "\0", result)

@@ -56,7 +56,7 @@ end
 function Runner:log(level, message, fields, event, facts)
   local m = self.memory
   if facts then
-    facts.pid, facts.restarts = m.pid, m.restarts
+    facts.pid, facts.restarts = m.pid or facts.pid, m.restarts
   else
     facts = { pid = m.pid, restarts = m.restarts }
   end
@@ -163,7 +163,10 @@ function Runner:exit_text() return exit_line(self.memory.exit, nil, self.spec) e
 -- What the log says of an event; nil: nothing.
 local say = {
   exit_success = function() return "info", "exited with code 0" end,
-  exit_failed = function(fields, code, spec) return "error", exit_line(fields, code, spec) end,
+  exit_failed = function(fields, code, spec)
+    if fields.reason == "prepare" then return "error", "prepare failed" end -- why was told with its traceback
+    return "error", exit_line(fields, code, spec)
+  end,
   healthy = function() return "info", "is healthy" end,
   unhealthy = function(fields, check)
     return "warn", ("is unhealthy: %s%s"):format(check, fields.output and ": " .. fields.output or "")
@@ -171,14 +174,21 @@ local say = {
   stopped = function() return "info", "stopped" end,
 }
 
+-- What people are to see of a stop: neither a success nor the work of the stop signal.
+local function shown_of(self, exit)
+  local code = exit.code
+  if exit.told or code == 0 or code == 128 + self.app.signal_number(self.spec.stop_signal) then return nil end
+  return { code = code, signal = exit.signal }
+end
+
 function apply.publish(self, name, fields, more)
   if say[name] then
     local level, message = say[name](fields, more, self.spec)
-    local facts
-    if fields.code then -- with room for what log() adds
-      facts = { code = fields.code, signal = fields.signal, reason = fields.reason, pid = nil, restarts = nil }
+    local facts, exit = nil, name == "stopped" and more or fields
+    if exit.code then -- with room for what log() adds
+      facts = { code = exit.code, signal = exit.signal, reason = exit.reason, pid = nil, restarts = nil }
     end
-    self:log(level, message, nil, name, facts)
+    self:log(level, message, exit ~= fields and shown_of(self, exit) or nil, name, facts)
   end
   local event = { name = name, source = self.object }
   for key, value in pairs(fields) do event[key] = value end
@@ -312,7 +322,7 @@ end
 function on_event.exit(self, event)
   local code = event.code
   if event.signal then code = 128 + self.app.signal_number(event.signal) end
-  self:post("exited", { code = code, signal = event.signal, oom = event.oom })
+  self:post("exited", { code = code, signal = event.signal, oom = event.oom, unfollowed = event.unfollowed })
 end
 
 -- The job is gone when nobody of its group lives and its last line has been published: a handler of `stopped` has
@@ -322,7 +332,7 @@ local function gone(self)
   if not self.late then self.app.loop:unroute(self.process) end
   local event = self.group_gone
   self.group_gone, self.process = nil, nil
-  self:post("group_gone", { strays = event.strays, count = event.count, left = event.left })
+  self:post("group_gone", event)
 end
 
 function on_event.group_gone(self, event)
@@ -440,7 +450,7 @@ function apply.signal(self, name, target)
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
-  local stops = name == self.spec.stop_signal or name == "SIGKILL"
+  local stops = name == "SIGKILL" or name == self.spec.stop_signal and target == "group" -- who follows has heard it, too
   if stops and (self.spec.pidfile or self.hands_over) then self.app.loop.port.successor(self.process, 0) end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.

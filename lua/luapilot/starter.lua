@@ -90,7 +90,7 @@ end
 
 local function give_up(self, leaf, why)
   if not trigger.expire(self.trigger, leaf) then return end
-  self.runner:post("give_up", { message = why })
+  self.runner:post("give_up", { message = type(why) == "string" and why or why() })
 end
 
 -- Who waits long says for what.
@@ -146,8 +146,7 @@ local function arm_timeout(self, leaf, number, due)
   due = due or now + seconds
   own(self, "timeouts")[number] = due
   add(self, "timers", self.app.loop:allow(math.max(0, due - now), function()
-    give_up(self, leaf, ("gave up waiting for %s after %s"):format(
-      trigger.describe(leaf, duration.format), duration.format(seconds)))
+    give_up(self, leaf, function() return awaited.in_vain(self.app, leaf, seconds) end)
   end))
 end
 

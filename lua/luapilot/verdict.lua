@@ -73,11 +73,13 @@ function verdict.killed(killed)
     table.concat(names, ", "))
 end
 
----A main job that can never start ends the pilot.
+---A main job that can never start, or could not when it was to start again, ends the pilot.
 ---@param main luapilot.Runner
 ---@return string
 function verdict.never(main)
-  return ("the main job %q can never start (%s): shutting down"):format(main.spec.name, main.memory.unmet.why)
+  local m = main.memory
+  return ("the main job %q %s (%s): shutting down"):format(main.spec.name,
+    m.runs > 1 and "could not be started" or "can never start", m.unmet and m.unmet.why or main:exit_text())
 end
 
 return verdict

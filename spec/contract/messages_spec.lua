@@ -20,6 +20,7 @@ function stories.jobs()
     pilot.job "shot" { exec = "shot" }
     pilot.job "none" { exec = "none" }
     pilot.job "full" { exec = "full" }
+    pilot.job "fails" { exec = "fails", stop_timeout = "3s" }
     pilot.job "late" { exec = "late", when = pilot.job "bad":once "exit_success" }
     pilot.job "slow" { exec = "slow", timeout = "5s" }
     pilot.job "often" { exec = "often", when = pilot.every "20s", timeout = "1h" }
@@ -32,6 +33,7 @@ function stories.jobs()
     pilot.on("SIGUSR1", function() pilot.job "good":reload() end)
   ]], {
     good = { stdout = "x\n", on = { SIGHUP = function() end } }, bad = { exit = 3 }, late = {}, slow = {}, often = {},
+    fails = { on = { SIGTERM = function(proc) proc:crash "SIGSEGV" end } },
     shot = { signal = "SIGSEGV", after = "1s" }, none = { spawn_error = "ENOENT" },
     full = { { spawn_error = "EAGAIN" }, { exit = 0 } }, web = { listens = "127.0.0.1:80", ignores = { "SIGTERM" } },
   })
@@ -98,6 +100,7 @@ function stories.surroundings()
       health = { exec = "ok", interval = "1s" } }
     pilot.job "early" { exec = "app", stop_timeout = "1h" }
     pilot.job "checked" { exec = "app", health = { exec = "leaves", interval = "1h" } }
+    pilot.job "leaver" { exec = "leaver", stop_timeout = "2s", restart = 1 }
     pilot.job "early":on("stopping", function() pilot.sleep "2s" end)
     pilot.on("startup", function()
       pilot.exec { "leaves" }
@@ -109,8 +112,9 @@ function stories.surroundings()
   })
   for name, behaviour in pairs {
     app = sim.server, ok = { exit = 0 }, tool = { exit = 0 }, master = master, leaves = { exit = 0, grandchild = {} },
-    parent = { exit = 0, grandchild = { { setsid = true }, { setsid = true } } },
+    parent = { exit = 0, after = "20s", grandchild = { { setsid = true }, { setsid = true } } },
     daemon = { { exit = 0, grandchild = { setsid = true } }, sim.server },
+    leaver = { { exit = 0, grandchild = {} }, { exit = 0, grandchild = { ignores = { "SIGTERM" } } } },
   } do box:program(name, behaviour) end
   box:hang("path", "/dead")
   box:start()
@@ -127,6 +131,22 @@ function stories.surroundings()
   box:job "early":process():deliver "SIGKILL"
   box:advance "500ms"
   box:signal("SIGTERM", { pid = 77 })
+  box:advance "1m"
+  return box
+end
+
+-- Whose main process ended with others beside it, and whose orphan has only a name.
+function stories.successors()
+  local box = boxes.run([[
+    pilot.job "orphaned" { exec = "orphaned", pidfile = "/run/app.pid" }
+    pilot.job "unmarked" { exec = "unmarked" }
+  ]], {
+    orphaned = { exit = 0, grandchild = {} },
+    unmarked = function(proc)
+      proc.env = {}
+      proc:fork(function(one) one:sleep "1h" end, { setsid = true })
+    end,
+  }, { files = { ["/run/app.pid"] = "4711\n" } })
   box:advance "1m"
   return box
 end
@@ -225,12 +245,13 @@ function stories.alone()
   return box
 end
 
--- The first of each kind: what a message says but for its numbers.
+-- The first of each kind: what a message says but for its numbers, and whether people see a code.
 local function messages(...)
   local list, known = {}, {}
   for _, box in ipairs { ... } do
     for _, entry in ipairs(box:log()) do
-      local kind = ("%s %s %s"):format(entry.event, entry.facts.reason, (entry.message:gsub("%d+", "")))
+      local kind = ("%s %s %s %s %s"):format(entry.event, entry.facts.reason, (entry.message:gsub("%d+", "")),
+        entry.facts.code ~= nil, entry.fields ~= nil and entry.fields.code ~= nil)
       if not known[kind] then list[#list + 1] = entry end
       known[kind] = true
     end
@@ -291,7 +312,7 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul" } do
+    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()

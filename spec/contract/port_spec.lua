@@ -343,6 +343,7 @@ local function contract(name, world)
         local id = spawn({ exit = 0, grandchild = { setpgid = true, tells = { "SIGUSR1" } } },
           { capture = true, end_signal = "SIGUSR1" })
         wait_for_text(id, "SIGUSR1")
+        wait_for_text(id, "ready") -- which may come second
         assert.is_true(quiet())
         port.kill(id, "SIGKILL", "group")
         wait_for_ends(id)
@@ -356,7 +357,7 @@ local function contract(name, world)
           { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
         local gone = wait_for("group_gone", id)
         local left = gone.left
-        assert.is_string(left.name)
+        assert.equal(left.name, gone.name) -- a fork of it
         assert.is_true(left.pid ~= pid)
         assert.equal(1, gone.count)
         assert.same(left, gone.strays[1])
@@ -401,18 +402,34 @@ local function contract(name, world)
         local id = spawn({ exit = 1, grandchild = { setpgid = true } },
           { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
         local gone = wait_for("group_gone", id)
-        assert.is_nil(gone.left)
+        assert.is_nil(gone.left or gone.name)
         assert.is_nil(gone.strays)
+      end)
+
+      it("tells of whom it knows by the name of his program alone", function()
+        world.adopt()
+        local id = spawn({ exit = 0, grandchild = { setsid = true, unmarked = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "app" }, mark = "LUAPILOT_JOB=app" })
+        local gone = wait_for("group_gone", id)
+        assert.equal(1, gone.count)
+        assert.is_true(gone.strays[1].by_name)
+        assert.is_true(gone.left.by_name)
+        id = spawn({ exit = 0, grandchild = { setsid = true, stays = true } },
+          { env_added = { LUAPILOT_JOB = "two" }, mark = "LUAPILOT_JOB=two" })
+        gone = wait_for("group_gone", id)
+        assert.is_nil(gone.left.by_name)
       end)
 
       describe("that hands over", function()
         -- A program whose child is about to follow it, and that ends by SIGUSR1.
-        local function spawn_pair(options)
+        local function spawn_pair(options, leader, heir_to_be)
           options = options or {}
           options.capture, options.end_signal = true, "SIGUSR2"
           world.adopt()
-          local heir_to_be = { on = { SIGUSR2 = 3 }, shows_pid = true }
-          local id, pid = spawn({ on = { SIGUSR1 = 0 }, grandchild = heir_to_be }, options)
+          leader, heir_to_be = leader or { on = { SIGUSR1 = 0 } }, heir_to_be or {}
+          heir_to_be.on, heir_to_be.shows_pid = { SIGUSR2 = 3 }, true
+          leader.grandchild = heir_to_be
+          local id, pid = spawn(leader, options)
           gather(function() return text_of(id):find "pid %d+\n" and text_of(id):find "ready.*ready" end, "two ready")
           local heir = tonumber(text_of(id):match "pid (%d+)\n")
           world.adopt(heir)
@@ -440,6 +457,7 @@ local function contract(name, world)
           local id, heir = spawn_pair()
           assert.is_true(port.successor(id, heir))
           assert_followed(id, heir)
+          wait_for_ends(id)
           stale(port.successor(id, heir))
         end)
 
@@ -468,6 +486,60 @@ local function contract(name, world)
             world.write(path, text)
             assert_ended(id)
           end
+        end)
+
+        -- The number comes through Lua: all that was said is heard before the exit counts.
+        it("goes on in whom it has named in the moment in which it ended", function()
+          local path = world.path "message"
+          for _ = 1, 8 do
+            local id, heir, pid = spawn_pair({ notify = true }, { says = { SIGUSR1 = path } })
+            world.write(path, "MAINPID=" .. heir)
+            port.kill(id, "SIGUSR1", "leader")
+            world.dies_unseen(pid)
+            gather(function(event)
+              return event.type == "notify" and event.fields.MAINPID == tostring(heir) and port.successor(id, heir)
+            end, "MAINPID")
+            assert.is_nil(position("exit", id))
+            assert.equal(heir, wait_for("main", id).pid)
+            port.kill(id, "SIGUSR2", "leader")
+            assert.equal(3, wait_for("exit", id).code)
+          end
+        end)
+
+        it("tells why nobody followed, when others of its session lived", function()
+          local path = world.path "pid"
+          local _, stranger = spawn {}
+          for _, case in ipairs {
+            { false, why = "absent" }, { "", why = "no_pid" }, { "7x", why = "no_pid" },
+            { 999999999, why = "ended" }, { stranger, why = "session" },
+          } do
+            local id = spawn_pair { pidfile = path }
+            if case[1] then world.write(path, tostring(case[1])) end
+            world.adopt()
+            port.kill(id, "SIGUSR1", "leader")
+            assert.same({ why = case.why, pid = tonumber(case[1] or nil) }, wait_for("exit", id).unfollowed)
+          end
+          local id = spawn_pair()
+          port.successor(id, stranger)
+          port.kill(id, "SIGUSR1", "leader")
+          assert.same({ why = "session", pid = stranger, notify = true }, wait_for("exit", id).unfollowed)
+        end)
+
+        it("tells nothing of it when nobody was to follow, or nobody was left", function()
+          local path = world.path "pid"
+          local id, heir, pid = spawn_pair { pidfile = path }
+          world.write(path, tostring(pid))
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_nil(wait_for("exit", id).unfollowed)
+          id, heir = spawn_pair { pidfile = path }
+          world.write(path, tostring(heir))
+          port.successor(id, 0)
+          port.kill(id, "SIGUSR1", "leader")
+          assert.is_nil(wait_for("exit", id).unfollowed)
+          id = spawn({ exit = 0 }, { pidfile = world.path "absent" })
+          assert.is_nil(wait_for("exit", id).unfollowed)
+          id = spawn({ exit = 0, grandchild = {} })
+          assert.is_nil(wait_for("exit", id).unfollowed)
         end)
 
         it("ends when nobody is to follow", function()

@@ -293,21 +293,25 @@ describe("the real port", function()
   it("tells of strays that were there before, or that it cannot know: it looks at sixteen orphans", function()
     world.adopt()
     local options = { env_added = { LUAPILOT_JOB = "crowd" }, mark = "LUAPILOT_JOB=crowd" }
-    local before = spawn({ "true" }, { env_added = options.env_added, mark = options.mark })
-    wait_for("group_gone", before)
-    local STRAYS = "for i in $(seq %d); do setsid sh -c 'echo out; while test -d %s; do sleep 0.1; done' >&2 & done; "
-      .. "exec true"
+    local LEAVES = "mkdir $1; for i in $(seq $2); do setsid sh -c 'touch $0/$1; while test -d $0; do sleep 0.1; done' "
+      .. "$1 $i & done; until test $(ls $1 | wc -l) = $2; do sleep 0.05; done"
     local function leave(count)
-      local id = spawn(STRAYS:format(count, world.path ""), { capture = true })
-      local out = 0
-      while out < count do out = out + select(2, wait_for("output", id).data:gsub("out", "")) end
-      wait_for("group_gone", id)
+      local path = world.path("strays-" .. count)
+      wait_for("group_gone", (spawn { "sh", "-c", LEAVES, "sh", path, tostring(count) }))
     end
     leave(3)
-    assert.same({}, port.strays((spawn({ "sleep", "1000" }, options))))
+    local id, list, message, code = (spawn({ "sleep", "1000" }, options))
+    for _ = 1, BOUND * 50 do -- their environments are read meanwhile
+      list = port.strays(id)
+      if list then break end
+      world.next(0.02)
+    end
+    assert.same({}, list)
     leave(17)
-    local list, message, code = port.strays((spawn({ "sleep", "1000" }, options)))
-    assert.same({ nil, "cannot tell who was there before", "EAGAIN" }, { list, message, code })
+    list, message, code = port.strays((spawn({ "sleep", "1000" }, options)))
+    assert.is_nil(list)
+    assert.matches("^cannot tell who was there before", message)
+    assert.equal("EAGAIN", code)
   end)
 
   -- --- what may not answer -----------------------------------------------------------------------
@@ -484,7 +488,7 @@ describe("the real port", function()
       fails_late()
       local before = open()
       for _ = 1, 5 do fails_late() end
-      assert.equal(before, open())
+      poll("it leaks", function() return open() <= before end) -- a thread may have the last word
     end)
 
     -- It is cancelled when its thread is done, and the loop has not heard of it: more than it hears in one turn comes
@@ -497,14 +501,15 @@ describe("the real port", function()
         others[i] = pid
       end
       for _, pid in ipairs(others) do poll("no end", function() return state_of(pid) == "Z" end) end
-      local before = children()
+      local function ended()
+        local count = 0
+        for _, pid in ipairs(children()) do count = count + (state_of(pid) == "Z" and 1 or 0) end
+        return count
+      end
+      local before = ended()
       disk.answer()
       os.execute "sleep 1"
-      poll("no start", function()
-        local ended = 0
-        for _, pid in ipairs(children()) do ended = ended + (state_of(pid) == "Z" and 1 or 0) end
-        return ended == 65 and #children() >= #before
-      end)
+      poll("no start", function() return ended() > before end)
       assert.is_true(port.cancel(id))
       while true do
         local event = world.next(0.1)

@@ -1,6 +1,7 @@
--- What checks and pilot.exec leave running when they have ended: it is ended, too, and told.
+-- What jobs, checks and pilot.exec leave running when they have ended: it is ended, too, and told.
 
 local run = require "support.run"
+local story = require "support.story"
 
 local LEFT_TWO = "left 2 processes running, which were ended"
 
@@ -52,6 +53,56 @@ describe("what is left running", function()
       }
     ]]
     p:wait_for_line "is unhealthy: .*: timed out after 100ms"
+    assert.same({}, p:lines "running, which")
+  end)
+
+  it("by a job that ends by itself is ended, and said; a SIGKILL, too", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      pilot.job "app" {
+        exec = pilot.sh "sleep 1001 & (trap '' TERM; exec sleep 1002) & until grep -q sleep /proc/$!/comm; do :; done",
+        stop_timeout = "100ms",
+      }
+    ]]
+    assert.equal(0, p:wait())
+    story.assert_order(p, {
+      "exited with code 0", "what it left running did not end within .*: killed", LEFT_TWO, 'job "app": stopped',
+    })
+    assert.same({}, p:lines "background")
+    assert.equal(0, sleepers(p))
+  end)
+
+  it("by a job's leader in a stop is said where the rest had to be ended, not where all were told to end", function()
+    for mode, count in pairs { mixed = 1, group = 0 } do
+      local p = run.pilot(([[
+        local pilot = require "luapilot"
+        pilot.job "app" {
+          exec = { "bash", "-c", "trap 'exit 0' TERM; sleep 1001 & sleep 1002 & echo ready; while :; do wait; done" },
+          stop_mode = %q,
+        }
+      ]]):format(mode))
+      p:wait_for_line "app: ready"
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      assert.equal(count, #p:lines(LEFT_TWO))
+    end
+  end)
+
+  it("by a shell that waits for its children is nothing", function()
+    local p = run.pilot [[
+      local pilot = require "luapilot"
+      for i, text in ipairs {
+        "echo a | cat", "true & true & wait", "yes | head -1", "(echo a; echo b) | (cat; echo c)",
+      } do
+        for _, shell in ipairs { "sh", "bash" } do
+          pilot.job(shell .. i) {
+            exec = { shell, "-c", text }, restart = { policy = "always", backoff = 0, count = 5 },
+          }
+        end
+      end
+    ]]
+    assert.equal(0, p:wait())
+    assert.equal(48, #p:lines "exited with code 0")
     assert.same({}, p:lines "running, which")
   end)
 

@@ -210,7 +210,7 @@ describe("who leaves a job's session", function()
     ]], { wrap = { "unshare", "--mount" }, env = { SILENT = SILENT } })
     p:wait_for_line 'job "app": exited with code 0'
     p:wait_for_line("tick", #p:lines "tick" + 3)
-    p:wait_for_line 'job "app": left behind: bash %(%d+%): what calls setsid'
+    p:wait_for_line 'job "app": perhaps left behind: bash %(%d+%): what calls setsid'
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
   end)
@@ -245,6 +245,22 @@ describe("who leaves a job's session", function()
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     story.assert_lines(p, 0, "left behind")
+  end)
+
+  it("by putting itself into the background, is told so without a restart, too", function()
+    machine.need "python3"
+    local p = pilot(([[
+      pilot.job "lives" { exec = { "python3", "daemon.py", "%d" } }
+      pilot.job "ends" { exec = { "python3", "-c", "import os, time; os.fork() or time.sleep(1000)" } }
+      pilot.job "side" { exec = "sleep 1000" }
+    ]]):format(story.free_port()), { files = { ["daemon.py"] = DAEMON } })
+    p:wait_for_line 'job "lives": stopped'
+    p:wait_for_line 'job "ends": stopped'
+    local background = ": has put itself into the background: pid %d+ %(python3%) "
+    story.assert_lines(p, 1, 'job "lives"' .. background .. "lives on%. Run it in the foreground")
+    story.assert_lines(p, 1, 'job "ends"' .. background .. "was ended, .*%. Run it in the foreground")
+    p:signal "SIGTERM"
+    story.assert_ends(p, 0)
   end)
 
   it("by putting itself into the background, is told so once, and its port makes no later run healthy", function()
@@ -349,6 +365,38 @@ describe("a program that hands over to another one", function()
     story.assert_ends(p, 0)
     story.assert_order(p, { "app stopping", "app stopped" })
     story.assert_lines(p, 2, "its main process is now")
+  end)
+
+  -- On TERM a master says so, and ends when the file is there that is called as its pid.
+  it("is told to stop after the old one with stop_mode = \"mixed\", and ends when it is done", function()
+    local p = pilot([[
+      tell(pilot.job "app" { exec = { "bash", "-c", os.getenv "MASTER" }, stop_mode = "mixed", stop_timeout = "1h",
+        env = { MASTER = os.getenv "MASTER" }, pidfile = os.getenv "PWD" .. "/pid" })
+    ]], { env = { MASTER = [[
+      trap 'bash -c "$MASTER" &' USR2; trap 'told=1; echo "master $$ told"' TERM
+      echo $$ >pid; echo "master $$ ready"
+      until test "$told" -a -e $$; do sleep 0.02; done; echo "master $$ done"
+    ]] }, wrap = story.PWD })
+    local old = masters(p, 1)[1]
+    p:signal("SIGUSR2", old)
+    local new = masters(p, 2)[2]
+    p:signal "SIGTERM"
+    p:wait_for_line(("master %d told"):format(old))
+    p:write(old, "")
+    p:wait_for_line(("master %d told"):format(new))
+    p:write(new, "")
+    story.assert_ends(p, 0)
+    story.assert_order(p, { "app stopping", ("master %d done"):format(old), "its main process is now " .. new,
+      ("master %d done"):format(new), "app stopped" })
+  end)
+
+  it("says why nobody follows", function()
+    local p = pilot([[
+      pilot.job "app" { exec = pilot.sh "sleep 1000 & echo 999999999 >pid", stop_timeout = "1h",
+        pidfile = os.getenv "PWD" .. "/pid" }
+    ]], { wrap = story.PWD })
+    story.assert_ends(p, 0)
+    story.assert_lines(p, 1, 'job "app": nobody follows the main process: pidfile /.*/pid names 999999999: there is no such')
   end)
 
   it("by a pidfile that is written when the old one is gone", function()

@@ -11,6 +11,7 @@
 --   world.own(path, uid)         gives a file or a directory to a user
 --   world.need_owners()          skips the spec where nothing can be given to others
 --   world.alive(pid)             whether there is such a process
+--   world.dies_unseen(pid)       it ends while the port does not look: what it did before is found at the same time
 --   world.adopt(pid?)            orphans come to us until world.close(), as they come to the guardian of a pilot, and
 --                                are reaped, but the one that the port follows
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
@@ -30,9 +31,10 @@
 --   { ignores = { "SIGTERM" } }, { on = { SIGTERM = 3 } } (exits so), { tells = { "SIGTERM" } } (prints the
 --       name and goes on): these three print "ready" when they are in force
 --   { shows_pid = true }: "pid 12", after that
+--   { says = { SIGUSR1 = path } }: at the signal "STOPPING=1" by sd_notify, then what stands in the file, then exit 0
 --   { cat = true }, { shows = "PATH" }, { shows_cwd = true }, { notify = { "READY=1" } }
 --   { grandchild = { … } }: in the same group; with setpgid = true in another one of the session, with
---       setsid = true in another session
+--       setsid = true in another session; with unmarked = true it has an empty environment
 --   { eats = true }: memory, until it is killed; with `exit` a child of it does, and then it exits so
 --   { stays = true }: until world.close(), since nobody knows the pid of a stranger
 --   { spawn_error = "ENOENT" | "EACCES" | "ENOEXEC" }
@@ -145,11 +147,21 @@ end
 
 local script
 
+local function says(b, lines)
+  for name, path in pairs(b.says or {}) do
+    local program = world.path "notify.lua"
+    world.write(program, NOTIFY)
+    lines[#lines + 1] = ("trap 'luajit %s STOPPING=1 \"$(cat %s)\"; kill $! 2>/dev/null; exit 0' %s"):format(program, path,
+      name:sub(4))
+  end
+end
+
 -- What the shell waits in comes before its traps: a child that it forks later has the shell's handlers until it has
 -- reset them, and a signal of that moment is lost.
 local function traps(b, lines, settled)
   for _, name in ipairs(b.ignores or {}) do lines[#lines + 1] = ("trap '' %s"):format(name:sub(4)) end
-  if b.on or b.tells then lines[#lines + 1] = settled and "sleep 1000 >&4 4>&- &" or "sleep 1000 &" end
+  if b.on or b.tells or b.says then lines[#lines + 1] = settled and "sleep 1000 >&4 4>&- &" or "sleep 1000 &" end
+  says(b, lines)
   for name, code in pairs(b.on or {}) do
     -- the signal may have come just before its own sleep did, who then has not had it
     lines[#lines + 1] = ("trap 'kill $! 2>/dev/null; exit %d' %s"):format(code, name:sub(4))
@@ -167,7 +179,7 @@ local SETPGID = [[
 ]]
 
 local function prefix_of(b)
-  if not b.setpgid then return (b.setsid and "setsid " or "") .. "sh -c" end
+  if not b.setpgid then return (b.unmarked and "env -i " or "") .. (b.setsid and "setsid " or "") .. "sh -c" end
   local path = world.path "setpgid.lua"
   world.write(path, SETPGID)
   return "luajit " .. path
@@ -189,7 +201,7 @@ local function life(b, lines)
   if b.eats then lines[#lines + 1] = (b.exit and "" or "exec ") .. "tail /dev/zero" end -- its last line is endless
   if b.signal then lines[#lines + 1] = ("kill -%s $$"):format(b.signal:sub(4)) end
   if b.exit or b.after then lines[#lines + 1] = ("exit %d"):format(b.exit or 0) end
-  if b.on or b.tells then -- the shell runs a trap at once only while it waits in a builtin
+  if b.on or b.tells or b.says then -- the shell runs a trap at once only while it waits in a builtin
     lines[#lines + 1] = "wait; while :; do sleep 1000 & wait; done"
   end
   lines[#lines + 1] = "exec sleep 1000"
@@ -199,7 +211,7 @@ function script(b, settled)
   local lines = {}
   traps(b, lines, settled)
   lines[#lines + 1] = settled
-  if b.ignores or b.on or b.tells then lines[#lines + 1] = "echo ready" end
+  if b.ignores or b.on or b.tells or b.says then lines[#lines + 1] = "echo ready" end
   if b.shows_pid then lines[#lines + 1] = "echo pid $$" end
   grandchild(b.grandchild, lines)
   if b.stdout then lines[#lines + 1] = "printf %s " .. quote(b.stdout) end
@@ -235,6 +247,17 @@ function world.program(b)
 end
 
 function world.alive(pid) return ffi.C.kill(pid, 0) == 0 end
+
+function world.dies_unseen(pid)
+  for _ = 1, 6000 do
+    local file = io.open(("/proc/%d/stat"):format(pid))
+    local state = file and file:read "*a":match ".*%) (%a)"
+    if file then file:close() end
+    if state == "Z" then return end
+    os.execute "sleep 0.01"
+  end
+  error("process " .. pid .. " does not end")
+end
 
 function world.send_signal(name) os.execute(("kill -%s %d"):format(name:sub(4), port.pid())) end
 

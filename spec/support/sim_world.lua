@@ -32,7 +32,14 @@ local function install(proc, b)
   for _, name in ipairs(b.ignores or {}) do proc:handle(name, "ignore") end
   for name, code in pairs(b.on or {}) do proc:handle(name, function(me) me:exit(code) end) end
   for _, name in ipairs(b.tells or {}) do proc:handle(name, function(me) me:print(name) end) end
-  if b.ignores or b.on or b.tells then proc:print "ready" end
+  for name, path in pairs(b.says or {}) do
+    proc:handle(name, function(me)
+      me:notify "STOPPING=1"
+      me:notify(machine.files:content(path))
+      me:exit(0)
+    end)
+  end
+  if b.ignores or b.on or b.tells or b.says then proc:print "ready" end
 end
 
 local function live(proc, b)
@@ -57,6 +64,7 @@ end
 
 local function script(b)
   return function(proc)
+    if b.unmarked then proc.env = {} end
     install(proc, b)
     if b.shows_pid then proc:print("pid " .. proc.pid) end
     if b.grandchild then
@@ -89,6 +97,8 @@ function world.alive(pid)
   end)
   return found
 end
+
+function world.dies_unseen() end
 
 function world.adopt() end
 

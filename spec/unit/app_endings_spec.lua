@@ -81,7 +81,8 @@ describe("a main job that can never start ends the pilot with the code of what f
       [[ local a = pilot.job "a" { exec = "server" }
          local b = pilot.job "b" { exec = "server", when = a:once("exit_success", { timeout = "2s" }) } ]]
         .. app 'b:once "exit_success"',
-      { server = sim.server }, 1, can_never 'job "b": gave up waiting for a:once "exit_success" after 2s',
+      { server = sim.server }, 1,
+      can_never 'job "b": gave up after 2s of waiting for job "a" to end with code 0 (it is running)',
     },
     ["not a failure that will be made good"] = {
       [[ local a = pilot.job "a" { exec = "three", restart = "always" }
@@ -121,7 +122,20 @@ describe("a main job that can never start ends the pilot with the code of what f
     ["its own trigger that gave up: 1, as any other run"] = {
       [[ local a = pilot.job "a" { exec = "server" } ]]
         .. app 'a:once("exit_success", { timeout = "2s" })',
-      { server = sim.server }, 1, 'job "app": gave up waiting for a:once "exit_success" after 2s',
+      { server = sim.server }, 1,
+      can_never 'gave up after 2s of waiting for job "a" to end with code 0 (it is running)',
+    },
+    ["its own `when` function: 1"] = {
+      app "function() end", {}, 1, can_never "its `when` function returned nothing true: it will not be started",
+    },
+    ["its own program, which is not there"] = {
+      'pilot.job "app" { exec = "missing", main = true }', { missing = { spawn_error = "ENOENT" } }, 127,
+      can_never 'cannot run "missing": ENOENT',
+    },
+    ["its own program, which is not there any more"] = {
+      'pilot.job "app" { exec = "server", main = true, restart = 1 }',
+      { server = { { exit = 3 }, { spawn_error = "ENOENT" } } }, 127,
+      'the main job "app" could not be started (cannot run "server": ENOENT): shutting down',
     },
     ["but one that had failed before it was stopped did"] = {
       [[ local a = pilot.job "a" { exec = "three", restart = { policy = "always", backoff = "1h", max_backoff = "1h" } }

@@ -51,6 +51,69 @@ describe("the log says of a check", function()
     }, said(box))
   end)
 
+  -- Identifiers of requests, addresses: what pages of errors have.
+  it("that fails with another number each time: that, once", function()
+    for _, format in ipairs {
+      "%d", "id %08x1", "7%07x-4b1e-41d4-a716-4466554%05x", "at 0x7ff%x", "fe80::1%x:2", "2026-11-28T22:%02d:01.%dZ",
+    } do
+      local box = run(([[{ check = function()
+        pilot.state.asked = (pilot.state.asked or 0) + 7
+        return false, ("%s"):format(pilot.state.asked * 7919, pilot.state.asked)
+      end, interval = "1s", start_period = "1h" }]]):format(format))
+      box:advance "50s"
+      assert.equal(1, #said(box), format)
+    end
+  end)
+
+  it("that fails with another word each time: five of them, then each minute", function()
+    local box = run [[{ check = function()
+      local asked = (pilot.state.asked or 0) + 1
+      pilot.state.asked = asked
+      return false, asked > 424 and "and now this" or asked > 304 and "settled" or ("x"):rep(asked % 50 + 1)
+    end, interval = "1s", start_period = "1h" }]]
+    box:advance "295s"
+    local list = said(box)
+    for i = 1, 6 do assert.matches("info health %(check pilot.lua:1%) does not pass yet: x", list[i]) end
+    for i = 7, 10 do assert.matches(("has not passed for %dm: x"):format(i - 6), list[i]) end
+    assert.equal(10, #list)
+    box:advance "125s" -- it stays the same for a minute: the next change is news
+    list = said(box)
+    assert.equal(13, #list)
+    assert.matches("has not passed for 6m: settled", list[12])
+    assert.matches("has not passed for 7m: settled", list[13])
+    box:advance "5s"
+    list = said(box)
+    assert.equal(14, #list)
+    assert.matches("does not pass yet: and now this", list[14])
+  end)
+
+  it("that waits for the job to be ready: after ten seconds, or its start period, and each minute", function()
+    for options, first in pairs { [""] = 10, [', interval = "5s"'] = 10, [', start_period = "30s"'] = 30 } do
+      local box = run("{ notify = true" .. options .. " }")
+      box:advance "125s"
+      assert.same({
+        first .. " info health (notify READY=1) has said nothing yet",
+        "60 info health (notify READY=1) has not passed for 1m",
+        "120 info health (notify READY=1) has not passed for 2m",
+      }, said(box))
+    end
+  end)
+
+  it("nothing of one that waits in maintenance, or once the job has said that it is ready", function()
+    local box = boxes.load [[
+      pilot.job "app" { exec = "app", service = { port = 80 }, health = { notify = true } }
+      pilot.on("SIGUSR1", function() pilot.job "app":maintenance(not pilot.state.on); pilot.state.on = true end)
+    ]]
+    box:program("app", { notify = { READY = "1", after = "125s" } })
+    box:start()
+    box:signal "SIGUSR1"
+    box:advance "70s"
+    assert.same({}, said(box))
+    box:signal "SIGUSR1"
+    box:advance "10m"
+    assert.same({ "120 info health (notify READY=1) has said nothing yet", "125 info is healthy" }, said(box))
+  end)
+
   it("which one of several it is", function()
     local box = run([[{ { tcp = "db:1", interval = "1s", fall = 2 }, { exec = "check", interval = "1s" } }]],
       { check = { exit = 0 } })

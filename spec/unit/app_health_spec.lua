@@ -339,7 +339,7 @@ describe("health", function()
         local tries = 0
         pilot.job "app" { exec = "app", health = { interval = "1s", check = function()
           tries = tries + 1
-          if tries ~= 20 then error("no answer", 0) end
+          if tries ~= 20 then error(("no answer to request 7f%x-a"):format(tries), 0) end -- another one each time
           return true
         end } }
         pilot.on("error", function(event) print("said: " .. event.message) end)

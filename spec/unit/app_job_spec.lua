@@ -323,6 +323,8 @@ describe("a job", function()
       assert.same({ 1, "prepare" }, { app.exit.code, app.exit.reason })
       assert.equal("exit_failed stopped", boxes.events(box, "app"))
       assert.equal(1, box.exit_code)
+      assert.equal(1, boxes.logged(box, "no template")) -- with its traceback
+      assert.equal(1, boxes.logged(box, 'job "app": prepare failed'))
       assert.is_truthy(box:forget_errors()[1]:find("no template", 1, true))
     end)
 

@@ -36,6 +36,28 @@ describe("a job stops", function()
     assert.is_nil(app.pid)
   end)
 
+  it("and the log tells how its program ended, people only what they would not expect", function()
+    local function stopped(behaviour, fields)
+      local box = run(behaviour, fields)
+      box:signal "SIGUSR1"
+      box:advance "1m"
+      local line
+      for _, each in ipairs(box:log()) do line = each.event == "stopped" and each or line end
+      local facts = line.facts
+      return { line.fields and line.fields.code, line.fields and line.fields.signal, facts.code, facts.signal }
+    end
+    assert.same({ 5, nil, 5 }, stopped { term_delay = "1s", term_exit = 5 })
+    assert.same({ nil, nil, 0 }, stopped { term_delay = "1s" })
+    assert.same({ nil, nil, 143, "SIGTERM" }, stopped {})
+    assert.same({ nil, nil, 143 }, stopped { term_delay = "1s", term_exit = 143 }) -- as shells and Java say it
+    assert.same({ nil, nil, 131, "SIGQUIT" }, stopped({}, ', stop_signal = "SIGQUIT"'))
+    assert.same({ 143, nil, 143 }, stopped({ term_delay = "1s", term_exit = 143 }, ', stop_signal = "SIGINT"'))
+    local function crash(proc) proc:crash "SIGSEGV" end
+    assert.same({ 139, "SIGSEGV", 139, "SIGSEGV" }, stopped { on = { SIGTERM = crash } })
+    assert.same({ nil, nil, 137, "SIGKILL" }, stopped { ignores = { "SIGTERM" } }) -- "… asked to: killed" was said
+    assert.same({ 5, nil, 5 }, stopped { term_delay = "1s", term_exit = 5, grandchild = { ignores = { "SIGTERM" } } })
+  end)
+
   it("and all of its session: those in groups of their own hear the signal when their parents have ended", function()
     local box, app = run { term_delay = "1s", grandchild = {
       { setpgid = true, term_delay = "2s", grandchild = { setpgid = true, term_delay = "3s" } },
@@ -119,6 +141,76 @@ describe("a job stops", function()
       assert.equal("stopped", app.state)
       assert.equal(1, boxes.logged(box, "its main process"))
     end
+  end)
+
+  describe("with stop_mode = \"mixed\" while a new master takes over", function()
+    local box, app, heard
+
+    -- Each master needs 3 s from SIGTERM to its end.
+    local function start(fields)
+      heard = {}
+      local function master(proc)
+        box:write("/run/app.pid", proc.pid .. "\n")
+        proc:handle("SIGUSR2", function(old) old:fork(master) end)
+        proc:handle("SIGTERM", function(me)
+          heard[#heard + 1] = me.pid
+          me:sleep "3s"
+          me:exit(0)
+        end)
+        while true do proc:sleep "1h" end
+      end
+      box = boxes.load(SOURCE:format(', stop_mode = "mixed", pidfile = "/run/app.pid"' .. (fields or "")))
+      box:program("app", master)
+      box:start()
+      box:advance "10s"
+      app = box:job "app"
+      app:process():deliver "SIGUSR2"
+      box:advance "1s"
+      return app.pid
+    end
+
+    it("asks that one, too, when the old one has ended", function()
+      local old = start()
+      box:signal "SIGUSR1"
+      box:advance "5s"
+      assert.equal("stopping", app.state)
+      assert.equal(2, #heard)
+      assert.is_true(heard[1] == old and heard[2] > old)
+      assert.equal(heard[2], app.pid)
+      box:advance "2s"
+      assert.equal("stopped", app.state)
+      assert.equal(0, boxes.logged(box, "killed"))
+    end)
+
+    it("within one stop_timeout", function()
+      start ', stop_timeout = "5s"'
+      box:signal "SIGUSR1"
+      box:advance "4900ms"
+      assert.equal("stopping", app.state)
+      box:advance "200ms"
+      assert.equal("stopped", app.state)
+      assert.equal(2, #heard)
+      assert.equal(1, boxes.logged(box, "did not end within 5s of being asked to: killed"))
+    end)
+
+    it("and waits for nobody when the file still names the old one", function()
+      local old = start()
+      box:write("/run/app.pid", tostring(old))
+      box:signal "SIGUSR1"
+      box:advance "3100ms"
+      assert.equal("stopped", app.state)
+      assert.same({ old }, heard)
+      assert.equal(0, boxes.logged(box, "nobody follows"))
+    end)
+
+    it("and says why the new one could not follow", function()
+      start()
+      box:write("/run/app.pid", "4711")
+      box:signal "SIGUSR1"
+      box:advance "5200ms"
+      assert.equal("stopped", app.state)
+      assert.equal(1, boxes.logged(box, "nobody follows the main process: pidfile /run/app.pid names 4711: there is no"))
+    end)
   end)
 
   it("for lack of memory, which its events tell", function()

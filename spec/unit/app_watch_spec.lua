@@ -53,7 +53,7 @@ describe("a watch without Consul", function()
     box:advance "4s"
     assert.equal("waiting", box:job("app").state)
     box:advance "2s"
-    assert.equal(1, boxes.logged(box, "gave up waiting"))
+    assert.equal(1, boxes.logged(box, 'gave up after 5s of waiting for watch "db"'))
   end)
 
   it("tells each handler what changed since it was last told", function()

@@ -66,6 +66,9 @@ describe("a job that waits", function()
     { "pilot.any { lua:once 'exit_success', lua:once 'exit_failed' }", 'job "lua" to end with code 0 (it is running)' },
     { "pilot.any { lua:once 'exit_success', pilot.any { hand:once 'healthy', db:once 'unhealthy' } }",
       'job "lua" to end with code 0 (it is running), or job "hand" to be healthy (it waits itself)' },
+    { "pilot.all { fine:once 'exit_success', db:once 'healthy' }", REFUSED }, -- what has come is not told
+    { "(function() local group = pilot.any { db:once 'healthy', lua:once 'exit_failed' } "
+      .. "return pilot.all { group, group } end)()", REFUSED },
     { "function() pilot.sleep '1h' return true end", "its `when` function to return" },
     { "conf:once 'rendered'", 'template "/c" to be rendered (it failed)' },
     { "waiting:once 'rendered'", 'template "/w": watch "nobody" has had no answer yet' },
@@ -75,6 +78,7 @@ describe("a job that waits", function()
     { "'manual'" }, { "pilot.once 'SIGHUP'" }, { "pilot.cron '@yearly'" }, { "db:each 'unhealthy'" },
     { "lua:once 'exit_failed'" }, { "db:each 'stopping'" }, { "pilot.each 'error'" },
     { "pilot.any { db:once 'healthy', pilot.cron '@yearly' }" },
+    { "pilot.any { db:once 'healthy', pilot.every '1h' }" }, { "pilot.any { db:once 'healthy', pilot.once 'SIGHUP' }" },
   }
   local WORLD = DB .. [[
     pilot.consul "localhost:8500"
@@ -82,6 +86,7 @@ describe("a job that waits", function()
     local crash = pilot.job "crash" { exec = "crash", restart = { backoff = "1h", max_backoff = "1h" },
       health = { exec = "true" } }
     local prep = pilot.job "prep" { exec = "run", prepare = function() pilot.sleep "1h" end }
+    local fine = pilot.job "fine" { exec = "true" }
     local lua = pilot.job "lua" { run = function() pilot.sleep "1h" end }
     local hand = pilot.job "hand" { exec = "run", when = "manual", health = { exec = "true" } }
     local chain = pilot.job "chain" { exec = "run", when = db:once "unhealthy", health = { exec = "true" } }
@@ -138,15 +143,37 @@ describe("a job that waits", function()
     box:stop()
   end)
 
-  it("for a watch that has nobody says that", function()
+  it("for a watch that has nobody says that, but not for its next change", function()
     local box = boxes.load [[
       pilot.consul "localhost:8500"
       pilot.job "app" { exec = "run", when = pilot.watch("db"):once "healthy" }
+      pilot.job "other" { exec = "run", when = pilot.watch("db"):each "unhealthy" }
     ]]
     box:program("run", {})
     box:start()
     box:advance "11s"
     assert.same({ '10 10s app watch "db" to be healthy (nobody is there)' }, said(box))
+    box:stop()
+  end)
+
+  it("says nothing when it was started by hand before, whatever its trigger lacks", function()
+    local box = run(DB .. [[
+      local app = pilot.job "app" { exec = "brief", when = db:once "healthy" }
+      pilot.after("1s", function() app:start() end)
+    ]], { db = {}, brief = { exit = 0 } })
+    box:advance "1h"
+    assert.equal(1, box:job("app"):starts())
+    assert.same({}, said(box))
+    box:stop()
+  end)
+
+  it("with nineteen others is told with them, and no more", function()
+    local box = run(DB .. [[
+      for i = 1, 20 do pilot.job("app-" .. i) { exec = "run", when = db:once "healthy" } end
+    ]], { db = {} })
+    box:advance "15s"
+    assert.equal(20, #said(box))
+    assert.equal(0, boxes.logged(box, " more job"))
     box:stop()
   end)
 

@@ -326,6 +326,8 @@ describe("check warns", function()
       'job "a": cwd: there is no directory "/srv" on this machine' },
     { 'pilot.job "a" { exec = "sh", log = { file = "/log/x" } }',
       'job "a": log.file: there is no directory "/log" on this machine' },
+    { 'pilot.job "a" { exec = "sh", pidfile = "/run/a/a.pid" }',
+      'job "a": pidfile: there is no directory "/run/a" on this machine' },
     { 'pilot.template "/bin/x" { source = "/x.tmpl", validate = "nginx -t", owner = "app" }',
       'template "/bin/x": source: there is no file "/x.tmpl" on this machine',
       'template "/bin/x": validate: there is no program "nginx" on its PATH on this machine',

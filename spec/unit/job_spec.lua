@@ -146,7 +146,7 @@ describe("job", function()
         ["start"] = "ending (again=user)", ["start again"] = "ending (again=trigger)",
         ["stop"] = "ending (hold)", ["stop again"] = "ending (again=trigger)", ["close"] = "ending (closing)",
         ["group_gone"] = "backoff: untimer kill, timer restart 1, log info",
-        ["kill_due"] = "ending: signal SIGKILL",
+        ["kill_due"] = "ending: log warn, signal SIGKILL",
         ["lost"] = "backoff: untimer kill, timer restart 1, log info", ["freeze"] = "ending (closing)",
       },
       backoff = {
@@ -290,48 +290,86 @@ describe("job", function()
       return running(options).go(...).go({ "exited", input }).memory.exit
     end
 
-    it("that leave the program in the background are told once, and what is left behind each time", function()
-    local j = running { restart = "always" }
-    local function ends(left, ...)
-      j.pass(1)
+    local WHOLE = "^has put itself into the background: pid 9 %%(daemon%%) %s%%. Run it in the foreground "
+      .. '%%(nginx: %%-g "daemon off;", others: %%-%%-foreground, %%-%%-no%%-daemon or the like%%)$'
+    local ON, OVER = WHOLE:format "lives on", WHOLE:format "was ended, since a job ends with its first process"
+    local daemon, helper = { pid = 9, name = "daemon" }, { pid = 8, name = "helper" }
+
+    -- What is said of a run that lasted so long, ended with 0 and left somebody.
+    local function leaves(j, lasted, input)
+      input.name = "daemon"
+      j.pass(lasted)
       j.feed("exited", { code = 0 })
       assert.equal("", j.logged)
-      j.feed("group_gone", { strays = ..., count = ... and 1, left = left })
-      local said = j.logged
-      j.go({ "restart_due" }, SPAWNED)
-      return said
+      j.feed("group_gone", input)
+      return (j.logged:gsub("will be started again in .*", ""))
     end
-    local first, daemon = { pid = 8, name = "first" }, { pid = 9, name = "daemon" }
-    assert.matches("^has put itself into the background: pid 9 %(daemon%) lives on", ends(first, { daemon }))
-    assert.matches("^left behind: daemon %(9%)", ends(first, { daemon }))
-    assert.matches("^left behind: daemon %(9%)", ends(nil, { daemon }))
-    assert.same({ told = true, lives = true }, j.memory.background)
-    j = running { restart = "always" }
-    local whole = "has put itself into the background: pid 8 (first) lives on. Run it in the foreground "
-      .. '(nginx: -g "daemon off;", others: --foreground, --no-daemon or the like)'
-    assert.equal(whole, ends(first):sub(1, #whole))
-    assert.no.matches("background", ends(first))
-  end)
 
-  it("that leave somebody within their first ten seconds do", function()
-    local j = running { restart = "always" }
-    j.pass(10)
-    j.feed("exited", { code = 0 })
-    j.feed("group_gone", { left = { pid = 8, name = "daemon" } })
-    assert.matches("background", j.logged)
-  end)
+    it("that leave the program in the background are told once, and what is left behind each time", function()
+      local j = running { restart = "always" }
+      local function again(...)
+        j.go({ "restart_due" }, SPAWNED)
+        return leaves(j, 1, ...)
+      end
+      assert.matches(ON, leaves(j, 1, { left = helper, strays = { daemon }, count = 1 })) -- a double fork
+      assert.matches("^left behind: daemon %(9%)", again { left = helper, strays = { daemon }, count = 1 })
+      assert.matches("^left behind: daemon %(9%)", again { strays = { daemon }, count = 1 })
+      assert.matches("^left a process running, which was ended", again { left = daemon, ended = 1 })
+      assert.same({ told = true, lives = true }, j.memory.background)
+    end)
 
-  it("that leave somebody are no daemon's where nothing would start the job again, or it has lasted", function()
-    local left = { pid = 8, name = "helper" }
-    for policy, lasted in pairs { on_failure = 1, never = 1, always = 11 } do
-      local j = running { restart = policy }
-      j.pass(lasted)
-      j.go({ "exited", { code = 0 } })
-      j.feed("group_gone", { left = left })
-      assert.no.matches("background", j.logged)
-      assert.is_nil(j.memory.background)
-    end
-  end)
+    it("that leave a program of the same name within their first ten seconds do, whatever the policy", function()
+      for _, policy in ipairs { "always", "on_failure", "never" } do
+        for lasted, background in pairs { [10] = true, [11] = false } do
+          local j = running { restart = policy }
+          local said = leaves(j, lasted, { left = daemon, strays = { daemon }, count = 1 })
+          assert.equal(background, said:find(ON) ~= nil)
+          assert.equal(not background, said:find "^left behind" ~= nil)
+          j = running { restart = policy }
+          said = leaves(j, lasted, { left = daemon, ended = 1 })
+          assert.equal(background, said:find(OVER) ~= nil)
+          assert.equal(not background, said:find "^left a process running, which was ended$" ~= nil)
+        end
+      end
+    end)
+
+    it("that leave a helper have not, unless it lives on and the next run would stand beside it", function()
+      for policy, background in pairs { always = true, on_failure = false, never = false } do
+        local j = running { restart = policy }
+        local said = leaves(j, 1, { left = helper, strays = { helper }, count = 1 })
+        assert.equal(background, said:find "background: pid 8 %(helper%) lives on" ~= nil)
+        assert.equal(not background, j.memory.background == nil)
+        j = running { restart = policy }
+        assert.equal("left a process running, which was ended", leaves(j, 1, { left = helper, ended = 1 }))
+        assert.is_nil(j.memory.background)
+      end
+    end)
+
+    it("that leave the fork of a shell have not: it becomes a helper", function()
+      for name, background in pairs { sh = false, bash = false, ["start.sh"] = false, ["bash-server"] = true } do
+        local j = running()
+        j.feed("exited", { code = 0 })
+        j.feed("group_gone", { left = { pid = 9, name = name }, name = name, ended = 1 })
+        assert.equal(background, j.logged:find "background" ~= nil)
+      end
+    end)
+
+    it("that leave somebody who does not end are told when he is killed", function()
+      local j = running()
+      j.feed("exited", { code = 0 })
+      j.pass(10)
+      assert.equal("ending: log warn, signal SIGKILL", j.feed "kill_due")
+      assert.equal("what it left running did not end within 10s: killed", j.logged)
+      assert.equal("ending: signal SIGKILL", j.feed "kill_due") -- a shutdown hurries
+    end)
+
+    it("that failed checks were to bring about are told when it is killed", function()
+      local j = running()
+      j.feed("health", { restart = true })
+      j.pass(10)
+      assert.equal("running (killed_by=health): log warn, signal SIGKILL", j.feed "kill_due")
+      assert.equal("did not end within 10s of being asked to: killed", j.logged)
+    end)
 
   it("are told with code, signal and reason", function()
       assert.same({ code = 3, reason = "exit", at = 1020 }, exit_of(nil, { code = 3 }))
@@ -461,6 +499,27 @@ describe("job", function()
     j.go(STOP)
     j.feed("succeeded", { pid = 9 })
     assert.equal(9, j.memory.pid)
+  end)
+
+  it("asks whoever follows its main process in a \"mixed\" stop to end, too: he has not heard it", function()
+    local j = running { stop_mode = "mixed", health = { {} } }
+    j.go(STOP)
+    assert.equal("stopping (hold): log info", j.feed("succeeded", { pid = 8 }))
+    j.feed "handlers_done"
+    assert.equal("stopping (hold): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
+    j = running { stop_mode = "mixed", health = { {} } }
+    j.feed("health", { restart = true })
+    assert.equal("running (killed_by=health): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
+    j = running { health = { {} } } -- all have heard it
+    j.go(STOP, HANDLED)
+    assert.equal("stopping (hold): log info", j.feed("succeeded", { pid = 9 }))
+  end)
+
+  it("says why nobody followed its main process", function()
+    local j = running { pidfile = "/run/app.pid" }
+    assert.matches("^ending: log warn, ", j.feed("exited", { code = 0, unfollowed = { why = "session", pid = 9 } }))
+    assert.equal("nobody follows the main process: pidfile /run/app.pid names 9, which has left the job's session",
+      j.logged)
   end)
 
   it("names what is left behind", function()
@@ -649,7 +708,7 @@ describe("job", function()
       assert.equal("running (killed_by=health): publish unhealthy, log warn, unprobe, untimer run, signal SIGTERM, "
         .. "timer kill 10", m.feed("health", { change = "unhealthy", restart = true, output = "x" }))
       assert.equal("running (killed_by=health)", m.feed("health", { restart = true }))
-      assert.equal("running (killed_by=health): signal SIGKILL", m.feed "kill_due")
+      assert.equal("running (killed_by=health): log warn, signal SIGKILL", m.feed "kill_due")
       assert.equal("ending (killed_by=health): untimer run, untimer reload, unprobe, "
         .. "publish exit_failed 137 health SIGKILL", m.feed("exited", { code = 137, signal = "SIGKILL" }))
       assert.equal("backoff (killed_by=health): untimer kill, timer restart 1, log info", m.feed "group_gone")

@@ -168,7 +168,7 @@ describe("starter", function()
     assert.equal("trigger", box:job("app").memory.exit.reason)
     signal()
     assert.equal(0, runs())
-    assert.same({ 'job "app": gave up waiting for pilot:once "SIGUSR2" after 10s' },
+    assert.same({ 'job "app": gave up after 10s of waiting for pilot:once "SIGUSR2"' },
       { box.world:messages("error")[1] })
     box:check()
     run 'pilot.once("SIGUSR2", { timeout = "10s" })'

@@ -165,6 +165,7 @@ function Look:job(runner)
   self:identity(runner, path)
   self:file(spec.where, path, "env_file", spec.env_file)
   self:directory(spec.where, path, "cwd", spec.cwd)
+  self:directory(spec.where, path, "pidfile", spec.pidfile and spec.pidfile:match "^(.+)/[^/]*$")
   self:directory(spec.where, path, "log.file", spec.log.file and (spec.log.file:match "^(.*)/[^/]*$" or "."))
 end
 

@@ -11,6 +11,7 @@ local child = {}
 
 local STRAYS = 4 -- that are named
 local REGENCY, LOOK = 2, 0.01 -- seconds: so long, and so often, an heir is waited for
+local PIDFILE = 32 -- bytes: that is none any more
 
 local NAMES = { "stdout", "stderr" } -- in this order, since each draws a latency; pairs has another in each process
 
@@ -68,7 +69,7 @@ end
 function child.start(port, id, options, fn)
   local self = setmetatable({
     kind = "process", port = port, id = id, options = options, streams = {}, notes = port:line(),
-    news = port:line(), looks = port:line(), told = false, cancelled = false, heard = {},
+    news = port:line(), looks = port:line(), told = false, cancelled = false, heard = {}, unheard = 0,
   }, Child)
   self.group = port.kernel:spawn({
     argv = options.argv, env = options.env, cwd = options.cwd or port.files.cwd, user = options.user,
@@ -81,11 +82,20 @@ function child.start(port, id, options, fn)
   return self
 end
 
+-- The core has taken a message, and deals with it before time passes.
+local function message_taken(self)
+  self.unheard = self.unheard - 1
+  if self.unheard > 0 or not self.hearing then return end
+  self.hearing = nil
+  self.port:later(self.looks, function() self:exited() end)
+end
+
 ---@private
 function Child:notified(fields)
+  self.unheard = self.unheard + 1
   self.port:later(self.notes, function()
     if self.cancelled or self.told then return end
-    self.port:push(self.notes, { type = "notify", id = self.id, fields = fields })
+    self.port:push(self.notes, { type = "notify", id = self.id, fields = fields }, function() message_taken(self) end)
   end)
 end
 
@@ -94,7 +104,7 @@ local function end_signal(self) return self.cancelled and "SIGKILL" or self.opti
 -- Who is in a group of its own hears the end signal, once; or SIGKILL, when that was the group's turn.
 ---@private
 function Child:end_session()
-  if self.until_then then return end -- perhaps it goes on
+  if not self.ending then return end -- perhaps it goes on
   local signal = self.group.sent.SIGKILL and "SIGKILL" or end_signal(self)
   for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
     if proc.apart and self.heard[proc] ~= signal then
@@ -105,16 +115,22 @@ function Child:end_session()
   end
 end
 
-local function described(proc)
-  return { pid = proc.pid, name = proc.argv[1]:match("[^/]*$"):sub(1, 15) }
+-- `mark`: whose it is said to be by that, or by its program's name alone.
+local function described(proc, mark)
+  local variable = mark and mark:match "^[^=]*"
+  return {
+    pid = proc.pid, name = kernel.name_of(proc), by_name = variable and proc.env[variable] == nil or nil,
+  }
 end
 
 -- Of a program that has succeeded: somebody of it who lives on.
 local function left(self, ended)
   local kernel_of, mark = self.port.kernel, self.options.mark
   if ended.code ~= 0 or not mark then return nil end
-  local proc = kernel_of.orphans(self.group)[1] or kernel_of:strays(self.group, mark, false)[1]
-  return proc and described(proc)
+  local member = kernel_of.orphans(self.group)[1]
+  if member then return described(member) end
+  local proc = kernel_of:strays(self.group, mark, false)[1]
+  return proc and described(proc, mark)
 end
 
 -- For lack of memory, as the counts of control groups tell it.
@@ -131,49 +147,62 @@ end
 function Child:find_strays(earlier)
   local all = self.options.mark and self.port.kernel:strays(self.group, self.options.mark, earlier) or {}
   local list = {}
-  for i = 1, math.min(#all, STRAYS) do list[i] = described(all[i]) end
+  for i = 1, math.min(#all, STRAYS) do list[i] = described(all[i], self.options.mark) end
   return list, #all
 end
 
 ---@return table[]
 function Child:strays() return (self:find_strays(true)) end
 
--- Whom the program names to follow it: its pid; its own: nobody.
+-- Whom the program names to follow it: its pid; its own: nobody; nil and why there is none.
 local function named(self)
   local dead, path = self.group.leader.pid, self.options.pidfile
   if self.successor == 0 then return dead end
   if self.successor and self.successor ~= dead then return self.successor end
   if not path then return dead end
   local text = self.port.files:content(path)
-  return type(text) == "string" and tonumber(text:match "^%s*(%d+)%s*$") or nil
+  if type(text) ~= "string" then return nil, text == nil and "absent" or "unreadable" end
+  local pid = tonumber(text:match "^%s*(%d+)%s*$")
+  if not pid or pid < 2 or pid >= 2 ^ 31 - 1 or #text >= PIDFILE then return nil, "no_pid" end
+  return pid
 end
 
+-- Who may follow; nil and why not.
 local function heir_of(self, pid)
-  for _, proc in ipairs(self.port.kernel.orphans(self.group)) do
-    if proc.pid == pid then return proc end
-  end
+  local proc = self.port.kernel:find(pid)
+  if not proc then return nil, "ended" end
+  if proc.group ~= self.group then return nil, "session" end
+  if proc.user ~= self.group.leader.user then return nil, "user" end
+  if proc.parent.state ~= "dead" then return nil, "parent" end
+  return proc
+end
+
+-- The next main process.
+local function enthrone(self, heir)
+  self.until_then, self.unknown = nil, true
+  self.port.kernel:follow(self.group, heir)
+  self.port.record("main", { child = self, pid = heir.pid })
+  self.port:push_urgent({ type = "main", id = self.id, pid = heir.pid }, function() self.unknown = nil end)
 end
 
 -- True: somebody follows the main process that has ended, or is waited for.
 ---@private
 function Child:hand_over()
-  local clock, pid = self.port.clock, named(self)
+  local clock, heir = self.port.clock, nil
+  local pid, why = named(self)
   self.until_then = self.until_then or clock:now() + REGENCY
-  local over = self.cancelled or pid == self.group.leader.pid or clock:now() >= self.until_then
-  if over or #self.group.members == 0 then
-    self.until_then = nil
-    return false
+  if self.cancelled or pid == self.group.leader.pid or #self.port.kernel.orphans(self.group) == 0 then return false end
+  if pid then heir, why = heir_of(self, pid) end
+  if heir then
+    enthrone(self, heir)
+    return true
   end
-  local heir = heir_of(self, pid)
-  if not heir then
+  if clock:now() < self.until_then then
     self.port:later(self.looks, function() self:exited() end, LOOK)
     return true
   end
-  self.until_then = nil
-  self.port.kernel:follow(self.group, heir)
-  self.port.record("main", { child = self, pid = heir.pid })
-  self.port:push_urgent { type = "main", id = self.id, pid = heir.pid }
-  return true
+  self.unfollowed = { why = why, pid = pid, notify = pid ~= nil and pid == self.successor or nil }
+  return false
 end
 
 ---Who follows when the main process has ended; 0: nobody.
@@ -183,7 +212,9 @@ function Child:succeed(pid) self.successor = pid end
 -- The port notices that the main process has died.
 ---@private
 function Child:exited()
-  if self:hand_over() then return end
+  self.hearing = self.unheard > 0 and not self.cancelled
+  if self.hearing or self:hand_over() then return end
+  self.ending = true
   local ended = self.group.leader.ended
   self.left = left(self, ended)
   local signal = end_signal(self)
@@ -195,7 +226,7 @@ function Child:exited()
   if not self.cancelled then
     self.port:push_urgent {
       type = "exit", id = self.id, code = ended.code, signal = ended.signal,
-      usage = { user = 0, system = 0, maxrss = 0 }, oom = lack(self, ended),
+      usage = { user = 0, system = 0, maxrss = 0 }, oom = lack(self, ended), unfollowed = self.unfollowed,
     }
   end
   if #self.group.members == 0 then self:emptied() end
@@ -211,6 +242,7 @@ function Child:emptied()
     if self.cancelled then return end
     local list, count = self:find_strays(false)
     local event = { type = "group_gone", id = self.id, left = self.left }
+    if self.left then event.name = described(self.group.leader).name end
     if count > 0 then event.strays, event.count = list, count end
     if (self.ended or 0) > 0 then event.ended = self.ended end
     self.port:push_urgent(event, function() self:gone_taken() end)
@@ -238,6 +270,7 @@ end
 ---@return string? code      why it could not be sent
 function Child:kill(signal, target)
   if self.told then return "EBADF" end
+  if target == "leader" and self.unknown then return "ESRCH" end -- nobody has heard of this one yet
   local send = target == "group" and self.port.kernel.signal_group or self.port.kernel.signal_leader
   if not send(self.port.kernel, self.group, signal) then return "ESRCH" end
 end
@@ -264,6 +297,7 @@ function Child:cancel()
   self.streams = {}
   self.port.kernel:signal_group(self.group, "SIGKILL")
   for _, proc in ipairs { unpack(self.group.members) } do proc:deliver "SIGKILL" end
+  if self.hearing then self.port:later(self.looks, function() self:exited() end) end
 end
 
 return child

@@ -214,7 +214,23 @@ function Kernel:follow(group, heir)
   group.leader = heir
 end
 
----Orphans that have left the session of a leader, by the variable in their environment.
+---@param pid integer
+---@return luapilot.sim.Process?     that lives
+function Kernel:find(pid)
+  local found
+  self.all:walk(function(proc)
+    if proc.pid == pid and proc.state ~= "dead" then found = proc end
+  end)
+  return found
+end
+
+---The name of its program, as the kernel has it.
+---@param proc luapilot.sim.Process
+---@return string
+function kernel.name_of(proc) return (proc.argv[1]:match("[^/]*$"):sub(1, 15)) end
+
+---Orphans that have left the session of a leader, by the variable in their environment; where they have none, by the
+---name of their program.
 ---@param group luapilot.sim.Group
 ---@param mark string       "NAME=value"
 ---@param earlier boolean   those that were there before the leader, instead of those that came after it
@@ -223,7 +239,9 @@ function Kernel:strays(group, mark, earlier)
   local list, name, value = {}, mark:match "^([^=]*)=(.*)$"
   self.all:walk(function(proc)
     if proc.group or proc.state == "dead" or (proc.pid < group.id) ~= earlier then return end
-    if proc.env[name] == value and proc.parent.state == "dead" then list[#list + 1] = proc end
+    local found = proc.env[name]
+    local ours = found == value or found == nil and kernel.name_of(proc) == kernel.name_of(group.leader)
+    if ours and proc.parent.state == "dead" then list[#list + 1] = proc end
   end)
   return list
 end
