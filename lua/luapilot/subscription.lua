@@ -26,6 +26,7 @@ subscription.BOUND = BOUND
 ---@field fn fun(event: table)
 ---@field label string           for log lines: "app:on("changed") at pilot.lua:12"
 ---@field where string?           "pilot.lua:12"
+---@field receive fun(self: luapilot.Subscription, event: table)   an event for it
 ---@field view (fun(event: table): table)?   what the handler is given in its place
 ---@field waiting luapilot.Queue  events that wait for the run to end
 ---@field load number             what they weigh
@@ -36,15 +37,6 @@ subscription.BOUND = BOUND
 ---@field runs integer             how many of it are at work
 local Subscription = {}
 Subscription.__index = Subscription
-
----@param bus luapilot.Bus
----@return luapilot.Subscription
-function subscription.new(bus, topic, name, options, fn, label)
-  return setmetatable({
-    bus = bus, topic = topic, name = name, options = options, fn = fn, label = label,
-    waiting = queue.new(), load = 0, running = {}, runs = 0, dropped = 0, errors = 0,
-  }, Subscription)
-end
 
 local function keep(self, event)
   self.waiting:push(event)
@@ -219,11 +211,14 @@ local function settle(self, event)
   settling.quiet = loop:after(options.settle, function() settled(self) end)
 end
 
----An event for it.
----@param event table
-function Subscription:receive(event)
-  if self.options.settle then return settle(self, event) end
-  deliver(self, event)
+---@param bus luapilot.Bus
+---@return luapilot.Subscription
+function subscription.new(bus, topic, name, options, fn, label)
+  return setmetatable({
+    bus = bus, topic = topic, name = name, options = options, fn = fn, label = label,
+    receive = options.settle and settle or deliver,
+    waiting = queue.new(), load = 0, running = {}, runs = 0, dropped = 0, errors = 0,
+  }, Subscription)
 end
 
 return subscription
