@@ -56,13 +56,27 @@ static bool read_stat(char *text, struct child *child) {
   return word != NULL;
 }
 
-bool children_look(pid_t pid, struct child *child) {
-  char text[1024], path[32];
-  (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+/* Nothing is there: "". */
+static void read_file(pid_t pid, const char *name, char *text, size_t size) {
+  char path[32];
+  (void)snprintf(path, sizeof path, "/proc/%d/%s", (int)pid, name);
   int fd = open(path, O_RDONLY | O_CLOEXEC);
-  ssize_t size = fd >= 0 ? read(fd, text, sizeof text - 1) : -1;
+  ssize_t length = fd >= 0 ? read(fd, text, size - 1) : 0;
   if (fd >= 0) close(fd);
-  text[size > 0 ? size : 0] = '\0';
+  text[length > 0 ? length : 0] = '\0';
+}
+
+bool children_look(pid_t pid, struct child *child) {
+  char text[1024];
+  read_file(pid, "stat", text, sizeof text);
   *child = (struct child){.pid = pid, .name = "?"};
   return read_stat(text, child);
+}
+
+/* The kernel escapes the line feeds of the name, which comes first. */
+bool children_is_of(pid_t pid, uid_t uid) {
+  char text[1024];
+  read_file(pid, "status", text, sizeof text);
+  const char *line = strstr(text, "\nUid:\t");
+  return line && strtoul(line + strlen("\nUid:\t"), NULL, 10) == uid;
 }

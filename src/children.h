@@ -41,4 +41,7 @@ struct child {
 /* False: there is no such process, or it cannot be read; then the name is "?". */
 bool children_look(pid_t pid, struct child *child);
 
+/* Was it started by `uid`? Its real uid, which no set-user-ID program changes, unlike the owner of /proc/PID. */
+bool children_is_of(pid_t pid, uid_t uid);
+
 #endif

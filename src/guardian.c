@@ -27,6 +27,7 @@
 #define LOOK 5000             /* milliseconds */
 #define PATIENCE 6            /* looks */
 #define PROBES 64             /* how far a note may stand from where its pid says */
+#define BATCH 256             /* children that are reaped at a time */
 #define GIVE_UP 5000          /* milliseconds from the last SIGKILL until we leave without them */
 #define SLACK 250 /* milliseconds after its deadline in which the pilot may still end by itself */
 #define SLICE NANOSECONDS /* the deadline's time is counted in slices: so long, or … */
@@ -70,6 +71,7 @@ struct guardian {
 
   int64_t asked;   /* when the first request to end came, of CLOCK_MONOTONIC; 0 = none came */
   bool hurry;      /* a second one came */
+  bool more;       /* children may be left to reap */
   unsigned reaped; /* since the end began; the pilot does not count */
 };
 
@@ -233,11 +235,14 @@ static void pilot_changed(struct guardian *guardian, int status) {
   }
   guardian->ended = true;
   guardian->status = status;
+  guardian->pilot = 0; /* the number may be any orphan's from now on */
 }
 
-/* To exhaustion: one SIGCHLD stands for any number of them. False: there are no children. */
+/* One SIGCHLD stands for any number of them, and new ones may come as fast as these are reaped: after a batch it
+ * is time for all else. False: there are no children. */
 static bool reap(struct guardian *guardian) {
-  for (;;) {
+  guardian->more = false;
+  for (int i = 0; i < BATCH; i++) {
     int status;
     pid_t pid = waitpid(-1, &status, WNOHANG | WUNTRACED | WCONTINUED);
     if (pid == 0) return true;
@@ -249,6 +254,7 @@ static bool reap(struct guardian *guardian) {
       note_end(guardian->page, pid, status);
     }
   }
+  return guardian->more = true;
 }
 
 /* --- signals ----------------------------------------------------------------------------- */
@@ -438,7 +444,7 @@ static void lose_time(struct guardian *guardian) {
 static int64_t until_next(const struct guardian *guardian) {
   int64_t look = guardian->look > 0 ? guardian->next_look - monotonic() : INT64_MAX;
   int64_t next = least(look, least(until_manager(guardian), until_slice(guardian)));
-  return next < 0 ? 0 : next;
+  return next < 0 || guardian->more ? 0 : next;
 }
 
 /* Not woken at all between two looks, but by signals, and when somebody waits for an answer. After a
@@ -478,7 +484,8 @@ static void end_the_rest(struct guardian *guardian, struct ending *ending) {
           processes(ending->found));
       return;
     }
-    wait_signal(guardian, least(next > now ? next - now : 0, until_manager(guardian)));
+    int64_t soon = guardian->more || next < now ? 0 : next - now;
+    wait_signal(guardian, least(soon, until_manager(guardian)));
     tell_manager(guardian);
   }
   lastwords_pass_on();

@@ -172,7 +172,8 @@ struct sieve {
   struct session *session;
   struct orphanage *orphanage;
   const char *mark;
-  bool earlier; /* those who were there before the leader, instead of his own */
+  bool earlier; /* those of `uid` who were there before the leader, instead of his own */
+  uid_t uid;
   bool partial; /* not everybody was looked at */
   bool again;   /* somebody has just died: whoever was his child is on the list by now */
   bool unread;  /* somebody's mark is */
@@ -195,6 +196,7 @@ static bool is_stray(struct sieve *sieve, pid_t pid, struct stray *stray) {
   if (!there && exists(pid)) sieve->partial = true; /* no descriptor is left */
   pid_t session = getsid(pid);                      /* a zombie has one, too */
   if (there && is_older(child, leader) != sieve->earlier) return false;
+  if (there && sieve->earlier && !children_is_of(pid, sieve->uid)) return false;
   there = there && session >= 0;
   if (!there || child->ended) sieve->again = true;
   if (!there || child->ended) return false;
@@ -248,8 +250,9 @@ unsigned session_strays(struct session *session, struct orphanage *orphanage, co
 }
 
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                           struct stray *strays, unsigned most) {
-  struct sieve sieve = {.session = session, .orphanage = orphanage, .mark = mark, .earlier = true};
+                           uid_t uid, struct stray *strays, unsigned most) {
+  struct sieve sieve = {
+      .session = session, .orphanage = orphanage, .mark = mark, .earlier = true, .uid = uid};
   unsigned found = sift(&sieve, orphanage, strays, most);
   bool known = session->leader.pid != 0 && !sieve.partial && !sieve.unread;
   return found > 0 || known ? (int)found : -1;

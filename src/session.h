@@ -84,10 +84,11 @@ unsigned session_look(struct session *session, struct orphanage *orphanage, int 
  * yet. */
 unsigned session_strays(struct session *session, struct orphanage *orphanage, const char *mark,
                         struct stray *strays, unsigned most, bool *unread);
-/* The same of those that are older than the leader: what earlier ones of that mark have left. -1: none was seen, and
- * not everybody could be looked at, or read yet. */
+/* The same of those that are older than the leader, and of `uid`: what earlier ones of that mark have left. Checks fail
+ * for them, so the mark alone, which others can forge, is not enough. -1: none was seen, and not everybody could be
+ * looked at, or read yet. */
 int session_earlier_strays(struct session *session, struct orphanage *orphanage, const char *mark,
-                           struct stray *strays, unsigned most);
+                           uid_t uid, struct stray *strays, unsigned most);
 
 void session_free(struct session *session);
 

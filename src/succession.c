@@ -6,7 +6,6 @@
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -51,17 +50,10 @@ pid_t succession_heir(struct succession *succession, pid_t dead) {
   return succession->heir;
 }
 
-static bool runs_as(pid_t pid, uid_t uid) {
-  char path[32];
-  struct stat status;
-  (void)snprintf(path, sizeof path, "/proc/%d", (int)pid);
-  return stat(path, &status) == 0 && status.st_uid == uid;
-}
-
 static const char *fault_of(pid_t pid, pid_t session, uid_t uid, pid_t guardian) {
   struct child child;
   if (getsid(pid) != session) return "session";
-  if (!runs_as(pid, uid)) return "user";
+  if (!children_is_of(pid, uid)) return "user";
   return children_look(pid, &child) && child.parent == guardian ? NULL : "parent";
 }
 

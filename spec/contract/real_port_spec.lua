@@ -290,6 +290,29 @@ describe("the real port", function()
     end)
   end)
 
+  -- Checks of the job fail for them, and anybody can write another job's mark into an environment.
+  it("tells of no strays of other users", function()
+    need_root()
+    world.adopt()
+    local options = { env_added = { LUAPILOT_JOB = "db" }, mark = "LUAPILOT_JOB=db" }
+    local theirs = { env_added = options.env_added, mark = options.mark, user = 65534, group = 65534 }
+    local LEAVES = "trap 'exit 0' USR1; "
+      .. "setsid sh -c 'kill -USR1 $1; while test -d $0; do sleep 0.1; done' $0 $$ & while :; do sleep 0.05; done"
+    wait_for("group_gone", (spawn({ "sh", "-c", LEAVES, world.path "" }, theirs)))
+    local function strays(given)
+      local id = spawn({ "sleep", "1000" }, given)
+      if given.user then wait_for("spawned", id) end
+      for _ = 1, BOUND * 50 do -- their environments are read meanwhile
+        local list = port.strays(id)
+        if list then return list end
+        world.next(0.02)
+      end
+      error "they cannot be told"
+    end
+    assert.equal(1, #strays(theirs))
+    assert.same({}, strays(options))
+  end)
+
   it("tells of strays that were there before, or that it cannot know: it looks at sixteen orphans", function()
     world.adopt()
     local options = { env_added = { LUAPILOT_JOB = "crowd" }, mark = "LUAPILOT_JOB=crowd" }

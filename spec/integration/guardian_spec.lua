@@ -585,6 +585,29 @@ describe("the guardian", function()
     assert.equal("INT\n", p:read "told")
   end)
 
+  it("does not take an orphan for the pilot, who got its number when that had ended", function()
+    machine.need_pids()
+    local p = started([[
+      require "luapilot".job "app" { main = true, exec = { "sh", "-c", [=[
+        echo ready
+        setsid sh -c '
+          trap "" TERM
+          echo there >there
+          while kill -0 $0; do sleep 0.02; done
+          until
+            sh -c "echo \$((\$0 - 1)) >/proc/sys/kernel/ns_last_pid; sh -c \"sleep 0.2; exit 42\" & echo \$! >got" $0
+            test $(cat got) = $0
+          do :; done
+          while kill -0 $0; do sleep 0.02; done
+        ' $PPID 2>errors &
+        until test -e there; do sleep 0.02; done
+        exit 3
+      ]=] } }
+    ]], { wrap = AS_PID_1 })
+    assert.equal(3, p:wait())
+    assert.matches("^%d+\n$", p:read "got", p:read "errors")
+  end)
+
   -- The pilot is stopped, so that it does not hear of the end, and one who ignores everything keeps the job alive.
   it("does not take a stranger for a job's main process, who got its number when that had died", function()
     machine.need_pids()
