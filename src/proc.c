@@ -422,8 +422,8 @@ static bool find_heir(struct proc *proc, pid_t pid) {
   struct guardian_ward *ward = guardian_ward(procs->page, pid);
   proc->succession.fault = "unfollowed";
   if (procs->page && ward == NULL) return false;
-  int pidfd = succession_hold(&proc->succession, proc->pid, proc->uid,
-                              orphanage_reaper(&procs->orphanage));
+  int pidfd =
+      succession_hold(&proc->succession, proc->pid, proc->uid, orphanage_reaper(&procs->orphanage));
   if (pidfd >= 0 && enthrone(proc, pid, pidfd)) {
     guardian_dismiss(procs->page, proc->ward);
     proc->ward = ward;

@@ -26,8 +26,9 @@ struct succession {
   bool refused;  /* nobody is to follow: all of the job is being stopped */
   int64_t until; /* loop_now() time; so long an heir is waited for */
   /* Of the last question. */
-  pid_t heir;        /* whom the job named; 0 = nobody */
-  const char *fault; /* why it cannot follow, as a word of the port; NULL = nothing is known against it */
+  pid_t heir; /* whom the job named; 0 = nobody */
+  const char
+      *fault; /* why it cannot follow, as a word of the port; NULL = nothing is known against it */
 };
 
 /* Whom the job names when `dead` has ended; 0: nobody (yet); `dead` itself: nobody will follow. */

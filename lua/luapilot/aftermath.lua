@@ -75,6 +75,16 @@ function aftermath.unfollowed(pidfile, unfollowed)
   return "nobody follows the main process: " .. WHY[unfollowed.why]:format(said, unfollowed.pid)
 end
 
+---The same as an effect of the machine.
+---@param c table           { spec, input }
+---@param emit fun(c: table, name: string, ...)
+function aftermath.say_unfollowed(c, emit)
+  local pidfile, unfollowed = c.spec.pidfile, c.input.unfollowed
+  emit(c, "log", "warn", aftermath.unfollowed(pidfile, unfollowed), {
+    event = "no_successor", pidfile = pidfile, pid = unfollowed.pid,
+  })
+end
+
 ---An end for lack of memory, surely or probably.
 ---@param spec table
 ---@param exit { code: integer, signal: string?, oom: "own"|"around" }
