@@ -3,8 +3,8 @@
  * Everything is looked up before the child exists, because a lookup may read files, load modules and
  * allocate. A user of the same ids as ours needs no change, and so no privilege.
  *
- * A lookup may wait for a directory service without end (remote.h tells where), and several threads may
- * look at the same time: nothing here is shared between calls.
+ * A lookup may wait for a directory service without end, and several threads may look at the same
+ * time (errand.h): nothing here is shared between calls.
  *
  * It owns the list of groups and the user's entry. */
 #ifndef LUAPILOT_ACCOUNT_H

@@ -20,8 +20,7 @@
 #define AT_LEAST (500 * MILLISECOND) /* between the signal and SIGKILL, whatever the deadline */
 #define LOOK_OFTEN (20 * MILLISECOND)
 #define LOOK_SELDOM (100 * MILLISECOND)
-#define LOOK_MOST (250 * MILLISECOND) /* what lies between two looks counts so much at most */
-#define HASTE NANOSECONDS             /* so long it looks often: most jobs end at once */
+#define HASTE NANOSECONDS /* so long it looks often: most jobs end at once */
 
 /* Who was signalled: a group's id, or (negative) that of a process in a group we must spare. The
  * pages of the table come into being only when they are used. */
@@ -158,18 +157,9 @@ static bool look_at_list(struct look *look) {
   return seen;
 }
 
-/* 12 (a name with ) in it) S 1 …: the parent is the second word after the last parenthesis. */
-static pid_t parent_of(const char *pid) {
-  char path[288], bytes[512];
-  (void)snprintf(path, sizeof path, "/proc/%s/stat", pid);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  ssize_t size = read(fd, bytes, sizeof bytes - 1);
-  close(fd);
-  if (size <= 0) return -1;
-  bytes[size] = '\0';
-  char *end = strrchr(bytes, ')');
-  return end && strlen(end) > 4 ? (pid_t)strtol(end + 4, NULL, 10) : -1;
+static void met_if_child(struct look *look, pid_t pid) {
+  struct child child;
+  if (children_look(pid, &child) && child.parent == getpid()) met(look, pid);
 }
 
 struct entry { /* of getdents64: readdir() would allocate */
@@ -191,7 +181,7 @@ static bool look_at_everybody(struct look *look) {
       i += entry->size;
       if (!isdigit((unsigned char)entry->name[0])) continue;
       any = true;
-      if (parent_of(entry->name) == getpid()) met(look, (pid_t)strtol(entry->name, NULL, 10));
+      met_if_child(look, (pid_t)strtol(entry->name, NULL, 10));
     }
   close(fd);
   return any;
@@ -219,16 +209,14 @@ static int64_t longest_grace(struct guardian_page *page) {
 
 void ending_begin(struct ending *ending, struct guardian_page *page, int64_t left) {
   *ending = (struct ending){
-      .page = page, .seen = loop_now(), .deadline = left, .last_call = longest_grace(page)};
+      .page = page, .awake.seen = loop_now(), .deadline = left, .last_call = longest_grace(page)};
   if (left > ending->last_call) return;
   ending->last_call = left > 0 && left < AT_LEAST ? AT_LEAST : left;
 }
 
 /* After a pause nobody has had the time that it took. */
 int64_t ending_now(struct ending *ending) {
-  int64_t seen = loop_now(), passed = seen - ending->seen;
-  ending->seen = seen;
-  return ending->now += passed < LOOK_MOST ? passed : LOOK_MOST;
+  return loop_awake(&ending->awake);
 }
 
 int64_t ending_look(struct ending *ending) {

@@ -4,7 +4,7 @@
  * the way become its children. What it has already signalled it keeps in a table without malloc: the
  * machine may be out of memory, that may be why we are here.
  *
- * It owns nothing but that table. It signals children and their groups, and reaps; the waiting is the
+ * It owns nothing but that table, and the descriptors in it. It signals children and their groups, and reaps; the waiting is the
  * guardian's. */
 #ifndef LUAPILOT_ENDING_H
 #define LUAPILOT_ENDING_H
@@ -21,13 +21,13 @@
 /* Its times are nanoseconds since it began, without pauses of the machine. */
 struct ending {
   struct guardian_page *page; /* not owned */
-  int64_t now, seen;          /* the latter: loop_now() of then */
-  int64_t deadline;           /* of the pilot's shutdown; INT64_MAX: none */
-  int64_t last_call;          /* by then all have been killed */
-  bool hurry;                 /* kill at once */
-  char names[ENDING_NAMES];   /* of the first it met: "sleep (12), sh (13)" */
-  unsigned found;             /* how many children the latest look found */
-  bool proc;                  /* /proc is there, and of this PID namespace */
+  struct awake awake;
+  int64_t deadline;         /* of the pilot's shutdown; INT64_MAX: none */
+  int64_t last_call;        /* by then all have been killed */
+  bool hurry;               /* kill at once */
+  char names[ENDING_NAMES]; /* of the first it met: "sleep (12), sh (13)" */
+  unsigned found;           /* how many children the latest look found */
+  bool proc;                /* /proc is there, and of this PID namespace */
 };
 
 /* `left`: nanoseconds of the pilot's shutdown; INT64_MAX: it had not begun. */

@@ -16,8 +16,8 @@
 #include "remote.h"
 #include "thread.h"
 
-#define DEEPEST                                                                                    \
-  6 /* a script whose interpreter is a script, and so on: the kernel gives up earlier */
+/* A script whose interpreter is a script, and so on: the kernel gives up earlier. */
+#define DEEPEST 6
 
 enum state { WAITING, AT_WORK, DONE, ABANDONED };
 
@@ -174,9 +174,9 @@ static void *errand_main(void *argument) {
 
 /* --- turns ------------------------------------------------------------------------------- */
 
+/* What is done still has its turn until the loop has heard of it. */
 static bool is_at_work(const struct errand *errand) {
-  return errand->state !=
-         WAITING; /* what is done still has its turn until the loop has heard of it */
+  return errand->state != WAITING;
 }
 
 static bool same_word(const char *one, const char *other) {
@@ -253,8 +253,16 @@ static void is_done(struct watcher *watcher, uint32_t events) {
 
 /* --- from outside ------------------------------------------------------------------------ */
 
-bool errand_abandon(struct errand *errand) {
+/* False: it has not begun, or is done. */
+static bool call_off(struct errand *errand) {
   int expected = AT_WORK;
+  if (!atomic_compare_exchange_strong(&errand->state, &expected, ABANDONED)) return false;
+  if (errand->watch.pidfd >= 0)
+    (void)syscall(SYS_pidfd_send_signal, errand->watch.pidfd, SIGKILL, NULL, 0);
+  return true;
+}
+
+bool errand_abandon(struct errand *errand) {
   if (errand->state == WAITING) {
     struct errands *errands = errand->errands;
     leave(errand);
@@ -262,10 +270,7 @@ bool errand_abandon(struct errand *errand) {
     advance(errands); /* those that waited for it */
     return true;
   }
-  if (!atomic_compare_exchange_strong(&errand->state, &expected, ABANDONED)) return false;
-  if (errand->watch.pidfd >= 0)
-    (void)syscall(SYS_pidfd_send_signal, errand->watch.pidfd, SIGKILL, NULL, 0);
-  return true;
+  return call_off(errand);
 }
 
 /* Where it is searched: the program's own PATH. */
@@ -410,11 +415,7 @@ void errands_free(struct errands *errands) {
   for (struct errand *errand = errands->first, *next; errand; errand = next) {
     next = errand->next;
     loop_unwatch(errands->loop, &errand->done);
-    int expected = AT_WORK;
-    if (atomic_compare_exchange_strong(&errand->state, &expected, ABANDONED) &&
-        errand->watch.pidfd >= 0)
-      (void)syscall(SYS_pidfd_send_signal, errand->watch.pidfd, SIGKILL, NULL, 0);
-    if (errand->state == DONE) end(errand->result.pid);
+    if (!call_off(errand) && errand->state == DONE) end(errand->result.pid);
     release(errand);
   }
   free(errands);

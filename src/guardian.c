@@ -313,8 +313,7 @@ static void kill_pilot(struct guardian *guardian, int number) {
 }
 
 static void lose_patience(struct guardian *guardian) {
-  if (guardian->last_words ==
-      SIGKILL) { /* it waits for a dead disk; the rest is ended without it */
+  if (guardian->last_words == SIGKILL) { /* it waits for a dead disk */
     say("the pilot does not die, not even by SIGKILL");
     guardian->ended = true;
     guardian->status = SIGKILL;

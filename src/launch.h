@@ -85,10 +85,10 @@ struct launch_report {
 
 /* What other threads may know of a start. Zero-initialise, with pidfd -1. */
 struct launch_watch {
-  _Atomic int
-      stage; /* what the child does now: LAUNCH_CWD, LAUNCH_EXEC (it shows where memory is shared) */
-  _Atomic int
-      pidfd; /* as soon as there is a child, before it does anything; the caller's to close */
+  /* What the child does now: LAUNCH_CWD, LAUNCH_EXEC (it shows where memory is shared). */
+  _Atomic int stage;
+  /* As soon as there is a child, before it does anything. The caller's to close. */
+  _Atomic int pidfd;
 };
 
 /* Returns the pid of the running program, leader of a session and a group of its own, not yet

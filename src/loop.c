@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#define AWAKE_MOST (NANOSECONDS / 4) /* between two looks */
 #define NEVER INT64_MAX
 
 struct queue {
@@ -41,6 +42,12 @@ int64_t loop_now(void) {
   struct timespec now;
   if (clock_gettime(CLOCK_BOOTTIME, &now) != 0) give_up("luapilot: clock_gettime");
   return (int64_t)now.tv_sec * NANOSECONDS + now.tv_nsec;
+}
+
+int64_t loop_awake(struct awake *awake) {
+  int64_t now = loop_now(), passed = now - awake->seen;
+  awake->seen = now;
+  return awake->time += passed < AWAKE_MOST ? passed : AWAKE_MOST;
 }
 
 /* --- queue ------------------------------------------------------------------------------- */

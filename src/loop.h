@@ -89,6 +89,15 @@ void loop_heartbeat(struct loop *loop, struct heartbeat *heartbeat);
 /* Nanoseconds of CLOCK_BOOTTIME. */
 int64_t loop_now(void);
 
+/* Time without pauses of the machine, for those who have no timer and look often: of what lies between two looks
+ * a quarter of a second counts at most. It begins with {.seen = loop_now()}. */
+struct awake {
+  int64_t time; /* nanoseconds, at the latest look */
+  int64_t seen; /* loop_now() of that */
+};
+/* How much it is by now. */
+int64_t loop_awake(struct awake *awake);
+
 /* Asks for `events` (EPOLLIN, EPOLLOUT) on watcher->fd from now on, level-triggered; 0 takes it out
  * of epoll (so that a hung-up pipe that nobody reads does not spin). The watcher must be
  * zero-initialised the first time and be unwatched before its descriptor is closed.

@@ -14,9 +14,8 @@
 #include "sink.h"
 #include "stream.h"
 
-#define SAID 1024                   /* the longest message that C says */
-#define WAIT (NANOSECONDS / 10)     /* so long we wait at once for a slow reader, at the end */
-#define WAIT_MOST (NANOSECONDS / 4) /* so much of that counts: a pause of the machine is no time */
+#define SAID 1024               /* the longest message that C says */
+#define WAIT (NANOSECONDS / 10) /* so long we wait at once for a slow reader, at the end */
 
 struct output {
   struct loop *loop; /* not owned */
@@ -312,16 +311,14 @@ static size_t unwritten(struct output *output) {
   return bytes;
 }
 
-/* What is left of the time for a slow reader, and when that was counted. */
+/* The time for a slow reader: a pause of the machine is none of it. */
 struct allowance {
-  int64_t left, seen;
+  int64_t most; /* nanoseconds */
+  struct awake awake;
 };
 
 static int64_t time_left(struct allowance *time) {
-  int64_t now = loop_now(), passed = now - time->seen;
-  time->seen = now;
-  time->left -= passed < WAIT_MOST ? passed : WAIT_MOST;
-  return time->left;
+  return time->most - loop_awake(&time->awake);
 }
 
 /* Waits a moment until one of the blocked sinks can be written; false: none is, or the time is over. More
@@ -375,7 +372,7 @@ static void tell_all(struct output *output) {
 }
 
 size_t output_flush(struct output *output, double seconds) {
-  struct allowance time = {(int64_t)(seconds * (double)NANOSECONDS), loop_now()};
+  struct allowance time = {(int64_t)(seconds * (double)NANOSECONDS), {.seen = loop_now()}};
   drain(output, &time);
   stream_finish_lines(&output->streams);
   flush_all(output);

@@ -574,7 +574,7 @@ static void question_is_due(struct timer *timer) {
   case FOLLOWED: seek_heir(proc); break;
   case LEARNING: learn(proc); break;
   case ENDING: ask(proc, proc->reaped ? 0 : end_session(proc)); break;
-  case RUNNING: /* the year is over, and nobody has exited */
+  case RUNNING: /* never: it is FAR_AWAY */
   case GONE: (void)loop_timer(proc->procs->loop, timer, FAR_AWAY); break;
   }
 }
@@ -771,13 +771,14 @@ static void has_started(struct proc *proc, struct spawn *spawn) {
 static int start(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
                  const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
   if (spawn_prepare(spawn, options, &proc->procs->base, failure) != 0) return -1;
-  if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0) return -1;
+  if (open_streams(proc, wanted, wanted->output ? sink : NULL, spawn, failure) != 0 ||
+      open_input(proc, wanted->input, spawn, failure) != 0)
+    return -1;
   if (loop_timer(proc->procs->loop, &proc->question, FAR_AWAY) != 0)
     return failed(failure, "fork", "cannot follow a new process", ENOMEM);
   proc->pid = spawn_run(spawn, options, &proc->exited.fd, failure);
   if (proc->pid < 0) return -1;
   if (follow(proc, spawn, failure) != 0) return -1;
-  (void)open_input(proc, wanted->input, spawn, failure);
   has_started(proc, spawn);
   return 0;
 }
@@ -846,8 +847,9 @@ static struct proc_news *new_news(struct proc *proc) {
 }
 
 /* What belongs to the loop is made here; the rest is somebody else's errand. */
-static int send(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
-                const struct proc_options *wanted, struct sink *sink, struct failure *failure) {
+static int start_apart(struct proc *proc, struct spawn *spawn, struct spawn_options *options,
+                       const struct proc_options *wanted, struct sink *sink,
+                       struct failure *failure) {
   struct loop *loop = proc->procs->loop;
   proc->news = new_news(proc);
   if (proc->news == NULL || loop_timer(loop, &proc->question, loop_now() + LOOK_AFTER_START) != 0)
@@ -881,7 +883,8 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   options.notify_socket = wanted->notify ? variable : NULL;
   spawn_inherit(&procs->base, &options);
   choose_descriptors(procs, wanted, sink, options.stdio);
-  if ((errand_is_due(&options) ? send : start)(proc, &spawn, &options, wanted, sink, failure) != 0)
+  if ((errand_is_due(&options) ? start_apart : start)(proc, &spawn, &options, wanted, sink,
+                                                      failure) != 0)
     goto fail;
   if (sink && wanted->output->file) output_release(sink); /* the streams count for themselves */
   spawn_clean(&spawn);

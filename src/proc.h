@@ -64,13 +64,12 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
-  const char
-      *pidfile; /* says who follows the leader (succession.h); NULL = nobody, unless it is said */
-  const char *mark;  /* "NAME=value" of its environment, by which strays are known; NULL = none */
-  int end_signal;    /* to the rest of the session, when the leader has exited */
-  int stop_signal;   /* these three are for the guardian */
-  int grace;         /* milliseconds */
-  bool leader_alone; /* the stop signal is for the leader, SIGKILL for the rest */
+  const char *pidfile; /* says who follows the leader, see succession.h; NULL = none */
+  const char *mark;    /* "NAME=value" of its environment, by which strays are known; NULL = none */
+  int end_signal;      /* to the rest of the session, when the leader has exited */
+  int stop_signal;     /* these three are for the guardian */
+  int grace;           /* milliseconds */
+  bool leader_alone;   /* the stop signal is for the leader, SIGKILL for the rest */
 };
 
 #define PROC_STRAYS 4

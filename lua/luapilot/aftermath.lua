@@ -90,7 +90,7 @@ function aftermath.gone(spec, memory, gone, always)
   local early = memory.stop and memory.stop.exited == "early"
   local by_itself = not (memory.exit.asked or memory.killed_by)
   local strays = gone.strays
-  if by_itself and is_daemon(memory, gone, always) then
+  if by_itself and not spec.pidfile and is_daemon(memory, gone, always) then -- with one: see say_unfollowed
     local background = memory.background or {}
     memory.background, background.lives = background, background.lives or strays ~= nil
     if not background.told then
@@ -132,6 +132,16 @@ local WHY = {
 function aftermath.unfollowed(pidfile, unfollowed)
   local said = unfollowed.notify and "MAINPID" or unfollowed.why == "absent" and pidfile or "pidfile " .. pidfile
   return "nobody follows the main process: " .. WHY[unfollowed.why]:format(said, unfollowed.pid)
+end
+
+---The same as an effect of the machine.
+---@param c table           { spec, input }
+---@param emit fun(c: table, name: string, ...)
+function aftermath.say_unfollowed(c, emit)
+  local pidfile, unfollowed = c.spec.pidfile, c.input.unfollowed
+  emit(c, "log", "warn", aftermath.unfollowed(pidfile, unfollowed), {
+    event = "no_successor", pidfile = pidfile, pid = unfollowed.pid,
+  })
 end
 
 ---Why a check that passes says nothing about this run, or nil: the daemon of an earlier one may be who answers. When

@@ -279,12 +279,8 @@ local function record_exit(c, asked)
   local m, input = c.memory, c.input
   local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
   if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
-  local code, unfollowed = input.code, input.unfollowed
-  if unfollowed then
-    emit(c, "log", "warn", aftermath.unfollowed(c.spec.pidfile, unfollowed), {
-      event = "no_successor", pidfile = c.spec.pidfile, pid = unfollowed.pid,
-    })
-  end
+  local code = input.code
+  if input.unfollowed then aftermath.say_unfollowed(c, emit) end
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health, m.pid = "unknown", nil

@@ -166,9 +166,9 @@ function port.kill(id, signal, target) end
 
 ---Who follows when the main process has ended; 0: nobody, now or later. Else the pidfile says so. Somebody who is an
 ---orphan of the session and runs as its user follows with a `main` event instead of an `exit`; from then on the leader
----is that one; it gets no signal for the leader before the event is taken (ESRCH). What was said by sd_notify before the
----exit comes first, so that it may be answered by this call. While others of the session live, an heir is waited for,
----two seconds at most: then `unfollowed` of the `exit` says why there is none.
+---is that one; it gets no signal for the leader before the event is taken (ESRCH). What was said by sd_notify before
+---the exit comes first, so that it may be answered by this call. While others of the session live, an heir is waited
+---for, two seconds at most: then `unfollowed` of the `exit` says why there is none.
 ---@param id integer
 ---@param pid integer
 ---@return true?, string? message, string? code

@@ -21,6 +21,7 @@ local aftermath = lazy.require "luapilot.aftermath"
 local exchange = lazy.require "luapilot.exchange"
 local http_types = lazy.require "luapilot.http_types"
 local url = lazy.require "luapilot.url"
+local utf8 = lazy.require "luapilot.utf8"
 
 local prober = {}
 
@@ -47,7 +48,7 @@ local function note(app, text, most)
   most = most or NOTE
   if app.masks then text = app.masks:cover(text) end
   text = text:sub(1, 4 * most):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
-  if #text > most then text = text:sub(1, most) .. "…" end
+  if #text > most then text = text:sub(1, utf8.whole(text, 1, most)) .. "…" end
   return text ~= "" and text or nil
 end
 

@@ -450,7 +450,7 @@ function apply.signal(self, name, target)
     self:post("exited", { code = 0 })
     return self:post("group_gone")
   end
-  local stops = name == "SIGKILL" or name == self.spec.stop_signal and target == "group" -- who follows has heard it, too
+  local stops = name == "SIGKILL" or name == self.spec.stop_signal and target == "group" -- who follows has heard it
   if stops and (self.spec.pidfile or self.hands_over) then self.app.loop.port.successor(self.process, 0) end
   self.app.loop.port.kill(self.process, name, target)
   -- A stopped (SIGSTOP) process hears of a signal when it goes on.

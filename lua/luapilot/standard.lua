@@ -7,6 +7,10 @@
 -- It owns what waits for the end of its line: 64 KiB of a stream at most, and as much as the longest secret has, since
 -- none is cut in two. Files are io's own, and none of it.
 
+local lazy = require "luapilot.lazy"
+
+local utf8 = lazy.require "luapilot.utf8"
+
 local standard = {}
 
 local LONGEST = 64 * 1024 -- bytes of a line: of a longer one there are parts
@@ -22,10 +26,11 @@ local LEVELS = { stdout = "info", stderr = "warn" }
 
 local states = setmetatable({}, { __mode = "k" }) -- by object
 
--- A part of a line, and where the next one begins.
+-- A part of a line that is longer, and where the next one begins: as lines.lua cuts those of jobs.
 local function part_of(masks, line, from)
-  if not masks then return line:sub(from, from + LONGEST - 1), from + LONGEST end
-  local part, next = masks:cover_first(line:sub(from, from + LONGEST + masks.longest - 1), LONGEST)
+  local to = utf8.whole(line, from, from + LONGEST - 1)
+  if not masks then return line:sub(from, to), to + 1 end
+  local part, next = masks:cover_first(line:sub(from, to + masks.longest), to - from + 1)
   return part, from + next - 1
 end
 

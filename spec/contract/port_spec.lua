@@ -528,6 +528,7 @@ local function contract(name, world)
         it("tells nothing of it when nobody was to follow, or nobody was left", function()
           local path = world.path "pid"
           local id, heir, pid = spawn_pair { pidfile = path }
+          assert.is_true(heir ~= pid)
           world.write(path, tostring(pid))
           port.kill(id, "SIGUSR1", "leader")
           assert.is_nil(wait_for("exit", id).unfollowed)

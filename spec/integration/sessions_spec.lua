@@ -396,7 +396,7 @@ describe("a program that hands over to another one", function()
         pidfile = os.getenv "PWD" .. "/pid" }
     ]], { wrap = story.PWD })
     story.assert_ends(p, 0)
-    story.assert_lines(p, 1, 'job "app": nobody follows the main process: pidfile /.*/pid names 999999999: there is no such')
+    story.assert_lines(p, 1, 'job "app": nobody follows the main process: pidfile /.*/pid names 999999999: there is')
   end)
 
   it("by a pidfile that is written when the old one is gone", function()

@@ -151,8 +151,8 @@ local function says(b, lines)
   for name, path in pairs(b.says or {}) do
     local program = world.path "notify.lua"
     world.write(program, NOTIFY)
-    lines[#lines + 1] = ("trap 'luajit %s STOPPING=1 \"$(cat %s)\"; kill $! 2>/dev/null; exit 0' %s"):format(program, path,
-      name:sub(4))
+    lines[#lines + 1] = ("trap 'luajit %s STOPPING=1 \"$(cat %s)\"; kill $! 2>/dev/null; exit 0' %s"):format(
+      program, path, name:sub(4))
   end
 end
 

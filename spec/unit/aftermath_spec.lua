@@ -50,7 +50,8 @@ describe("aftermath", function()
       parent = "pidfile /run/x.pid names 7, whose parent still lives",
       unfollowed = "pidfile /run/x.pid names 7, which luapilot has no memory or descriptors to follow",
     } do
-      assert.equal("nobody follows the main process: " .. text, aftermath.unfollowed("/run/x.pid", { why = why, pid = 7 }))
+      local unfollowed = { why = why, pid = 7 }
+      assert.equal("nobody follows the main process: " .. text, aftermath.unfollowed("/run/x.pid", unfollowed))
     end
     assert.equal("nobody follows the main process: MAINPID names 7: there is no such process",
       aftermath.unfollowed(nil, { why = "ended", pid = 7, notify = true }))

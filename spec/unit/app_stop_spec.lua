@@ -209,7 +209,7 @@ describe("a job stops", function()
       box:signal "SIGUSR1"
       box:advance "5200ms"
       assert.equal("stopped", app.state)
-      assert.equal(1, boxes.logged(box, "nobody follows the main process: pidfile /run/app.pid names 4711: there is no"))
+      assert.equal(1, boxes.logged(box, "nobody follows the main process: pidfile /run/app.pid names 4711: there"))
     end)
   end)
 

@@ -304,7 +304,8 @@ describe("check warns", function()
     return result.err, result.out
   end
 
-  local PROGRAMS = { ["/bin/sh"] = 493, ["/bin/text"] = 420, ["/usr/bin"] = true, ["/bin"] = true, ["."] = true }
+  local PROGRAMS = { ["/bin/sh"] = 493, ["/bin/text"] = 420, ["/usr/bin"] = true, ["/bin"] = true, ["."] = true,
+    ["/usr/local/bin/server"] = 493 }
 
   local GOLDEN = {
     { 'pilot.job "a" { exec = "server --x" }',
@@ -316,6 +317,8 @@ describe("check warns", function()
       'job "a": exec: there is no program "/bin/run" on this machine' },
     { 'pilot.job "a" { exec = "text", env = { PATH = "/x" } }',
       'job "a": exec: there is no program "text" on its PATH on this machine' },
+    { 'pilot.job "a" { exec = "server", env_clear = true }', -- which is searched for where execvp(3) would
+      'job "a": exec: there is no program "server" on its PATH on this machine' },
     { 'pilot.job "a" { exec = "sh", health = { { tcp = "a:1" }, { exec = "curl -f x" } } }',
       'job "a": health[2].exec: there is no program "curl" on its PATH on this machine' },
     { 'pilot.job "a" { exec = "sh", user = "app", group = "www" }',

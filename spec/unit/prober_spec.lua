@@ -86,6 +86,12 @@ describe("prober", function()
       assert.equal(("x"):rep(200) .. "…", note)
     end)
 
+    it("cuts no character of it in two", function()
+      run '{ exec = "check", interval = "1s", fall = 1 }'
+      finish(1, "x" .. ("é"):rep(150))
+      assert.equal("x" .. ("é"):rep(99) .. "…", box:job("app").prober.memory.checks[1].output)
+    end)
+
     it("is not held up by a lot of blanks", function()
       run '{ exec = "check", interval = "1s", fall = 1 }'
       local function says(text)

@@ -126,6 +126,13 @@ describe("what a pilot.lua writes by io", function()
     assert.same({ 65536 + 5, 65536 + 5, 150000 - 2 * 65536 + 5 }, { #lines[1], #lines[2], #lines[3] })
   end)
 
+  it("cuts no character of a long line in two", function()
+    local own, lines, streams = library()
+    own.write("x", ("é"):rep(40000))
+    streams.rest()
+    assert.same({ "info x" .. ("é"):rep(32767), "info " .. ("é"):rep(40000 - 32767) }, lines)
+  end)
+
   local function hiding(...)
     local hidden = masks.new()
     for _, text in ipairs { ... } do hidden:add(text) end

@@ -11,7 +11,7 @@ local machine = {}
 
 local EXECUTABLE = 73 -- 0111
 local GONE = { ENOENT = true, ENOTDIR = true }
-local USUAL_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+local USUAL_PATH = "/bin:/usr/bin"       -- where PATH is not set: PROGRAM_PATH of src/program.h
 local SMALL = 1024 * 1024                -- bytes of a file that is read
 local CAP_SETGID, CAP_SETUID = 0x40, 0x80 -- of the lowest byte of CapEff
 
