@@ -191,7 +191,7 @@ local function own(self, line, said)
     lost, path = message:match "^(%d+) lines? to (/%S+) %l+ lost$"
   end
   if path then self.lost[path] = (self.lost[path] or 0) + tonumber(lost) end
-  local stopped = message:match '^job "([%w-]+)": stopped$'
+  local stopped = message:match '^job "([%w-]+)": stopped%f[^%a]'
   if stopped then self.stopped[#self.stopped + 1] = stopped end
 end
 
