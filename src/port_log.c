@@ -32,6 +32,7 @@ struct fields {
 static size_t write_number(char text[NUMBER], double number) {
   if (number >= 0 && number < 1e9 && number == (int)number)
     return (size_t)snprintf(text, NUMBER, "%d", (int)number);
+  if (isnan(number)) return (size_t)snprintf(text, NUMBER, "nan"); /* its sign says nothing */
   int size = snprintf(text, NUMBER, "%.14g", number);
   bool is_whole = floor(number) == number && isfinite(number);
   if (is_whole && strtod(text, NULL) != number) size = snprintf(text, NUMBER, "%.17g", number);

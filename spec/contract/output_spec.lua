@@ -188,8 +188,8 @@ describe("output", function()
     assert.equal("caf\195\169 \226\130\172 \239\191\189 \239\191\189\239\191\189\239\191\189", lines[4].msg)
     assert.is_true(#lines > 500)
     local own = lines[#lines]
-    assert.same({ "own", 1.5, true, "string", "mine", "info" },
-                { own.msg, own.n, own.yes, type(own.nan), own.level_, own.level })
+    assert.same({ "own", 1.5, true, "nan", "mine", "info" },
+                { own.msg, own.n, own.yes, own.nan, own.level_, own.level })
   end)
 
   -- The length of the UTF-8 character at `i`; nil: there is none.
