@@ -11,6 +11,7 @@ describe("workers", function()
     box = sim.load("pilot.lua")
     box:program("python3", function(master)
       local busy = true
+      box:write("/run/workers.pid", master.pid .. "\n")
       master:fork(function(worker)
         worker:handle("SIGTERM", function() heard = heard + 1 end)
         worker:wait_signal(nil, { "SIGUSR1" })
