@@ -108,22 +108,13 @@ end
 ---@param secret string
 ---@param name string?
 function App:hide(secret, name)
-  self.masks = self.masks or masks.new()
-  if name then self.masks:add_of(name, secret) else self.masks:add(secret) end
+  self.masks = masks.hide(self.masks, secret, name)
 end
 
 ---This one is a secret no more (hidden twice, it is so once more).
 ---@param secret string
 function App:unhide(secret)
   if self.masks then self.masks:remove(secret) end
-end
-
-local function covered_fields(self, fields)
-  local clean = {}
-  for key, value in pairs(fields) do
-    clean[key] = type(value) == "string" and self.masks:cover(value) or value
-  end
-  return clean
 end
 
 ---A line of the pilot's own; secrets are masked by value.
@@ -134,10 +125,7 @@ end
 ---@param job string?       … the job that it is about, …
 ---@param facts table?      … and what else
 function App:log(level, message, fields, event, job, facts)
-  if self.masks then
-    message, fields = self.masks:cover(message), fields and covered_fields(self, fields)
-    facts = facts and covered_fields(self, facts)
-  end
+  if self.masks then message, fields, facts = self.masks:cover_all(message, fields, facts) end
   self.port.log(level, message, fields, event, job, facts)
 end
 

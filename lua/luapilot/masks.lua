@@ -3,10 +3,13 @@
 -- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
 -- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those
 -- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap. A
--- text is covered as it is, as %q writes it, and by its longer lines, since messages tell the first line of an error.
+-- text is covered as it is, as %q and describe.quote write it, and by its longer lines, since messages tell the first
+-- line of an error.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.
+
+local describe = require "luapilot.describe"
 
 local masks = {}
 
@@ -78,10 +81,11 @@ local function list_few(self)
   for text in pairs(self.counts) do self.few[#self.few + 1] = text end
 end
 
--- A text as messages may have it: as it is, as %q writes it, and each of its lines (of an error the first is told).
+-- A text as messages may have it: as it is, quoted in both ways, and each of its lines (of an error the first is told).
 local function forms_of(text)
-  local forms, quoted = { text }, ("%q"):format(text):sub(2, -2)
+  local forms, quoted, escaped = { text }, ("%q"):format(text):sub(2, -2), describe.escaped(text)
   if quoted ~= text then forms[2] = quoted end
+  if escaped ~= text and escaped ~= quoted then forms[#forms + 1] = escaped end
   if text:find "\n" then
     for line in text:gmatch "[^\r\n]+" do
       if #line >= SHORTEST then forms[#forms + 1] = line end
@@ -134,6 +138,18 @@ function Masks:add_of(name, text)
   if last[last.at] then self:remove(last[last.at]) end
   last[last.at] = text
   self:add(text)
+end
+
+---A secret of the pilot at work is shown in none of its lines from now on, and quoted in none of its messages.
+---@param known luapilot.Masks?    the pilot's secrets so far
+---@param secret string
+---@param name string?             as of add_of
+---@return luapilot.Masks known
+function masks.hide(known, secret, name)
+  known = known or masks.new()
+  describe.masks = known
+  if name then known:add_of(name, secret) else known:add(secret) end
+  return known
 end
 
 -- --- a line ----------------------------------------------------------------------------------
@@ -194,6 +210,23 @@ end
 ---@return string
 function Masks:cover(line)
   return is_clean(self, line) and line or (cover(self, line, #line))
+end
+
+local function covered_fields(self, fields)
+  local clean = {}
+  for name, value in pairs(fields) do
+    clean[self:cover(name)] = type(value) == "string" and self:cover(value) or value
+  end
+  return clean
+end
+
+---The same in a message, and in the names and the texts of its fields.
+---@param message string
+---@param fields table<string, any>?
+---@param facts table<string, any>?
+---@return string message, table<string, any>? fields, table<string, any>? facts
+function Masks:cover_all(message, fields, facts)
+  return self:cover(message), fields and covered_fields(self, fields), facts and covered_fields(self, facts)
 end
 
 ---The same for the first part of a line, so that no text is cut in two: one that begins in it belongs to it.

@@ -1,4 +1,5 @@
 local describe_value = require "luapilot.describe"
+local masks = require "luapilot.masks"
 
 describe("describe", function()
   it("says what a value is", function()
@@ -22,6 +23,16 @@ describe("describe", function()
       describe_value.count(1, "search"), describe_value.count(2, "search"), describe_value.count(1, "process"),
       describe_value.count(2, "process"),
     }, ", "))
+  end)
+
+  it("quotes no secret, and no part of one where it cuts", function()
+    local secret = ("s3cr3t-"):rep(20) .. "\n\1"
+    finally(function() describe_value.masks = nil end)
+    masks.hide(nil, secret)
+    assert.equal('"***"', describe_value.quote(secret))
+    local cut = describe_value.value(("x"):rep(54) .. secret .. "the end")
+    assert.equal('a string: "' .. ("x"):rep(54) .. '***..."', cut)
+    assert.equal("plain", describe_value.covered "plain")
   end)
 
   it("keeps strings on one line and short", function()

@@ -165,6 +165,16 @@ describe("luapilot", function()
     end)
   end)
 
+  describe("the log", function()
+    it("shows no secret in the names of its fields", function()
+      run([[ pilot.log.info("x", { [pilot.secret "a"] = 1, list = { "s3cr3t" } }) ]],
+        { files = { ["/run/secrets/a"] = "s3cr3t" } })
+      local fields
+      for _, each in ipairs(box.world.logs) do fields = each.message == "x" and each.fields or fields end
+      assert.same({ ["***"] = 1, list = '["***"]' }, fields)
+    end)
+  end)
+
   describe("exec", function()
     local function finish(how, stdout, stderr)
       local id = box.world:process()

@@ -3,10 +3,10 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "standard", "strings_view",
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "standard", "strings_view",
     "utf8", "words", "zone" },
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
-    "advice" },
+    "advice", "masks" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
   { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },

@@ -1,3 +1,4 @@
+local describe_value = require "luapilot.describe"
 local masks = require "luapilot.masks"
 
 local MANY = 40 -- more than are searched for one by one
@@ -26,6 +27,8 @@ describe("masks", function()
     { "an empty line", { "token" }, "", "" },
     { "a text as %q writes it", { 'pa"ss\\wo"rd' }, ('key = %q, bare pa"ss\\wo"rd'):format 'pa"ss\\wo"rd',
       'key = "***", bare ***' },
+    { "a text as messages quote it", { 'a"b\tc\\d\re\0' }, 'got a string: ' .. describe_value.quote 'a"b\tc\\d\re\0',
+      'got a string: "***"' },
     { "each longer line of a text", { "first-line\nno\nthird-line\r\n" }, "bad: first-line; no; third-line",
       "bad: ***; no; ***" },
   }
@@ -48,6 +51,12 @@ describe("masks", function()
       m:remove "never added"
       assert.equal("token tokens", m:cover "token tokens")
     end
+  end)
+
+  it("cover the names and the texts of fields", function()
+    local m, fields = of { "token" }, { ["by token"] = "a token", count = 5, other = "text" }
+    assert.same({ "my ***", { ["by ***"] = "a ***", count = 5, other = "text" } }, { m:cover_all("my token", fields) })
+    assert.same({ "***", nil, { a = "***" } }, { m:cover_all("token", nil, { a = "token" }) })
   end)
 
   it("keep a text once, however often a name gives it", function()
