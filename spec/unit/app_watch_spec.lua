@@ -49,7 +49,8 @@ describe("a watch without Consul", function()
   it("is another one when it differs only in what its label does not show", function()
     local box = boxes.run([[
       local long, token = ("long"):rep(20), pilot.secret "token"
-      pilot.job "db" { exec = "db", service = { port = 1, interfaces = "static:10.1.2.3", tags = { long .. "a", token } } }
+      local service = { port = 1, interfaces = "static:10.1.2.3", tags = { long .. "a", token } }
+      pilot.job "db" { exec = "db", service = service }
       for name, tag in pairs { a = long .. "a", b = long .. "b", token = token, mask = "***" } do
         pilot.watch "db" { tag = tag }:on("healthy", function() print("> " .. name) end)
       end
