@@ -39,6 +39,57 @@ describe("masks", function()
     end)
   end
 
+  it("tell long texts apart, wherever they differ, and forget one of them", function()
+    local long = ("0123456789"):rep(30)
+    local texts = {}
+    for _, at in ipairs { 1, 31, 32, 33, 64, 65, 128, 129, 299, 300 } do
+      texts[#texts + 1] = long:sub(1, at - 1) .. "#" .. long:sub(at + 1)
+    end
+    local m = of(texts, MANY)
+    for _, text in ipairs(texts) do assert.equal("<***>", m:cover("<" .. text .. ">")) end
+    for _, text in ipairs { long, texts[3]:sub(1, -2), texts[10]:sub(2) } do assert.equal(text, m:cover(text)) end
+    for i, text in ipairs(texts) do
+      m:remove(text)
+      assert.equal(text, m:cover(text))
+      if texts[i + 1] then assert.equal("***", m:cover(texts[i + 1])) end
+    end
+    assert.equal(MANY, m.number)
+  end)
+
+  it("keep nothing of what was removed", function()
+    local m = of({}, MANY)
+    local texts = { "a", "ab", "abcd", "abcdefgh", ("abcd"):rep(8), ("abcd"):rep(16), ("abcd"):rep(100) .. "x" }
+    for _, text in ipairs(texts) do m:add(text) end
+    for _, text in ipairs(texts) do m:remove(text) end
+    assert.same(of({}, MANY).tree, m.tree)
+    for i = 1, MANY do m:remove("other-" .. i) end
+    assert.same({}, m.tree)
+  end)
+
+  it("find what plain search finds, whatever the texts have in common", function()
+    local number = 7
+    local function random(most)
+      number = number * 16807 % 2147483647
+      return number % most + 1
+    end
+    local function word(most) return (("ab"):sub(random(2), -1)):rep(random(most)) end
+    for _ = 1, 100 do
+      local texts, line = {}, ""
+      for i = 1, 30 do texts[i] = word(3):rep(random(30)) .. word(9) end
+      for _ = 1, 6 do line = line .. texts[random(30)]:sub(random(2)) .. (" "):rep(random(2) - 1) end
+      local hidden = {}
+      for _, text in ipairs(texts) do
+        for i = 1, #line - #text + 1 do
+          if line:sub(i, i + #text - 1) == text then for at = i, i + #text - 1 do hidden[at] = true end end
+        end
+      end
+      local expected = {}
+      for i = 1, #line do expected[i] = hidden[i] and "*" or line:sub(i, i) end
+      local covered = of(texts, MANY):cover(line)
+      assert.equal((table.concat(expected):gsub("%*+", "*")), (covered:gsub("%*+", "*")))
+    end
+  end)
+
   it("forget a text that was removed as often as it was added", function()
     for _, others in ipairs { 0, MANY } do
       local m = of({ "token", "token", "tokens" }, others)
