@@ -24,6 +24,7 @@ local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
 local handoff = lazy.require "luapilot.handoff"
+local log = lazy.require "luapilot.log"
 local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
@@ -188,7 +189,7 @@ function App:load(path)
   self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
-    print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
+    print = function(...) log.print(self, ...) end, coroutine = coroutines.library(self.tasks),
     libraries = self.libraries, streams = self.streams,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err), nil, "error") end,
   }
@@ -210,13 +211,6 @@ end
 -- What io.write has begun, and not ended with a newline.
 function App:say_rest()
   if self.streams.rest then self.streams.rest() end
-end
-
----@private
-function App:print(...)
-  local parts = {}
-  for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  self:log("info", table.concat(parts, "\t"))
 end
 
 ---Is this a source of the user's (and not of the core)?

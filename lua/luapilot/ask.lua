@@ -45,7 +45,7 @@ end
 function ask.alone(call, name, more, level)
   if more == nil then return end
   error(("%s: expected one value, got a second one (%s): write %s %s { … }, without a comma")
-    :format(call, describe.value(more), call, describe.quote(tostring(name))), level)
+    :format(call, describe.value(more), call, describe.quote(name)), level)
 end
 
 ---Reads a value with a parser of option_types.lua's kind: read(path, where, mistakes).
@@ -153,8 +153,9 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   if fn == nil then options, fn = nil, options end
   local ok, message = events.check(kind, event)
   if not ok then ask.fail(app, nil, message) end
-  local path = ("%s.on %q"):format(label, tostring(event))
-  local call = kind == "pilot" and path or ("%s:on %q"):format(label, tostring(event))
+  local name = describe.text(event)
+  local path = ("%s.on %q"):format(label, name)
+  local call = kind == "pilot" and path or ("%s:on %q"):format(label, name)
   if type(fn) ~= "function" then
     ask.fail(app, path, "expected a function as the handler, got " .. describe.value(fn))
     fn = function() end
@@ -165,7 +166,7 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end
   if where then call = ("%s at %s"):format(call, where) end
-  local subscription = app.bus:subscribe(topic, tostring(event), read, fn, call)
+  local subscription = app.bus:subscribe(topic, name, read, fn, call)
   subscription.where = where
   return subscription
 end

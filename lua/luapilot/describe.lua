@@ -29,11 +29,20 @@ function M.escaped(text)
   end))
 end
 
----A string in double quotes, on one line, without secrets, cut when it is long.
----@param text string
+---What tostring says of a value; what the value is, where a __tostring gives no text.
+---@param value any
+---@return string
+function M.text(value)
+  local text = tostring(value)
+  if type(text) == "number" then text = tostring(text) end
+  return type(text) == "string" and text or M.value(value)
+end
+
+---A string (or what M.text makes of a value) in double quotes, on one line, without secrets, cut when it is long.
+---@param text any
 ---@return string
 function M.quote(text)
-  text = M.covered(text)
+  text = M.covered(M.text(text))
   if #text > LONGEST then text = text:sub(1, LONGEST - 3) .. "..." end
   return '"' .. M.escaped(text) .. '"'
 end

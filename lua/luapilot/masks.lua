@@ -3,9 +3,9 @@
 -- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
 -- through once: at each byte a tree of their first four says whether one of them may begin there. It goes on with
 -- pieces of those that are long, each as long as all before it, so what only begins as one of them costs as much as it
--- is alike; sets of what is left, one for each length, say which it is. All that belongs to any of them is covered, also
--- where they overlap. A text is covered as it is, as %q and describe.quote write it, and by its longer lines, since
--- messages tell the first line of an error.
+-- is alike; sets of what is left, one for each length, say which it is. All that belongs to any of them is covered,
+-- also where they overlap. A text is covered as it is, as %q and describe.quote write it, and by its longer lines,
+-- since messages tell the first line of an error.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.

@@ -368,11 +368,11 @@ function core_of(draft)
 end
 
 local function named(app, kind, value, more)
-  ask.alone(call_of(kind), value, more, 4)
+  ask.alone(call_of(kind), value, more, 3)
   local name, message = schema.first(option_types.watched_name, value)
-  if not name then error(call_of(kind) .. ": " .. message, 3) end
+  if not name then error(call_of(kind) .. ": " .. message, 2) end
   if app.phase ~= "declaring" then
-    error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 3)
+    error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 2)
   end
   local draft = { app = app, kind = kind, name = name, where = app:where() }
   draft.object = front.make(draft)

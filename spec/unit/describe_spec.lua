@@ -17,6 +17,15 @@ describe("describe", function()
     for _, case in ipairs(expected) do assert.equal(case[2], describe_value.value(case[1])) end
   end)
 
+  it("quotes what a __tostring gives, or says what the value is", function()
+    local function object(given) return setmetatable({}, { __tostring = function() return given end }) end
+    for given, said in pairs { word = "word", [5] = "5", [true] = "an empty table", [{}] = "an empty table" } do
+      assert.equal(said, describe_value.text(object(given)))
+      assert.equal('"' .. said .. '"', describe_value.quote(object(given)))
+    end
+    assert.equal("an empty table", describe_value.text(object(nil)))
+  end)
+
   it("counts", function()
     assert.equal("0 jobs, 1 job, 2 jobs, 1 search, 2 searches, 1 process, 2 processes", table.concat({
       describe_value.count(0, "job"), describe_value.count(1, "job"), describe_value.count(2, "job"),
