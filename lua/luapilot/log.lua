@@ -1,5 +1,5 @@
--- log: pilot.log and print, lines of the file's own in the pilot's log. It owns nothing; masks and formats are the app's
--- and the port's.
+-- log: pilot.log and print, lines of the file's own in the pilot's log. It owns nothing; masks and formats are the
+-- app's and the port's.
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"

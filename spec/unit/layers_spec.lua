@@ -34,7 +34,7 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "job_actions", "log", "timers", "actions", "surroundings", "shutdown_signals" },
+  { "job_actions", "log", "groups", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
   { "watches" },
   { "templates" },
