@@ -4,8 +4,8 @@
 -- through once: at each byte a tree of their first four says whether one of them may begin there. It goes on with
 -- pieces of those that are long, each as long as all before it, so what only begins as one of them costs as much as it
 -- is alike; sets of what is left, one for each length, say which it is. All that belongs to any of them is covered,
--- also where they overlap. A text is covered as it is, as %q and describe.quote write it, and by its longer lines,
--- since messages tell the first line of an error.
+-- also where they overlap. A text is covered as it is, as %q, describe.quote and json.encode write it, and by its
+-- longer lines, since messages tell the first line of an error.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.
@@ -95,11 +95,21 @@ local function list_few(self)
   for text in pairs(self.counts) do self.few[#self.few + 1] = text end
 end
 
--- A text as messages may have it: as it is, quoted in both ways, and each of its lines (of an error the first is told).
+local SHORT = { ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" } -- of JSON
+
+-- A text as json.encode writes it, which escapes a slash, too.
+local function in_json(text)
+  return (text:gsub('[%c"\\/]', function(char)
+    return SHORT[char] or char:find "%c" and ("\\u%04x"):format(char:byte()) or "\\" .. char
+  end))
+end
+
+-- A text as messages may have it: as it is, quoted in all ways, and each of its lines (of an error the first is told).
 local function forms_of(text)
-  local forms, quoted, escaped = { text }, ("%q"):format(text):sub(2, -2), describe.escaped(text)
-  if quoted ~= text then forms[2] = quoted end
-  if escaped ~= text and escaped ~= quoted then forms[#forms + 1] = escaped end
+  local forms, seen = { text }, { [text] = true }
+  for _, form in ipairs { ("%q"):format(text):sub(2, -2), describe.escaped(text), in_json(text) } do
+    if not seen[form] then forms[#forms + 1], seen[form] = form, true end
+  end
   if text:find "\n" then
     for line in text:gmatch "[^\r\n]+" do
       if #line >= SHORTEST then forms[#forms + 1] = line end

@@ -1,4 +1,5 @@
 local describe_value = require "luapilot.describe"
+local json = require "luapilot.json"
 local masks = require "luapilot.masks"
 
 local MANY = 40 -- more than are searched for one by one
@@ -101,6 +102,16 @@ describe("masks", function()
       m:remove "tokens"
       m:remove "never added"
       assert.equal("token tokens", m:cover "token tokens")
+    end
+  end)
+
+  it("cover any text as JSON has it", function()
+    local bytes = {}
+    for byte = 0, 127 do bytes[#bytes + 1] = string.char(byte) end
+    local text = table.concat(bytes)
+    for _, each in ipairs { text, "base64/+/text==", 'a"b', "a\\b" } do
+      assert.equal('{"a":["***"]}', of({ each }):cover(json.encode { a = { each } }))
+      assert.equal('{"a":["***"]}', of({ each }, MANY):cover(json.encode { a = { each } }))
     end
   end)
 
