@@ -24,6 +24,7 @@ local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
 local handoff = lazy.require "luapilot.handoff"
+local log = lazy.require "luapilot.log"
 local masks = lazy.require "luapilot.masks"
 local outage = lazy.require "luapilot.outage"
 local registrar = lazy.require "luapilot.registrar"
@@ -108,22 +109,13 @@ end
 ---@param secret string
 ---@param name string?
 function App:hide(secret, name)
-  self.masks = self.masks or masks.new()
-  if name then self.masks:add_of(name, secret) else self.masks:add(secret) end
+  self.masks = masks.hide(self.masks, secret, name)
 end
 
 ---This one is a secret no more (hidden twice, it is so once more).
 ---@param secret string
 function App:unhide(secret)
   if self.masks then self.masks:remove(secret) end
-end
-
-local function covered_fields(self, fields)
-  local clean = {}
-  for key, value in pairs(fields) do
-    clean[key] = type(value) == "string" and self.masks:cover(value) or value
-  end
-  return clean
 end
 
 ---A line of the pilot's own; secrets are masked by value.
@@ -134,10 +126,7 @@ end
 ---@param job string?       … the job that it is about, …
 ---@param facts table?      … and what else
 function App:log(level, message, fields, event, job, facts)
-  if self.masks then
-    message, fields = self.masks:cover(message), fields and covered_fields(self, fields)
-    facts = facts and covered_fields(self, facts)
-  end
+  if self.masks then message, fields, facts = self.masks:cover_all(message, fields, facts) end
   self.port.log(level, message, fields, event, job, facts)
 end
 
@@ -200,7 +189,7 @@ function App:load(path)
   self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
-    print = function(...) self:print(...) end, coroutine = coroutines.library(self.tasks),
+    print = function(...) log.print(self, ...) end, coroutine = coroutines.library(self.tasks),
     libraries = self.libraries, streams = self.streams,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err), nil, "error") end,
   }
@@ -222,13 +211,6 @@ end
 -- What io.write has begun, and not ended with a newline.
 function App:say_rest()
   if self.streams.rest then self.streams.rest() end
-end
-
----@private
-function App:print(...)
-  local parts = {}
-  for i = 1, select("#", ...) do parts[i] = tostring((select(i, ...))) end
-  self:log("info", table.concat(parts, "\t"))
 end
 
 ---Is this a source of the user's (and not of the core)?

@@ -14,8 +14,6 @@ local option_types = lazy.require "luapilot.option_types"
 
 local ask = {}
 
-local DEEPEST = 100 -- groups of triggers inside of each other: walks through them are recursive
-
 -- Triggers are tables of the core; this tells them from the user's.
 local Trigger = { __name = "trigger", __tostring = function(self) return "trigger " .. self.kind end }
 
@@ -45,7 +43,7 @@ end
 function ask.alone(call, name, more, level)
   if more == nil then return end
   error(("%s: expected one value, got a second one (%s): write %s %s { … }, without a comma")
-    :format(call, describe.value(more), call, describe.quote(tostring(name))), level)
+    :format(call, describe.value(more), call, describe.quote(name)), level)
 end
 
 ---Reads a value with a parser of option_types.lua's kind: read(path, where, mistakes).
@@ -106,40 +104,6 @@ function ask.trigger(app, value, where, path)
   return nil
 end
 
--- Puts a part into a group; false: that would be too deep.
-local function add_part(node, part)
-  local depth = math.max(node.depth, 1 + (part.depth or 0))
-  if depth > DEEPEST then return false end
-  node.depth, node.parts[#node.parts + 1] = depth, part
-  return true
-end
-
----pilot.all and pilot.any.
----@param app luapilot.App
----@param kind "all"|"any"
----@param parts any
----@return luapilot.TriggerNode
-function ask.group(app, kind, parts)
-  local node = ask.node { kind = kind, parts = {}, depth = 1 }
-  local what = ("pilot.%s"):format(kind)
-  if type(parts) ~= "table" or ask.is_trigger(parts) or #parts == 0 then
-    ask.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }, got "
-      .. (ask.is_trigger(parts) and "one trigger" or describe.value(parts)))
-    return node
-  end
-  for i, part in ipairs(parts) do
-    if not ask.is_trigger(part) or part.kind == "manual" or part.kind == "function" then
-      ask.fail(app, ("%s[%d]"):format(what, i), "expected a trigger such as db:once \"healthy\", got "
-        .. describe.value(part))
-    elseif not add_part(node, part) then
-      ask.fail(app, ("%s[%d]"):format(what, i),
-        ("is nested more than %d deep: expected triggers that were collected in one list, and then %s(list)")
-          :format(DEEPEST, what))
-    end
-  end
-  return node
-end
-
 ---Subscribes a handler: on(event, [options,] fn).
 ---@param app luapilot.App
 ---@param kind string         of events.lua
@@ -153,8 +117,9 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   if fn == nil then options, fn = nil, options end
   local ok, message = events.check(kind, event)
   if not ok then ask.fail(app, nil, message) end
-  local path = ("%s.on %q"):format(label, tostring(event))
-  local call = kind == "pilot" and path or ("%s:on %q"):format(label, tostring(event))
+  local name = describe.text(event)
+  local path = ("%s.on %q"):format(label, name)
+  local call = kind == "pilot" and path or ("%s:on %q"):format(label, name)
   if type(fn) ~= "function" then
     ask.fail(app, path, "expected a function as the handler, got " .. describe.value(fn))
     fn = function() end
@@ -165,7 +130,7 @@ function ask.subscribe(app, kind, topic, label, event, options, fn)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end
   if where then call = ("%s at %s"):format(call, where) end
-  local subscription = app.bus:subscribe(topic, tostring(event), read, fn, call)
+  local subscription = app.bus:subscribe(topic, name, read, fn, call)
   subscription.where = where
   return subscription
 end

@@ -7,19 +7,44 @@ local M = {}
 
 local LONGEST = 60
 
----A string in double quotes, on one line, cut when it is long.
+-- luapilot.Masks of the pilot at work, whose secrets no message quotes; nil: it has none. The pilot sets it with its
+-- first secret; the simulator, where there are many pilots, whenever another one is at work.
+M.masks = nil
+
+---A text without secrets. What is cut is covered before: of a part of one the log would not know.
 ---@param text string
 ---@return string
-function M.quote(text)
-  if #text > LONGEST then text = text:sub(1, LONGEST - 3) .. "..." end
-  if not text:find '[%c"\\]' then return '"' .. text .. '"' end
-  local escaped = text:gsub('[%c"\\]', function(char)
+function M.covered(text) return M.masks and M.masks:cover(text) or text end
+
+---A text on one line, as it stands between double quotes.
+---@param text string
+---@return string
+function M.escaped(text)
+  if not text:find '[%c"\\]' then return text end
+  return (text:gsub('[%c"\\]', function(char)
     if char == "\n" then return "\\n" end
     if char == "\t" then return "\\t" end
     if char == '"' or char == "\\" then return "\\" .. char end
     return ("\\%03d"):format(char:byte())
-  end)
-  return '"' .. escaped .. '"'
+  end))
+end
+
+---What tostring says of a value; what the value is, where a __tostring gives no text.
+---@param value any
+---@return string
+function M.text(value)
+  local text = tostring(value)
+  if type(text) == "number" then text = tostring(text) end
+  return type(text) == "string" and text or M.value(value)
+end
+
+---A string (or what M.text makes of a value) in double quotes, on one line, without secrets, cut when it is long.
+---@param text any
+---@return string
+function M.quote(text)
+  text = M.covered(M.text(text))
+  if #text > LONGEST then text = text:sub(1, LONGEST - 3) .. "..." end
+  return '"' .. M.escaped(text) .. '"'
 end
 
 ---A number as people write it, with all digits that it has: 8000, not 8e+03.

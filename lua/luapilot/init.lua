@@ -4,8 +4,8 @@
 --   pilot.job "app" { exec = { "node", "server.js" }, restart = "always" }
 --
 -- Each pilot has a table of its own, made by `attach`. Functions declare (at the top level) or post commands; what
--- waits suspends the task. This file owns the names and what nearly every file says; the rest is in timers.lua,
--- actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
+-- waits suspends the task. This file owns the names and what nearly every file says; the rest is in groups.lua,
+-- timers.lua, actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
 
 local ask = require "luapilot.ask"
 local copy = require "luapilot.copy"
@@ -42,6 +42,7 @@ local api = {} -- name → function(app, …)
 
 -- What most files do not need, by where it is.
 local ELSEWHERE = {
+  ["luapilot.groups"] = { "all", "any" },
   ["luapilot.timers"] = { "every", "after", "cron", "poll" },
   ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render" },
   ["luapilot.shutdown_signals"] = { "shutdown_signals" },
@@ -94,9 +95,6 @@ local function pilot_trigger(kind)
   end
 end
 api.once, api.each = pilot_trigger("once"), pilot_trigger("each")
-
-function api.all(app, parts) return ask.group(app, "all", parts) end
-function api.any(app, parts) return ask.group(app, "any", parts) end
 
 ---@param seconds string|number
 function api.shutdown_timeout(app, value)

@@ -1,18 +1,24 @@
 -- masks: texts that log lines must not show, and lines without them.
 --
 -- Of a few each is searched for in the line, which nearly always finds none. However many there are, a line is gone
--- through once: at each byte a tree of their first four says whether one of them may begin there, and sets of those
--- that begin so, one for each length, say which. All that belongs to any of them is covered, also where they overlap. A
--- text is covered as it is, as %q writes it, and by its longer lines, since messages tell the first line of an error.
+-- through once: at each byte a tree of their first four says whether one of them may begin there. It goes on with
+-- pieces of those that are long, each as long as all before it, so what only begins as one of them costs as much as it
+-- is alike; sets of what is left, one for each length, say which it is. All that belongs to any of them is covered,
+-- also where they overlap. A text is covered as it is, as %q, describe.quote and json.encode write it, and by its
+-- longer lines, since messages tell the first line of an error.
 --
 -- It owns the texts, and counts how often each was hidden. Of a name that gives another text now and then (a token that
 -- is renewed) it keeps the last ten, so nothing grows with time.
+
+local describe = require "luapilot.describe"
 
 local masks = {}
 
 local MASK = "***"
 local FEW = 16  -- texts that are searched for one by one
 local DEEP = 4  -- bytes that the tree knows
+local PIECE = 32 -- bytes of a text's first piece
+local NONE = {}
 local KEPT = 10 -- texts of one name
 local SHORTEST = 8 -- bytes of a line that is covered without the others
 
@@ -21,7 +27,8 @@ local SHORTEST = 8 -- bytes of a line that is covered without the others
 ---@field number integer                   of texts
 ---@field longest integer                  bytes of the longest there was
 ---@field few string[]?                    all of them, where they are few
----@field tree table                       byte → byte → …; with `sets`, length → texts, and `lengths`, longest first
+---@field tree table                       byte → byte → …; with `pieces`, piece → the same; `sets`, length → rests, and
+---                                        `lengths`, longest first
 ---@field names table<string, table>       name → its last texts, { [1] …, at = the newest }
 local Masks = {}
 Masks.__index = Masks
@@ -33,14 +40,14 @@ end
 
 -- --- the texts -------------------------------------------------------------------------------
 
-local function node_of(self, text)
-  local node = self.tree
-  for i = 1, math.min(#text, DEEP) do
-    local byte = text:byte(i)
-    node[byte] = node[byte] or {}
-    node = node[byte]
+-- The keys that lead to a text in the tree: its first bytes, then pieces, each as long as all before it. And its rest.
+local function way_to(text)
+  local way, at, stop = { text:byte(1, DEEP) }, 1, PIECE
+  while stop < #text do
+    way[#way + 1], way[#way + 2] = "pieces", text:sub(at, stop)
+    at, stop = stop + 1, 2 * stop
   end
-  return node
+  return way, text:sub(at)
 end
 
 local function list_lengths(node)
@@ -48,27 +55,37 @@ local function list_lengths(node)
   for length in pairs(node.sets) do lengths[#lengths + 1] = length end
   table.sort(lengths, function(a, b) return a > b end)
   node.lengths = lengths
+  if not lengths[1] then node.sets, node.lengths = nil, nil end
 end
 
-local function plant(self, text)
-  local node = node_of(self, text)
-  node.sets = node.sets or {}
-  local set = node.sets[#text]
-  if set then
-    set[text] = true
-    return
+local function plant(node, text)
+  local way, rest = way_to(text)
+  for _, key in ipairs(way) do
+    node[key] = node[key] or {}
+    node = node[key]
   end
-  node.sets[#text] = { [text] = true }
+  node.sets = node.sets or {}
+  local set = node.sets[#rest] or {}
+  set[rest] = true
+  if node.sets[#rest] then return end
+  node.sets[#rest] = set
   list_lengths(node)
 end
 
-local function pull(self, text)
-  local node = node_of(self, text)
-  local set = node.sets[#text]
-  set[text] = nil
+local function drop(node, rest)
+  local set = node.sets[#rest]
+  set[rest] = nil
   if next(set) then return end
-  node.sets[#text] = nil
+  node.sets[#rest] = nil
   list_lengths(node)
+end
+
+-- With all nodes of its way, from the key at `i` on, that lead to nothing else.
+local function pull(node, way, i, rest)
+  local key = way[i]
+  if not key then return drop(node, rest) end
+  pull(node[key], way, i + 1, rest)
+  if not next(node[key]) then node[key] = nil end
 end
 
 local function list_few(self)
@@ -78,10 +95,21 @@ local function list_few(self)
   for text in pairs(self.counts) do self.few[#self.few + 1] = text end
 end
 
--- A text as messages may have it: as it is, as %q writes it, and each of its lines (of an error the first is told).
+local SHORT = { ["\b"] = "\\b", ["\f"] = "\\f", ["\n"] = "\\n", ["\r"] = "\\r", ["\t"] = "\\t" } -- of JSON
+
+-- A text as json.encode writes it, which escapes a slash, too.
+local function in_json(text)
+  return (text:gsub('[%c"\\/]', function(char)
+    return SHORT[char] or char:find "%c" and ("\\u%04x"):format(char:byte()) or "\\" .. char
+  end))
+end
+
+-- A text as messages may have it: as it is, quoted in all ways, and each of its lines (of an error the first is told).
 local function forms_of(text)
-  local forms, quoted = { text }, ("%q"):format(text):sub(2, -2)
-  if quoted ~= text then forms[2] = quoted end
+  local forms, seen = { text }, { [text] = true }
+  for _, form in ipairs { ("%q"):format(text):sub(2, -2), describe.escaped(text), in_json(text) } do
+    if not seen[form] then forms[#forms + 1], seen[form] = form, true end
+  end
   if text:find "\n" then
     for line in text:gmatch "[^\r\n]+" do
       if #line >= SHORTEST then forms[#forms + 1] = line end
@@ -95,7 +123,7 @@ local function add(self, text)
   self.counts[text] = (count or 0) + 1
   if count then return end
   self.number, self.longest = self.number + 1, math.max(self.longest, #text)
-  plant(self, text)
+  plant(self.tree, text)
   if self.number <= FEW + 1 then list_few(self) end
 end
 
@@ -111,7 +139,8 @@ local function remove(self, text)
   self.counts[text] = count > 1 and count - 1 or nil
   if count > 1 then return end
   self.number = self.number - 1
-  pull(self, text)
+  local way, rest = way_to(text)
+  pull(self.tree, way, 1, rest)
   if self.number <= FEW then list_few(self) end
 end
 
@@ -136,24 +165,49 @@ function Masks:add_of(name, text)
   self:add(text)
 end
 
+---A secret of the pilot at work is shown in none of its lines from now on, and quoted in none of its messages.
+---@param known luapilot.Masks?    the pilot's secrets so far
+---@param secret string
+---@param name string?             as of add_of
+---@return luapilot.Masks known
+function masks.hide(known, secret, name)
+  known = known or masks.new()
+  describe.masks = known
+  if name then known:add_of(name, secret) else known:add(secret) end
+  return known
+end
+
 -- --- a line ----------------------------------------------------------------------------------
 
--- The last byte of the longest text of a node that stands at `i`.
-local function longest_of(node, line, i)
-  for _, length in ipairs(node.lengths) do
-    if node.sets[length][line:sub(i, i + length - 1)] then return i + length - 1 end
+-- The last byte of the longest of a node's rests that stands at `at`.
+local function rest_at(node, line, at)
+  for _, length in ipairs(node.lengths or NONE) do
+    local stop = at + length - 1
+    if stop <= #line and node.sets[length][line:sub(at, stop)] then return stop end
   end
+end
+
+-- The last byte of the longest text that begins at `i`, of those behind a node that its first bytes lead to.
+local function longest_of(node, line, i)
+  local at, last, stop = i, nil, i + PIECE - 1
+  while node do
+    last = rest_at(node, line, at) or last
+    node = stop <= #line and node.pieces and node.pieces[line:sub(at, stop)]
+    at, stop = stop + 1, stop + (stop + 1 - i)
+  end
+  return last
 end
 
 -- The last byte of the longest text that begins at `i`; nil: none does.
 local function longest_at(self, line, i)
   local node, stop = self.tree, nil
-  for at = i, i + DEEP - 1 do
+  for at = i, i + DEEP - 2 do
     node = node[line:byte(at)]
     if not node then return stop end
-    stop = node.lengths and longest_of(node, line, i) or stop
+    stop = rest_at(node, line, i) or stop
   end
-  return stop
+  node = node[line:byte(i + DEEP - 1)]
+  return node and longest_of(node, line, i) or stop
 end
 
 -- The last byte of what is covered from `i` to `stop` on: another text may begin in the middle of the first.
@@ -194,6 +248,23 @@ end
 ---@return string
 function Masks:cover(line)
   return is_clean(self, line) and line or (cover(self, line, #line))
+end
+
+local function covered_fields(self, fields)
+  local clean = {}
+  for name, value in pairs(fields) do
+    clean[self:cover(name)] = type(value) == "string" and self:cover(value) or value
+  end
+  return clean
+end
+
+---The same in a message, and in the names and the texts of its fields.
+---@param message string
+---@param fields table<string, any>?
+---@param facts table<string, any>?
+---@return string message, table<string, any>? fields, table<string, any>? facts
+function Masks:cover_all(message, fields, facts)
+  return self:cover(message), fields and covered_fields(self, fields), facts and covered_fields(self, facts)
 end
 
 ---The same for the first part of a line, so that no text is cut in two: one that begins in it belongs to it.

@@ -42,11 +42,15 @@ local SILENCE = 10            -- seconds in which a job need not say that it is 
 local Prober = {}
 Prober.__index = Prober
 
+-- Of what is read up to a bound: with what begins before it and ends beyond, should that be a secret.
+local function with_secrets(app, bound) return bound + (app.masks and app.masks.longest or 0) end
+
 -- One line, since it ends up in one: a page of HTML in an error's answer would be many. Blanks are left out first, and
 -- secrets before all: of one that is cut the log would not know the rest.
-local function note(app, text, most)
+--   bound: of a text that was read up to with_secrets(app, bound)
+local function note(app, text, most, bound)
   most = most or NOTE
-  if app.masks then text = app.masks:cover(text) end
+  if app.masks then text = app.masks:cover_first(text, bound or #text) end
   text = text:sub(1, 4 * most):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   if #text > most then text = text:sub(1, utf8.whole(text, 1, most)) .. "…" end
   return text ~= "" and text or nil
@@ -105,11 +109,11 @@ function start.http(self, check, done)
   local http = check.http
   local request = {
     method = http.method, url = http.url, headers = http.headers, body = http.body, tls = http.tls,
-    timeout = check.timeout, max_body = MAX_BODY, cut = true, fresh = true,
+    timeout = check.timeout, max_body = with_secrets(self.app, MAX_BODY), cut = true, fresh = true,
   }
   local cancel = exchange.start(self.app.loop, request, function(response, message, code)
     if not response then return done("fail", note(self.app, message), lacks(code)) end
-    local body = note(self.app, response.body)
+    local body = note(self.app, response.body, NOTE, MAX_BODY)
     done(http_types.is_among(http.status, response.status) and "pass" or "fail",
       ("HTTP %d%s"):format(response.status, body and ": " .. body or ""))
   end)
@@ -131,11 +135,12 @@ function start.exec(self, check, done)
   local options, why, short_of = self.runner:spawn_options(check.exec)
   if not options then return done("fail", why, short_of) end
   options.end_signal = "SIGKILL"
-  local cancel, message, code = program.start(self.app.loop, options, { max_output = MAX_OUTPUT },
+  local limits = { max_output = with_secrets(self.app, MAX_OUTPUT) }
+  local cancel, message, code = program.start(self.app.loop, options, limits,
     function(result, unstarted, lack)
       if not result then return done("fail", unstarted, lack) end
       tell_left(self, check, program.left(result))
-      local said = note(self.app, result.stdout ~= "" and result.stdout or result.stderr)
+      local said = note(self.app, result.stdout ~= "" and result.stdout or result.stderr, NOTE, MAX_OUTPUT)
       if result.code == 0 then return done("pass", said) end
       done("fail", said or program.describe_exit(result, check.timeout))
     end)

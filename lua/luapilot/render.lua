@@ -159,9 +159,9 @@ end
 -- With {file} for the path of the candidate, which is another one each time and is gone when somebody reads this.
 -- Secrets are hidden before it is cut: of the rest of one the log would not know.
 local function refusal(app, words, path, result)
-  local said = (result.stderr ~= "" and result.stderr or result.stdout):gsub("%s+$", "")
-  if app.masks then said = app.masks:cover(said) end
-  said = replaced(said, path, "{file}")
+  local said = result.stderr ~= "" and result.stderr or result.stdout
+  if app.masks then said = app.masks:cover_first(said, SAID_LIMIT) end
+  said = replaced(said:gsub("%s+$", ""), path, "{file}")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
   return ("%s refuses it (%s)%s"):format(shown(words),
     program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
@@ -175,7 +175,8 @@ local function verdict(self, spec, path, undo)
     added, why = app:environment {}
     if added then
       local options = { argv = words, env_added = added }
-      cancel, why = program.start(app.loop, options, { timeout = PATIENCE, max_output = SAID_LIMIT }, wake)
+      local limits = { timeout = PATIENCE, max_output = SAID_LIMIT + (app.masks and app.masks.longest or 0) }
+      cancel, why = program.start(app.loop, options, limits, wake)
     end
     if not cancel then wake(nil, why) end
     return function()

@@ -75,7 +75,7 @@ function M.guard(library, path)
       local names = {}
       for name in pairs(library) do names[#names + 1] = name end
       table.sort(names)
-      error(("%s has no %s%s"):format(path, describe.quote(tostring(key)), M.hint(tostring(key), names)), 2)
+      error(("%s has no %s%s"):format(path, describe.quote(key), M.hint(describe.text(key), names)), 2)
     end,
   })
 end

@@ -41,7 +41,7 @@ end
 ---@param name string      "db-password"
 ---@return string
 function api.secret(app, name)
-  if type(name) ~= "string" or name:find("/", 1, true) then
+  if type(name) ~= "string" or name:find "[/%z]" then
     error("pilot.secret: expected a name such as \"db-password\", got " .. describe.value(name), 2)
   end
   local variable = name:upper():gsub("[^%w]", "_") .. "_FILE"

@@ -260,7 +260,7 @@ end
 local Failure = {}
 
 local function shown(part)
-  local code = part.source:gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
+  local code = describe.covered(part.source):gsub("%s+", " "):gsub("^ ", ""):gsub(" $", "")
   return ("<%%= %s %%>"):format(#code > 60 and code:sub(1, 57) .. "..." or code)
 end
 

@@ -314,32 +314,35 @@ watches.is = front.is
 
 local NEED_CONSUL = { "filter", "near", "dc", "stale" } -- options of a service that the own catalogue does not know
 
--- 'watch "db" { status = "any", tag = "primary" }': two of the same text ask the same.
-local function label_of(spec)
+-- 'watch "db" { status = "any", tag = "primary" }'.
+local function text_of(spec, quote)
   local parts = {}
   for _, name in ipairs(schema.keys(spec)) do
     local value = spec[name]
     if type(value) == "table" then value = table.concat(value, ",") end
     local said = name ~= "kind" and name ~= "name" and value ~= false and not (name == "status" and value == "passing")
-    if type(value) == "string" then value = describe.quote(value) end
+    if type(value) == "string" then value = quote(value) end
     if said then parts[#parts + 1] = ("%s = %s"):format(name, tostring(value)) end
   end
   local call = spec.kind == "service" and "watch" or "watch." .. spec.kind
-  local text = ("%s %s"):format(call, describe.quote(spec.name))
+  local text = ("%s %s"):format(call, quote(spec.name))
   return parts[1] and ("%s { %s }"):format(text, table.concat(parts, ", ")) or text
 end
 
 local function call_of(kind) return kind == "service" and "pilot.watch" or "pilot.watch." .. kind end
 
--- Those that ask the same share a core.
+local function in_full(text) return ("%q"):format(text) end
+
+-- Those that ask the same share a core: a label, whose texts are cut and without secrets, does not tell.
 local function share(app, spec, where, object)
-  local label = label_of(spec)
-  local core = app.watches[label]
+  local key = text_of(spec, in_full)
+  local core = app.watches[key]
   if core then return core end
   core = setmetatable({
-    app = app, spec = spec, label = label, topic = "watch:" .. label, where = where, object = object,
+    app = app, spec = spec, label = text_of(spec, describe.quote), topic = "watch:" .. key,
+    where = where, object = object,
   }, Core)
-  app.watches[label], app.watches_by_topic[core.topic] = core, core
+  app.watches[key], app.watches_by_topic[core.topic] = core, core
   app:hold(core)
   return core
 end
@@ -365,11 +368,11 @@ function core_of(draft)
 end
 
 local function named(app, kind, value, more)
-  ask.alone(call_of(kind), value, more, 4)
+  ask.alone(call_of(kind), value, more, 3)
   local name, message = schema.first(option_types.watched_name, value)
-  if not name then error(call_of(kind) .. ": " .. message, 3) end
+  if not name then error(call_of(kind) .. ": " .. message, 2) end
   if app.phase ~= "declaring" then
-    error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 3)
+    error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 2)
   end
   local draft = { app = app, kind = kind, name = name, where = app:where() }
   draft.object = front.make(draft)

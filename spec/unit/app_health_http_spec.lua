@@ -87,6 +87,19 @@ describe("a health check by HTTP", function()
     assert.equal("HTTP 200: " .. ("x"):rep(200) .. "…", output(box))
   end)
 
+  it("says no part of a secret where the answer is cut", function()
+    local secret = ("s3cr3t-0123456789"):rep(50)
+    local box = boxes.load([[
+      pilot.secret "token"
+      pilot.job "app" { exec = "app", health = { http = "http://localhost:8000/health", interval = "10s" } }
+    ]], { files = { ["/run/secrets/token"] = secret } })
+    box:program("app", {})
+    box:http("http://localhost:8000/health", { status = 500, body = (secret .. " "):rep(6) })
+    box:start()
+    box:advance "35s"
+    assert.equal("HTTP 500: *** *** *** *** ***", output(box))
+  end)
+
   it("uses no proxy, and a connection of its own", function()
     local box = boxes.load('pilot.job "app" { exec = "app", health = { http = "http://example/health" } }',
       { env = { http_proxy = "http://proxy:1" } })

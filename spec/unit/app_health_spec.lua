@@ -89,6 +89,22 @@ describe("health", function()
     assert.equal("healthy", app.health)
   end)
 
+  it("says no part of a secret where a check is ended that says too much", function()
+    local secret = ("s3cr3t-0123456789"):rep(600)
+    local box = boxes.load([[
+      pilot.secret "token"
+      pilot.job "app" { exec = "app", health = { exec = "ask" } }
+    ]], { files = { ["/run/secrets/token"] = secret } })
+    box:program("app", {})
+    box:program("ask", { stdout = (secret .. " "):rep(10), exit = 1 })
+    box:start()
+    box:advance "15s"
+    local said = ""
+    for _, line in ipairs(box:log()) do said = said .. line.message .. "\n" end
+    assert.matches("health %(exec ask%) does not pass yet: %*%*%* %*%*%* %*%*%* %*%*%* %*%*%* %*%*%* %*%*%*\n", said)
+    assert.no.matches("s3c", said)
+  end)
+
   it("says no part of a secret where what a check has said is cut, nor in what it asks", function()
     local secret = "s3cr3t-token-of-32-bytes-0123456"
     local box = boxes.load([[

@@ -46,6 +46,21 @@ describe("a watch without Consul", function()
     assert.equal("unhealthy", printed(box)[6])
   end)
 
+  it("is another one when it differs only in what its label does not show", function()
+    local box = boxes.run([[
+      local long, token = ("long"):rep(20), pilot.secret "token"
+      local service = { port = 1, interfaces = "static:10.1.2.3", tags = { long .. "a", token } }
+      pilot.job "db" { exec = "db", service = service }
+      for name, tag in pairs { a = long .. "a", b = long .. "b", token = token, mask = "***" } do
+        pilot.watch "db" { tag = tag }:on("healthy", function() print("> " .. name) end)
+      end
+    ]], { db = sim.server }, { files = { ["/run/secrets/token"] = "s3cr3t-token" } })
+    box:advance "1s"
+    local said = printed(box)
+    table.sort(said)
+    assert.same({ "a", "token" }, said)
+  end)
+
   it("starts nothing that waits for who never comes", function()
     local box = boxes.run [[
       pilot.job "app" { exec = "app", when = pilot.watch "db":once("healthy", { timeout = "5s" }) }

@@ -1,4 +1,5 @@
 local ask = require "luapilot.ask"
+local groups = require "luapilot.groups"
 local mistakes = require "luapilot.mistakes"
 
 describe("ask", function()
@@ -87,9 +88,9 @@ describe("ask", function()
 
     it("groups", function()
       local a, b = leaf(), leaf()
-      assert.same({ a, b }, ask.group(app, "all", { a, b }).parts)
+      assert.same({ a, b }, groups.all(app, { a, b }).parts)
       for i, wrong in ipairs { {}, "x", leaf(), { leaf(), 5 }, { ask.node { kind = "manual" } } } do
-        ask.group(app, "any", wrong)
+        groups.any(app, wrong)
         assert.equal(i, #said())
       end
       assert.matches("got one trigger", said()[3])

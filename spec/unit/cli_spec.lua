@@ -292,6 +292,37 @@ pilot.job "a" { exec = "x", user = pilot.secret "token" .. ":x" }
   end)
 end)
 
+describe("check and run", function()
+  local HEAD = 'local pilot = require "luapilot" local token = pilot.secret "token" '
+
+  -- Whatever stands there, in the file's order: a field that takes no such text, a key, a name.
+  local PLACES = {
+    'pilot.job "a" { exec = "x", stop_timeout = token }', 'pilot.job "a" { exec = "x", env = { [token] = {} } }',
+    'pilot.job "a" { exec = "x", health = { http = token } }', 'pilot.job "a" { exec = "x", [token] = 1 }',
+    'pilot.job "a" { exec = "x", restart = { policy = token } }', 'pilot.after(token, print)',
+    'pilot.job "a" { exec = "x", when = pilot.once(token) }', 'pilot.logging { level = ("x"):rep(40) .. token }',
+  }
+
+  for said, secret in pairs {
+    ["a long secret"] = ("s3cr3t-0123456789"):rep(8),
+    ["a secret with control characters"] = 's3cr3t"-\t0123\1456\\789\r\127',
+    ["a secret of many lines"] = ("s3cr3t-0123456789\n"):rep(8),
+  } do
+    it("quote no part of " .. said, function()
+      for _, place in ipairs(PLACES) do
+        local files = { ["/run/secrets/token"] = secret, ["pilot.lua"] = HEAD .. place }
+        for _, words in ipairs { { "check" }, { "check", "-f", "json" }, { "run" } } do
+          local result = luapilot(words, files)
+          assert.equal(2, result.code)
+          assert.no.matches("s3c", result.err .. result.out)
+          assert.no.matches("123", result.err .. result.out)
+          assert.matches("%*%*%*", result.err .. result.out)
+        end
+      end
+    end)
+  end
+end)
+
 describe("check warns", function()
   local HEAD = 'local pilot = require "luapilot"\n'
 

@@ -248,6 +248,13 @@ describe("consul.client", function()
     }))
   end)
 
+  it("shows no part of a token where it cuts an answer", function()
+    load('pilot.consul { address = "x:1", token = ("s3cr3t-"):rep(9) }',
+      { ["PUT /v1/kv/x"] = { status = 500, body = ("x"):rep(280) .. ("s3cr3t-"):rep(9) .. ("y"):rep(20) } })
+    assert.equal("consul: PUT /v1/kv/x: 500: " .. ("x"):rep(280) .. "***" .. ("y"):rep(17) .. "…",
+      raises "pilot.consul.kv.put('x', '1')")
+  end)
+
   -- --- failures --------------------------------------------------------------------------------
 
   describe("says what to do about", function()

@@ -1,4 +1,5 @@
 local describe_value = require "luapilot.describe"
+local masks = require "luapilot.masks"
 
 describe("describe", function()
   it("says what a value is", function()
@@ -16,12 +17,31 @@ describe("describe", function()
     for _, case in ipairs(expected) do assert.equal(case[2], describe_value.value(case[1])) end
   end)
 
+  it("quotes what a __tostring gives, or says what the value is", function()
+    local function object(given) return setmetatable({}, { __tostring = function() return given end }) end
+    for given, said in pairs { word = "word", [5] = "5", [true] = "an empty table", [{}] = "an empty table" } do
+      assert.equal(said, describe_value.text(object(given)))
+      assert.equal('"' .. said .. '"', describe_value.quote(object(given)))
+    end
+    assert.equal("an empty table", describe_value.text(object(nil)))
+  end)
+
   it("counts", function()
     assert.equal("0 jobs, 1 job, 2 jobs, 1 search, 2 searches, 1 process, 2 processes", table.concat({
       describe_value.count(0, "job"), describe_value.count(1, "job"), describe_value.count(2, "job"),
       describe_value.count(1, "search"), describe_value.count(2, "search"), describe_value.count(1, "process"),
       describe_value.count(2, "process"),
     }, ", "))
+  end)
+
+  it("quotes no secret, and no part of one where it cuts", function()
+    local secret = ("s3cr3t-"):rep(20) .. "\n\1"
+    finally(function() describe_value.masks = nil end)
+    masks.hide(nil, secret)
+    assert.equal('"***"', describe_value.quote(secret))
+    local cut = describe_value.value(("x"):rep(54) .. secret .. "the end")
+    assert.equal('a string: "' .. ("x"):rep(54) .. '***..."', cut)
+    assert.equal("plain", describe_value.covered "plain")
   end)
 
   it("keeps strings on one line and short", function()

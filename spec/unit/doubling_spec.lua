@@ -414,6 +414,20 @@ local THINGS = {
     line = table.concat(line, " ")
     return function() assert.is_nil(all:cover(line):find "token") end
   end },
+  { "a long secret, and a line that begins as it does everywhere", 2000, function(n)
+    local all = masks.new()
+    for i = 1, 20 do all:add("other-" .. i) end
+    all:add(("-"):rep(24) .. ("s3cr3t "):rep(n))
+    local line = ("-"):rep(10 * n)
+    return function() assert.equal(line, all:cover(line)) end
+  end },
+  { "lines of a secret, each longer than the one before, and a line that begins as they do everywhere", 250, function(n)
+    local all, lines = masks.new(), {}
+    for i = 1, n do lines[i] = ("-"):rep(8) .. ("s3cr3t-"):rep(i) end
+    all:add(table.concat(lines, "\n"))
+    local line = ("-"):rep(4 * n)
+    return function() assert.equal(line, all:cover(line)) end
+  end },
   { "fields of a line", 16, task [[
       local fields = {}
       for i = 1, N do fields["field" .. i] = i end

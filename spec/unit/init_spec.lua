@@ -165,6 +165,16 @@ describe("luapilot", function()
     end)
   end)
 
+  describe("the log", function()
+    it("shows no secret in the names of its fields", function()
+      run([[ pilot.log.info("x", { [pilot.secret "a"] = 1, list = { "s3cr3t" } }) ]],
+        { files = { ["/run/secrets/a"] = "s3cr3t" } })
+      local fields
+      for _, each in ipairs(box.world.logs) do fields = each.message == "x" and each.fields or fields end
+      assert.same({ ["***"] = 1, list = '["***"]' }, fields)
+    end)
+  end)
+
   describe("exec", function()
     local function finish(how, stdout, stderr)
       local id = box.world:process()
@@ -226,6 +236,42 @@ describe("luapilot", function()
       box.app.loop:rest()
       assert.is_nil(box.world:process())
     end)
+  end)
+
+  it("takes a __tostring that gives no text for the caller's mistake, and a number for a text", function()
+    run [[
+      local function object(given) return setmetatable({}, { __tostring = function() return given end }) end
+      local function calls(value)
+        return {
+          function() pilot.log.info(value) end,
+          function() pilot.log.info("x", { [value] = 1 }) end,
+          function() print("x", value) end,
+          function() pilot.template(value, {}) end,
+          function() return pilot.log[value] end,
+          function() pilot.secret(value) end,
+          function() pilot.secret "\\0" end,
+          function() pilot.watch(value, {}) end, function() pilot.watch(value) end, function() pilot.watch.key "a" end,
+          function() pilot.on(value, print) end,
+        }
+      end
+      pilot.on("startup", function()
+        for name, given in pairs { number = 5, boolean = true, table = {}, none = false } do
+          if given == false then given = nil end
+          for i, call in ipairs(calls(object(given))) do
+            local ok, message = pcall(call)
+            said[name .. i] = ok and "fine" or message
+          end
+        end
+      end)
+    ]]
+    for name, message in pairs(said()) do
+      if name:find "^number[123]$" then
+        assert.equal("fine", message)
+      else
+        assert.matches("^pilot%.lua:%d+: ", message)
+      end
+      assert.no.matches("luapilot/", message)
+    end
   end)
 
   it("raises mistakes of arguments at the caller's line", function()

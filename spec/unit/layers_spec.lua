@@ -3,10 +3,10 @@
 
 local lua_layers = {
   -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "masks", "queue", "roll", "strings_view",
+  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
     "utf8", "words", "zone" },
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
-    "advice", "standard" },
+    "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
   { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
@@ -34,7 +34,7 @@ local lua_layers = {
   -- the user's language
   { "http" },
   { "ask" },
-  { "job_actions", "log", "timers", "actions", "surroundings", "shutdown_signals" },
+  { "job_actions", "log", "groups", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
   { "watches" },
   { "templates" },

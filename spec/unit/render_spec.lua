@@ -287,6 +287,15 @@ describe("pilot.render", function()
       assert.matches("refuses it %(exit code 1%): {file}:1: bad, see {file}$", printed(box)[1])
     end)
 
+    it("tells no part of a secret where it says too much", function()
+      local box = run('pilot.secret "token" ' .. BODY,
+        { files = { [CONF] = "old", ["/run/secrets/token"] = ("s3cr3t-"):rep(9) } })
+      box:program("check", { stderr = ("x"):rep(65536 - 30) .. ("s3cr3t-"):rep(900), exit = 1 })
+      box:start()
+      box:advance "1s"
+      assert.matches("x%*%*%*$", printed(box)[1])
+    end)
+
     it("waits a minute for it", function()
       local box = run(BODY, { files = { [CONF] = "old" } }, { check = {} })
       box:start()

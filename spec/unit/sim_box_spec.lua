@@ -23,6 +23,24 @@ describe("a box", function()
     assert.is_nil(box.exit_code)
   end)
 
+  it("quotes no part of its own secret, and knows nothing of another's", function()
+    local world, said = sim.world(), {}
+    local function load(secret)
+      return boxes.load([[
+        pilot.secret "token"
+        local text = ("mine-"):rep(5) .. ("yours-"):rep(5) .. ("."):rep(9)
+        pilot.on("SIGUSR1", function() print(select(2, pcall(pilot.sleep, text))) end)
+      ]], { files = { ["/run/secrets/token"] = secret } }, world):start()
+    end
+    local both = { load(("mine-"):rep(5)), load(("yours-"):rep(5) .. ("."):rep(4)) }
+    for i, box in ipairs(both) do
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      for _, entry in ipairs(box:log()) do said[i] = entry.message:match '("[^"]*") is no duration' or said[i] end
+    end
+    assert.same({ '"***' .. ("yours-"):rep(5) .. ("."):rep(9) .. '"', '"' .. ("mine-"):rep(5) .. '***....."' }, said)
+  end)
+
   it("runs a pilot.lua from its start to its end", function()
     local box = boxes.load [[
       local web = pilot.job "web" { exec = { "nginx", "-g", "daemon off;" }, reload = "SIGHUP" }

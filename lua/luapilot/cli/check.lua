@@ -140,10 +140,11 @@ local function mistakes_of(list, found)
   local values = {}
   for i, mistake in ipairs(list) do
     local file, line = (mistake.where or ""):match "^(.*):(%d+)$"
-    local message = found and load.covered(found, mistake.message) or mistake.message
+    local function covered(text) return found and text and load.covered(found, text) or text end
     values[i] = object_of {
       { "file", value_of(file or mistake.where) }, { "line", value_of(tonumber(line)) },
-      { "field", value_of(mistake.path ~= "" and mistake.path or nil) }, { "message", value_of(message) },
+      { "field", value_of(covered(mistake.path ~= "" and mistake.path or nil)) },
+      { "message", value_of(covered(mistake.message)) },
     }
   end
   return list_of(values)

@@ -7,6 +7,7 @@
 -- failures: what Consul said, and what may be done about it. It never decodes an answer, and knows no endpoint.
 
 local advice = require "luapilot.advice"
+local describe = require "luapilot.describe"
 local options = require "luapilot.consul.options"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
@@ -146,9 +147,9 @@ end
 
 local LONGEST = 300
 
--- The first line of a body, as far as it can be shown.
+-- The first line of a body, as far as it can be shown. Secrets are hidden before it is cut.
 local function first_line(body)
-  local line = (body:match "^%s*([^\r\n]*)":match "^.*%S" or ""):gsub("%c", "?")
+  local line = (describe.covered(body):match "^%s*([^\r\n]*)":match "^.*%S" or ""):gsub("%c", "?")
   return #line > LONGEST and line:sub(1, LONGEST) .. "…" or line
 end
 

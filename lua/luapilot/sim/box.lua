@@ -13,6 +13,7 @@ local client = require "luapilot.sim.consul.client"
 local contain = require "luapilot.sim.contain"
 local control = require "luapilot.sim.consul.control"
 local declared = require "luapilot.sim.declared"
+local describe = require "luapilot.describe"
 local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
@@ -201,6 +202,12 @@ function box.new(world, path, options, number)
   return self
 end
 
+-- Calls fn(…) in the pilot: its clock runs, and its secrets are those that messages do not quote.
+local function enter(self, fn, ...)
+  describe.masks = self.app.masks
+  return contain.call(self.app.loop.meter, fn, ...)
+end
+
 ---Loads the pilot.lua; its mistakes are an error of the spec.
 function methods:load()
   find_file(self)
@@ -209,7 +216,7 @@ function methods:load()
     libraries = sandbox.libraries(self.port),
   }
   self.app.observe, self.app.errors = function(event) self:observe(event) end, {}
-  local ok, mistakes = contain.call(self.app.loop.meter, self.app.load, self.app, self.path)
+  local ok, mistakes = enter(self, self.app.load, self.app, self.path)
   if not ok then
     self.mistakes = mistakes
     blame.raise("%s has mistakes:\n  %s", self.path, table.concat(mistakes, "\n  "))
@@ -269,7 +276,7 @@ function methods:turn()
   if not self.started or self.ended or self.paused then return false end
   local event = self.port:pop()
   if not event then return false end
-  local ok, err = contain.call(self.app.loop.meter, xpcall, self.app.turn, debug.traceback, self.app, event)
+  local ok, err = enter(self, xpcall, self.app.turn, debug.traceback, self.app, event)
   if not ok then
     blame.raise("an error inside luapilot (seed %d): %s\n%s", self.world.seed, err, self:history())
   end
@@ -282,7 +289,7 @@ end
 function methods:start()
   if self.started then blame.raise("box:start: it runs already") end
   self.started = true
-  contain.call(self.app.loop.meter, self.app.start, self.app)
+  enter(self, self.app.start, self.app)
   check_end(self)
   self.world:rest()
   return self
