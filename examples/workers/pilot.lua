@@ -18,4 +18,10 @@ pilot.on("SIGHUP", function() app:reload() end)
 
 pilot.shutdown_timeout "40s"       -- or the pilot would not wait so long
 
-app:on("stopped", function() pilot.log.info "no work was lost" end)
+app:on("stopped", function()
+  if app.exit.code == 0 then
+    pilot.log.info "no work was lost"
+  else
+    pilot.log.warn("work may have been cut off", { code = app.exit.code })
+  end
+end)

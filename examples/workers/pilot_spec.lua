@@ -29,12 +29,20 @@ describe("workers", function()
 
   after_each(function() assert.same({}, box:errors()) end)
 
+  -- What the pilot itself said at the end.
+  local function verdict()
+    for _, entry in ipairs(box:log()) do
+      if entry.message:find "^work " or entry.message:find "^no work" then return entry.message end
+    end
+  end
+
   it("asks the master alone, and waits for it", function()
     start "20s"
     local asked = box.world:elapsed()
     assert.equal(0, box:stop())
     assert.equal(1, app:received "SIGTERM")
     assert.equal(0, heard)
+    assert.equal("no work was lost", verdict())
     assert.is_true(box.world:elapsed() - asked >= 20)
   end)
 
@@ -74,5 +82,6 @@ describe("workers", function()
     assert.equal("stopping", app.state)
     box:advance "2s"
     assert.is_true(box.ended)
+    assert.equal("work may have been cut off", verdict())
   end)
 end)
