@@ -341,8 +341,10 @@ static void drain(struct output *output, struct allowance *time) {
   bool more = true;
   while (more) {
     more = stream_drain(&output->streams);
+    size_t held = unwritten(output);
     flush_all(output);
-    if (!more && unwritten(output) > 0) more = wait_writable(output, time);
+    /* Where there is room now, streams may have been held up for it. */
+    if (!more && held > 0) more = unwritten(output) < held || wait_writable(output, time);
     if (time_left(time) <= 0) more = false;
   }
 }

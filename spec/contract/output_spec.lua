@@ -674,6 +674,44 @@ describe("output", function()
     assert.is_true(kept > 1000 and lost > 1000)
   end)
 
+  -- The pipe takes more than the pilot holds, and is empty again when the flush begins.
+  it("is complete at the end, too, when the reader has made room for all that was held", function()
+    local reading, writing = run.pipe(2 ^ 20)
+    local p = script([==[
+      start([=[exec luajit -e '
+        local ffi = require "ffi"
+        ffi.cdef "int fcntl(int, int, ...); long write(int, const void *, size_t); int usleep(unsigned);"
+        local SETFL, NONBLOCK = 4, 2048
+        local line, written, refused = ("x"):rep(99) .. "\n", 0, 0
+        ffi.C.fcntl(1, SETFL, ffi.new("int", NONBLOCK))
+        while refused < 30 do
+          if ffi.C.write(1, line, #line) == #line then
+            written, refused = written + 1, 0
+          else
+            refused = refused + 1
+            ffi.C.usleep(10000)
+          end
+        end
+        io.open("full", "w"):write(written)
+      ']=], { name = "app", prefix = false })
+      wait_file "full"
+      os.execute "until test -e go; do sleep 0.02; done"
+      local rt = require "luapilot.rt"
+      assert(rt.flush(60) == 0)
+      rt.log("info", "the end")
+    ]==], { stdout = writing })
+    run.close(writing)
+    p:wait_for("a full pipe", function() return exists(p, "full") end)
+    local before = run.take(reading)
+    p:write("go", "")
+    local text = before .. run.drain(reading)
+    run.close(reading)
+    assert.equal(0, p:wait(), p:stderr())
+    local _, lines = text:gsub("x\n", "")
+    assert.equal(tonumber(p:read "full"), lines)
+    assert.matches("luapilot: the end\n$", text:sub(-100))
+  end)
+
   describe("into a pipe that others write into, too,", function()
     -- What was written until the pipe was full, by a script that then ends: nobody reads before.
     local function until_full(text)

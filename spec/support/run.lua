@@ -43,6 +43,8 @@ ffi.cdef [[
   int sigfillset(spec_opaque *mask);
   int waitpid(int pid, int *status, int options);
   int kill(int pid, int number);
+  int ioctl(int fd, unsigned long request, ...);
+  int fcntl(int fd, int command, ...);
   int setenv(const char *name, const char *value, int overwrite);
   int getpid(void);
   int poll(void *descriptors, unsigned long count, int milliseconds);
@@ -143,11 +145,15 @@ function run.pause(seconds) C.poll(nil, 0, math.ceil(seconds * 1000)) end
 
 -- --- pipes -----------------------------------------------------------------------------------
 
+local SETPIPE_SZ, FIONREAD = 1031, 0x541b
+
 --- A pipe, for a program whose stdout or stdin the spec wants to hold. Both ends are close-on-exec.
+---@param size integer?  bytes that it holds
 ---@return integer reading, integer writing
-function run.pipe()
+function run.pipe(size)
   local ends = ffi.new "int[2]"
   assert(C.pipe2(ends, CLOEXEC) == 0, "pipe2 failed")
+  if size then assert(C.fcntl(ends[0], SETPIPE_SZ, ffi.cast("int", size)) >= size, "fcntl failed") end
   return ends[0], ends[1]
 end
 
@@ -165,6 +171,19 @@ function run.drain(fd)
     table.insert(parts, ffi.string(chunk, size))
   end
   return table.concat(parts)
+end
+
+--- What is in a pipe; does not block.
+function run.take(fd)
+  local size = ffi.new "int[1]"
+  assert(C.ioctl(fd, FIONREAD, size) == 0, "ioctl failed")
+  local bytes, taken = ffi.new("char[?]", math.max(1, size[0])), 0
+  while taken < size[0] do
+    local got = tonumber(C.read(fd, bytes + taken, size[0] - taken))
+    assert(got > 0, "read failed")
+    taken = taken + got
+  end
+  return ffi.string(bytes, taken)
 end
 
 -- --- who is there ----------------------------------------------------------------------------
