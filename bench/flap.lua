@@ -4,8 +4,9 @@
 --
 -- What is sampled is the memory that guardian and pilot have written (their share of files, which Pss counts, too,
 -- depends on what else runs), and what Lua says that it has, garbage included. What lives is counted after a full
--- collection, when the first tenth is over and at the end. In the end the last change must have reached the handler
--- and the file, or it fails.
+-- collection, when the first tenth is over and at the end. Each value and each registration says when it was written:
+-- the handler knows how late it hears of that. In the end the last change must have reached the handler and the file, or
+-- it fails.
 
 local agent = require "agent"
 local figures = require "figures"
@@ -21,15 +22,36 @@ local SERVICES, KEYS = 5, 5
 local PILOT = [[
 pilot.consul { address = "127.0.0.1:%d" }
 local heard, renders, starts, last = 0, 0, 0, nil
+local late = { count = 0, sum = 0, most = 0, over = 0 }
+local function came(text)
+  local at = tonumber((text or ""):match "at ([%%d.]+)")
+  if not at then return end
+  local by = pilot.now() - at
+  late.count, late.sum, late.most = late.count + 1, late.sum + by, math.max(late.most, by)
+  if by > 0.5 then late.over = late.over + 1 end
+end
 local function hear() heard = heard + 1 end
+local told = {}
+local function hear_service(event)
+  hear()
+  local meta = event.instances[1] and event.instances[1].meta or {}
+  if meta.n and meta.n ~= told[event.source] then -- what was written is told once
+    told[event.source] = meta.n
+    came(meta.at)
+  end
+end
+local function hear_key(event)
+  hear()
+  came(event.value)
+end
 
 local sources, watches = {}, {}
 for i = 1, %d do
   local watch = pilot.watch("flap-" .. i)
-  for _, event in ipairs { "changed", "healthy", "unhealthy" } do watch:on(event, hear) end
+  for _, event in ipairs { "changed", "healthy", "unhealthy" } do watch:on(event, hear_service) end
   watches[i], sources[i] = watch, watch
 end
-for i = 1, %d do pilot.watch.key("flap/key-" .. i):on("changed", hear) end
+for i = 1, %d do pilot.watch.key("flap/key-" .. i):on("changed", hear_key) end
 local all = pilot.watch.prefix "flap/"
 all:on("changed", function(event)
   hear()
@@ -68,7 +90,8 @@ pilot.on("SIGUSR1", function()
   live = collectgarbage "count"
 end)
 pilot.job "report" { when = pilot.every "500ms", run = function()
-  pilot.fs.write(%q, ("%%d %%d %%d %%d %%s %%s\n"):format(collectgarbage "count", heard, renders, starts, last, live))
+  pilot.fs.write(%q, ("%%d %%d %%d %%d %%s %%s %%d %%.6f %%.6f %%d\n"):format(
+    collectgarbage "count", heard, renders, starts, last, live, late.count, late.sum, late.most, late.over))
   live = nil
 end }
 ]]
@@ -77,11 +100,13 @@ end }
 
 local function service(i) return { ID = ("flap-%d"):format(i), Name = "flap-" .. i, Port = 8000 + i } end
 
+local function stamp() return ("at %.6f"):format(system.epoch()) end
+
 local CHANGES = { -- each for the i-th of its kind, with the number of the change
-  function(consul, i, n) consul:put("flap/key-" .. i, "value " .. n) end,
+  function(consul, i, n) consul:put("flap/key-" .. i, ("value %d %s"):format(n, stamp())) end,
   function(consul, i, n)
     local one = service(i)
-    one.Meta, one.Check = { n = tostring(n) }, { TTL = "1h", Status = "passing" }
+    one.Meta, one.Check = { n = tostring(n), at = stamp() }, { TTL = "1h", Status = "passing" }
     consul:api("PUT", "agent/service/register", one)
   end,
   function(consul, i) consul:api("PUT", "agent/check/fail/service:flap-" .. i) end,
@@ -99,11 +124,13 @@ end
 -- --- samples ---------------------------------------------------------------------------------
 
 local function report(place)
-  local heap, heard, renders, starts, last, live = (place:read "report" or "")
-    :match "^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+)\n"
+  local heap, heard, renders, starts, last, live, timed, sum, longest, over = (place:read "report" or "")
+    :match "^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%d+) (%S+) (%S+) (%d+)\n"
   return heap and {
     heap = tonumber(heap) * 1024, heard = tonumber(heard), renders = tonumber(renders), starts = tonumber(starts),
     last = last, live = tonumber(live) and tonumber(live) * 1024,
+    timed = tonumber(timed), mean = tonumber(sum) / math.max(1, tonumber(timed)), longest = tonumber(longest),
+    over = tonumber(over),
   }
 end
 
@@ -138,7 +165,8 @@ end
 
 -- Six parts: of an hour, ten minutes each.
 local function tell(samples, seconds)
-  local rows = { { "seconds", "written: median (least–most)", "Lua heap", "heard", "renders", "crashes" } }
+  local rows = { { "seconds", "written: median (least–most)", "Lua heap", "heard", "renders", "crashes",
+    "late: mean, most, over 0.5 s" } }
   for part = 1, 6 do
     local from, to = (part - 1) * seconds / 6, part * seconds / 6
     local written = column(samples, "anonymous", from, to)
@@ -146,7 +174,9 @@ local function tell(samples, seconds)
     for _, sample in ipairs(samples) do last = sample.at < to and sample or last end
     if written[1] then
       rows[#rows + 1] = { ("%.0f–%.0f"):format(from, to), figures.spread(written, "B"),
-        figures.spread(column(samples, "heap", from, to), "B"), last.heard, last.renders, last.starts }
+        figures.spread(column(samples, "heap", from, to), "B"), last.heard, last.renders, last.starts,
+        ("%s, %s, %d of %d"):format(figures.value(last.mean, "s"), figures.value(last.longest, "s"), last.over,
+          last.timed) }
     end
   end
   print(figures.markdown(rows) .. "\n")
@@ -212,7 +242,7 @@ local function measure(seconds)
       slope = slope(steady, "anonymous"),
       heap_slope = slope(steady, "heap"), live = live, live_growth = live_heap(place) - live,
       changes = changes / seconds, heard = last.heard / seconds, renders = last.renders / seconds,
-      cpu = cpu / seconds,
+      cpu = cpu / seconds, lateness = last.mean, longest = last.longest, over = last.over,
     }
   end)
 end
@@ -233,10 +263,14 @@ return {
     { name = "heard", title = "events heard by handlers", unit = "/s" },
     { name = "renders", title = "renders", unit = "/s" },
     { name = "cpu", title = "CPU in a second", unit = "s" },
+    { name = "lateness", title = "how late a handler hears of a change: the mean", unit = "s" },
+    { name = "longest", title = "the most", unit = "s" },
+    { name = "over", title = "events that were late by more than half a second", unit = "" },
   },
   goals = {
     { variant = "luapilot", figure = "growth", at_most = 256 * 1024 },
     { variant = "luapilot", figure = "live_growth", at_most = 64 * 1024 },
+    { variant = "luapilot", figure = "over", at_most = 0 },
   },
   rounds = 1,
   variants = function(smoke, seconds)

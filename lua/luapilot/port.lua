@@ -443,8 +443,9 @@ function port.deep() end
 function port.shutdown_signals(names) end
 
 ---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
----then is killed with all that is left. When the `orderly` ones of the seconds are over, a stretch of user code may
----last 0.05 s, whatever `contain` was told.
+---then is killed with all that is left. A pause of the machine does not count: the guardian counts these seconds as
+---patience.lua does. When the `orderly` ones of them are over, by the clock, a stretch of user code may last 0.05 s,
+---whatever `contain` was told.
 ---@param seconds number?   from now; nil: as it was
 ---@param orderly number?   the same
 ---@param code integer?     of pilot.shutdown; nil: as it was, at first 124
