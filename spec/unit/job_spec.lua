@@ -727,7 +727,7 @@ describe("job", function()
     for state in pairs(job.MACHINE) do active[state] = job.active { state = state } end
     assert.same({
       waiting = false, preparing = true, running = true, stopping = true, ending = true, backoff = false, held = false,
-      complete = false,
+      complete = false, blocked = true,
     }, active)
     for state in pairs(job.MACHINE) do assert.is_string(job.VISIBLE[state]) end
   end)

@@ -282,7 +282,7 @@ describe("the laws", function()
   end)
 
   it("want a shutdown that was cut short to end with 124", function()
-    finds("the exit code is 0", machine.stopping, "kill_due", function(real)
+    finds("the exit code is %d", machine.stopping, "kill_due", function(real)
       return function(c)
         local state = real(c)
         c.memory.cut_short = nil
