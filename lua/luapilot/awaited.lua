@@ -36,7 +36,10 @@ end
 
 local STATE = {
   blocked = function() return "it waits for what it depends on" end,
-  waiting = function(runner) return runner.memory.exit and "it waits to be started again" or "it waits itself" end,
+  waiting = function(runner)
+    if runner.starter:is_manual() then return "nothing starts it by itself" end
+    return runner.memory.exit and "it waits to be started again" or "it waits itself"
+  end,
   preparing = function() return "it is being prepared" end,
   running = function(runner)
     local why = check_state(runner)

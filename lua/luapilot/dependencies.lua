@@ -159,7 +159,7 @@ local function lose(runner, source)
   runner.app:command(function()
     if not STARTED[runner.memory.state] or runner.memory.closing then return end
     local name = source.spec.name
-    runner:log("info", ("is stopped with %s, which it is bound to"):format(name), nil, "unbound", { reason = name })
+    runner:log("info", ("is stopped with %s, which it is bound to"):format(name), nil, "bound", { reason = name })
     runner:input("stop", { again = "bind" })
   end)
 end

@@ -163,9 +163,7 @@ end
 local function note_bound_stop(self, book, at)
   if self.closing or not book.job.bind then return end
   book.credits[#book.credits + 1] = { at = at, till = math.huge }
-  local gone = false
-  for _, source in ipairs(bound_to(self, book)) do gone = gone or is_up(self, source) == false end
-  if gone and not book.asked then book.expected = at end
+  if not book.asked then book.expected = at end -- nobody else has told it to stop
 end
 
 -- Those that are bound to a job are stopped before it is.
@@ -585,6 +583,16 @@ local function check_unmet(self, book, event)
   end
 end
 
+local CLOCK = { every = true, cron = true }
+
+-- Such a start, too, has a reason.
+local function check_asked_for(self, book, at)
+  local ticks = false
+  each_leaf(book.job.when, function(leaf) ticks = ticks or CLOCK[leaf.kind] end)
+  if ticks or book.retry or policy_allows(book) or take_credit(self, book, at) then return end
+  self:breach("%s: a start failed, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
+end
+
 local function see_exit_event(self, book, event, at)
   if book.stopping then self:breach("%s: %s while it stops", book.name, event.name) end
   if (event.code == 0) ~= (event.name == "exit_success") then
@@ -598,7 +606,10 @@ local function see_exit_event(self, book, event, at)
   if event.reason == "timeout" and not (book.job.timeout and at >= (book.started or at) + book.job.timeout - SAME) then
     self:breach("%s: timed out too early", book.name)
   end
-  if event.reason == "dependency" then check_unmet(self, book, event) end
+  if event.reason == "dependency" then
+    check_unmet(self, book, event)
+    check_asked_for(self, book, at)
+  end
   book.exit, book.over = { code = event.code, reason = event.reason, at = at }, true
   book.last_end, book.preparing, book.prepared, book.running, book.must_end = "exit", nil, nil, nil, nil
   local never_ran = event.reason == "trigger" or event.reason == "dependency"
