@@ -1,5 +1,5 @@
--- awaited: what the jobs wait for that have never started, or wait for what they depend on, told in the log: after 10 s, after a minute, then each ten
--- minutes while they wait.
+-- awaited: what the jobs wait for that have never started, or whose start waits for what they depend on, told in the
+-- log: after 10 s, after a minute, then each ten minutes while they wait.
 --
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.

@@ -5,8 +5,8 @@
 --   connect    once: who is bound to a job hears when that is gone, and is stopped
 --   unbind     a job is to stop: those that are bound to it first
 --
--- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua and
--- blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first job that has `depends_on`.
+-- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua
+-- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.constant"
 local starter = require "luapilot.starter"

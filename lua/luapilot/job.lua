@@ -617,8 +617,9 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             succeeded handlers_done deregistered health reload dead give_up lost provided released, and <timer>_due
----@param input table           start: { again = "trigger"|"user"|nil }; stop: { again = "trigger"|"user"|"bind"|nil }; close: { budget };
+---                             succeeded handlers_done deregistered health reload dead give_up lost provided released,
+---                             and <timer>_due
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget };
 ---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
 ---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };

@@ -57,7 +57,8 @@ describe("the order of jobs", function()
   it("fails what can never have what it depends on, with that code", function()
     local p = run.pilot(JOBS .. [[
       pilot.job "migrate" { exec = pilot.sh "exit 7" }
-      pilot.job "app" { exec = server "app", restart = "always", depends_on = { migrate = "exit_success" }, main = true }
+      pilot.job "app" { exec = server "app", restart = "always", main = true,
+        depends_on = { migrate = "exit_success" } }
       pilot.job "other" { exec = server "other", stop_timeout = "1h" }
     ]])
     story.assert_ends(p, 7)

@@ -131,9 +131,7 @@ end
 
 -- Has it waited for what it depends on until now, and did a tick come meanwhile?
 local function has_waited(book, at, interval)
-  if not book.job.depends[1] or at > book.provided_from + NOW or book.lacking_from > book.provided_from then
-    return false
-  end
+  if not book.job.depends[1] or book.is_provided and at > book.provided_from + NOW then return false end
   return not interval or math.floor((at + NOW) / interval) * interval >= book.lacking_from - NOW
 end
 
@@ -146,11 +144,20 @@ local function bound_to(self, book)
   return list
 end
 
+-- Its own stop begins when they are gone.
+local function has_bound(self, book)
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book and active(other) then return true end
+    end
+  end
+end
+
 -- Whose dependency is gone is stopped at once.
 local function tick_bound(self, book, now)
   local last = book.children[#book.children]
   local ends = last and alive(book) and last.group.leader.state == "dead" or book.stop_sent
-  if self.closing or not active(book) or book.stopping or ends then return end
+  if self.closing or not active(book) or book.stopping or ends or has_bound(self, book) then return end
   for _, source in ipairs(bound_to(self, book)) do
     if source.down_since and now > source.down_since + NOW then
       self:breach("%s: goes on, and %s, which it is bound to, is gone since %.6f", book.name, source.name,
@@ -569,16 +576,13 @@ end
 
 -- A start that failed because of what it depends on: that can never come, and the code is of what failed.
 local function check_unmet(self, book, event)
-  local codes, comes = { [1] = true }, true
+  local comes = true
   for _, one in ipairs(book.job.depends) do
     local source = self.books[one.name]
-    for _, exit in ipairs(is_new(source) and failures_before(self, source, {}, {}) or { source.exit }) do
-      codes[exit.code] = true
-    end
     if is_so(self, one) ~= true and will_act(self, source, {}) ~= true then comes = false end
   end
   if comes then self:breach("%s: given up, and all that it depends on can come", book.name) end
-  if event.code == 0 or not codes[event.code] then
+  if event.code ~= 1 and not self.failed[event.code] then -- what failed may have happened long ago
     self:breach("%s: ended with code %d, which nothing that it depends on has", book.name, event.code)
   end
 end
@@ -587,7 +591,8 @@ local CLOCK = { every = true, cron = true }
 
 -- Such a start, too, has a reason.
 local function check_asked_for(self, book, at)
-  local ticks = false
+  local ticks = book.after_handoff -- what the former core began
+  book.after_handoff = nil
   each_leaf(book.job.when, function(leaf) ticks = ticks or CLOCK[leaf.kind] end)
   if ticks or book.retry or policy_allows(book) or take_credit(self, book, at) then return end
   self:breach("%s: a start failed, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
@@ -610,6 +615,7 @@ local function see_exit_event(self, book, event, at)
     check_unmet(self, book, event)
     check_asked_for(self, book, at)
   end
+  self.failed[event.code] = event.code ~= 0 and event.reason ~= "dependency" or self.failed[event.code]
   book.exit, book.over = { code = event.code, reason = event.reason, at = at }, true
   book.last_end, book.preparing, book.prepared, book.running, book.must_end = "exit", nil, nil, nil, nil
   local never_ran = event.reason == "trigger" or event.reason == "dependency"
@@ -658,9 +664,10 @@ end
 
 -- Those that are bound to a job have a part of its budget: `stopping` is told when they are gone.
 local function begin_of_stop(self, book, at)
+  if self.closing then return at end
   for _, other in pairs(self.books) do
     for _, source in ipairs(bound_to(self, other)) do
-      if source == book and not self.closing then return book.asked or at - book.job.stop_timeout end
+      if source == book then return book.asked or at - book.job.stop_timeout end
     end
   end
   return at
@@ -1141,7 +1148,7 @@ end
 function laws.watch(box, plan)
   local self = setmetatable({
     plan = plan, box = box, books = {}, breaches = {}, checks = {}, published = {}, heard = {}, number = 0,
-    pending = {}, handed_over = 0, shifted = -120, handlers = {}, handled_at = 0,
+    pending = {}, failed = {}, handed_over = 0, shifted = -120, handlers = {}, handled_at = 0,
   }, Watched)
   for name, job in pairs(plan.jobs) do
     self.books[name] = new_book(job)

@@ -170,8 +170,8 @@ local function add_dependencies(one, earlier, jobs, add)
   local texts, runs = {}, false
   for _ = 1, 1 + order_dice:below(2) do
     local name, states = order_dice:pick(earlier), { "running", "healthy", "healthy" }
-    local policy = jobs[name].restart
-    local ends = policy.policy ~= "always" or policy.count or policy.limit
+    local restarts = jobs[name].restart
+    local ends = restarts.policy ~= "always" or restarts.count or restarts.limit
     if ends then states[4], states[5] = "exit_success", "exit_success" end
     local state = order_dice:pick(states)
     if not texts[name] then
