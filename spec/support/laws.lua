@@ -17,6 +17,7 @@ local NEWS = 0.005    -- what the news of an exit may take
 local SAME = 1e-6     -- the same moment
 local DEFERS = 0.2    -- seconds that defer functions take (pilots.lua)
 local YOUNG = 1       -- seconds in which a process is not reloaded
+local AGAIN = 1       -- seconds between a start that failed and the next one by a trigger
 
 ---@class spec.Watched
 ---@field plan spec.Plan
@@ -99,7 +100,8 @@ local function note_states(self)
     local book = self.books[name]
     local provided = is_provided(self, book) == true
     if provided and not book.is_provided then book.provided_from = now end
-    if not provided and book.is_provided then book.lacking_from = now end
+    local lost = not provided and book.is_provided and now > book.provided_from + NOW -- and not just for a moment
+    if lost then book.lacking_from = now end
     book.is_provided = provided
     local down = is_up(self, book) == false
     book.down_since = down and (book.down_since or now) or nil
@@ -264,6 +266,8 @@ local function take_credit(self, book, at)
   each_leaf(book.job.when, function(leaf)
     if leaf.kind == "cron" and (near_minute(self, leaf, at) or has_waited(book, at)) then explained = true end
     if leaf.kind == "every" and (near_tick(leaf, at) or has_waited(book, at, leaf.interval)) then explained = true end
+    local clock = leaf.kind == "cron" or leaf.kind == "every" -- a tick came soon after a start that had failed
+    if clock and book.failed_at and math.abs(at - book.failed_at - AGAIN) < NOW then explained = true end
     local last = not (explained or book.retry or book.function_used or policy_allows(book))
     if leaf.kind == "function" and last then book.function_used, explained = true, true end -- whenever it returned
   end)
@@ -615,6 +619,7 @@ local function see_exit_event(self, book, event, at)
     check_unmet(self, book, event)
     check_asked_for(self, book, at)
   end
+  book.failed_at = not book.started and at or nil
   self.failed[event.code] = event.code ~= 0 and event.reason ~= "dependency" or self.failed[event.code]
   book.exit, book.over = { code = event.code, reason = event.reason, at = at }, true
   book.last_end, book.preparing, book.prepared, book.running, book.must_end = "exit", nil, nil, nil, nil
@@ -959,7 +964,7 @@ end
 -- A trigger that fired, or a policy, is followed by a start.
 local function tick_start(self, book, now)
   if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
-  local from = math.max(book.expected or math.huge, book.idle_since, book.provided_from)
+  local from = math.max(book.expected or math.huge, book.idle_since, book.provided_from, (book.failed_at or -1) + AGAIN)
   if now > from + NOW then
     self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
   end
@@ -983,7 +988,8 @@ local function tick_clock(self, book, now)
     self:breach("%s: not started at start-up", book.name)
   elseif leaf.kind == "every" then
     local tick = math.ceil((math.max(book.idle_since, book.provided_from) + NOW) / leaf.interval) * leaf.interval
-    if now > tick + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
+    local due = math.max(tick, (book.failed_at or -1) + AGAIN)
+    if now > due + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
   end
 end
 
@@ -997,7 +1003,8 @@ local function tick_ends(self, book, now)
     self:breach("%s: asked to stop at %.6f, and not stopped within %.3f s", book.name, book.stopping,
       book.job.stop_timeout)
   end
-  if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent) then
+  if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent)
+    and not has_bound(self, book) then
     self:breach("%s: runs longer than its timeout of %.3f s", book.name, book.job.timeout)
   end
 end
