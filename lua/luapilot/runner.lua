@@ -8,6 +8,7 @@ local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
@@ -228,6 +229,12 @@ function apply.deregister(self)
     self:post("deregistered", { was = was })
     if self.app.closing then self.app.closing:left(self) end
   end)
+end
+
+-- --- effects: what it depends on -------------------------------------------------------------
+
+for _, name in ipairs { "depend", "undepend", "unbind" } do
+  apply[name] = function(self) dependencies[name](self) end
 end
 
 -- --- effects: prepare ------------------------------------------------------------------------
@@ -520,7 +527,8 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or not self:is_active()
+  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or m.state == "blocked"
+    or not self:is_active()
   local over = m.exit ~= nil and exited
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end
