@@ -10,18 +10,21 @@
 -- does not keep a pilot alive.
 
 local copy = require "luapilot.copy"
+local duration = require "luapilot.duration"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
 local queue = require "luapilot.queue"
 local schema = require "luapilot.schema"
 local service = require "luapilot.service"
+local utf8 = require "luapilot.utf8"
 
 local registrar = {}
 
 local TIMEOUT = 5                             -- seconds, to say what it holds
 local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
-local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused
+local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
+local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
 local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
 
@@ -80,7 +83,7 @@ function requests.resume(record) return maintenance(record, { enable = "false" }
 local function status(record, what, output)
   return {
     path = { "agent", "check", "update", "service:" .. record.id },
-    body = json.encode { Status = what, Output = output },
+    body = json.encode { Status = what, Output = utf8.repaired(output) }, -- a program may say anything
   }
 end
 
@@ -161,6 +164,11 @@ function next_in_line(self)
   end
 end
 
+-- Is it what was refused that would be asked now?
+local function is_meant(refusal, record, step)
+  return refusal.step == step and (not refusal.final or not record.want or refusal.told == record.want.registration)
+end
+
 -- The next step of a service, as far as it may be taken now.
 function pump(self, record)
   if self.paused or self.trying or self.flights[record.id] then return end
@@ -171,7 +179,9 @@ function pump(self, record)
     return retire(self, record)
   end
   local refusal = self.refusals[record.id]
-  if refusal and refusal.step == step and now < refusal.due then return timer(self, record, refusal.due - now) end
+  if refusal and now < refusal.due and is_meant(refusal, record, step) then
+    return timer(self, record, refusal.due - now)
+  end
   if self.under_way >= self.at_once then return get_in_line(self, record, step) end
   send(self, record, step)
 end
@@ -189,22 +199,35 @@ local function taken(self, record, step, told)
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
--- It may be granted later.
-local function refused(self, record, step, message)
-  local former = self.refusals[record.id]
+-- A refusal as it is told again: another one may have another id of a request in it.
+local function kind_of(message, code) return ("%s %s"):format(code, message:gsub("%S*%d%S*", "#")) end
+
+local function outlook(record, step, final)
+  if not final then return "asked again until it is granted" end
+  local again = ("asked again when Consul was away, and each %s"):format(duration.format(FINAL_REFUSAL))
+  if step ~= "register" then return again end
+  return ("Consul never takes it so: change %s (%s)"):format(record.of or "it", again)
+end
+
+-- It may be granted later, unless the request is wrong in itself.
+local function refused(self, record, step, message, code)
+  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(message, code)
   service.refused(record, step)
-  if not former or former.message ~= message then
-    log(self, "error", record, message .. "; asked again until it is granted", "service_refused", message)
+  if not former or former.kind ~= kind then
+    log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
-  self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }
+  self.refusals[record.id] = {
+    step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
+    final = final, told = record.want and record.want.registration,
+  }
   release(self, record)
 end
 
 -- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
-local function forgotten(self, record, message)
+local function forgotten(self, record, message, code)
   service.forget(record)
-  if self.lost[record.id] then return refused(self, record, "register", message) end
+  if self.lost[record.id] then return refused(self, record, "register", message, code) end
   self.lost[record.id] = true
   log(self, "warn", record, "Consul has forgotten it: registered again", "service_lost")
 end
@@ -246,6 +269,7 @@ function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   self.paused, self.trying, self.tries = nil, nil, 0
   look_later(self, 0)
+  for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
   for _, record in ipairs(in_order(self)) do pump(self, record) end
 end
 
@@ -264,7 +288,7 @@ function failed(self, record, step, message, code, said)
   end
   if unknown and step == "deregister" then return done(self, record, step) end
   self.outage:works(self)
-  if unknown then forgotten(self, record, message) else refused(self, record, step, message) end
+  if unknown then forgotten(self, record, message, code) else refused(self, record, step, message, code) end
   if self.tries > 0 then return resume(self) end
   pump(self, record)
 end

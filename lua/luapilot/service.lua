@@ -44,8 +44,8 @@ function service.timeout(record)
   return math.max(LEAST_TIMEOUT, math.min(LONGEST_TIMEOUT, TIMEOUT * record.ttl))
 end
 
--- As Go reads a duration: 2592000s, and not 2.592e+06s.
-local function in_seconds(value) return describe.number(value) .. "s" end
+-- As Go reads a duration: 2592000s, and not 2.592e+06s; to the nanosecond.
+local function in_seconds(value) return (("%.9f"):format(value):gsub("0+$", ""):gsub("%.$", "")) .. "s" end
 
 ---The body of /v1/agent/service/register. https://developer.hashicorp.com/consul/api-docs/agent/service
 ---@param spec luapilot.ServiceSpec
@@ -128,6 +128,7 @@ end
 
 ---@class luapilot.ServiceRecord     plain data
 ---@field id string
+---@field of string?           what declares it: 'job "app".service'
 ---@field ttl number
 ---@field want luapilot.Wanted?
 ---@field have { registration: table, status: string?, output: string, maintenance: string?, renew: number }|nil
@@ -213,6 +214,16 @@ end
 ---Consul turned out not to hold it (any more), or something else.
 ---@param record luapilot.ServiceRecord
 function service.forget(record) record.have, record.stray = nil, true end
+
+-- Statuses of a refusal that may pass: of a token, of what is not there yet, of an agent that is slow or busy.
+local PASSING = { [401] = true, [403] = true, [404] = true, [408] = true, [409] = true, [425] = true, [429] = true }
+
+---Is this an answer that the same request will always get?
+---@param status integer|string|nil
+---@return boolean
+function service.is_final(status)
+  return type(status) == "number" and status >= 400 and status < 500 and not PASSING[status]
+end
 
 ---Is this an answer that means that the agent does not know the check or service? 1.8 says 500 with a text, newer ones
 ---404.

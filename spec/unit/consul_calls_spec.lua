@@ -188,6 +188,34 @@ describe("consul.calls", function()
       raises "agent.services { dc = 'x' }")
   end)
 
+  it("sends no text that Consul would hold otherwise", function()
+    local rest = "is not UTF-8: its byte 4 is \\233, and Consul would hold another text; write it in UTF-8"
+    for call, field in pairs {
+      ["agent.service_register { name = 'x', tags = { 'a', 'caf\\233' } }"] = "service.tags[2]",
+      ["agent.service_register { name = 'x', meta = { k = 'caf\\233' } }"] = "service.meta.k",
+      ["agent.service_register { name = 'x', checks = { { notes = 'caf\\233' } } }"] = "service.checks[1].notes",
+      ["agent.service_register { name = 'x', proxy = { config = { 'caf\\233' } } }"] = "service.proxy.config[1]",
+      ["agent.check_register { name = 'caf\\233' }"] = "check.name",
+      ["session.create { name = 'caf\\233' }"] = "session.name",
+      ["catalog.deregister { node = 'caf\\233' }"] = "deregistration.node",
+      ["query.create { name = 'caf\\233' }"] = "query.name",
+      ["txn { { verb = 'set', key = 'caf\\233', value = 'x' } }"] = "operations[1].kv.key",
+    } do
+      assert.equal(("pilot.consul.%s: %s: %s"):format(call:match "^[%w_.]+", field, rest), raises(call))
+    end
+    assert.matches('^pilot.consul.agent.service_register: service.meta%["caf\233"%]: is not UTF%-8: its byte 4',
+      raises "agent.service_register { name = 'x', meta = { ['caf\\233'] = 'x' } }")
+  end)
+
+  it("marks bytes of what a check said that are no UTF-8, and sends values as the bytes that they are", function()
+    answers ""
+    box:run "pilot.consul.agent.update_ttl('a', 'caf\\233', 'passing')"
+    assert.equal('{"Output":"caf\239\191\189","Status":"passing"}', box:last().body)
+    answers "true"
+    box:run "pilot.consul.kv.put('caf\\233', 'caf\\233')"
+    assert.same({ "/v1/kv/caf%E9", "caf\233" }, { box:last().path, box:last().body })
+  end)
+
   it("checks what is sent, down to the last field", function()
     assert.equal('pilot.consul.agent.service_register: service.checks[1].tpc: unknown field (did you mean "tcp"?)',
       raises "agent.service_register { name = 'x', checks = { { tpc = 'x' } } }")

@@ -8,7 +8,7 @@ local lua_layers = {
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "exact", "unheard", "env_file" },
+  { "exact", "unheard", "env_file", "characters" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types", "meant" },
   { "config", "option_types" },

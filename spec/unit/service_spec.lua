@@ -77,6 +77,9 @@ describe("a registration", function()
     }, registration { deregister_after = 600 })
     local month = registration { deregister_after = 30 * 24 * 3600 }
     assert.equal("2592000s", month.Check.DeregisterCriticalServiceAfter)
+    for seconds, text in pairs { [1e9] = "1000000000s", [0.00001] = "0.00001s", [90061.25] = "90061.25s" } do
+      assert.equal(text, registration({ deregister_after = seconds }).Check.DeregisterCriticalServiceAfter)
+    end
   end)
 
   it("has the shortest ttl of the checks", function()

@@ -78,7 +78,7 @@ local agent = {
   fail_ttl = { "PUT", "agent/check/fail/:id", options = "LOCAL", args = NOTE },
   ---The same with a longer output: (id, output, "passing" | "warning" | "critical").
   update_ttl = { "PUT", "agent/check/update/:id", options = "LOCAL", args = {
-    { name = "output", type = shapes.bytes }, { name = "status", type = shapes.status },
+    { name = "output", type = shapes.output }, { name = "status", type = shapes.status },
   } },
 
   enable_service_maintenance = { "PUT", "agent/service/maintenance/:id", options = "LOCAL", args = REASON,
