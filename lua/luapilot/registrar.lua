@@ -26,7 +26,8 @@ local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
 local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
-local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
+local LOOKS = 2                               -- at what the agent holds, in the shortest TTL …
+local CLOSELY = 4                             -- … which is so long at most while another instance may leave it
 
 ---@class luapilot.Registrar
 ---@field app luapilot.App
@@ -133,6 +134,39 @@ local function send(self, record, step)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
 
+-- A table that the agent answers with; nil: it is none.
+local function decoded(response)
+  local fine, value = pcall(json.decode, response.body)
+  return fine and type(value) == "table" and value or nil
+end
+
+local looked -- forward
+
+-- Before a service is taken back the agent is asked what it holds: a living instance of the same id is not to vanish
+-- with this one. One question for all that are taken back at the same time.
+local function ask_first(self, record)
+  self.flights[record.id] = function() end
+  self.askers = self.askers or {}
+  table.insert(self.askers, record)
+  if self.askers[2] then return end
+  self.under_way = self.under_way + 1
+  local request = { path = { "agent", "services" }, timeout = service.timeout(record) }
+  local cancel = self.app.consul:send(request, function(response, message, code, said)
+    local askers = self.askers
+    self.askers, self.under_way = nil, self.under_way - 1
+    for _, each in ipairs(askers) do self.flights[each.id] = nil end
+    if self.trying == record then self.trying = nil end
+    looked(self, askers, response and decoded(response), not response and outage.is_one(code, message) and code,
+      said or message)
+  end)
+  if self.flights[record.id] then self.flights[record.id] = cancel end
+end
+
+-- Takes a step.
+local function take(self, record, step)
+  if step == "look" then ask_first(self, record) else send(self, record, step) end
+end
+
 local pump
 
 local function timer(self, record, seconds)
@@ -182,8 +216,9 @@ function pump(self, record)
   if refusal and now < refusal.due and is_meant(refusal, record, step) then
     return timer(self, record, refusal.due - now)
   end
+  if step == "look" and self.askers then return ask_first(self, record) end
   if self.under_way >= self.at_once then return get_in_line(self, record, step) end
-  send(self, record, step)
+  take(self, record, step)
 end
 
 local SAID = { register = "registered", deregister = "deregistered" }
@@ -248,7 +283,7 @@ local function try(self)
     local step = service.next(record, self.app.port.now())
     if step and not self.flights[record.id] then
       self.trying = record
-      return send(self, record, step)
+      return take(self, record, step)
     end
   end
   resume(self)
@@ -273,11 +308,29 @@ function resume(self)
   for _, record in ipairs(in_order(self)) do pump(self, record) end
 end
 
-function done(self, record, step, told)
-  taken(self, record, step, told)
+local function go_on(self, records)
   self.outage:works(self)
   if self.tries > 0 then return resume(self) end
-  pump(self, record)
+  for _, record in ipairs(records) do pump(self, record) end
+end
+
+function done(self, record, step, told)
+  taken(self, record, step, told)
+  go_on(self, { record })
+end
+
+-- Where it cannot be seen, what there may be is taken back.
+function looked(self, records, held, away, message)
+  if away then return pause(self, message, away) end
+  for _, record in ipairs(records) do
+    local other = service.seen(record, held and held[record.id])
+    if other then
+      log(self, "info", record, "not deregistered: another instance holds this id now: Consul's entry has " .. other,
+        "service_contested", other)
+    end
+  end
+  go_on(self, records)
+  next_in_line(self)
 end
 
 function failed(self, record, step, message, code, said)
@@ -287,10 +340,8 @@ function failed(self, record, step, message, code, said)
     return pause(self, said or message, code)
   end
   if unknown and step == "deregister" then return done(self, record, step) end
-  self.outage:works(self)
   if unknown then forgotten(self, record, message, code) else refused(self, record, step, message, code) end
-  if self.tries > 0 then return resume(self) end
-  pump(self, record)
+  go_on(self, { record })
 end
 
 -- --- what the agent holds --------------------------------------------------------------------
@@ -301,15 +352,43 @@ local function is_settled(self, record, number)
     and copy.equal(want.registration, have.registration) -- else it may have heard of what is wanted now, or not
 end
 
-local function compare(self, held, number)
-  for _, record in ipairs(in_order(self)) do
-    local differs = is_settled(self, record, number) and service.difference(record.have.registration, held[record.id])
-    if differs then
-      log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
-      service.forget(record)
-      pump(self, record)
-    end
+local function tell_contest(self, record, held, differs, seconds)
+  local other = service.anothers(record, held)
+  local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
+    .. "id of its own, by service.id or by its hostname"):format(other)
+    or ("Consul's entry %s again: somebody changes it each time"):format(differs)
+  log(self, "warn", record, ("%s; left alone for %s, then longer each time"):format(what, duration.words(seconds)),
+    "service_contested", other or differs)
+end
+
+-- Once is an accident.
+local function altered(self, record, held, differs)
+  local port, round, seconds = self.app.port, nil, nil
+  if held then round, seconds = service.contested(record, port.now(), port.random) end
+  if seconds then
+    if round == 2 then tell_contest(self, record, held, differs, seconds) end
+    service.yield(record, held, port.now() + seconds)
+    look_later(self)
+  else
+    log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
+    record.truce = nil
+    service.forget(record)
   end
+  pump(self, record)
+end
+
+-- What is left alone for a while is only looked at for whether it is still there.
+local function found(self, record, held, number)
+  if record.truce then
+    local is_gone = record.want and not held and not self.flights[record.id]
+    return is_gone and altered(self, record, nil, "is gone")
+  end
+  local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
+  if differs then altered(self, record, held, differs) end
+end
+
+local function compare(self, held, number)
+  for _, record in ipairs(in_order(self)) do found(self, record, held[record.id], number) end
 end
 
 -- Maintenance is a check of its own. One that somebody else has begun is left alone.
@@ -329,8 +408,8 @@ local function ask(self, what, fn)
   local number = self.looks
   self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT }, function(response)
     if not response or self.stopped then return end -- renewals notice an outage
-    local fine, held = pcall(json.decode, response.body)
-    if fine and type(held) == "table" then fn(self, held, number) end
+    local held = decoded(response)
+    if held then fn(self, held, number) end
   end)
 end
 
@@ -347,7 +426,8 @@ end
 local function pause_between_looks(self)
   local least
   for _, record in pairs(self.records) do
-    if record.want then least = math.min(least or record.ttl, record.ttl) end
+    local ttl = record.truce and math.min(record.ttl, CLOSELY) or record.ttl
+    if record.want then least = math.min(least or ttl, ttl) end
   end
   return least and least / LOOKS
 end
