@@ -240,6 +240,17 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
     }
   end)
 
+  it("of durations", function()
+    local steps = {}
+    for _, text in ipairs { "1209600s", "1000000000s", "0.00001s", "336h", "1388h53m20s", "0.00001ms", "1.5s", "-1s",
+      "1.2096e+06s", "1e-05s", "9999999999s", "1d" } do
+      for _, fields in ipairs { '"TTL":"%s"', '"TTL":"1m","DeregisterCriticalServiceAfter":"%s"' } do
+        steps[#steps + 1] = ([[PUT /v1/agent/service/register {"Name":"a","Check":{%s}}]]):format(fields:format(text))
+      end
+    end
+    same(steps)
+  end)
+
   it("of an agent's services and checks", function()
     same {
       "PUT /v1/agent/service/register {\"Name\":\"web\"}", "PUT /v1/agent/service/register " .. APP,

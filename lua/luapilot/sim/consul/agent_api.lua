@@ -112,7 +112,7 @@ local function sent_checks(entry)
   local list = {}
   for _, check in ipairs(entry.Checks or {}) do list[#list + 1] = check end
   local one = entry.Check
-  if one and (one.TTL and one.TTL > 0 or one.HTTP or one.TCP or one.GRPC or one.Args or one.Interval) then
+  if one and (one.TTL and one.TTL ~= 0 or one.HTTP or one.TCP or one.GRPC or one.Args or one.Interval) then
     table.insert(list, 1, one)
   end
   return list
