@@ -314,7 +314,8 @@ local function contract(fixture)
       local name = run "return c.agent.node_name()"
       local list, meta = run 'return c.health.service("db", { passing = true, tag = { "a", "b" }, near = "_agent" })'
       assert.equal(1, #list)
-      assert.equal(name, list[1].node.node)
+      assert.same({ name, "10.0.0.5:5432" }, { list[1].node.node, list[1].authority })
+      assert.equal("10.0.0.5:5432", run 'return c.catalog.service("db")[1].authority')
       assert.same({ id = "db-1", service = "db", tags = { "a", "b" }, address = "10.0.0.5", port = 5432,
         meta = { ["Some-Key"] = "v" }, weights = { passing = 2, warning = 1 } },
         only(list[1].service, "id service tags address port meta weights"))

@@ -144,6 +144,26 @@ describe("consul.calls", function()
     assert.same({}, missing)
   end)
 
+  it("puts address and port of instances together, those of the node where they have none", function()
+    local function authorities(call, answer)
+      answers(answer)
+      local _, list = box:run("return (pilot.consul." .. call .. ")")
+      local result = {}
+      for i, each in ipairs(list.nodes or list) do result[i] = each.authority or "none" end
+      return result
+    end
+    local healthy = '[{"Node":{"Address":"10.0.0.9"},"Service":{"Address":"fd00::1","Port":80}},'
+      .. '{"Node":{"Address":"10.0.0.9"},"Service":{"Address":"","Port":81}},{"Node":{},"Service":{"Port":1}}]'
+    local expected = { "[fd00::1]:80", "10.0.0.9:81", "none" }
+    assert.same(expected, authorities("health.service 'a'", healthy))
+    assert.same(expected, authorities("health.connect 'a'", healthy))
+    assert.same(expected, authorities("query.execute 'a'", '{"Nodes":' .. healthy .. "}"))
+    local catalogue = '[{"Address":"10.0.0.9","ServiceAddress":"fd00::1","ServicePort":80},'
+      .. '{"Address":"10.0.0.9","ServiceAddress":"","ServicePort":81},{"ServicePort":1}]'
+    assert.same(expected, authorities("catalog.service 'a'", catalogue))
+    assert.same(expected, authorities("catalog.connect 'a'", catalogue))
+  end)
+
   it("tells the health of a service by the status of the answer", function()
     for status, health in pairs { [200] = "passing", [429] = "warning", [503] = "critical" } do
       answers { status = status, body = '{"AggregatedStatus":"x","Checks":[]}' }
