@@ -154,8 +154,10 @@ local function ask_first(self, record)
   local cancel = self.app.consul:send(request, function(response, message, code, said)
     local askers = self.askers
     self.askers, self.under_way = nil, self.under_way - 1
-    for _, each in ipairs(askers) do self.flights[each.id] = nil end
-    if self.trying == record then self.trying = nil end
+    for _, each in ipairs(askers) do
+      self.flights[each.id] = nil
+      if self.trying == each then self.trying = nil end
+    end
     looked(self, askers, response and decoded(response), not response and outage.is_one(code, message) and code,
       said or message)
   end)
@@ -198,9 +200,10 @@ function next_in_line(self)
   end
 end
 
--- Is it what was refused that would be asked now?
+-- Is it what was refused that would be asked now? A registration that is another one by now is worth a request.
 local function is_meant(refusal, record, step)
-  return refusal.step == step and (not refusal.final or not record.want or refusal.told == record.want.registration)
+  if refusal.step ~= step then return false end
+  return step ~= "register" or not refusal.final or copy.equal(refusal.told, record.want.registration)
 end
 
 -- The next step of a service, as far as it may be taken now.
@@ -234,8 +237,10 @@ local function taken(self, record, step, told)
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
--- A refusal as it is told again: another one may have another id of a request in it.
-local function kind_of(message, code) return ("%s %s"):format(code, message:gsub("%S*%d%S*", "#")) end
+-- What is the same of a refusal that comes again: the text may have the id of a request in it, another one each time.
+local function kind_of(step, message, code)
+  return ("%s %s %s"):format(step, code, (message:gsub("%S+", function(word) return word:find "%d" and "#" end)))
+end
 
 local function outlook(record, step, final)
   if not final then return "asked again until it is granted" end
@@ -246,7 +251,7 @@ end
 
 -- It may be granted later, unless the request is wrong in itself.
 local function refused(self, record, step, message, code)
-  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(message, code)
+  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(step, message, code)
   service.refused(record, step)
   if not former or former.kind ~= kind then
     log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
@@ -254,7 +259,7 @@ local function refused(self, record, step, message, code)
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = {
     step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
-    final = final, told = record.want and record.want.registration,
+    final = final, told = record.told,
   }
   release(self, record)
 end
@@ -391,8 +396,23 @@ local function compare(self, held, number)
   for _, record in ipairs(in_order(self)) do found(self, record, held[record.id], number) end
 end
 
+local function is_silent(record) return record.truce ~= nil and record.want ~= nil and not record.have end
+
+-- Who can be found instead of an instance that is not well, or has died, is to be found.
+local function compare_rivals(self, checks)
+  for _, record in ipairs(in_order(self)) do
+    local check = is_silent(record) and record.want.status ~= "critical" and checks["service:" .. record.id]
+    if check and check.Status == "critical" and not self.flights[record.id] then
+      log(self, "warn", record, "Consul's entry is another instance's and critical: registered again", "service_lost")
+      record.truce = nil
+      pump(self, record)
+    end
+  end
+end
+
 -- Maintenance is a check of its own. One that somebody else has begun is left alone.
-local function compare_maintenance(self, checks, number)
+local function compare_checks(self, checks, number)
+  compare_rivals(self, checks)
   for _, record in ipairs(in_order(self)) do
     local lost = is_settled(self, record, number) and record.have.maintenance
       and not checks["_service_maintenance:" .. record.id]
@@ -415,12 +435,12 @@ end
 
 local function look(self)
   self.looks = self.looks + 1
-  local maintained = false
+  local matters = false
   for _, record in pairs(self.records) do
-    maintained = maintained or (record.have ~= nil and record.have.maintenance ~= nil)
+    matters = matters or record.have ~= nil and record.have.maintenance ~= nil or is_silent(record)
   end
   ask(self, "services", compare)
-  if maintained then ask(self, "checks", compare_maintenance) end
+  if matters then ask(self, "checks", compare_checks) end
 end
 
 local function pause_between_looks(self)

@@ -453,6 +453,16 @@ describe("the registrar", function()
       assert.equal(1, boxes.logged(box, "Consul takes it now"))
     end)
 
+    it("is asked again at once when it was declared otherwise before the answer came", function()
+      run(job() .. [[pilot.on("SIGUSR1", function() app:set_tags { "b" } end)]])
+      box.consul:slow "2s"
+      box.consul:fail(400)
+      box:advance "1s"
+      box:signal "SIGUSR1"
+      box:advance "10s"
+      assert.equal(2, asked().register)
+    end)
+
     it("is asked when the agent is another one", function()
       run [[
         pilot.consul "consul:8500"
@@ -598,6 +608,30 @@ describe("the registrar", function()
       end
       assert.same({}, box.consul:services())
     end
+  end)
+
+  it("takes back what was stopped while Consul was away, and asks once what it holds", function()
+    run [[
+      pilot.consul "consul:8500"
+      for i = 1, 5 do
+        local app = pilot.job("app-" .. i) { exec = "app", service = { port = 80 + i, interfaces = "static:10.0.0.1" } }
+        pilot.on("SIGUSR1", function() app:stop() end)
+      end
+      pilot.every("1h", function() end)
+    ]]
+    box:advance "5s"
+    assert.equal(5, #box.consul:services())
+    box.consul:down()
+    box:signal "SIGUSR1"
+    box:advance "10s"
+    local from = box.world:elapsed()
+    box.consul:up()
+    box:advance "10s"
+    assert.same({}, box.consul:services())
+    assert.equal(5, asked(from).deregister)
+    local looks = 0
+    for _, at in ipairs(times "agent/services$") do looks = looks + (at >= from and 1 or 0) end
+    assert.is_true(looks <= 2, looks) -- who tries, and then all that are left
   end)
 
   it("ends a second later at most when Consul hangs", function()

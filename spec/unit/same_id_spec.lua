@@ -6,12 +6,11 @@ local sim = require "luapilot.sim"
 
 local FILE = [[
   pilot.consul "consul:8500"
-  local app = pilot.job "app" { exec = "app", %s
-    health = { check = function() return true end, interval = "5s", ttl = "20s" },
+  pilot.job "app" { exec = "app", %s
+    health = { check = function() return not pilot.state.bad end, interval = "5s", ttl = "20s" },
     service = { id = "app", port = pilot.env "PORT", interfaces = "static:10.0.0.1", %s },
   }
-  pilot.on("SIGHUP", function() app:set_tags { "ours" } end)
-  pilot.on("SIGUSR1", function() app:stop() end)
+  pilot.on("SIGUSR1", function() pilot.state.bad = true end)
 ]]
 
 describe("two pilots with one id", function()
@@ -96,6 +95,20 @@ describe("two pilots with one id", function()
       last:stop()
       assert.is_nil(port_of(last))
     end
+  end)
+
+  it("are found instead of one that is not well", function()
+    local a, b = pilot(8001), pilot(8002)
+    a:advance "10m"
+    a:run_until(function() return port_of(a) == 8001 end, "10m")
+    a:run_until(function() return port_of(a) == 8002 end, "10m")
+    a:advance "15s" -- its own entry is not put right soon, by now
+    assert.equal(8002, port_of(a))
+    b:signal "SIGUSR1"
+    a:advance "20s"
+    local held = a.consul:service "app"
+    assert.same({ 8001, "passing" }, { held.port, held.status })
+    assert.equal(1, boxes.logged(a, "Consul's entry is another instance's and critical: registered again"))
   end)
 
   it("say that an entry was left to the other", function()
