@@ -11,15 +11,13 @@ pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
 local app = pilot.watch "app"
 
-local function place(each) return ("%s:%d"):format(each.address, each.port) end
-
 -- The configuration of a start: the first slots have the backends of now, the others wait.
 local function configure()
   pilot.exec { "mkdir", "-p", dir }
   local servers = {}
   for i = 1, slots do
     local each = app.instances[i]
-    servers[i] = { place = each and place(each) or "127.0.0.1:1", disabled = not each }
+    servers[i] = { place = each and each.authority or "127.0.0.1:1", disabled = not each }
   end
   pilot.render {
     source = "examples/haproxy/haproxy.cfg.tmpl", data = { port = port, dir = dir, servers = servers },
@@ -42,6 +40,9 @@ local function tell(commands)
   return pilot.exec(socat, { stdin = table.concat(commands, ";") .. "\n", timeout = "10s" }).stdout
 end
 
+-- An address as HAProxy tells it, and a port, as the authority of an instance.
+local function place(address, at) return (address:find ":" and "[%s]:%s" or "%s:%s"):format(address, at) end
+
 -- The slots as HAProxy has them: { { name, place, ready }, … }.
 local function look()
   local found = {}
@@ -49,7 +50,7 @@ local function look()
     local words = {}
     for word in line:gmatch "%S+" do words[#words + 1] = word end
     if words[2] == "app" then                        -- the words are told in HAProxy's management guide
-      found[#found + 1] = { name = words[4], place = words[5] .. ":" .. words[19], ready = words[7] % 2 == 0 }
+      found[#found + 1] = { name = words[4], place = place(words[5], words[19]), ready = words[7] % 2 == 0 }
     end
   end
   return found
@@ -60,8 +61,8 @@ local function complain(said)
   local served = {}
   for _, slot in ipairs(look()) do served[slot.place] = served[slot.place] or slot.ready end
   for _, each in ipairs(app.instances) do
-    if not served[place(each)] then
-      pilot.log.warn("a backend has no slot", { backend = place(each), slots = slots, haproxy = said })
+    if not served[each.authority] then
+      pilot.log.warn("a backend has no slot", { backend = each.authority, slots = slots, haproxy = said })
     end
   end
 end
@@ -69,7 +70,7 @@ end
 -- Who stays keeps his slot; who is gone gives his to one that is new.
 local function fill()
   local new, free, commands = {}, {}, {}
-  for _, each in ipairs(app.instances) do new[place(each)] = true end
+  for _, each in ipairs(app.instances) do new[each.authority] = true end
   for _, slot in ipairs(look()) do
     if slot.ready and new[slot.place] then
       new[slot.place] = nil
@@ -78,7 +79,7 @@ local function fill()
     end
   end
   for _, each in ipairs(app.instances) do
-    local slot = new[place(each)] and table.remove(free, 1)
+    local slot = new[each.authority] and table.remove(free, 1)
     if slot then
       commands[#commands + 1] = ("set server app/%s addr %s port %d"):format(slot.name, each.address, each.port)
       commands[#commands + 1] = ("set server app/%s state ready"):format(slot.name)

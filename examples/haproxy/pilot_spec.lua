@@ -19,7 +19,7 @@ describe("haproxy", function()
   local function show()
     local lines = { "1", "# be_id be_name srv_id srv_name …" }
     for i, slot in ipairs(slots) do
-      local address, port = slot.place:match "^(.*):(%d+)$"
+      local address, port = slot.place:match "^%[?(.-)%]?:(%d+)$"
       lines[#lines + 1] = ("3 app %d app%d %s 2 %d 1 1 9 1 0 2 0 0 0 0 - %s - 0 0 - - 0")
         :format(i, i, address, slot.admin, port)
     end
@@ -31,7 +31,7 @@ describe("haproxy", function()
     slot = assert(slots[tonumber(slot)], command)
     local address, port = what:match "^addr (%S+) port (%d+)$"
     if address then
-      slot.place = address .. ":" .. port
+      slot.place = (address:find ":" and "[%s]:%s" or "%s:%s"):format(address, port)
     else
       slot.admin = assert(({ ["state ready"] = 0, ["state maint"] = 1 })[what], command)
     end
@@ -100,6 +100,18 @@ describe("haproxy", function()
     box.consul:set_status("app-10.0.0.2", "critical")
     box:advance "5s"
     assert.equal("1=10.0.0.4:80 3=10.0.0.3:80", served())
+  end)
+
+  it("knows addresses of version 6, in the configuration and in a slot", function()
+    box.consul:add("app", "fd00::1", { port = 8001 })
+    box:advance "5s"
+    haproxy:process():crash "SIGSEGV"
+    box:advance "10s"
+    assert.equal("1=[fd00::1]:8001", served())
+    box.consul:add("app", "fd00::2", { port = 8002 })
+    box:advance "5s"
+    assert.equal("1=[fd00::1]:8001 2=[fd00::2]:8002", served())
+    for _, entry in ipairs(box:log()) do assert.not_equal("a backend has no slot", entry.message) end
   end)
 
   it("says which backend finds no slot, and gives it the next that is free", function()

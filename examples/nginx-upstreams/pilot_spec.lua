@@ -41,8 +41,9 @@ describe("nginx-upstreams", function()
   it("starts with those that are there, without a reload, and is found by others", function()
     box.consul:add("app", "10.0.0.1", { port = 8001 })
     box.consul:add("app", "10.0.0.2", { port = 8002 })
+    box.consul:add("app", "fd00::3", { port = 8003 })
     box:advance "20s"
-    assert.same({ "10.0.0.1:8001", "10.0.0.2:8002" }, served())
+    assert.same({ "10.0.0.1:8001", "10.0.0.2:8002", "[fd00::3]:8003" }, served())
     assert.equal(0, nginx:received "SIGHUP")
     local service = box.consul:services()[1]
     assert.same({ "nginx", 80, "passing" }, { service.name, service.port, service.status })

@@ -52,7 +52,7 @@ local web = pilot.watch "web"
 
 web:on("changed", function(event)
   for _, instance in ipairs(event.added) do
-    pilot.log.info("web is served", { at = instance.address .. ":" .. instance.port })
+    pilot.log.info("web is served", { at = instance.authority })
   end
 end)
 

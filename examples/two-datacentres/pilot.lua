@@ -10,7 +10,7 @@ local away = pilot.watch "db" { dc = pilot.env "OTHER_DC" }
 local function configure()
   local at_home = #home.instances > 0
   return pilot.render {
-    text = "<% for _, db in ipairs(dbs) do %>db = <%= db.address %>:<%= db.port %>\n<% end %>",
+    text = "<% for _, db in ipairs(dbs) do %>db = <%= db.authority %>\n<% end %>",
     data = { dbs = at_home and home.instances or away.instances },
     to   = "/etc/app.conf",
   }

@@ -330,7 +330,8 @@ function pilot.render(options) end
 ---@class luapilot.Instance
 ---@field id string
 ---@field address string
----@field port integer
+---@field port integer                  0: none
+---@field authority string              "10.0.0.1:80", "[fd00::1]:80"; without a port the address alone
 ---@field tags string[]
 ---@field meta table<string, string>
 ---@field node string

@@ -8,6 +8,7 @@
 --
 -- It owns nothing: contents are values that nobody changes any more.
 
+local address = require "luapilot.address"
 local base64 = require "luapilot.base64"
 local copy = require "luapilot.copy"
 local json = require "luapilot.json"
@@ -20,6 +21,7 @@ local watch = {}
 ---@field id string
 ---@field address string
 ---@field port integer
+---@field authority string      both of them, as a URL has them
 ---@field tags string[]
 ---@field meta table<string, string>
 ---@field node string
@@ -40,12 +42,12 @@ end
 ---@return luapilot.Instance
 local function instance_of(entry)
   local service, node = entry.Service, entry.Node
-  local address = service.Address
-  if not address or address == "" then address = node.Address end
+  local host, port = service.Address, service.Port or 0
+  if not host or host == "" then host = node.Address end
   local weights = service.Weights or {}
   return {
-    id = service.ID, address = address, port = service.Port or 0, tags = service.Tags or {}, meta = service.Meta or {},
-    node = node.Node, status = status_of(entry.Checks),
+    id = service.ID, address = host, port = port, authority = address.authority(host, port),
+    tags = service.Tags or {}, meta = service.Meta or {}, node = node.Node, status = status_of(entry.Checks),
     weights = { passing = weights.Passing or 1, warning = weights.Warning or 1 },
   }
 end

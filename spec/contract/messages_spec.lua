@@ -227,6 +227,14 @@ function stories.consul()
   box:advance "10m"
   box.consul:grant()
   box:advance "10m"
+  for _, fields in ipairs { '"Port":80,"Tags":["x"]', '"Port":80,"Tags":["x"]', '"Port":81' } do
+    box.port.consul.server:accept({
+      method = "PUT", path = "/v1/agent/service/register",
+      body = ('{"ID":"app-box","Name":"app","Address":"172.17.0.2",%s}'):format(fields),
+    }, function() end)
+    box:advance "16s"
+  end
+  box:advance "1h"
   box:stop()
   return box
 end

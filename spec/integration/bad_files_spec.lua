@@ -705,7 +705,7 @@ pilot.watch "db" { dc = "west" }
 pilot.watch.key "a/b"
 ]],
   says = [[
-pilot.lua:2: job "a": service[2].port: expected a whole number from 1 to 65535, got a string: "http"
+pilot.lua:2: job "a": service[2].port: expected a whole number from 0 to 65535, got a string: "http"
 pilot.lua:2: job "a": service[2].tag: unknown field (did you mean "tags"?)
 pilot.lua:2: job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id of its own
 pilot.lua:3: job "b": drain: needs service: it is the time between deregistering and stop_signal

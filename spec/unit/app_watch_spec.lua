@@ -16,7 +16,7 @@ local SHOW = [[
   local function show(name, event)
     local function ids(list)
       local parts = {}
-      for i, each in ipairs(list) do parts[i] = each.id .. "@" .. each.address .. ":" .. each.port end
+      for i, each in ipairs(list) do parts[i] = each.id .. "@" .. each.authority end
       return table.concat(parts, ",")
     end
     print("> " .. name .. " [" .. ids(event.instances) .. "] +" .. ids(event.added) .. " -" .. ids(event.removed)
@@ -190,9 +190,9 @@ describe("a watch without Consul", function()
       pilot.job "app2" { exec = "app", when = pilot.watch.key "k":once "healthy" }
       pilot.job "app3" { exec = "app", when = pilot.watch "db" }
       pilot.job "a" { exec = "x", service = { { port = 1 }, { port = 2 } } }
-      pilot.job "b" { exec = "x", service = { port = 0, meta = { [""] = 1 }, initial_status = "pasing",
+      pilot.job "b" { exec = "x", service = { port = 65536, meta = { [""] = 1 }, initial_status = "pasing",
         interfaces = "a b" } }
-      pilot.job "c" { exec = "x", service = { name = "under_score", tag = "x" } }
+      pilot.job "c" { exec = "x", service = { name = "a//b", tag = "x" } }
     ]]
     for _, text in ipairs {
       'pilot.lua:1: pilot.watch "db".dc: needs Consul',
@@ -203,11 +203,11 @@ describe("a watch without Consul", function()
       'pilot.lua:6: unknown event "healthy" of a key',
       'pilot.lua:7: job "app3": when: expected a trigger such as db:once "healthy"',
       'job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id',
-      'job "b": service.port: expected a whole number from 1 to 65535, got a number: 0',
+      'job "b": service.port: expected a whole number from 0 to 65535, got a number: 65536',
       'job "b": service.meta[""]: expected a name of letters',
       'job "b": service.initial_status: expected "passing", "warning" or "critical", got a string: "pasing"',
       'job "b": service.interfaces: "a b" is no address specification',
-      'job "c": service.name: expected a service name such as "app"',
+      'job "c": service.name: has an empty part',
       'job "c": service.tag: unknown field (did you mean "tags"?)',
     } do assert.is_truthy(message:find(text, 1, true), text .. "\n→ " .. message) end
   end)

@@ -9,7 +9,7 @@ local lua_layers = {
     "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "exact", "unheard", "env_file" },
+  { "exact", "unheard", "env_file", "characters" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "dependency_types", "service_types", "health_types", "meant" },
   { "config", "option_types" },

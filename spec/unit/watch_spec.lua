@@ -32,19 +32,23 @@ describe("watch", function()
 
     it("with everything that users get", function()
       assert.same({ {
-        id = "a", address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, node = "n1", status = "passing",
-        weights = { passing = 10, warning = 2 },
+        id = "a", address = "10.1.1.1", port = 1, authority = "10.1.1.1:1", tags = { "x" }, meta = { v = "2" },
+        node = "n1", status = "passing", weights = { passing = 10, warning = 2 },
       } }, instances(entry("a", {
         address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, weights = { Passing = 10, Warning = 2 },
       })))
+    end)
+
+    it("with an authority in brackets where the address is of version 6", function()
+      assert.equal("[fd00::1]:80", instances(entry("a", { address = "fd00::1", port = 80 }))[1].authority)
     end)
 
     it("with the node's address where it has none, and empty tables for what is null", function()
       local body = '[{"Node":{"Node":"n","Address":"10.9.9.9"},"Service":{"ID":"a","Tags":null,"Meta":null,'
         .. '"Address":""},"Checks":null}]'
       assert.same({ {
-        id = "a", address = "10.9.9.9", port = 0, tags = {}, meta = {}, node = "n", status = "passing",
-        weights = { passing = 1, warning = 1 },
+        id = "a", address = "10.9.9.9", port = 0, authority = "10.9.9.9", tags = {}, meta = {}, node = "n",
+        status = "passing", weights = { passing = 1, warning = 1 },
       } }, watch.read("service", "db", 200, body))
     end)
 

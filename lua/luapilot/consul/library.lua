@@ -255,11 +255,11 @@ function consul.agent.reload(options) end
 consul.health = {}
 ---@param service string
 ---@param options luapilot.ConsulInstances?
----@return { node: table, service: table, checks: table[] }[], luapilot.ConsulMeta
+---@return { node: table, service: table, checks: table[], authority: string? }[], luapilot.ConsulMeta
 function consul.health.service(service, options) end
 ---@param service string
 ---@param options luapilot.ConsulInstances?
----@return { node: table, service: table, checks: table[] }[], luapilot.ConsulMeta
+---@return { node: table, service: table, checks: table[], authority: string? }[], luapilot.ConsulMeta
 function consul.health.connect(service, options) end
 ---@param service string
 ---@param options luapilot.ConsulFind?

@@ -4,10 +4,12 @@
 -- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
 -- described by others, with these words.
 
+local characters = require "luapilot.characters"
 local client = require "luapilot.consul.client"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema"
 local shapes = require "luapilot.consul.shapes"
+local utf8 = require "luapilot.utf8"
 
 local requests = {}
 
@@ -123,6 +125,26 @@ function requests.add(request, read)
   end
   request.query, request.token, request.retry, request.timeout = query, read.token, read.retry, timeout_of(read)
   return request
+end
+
+-- Where the text is that Consul would hold otherwise. Only asked when there is one.
+local function where_altered(app, call, name, value)
+  local message
+  characters.look(value, name, function(path, said) message = message or path .. ": " .. said end)
+  client.raise(app, ("%s: %s"):format(call, message))
+end
+
+---The body of a request, in JSON; raises with the field that cannot be sent.
+---@param app luapilot.App
+---@param call string
+---@param name string         of the argument
+---@param value any
+---@return string
+function requests.encode(app, call, name, value)
+  local encoded, message = names.encode(value)
+  if not encoded then client.raise(app, ("%s: %s: %s"):format(call, name, message)) end
+  if utf8.fault(encoded) then where_altered(app, call, name, value) end
+  return encoded
 end
 
 -- --- after it ------------------------------------------------------------------------------------
