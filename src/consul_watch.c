@@ -11,6 +11,8 @@
 
 #define BURST 2
 #define TOKEN NANOSECONDS       /* one comes each second */
+#define LEAST_COST (TOKEN / 10) /* of an answer with news, and … */
+#define BYTE_COST (TOKEN / 1000000) /* … for each of its bytes, where that is more */
 #define FIRST_PAUSE NANOSECONDS /* after an error */
 #define LONGEST_PAUSE (10 * NANOSECONDS)
 #define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
@@ -42,6 +44,7 @@ struct watch {
   int64_t full;  /* when the bucket has all its tokens again */
   int64_t pause; /* after the next error */
   int64_t next;  /* when the next question is due */
+  int64_t cost;  /* what the last answer took from the bucket */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
   bool failing;
@@ -82,13 +85,21 @@ static int ask(struct watch *watch, struct failure *failure) {
   return watch->request ? 0 : -1;
 }
 
-/* The bucket is kept as the moment when it is full again: each token taken moves that. */
-static int64_t take_token(struct watch *watch) {
+/* The bucket is kept as the moment when it is full again: what is taken moves that. Returns when the
+ * next question may go. */
+static int64_t take(struct watch *watch, int64_t cost) {
   int64_t now = loop_now();
   if (watch->full < now) watch->full = now;
-  watch->full += TOKEN;
+  watch->full += cost;
   int64_t at = watch->full - BURST * TOKEN;
   return at > now ? at : now;
+}
+
+/* What is new costs in proportion to its size, so that it is told when it happens. */
+static int64_t cost_of(bool news, size_t size) {
+  if (!news || size >= TOKEN / BYTE_COST) return TOKEN;
+  int64_t cost = (int64_t)size * BYTE_COST;
+  return cost > LEAST_COST ? cost : LEAST_COST;
 }
 
 static void set_pause(struct watch *watch) {
@@ -144,7 +155,7 @@ static void failed(struct watch *watch, int status, const char *code) {
 /* --- answers ----------------------------------------------------------------------------- */
 
 /* 64 bits of FNV-1a. Two contents that differ in one byte never have the same; any two, of the same
- * length and status, have it with a chance of 1 : 2^64, and a watch sees one a second at most.
+ * length and status, have it with a chance of 1 : 2^64, and a watch sees ten a second at most.
  * Whoever could make up such a pair on purpose may write to Consul, and can write there what he
  * likes anyway. */
 static uint64_t hash(const struct buffer *body) {
@@ -183,7 +194,8 @@ static void take_content(struct watch *watch, struct http_response *response, ui
   bool tells = is_new(watch, &content);
   if (index == 0) index = 1;
   watch->index = index < watch->index ? 0 : index;
-  watch->next = watch->renewed ? loop_now() : take_token(watch);
+  watch->cost = watch->renewed ? TOKEN : cost_of(tells, content.size); /* that one was taken before */
+  watch->next = watch->renewed ? loop_now() : take(watch, watch->cost);
   watch->pause = FIRST_PAUSE;
   watch->failing = false;
   watch->content = content;
@@ -216,7 +228,7 @@ static bool renew(struct watch *watch, const char *code) {
   if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
   watch->index = 0;
   watch->renewed = true;
-  watch->next = take_token(watch);
+  watch->next = take(watch, TOKEN);
   go_on(watch);
   return true;
 }
@@ -323,5 +335,13 @@ uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *
   }
   if (ask(watch, failure) == 0) return watch->handle.id;
   cancel(&watch->handle);
+  return 0;
+}
+
+int consul_watch_unchanged(struct handle *handle) {
+  if (handle->cancel != cancel) return EINVAL;
+  struct watch *watch = OF(struct watch, handle, handle);
+  (void)take(watch, TOKEN - watch->cost);
+  watch->cost = TOKEN;
   return 0;
 }

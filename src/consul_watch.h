@@ -18,9 +18,15 @@
  *   "Sanity check index is greater than zero"
  *       0, or none, counts as 1, with which a question is always safe.
  *   "Rate limit"
- *       A token bucket, burst 2, then one question each second: it does not delay what changes now
- *       and then, and makes a loop of questions that return at once, whatever the reason, a slow
- *       poll.
+ *       A token bucket, burst 2, which one token a second fills. What an answer takes out of it
+ *       depends on what it brought:
+ *
+ *         nothing new                       1 token
+ *         news                              1 for each MB, at least 0.1, at most 1
+ *         news that Lua calls unchanged     1 (consul_watch_unchanged)
+ *
+ *       So a change is told when it happens, ten times a second if need be, and a loop of questions
+ *       that return at once without one, whatever the reason, becomes a slow poll.
  *   `wait` is 10 minutes at most, and the agent adds up to a sixteenth
  *       Our timeout is `wait`, a sixteenth of it, and some seconds.
  *
@@ -68,5 +74,9 @@ struct consul_watched {
  * no library. The handle lives until it is cancelled. */
 uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *options,
                       struct failure *failure);
+
+/* What the watch told last was no change to whoever reads it (an index in the body, say): that costs
+ * as much as an answer with nothing new. Returns 0, or EINVAL: the handle is no watch's. */
+int consul_watch_unchanged(struct handle *handle);
 
 #endif

@@ -99,5 +99,13 @@ static int l_watch(lua_State *L) {
   return port_begun(L, consul_watch(port.consul, &options, &failure), &failure);
 }
 
+static int l_unchanged(lua_State *L) {
+  struct handle *handle = port_handle(L, 1, "unchanged: id", HANDLE_CONSUL);
+  if (handle == NULL) return 3;
+  int code = consul_watch_unchanged(handle);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "unchanged: it is no watch");
+}
+
 const luaL_Reg port_consul_functions[] = {
-    {"agent", l_agent}, {"consul", l_consul}, {"watch", l_watch}, {NULL, NULL}};
+    {"agent", l_agent}, {"consul", l_consul}, {"watch", l_watch}, {"unchanged", l_unchanged}, {NULL, NULL}};

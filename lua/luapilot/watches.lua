@@ -91,15 +91,17 @@ local function is_kept(self, content)
   return true
 end
 
----An answer has come.
+---An answer has come. Is it news to anybody?
 ---@param content table
+---@return boolean
 function Core:answered(content)
-  if is_kept(self, content) then return end
+  if is_kept(self, content) then return false end
   self.keeps = nil
   local before, first = self.content, not self.known
-  if not first and copy.equal(before, content) then return end
+  if not first and copy.equal(before, content) then return false end
   self.known, self.content = true, content
   tell(self, before)
+  return true
 end
 
 -- --- Consul ----------------------------------------------------------------------------------
@@ -127,16 +129,25 @@ local function garbled(self, message)
     { watch = self.label, reason = message })
 end
 
-local function arrived(self, event)
-  if event.error then return failed(self, event) end
-  self.app:outage():works(self)
+-- Content from Consul. Is it news to anybody?
+local function took(self, event)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
-  if not content then return garbled(self, message) end
+  if not content then
+    garbled(self, message)
+    return false
+  end
   if self.said then
     self.app:log("info", ("%s: answered again"):format(self.label), nil, "watch_recovered", nil, { watch = self.label })
   end
   self.said, self.garbled = nil, nil
-  self:answered(content)
+  return self:answered(content)
+end
+
+-- What is no news must not be asked for as often as news.
+local function arrived(self, event)
+  if event.error then return failed(self, event) end
+  self.app:outage():works(self)
+  if not took(self, event) then self.app.loop.port.unchanged(event.id) end
 end
 
 local function ask_consul(self)

@@ -163,14 +163,14 @@ describe("a watch", function()
     content(id, "b", "1")
   end)
 
-  it("asks slowly what returns at once, whatever the reason", function()
+  it("asks slowly what returns at once without news, whatever the reason", function()
     for _, last in ipairs { ok(7, "a"), ok(nil, "a") } do
       agent { last }
       local id = watch()
       content(id, "a")
-      local list = asked(5) -- one to begin with, a burst of two, then one each second
-      assert.is_true(list[4].at - list[3].at >= 0.9)
+      local list = asked(6) -- what two tokens pay for, then one each second
       assert.is_true(list[5].at - list[4].at >= 0.9)
+      assert.is_true(list[6].at - list[5].at >= 0.9)
       assert.is_true(quiet())
       port.cancel(id)
     end
@@ -185,6 +185,53 @@ describe("a watch", function()
     assert.equal("/v1/kv/app?index=4&wait=300000ms", list[5].path)
     assert.is_true(list[5].at - list[4].at >= 0.9)
     assert.is_true(quiet())
+  end)
+
+  -- A watch of its own script, beside that of another one.
+  local function scripted(script)
+    count = count + 1
+    return watch { path = web.path { name = "own-" .. count, script = script } .. "/v1/kv/app" }
+  end
+
+  it("asks at once after news, and not after an answer without", function()
+    local news, nothing = {}, {}
+    for i = 1, 10 do news[i], nothing[i] = ok(i, tostring(i)), ok(i, "a") end
+    news[11], nothing[11], nothing[12] = HANGS, ok(11, "b"), HANGS
+    port.agent { url = server.base }
+    local slow = scripted(nothing)
+    content(slow, "a")
+    local fast = scripted(news)
+    for i = 1, 10 do content(fast, tostring(i)) end
+    content(slow, "b") -- the eleventh, after eight seconds: later than all that the other one was told
+  end)
+
+  -- Answers at once, each with another content of that size; the times at which the last four of `count` were asked.
+  local function news(count, size, told)
+    local script = {}
+    for i = 1, count do script[i] = ok(i, nil, { size = size + i }) end
+    script[count + 1] = HANGS
+    agent(script)
+    local id = watch()
+    for _ = 1, count do
+      local found = event("watch", id)
+      if told then told(found.id) end
+    end
+    local list = asked(count + 1)
+    port.cancel(id)
+    return list[#list].at - list[#list - 3].at
+  end
+
+  it("asks ten times a second at most, when each answer is news", function()
+    assert.is_true(news(26, 1) >= 0.29)
+  end)
+
+  it("asks less often the larger news are", function()
+    assert.is_true(news(9, 400000) >= 1.1)
+    assert.is_true(news(5, 5000000) >= 2.9)
+  end)
+
+  it("asks slowly when news are called unchanged", function()
+    assert.is_true(news(6, 1, function(id) assert.is_true(port.unchanged(id)) end) >= 2.9)
   end)
 
   it("asks the next question when the last answer was taken, and not before", function()

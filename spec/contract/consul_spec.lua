@@ -306,6 +306,19 @@ local function contract(fixture)
         assert.is_true(quiet())
       end)
 
+      it("are told that what they brought was no change", function()
+        local id = watch "/v1/kv/app?raw"
+        content(id, 404)
+        assert.is_true(port.unchanged(id))
+        fixture.put("app", "x")
+        content(id, 200, "x")
+        port.cancel(id)
+        stale(port.unchanged(id))
+        local _, message, code = port.unchanged(call "/v1/kv/app")
+        assert.matches("unchanged: it is no watch", message)
+        assert.equal("EINVAL", code)
+      end)
+
       it("end silently when cancelled, at any moment", function()
         local id = watch "/v1/kv/app"
         assert.is_true(port.cancel(id))     -- before its first answer
