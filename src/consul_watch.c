@@ -45,6 +45,7 @@ struct watch {
   int64_t pause; /* after the next error */
   int64_t next;  /* when the next question is due */
   int64_t cost;  /* what the last answer took from the bucket */
+  int64_t asked; /* when the question under way was sent */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
   bool failing;
@@ -79,6 +80,7 @@ static int ask(struct watch *watch, struct failure *failure) {
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };
+  watch->asked = loop_now();
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
   if (watch->index) watch->renewed = false;
@@ -189,11 +191,18 @@ static uint64_t find_index(const struct buffer *head) {
   return 0;
 }
 
+/* The index that was asked with, before its time: so Consul lets go of questions when a snapshot is
+ * restored. The answer is of before. */
+static bool is_let_go(const struct watch *watch, uint64_t index) {
+  int64_t wait = (int64_t)(watch->wait * (double)NANOSECONDS);
+  return index == watch->index && loop_now() - watch->asked < wait;
+}
+
 static void take_content(struct watch *watch, struct http_response *response, uint64_t index) {
   struct content content = {response->status, buffer_size(&response->body), hash(&response->body)};
   bool tells = is_new(watch, &content);
   if (index == 0) index = 1;
-  watch->index = index < watch->index ? 0 : index;
+  watch->index = index < watch->index || is_let_go(watch, index) ? 0 : index;
   watch->cost = watch->renewed ? TOKEN : cost_of(tells, content.size); /* that one was taken before */
   watch->next = watch->renewed ? loop_now() : take(watch, watch->cost);
   watch->pause = FIRST_PAUSE;

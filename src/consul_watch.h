@@ -27,6 +27,10 @@
  *
  *       So a change is told when it happens, ten times a second if need be, and a loop of questions
  *       that return at once without one, whatever the reason, becomes a slow poll.
+ *   An answer with the index that was asked with, before `wait` is over
+ *       Consul lets go of all questions when a snapshot is restored, with what was there before. The
+ *       next question has no index: what was restored has lower ones, and a question with this one
+ *       would be held until somebody writes.
  *   `wait` is 10 minutes at most, and the agent adds up to a sixteenth
  *       Our timeout is `wait`, a sixteenth of it, and some seconds.
  *

@@ -34,7 +34,7 @@ ffi.cdef [[
 ]]
 
 local CREATE, CLOEXEC, WRITE_ONLY, APPEND = 64, 524288, 1, 1024
-local MONOTONIC, POLLIN, NOHANG, PIDFD_OPEN, SET_CHILD_SUBREAPER = 1, 1, 1, 434, 36
+local REALTIME, MONOTONIC, POLLIN, NOHANG, PIDFD_OPEN, SET_CHILD_SUBREAPER = 0, 1, 1, 1, 434, 36
 local SIGNALS = { HUP = 1, KILL = 9, USR1 = 10, TERM = 15 }
 
 local system = {}
@@ -42,12 +42,17 @@ local system = {}
 -- Whatever loses its parent while we measure becomes our child, and is seen.
 C.prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
----Seconds of the monotonic clock, the one that stamps are written by.
-function system.now()
+local function seconds_of(clock)
   local time = ffi.new "bench_time"
-  C.clock_gettime(MONOTONIC, time)
+  C.clock_gettime(clock, time)
   return tonumber(time.seconds) + tonumber(time.nanoseconds) / 1e9
 end
+
+---Seconds of the monotonic clock, the one that stamps are written by.
+function system.now() return seconds_of(MONOTONIC) end
+
+---Seconds since 1970: the clock that pilot.now() tells.
+function system.wall() return seconds_of(REALTIME) end
 
 function system.sleep(seconds) C.poll(nil, 0, math.max(1, math.floor(seconds * 1000 + 0.5))) end
 

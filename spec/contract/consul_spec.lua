@@ -370,6 +370,21 @@ local function contract(fixture)
         repeat event = expect("watch", id) until not event.error
         assert.equal(404, event.status)
       end)
+
+      -- The last one: an agent that is started after this may answer with what was restored, before it has caught up.
+      it("tell what was restored of a snapshot, and what changes after that", function()
+        fixture.put("app", "old")
+        local snapshot = fixture.snapshot()
+        for i = 1, 5 do fixture.put("app", tostring(i)) end
+        local id = watch "/v1/kv/app?raw"
+        local before = content(id, 200, "5")
+        assert.is_true(quiet())             -- it waits
+        fixture.restore(snapshot)
+        assert.is_true(tonumber(content(id, 200, "old").index) < tonumber(before.index))
+        fixture.put("app", "new")
+        content(id, 200, "new")
+        assert.is_true(quiet())
+      end)
     end)
   end))
 end

@@ -158,7 +158,7 @@ function Exchange:block(route, fn)
     if not moved(now, request, route) then return false end
     tell(now)
     return true
-  end)
+  end, function() tell(look()) end)
   local most = request.wait * (1 + dice:next() / 16)
   after(self, dice:next() < SPURIOUS and most * dice:next() or most, function() tell(look()) end)
 end

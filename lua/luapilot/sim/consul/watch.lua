@@ -56,6 +56,7 @@ function Watch:ask()
   local blocks = self.index ~= "0"
   if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
   if blocks then self.renewed = false end
+  self.asked = now(self)
   self.asking = self.client:ask({
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
     timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
@@ -111,11 +112,16 @@ function Watch:failed(status, code, why)
   self:tell { status = status, code = code, error = why }
 end
 
+-- The index that was asked with, before its time: so Consul lets go of questions when a snapshot is restored.
+local function is_let_go(self, index)
+  return index == self.index and now(self) - self.asked < self.wait
+end
+
 function Watch:took(answer, index)
   local content = answer.status .. " " .. answer.body
   local new = self.failing ~= nil or content ~= self.content
   if index == "0" then index = "1" end
-  self.index = below(index, self.index) and "0" or index
+  self.index = (below(index, self.index) or is_let_go(self, index)) and "0" or index
   self.cost = self.renewed and TOKEN or cost_of(new, #answer.body) -- that one was taken before
   self.next = self.renewed and now(self) or take(self, self.cost)
   self.connection = self.client.server.connection
