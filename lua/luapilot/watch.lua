@@ -83,12 +83,12 @@ function read.key(status, body)
   return { value = status == 200 and body or nil }
 end
 
+-- The key that is the prefix itself has the name "".
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
-    local key = pair.Key:sub(#name + 1)
-    if key ~= "" then values[key] = pair.Value and base64.decode(pair.Value) or "" end
+    values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
   end
   return values
 end

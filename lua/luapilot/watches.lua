@@ -215,7 +215,7 @@ end
 ---@field name string
 ---@field instances luapilot.Instance[]       of a service: sorted by id, empty before the first answer
 ---@field value string?                        of a key
----@field values table<string, string>         of a prefix: by what follows the prefix
+---@field values table<string, string>         of a prefix: by what follows the prefix; the key that equals it is ""
 
 local methods = {}
 
@@ -378,9 +378,14 @@ function core_of(draft)
   return draft.core
 end
 
+-- A key or a prefix must be one that a request for it reaches: kv.lua knows.
+local function name_type(kind)
+  return kind == "service" and option_types.watched_name or require "luapilot.consul.kv"[kind]
+end
+
 local function named(app, kind, value, more)
   ask.alone(call_of(kind), value, more, 3)
-  local name, message = schema.first(option_types.watched_name, value)
+  local name, message = schema.first(name_type(kind), value)
   if not name then error(call_of(kind) .. ": " .. message, 2) end
   if app.phase ~= "declaring" then
     error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 2)

@@ -110,6 +110,40 @@ describe("a watch of Consul", function()
     assert.same({ "tree [nil] + - ~", "tree [1] +a - ~", "tree [1] +b c - ~", "tree [nil] + -a ~" }, tree)
   end)
 
+  it("of the whole store, and of a prefix that is a key itself, tells all keys", function()
+    local box = run(SHOW .. [[
+      show("all", pilot.watch.prefix "")
+      show("self", pilot.watch.prefix "app")
+      pilot.watch.prefix "app":on("changed", function(event) print("> value " .. tostring(event.values[""])) end)
+    ]])
+    for _, key in ipairs { "app", "app/", "app/a", "zoo" } do box.consul:put(key, "1") end
+    box:start()
+    box:advance "2s"
+    box.consul:put("app", "2")
+    box:advance "2s"
+    box.consul:delete "app"
+    box:advance "2s"
+    local by_name = { all = {}, self = {}, value = {} }
+    for _, line in ipairs(printed(box)) do table.insert(by_name[line:match "^%w+"], line) end
+    assert.same({ "all [nil] +app,app/,app/a,zoo - ~", "all [nil] + - ~app", "all [nil] + -app ~" }, by_name.all)
+    assert.same({ "self [nil] +,/,/a - ~", "self [nil] + - ~", "self [nil] + - ~" }, by_name.self)
+    assert.same({ "value 1", "value 2", "value nil" }, by_name.value)
+  end)
+
+  it("refuses a key that no request reaches", function()
+    for source, message in pairs {
+      ['pilot.watch.prefix "/"'] = 'pilot.watch.prefix: begins with "/", which no key does: write ""',
+      ['pilot.watch.key "/a"'] = 'pilot.watch.key: begins with "/", which no key does: write "a"',
+      ['pilot.watch.key "a//b"'] = 'pilot.watch.key: has "//" in it',
+      ['pilot.watch.prefix "a/../b"'] = 'pilot.watch.prefix: has the part ".." in it',
+      ['pilot.watch.key ""'] = "pilot.watch.key: is an empty string",
+    } do
+      local ok, said = pcall(run, source)
+      assert.is_false(ok)
+      assert.is_truthy(tostring(said):find(message, 1, true), said)
+    end
+  end)
+
   it("says once what Consul refuses, keeps what is known, and goes on when it is granted", function()
     local box = run(SHOW .. [[ show("key", pilot.watch.key "app/a") show("bad", pilot.watch "x" { filter = "a==" }) ]])
     box.consul:put("app/a", "1")
