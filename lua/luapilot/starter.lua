@@ -10,6 +10,7 @@ local trigger = require "luapilot.trigger"
 
 local awaited = lazy.require "luapilot.awaited"
 local schedule = lazy.require "luapilot.schedule"
+local trigger_text = lazy.require "luapilot.trigger_text"
 
 local starter = {}
 
@@ -150,8 +151,8 @@ local function arm_timeout(self, leaf, number, due)
   end))
 end
 
--- In words. With another text it is another trigger.
-local function text_of(self) return trigger.describe(self.trigger.node, duration.format) end
+-- With another text it is another trigger.
+local function text_of(self) return trigger_text.identity(self.trigger.node) end
 
 local function arm_leaves(self, timeouts)
   for number, leaf in ipairs(self.trigger.leaves) do

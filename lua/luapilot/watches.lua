@@ -325,15 +325,22 @@ watches.is = front.is
 
 local NEED_CONSUL = { "filter", "near", "dc", "stale" } -- options of a service that the own catalogue does not know
 
+-- A list of one is written as that one: it means the same.
+local function value_text(value, quote)
+  if type(value) == "string" then return quote(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  local parts = {}
+  for i, each in ipairs(value) do parts[i] = quote(each) end
+  return parts[2] and ("{ %s }"):format(table.concat(parts, ", ")) or parts[1]
+end
+
 -- 'watch "db" { status = "any", tag = "primary" }'.
 local function text_of(spec, quote)
   local parts = {}
   for _, name in ipairs(schema.keys(spec)) do
     local value = spec[name]
-    if type(value) == "table" then value = table.concat(value, ",") end
     local said = name ~= "kind" and name ~= "name" and value ~= false and not (name == "status" and value == "passing")
-    if type(value) == "string" then value = quote(value) end
-    if said then parts[#parts + 1] = ("%s = %s"):format(name, tostring(value)) end
+    if said then parts[#parts + 1] = ("%s = %s"):format(name, value_text(value, quote)) end
   end
   local call = spec.kind == "service" and "watch" or "watch." .. spec.kind
   local text = ("%s %s"):format(call, quote(spec.name))
@@ -344,7 +351,8 @@ local function call_of(kind) return kind == "service" and "pilot.watch" or "pilo
 
 local function in_full(text) return ("%q"):format(text) end
 
--- Those that ask the same share a core: a label, whose texts are cut and without secrets, does not tell.
+-- Those that ask the same share a core. A label, whose texts are cut and without secrets, does not tell; with each text
+-- in full, and quoted, no two watches have the same.
 local function share(app, spec, where, object)
   local key = text_of(spec, in_full)
   local core = app.watches[key]

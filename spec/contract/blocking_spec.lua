@@ -223,17 +223,17 @@ describe("a watch", function()
 
   -- An agent that answers at once, each time with news of that size. How long a watch takes for so many answers, and
   -- one more question.
-  local function news(count, size, told)
+  local function news(answers, size, told)
     local script = {}
-    for i = 1, count do script[i] = ok(i, nil, { size = size + i }) end
-    script[count + 1] = HANGS
+    for i = 1, answers do script[i] = ok(i, nil, { size = size + i }) end
+    script[answers + 1] = HANGS
     agent(script)
     local id = watch()
-    for _ = 1, count do
+    for _ = 1, answers do
       local found = event("watch", id)
       if told then told(found.id) end
     end
-    local list = asked(count + 1)
+    local list = asked(answers + 1)
     port.cancel(id)
     return list[#list].at - list[1].at
   end

@@ -1,8 +1,8 @@
 -- snapshot: what the servers of one simulated datacentre know, taken and put back.
 --
--- As in Consul, all tables become those of the snapshot, with the indexes of then, while the index of the next write goes
--- on; blocking queries are let go, with what was there before. Agents hold what they held, and tell the catalogue with
--- their next full sync.
+-- As in Consul, all tables become those of the snapshot, with the indexes of then, while the index of the next write
+-- goes on; blocking queries are let go, with what was there before. Agents hold what they held, and tell the catalogue
+-- with their next full sync.
 --
 -- It owns nothing: a snapshot is plain data, and may be put back more than once.
 
