@@ -10,10 +10,10 @@
 #include "random.h"
 
 #define BURST 2
-#define TOKEN NANOSECONDS       /* one comes each second */
-#define LEAST_COST (TOKEN / 10) /* of an answer with news, and … */
+#define TOKEN NANOSECONDS           /* one comes each second */
+#define LEAST_COST (TOKEN / 10)     /* of an answer with news, and … */
 #define BYTE_COST (TOKEN / 1000000) /* … for each of its bytes, where that is more */
-#define FIRST_PAUSE NANOSECONDS /* after an error */
+#define FIRST_PAUSE NANOSECONDS     /* after an error */
 #define LONGEST_PAUSE (10 * NANOSECONDS)
 #define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
 #define SLACK 5.0    /* seconds beyond what the agent may take for one that does */
@@ -39,6 +39,7 @@ struct watch {
   char *words;              /* owned */
   double wait;
   size_t max_body;
+  bool cached;
   uint64_t index; /* for the next question; 0 = without */
   struct content content;
   int64_t full;  /* when the bucket has all its tokens again */
@@ -58,12 +59,20 @@ struct watch {
 
 /* --- asking ------------------------------------------------------------------------------ */
 
-/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". The caller frees it; NULL: no memory. */
+/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". After an error not the agent's cache: that one
+ * would go on as if nothing was wrong. The caller frees the text; NULL: no memory. */
 static char *question(const struct watch *watch) {
   char *text = NULL;
-  if (watch->index == 0) return strdup(watch->path);
-  int size = asprintf(&text, "%s%cindex=%" PRIu64 "&wait=%.0fms", watch->path,
-                      strchr(watch->path, '?') ? '&' : '?', watch->index, watch->wait * 1000);
+  char mark = strchr(watch->path, '?') ? '&' : '?';
+  bool cached = watch->cached && !watch->failing;
+  int size;
+  if (watch->index)
+    size = asprintf(&text, "%s%cindex=%" PRIu64 "&wait=%.0fms%s", watch->path, mark, watch->index,
+                    watch->wait * 1000, cached ? "&cached" : "");
+  else if (cached)
+    size = asprintf(&text, "%s%ccached", watch->path, mark);
+  else
+    return strdup(watch->path);
   return size < 0 ? NULL : text;
 }
 
@@ -203,7 +212,8 @@ static void take_content(struct watch *watch, struct http_response *response, ui
   bool tells = is_new(watch, &content);
   if (index == 0) index = 1;
   watch->index = index < watch->index || is_let_go(watch, index) ? 0 : index;
-  watch->cost = watch->renewed ? TOKEN : cost_of(tells, content.size); /* that one was taken before */
+  watch->cost =
+      watch->renewed ? TOKEN : cost_of(tells, content.size); /* that one was taken before */
   watch->next = watch->renewed ? loop_now() : take(watch, watch->cost);
   watch->pause = FIRST_PAUSE;
   watch->failing = false;
@@ -322,6 +332,7 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   watch->path = options->path;
   watch->token = options->token;
   watch->wait = options->wait;
+  watch->cached = options->cached;
   watch->max_body = options->max_body;
   watch->pause = FIRST_PAUSE;
   consul_hold(consul, &watch->holder);

@@ -44,11 +44,16 @@
  * not block: its answer must be told at once, and an agent that has lost its state would otherwise
  * be asked for a future index.
  *
+ * With `cached` the agent answers from its cache, and asks the servers for all that watch the same.
+ * While it does not reach them a question with an index fails, and one without is answered with what
+ * was known, as if all was well: so a question after an error has no `cached`.
+ *
  * Of a content only a hash is kept. The next question is sent when Lua has taken what the last one
  * brought, so that there is one body in memory at most. */
 #ifndef LUAPILOT_CONSUL_WATCH_H
 #define LUAPILOT_CONSUL_WATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "buffer.h"
@@ -63,6 +68,7 @@ struct consul_watch_options {
   const char *token;
   double wait; /* seconds, not 0 */
   size_t max_body;
+  bool cached; /* the agent may answer from its cache */
 };
 
 /* event.type is EVENT_WATCH. */

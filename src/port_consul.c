@@ -86,7 +86,7 @@ static int l_consul(lua_State *L) {
 }
 
 static int l_watch(lua_State *L) {
-  static const char *const names[] = {"path", "token", "wait", "max_body", NULL};
+  static const char *const names[] = {"path", "token", "wait", "max_body", "cached", NULL};
   struct consul_watch_options options = {0};
   struct failure failure = {0};
   lua_settop(L, 1);
@@ -96,6 +96,7 @@ static int l_watch(lua_State *L) {
   options.token = port_value(L, 1, "watch", "token");
   options.wait = port_optional_number(L, 1, "watch", "wait", 0.001, CONSUL_WAIT_MOST, 300);
   options.max_body = (size_t)port_optional_number(L, 1, "watch", "max_body", 0, 1e15, WATCH_BODY);
+  options.cached = port_optional_boolean(L, 1, "watch", "cached", false);
   return port_begun(L, consul_watch(port.consul, &options, &failure), &failure);
 }
 

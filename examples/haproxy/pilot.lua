@@ -9,7 +9,7 @@ local slots = 10                                     -- as many backends can be 
 
 pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
-local app = pilot.watch "app"
+local app = pilot.watch "app" { cached = true } -- the agent asks the servers once, for all that watch this through it
 
 local function place(each) return ("%s:%d"):format(each.address, each.port) end
 

@@ -270,6 +270,7 @@ function port.consul(options) end
 ---@field token string?
 ---@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
 ---@field max_body number?           default 64 MiB
+---@field cached boolean?            the agent answers from its cache, but for the first question after an error
 
 ---Asks again and again, by Consul's rules for blocking queries, until cancelled:
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another

@@ -4,7 +4,6 @@
 -- what a start does to a running job is said here (`when_busy`) and done by job.lua.
 
 local constant = require "luapilot.constant"
-local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
 

@@ -30,6 +30,7 @@ local watches = {}
 ---@field near string?
 ---@field filter string?
 ---@field stale boolean?
+---@field cached boolean?
 ---@field status "passing"|"any"|nil
 ---@field keep_last boolean?
 
@@ -155,7 +156,7 @@ local function ask_consul(self)
   local loop = self.app.loop
   local full, bare = self.app.consul:path { path = path, query = query }
   self.path = bare
-  local id, message = loop.port.watch { path = full }
+  local id, message = loop.port.watch { path = full, cached = self.spec.cached or nil }
   if not id then return self.app:complain(self.label, message) end
   loop:route(id, function(event) arrived(self, event) end)
   self.stop = function() loop:cancel(id) end
@@ -323,7 +324,8 @@ watches.is = front.is
 
 -- --- declaring -------------------------------------------------------------------------------
 
-local NEED_CONSUL = { "filter", "near", "dc", "stale" } -- options of a service that the own catalogue does not know
+-- Options of a service that the own catalogue does not know.
+local NEED_CONSUL = { "cached", "filter", "near", "dc", "stale" }
 
 -- A list of one is written as that one: it means the same.
 local function value_text(value, quote)

@@ -121,6 +121,22 @@ describe("a watch", function()
     assert.same({ "/v1/kv/app?raw&dc=east", "/v1/kv/app?raw&dc=east&index=18446744073709551615&wait=500ms" }, paths(2))
   end)
 
+  it("asks the agent's cache where it may, but for the first question after an error", function()
+    agent { ok(7, "a"), refused(500, "rpc error"), refused(500, "rpc error"), ok(8, "b"), HANGS }
+    local id = watch { path = "/v1/health/service/app", cached = true }
+    content(id, "a", "7")
+    failure(id, "EIO", "500")
+    content(id, "b", "8")
+    assert.same({
+      "/v1/health/service/app?cached", "/v1/health/service/app?index=7&wait=300000ms&cached",
+      "/v1/health/service/app", "/v1/health/service/app", "/v1/health/service/app?index=8&wait=300000ms&cached",
+    }, paths(5))
+    port.cancel(id)
+    agent { ok(7, "a"), HANGS }
+    content(watch { path = "/v1/health/service/app?passing&dc=east", cached = true }, "a", "7")
+    assert.equal("/v1/health/service/app?passing&dc=east&cached", paths(2)[1])
+  end)
+
   it("does not take a return for a change", function()
     agent { ok(7, "a"), ok(8, "a"), ok(9, "b"), HANGS }
     local id = watch()

@@ -118,6 +118,7 @@ local function contract(fixture)
       refuses("watch: path: expected a string, got nil", "watch", {})
       refuses("watch: wait: expected a number from", "watch", { path = "/v1/kv/x", wait = 601 })
       refuses("watch: wait: expected a number from", "watch", { path = "/v1/kv/x", wait = 0 })
+      refuses("watch: cached: expected a boolean, got ", "watch", { path = "/v1/kv/x", cached = 1 })
       refuses("watch: unknown field \"index\"", "watch", { path = "/v1/kv/x", index = "1" })
     end)
 
@@ -289,6 +290,20 @@ local function contract(fixture)
         fixture.deregister "app-1"
         -- Consul may show the service's health before the service is gone
         local event
+        repeat event = content(id, 200) until event.body == "[]"
+      end)
+
+      it("see the instances of a service by the agent's cache", function()
+        local id = watch { path = "/v1/health/service/cached?passing", cached = true }
+        content(id, 200, "[]")
+        fixture.register { name = "cached", id = "cached-1", port = 80 }
+        local event
+        repeat event = content(id, 200) until event.body:find '"cached%-1"'
+        fixture.stop()
+        repeat event = expect("watch", id) until event.code == "ECONNREFUSED"
+        fixture.start()
+        repeat event = expect("watch", id) until not event.error and event.body:find '"cached%-1"'
+        fixture.deregister "cached-1"
         repeat event = content(id, 200) until event.body == "[]"
       end)
 

@@ -130,6 +130,45 @@ describe("a watch of Consul", function()
     assert.same({ "value 1", "value 2", "value nil" }, by_name.value)
   end)
 
+  it("by the agent's cache is told the same, and an outage once, whoever asks that cache", function()
+    local world = sim.world { seed = 4 }
+    local FILE = SHOW .. 'show("db", pilot.watch "db" { cached = true })'
+    world.consul:add("db", "10.0.0.1")
+    local box = boxes.load(FILE, { hostname = "one" }, world):start()
+    world:advance "2s"
+    world.consul:add("db", "10.0.0.2")
+    world:advance "2s"
+    assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.2 - ~" }, printed(box))
+    for _, asked in ipairs(box.consul:requests()) do
+      assert.is_truthy(asked.path:find("cached", 1, true), asked.path)
+    end
+    box.consul:partition()
+    world:advance "2m"
+    assert.equal(1, boxes.logged(box, "Consul is away"))
+    assert.equal(0, boxes.logged(box, "Consul is back"))
+    local late = boxes.load(FILE, { hostname = "one" }, world):start()
+    world:advance "10s"
+    assert.same({ "db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.1,db-10.0.0.2 - ~" }, printed(late))
+    world.consul:remove "db-10.0.0.1"
+    box.consul:heal()
+    world:advance "1m"
+    assert.equal(1, boxes.logged(box, "Consul is back"))
+    assert.equal("db [db-10.0.0.2] + -db-10.0.0.1 ~", printed(box)[3])
+    assert.equal("db [db-10.0.0.2] + -db-10.0.0.1 ~", printed(late)[2])
+  end)
+
+  it("of a key has no cache", function()
+    local ok, said = pcall(run, CONSUL .. [[
+      pilot.watch.key "x" { cached = true }
+      pilot.watch.prefix "y" { cached = true }
+    ]])
+    assert.is_false(ok)
+    for _, call in ipairs { 'pilot.watch.key "x"', 'pilot.watch.prefix "y"' } do
+      local message = call .. ".cached: Consul's agent has no cache for keys, only for services"
+      assert.is_truthy(tostring(said):find(message, 1, true), said)
+    end
+  end)
+
   it("refuses a key that no request reaches", function()
     for source, message in pairs {
       ['pilot.watch.prefix "/"'] = 'pilot.watch.prefix: begins with "/", which no key does: write ""',

@@ -182,7 +182,7 @@ describe("a watch without Consul", function()
 
   it("refuses at load what needs a real Consul, and what makes no sense", function()
     local message = boxes.mistakes [[
-      pilot.watch "db" { dc = "west", filter = "x", stale = true }
+      pilot.watch "db" { dc = "west", filter = "x", stale = true, cached = true }
       pilot.watch.key "a/b"
       local limit = pilot.watch.prefix "a/"
       pilot.watch "db" { tags = "x" }

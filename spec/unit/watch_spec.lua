@@ -122,7 +122,7 @@ describe("watch", function()
 
   it("asks what its options say", function()
     local path, query = watch.question { kind = "service", name = "db", tag = { "a", "b" }, status = "passing",
-      dc = "west", near = "_agent", filter = "x", stale = true }
+      dc = "west", near = "_agent", filter = "x", stale = true, cached = true }
     assert.same({ "health", "service", "db" }, path)
     assert.same({ tag = { "a", "b" }, passing = true, dc = "west", near = "_agent", filter = "x", stale = true }, query)
     path, query = watch.question { kind = "key", name = "a/b", stale = false }

@@ -103,9 +103,11 @@ local agent = {
 
 local health = {
   ---Instances: a list of { node, service, checks }.
-  service = { "GET", "health/service/:service", options = "READ near filter node_meta tag passing", result = "list" },
+  service = { "GET", "health/service/:service", options = "READ cached near filter node_meta tag passing",
+    result = "list" },
   ---The same of proxies in Consul's mesh that stand for the service.
-  connect = { "GET", "health/connect/:service", options = "READ near filter node_meta tag passing", result = "list" },
+  connect = { "GET", "health/connect/:service", options = "READ cached near filter node_meta tag passing",
+    result = "list" },
   ---The checks of a service.
   checks = { "GET", "health/checks/:service", options = "READ near filter node_meta", result = "list" },
   ---The checks of a node.
@@ -116,13 +118,13 @@ local health = {
 
 local catalog = {
   ---Names of datacentres, the nearest first.
-  datacenters = { "GET", "catalog/datacenters", options = "WRITE", result = "list" },
+  datacenters = { "GET", "catalog/datacenters", options = "WRITE cached", result = "list" },
   nodes = { "GET", "catalog/nodes", options = "READ near filter node_meta", result = "list" },
   ---name → list of all its tags.
-  services = { "GET", "catalog/services", options = "READ node_meta", result = "map" },
+  services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map" },
   ---All instances of a service, healthy or not.
-  service = { "GET", "catalog/service/:service", options = "READ near filter node_meta tag", result = "list" },
-  connect = { "GET", "catalog/connect/:service", options = "READ near filter node_meta tag", result = "list" },
+  service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag", result = "list" },
+  connect = { "GET", "catalog/connect/:service", options = "READ cached near filter node_meta tag", result = "list" },
   ---{ node, services = { id → service } }, or nil.
   node = { "GET", "catalog/node/:node", options = "READ filter", result = "maybe" },
   ---{ node, services = { service, … } }, or nil.
@@ -173,7 +175,7 @@ local query = {
   get = { "GET", "query/:id", result = "first" },
   delete = { "DELETE", "query/:id" },
   ---Runs one, by its name or id: { service, nodes, dns, datacenter, failovers }.
-  execute = { "GET", "query/:name/execute", options = "READ near limit", result = "value" },
+  execute = { "GET", "query/:name/execute", options = "READ cached near limit", result = "value" },
 }
 
 -- --- status --------------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ local EXCERPT = 200
 
 local check_watch = check.fields {
   path = client.check_path, token = client.check_token, wait = check.number(0.001, MOST),
-  max_body = check.number(0, 1e15),
+  max_body = check.number(0, 1e15), cached = check.boolean,
 }
 
 ---@class luapilot.sim.consul.Watch
@@ -45,10 +45,12 @@ end
 
 -- --- asking ------------------------------------------------------------------------------------
 
+-- After an error not the agent's cache: that one would go on as if nothing was wrong.
 local function question(self)
-  if self.index == "0" then return self.path end
-  return ("%s%sindex=%s&wait=%.0fms"):format(self.path, self.path:find("?", 1, true) and "&" or "?", self.index,
-    self.wait * 1000)
+  local mark, cached = self.path:find("?", 1, true) and "&" or "?", self.cached and not self.failing
+  if self.index == "0" then return self.path .. (cached and mark .. "cached" or "") end
+  local text = ("%s%sindex=%s&wait=%.0fms"):format(self.path, mark, self.index, self.wait * 1000)
+  return cached and text .. "&cached" or text
 end
 
 -- An index is asked with on a connection that was open since it was got.
@@ -165,7 +167,8 @@ function watch.calls.watch(port, options)
   if not self.options then return client.unnamed() end
   local one = setmetatable({
     kind = "watch", client = self, path = options.path, token = options.token, wait = options.wait or WAIT,
-    max_body = options.max_body or BODY, index = "0", full = 0, cost = TOKEN, pause = FIRST_PAUSE,
+    cached = options.cached, max_body = options.max_body or BODY, index = "0", full = 0, cost = TOKEN,
+    pause = FIRST_PAUSE,
   }, Watch)
   one.id = port:handle(one)
   self:hold(one)
