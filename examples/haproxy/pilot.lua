@@ -9,7 +9,7 @@ local slots = 10                                     -- as many backends can be 
 
 pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
-local app = pilot.watch "app"
+local app = pilot.watch "app" { cached = true } -- the agent asks the servers once, for all that watch this through it
 
 -- The configuration of a start: the first slots have the backends of now, the others wait.
 local function configure()

@@ -10,6 +10,7 @@
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
+local trigger_text = require "luapilot.trigger_text"
 
 local prober = lazy.require "luapilot.prober"
 
@@ -143,7 +144,7 @@ end
 ---@return string
 function awaited.in_vain(app, leaf, seconds)
   return ("gave up after %s of waiting for %s"):format(duration.format(seconds),
-    of_leaf(app, leaf) or trigger.describe(leaf, duration.format))
+    of_leaf(app, leaf) or trigger_text.describe(leaf, duration.format))
 end
 
 -- --- the log ---------------------------------------------------------------------------------

@@ -344,6 +344,7 @@ function pilot.render(options) end
 ---@field near string?                  "_agent"
 ---@field filter string?
 ---@field stale boolean?
+---@field cached boolean?               the agent answers from its cache; of services only
 ---@field status "passing"|"any"|nil    default "passing"
 ---@field keep_last boolean?            an empty answer does not replace a good one
 

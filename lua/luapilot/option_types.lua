@@ -157,8 +157,12 @@ local WATCH_SYNONYMS = {
 
 local read_watch = options_reader(function() return service_types.watch_fields end,
   'a table such as { tag = "primary" }', nil, WATCH_SYNONYMS)
+local function uncached(_, path, report)
+  return report(path, "Consul's agent has no cache for keys, only for services: leave it out")
+end
+
 local read_key_watch = options_reader(function()
-  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale }
+  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale, cached = { uncached } }
 end, 'a table such as { dc = "west" }', nil, WATCH_SYNONYMS)
 
 ---Options of pilot.watch, or of pilot.watch.key and pilot.watch.prefix.

@@ -270,6 +270,7 @@ function port.consul(options) end
 ---@field token string?
 ---@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
 ---@field max_body number?           default 64 MiB
+---@field cached boolean?            the agent answers from its cache, but for the first question after an error
 
 ---Asks again and again, by Consul's rules for blocking queries, until cancelled:
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
@@ -278,9 +279,16 @@ function port.consul(options) end
 ---code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
 ---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
 ---endpoint), EAGAIN (429), EIO (any other).
+---A watch asks in time: an answer takes a part of a token out of its bucket, which holds two and gets one a second. An
+---answer with nothing new takes one; content takes one for each MB, at least a tenth, at most one.
 ---@param options luapilot.WatchOptions
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.watch(options) end
+
+---The content that a watch told last was no change to whoever reads it: it takes a whole token.
+---@param id integer
+---@return true?, string? message, string? code   EINVAL: it is no watch
+function port.unchanged(id) end
 
 ---Level-triggered readiness of a descriptor that the caller owns, until cancelled.
 ---@param fd integer

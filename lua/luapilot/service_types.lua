@@ -198,6 +198,7 @@ M.watch_fields = {
   near      = { schema.text },
   filter    = { schema.text },
   stale     = { schema.boolean, default = false },
+  cached    = { schema.boolean, default = false },
   status    = { schema.one_of { "passing", "any" }, default = "passing" },
   keep_last = { schema.boolean, default = false },
 }

@@ -4,12 +4,12 @@
 -- what a start does to a running job is said here (`when_busy`) and done by job.lua.
 
 local constant = require "luapilot.constant"
-local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
 
 local awaited = lazy.require "luapilot.awaited"
 local schedule = lazy.require "luapilot.schedule"
+local trigger_text = lazy.require "luapilot.trigger_text"
 
 local starter = {}
 
@@ -150,8 +150,8 @@ local function arm_timeout(self, leaf, number, due)
   end))
 end
 
--- In words. With another text it is another trigger.
-local function text_of(self) return trigger.describe(self.trigger.node, duration.format) end
+-- With another text it is another trigger.
+local function text_of(self) return trigger_text.identity(self.trigger.node) end
 
 local function arm_leaves(self, timeouts)
   for number, leaf in ipairs(self.trigger.leaves) do

@@ -7,6 +7,7 @@
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
+local trigger_text = require "luapilot.trigger_text"
 
 local dependencies = lazy.require "luapilot.dependencies"
 
@@ -84,7 +85,7 @@ function verdict.unmet(runner)
     local failure = source and failure_of(source)
     if failure and not (first and first.at <= failure.at) then first = failure end
   end
-  return first or { why = trigger.describe(missing, duration.format) .. " cannot come any more" }
+  return first or { why = trigger_text.describe(missing, duration.format) .. " cannot come any more" }
 end
 
 local NAMED = 10

@@ -85,12 +85,12 @@ function read.key(status, body)
   return { value = status == 200 and body or nil }
 end
 
+-- The key that is the prefix itself has the name "".
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
-    local key = pair.Key:sub(#name + 1)
-    if key ~= "" then values[key] = pair.Value and base64.decode(pair.Value) or "" end
+    values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
   end
   return values
 end
@@ -110,9 +110,12 @@ end
 
 -- --- differences -----------------------------------------------------------------------------
 
+-- No two places have the same: a node may be called anything, and so may a service.
+local function place(instance) return ("%d %s %s"):format(#instance.node, instance.node, instance.id) end
+
 local function by_place(instances)
   local map = {}
-  for _, each in ipairs(instances) do map[each.node .. "\0" .. each.id] = each end
+  for _, each in ipairs(instances) do map[place(each)] = each end
   return map
 end
 
@@ -122,7 +125,7 @@ function difference.service(before, after)
   local old, new = by_place(before or {}), by_place(after)
   local event = { instances = after, added = {}, removed = {}, updated = {} }
   for _, each in ipairs(after) do
-    local former = old[each.node .. "\0" .. each.id]
+    local former = old[place(each)]
     if not former then
       table.insert(event.added, each)
     elseif not copy.equal(former, each) then
@@ -130,7 +133,7 @@ function difference.service(before, after)
     end
   end
   for _, each in ipairs(before or {}) do
-    if not new[each.node .. "\0" .. each.id] then table.insert(event.removed, each) end
+    if not new[place(each)] then table.insert(event.removed, each) end
   end
   return event
 end

@@ -14,7 +14,7 @@ local sim = require "luapilot.sim"
 local NODE = "node-dc1"   -- the name of the real agent's node
 local PATIENCE = 60       -- seconds in which the catalogue must have heard of what an agent knows
 local HEADERS = { "content-type", "allow", "x-consul-index", "x-consul-knownleader", "x-consul-lastcontact",
-                  "x-consul-effective-consistency", "x-consul-reason", "x-content-type-options" }
+                  "x-consul-effective-consistency", "x-consul-reason", "x-content-type-options", "x-cache", "age" }
 local NOBODY = "00000000-0000-0000-0000-000000000000"
 
 -- --- what is compared ----------------------------------------------------------------------------
@@ -144,6 +144,18 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
       "PUT /v1/agent/service/deregister/", "GET /v1/catalog/datacenters",
       "GET /v1/health/service/x?stale", "GET /v1/health/service/x?consistent", "GET /v1/catalog/node/nope",
       "GET /v1/health/node/nope", "GET /v1/health/checks/nope", "GET /v1/health/state/bad",
+    }
+  end)
+
+  it("of an agent's cache", function()
+    same {
+      "GET /v1/health/service/x?cached", "GET /v1/health/service/x?cached", "GET /v1/health/service/x?cached&stale",
+      "GET /v1/health/service/y?cached", "GET /v1/health/service/x",
+      "GET /v1/health/service/x?cached&consistent", "GET /v1/health/service/x?cached&stale&consistent",
+      "GET /v1/catalog/service/x?cached", "GET /v1/catalog/service/x?cached", "GET /v1/catalog/services?cached",
+      "GET /v1/catalog/services?cached", "GET /v1/catalog/datacenters?cached", "GET /v1/catalog/datacenters?cached",
+      "GET /v1/kv/nope?cached", "GET /v1/kv/nope?cached&consistent",
+      "GET /v1/health/checks/x?cached",
     }
   end)
 
@@ -363,7 +375,9 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
       [[POST /v1/query {"Name":"q1","Service":{"Service":"app","Tags":["a"]}}]],
       "GET /v1/query", "GET /v1/query/{id}", "GET /v1/query/q1/execute", "GET /v1/query/{id}/execute?limit=1",
       [[PUT /v1/query/{id} {"Name":"q1","Service":{"Service":"app","OnlyPassing":true}}]], "GET /v1/query/{id}",
-      "GET /v1/query/q1/execute", "DELETE /v1/query/{id}", "GET /v1/query",
+      "GET /v1/query/q1/execute", "GET /v1/query/q1/execute?cached", "GET /v1/query/q1/execute?cached",
+      "GET /v1/query/{id}?cached", "GET /v1/query/q1/execute?cached&consistent",
+      "DELETE /v1/query/{id}", "GET /v1/query",
     }
   end)
 

@@ -131,6 +131,25 @@ local function contract(fixture)
         .. "pilot.consul.catalog.datacenters() lists them", raises 'c.kv.get("x", { dc = "nowhere" })')
     end)
 
+    it("reads from the agent's cache, where that has one", function()
+      local function seen()
+        local _, meta = run 'return c.health.service("none", { cached = true })'
+        return { meta.cache_hit, meta.cache_age }
+      end
+      assert.same({ false }, seen())
+      assert.same({ true, 0 }, seen())
+      local _, meta = run 'return c.health.service("none", { stale = true })'
+      assert.same({}, { meta.cache_hit, meta.cache_age })
+      for _, call in ipairs { 'kv.get("x", { cached = true })', 'kv.list("x", { cached = true })',
+        "catalog.nodes { cached = true }", 'catalog.node("x", { cached = true })',
+        'health.node("x", { cached = true })', 'health.checks("x", { cached = true })', "session.list { cached = true }", "query.list { cached = true }" } do
+        assert.equal(("pilot.consul.%s.cached: Consul's agent has no cache for this: leave it out")
+          :format(call:match "^[%w.]+"), raises("c." .. call))
+      end
+      assert.equal("pilot.consul.health.service: has cached and consistent: the leader does not answer from the "
+        .. "agent's cache; leave one out", raises 'c.health.service("x", { cached = true, consistent = true })')
+    end)
+
     -- --- sessions ----------------------------------------------------------------------------------
 
     it("makes sessions and locks keys with them", function()

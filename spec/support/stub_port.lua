@@ -29,6 +29,7 @@ end
 
 function usual.kill() return true end
 function usual.capture() return true end
+function usual.unchanged() return true end
 function usual.hold() return true end
 function usual.connect(self, address) return self:handle { what = "connection to " .. address } end
 function usual.poll(self, fd) return self:handle { what = "poll of " .. fd } end

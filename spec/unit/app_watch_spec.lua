@@ -182,7 +182,7 @@ describe("a watch without Consul", function()
 
   it("refuses at load what needs a real Consul, and what makes no sense", function()
     local message = boxes.mistakes [[
-      pilot.watch "db" { dc = "west", filter = "x", stale = true }
+      pilot.watch "db" { dc = "west", filter = "x", stale = true, cached = true }
       pilot.watch.key "a/b"
       local limit = pilot.watch.prefix "a/"
       pilot.watch "db" { tags = "x" }
@@ -313,12 +313,65 @@ describe("a watch of another datacentre", function()
   end)
 end)
 
+describe("a watch of what changes fast", function()
+  after_each(boxes.check)
+
+  -- How many questions it has asked in ten seconds in which something is done twenty times a second.
+  local function asked(box, path, act)
+    box.consul:add("db", "10.0.0.1")
+    box:start()
+    box:advance "2s"
+    local before = #box.consul:requests()
+    for i = 1, 200 do
+      act(box.consul, i)
+      box:advance "50ms"
+    end
+    local count, list = 0, box.consul:requests()
+    for i = before + 1, #list do
+      if list[i].path:find(path, 1, true) then count = count + 1 end
+    end
+    return count
+  end
+
+  it("hears of a change before the next tenth of a second is over", function()
+    local box = boxes.load [[
+      pilot.consul "c:8500"
+      pilot.watch.key "k":on("changed", function(event) print("> " .. tostring(event.value)) end)
+    ]]
+    box:start()
+    box:advance "2s"
+    for i = 1, 100 do
+      box.consul:put("k", tostring(i))
+      box:advance "100ms"
+      assert.equal(tostring(i), table.remove(printed(box)))
+    end
+  end)
+
+  it("asks ten times a second at most", function()
+    local box = boxes.load 'pilot.consul "c:8500" pilot.watch.key "k"'
+    local count = asked(box, "/v1/kv/k", function(consul, i) consul:put("k", tostring(i)) end)
+    assert.is_true(count > 90 and count <= 121, count)
+  end)
+
+  it("asks once a second when nobody can see what changes: the text of a check, a list that keep_last keeps", function()
+    local box = boxes.load 'pilot.consul "c:8500" pilot.watch "db"'
+    local count = asked(box, "/v1/health", function(consul, i) consul:set_status("db", "passing", "try " .. i) end)
+    assert.is_true(count >= 9 and count <= 13, count)
+    box = boxes.load 'pilot.consul "c:8500" pilot.watch "db" { keep_last = true }'
+    count = asked(box, "/v1/health", function(consul, i)
+      consul:set_status("db", i % 2 == 0 and "passing" or "critical")
+    end)
+    assert.is_true(count >= 9 and count <= 13, count)
+  end)
+end)
+
 describe("a watch that gets no JSON", function()
   it("says so once, however it differs, and once more after a good answer", function()
     local watching
     local box = stub_pilot.load('local pilot = require "luapilot" pilot.consul "c:8500" pilot.watch "db"', {
       calls = {
         agent = function() end,
+        unchanged = true,
         watch = function(world)
           watching = world:handle { what = "watch" }
           return watching

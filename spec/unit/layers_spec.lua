@@ -15,8 +15,8 @@ local lua_layers = {
   { "config", "option_types" },
   -- mechanisms, each by itself
   { "subscription" },
-  { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
-    "swap", "turns", "retry", "outage", "waiting", "facade" },
+  { "patience", "task", "bus", "health", "trigger", "trigger_text", "job", "json", "program", "schedule", "environment",
+    "exchange", "swap", "turns", "retry", "outage", "waiting", "facade" },
   { "loop", "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul

@@ -83,7 +83,10 @@ describe("watch", function()
     local body = json.encode {
       { Key = "a/b", Value = base64.encode "1" }, { Key = "a/c/d", Value = base64.encode "\0" }, { Key = "a/" },
     }
-    assert.same({ b = "1", ["c/d"] = "\0" }, watch.read("prefix", "a/", 200, body))
+    assert.same({ b = "1", ["c/d"] = "\0", [""] = "" }, watch.read("prefix", "a/", 200, body))
+    body = json.encode { { Key = "a", Value = base64.encode "self" }, { Key = "ab", Value = base64.encode "2" } }
+    assert.same({ [""] = "self", b = "2" }, watch.read("prefix", "a", 200, body))
+    assert.same({ a = "self", ab = "2" }, watch.read("prefix", "", 200, body))
     assert.same({ empty = "" }, watch.read("prefix", "a/", 200, '[{"Key":"a/empty","Value":null}]'))
     assert.same({}, watch.read("prefix", "a/", 404, ""))
   end)
@@ -123,12 +126,14 @@ describe("watch", function()
 
   it("asks what its options say", function()
     local path, query = watch.question { kind = "service", name = "db", tag = { "a", "b" }, status = "passing",
-      dc = "west", near = "_agent", filter = "x", stale = true }
+      dc = "west", near = "_agent", filter = "x", stale = true, cached = true }
     assert.same({ "health", "service", "db" }, path)
     assert.same({ tag = { "a", "b" }, passing = true, dc = "west", near = "_agent", filter = "x", stale = true }, query)
     path, query = watch.question { kind = "key", name = "a/b", stale = false }
     assert.same({ { "kv", "a/b" }, { raw = true } }, { path, query })
     path, query = watch.question { kind = "prefix", name = "a/" }
     assert.same({ { "kv", "a/" }, { recurse = true } }, { path, query })
+    path = watch.question { kind = "prefix", name = "" }
+    assert.same({ "kv", "" }, path)
   end)
 end)

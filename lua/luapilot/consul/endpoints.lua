@@ -127,10 +127,10 @@ end
 
 local health = {
   ---Instances: a list of { node, service, checks, authority }.
-  service = { "GET", "health/service/:service", options = "READ near filter node_meta tag passing",
+  service = { "GET", "health/service/:service", options = "READ cached near filter node_meta tag passing",
     result = instances },
   ---The same of proxies in Consul's mesh that stand for the service.
-  connect = { "GET", "health/connect/:service", options = "READ near filter node_meta tag passing",
+  connect = { "GET", "health/connect/:service", options = "READ cached near filter node_meta tag passing",
     result = instances },
   ---The checks of a service.
   checks = { "GET", "health/checks/:service", options = "READ near filter node_meta", result = "list" },
@@ -142,13 +142,13 @@ local health = {
 
 local catalog = {
   ---Names of datacentres, the nearest first.
-  datacenters = { "GET", "catalog/datacenters", options = "WRITE", result = "list" },
+  datacenters = { "GET", "catalog/datacenters", options = "WRITE cached", result = "list" },
   nodes = { "GET", "catalog/nodes", options = "READ near filter node_meta", result = "list" },
   ---name → list of all its tags.
-  services = { "GET", "catalog/services", options = "READ node_meta", result = "map" },
+  services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map" },
   ---All instances of a service, healthy or not.
-  service = { "GET", "catalog/service/:service", options = "READ near filter node_meta tag", result = catalogued },
-  connect = { "GET", "catalog/connect/:service", options = "READ near filter node_meta tag", result = catalogued },
+  service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag", result = catalogued },
+  connect = { "GET", "catalog/connect/:service", options = "READ cached near filter node_meta tag", result = catalogued },
   ---{ node, services = { id → service } }, or nil.
   node = { "GET", "catalog/node/:node", options = "READ filter", result = "maybe" },
   ---{ node, services = { service, … } }, or nil.
@@ -199,7 +199,7 @@ local query = {
   get = { "GET", "query/:id", result = "first" },
   delete = { "DELETE", "query/:id" },
   ---Runs one, by its name or id: { service, nodes, dns, datacenter, failovers }.
-  execute = { "GET", "query/:name/execute", options = "READ near limit", result = function(value)
+  execute = { "GET", "query/:name/execute", options = "READ cached near limit", result = function(value)
     if value then instances(value.nodes) end
     return value
   end },

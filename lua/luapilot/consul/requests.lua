@@ -61,12 +61,17 @@ local OPTIONS = {
 -- Words for groups of them.
 local GROUPS = {
   WRITE = "dc token timeout retry",
-  READ  = "dc token timeout retry stale consistent cached index wait",
+  READ  = "dc token timeout retry stale consistent index wait",
   LOCAL = "token timeout retry", -- the agent itself answers
 }
 
 local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tree = "recurse", value = "payload",
   modify_index = "cas" }
+
+-- What Consul would take, and pass over in silence.
+local UNCACHED = { function(_, path, report)
+  return report(path, "Consul's agent has no cache for this: leave it out")
+end }
 
 ---A type for options: READ, WRITE, LOCAL, and names of single ones.
 ---@param words string       "READ near filter"
@@ -74,9 +79,17 @@ local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tr
 function requests.options(words)
   local fields = {}
   for word in words:gsub("%u+", GROUPS):gmatch "[%l_]+" do fields[word] = assert(OPTIONS[word], word) end
+  fields.cached = fields.cached or fields.consistent and UNCACHED
   local synonyms = {}
   for word, meant in pairs(SYNONYMS) do synonyms[word] = fields[meant] and not fields[word] and meant or nil end
-  return schema.fields(fields, "a table of options", synonyms)
+  local type_of = schema.fields(fields, "a table of options", synonyms)
+  return function(value, path, report)
+    local read = type_of(value, path, report)
+    if read and read.cached and read.consistent then
+      return report(path, "has cached and consistent: the leader does not answer from the agent's cache; leave one out")
+    end
+    return read
+  end
 end
 
 -- --- before a request ----------------------------------------------------------------------------
@@ -153,15 +166,18 @@ end
 ---@field last_index string?      for the `index` of the next query
 ---@field known_leader boolean
 ---@field last_contact number?    seconds since the server that answered heard its leader
+---@field cache_hit boolean?       of a read with `cached`: did the agent answer from its cache?
+---@field cache_age number?        … and for how many seconds has it not heard from the servers?
 
 ---@param response table
 ---@return luapilot.ConsulMeta
 function requests.meta(response)
   local headers = response.headers
-  local contact = tonumber(headers["x-consul-lastcontact"])
+  local contact, cache = tonumber(headers["x-consul-lastcontact"]), headers["x-cache"]
   return {
     last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
     known_leader = headers["x-consul-knownleader"] == "true",
+    cache_hit = cache and cache == "HIT", cache_age = cache and tonumber(headers.age),
   }
 end
 
