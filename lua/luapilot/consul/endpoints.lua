@@ -147,8 +147,10 @@ local catalog = {
   ---name → list of all its tags.
   services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map" },
   ---All instances of a service, healthy or not.
-  service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag", result = catalogued },
-  connect = { "GET", "catalog/connect/:service", options = "READ cached near filter node_meta tag", result = catalogued },
+  service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag",
+    result = catalogued },
+  connect = { "GET", "catalog/connect/:service", options = "READ cached near filter node_meta tag",
+    result = catalogued },
   ---{ node, services = { id → service } }, or nil.
   node = { "GET", "catalog/node/:node", options = "READ filter", result = "maybe" },
   ---{ node, services = { service, … } }, or nil.
