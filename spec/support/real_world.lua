@@ -16,6 +16,9 @@
 --                                are reaped, but the one that the port follows
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
+--   world.server(kind)           somebody who listens ("tcp", "unix"), for one connection: { target = { address = "…" }
+--                                or { path = "…" }, send = function(text), receive = function(count) (so many bytes,
+--                                fewer at the end), close = function(), reset = function() (of TCP) }
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
 --   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
@@ -65,6 +68,11 @@ ffi.cdef [[
   int waitpid(int pid, int *status, int options);
   ssize_t write(int fd, const void *data, size_t size);
   char *mkdtemp(char *template);
+  int accept4(int fd, void *address, unsigned *size, int flags);
+  int setsockopt(int fd, int level, int name, const void *value, unsigned size);
+  ssize_t send(int fd, const void *data, size_t size, int flags);
+  ssize_t recv(int fd, void *data, size_t size, int flags);
+  struct luapilot_spec_unix { uint16_t family; char path[108]; };
   struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
 ]]
 
@@ -324,6 +332,48 @@ local function listen(backlog)
 end
 
 function world.listener() return (listen(16)) end
+
+local AF_UNIX, SOL_SOCKET, SO_LINGER, NOSIGNAL = 1, 1, 13, 0x4000
+local sockets = 0
+
+local function listen_unix()
+  sockets = sockets + 1
+  local path = world.path("socket-" .. sockets)
+  local fd = keep(ffi.C.socket(AF_UNIX, SOCK_STREAM + CLOEXEC, 0))
+  local address = ffi.new("struct luapilot_spec_unix", { family = AF_UNIX, path = path })
+  assert(ffi.C.bind(fd, address, ffi.sizeof(address)) == 0)
+  assert(ffi.C.listen(fd, 16) == 0)
+  return path, fd
+end
+
+-- Everything but `receive` of what was sent works without waiting: nobody else is there to read.
+function world.server(kind)
+  local at, fd
+  if kind == "unix" then at, fd = listen_unix() else at, fd = listen(16) end
+  local conn
+  local function accepted()
+    conn = conn or keep(ffi.C.accept4(fd, nil, nil, CLOEXEC))
+    return conn
+  end
+  local self = { target = { [kind == "unix" and "path" or "address"] = at } }
+  function self.send(text) assert(ffi.C.send(accepted(), text, #text, NOSIGNAL) == #text) end
+  function self.receive(count)
+    local data, got = ffi.new("char[?]", count), 0
+    while got < count do
+      local size = tonumber(ffi.C.recv(accepted(), data + got, count - got, 0))
+      if size <= 0 then break end
+      got = got + size
+    end
+    return ffi.string(data, got)
+  end
+  function self.close() close(accepted()) end
+  function self.reset()
+    local linger = ffi.new("int[2]", { 1, 0 })
+    assert(ffi.C.setsockopt(accepted(), SOL_SOCKET, SO_LINGER, linger, 8) == 0)
+    close(conn)
+  end
+  return self
+end
 
 local server -- of spec/support/web.lua; started when it is first asked for
 
