@@ -336,23 +336,35 @@ function world.listener() return (listen(16)) end
 local AF_UNIX, SOL_SOCKET, SO_LINGER, NOSIGNAL = 1, 1, 13, 0x4000
 local sockets = 0
 
-local function listen_unix()
-  sockets = sockets + 1
-  local path = world.path("socket-" .. sockets)
+-- For the specs of the real port alone: a unix socket there, and the descriptor that listens.
+function world.listen_unix(path, backlog)
   local fd = keep(ffi.C.socket(AF_UNIX, SOCK_STREAM + CLOEXEC, 0))
   local address = ffi.new("struct luapilot_spec_unix", { family = AF_UNIX, path = path })
   assert(ffi.C.bind(fd, address, ffi.sizeof(address)) == 0)
-  assert(ffi.C.listen(fd, 16) == 0)
+  assert(ffi.C.listen(fd, backlog or 16) == 0)
   return path, fd
+end
+
+---Takes the next connection of a descriptor that listens.
+function world.accept(fd) return keep(ffi.C.accept4(fd, nil, nil, CLOEXEC)) end
+
+function world.close_descriptors()
+  for fd in pairs(open) do ffi.C.close(fd) end
+  open = {}
 end
 
 -- Everything but `receive` of what was sent works without waiting: nobody else is there to read.
 function world.server(kind)
   local at, fd
-  if kind == "unix" then at, fd = listen_unix() else at, fd = listen(16) end
+  if kind == "unix" then
+    sockets = sockets + 1
+    at, fd = world.listen_unix(world.path("socket-" .. sockets))
+  else
+    at, fd = listen(16)
+  end
   local conn
   local function accepted()
-    conn = conn or keep(ffi.C.accept4(fd, nil, nil, CLOEXEC))
+    conn = conn or world.accept(fd)
     return conn
   end
   local self = { target = { [kind == "unix" and "path" or "address"] = at } }
@@ -413,8 +425,7 @@ function world.close()
   if adopting then adopt(false) end
   for _, disk in ipairs(disks) do disk:close() end
   disks = {}
-  for fd in pairs(open) do ffi.C.close(fd) end
-  open = {}
+  world.close_descriptors()
   if directory then os.execute("rm -rf " .. directory) end
   directory = nil
 end
