@@ -224,7 +224,7 @@ end
 
 -- --- what users hold -----------------------------------------------------------------------------
 
-local CORE, GUARD = {}, {} -- keys
+local CORE, GUARD = {}, {} -- keys of the object
 
 ---@class luapilot.Stream
 local Stream = {}
@@ -305,6 +305,9 @@ end
 
 ---Ends it. Who reads or writes at this moment gets an error.
 function Stream:close() close(core_of(self, "close"), "close() was called") end
+
+---Names of the methods, for the interface file's spec.
+net.METHODS = schema.keys(Stream)
 
 -- --- connecting ----------------------------------------------------------------------------------
 
