@@ -122,11 +122,13 @@ end
 ---@param accept fun(link: luapilot.sim.Link)?
 function Network:close(address, accept)
   local name = checked(self, address, "listens")
-  self.listeners[name] = self.listeners[name] - 1
+  local left = self.listeners[name] - 1
+  self.listeners[name] = left > 0 and left or nil
   local list = self.acceptors[name] or {}
   for i = #list, 1, -1 do
     if list[i] == accept then table.remove(list, i) end
   end
+  if not list[1] then self.acceptors[name] = nil end
   if self.on_change then self.on_change() end
 end
 
