@@ -9,17 +9,17 @@
 #include "port_lua.h"
 
 void port_push_connected(lua_State *L, const struct event *event) {
-  const struct net_connected *connected = (const struct net_connected *)event;
-  if (connected->code[0] == '\0') return;
-  port_set_string(L, "error", connected->error);
-  port_set_string(L, "code", connected->code);
+  const struct reached *reached = (const struct reached *)event;
+  if (reached->code[0] == '\0') return;
+  port_set_string(L, "error", reached->error);
+  port_set_string(L, "code", reached->code);
 }
 
 static int l_connect(lua_State *L) {
   const char *address = port_word(L, 1, "connect: address");
   double timeout = port_number(L, 2, "connect: timeout", 0, 1e6);
-  struct net_target target;
-  if (!net_parse(address, &target))
+  struct reach_target target;
+  if (!reach_parse(address, &target))
     return luaL_error(L, "connect: address: expected host:port or [address]:port, got \"%s\"",
                       address);
   uint64_t id = net_connect(port.loop, &port.handles, &target, timeout);

@@ -34,10 +34,15 @@ local haproxy = pilot.job "haproxy" {
   health      = { http = ("http://127.0.0.1:%d/health"):format(port), interval = "5s" },
 }
 
--- Commands to the runtime API; returns what it says.
+-- Commands to the runtime API: a line, which it answers before it closes; returns the lines that it says.
 local function tell(commands)
-  local socat = { "socat", "-t5", "-", "UNIX-CONNECT:" .. dir .. "/admin.sock" }
-  return pilot.exec(socat, { stdin = table.concat(commands, ";") .. "\n", timeout = "10s" }).stdout
+  local api, said = pilot.net.connect("unix:" .. dir .. "/admin.sock"), {}
+  api:write(table.concat(commands, ";") .. "\n")
+  for line in api:lines() do
+    if line ~= "" then said[#said + 1] = line end
+  end
+  api:close()
+  return said
 end
 
 -- An address as HAProxy tells it, and a port, as the authority of an instance.
@@ -46,7 +51,7 @@ local function place(address, at) return (address:find ":" and "[%s]:%s" or "%s:
 -- The slots as HAProxy has them: { { name, place, ready }, … }.
 local function look()
   local found = {}
-  for line in tell({ "show servers state app" }):gmatch "[^\n]+" do
+  for _, line in ipairs(tell { "show servers state app" }) do
     local words = {}
     for word in line:gmatch "%S+" do words[#words + 1] = word end
     if words[2] == "app" then                        -- the words are told in HAProxy's management guide
@@ -88,7 +93,7 @@ local function fill()
   for _, slot in ipairs(free) do
     if slot.ready then commands[#commands + 1] = ("set server app/%s state maint"):format(slot.name) end
   end
-  complain(#commands > 0 and tell(commands) or "")
+  complain(#commands > 0 and table.concat(tell(commands), " ") or "")
 end
 
 -- A change during a start waits until there is somebody to tell. Changes during the work become one more.

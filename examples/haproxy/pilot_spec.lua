@@ -37,6 +37,16 @@ describe("haproxy", function()
     end
   end
 
+  -- The runtime API: one line, its answer, the end.
+  local function serve(conn)
+    local line = conn:read_line()
+    talks[#talks + 1] = line
+    for command in line:gmatch "[^;]+" do
+      if command == "show servers state app" then conn:write(show()) else obey(command) end
+    end
+    conn:write "\n"
+  end
+
   before_each(function()
     box = sim.load("pilot.lua", { files = {
       ["examples/haproxy/haproxy.cfg.tmpl"] = sim.read "haproxy.cfg.tmpl", ["build/haproxy"] = true,
@@ -48,14 +58,8 @@ describe("haproxy", function()
       process:handle("SIGUSR1", function() process:exit(0) end)
       read()
       process:listen "127.0.0.1:8094"
+      process:listen("unix:build/haproxy/admin.sock", serve)
       process:sleep "24h"
-    end)
-    box:program("socat", function(process)
-      talks[#talks + 1] = process.stdin
-      for command in process.stdin:gmatch "[^;\n]+" do
-        if command == "show servers state app" then process:write(show()) else obey(command) end
-      end
-      process:exit(0)
     end)
     box:http("http://127.0.0.1:8094/health", 200)
     haproxy = box:job "haproxy"

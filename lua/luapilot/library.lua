@@ -504,6 +504,40 @@ function pilot.http.request(request) end
 ---@return luapilot.HttpStream
 function pilot.http.stream(url, options) end
 
+---@class luapilot.NetOptions
+---@field timeout luapilot.Span?        for connecting, and for each call of the stream; default "5s"
+---@field retry luapilot.Span?          try again to connect for so long
+---@field max_line string|integer|nil   a longer line raises; default "64K"
+
+---@alias luapilot.StreamOptions { timeout: luapilot.Span? }
+
+---@class luapilot.Stream               closed with the task that opened it, and by an error
+local stream = {}
+---The next line, without "\n" or "\r\n"; nil at the end. What stands there without a newline is a line, too.
+---@param options luapilot.StreamOptions?
+---@return string?
+function stream:read_line(options) end
+---for line in stream:lines() do … end
+---@param options luapilot.StreamOptions?
+---@return fun(): string?
+function stream:lines(options) end
+---So many bytes, fewer only at the end; without a number what is there, at least one. nil at the end.
+---@param count integer?                1 MiB at most
+---@param options luapilot.StreamOptions?
+---@return string?
+function stream:read(count, options) end
+---Returns when the kernel has all of it.
+---@param data string
+---@param options luapilot.StreamOptions?
+function stream:write(data, options) end
+function stream:close() end
+
+pilot.net = {}
+---@param address string                "host:port", "[::1]:80", or "unix:///run/app.sock"
+---@param options luapilot.NetOptions?
+---@return luapilot.Stream
+function pilot.net.connect(address, options) end
+
 pilot.fs = {}
 ---@param path string
 ---@return string? data                 nil: there is none

@@ -9,6 +9,7 @@ local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
+local mistakes_of = require "luapilot.mistakes"
 local schema = require "luapilot.schema"
 local types = require "luapilot.types"
 
@@ -217,6 +218,32 @@ M.http_options = options_reader(function() return {
   max_body = { schema.size, default = 16 * 1024 ^ 2 },
   retry    = { schema.span },
 } end, 'a table such as { timeout = "5s" }', one_body)
+
+---Options of pilot.net.connect: { timeout, retry, max_line }.
+---@type luapilot.OptionsReader
+M.net_options = options_reader({
+  timeout  = { schema.span, default = 5 },
+  retry    = { schema.span },
+  max_line = { schema.size, default = 64 * 1024 },
+}, 'a table such as { timeout = "5s" }')
+
+---Options of a call of a stream that this gives: { timeout }.
+---@type luapilot.OptionsReader
+M.stream_options = options_reader({ timeout = { schema.span } }, 'a table such as { timeout = "1m" }')
+
+---Reads options in a task: nil and a message when they are wrong.
+---@param reader luapilot.OptionsReader
+---@param options any
+---@param call string       "pilot.http.get"
+---@return table?
+---@return string? message
+function M.of_call(reader, options, call)
+  local list = mistakes_of.new()
+  local read = reader(options, call, nil, list)
+  local first = list:list()[1]
+  if first then return nil, mistakes_of.format(first) end
+  return read
+end
 
 ---The method of pilot.http.request; nil: GET.
 ---@param value any

@@ -54,6 +54,7 @@ local port = {}
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
+---| { type: "ready", id: integer, readable: boolean, writable: boolean, dropped: true? }
 ---| { type: "response", id: integer, status: integer?, headers: table?, body: string?, chunk: string?, last: boolean?,
 ---    error: string?, code: string? }
 ---| { type: "watch", id: integer, status: integer?, index: string?, body: string?, error: string?, code: string? }
@@ -205,6 +206,45 @@ function port.lookup(kind, name) end
 ---@param timeout number    seconds
 ---@return integer id
 function port.connect(address, timeout) end
+
+---@class luapilot.DialOptions       one of address and path
+---@field address string?    as of `connect`
+---@field path string?       of a unix socket: it is walked as that of a file (below)
+---@field timeout number?    seconds; 1e6 at most, which is the default
+
+---Opens a connection that stays: { type = "connected", id, error? }. With an error the handle is gone.
+---@param options luapilot.DialOptions
+---@return integer id
+function port.dial(options) end
+
+---What a connection has received, no more than `most` bytes of it; "": the other end sends no more.
+---@param id integer
+---@param most integer      1 to 65536
+---@return string? data
+---@return string? message  the code in words
+---@return string? code     EAGAIN: nothing now; ENOTCONN: not connected yet; ECONNRESET …
+function port.receive(id, most) end
+
+---Gives the kernel what it takes of the data, from that byte on.
+---@param id integer
+---@param data string
+---@param from integer      1 to #data
+---@return integer? sent, string? message, string? code   EAGAIN: no room; EPIPE, ECONNRESET: nobody reads
+function port.send(id, data, from) end
+
+---Asks for { type = "ready", id, readable, writable }: "r": as soon as `receive` has something, be it the end or an
+---error; "w": as soon as `send` has room. Each is told once, and nobody looks before it is asked for again. What is
+---told may be over already.
+---@param id integer
+---@param mode "r"|"w"
+---@return true?, string? message, string? code
+function port.want(id, mode) end
+
+---A value that is kept with what users hold: when Lua has collected it, a `ready` event says `dropped`. (The simulator
+---never says so: when Lua collects is no part of a history.)
+---@param id integer
+---@return any guard, string? message, string? code
+function port.guard(id) end
 
 ---@class luapilot.RequestOptions
 ---@field method string?             default "GET"

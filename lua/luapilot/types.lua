@@ -194,6 +194,33 @@ function M.address(value, path, report)
   return value
 end
 
+local ENDPOINT = '"host:port" such as "localhost:80", or a unix socket such as "unix:///run/app.sock"'
+
+local function socket_path(value, path, report)
+  local at = value:sub(6)
+  if at:find "%z" then return report(path, "contains a NUL byte") end
+  if at:find "^//[^/]" then
+    return schema.expected(path, report, ENDPOINT, value, "write " .. describe.quote("unix:///" .. at:sub(3)))
+  end
+  at = at:gsub("^//", "", 1)
+  if at == "" or at:find "/$" then return schema.expected(path, report, ENDPOINT, value, "the path names no socket") end
+  return { path = at, shown = "unix:" .. at }
+end
+
+---Where pilot.net.connect leads: an address as above, or "unix:///run/app.sock". Becomes { address } or { path }, and
+---`shown` for messages.
+---@type luapilot.Type
+function M.endpoint(value, path, report)
+  if type(value) == "string" and value:find "^unix:" and not value:find "^unix:%d+$" then
+    return socket_path(value, path, report)
+  end
+  if type(value) == "string" and value:find "^/" then
+    return schema.expected(path, report, ENDPOINT, value, "write " .. describe.quote("unix://" .. value))
+  end
+  local address = M.address(value, path, report)
+  return address and { address = address, shown = address }
+end
+
 -- ------------------------------------------------------------------------------------------------ names
 
 -- ------------------------------------------------------------------------------------------ their output

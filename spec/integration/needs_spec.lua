@@ -71,9 +71,10 @@ describe("luapilot run loads", function()
         pilot.fs.write("made", pilot.json.encode { 1 })
         pilot.render { text = "<%= 1 %>", to = "rendered" }
         pcall(pilot.http.get, "http://127.0.0.1:1/")
+        pcall(pilot.net.connect, "127.0.0.1:1")
       end }
     ]] .. " "
-    for _, name in ipairs { "fs", "json", "http", "exchange", "render", "template", "swap", "slices" } do
+    for _, name in ipairs { "fs", "json", "http", "net", "unread", "exchange", "render", "template", "swap", "slices" } do
       assert.is_truthy(names:find(" " .. name .. " ", 1, true), name)
     end
     for _, name in ipairs { "cron", "glob" } do assert.is_nil(names:find(" " .. name .. " ", 1, true), name) end

@@ -267,7 +267,7 @@ end
 
 local PRELUDE = [[
 local function work(gentle) -- takes a while, in one way or another
-  local kind = math.random(14)
+  local kind = math.random(15)
   if gentle and (kind == 6 or kind == 10) then kind = 11 end -- nothing that only the bound of a shutdown ends
   if kind == 1 then error("a mistake of the user", 0) end
   if kind == 2 then pilot.defer(function() pilot.sleep "200ms" end) end
@@ -277,12 +277,17 @@ local function work(gentle) -- takes a while, in one way or another
   if kind == 6 then pcall(pilot.sleep, "1h") end
   if kind == 7 then pilot.timeout("500ms", pilot.sleep, "1s") end
   if kind == 8 then pilot.http.get("http://web/work", { timeout = "2s" }) end
+  if kind == 13 then
+    local stream = pilot.net.connect("db:1", { timeout = "2s" })
+    stream:write "work\n"
+    stream:read_line()
+  end
   if kind == 9 then
     pilot.render { text = "<%= n %>", data = { n = math.random(3) }, to = "/etc/rendered",
       validate = { "tool", "{file}" } }
   end
   if kind == 10 then for _ = 1, 5 do pcall(pilot.sleep, "1h") end end
-  if kind <= 12 then pilot.sleep(math.random() * 3) end
+  if kind <= 13 then pilot.sleep(math.random() * 3) end
   return true
 end
 local function runs(name)

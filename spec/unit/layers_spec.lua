@@ -4,7 +4,7 @@
 local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
-    "utf8", "words", "zone" },
+    "unread", "utf8", "words", "zone" },
   { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url",
     "proxy",
     "advice", "masks", "standard" },
@@ -34,7 +34,7 @@ local lua_layers = {
   { "renders", "services", "adoption" },
   { "runner" },
   -- the user's language
-  { "http" },
+  { "http", "net" },
   { "ask" },
   { "job_actions", "log", "groups", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
@@ -51,15 +51,15 @@ local c_layers = {
   { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children", "remote",
     "thread" },
   { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
-  { "place", "mark" },
+  { "place", "mark", "reach" },
   { "output", "format", "parse", "sink", "stream" }, -- what output.h promises, and the four that keep it
-  { "account", "cgroup", "program", "feed", "notify", "net", "session", "succession" },
+  { "account", "cgroup", "program", "feed", "notify", "net", "connection", "session", "succession" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "consul", "spawn" },
   { "consul_watch", "errand" },
   { "proc" },
-  { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
-    "port_stack", "port_wait" },
+  { "port", "port_lua", "port_connection", "port_consul", "port_contain", "port_file", "port_http", "port_log",
+    "port_net", "port_proc", "port_stack", "port_wait" },
   { "main" },
 }
 

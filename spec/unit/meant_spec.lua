@@ -86,6 +86,8 @@ describe("a name that a library does not have", function()
     ["pilot.fs.lsit"] = 'pilot.fs has no "lsit" (did you mean "list"?)',
     ["pilot.http.gett"] = 'pilot.http has no "gett" (did you mean "get"?)',
     ["pilot.http.patch"] = 'pilot.http has no "patch" (valid: "delete", "get", "post", "put", "request", "stream")',
+    ["pilot.net.conect"] = 'pilot.net has no "conect" (did you mean "connect"?)',
+    ["pilot.net.listen"] = 'pilot.net has no "listen" (valid: "connect")',
     ["pilot.json.encod"] = 'pilot.json has no "encod" (did you mean "encode"?)',
     ["pilot.log.warning"] = 'pilot.log has no "warning" (valid: "debug", "error", "info", "warn")',
     ["pilot.consul.kv.gett"] = 'pilot.consul.kv has no "gett" (did you mean "get"?)',

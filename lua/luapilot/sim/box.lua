@@ -18,11 +18,13 @@ local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
 local kernel = require "luapilot.sim.kernel"
+local link = require "luapilot.sim.link"
 local network = require "luapilot.sim.network"
 local programs = require "luapilot.sim.programs"
 local random = require "luapilot.sim.random"
 local sandbox = require "luapilot.sim.sandbox"
 local schema = require "luapilot.schema"
+local server = require "luapilot.sim.server"
 local sim_port = require "luapilot.sim.port"
 local signals = require "luapilot.signals"
 local sites = require "luapilot.sim.sites"
@@ -130,7 +132,7 @@ local function make_network(self, world)
   return network.new(function() return self:names() end, function(host)
     local other = world:find(host, self)
     return other and other.network
-  end)
+  end, CWD)
 end
 
 -- Its Consul agent has its address.
@@ -261,13 +263,19 @@ function methods:spawns(name) return self.children[name] or {} end
 
 -- --- running -----------------------------------------------------------------------------------------
 
+-- What the kernel and the guardian do when the pilot is no more.
+local function bury(self)
+  self.port.kernel:kill_all()
+  link.close_all(self.port)
+end
+
 local function check_end(self)
   if not self.app.ended or self.buried then return end
   self.buried = true
   for _, proc in ipairs(self.port.kernel:alive()) do
     self:complain(("still alive when the pilot ended: %s"):format(proc:describe()))
   end
-  self.port.kernel:kill_all()
+  bury(self)
 end
 
 ---Takes one event. False when there is none, or nobody to take it.
@@ -341,7 +349,7 @@ function methods:signal(name, options)
   if self.ended then return end
   if not self.port:signal(name, options) and signals.can_hear(name) or name == "SIGKILL" then
     self.crashed = 128 + signals.number(name)
-    self.port.kernel:kill_all()
+    bury(self)
   end
   self.world:rest()
 end
@@ -379,6 +387,14 @@ function methods:answer(kind, name) self.port.starts:answer(kind, name) end
 ---@param address string      "host:port"
 ---@param state "up"|"down"|"hangs"
 function methods:tcp(address, state) self.network:describe(address, state) end
+
+---Somebody outside of the box listens there, and says what is written: see server.lua.
+---@param address string      "host:port", "unix:/run/app.sock"
+---@param what table<string, any>|fun(conn: luapilot.sim.Conn)    { ["a line"] = "its answer\n" }
+function methods:server(address, what)
+  local complain = self.port.complain
+  self.network:serve(address, server.outside(self.world.clock, server.script(what, complain), complain))
+end
 
 ---What the web answers: see sites.lua.
 ---@param address string      a URL, with "*" for any text, perhaps with a method in front: "POST http://api/*"
