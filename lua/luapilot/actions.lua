@@ -9,6 +9,7 @@ local option_types = require "luapilot.option_types"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 
 local program = lazy.require "luapilot.program"
 
@@ -134,7 +135,10 @@ end
 local function exec_options(app, words, options)
   local added, message, code = app:environment { env = options.env }
   if not added then return nil, message, code end
-  return { argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin, env_added = added }
+  return {
+    argv = paths.argv(words, options.cwd), cwd = options.cwd, user = options.user, stdin = options.stdin,
+    env_added = added,
+  }
 end
 
 -- Of each program once.

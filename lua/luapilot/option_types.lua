@@ -9,6 +9,7 @@ local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local types = require "luapilot.types"
 
@@ -83,7 +84,8 @@ M.logging = options_reader({
 
 local function file_path(value, path, report)
   value = schema.text(value, path, report)
-  if not value or value:find "[^/]$" then return value end
+  if not value then return nil end
+  if value:find "[^/]$" then return paths.absolute(value, path ~= "" and path or nil) end
   report(path, "is a directory: it must name the file")
 end
 
@@ -98,7 +100,7 @@ end
 local data = schema.either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn })
 
 local function render_fields() return {
-  source   = { schema.text },
+  source   = { paths.type },
   text     = { types.bytes },
   to       = { file_path },
   data     = { data, default = constant.NONE },
@@ -181,7 +183,7 @@ function M.tags(...) return service_types.tags(...) end
 M.exec_options = options_reader({
   check      = { schema.boolean, default = true },
   env        = { types.env, default = constant.NONE },
-  cwd        = { schema.text },
+  cwd        = { paths.type },
   user       = { types.account },
   stdin      = { types.bytes },
   timeout    = { schema.span },

@@ -10,6 +10,7 @@ local starter = require "luapilot.starter"
 
 local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
+local paths = lazy.require "luapilot.paths"
 local prober = lazy.require "luapilot.prober"
 local program = lazy.require "luapilot.program"
 local roll = lazy.require "luapilot.roll"
@@ -276,6 +277,7 @@ function Runner:spawn_options(argv)
   local spec = self.spec
   local added, whole, code = self.app:environment(spec, self)
   if not added then return nil, whole, code end
+  if argv[1]:find "^[^/].*/" then argv = paths.argv(argv, spec.cwd) end
   return {
     argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
     umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
@@ -377,6 +379,7 @@ end
 ---@param code string?
 ---@param stage string?
 function Runner:cannot_start(message, code, stage)
+  if stage then message = paths.of_job(self, message, code, stage) end
   self:input("spawn_failed", {
     message = message, transient = program.SHORT[code], code = failure_code(code, stage),
   })

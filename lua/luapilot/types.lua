@@ -5,6 +5,7 @@
 
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
@@ -204,7 +205,7 @@ local read_log = schema.fields({
   mode   = { schema.one_of { "lines", "raw" }, default = "lines" },
   level  = { schema.one_of { "debug", "info", "warn", "error" }, default = "info" },
   prefix = { schema.boolean, default = true },
-  file   = { schema.text },
+  file   = { paths.type },
   merge  = { schema.boolean },
   parse  = { schema.one_of { "json" } },
   level_from = { schema.text },

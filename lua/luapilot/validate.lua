@@ -9,6 +9,7 @@ local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
+local paths = lazy.require "luapilot.paths"
 local raised = lazy.require "luapilot.raised"
 local rivals = lazy.require "luapilot.rivals"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
@@ -148,9 +149,9 @@ end
 ---@param app luapilot.App
 ---@return string[]
 function validate.rendered_files(app)
-  local paths, seen = {}, {}
+  local found, seen = {}, {}
   local function add(path)
-    if not seen[path] then paths[#paths + 1] = path end
+    if not seen[path] then found[#found + 1] = path end
     seen[path] = true
   end
   if next(app.templates) then
@@ -158,10 +159,10 @@ function validate.rendered_files(app)
   end
   for _, source in pairs(app.loader.sources) do
     local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
-    for _, path in ipairs(list or constant.NONE) do add(path) end
+    for _, path in ipairs(list or constant.NONE) do add(paths.absolute(path)) end
   end
-  table.sort(paths)
-  return paths
+  table.sort(found)
+  return found
 end
 
 -- --- the file --------------------------------------------------------------------------------

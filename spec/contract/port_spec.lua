@@ -1207,6 +1207,13 @@ local function contract(name, world)
         assert.is_number(port.pid())
         assert.is_string(port.environ().PATH)
       end)
+
+      it("knows its working directory: where a program runs that is given none", function()
+        local id = spawn({ shows_cwd = true, exit = 0 }, { capture = true })
+        wait_for_ends(id)
+        assert.equal(port.cwd() .. "\n", text_of(id))
+        assert.equal("/", port.cwd():sub(1, 1))
+      end)
     end)
 
     -- --- descriptors of others -------------------------------------------------------------------

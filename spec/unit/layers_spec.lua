@@ -8,6 +8,7 @@ local lua_layers = {
   { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
+  { "paths" },
   { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types", "meant" },
