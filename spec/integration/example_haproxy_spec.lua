@@ -46,7 +46,7 @@ describe("the haproxy example", machine.unless(LACKING, function()
   -- What HAProxy itself says: place → slot, of those that are ready.
   local function served()
     local talk = run.program({ "sh", "-c", 'echo "show servers state app" | socat -t5 - UNIX-CONNECT:"$0"',
-      p:path "build/haproxy/admin.sock" })
+      p:path "copied/build/admin.sock" })
     assert.equal(0, talk:wait())
     local list = {}
     for line in talk:stdout():gmatch "[^\n]+" do

@@ -67,7 +67,8 @@ end
 function Look:twins()
   for _, each in ipairs(paths.all()) do
     local old, new = self.port.stat(each.text), self.port.stat(each.path)
-    if old and new and old.identity ~= new.identity then
+    local named = each.text:find "[^./]" -- "." is everywhere
+    if named and old and new and old.identity ~= new.identity then
       self.app.mistakes:warn(nil, each.field,
         ("%s is %s, in the directory of the pilot.lua; there is another one in the working directory, which an earlier "
           .. "luapilot took: if that is meant, write its whole path"):format(describe.quote(each.text),

@@ -2,8 +2,9 @@
 --
 -- A program is described by the beginning of its argv: "nginx -g", { "sh", "-c", "a | b" }, or a
 -- function(argv). The longest description that fits counts, of equal ones the last. The first word fits
--- with or without its directory; a relative path is one below the directory of the pilot.lua. It owns the descriptions,
--- which behaviour of a list is next, and what disturbs them: while a fault lasts (faults.lua), programs that start behave otherwise than described.
+-- with or without its directory; a relative path is one below the directory of the pilot.lua. It owns the
+-- descriptions, which behaviour of a list is next, and what disturbs them: while a fault lasts (faults.lua), programs
+-- that start behave otherwise than described.
 
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"
