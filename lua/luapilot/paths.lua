@@ -5,7 +5,6 @@
 -- to the working directory: so it is remembered how a path was written, for messages and for what `check` warns of.
 -- It never looks at a file but to explain a failure.
 
-local describe = require "luapilot.describe"
 local schema = require "luapilot.schema"
 
 local paths = {}
@@ -70,6 +69,9 @@ end
 ---@return string
 function paths.text(path) return written[path] and written[path].text or path end
 
+-- Whole, as the port has it.
+local function quote(path) return '"' .. path .. '"' end
+
 ---What is to be added to a failure at a path: how it was written, if otherwise; and that it is there where relative
 ---paths were looked for before.
 ---@param port luapilot.Port
@@ -80,14 +82,14 @@ function paths.text(path) return written[path] and written[path].text or path en
 function paths.explain(port, message, code, path)
   local one = path and written[path]
   if not one then return message end
-  local text, quoted = describe.quote(one.text), describe.quote(path)
+  local text, quoted = quote(one.text), quote(path)
   local _, stop = message:find(quoted, 1, true)
   if stop then
     message = ("%s (written %s)%s"):format(message:sub(1, stop), text, message:sub(stop + 1))
   else
     message = ("%s (%s is %s)"):format(message, text, quoted)
   end
-  if not GONE[code] or not port.stat(one.text) then return message end
+  if not GONE[code] or port.stat(path) or not port.stat(one.text) then return message end
   return ("%s; %s is there in the working directory, but relative paths are relative to the directory of the pilot.lua")
     :format(message, text)
 end

@@ -115,18 +115,19 @@ end
 ---@param options luapilot.SpawnOptions     without capture
 ---@param limits { timeout: number?, max_output: integer }
 ---@param done fun(result: table?, message: string?, code: string?, stage: string?)
+---@param deaf boolean?                     what it says goes nowhere
 ---@return fun(why: string?)? cancel    kills it, and nobody hears of it; with "timeout" done() does. nil: it could
 ---                                     not be started
 ---@return string? message
 ---@return string? code
 ---@return string? stage
-function program.start(loop, options, limits, done)
+function program.start(loop, options, limits, done, deaf)
   local port = loop.port
-  options.capture = true
+  options.capture = not deaf or nil
   local id, pid, code, stage = port.spawn(options)
   if not id then return nil, explained(port, options, pid, code, stage), code, stage end
   local state = {
-    port = port, loop = loop, options = options, id = id, done = done, open = 2, gone = false,
+    port = port, loop = loop, options = options, id = id, done = done, open = deaf and 0 or 2, gone = false,
     bound = limits.max_output, name = options.argv[1], started = pid ~= nil,
     result = { stdout = { size = 0 }, stderr = { size = 0 } },
   }

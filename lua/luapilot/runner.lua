@@ -297,11 +297,11 @@ local function job_options(self)
   local options, message, code = self:spawn_options(spec.exec)
   if not options then return nil, message, code end
   local log = spec.log
-  options.output = {
+  options.output = log.mode ~= "none" and {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
     merge = log.merge, parse = log.parse, level_from = log.level_from,
-  }
-  options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
+  } or nil
+  options.capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
   if spec.stdin ~= "null" then options.input = spec.stdin end
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
@@ -510,6 +510,10 @@ end
 
 ---Lines reach Lua from now on (somebody subscribed to `output`).
 function Runner:capture()
+  local mode = self.spec.log.mode
+  if mode ~= "lines" and self.app.phase ~= "declaring" then
+    error(('job %q: its log is %q, so its "output" event can never come'):format(self.spec.name, mode), 3)
+  end
   if not self.process or self.streams > 0 then return end
   self.late = true -- when its streams end is not known any more
   self.app.loop.port.capture(self.process, true)

@@ -67,11 +67,12 @@ local function check_leaf(app, runner, leaf)
   end
 end
 
--- A raw job's lines never pass through the pilot.
+-- Lines that never pass through the pilot.
 local function check_output(app, runner)
-  if runner.spec.log.mode ~= "raw" or not app.bus:has(runner.topic, "output") then return end
+  local mode = runner.spec.log.mode
+  if mode == "lines" or not app.bus:has(runner.topic, "output") then return end
   app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
-    'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
+    ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)'):format(mode))
 end
 
 -- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is

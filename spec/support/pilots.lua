@@ -181,6 +181,7 @@ end
 
 local LOGS = {
   "log = { merge = true }", 'log = { parse = "json" }', 'log = { parse = "json", level_from = "level", merge = true }',
+  'log = "none"',
 }
 
 local function job(name, earlier, partner, services, main, brief)
@@ -240,7 +241,10 @@ local function work(gentle) -- takes a while, in one way or another
   if gentle and (kind == 6 or kind == 10) then kind = 11 end -- nothing that only the bound of a shutdown ends
   if kind == 1 then error("a mistake of the user", 0) end
   if kind == 2 then pilot.defer(function() pilot.sleep "200ms" end) end
-  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s" }) end
+  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s", log = { as = "tool" } }) end
+  if kind == 5 and pilot.jobs()[1] and pilot.shutting_down() then
+    pilot.exec("tool", { check = false, timeout = "2s", log = "none" })
+  end
   if kind == 4 then pilot.spawn(function() pilot.sleep "3s" end) end
   if kind == 5 then return false end
   if kind == 6 then pcall(pilot.sleep, "1h") end

@@ -12,7 +12,8 @@ local lua_layers = {
   { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "service_types", "health_types", "meant" },
-  { "config", "option_types" },
+  { "config" },
+  { "option_types" },
   -- mechanisms, each by itself
   { "subscription" },
   { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",

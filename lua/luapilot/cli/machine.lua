@@ -179,7 +179,8 @@ function Look:job(runner)
   local path = ("job %q"):format(spec.name)
   self:program(spec.where, path, "exec", spec.exec, spec)
   for _, check in ipairs(spec.health) do
-    self:program(spec.where, path, check.path .. ".exec", check.exec, spec)
+    local own = check.env and check.env.PATH and setmetatable({ env = check.env }, { __index = spec }) or spec
+    self:program(spec.where, path, check.path .. ".exec", check.exec, own)
   end
   self:identity(runner, path)
   self:file(spec.where, path, "env_file", spec.env_file)
