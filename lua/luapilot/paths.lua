@@ -72,8 +72,14 @@ function paths.text(path) return written[path] and written[path].text or path en
 -- Whole, as the port has it.
 local function quote(path) return '"' .. path .. '"' end
 
----What is to be added to a failure at a path: how it was written, if otherwise; and that it is there where relative
----paths were looked for before.
+-- The message with something else in the place of the path; nil: the path is not in it.
+local function replaced(message, path, instead)
+  local first, last = message:find(quote(path), 1, true)
+  return first and message:sub(1, first - 1) .. instead .. message:sub(last + 1)
+end
+
+---A failure at a path, with how that was written, if otherwise; and that it is there where relative paths were looked
+---for before. Where the working directory is the file's own, the path as written says all.
 ---@param port luapilot.Port
 ---@param message string
 ---@param code string?
@@ -82,13 +88,10 @@ local function quote(path) return '"' .. path .. '"' end
 function paths.explain(port, message, code, path)
   local one = path and written[path]
   if not one then return message end
-  local text, quoted = quote(one.text), quote(path)
-  local _, stop = message:find(quoted, 1, true)
-  if stop then
-    message = ("%s (written %s)%s"):format(message:sub(1, stop), text, message:sub(stop + 1))
-  else
-    message = ("%s (%s is %s)"):format(message, text, quoted)
-  end
+  local text = quote(one.text)
+  if schema.pilot.loader.directory == "" then return replaced(message, path, text) or message end
+  message = replaced(message, path, ("%s (written %s)"):format(quote(path), text))
+    or ("%s (%s is %s)"):format(message, text, quote(path))
   if not GONE[code] or port.stat(path) or not port.stat(one.text) then return message end
   return ("%s; %s is there in the working directory, but relative paths are relative to the directory of the pilot.lua")
     :format(message, text)

@@ -280,7 +280,9 @@ local function work(self, spec, turn)
   local ok, why = new:write()
   if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, turn, new) end
   turn.undo = nil
-  if ok then self.app:log("info", ("rendered %q"):format(spec.to), nil, "rendered", nil, { file = spec.to }) end
+  if ok then
+    self.app:log("info", ("rendered %q"):format(paths.text(spec.to)), nil, "rendered", nil, { file = spec.to })
+  end
   return ok, why
 end
 
