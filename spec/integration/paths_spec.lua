@@ -76,9 +76,9 @@ describe("relative paths", function()
         ["say.sh"] = SAY,
       })
       story.assert_ends(p, 0)
-      assert.matches('warning: job "app": env_file: "app.env" is "/%S+/conf/app.env", in the directory of the '
-        .. "pilot.lua; there is another one in the working directory", p:stderr())
-      assert.matches('warning: job "app": exec: "./say.sh" is "/', p:stderr())
+      assert.matches('warning: conf/pilot.lua:1: job "app": env_file: "app.env" is "/%S+/conf/app.env", in the '
+        .. "directory of the pilot.lua; there is another one in the working directory", p:stderr())
+      assert.matches('warning: conf/pilot.lua:1: job "app": exec: "./say.sh" is "/', p:stderr())
       assert.matches("2 warnings", p:stdout())
     end)
 

@@ -163,7 +163,9 @@ local function health(name)
   local check = { interval = seconds(0.2, 5), rise = 1 + dice:below(3), fall = 1 + dice:below(4) }
   check.timeout = chance(0.5) and seconds(0.02, check.interval) or check.interval
   local texts = {
-    tcp = 'tcp = "localhost:1"', exec = ('exec = { "check", %q }'):format(name), check = "check = work",
+    tcp = 'tcp = "localhost:1"',
+    exec = ('exec = { "check", %q }, env = { A = "1" }'):format(name),
+    check = "check = work",
     notify = "notify = true", http = 'http = "http://web/health"',
   }
   check.kind = pick { "tcp", "exec", "exec", "exec", "check", "notify", "http" }

@@ -62,6 +62,12 @@ function Look:directory(where, path, field, name)
   end
 end
 
+-- The line of the job that a field is of; nil: it is another field.
+local function where_of(app, field)
+  local runner = app.jobs[field and field:match '^job "([^"]*)"' or ""]
+  return runner and runner.spec.where
+end
+
 -- What had another meaning until a version ago, when relative paths were relative to the working directory, and still
 -- could be meant so: both are there. It goes with the next version.
 function Look:twins()
@@ -69,7 +75,7 @@ function Look:twins()
     local old, new = self.port.stat(each.text), self.port.stat(each.path)
     local named = each.text:find "[^./]" -- "." is everywhere
     if named and old and new and old.identity ~= new.identity then
-      self.app.mistakes:warn(nil, each.field,
+      self.app.mistakes:warn(where_of(self.app, each.field), each.field,
         ("%s is %s, in the directory of the pilot.lua; there is another one in the working directory, which an earlier "
           .. "luapilot took: if that is meant, write its whole path"):format(describe.quote(each.text),
           describe.quote(each.path)))
