@@ -1,6 +1,7 @@
 /* The port: the network, and who we are. */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -62,6 +63,14 @@ static int l_hostname(lua_State *L) {
   return 1;
 }
 
+static int l_cwd(lua_State *L) {
+  char *path = getcwd(NULL, 0);
+  if (path == NULL) return port_failure(L, errno, "cannot tell the working directory");
+  lua_pushstring(L, path);
+  free(path);
+  return 1;
+}
+
 /* Of two variables with the same name the first one counts, as in getenv(). */
 static int l_environ(lua_State *L) {
   int count = 0;
@@ -91,7 +100,11 @@ static int l_pid(lua_State *L) {
 }
 
 const luaL_Reg port_net_functions[] = {
-    {"connect", l_connect},   {"addresses", l_addresses},
-    {"hostname", l_hostname}, {"environ", l_environ},
-    {"pid", l_pid},           {NULL, NULL},
+    {"connect", l_connect},
+    {"addresses", l_addresses},
+    {"hostname", l_hostname},
+    {"environ", l_environ},
+    {"pid", l_pid},
+    {"cwd", l_cwd},
+    {NULL, NULL},
 };

@@ -1,9 +1,10 @@
 -- HAProxy in front of every healthy "app", and never reloaded: its servers are slots. A start finds them filled in its
 -- configuration; after that its runtime API, a unix socket, fills and empties them.
+-- Needs Consul: without it HAProxy is not started, and the log says that Consul does not answer.
 
 local pilot = require "luapilot"
 
-local dir   = "build/haproxy"                        -- all that is written
+local dir   = "build"                                -- all that is written: beside this file
 local port  = tonumber(pilot.env("PORT", "8094"))
 local slots = 10                                     -- as many backends can be served
 
@@ -13,14 +14,14 @@ local app = pilot.watch "app" { cached = true } -- the agent asks the servers on
 
 -- The configuration of a start: the first slots have the backends of now, the others wait.
 local function configure()
-  pilot.exec { "mkdir", "-p", dir }
+  pilot.fs.mkdir(dir)
   local servers = {}
   for i = 1, slots do
     local each = app.instances[i]
     servers[i] = { place = each and each.authority or "127.0.0.1:1", disabled = not each }
   end
   pilot.render {
-    source = "examples/haproxy/haproxy.cfg.tmpl", data = { port = port, dir = dir, servers = servers },
+    source = "haproxy.cfg.tmpl", data = { port = port, dir = dir, servers = servers },
     to     = dir .. "/haproxy.cfg", validate = { "/usr/sbin/haproxy", "-c", "-f", "{file}" },
   }
 end
@@ -28,6 +29,7 @@ end
 local haproxy = pilot.job "haproxy" {
   prepare     = configure,
   exec        = { "/usr/sbin/haproxy", "-db", "-f", dir .. "/haproxy.cfg" },
+  cwd         = ".",                                 -- the directory of this file
   when        = app:once "changed",                  -- as soon as Consul has said who is there, be it nobody
   restart     = "always",
   stop_signal = "SIGUSR1",                           -- it ends when its last request is answered

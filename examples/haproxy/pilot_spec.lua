@@ -3,7 +3,7 @@
 local sim = require "luapilot.sim"
 
 describe("haproxy", function()
-  local CONF = "build/haproxy/haproxy.cfg"
+  local CONF = "build/haproxy.cfg"
   local box, haproxy
   local slots          -- of the simulated HAProxy: { { place = "10.0.0.1:80", admin = 0 }, … }
   local talks          -- with its runtime API
@@ -48,17 +48,14 @@ describe("haproxy", function()
   end
 
   before_each(function()
-    box = sim.load("pilot.lua", { files = {
-      ["examples/haproxy/haproxy.cfg.tmpl"] = sim.read "haproxy.cfg.tmpl", ["build/haproxy"] = true,
-    } })
+    box = sim.load("pilot.lua", { files = { ["haproxy.cfg.tmpl"] = sim.read "haproxy.cfg.tmpl" } })
     slots, talks = {}, {}
-    box:program("mkdir", { exit = 0, after = "1ms" })
     box:program("/usr/sbin/haproxy -c", { exit = 0, after = "50ms" })
     box:program("/usr/sbin/haproxy -db", function(process)
       process:handle("SIGUSR1", function() process:exit(0) end)
       read()
       process:listen "127.0.0.1:8094"
-      process:listen("unix:build/haproxy/admin.sock", serve)
+      process:listen("unix:build/admin.sock", serve)
       process:sleep "24h"
     end)
     box:http("http://127.0.0.1:8094/health", 200)

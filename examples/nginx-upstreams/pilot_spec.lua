@@ -8,7 +8,7 @@ describe("nginx-upstreams", function()
 
   before_each(function()
     box = sim.load("pilot.lua", { files = {
-      ["/etc/nginx/app.conf.tmpl"] = sim.read "app.conf.tmpl", ["/etc/nginx/conf.d"] = true,
+      ["app.conf.tmpl"] = sim.read "app.conf.tmpl", ["/etc/nginx/conf.d"] = true,
     } })
     verdict = 0
     box:program("nginx -g", { start_delay = "100ms", listens = "127.0.0.1:80", on = { SIGHUP = function() end } })

@@ -3,21 +3,23 @@
 
 local pilot = require "luapilot"
 
-local dir  = "build/quickstart"            -- all that nginx reads and writes
+local dir  = "build"                       -- all that nginx reads and writes: beside this file
 local port = pilot.env("PORT", "8088")     -- from the environment, or this
 
 -- The set-up step: runs once, before the server.
 pilot.job "setup" {
   exec = pilot.sh [[
     mkdir -p "$DIR/tmp"
-    sed "s/8088/$PORT/" examples/quickstart/nginx.conf >"$DIR/nginx.conf"
+    sed "s/8088/$PORT/" nginx.conf >"$DIR/nginx.conf"
   ]],
+  cwd = ".",                               -- the directory of this file, wherever luapilot is started
   env = { DIR = dir, PORT = port },
 }
 
 -- The server. A crash costs a second, then two, then four ... until it has run for a minute again.
 local nginx = pilot.job "nginx" {
   exec         = { "nginx", "-p", dir, "-c", "nginx.conf" },
+  cwd          = ".",
   env          = { PATH = pilot.env "PATH" .. ":/usr/sbin" },     -- where Debian keeps it
   depends_on   = { setup = "exit_success" },
   restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },

@@ -38,7 +38,7 @@ end
 
 -- Its process goes on. Lines come from now on as the new file wants them.
 local function adopt_process(self, id, route)
-  local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
+  local captured = self.spec.log.mode == "lines" and self.app.bus:has(self.topic, "output")
   self.streams, self.late = 0, true
   route(self, id)
   self.app.port.hold(id, false) -- by the former core

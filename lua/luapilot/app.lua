@@ -17,6 +17,7 @@ local mistakes = require "luapilot.mistakes"
 local prospects = require "luapilot.prospects"
 local queue = require "luapilot.queue"
 local renders = require "luapilot.renders"
+local schema = require "luapilot.schema"
 local services = require "luapilot.services"
 local signals = require "luapilot.signals"
 local luapilot = require "luapilot"
@@ -187,6 +188,7 @@ end
 ---@return true?
 ---@return string[] mistakes    formatted, in order
 function App:load(path)
+  schema.pilot = self
   self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,

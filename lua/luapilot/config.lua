@@ -16,6 +16,7 @@ local signals = require "luapilot.signals"
 local dependency_types = lazy.require "luapilot.dependency_types"
 local health_types = lazy.require "luapilot.health_types"
 local meant = lazy.require "luapilot.meant"
+local paths = lazy.require "luapilot.paths"
 local service_types = lazy.require "luapilot.service_types"
 local types = lazy.require "luapilot.types"
 
@@ -65,9 +66,9 @@ local read_job = schema.record({
   service = { later(service_types, "services") },
 
   env           = { later(types, "env"), default = constant.NONE },
-  env_file      = { schema.text },
+  env_file      = { later(paths, "type") },
   env_clear     = { schema.boolean, default = false },
-  cwd           = { schema.text },
+  cwd           = { later(paths, "type") },
   user          = { later(types, "account") },
   group         = { later(types, "account") },
   umask         = { later(types, "umask") },

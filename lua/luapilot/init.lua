@@ -45,7 +45,8 @@ local api = {} -- name → function(app, …)
 local ELSEWHERE = {
   ["luapilot.groups"] = { "all", "any" },
   ["luapilot.timers"] = { "every", "after", "cron", "poll" },
-  ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render" },
+  ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render",
+    "jobs", "shutting_down" },
   ["luapilot.shutdown_signals"] = { "shutdown_signals" },
   ["luapilot.surroundings"] = { "env", "secret", "address", "hostname", "sh" },
 }

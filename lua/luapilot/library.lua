@@ -65,6 +65,7 @@ local pilot = {}
 ---@field http string|luapilot.HttpCheck|nil   a URL; redirects are not followed
 ---@field tcp string?                   "host:port"
 ---@field exec luapilot.Argv?
+---@field env table<string, string|number>?   of exec, beside the job's
 ---@field check (fun(job: luapilot.Job): any, string?)?   truthy passes; "warn", "text" warns
 ---@field notify true?                  sd_notify: READY=1 passes, a missed WATCHDOG=1 fails
 ---@field interval luapilot.Span?       default "10s"
@@ -115,10 +116,10 @@ local pilot = {}
 ---@field oom_score_adj integer?
 ---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
 ---@field stdin "null"|"inherit"|"open"|nil   default "null"; "inherit": the container's; "open": it never ends
----@field log "lines"|"raw"|luapilot.LogOptions|nil
+---@field log "lines"|"raw"|"none"|luapilot.LogOptions|nil
 
 ---@class luapilot.LogOptions
----@field mode "lines"|"raw"|nil
+---@field mode "lines"|"raw"|"none"|nil
 ---@field level "debug"|"info"|"warn"|"error"|nil   the label of its lines
 ---@field prefix boolean?               false: the bare line, in the default format
 ---@field file string?                  instead of luapilot's own output
@@ -255,9 +256,30 @@ function pilot.timeout(duration, fn, ...) end
 ---@param fn fun(reason: "done"|"error"|"cancel"|"timeout"|"shutdown"|"reload"|"lost")
 function pilot.defer(fn) end
 
+---@class luapilot.ExecOptions
+---@field check boolean?                default true: raise when the exit code is not 0
+---@field env table<string, string|number>?
+---@field cwd string?
+---@field user string|integer|nil
+---@field group string|integer|nil
+---@field umask string?                 octal: "027"
+---@field limits table<string, integer|"unlimited"|table>?   nofile, core, nproc …
+---@field no_new_privs boolean?
+---@field stdin string?
+---@field log "none"|luapilot.ExecLog|nil   also into the log, or nowhere
+---@field timeout luapilot.Span?
+---@field max_output string|integer|nil   default "1M", of each stream
+
+---@class luapilot.ExecLog
+---@field as string                     the name in front of its lines, as of a job
+---@field level "debug"|"info"|"warn"|"error"|nil
+---@field prefix boolean?
+---@field parse "json"|nil
+---@field level_from string?
+
 ---Runs a program to its end. Raises when it fails, unless check = false.
 ---@param command luapilot.Argv
----@param options { check: boolean?, env: table?, cwd: string?, user: string|integer|nil, stdin: string?, timeout: luapilot.Span?, max_output: string|integer|nil }?
+---@param options luapilot.ExecOptions?
 ---@return { code: integer, signal: string?, stdout: string, stderr: string }
 function pilot.exec(command, options) end
 ---@param text string                   "a | b"
@@ -414,6 +436,12 @@ function pilot.poll(fd, mode, fn) end
 function pilot.shutdown(code) end
 ---@param bound luapilot.Span           default "8s"
 function pilot.shutdown_timeout(bound) end
+---Has the shutdown begun?
+---@return boolean
+function pilot.shutting_down() end
+---All jobs, in the order of the file. Not at the top level, where there may be more to come.
+---@return luapilot.Job[]
+function pilot.jobs() end
 ---Signals that end the pilot, beside SIGTERM, SIGINT and SIGQUIT: the STOPSIGNAL of an image.
 ---@param signals string[]              "SIGWINCH", "SIGRTMIN+3"
 function pilot.shutdown_signals(signals) end

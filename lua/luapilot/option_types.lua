@@ -5,11 +5,13 @@
 -- given options.
 
 local argv = require "luapilot.argv"
+local config = require "luapilot.config"
 local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local mistakes_of = require "luapilot.mistakes"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local types = require "luapilot.types"
 
@@ -17,6 +19,9 @@ local http_types = lazy.require "luapilot.http_types"
 local service_types = lazy.require "luapilot.service_types"
 
 local M = {}
+
+-- Lines in the log come under the name of a job, or one that a job could have.
+local function config_name(value, path, report) return config.name(value, path, report) end
 
 local LEVELS = { "debug", "info", "warn", "error" }
 
@@ -84,7 +89,8 @@ M.logging = options_reader({
 
 local function file_path(value, path, report)
   value = schema.text(value, path, report)
-  if not value or value:find "[^/]$" then return value end
+  if not value then return nil end
+  if value:find "[^/]$" then return paths.absolute(value, path ~= "" and path or nil) end
   report(path, "is a directory: it must name the file")
 end
 
@@ -99,7 +105,7 @@ end
 local data = schema.either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn })
 
 local function render_fields() return {
-  source   = { schema.text },
+  source   = { paths.type },
   text     = { types.bytes },
   to       = { file_path },
   data     = { data, default = constant.NONE },
@@ -181,14 +187,47 @@ function M.watched_name(...) return service_types.watched_name(...) end
 ---@type luapilot.Type
 function M.tags(...) return service_types.tags(...) end
 
----Options of pilot.exec: { check, env, cwd, user, stdin, timeout, max_output }.
+local read_exec_log = schema.fields({
+  as     = { config_name },
+  level  = { schema.one_of(LEVELS), default = "info" },
+  prefix = { schema.boolean, default = true },
+  parse  = { schema.one_of { "json" } },
+  level_from = { schema.text },
+}, "a table")
+
+local EXEC_LOG = '"none" or a table such as { as = "backup" }'
+
+-- What becomes of the output of pilot.exec beside being returned: as of a job, under a name.
+local exec_log = schema.either(EXEC_LOG, {
+  string = function(value, path, report)
+    if value == "none" then return { none = true } end
+    return schema.expected(path, report, EXEC_LOG, value)
+  end,
+  table = function(value, path, report)
+    local log = read_exec_log(value, path, report)
+    if log and schema.field(value, "as") == nil then
+      report(path, 'has no name for the log: give it as = "backup", such as the name of a job')
+    end
+    if log and log.level_from and not log.parse then
+      report(schema.join(path, "level_from"), 'needs parse = "json": it names a field of what is parsed')
+    end
+    return log
+  end,
+})
+
+---Options of pilot.exec.
 ---@type luapilot.OptionsReader
 M.exec_options = options_reader({
   check      = { schema.boolean, default = true },
   env        = { types.env, default = constant.NONE },
-  cwd        = { schema.text },
+  cwd        = { paths.type },
   user       = { types.account },
+  group      = { types.account },
+  umask      = { types.umask },
+  limits     = { types.limits, default = constant.NONE },
+  no_new_privs = { schema.boolean, default = false },
   stdin      = { types.bytes },
+  log        = { exec_log },
   timeout    = { schema.span },
   max_output = { schema.size, default = 1024 ^ 2 },
 }, 'a table such as { timeout = "30s" }')

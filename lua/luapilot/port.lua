@@ -442,6 +442,9 @@ function port.hostname() end
 function port.environ() end
 ---@return integer
 function port.pid() end
+---The working directory, absolute.
+---@return string?, string? message, string? code     ENOENT: it was removed
+function port.cwd() end
 
 ---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
 ---`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format

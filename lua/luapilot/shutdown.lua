@@ -80,8 +80,8 @@ local function limit(self, seconds)
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
   app.port.deadline(seconds, orderly, app.asked_code)
   self.limit = app.loop:allow(orderly, function()
-    app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)), nil,
-      "killing", nil, { reason = "shutdown_timeout" })
+    app:log("warn", ("the shutdown is near its bound of %s: killing what is left"):format(duration.format(seconds)),
+      nil, "killing", nil, { reason = "shutdown_timeout" })
     self:kill(true)
   end, BUSY)
   self.limit.counted = function(left) app.port.deadline(nil, left) end

@@ -11,6 +11,7 @@ local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
 local dependencies = lazy.require "luapilot.dependencies"
 local order = lazy.require "luapilot.order"
+local paths = lazy.require "luapilot.paths"
 local raised = lazy.require "luapilot.raised"
 local rivals = lazy.require "luapilot.rivals"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
@@ -68,11 +69,12 @@ local function check_leaf(app, runner, leaf)
   end
 end
 
--- A raw job's lines never pass through the pilot.
+-- Lines that never pass through the pilot.
 local function check_output(app, runner)
-  if runner.spec.log.mode ~= "raw" or not app.bus:has(runner.topic, "output") then return end
+  local mode = runner.spec.log.mode
+  if mode == "lines" or not app.bus:has(runner.topic, "output") then return end
   app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
-    'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
+    ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)'):format(mode))
 end
 
 -- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
@@ -151,9 +153,9 @@ end
 ---@param app luapilot.App
 ---@return string[]
 function validate.rendered_files(app)
-  local paths, seen = {}, {}
+  local found, seen = {}, {}
   local function add(path)
-    if not seen[path] then paths[#paths + 1] = path end
+    if not seen[path] then found[#found + 1] = path end
     seen[path] = true
   end
   if next(app.templates) then
@@ -161,10 +163,10 @@ function validate.rendered_files(app)
   end
   for _, source in pairs(app.loader.sources) do
     local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
-    for _, path in ipairs(list or constant.NONE) do add(path) end
+    for _, path in ipairs(list or constant.NONE) do add(paths.absolute(path)) end
   end
-  table.sort(paths)
-  return paths
+  table.sort(found)
+  return found
 end
 
 -- --- the file --------------------------------------------------------------------------------

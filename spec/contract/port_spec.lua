@@ -721,6 +721,16 @@ local function contract(name, world)
         return list
       end
 
+      it("gives beside the log every byte, as if there were none", function()
+        local text = "a\r\n\n\tb \n\255\1\nhalf a line"
+        local id = spawn({ stdout = text, stderr = "\n", exit = 0 },
+          { capture = true, output = { name = "job", file = world.path "log" } })
+        wait_for("group_gone", id)
+        wait_for_ends(id)
+        assert.equal(text, text_of(id))
+        assert.equal("\n", text_of(id, "stderr"))
+      end)
+
       it("gives a long line beside the log in the parts that the log has, never cut inside a character", function()
         local euro, face = "\226\130\172", "\240\159\152\128"
         for i, text in ipairs { "x", "\195\169", euro, face, "a" .. euro .. face, face .. "\237\160\128\255" } do
@@ -1399,6 +1409,13 @@ local function contract(name, world)
         assert.is_string(port.hostname())
         assert.is_number(port.pid())
         assert.is_string(port.environ().PATH)
+      end)
+
+      it("knows its working directory: where a program runs that is given none", function()
+        local id = spawn({ shows_cwd = true, exit = 0 }, { capture = true })
+        wait_for_ends(id)
+        assert.equal(port.cwd() .. "\n", text_of(id))
+        assert.equal("/", port.cwd():sub(1, 1))
       end)
     end)
 

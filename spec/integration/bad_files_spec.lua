@@ -689,7 +689,7 @@ pilot.job "a" { exec = "a", timeout = 0 , user = {}, umask="999", limits = { nof
 pilot.lua:2: job "a": cgroup.memory: unknown field (did you mean "memory_max"?)
 pilot.lua:2: job "a": env[1]: expected NAME = "value", got a string: "A=B"; write A = "…"
 pilot.lua:2: job "a": limits.nofiles: unknown field (did you mean "nofile"?)
-pilot.lua:2: job "a": log: expected "lines" or "raw", got a string: "line"; did you mean "lines"?
+pilot.lua:2: job "a": log: expected "lines", "raw" or "none", got a string: "line"; did you mean "lines"?
 pilot.lua:2: job "a": timeout: must be longer than 0
 pilot.lua:2: job "a": umask: expected a string of octal digits such as "027", got a string: "999"
 pilot.lua:2: job "a": user: expected a name or a number, got an empty table

@@ -52,7 +52,7 @@ describe("the haproxy example", machine.unless(LACKING, function()
 
   local function ask(command)
     local talk = run.program({ "sh", "-c", 'echo "$1" | socat -t5 - UNIX-CONNECT:"$0"',
-      p:path "build/haproxy/admin.sock", command })
+      p:path "copied/build/admin.sock", command })
     assert.equal(0, talk:wait())
     return talk:stdout():gmatch "[^\n]+"
   end

@@ -191,7 +191,9 @@ local function health(name)
   local check = { interval = seconds(0.2, 5), rise = 1 + dice:below(3), fall = 1 + dice:below(4) }
   check.timeout = chance(0.5) and seconds(0.02, check.interval) or check.interval
   local texts = {
-    tcp = 'tcp = "localhost:1"', exec = ('exec = { "check", %q }'):format(name), check = "check = work",
+    tcp = 'tcp = "localhost:1"',
+    exec = ('exec = { "check", %q }, env = { A = "1" }'):format(name),
+    check = "check = work",
     notify = "notify = true", http = 'http = "http://web/health"',
   }
   check.kind = pick { "tcp", "exec", "exec", "exec", "check", "notify", "http" }
@@ -209,6 +211,7 @@ end
 
 local LOGS = {
   "log = { merge = true }", 'log = { parse = "json" }', 'log = { parse = "json", level_from = "level", merge = true }',
+  'log = "none"',
 }
 
 local function job(name, plan, partner, services, main)
@@ -271,7 +274,10 @@ local function work(gentle) -- takes a while, in one way or another
   if gentle and (kind == 6 or kind == 10) then kind = 11 end -- nothing that only the bound of a shutdown ends
   if kind == 1 then error("a mistake of the user", 0) end
   if kind == 2 then pilot.defer(function() pilot.sleep "200ms" end) end
-  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s" }) end
+  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s", log = { as = "tool" } }) end
+  if kind == 5 and pilot.jobs()[1] and pilot.shutting_down() then
+    pilot.exec("tool", { check = false, timeout = "2s", log = "none" })
+  end
   if kind == 4 then pilot.spawn(function() pilot.sleep "3s" end) end
   if kind == 5 then return false end
   if kind == 6 then pcall(pilot.sleep, "1h") end

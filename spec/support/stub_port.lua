@@ -64,6 +64,7 @@ end
 
 function calls.contain() return true end
 function calls.deep() return false end
+function calls.cwd() return "/" end
 
 function calls.cancel(self, id)
   if not self.handles[id] then error("handle " .. tostring(id) .. " is cancelled, but it is gone", 2) end

@@ -207,7 +207,7 @@ local TRIGGERS = {
       for i = 1, N do parts[i] = pilot.job("j" .. i) { exec = "app" }:once "exit_success" end
       pilot.job "last" { exec = "app", when = pilot.all(parts) }
     ]], ONCE) },
-  { "parts of an any of which none comes", 160, pilot([[
+  { "parts of an any of which none comes", 200, pilot([[
       local parts = {}
       for i = 1, N do parts[i] = pilot.job("j" .. i) { exec = "app" }:once "exit_failed" end
       pilot.job "last" { exec = "app", when = pilot.any(parts) }

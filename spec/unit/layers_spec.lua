@@ -9,10 +9,12 @@ local lua_layers = {
     "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
+  { "paths" },
   { "exact", "unheard", "env_file", "characters" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
   { "dependency_types", "service_types", "health_types", "meant" },
-  { "config", "option_types" },
+  { "config" },
+  { "option_types" },
   -- mechanisms, each by itself
   { "subscription" },
   { "patience", "task", "bus", "health", "trigger", "trigger_text", "job", "json", "program", "schedule", "environment",

@@ -42,9 +42,9 @@ local GOLDEN = {
     "expected a table such as { port = 8000 }, or a list of them, got a number: 80; write service = { port = 80 }" },
   { 'env = "A=1"', 'expected a table such as { PORT = "8000" }, got a string: "A=1"; write env = { A = "1" }' },
   { 'env_file = { "a" }', "expected a string, got a table; a job has one: write its path" },
-  { "log = false", 'expected "lines", "raw" or a table such as { level = "warn" }, got a boolean: false; '
-    .. 'write log = { file = "/dev/null" }' },
-  { 'log = "json"', 'expected "lines" or "raw", got a string: "json"; write log = { parse = "json" }' },
+  { "log = false", 'expected "lines", "raw", "none" or a table such as { level = "warn" }, got a boolean: false; '
+    .. 'write log = "none"' },
+  { 'log = "json"', 'expected "lines", "raw" or "none", got a string: "json"; write log = { parse = "json" }' },
   { 'cgroup = "256M"',
     'expected a table such as { memory_max = "256M" }, got a string: "256M"; write cgroup = { memory_max = "256M" }' },
   { "reload = true",

@@ -115,6 +115,12 @@ end
 
 local function directory_of(path) return path:match "^(.*/)[^/]*$" or "" end
 
+-- A relative path of the spec, as the pilot.lua would mean it: below the directory of that file.
+local function placed(self, path)
+  if type(path) ~= "string" then return path end
+  return files.normalize(path, self.directory)
+end
+
 -- The file as the box calls it, and where it is on the real disk.
 local function find_file(self)
   if self.options.source then return end
@@ -169,7 +175,7 @@ local function describe_files(self)
   local paths = {}
   for path in pairs(self.options.files or {}) do paths[#paths + 1] = path end
   table.sort(paths)
-  for _, path in ipairs(paths) do self.files:describe(path, self.options.files[path]) end
+  for _, path in ipairs(paths) do self.files:describe(placed(self, path), self.options.files[path]) end
   if self.options.source then self.files:describe(self.path, self.options.source) end
 end
 
@@ -187,8 +193,9 @@ function box.new(world, path, options, number)
   local self = setmetatable({
     world = world, path = path, options = options, name = number == 1 and "box" or "box-" .. number,
     moments = {}, complaints = {}, children = {}, started = false, paused = false,
+    directory = files.normalize(directory_of(path), CWD),
   }, Box)
-  self.programs = programs.new()
+  self.programs = programs.new(self.directory)
   self.files = files.new {
     cwd = CWD, closed = options.closed, clock = function() return world.clock:wall() end,
     unknown = function(name)
@@ -204,9 +211,10 @@ function box.new(world, path, options, number)
   return self
 end
 
--- Calls fn(…) in the pilot: its clock runs, and its secrets are those that messages do not quote.
+-- Calls fn(…) in the pilot: its clock runs, its secrets are those that messages do not quote, and relative paths are
+-- relative to its file.
 local function enter(self, fn, ...)
-  describe.masks = self.app.masks
+  describe.masks, schema.pilot = self.app.masks, self.app
   return contain.call(self.app.loop.meter, fn, ...)
 end
 
@@ -377,12 +385,12 @@ end
 ---From now on whatever is started there, as that program or as that user hangs, until it answers.
 ---@param kind "path"|"program"|"user"    a path: a working directory or a program, there or below
 ---@param name string
-function methods:hang(kind, name) self.port.starts:hang(kind, name) end
+function methods:hang(kind, name) self.port.starts:hang(kind, kind == "path" and placed(self, name) or name) end
 
 ---It answers again: what hung goes on.
 ---@param kind "path"|"program"|"user"
 ---@param name string
-function methods:answer(kind, name) self.port.starts:answer(kind, name) end
+function methods:answer(kind, name) self.port.starts:answer(kind, kind == "path" and placed(self, name) or name) end
 
 ---@param address string      "host:port"
 ---@param state "up"|"down"|"hangs"
@@ -404,13 +412,13 @@ function methods:http(address, answer) self.sites:describe(address, answer) end
 ---Writes a file from outside: a string, false (removes it), or a description as in `files`.
 ---@param path string
 ---@param what string|boolean|table
-function methods:write(path, what) self.files:describe(path, what) end
+function methods:write(path, what) self.files:describe(placed(self, path), what) end
 
 ---From now on an operation on a file fails with a code; without a code it works again.
 ---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"list"|"mkdir"
 ---@param path string
 ---@param code string?        "ENOSPC"
-function methods:fault(operation, path, code) self.files:fault(operation, path, code) end
+function methods:fault(operation, path, code) self.files:fault(operation, placed(self, path), code) end
 
 ---A descriptor that pilot.poll waits for: ready "r", "w", "rw" or "".
 ---@param fd integer
@@ -433,7 +441,7 @@ end
 ---The content of a file now, or nil.
 ---@param path string
 ---@return string?
-function methods:file(path) return self.files:content(path) end
+function methods:file(path) return self.files:content(placed(self, path)) end
 
 ---The pilot's own log: { level, message, fields, at }.
 ---@return table[]

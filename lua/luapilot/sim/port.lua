@@ -299,6 +299,7 @@ end
 function calls.hostname(self) return self.name end
 function calls.environ(self) return copy.shallow(self.environ) end
 function calls.pid(self) return self.own_pid end
+function calls.cwd(self) return self.files.cwd end
 
 -- --- logs --------------------------------------------------------------------------------------
 
