@@ -8,6 +8,7 @@ local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
 local prober = lazy.require "luapilot.prober"
@@ -228,6 +229,12 @@ function apply.deregister(self)
     self:post("deregistered", { was = was })
     if self.app.closing then self.app.closing:left(self) end
   end)
+end
+
+-- --- effects: what it depends on -------------------------------------------------------------
+
+for _, name in ipairs { "depend", "undepend", "unbind" } do
+  apply[name] = function(self) dependencies[name](self) end
 end
 
 -- --- effects: prepare ------------------------------------------------------------------------

@@ -95,7 +95,7 @@ local function of_gone(view)
   return "critical", how
 end
 
-local BETWEEN = { preparing = true, ending = true, backoff = true }
+local BETWEEN = { blocked = true, preparing = true, ending = true, backoff = true }
 
 ---@class luapilot.JobView     what the status of a job's services depends on
 ---@field state string         of job.lua

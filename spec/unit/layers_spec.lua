@@ -5,12 +5,12 @@ local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
     "utf8", "words", "zone" },
-  { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
+  { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
   { "exact", "unheard", "env_file" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "service_types", "health_types", "meant" },
+  { "dependency_types", "service_types", "health_types", "meant" },
   { "config", "option_types" },
   -- mechanisms, each by itself
   { "subscription" },
@@ -29,6 +29,7 @@ local lua_layers = {
   { "prober" },
   { "awaited" },
   { "starter", "render", "records", "registrar" },
+  { "dependencies" },
   { "renders", "services", "adoption" },
   { "runner" },
   -- the user's language
@@ -40,7 +41,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "raised", "rivals", "verdict" },
+  { "circles", "order", "raised", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }

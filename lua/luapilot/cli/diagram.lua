@@ -5,8 +5,10 @@
 --            function, job:start()
 --   group    pilot.all and pilot.any
 --
--- An edge goes from what happens to what it starts, and says which event, how often, and the options. Pure.
+-- An edge goes from what happens to what it starts, and says which event, how often, and the options; a dashed one from
+-- what a job depends on to that job. Pure.
 
+local dependencies = require "luapilot.dependencies"
 local duration = require "luapilot.duration"
 local shutdown = require "luapilot.cli.shutdown"
 
@@ -22,7 +24,7 @@ local diagram = {}
 ---@field from string
 ---@field to string
 ---@field label string?
----@field by_hand boolean?      only when Lua code asks for it
+---@field dashed boolean?       starts nothing by itself: job:start() of Lua code, or what a start waits for
 
 ---@class luapilot.Diagram
 ---@field nodes luapilot.DiagramNode[]
@@ -120,8 +122,8 @@ source_of.each = source_of.once
 local Builder = {}
 Builder.__index = Builder
 
-function Builder:edge(from, to, label, by_hand)
-  self.edges[#self.edges + 1] = { from = from, to = to, label = label, by_hand = by_hand }
+function Builder:edge(from, to, label, dashed)
+  self.edges[#self.edges + 1] = { from = from, to = to, label = label, dashed = dashed }
 end
 
 function Builder:node(kind, text)
@@ -154,6 +156,15 @@ function Builder:connect(node, to)
   self:edge(self:source(text), to, label, node.kind == "manual" or nil)
 end
 
+-- What each start of a job waits for.
+function Builder:depend(runner)
+  local to = diagram.job_id(runner.spec.name)
+  for _, one in ipairs(runner.spec.depends_on and dependencies.of(runner) or {}) do
+    local bound = runner.spec.bind and one.state ~= "exit_success" and ", bind" or ""
+    self:edge(diagram.job_id(one.runner.spec.name), to, ("depends_on: %s%s"):format(one.state, bound), true)
+  end
+end
+
 ---@param pilot luapilot.App     loaded
 ---@return luapilot.Diagram
 function diagram.of(pilot)
@@ -161,6 +172,7 @@ function diagram.of(pilot)
   for _, runner in ipairs(pilot.order) do self.nodes[#self.nodes + 1] = job_node(runner) end
   for _, runner in ipairs(pilot.order) do
     self:connect(runner.starter.trigger.node, diagram.job_id(runner.spec.name))
+    self:depend(runner)
   end
   return { nodes = self.nodes, edges = self.edges, footer = shutdown.line(shutdown.plan(pilot)) }
 end
