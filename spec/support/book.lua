@@ -1,23 +1,24 @@
 -- docs/cookbook.md as the specs see it: the files that a recipe shows, run where their paths are those of the page.
 --
 --   local cron = book.recipe "Cron"
---   local p = cron:run()                              luapilot run /etc/pilot.lua, as PID 1, with the files of the recipe
---   p = cron:run { change = { ["/etc/pilot.lua"] = { { "0 3 * * *", "0 3 * *" } } } }       a mistake that somebody makes
+--   local p = cron:run()                      luapilot run /etc/pilot.lua, as PID 1, with the files of the recipe
+--   p = cron:run { change = { ["/etc/pilot.lua"] = { { "0 3 * * *", "0 3 * *" } } } }      somebody's mistake
 --   p = cron:run { pilot = "/etc/front/pilot.lua", wrap = { "setpriv", … } }
---   cron:saw(p, "What to see")                        every line of the logs shown there has come
---   cron:try(p, "What to see")                        the commands shown there, typed in that container: they say the same
---   book.enter(p, "kill -USR2 1")                     any other one; returns its program
+--   cron:saw(p, "What to see")                every line of the logs shown there has come
+--   cron:complains(p, "a text")               every line of the one block with that text, of what goes wrong
+--   cron:try(p, "What to see")                the commands shown there, typed there, say what they say there
+--   book.enter(p, "kill -USR2 1")             any other command; returns its program
 --
 -- What is looked for on a page:
 --
---   a line that ends with `/a/path`:                  the block that follows is that file
---   ```text                                           lines of a log, without their times
---   ```console                                        "$ a command", and what it writes
+--   a line that ends with `/a/path`:          the block that follows is that file
+--   ```text                                   lines of a log, without their times
+--   ```console                                "$ a command", and what it writes
 --
 -- In both a number stands for any number, and … for any text: pids and times are others each time.
 --
--- The place is a mount and a PID namespace, below the network that the spec has entered: /etc is a copy of the machine's, the
--- directories that a recipe writes into are empty. Nothing outside changes.
+-- The place is a mount and a PID namespace, in the network that the spec has entered: /etc is a copy of the machine's,
+-- the directories that recipes write into are empty. Nothing outside changes.
 
 local machine = require "support.machine"
 local run     = require "support.run"
@@ -138,12 +139,14 @@ end
 ---@param command string
 ---@return spec.Program
 function book.enter(p, command)
-  return run.program { "nsenter", "--target", tostring(p:guardian()), "--mount", "--pid", "sh", "-c", command }
+  return run.program({ "nsenter", "--target", tostring(p:guardian()), "--mount", "--pid", "sh", "-c", command }, {
+    env = { PATH = run.binary:match "^(.*)/" .. ":" .. os.getenv "PATH" }, -- luapilot is on it
+  })
 end
 
 -- --- what the page says ------------------------------------------------------------------------------
 
--- A line of the page as a pattern. %f: 0.25 may be 1 another time, and 3 may be 0.5.
+-- A line of the page as a pattern; 0.25 may be 1 another time.
 local function pattern_of(line)
   local pattern = line:gsub("…", "\1"):gsub("%d[%d.]*%f[^%d.]", "\2"):gsub("%p", "%%%0"):gsub("\1", ".*")
   return (pattern:gsub("\2", "%%d[%%d.]*"))
@@ -167,16 +170,17 @@ function Recipe:saw(p, heading)
   for _, line in ipairs(lines_under(self, heading, "text")) do p:wait_for_line(pattern_of(line)) end
 end
 
----Waits for the one line that is shown under "What goes wrong first" and has such a text.
+---Waits for every line of the one block under "What goes wrong first" that has such a text.
 ---@param p spec.Program
 ---@param text string
 function Recipe:complains(p, text)
   local found = {}
-  for _, line in ipairs(lines_under(self, "What goes wrong first", "text")) do
-    if line:find(text, 1, true) then found[#found + 1] = line end
+  for _, block in ipairs(self.blocks) do
+    if block.kind == "text" and block.under == "What goes wrong first"
+      and table.concat(block.lines, "\n"):find(text, 1, true) then found[#found + 1] = block end
   end
-  assert(#found == 1, ("%d lines of the page have %q"):format(#found, text))
-  p:wait_for_line(pattern_of(found[1]))
+  assert(#found == 1, ("%d blocks of the page have %q"):format(#found, text))
+  for _, line in ipairs(found[1].lines) do p:wait_for_line(pattern_of(line)) end
 end
 
 -- { command, lines } of each that is shown.
