@@ -67,7 +67,8 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       recipe:try(p, SEE)
       ends(p, 0)
       story.assert_order(p, { 'migrate": waits for db', 'db": is healthy', 'migrate": started',
-        'migrate": exited with code 0', 'app": started', 'app": is healthy', 'app": stopped', 'db": stopping', 'db": stopped', "ended code=0" })
+        'migrate": exited with code 0', 'app": started', 'app": is healthy', 'app": stopped', 'db": stopping',
+        'db": stopped', "ended code=0" })
       story.assert_lines(p, 0, "killed")
     end)
 
@@ -336,23 +337,28 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       return p
     end
 
-    -- nginx itself, not only its file: a new worker serves when the old one does not any more.
+    -- The master and one worker: those of the configuration before have gone.
+    local function is_settled(p)
+      local counted = book.enter(p, "pgrep -x -c nginx")
+      counted:wait()
+      return counted:stdout() == "2\n"
+    end
+
+    -- nginx itself, not only its file.
     local function serves(p, ...)
       local wanted = { ... }
       p:wait_for("nginx to ask " .. table.concat(wanted, " and "), function()
-        local seen, count = {}, 0
+        local settled, seen, count = is_settled(p), {}, 0
         for _ = 1, 10 do
-          local port = web.get(80):match "served at (%d+)"
-          if port and not seen[port] then seen[port], count = true, count + 1 end
+          local port = web.get(80):match "served at (%d+)" or "nobody"
+          if not seen[port] then seen[port], count = true, count + 1 end
         end
-        for _, port in ipairs(wanted) do
-          if not seen[port] then return false end
-        end
-        return count == #wanted
+        for _, port in ipairs(wanted) do settled = settled and seen[port] end
+        return settled and count == #wanted
       end)
     end
 
-    local function need() machine.need("nginx", "ab", "nsenter", "curl") end
+    local function need() machine.need("nginx", "ab", "nsenter", "curl", "pgrep") end
 
     it("loses no request, of those neither that are sent once only", function()
       need()
