@@ -7,7 +7,7 @@ local dir  = "build/quickstart"            -- all that nginx reads and writes
 local port = pilot.env("PORT", "8088")     -- from the environment, or this
 
 -- The set-up step: runs once, before the server.
-local setup = pilot.job "setup" {
+pilot.job "setup" {
   exec = pilot.sh [[
     mkdir -p "$DIR/tmp"
     sed "s/8088/$PORT/" examples/quickstart/nginx.conf >"$DIR/nginx.conf"
@@ -19,7 +19,7 @@ local setup = pilot.job "setup" {
 local nginx = pilot.job "nginx" {
   exec         = { "nginx", "-p", dir, "-c", "nginx.conf" },
   env          = { PATH = pilot.env "PATH" .. ":/usr/sbin" },     -- where Debian keeps it
-  when         = setup:once "exit_success",
+  depends_on   = { setup = "exit_success" },
   restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },
   health       = { tcp = "127.0.0.1:" .. port, interval = "2s" },
   reload       = "SIGHUP",

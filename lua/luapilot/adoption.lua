@@ -61,7 +61,8 @@ local function replace_tasks(self, apply)
     return self:post("prepared")
   end
   local is_gone = m.state == "stopping" and m.stop.gone
-  if m.state == "stopping" and not (m.stop.handlers or m.stop.bound) then self:post("handlers_done") end -- which may start it again
+  local told = m.state == "stopping" and not (m.stop.handlers or m.stop.bound)
+  if told then self:post("handlers_done") end -- which may start it again
   local lives = self.process ~= nil or not (self.spec.run or self.spec.exec)
   if self:is_active() and not lives and not is_gone then self:post("lost") end
 end

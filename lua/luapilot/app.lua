@@ -419,7 +419,8 @@ local function sources_of(self, runner)
   return #sources > 0 and sources or constant.NONE
 end
 
----The jobs that the trigger of `runner` names and that it depends on, itself apart: those of the file, so when all of it was read.
+---The jobs that the trigger of `runner` names, and that it depends on, itself apart: those of the file, so when all of
+---it was read.
 ---@param runner luapilot.Runner
 ---@return luapilot.Runner[]
 function App:sources_of(runner)

@@ -1,5 +1,5 @@
--- awaited: what the jobs wait for that have never started, or wait for what they depend on, told in the log: after 10 s, after a minute, then each ten
--- minutes while they wait.
+-- awaited: what the jobs wait for that have never started, or whose start waits for what they depend on, told in the
+-- log: after 10 s, after a minute, then each ten minutes while they wait.
 --
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
@@ -36,7 +36,10 @@ end
 
 local STATE = {
   blocked = function() return "it waits for what it depends on" end,
-  waiting = function(runner) return runner.memory.exit and "it waits to be started again" or "it waits itself" end,
+  waiting = function(runner)
+    if runner.starter:is_manual() then return "nothing starts it by itself" end
+    return runner.memory.exit and "it waits to be started again" or "it waits itself"
+  end,
   preparing = function() return "it is being prepared" end,
   running = function(runner)
     local why = check_state(runner)

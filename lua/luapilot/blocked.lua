@@ -4,8 +4,8 @@
 --                │ stop, close                       held, complete: as from a backoff, for there is no process
 --                └─ dead ──▶ waiting                 something will never be there: the start has failed
 --
--- A start is under way already: what fires meanwhile (`start`) is served by it. Pure. Loaded with the first job that has
--- `depends_on`.
+-- A start is under way already: what fires meanwhile (`start`) is served by it. Pure. Loaded with the first job
+-- that has `depends_on`.
 
 local blocked = {}
 

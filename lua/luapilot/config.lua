@@ -83,8 +83,8 @@ local read_job = schema.record({
   stdin         = { schema.one_of { "null", "inherit", "open" }, default = "null" },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
-  workdir = "cwd", dir = "cwd", directory = "cwd", after = "depends_on", requires = "depends_on", needs = "depends_on", binds_to = "bind", part_of = "bind",
-  check = "health",
+  workdir = "cwd", dir = "cwd", directory = "cwd", after = "depends_on", requires = "depends_on",
+  needs = "depends_on", binds_to = "bind", part_of = "bind", check = "health",
   healthcheck = "health", port = "service", uid = "user", gid = "group", signal = "stop_signal",
   kill_mode = "stop_mode", pid_file = "pidfile",
   max_restarts = "restart", pre_start = "prepare", before = "prepare", logging = "log", ulimits = "limits",

@@ -5,8 +5,8 @@
 --   connect    once: who is bound to a job hears when that is gone, and is stopped
 --   unbind     a job is to stop: those that are bound to it first
 --
--- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua and
--- blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first job that has `depends_on`.
+-- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua
+-- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.constant"
 local starter = require "luapilot.starter"
@@ -159,7 +159,7 @@ local function lose(runner, source)
   runner.app:command(function()
     if not STARTED[runner.memory.state] or runner.memory.closing then return end
     local name = source.spec.name
-    runner:log("info", ("is stopped with %s, which it is bound to"):format(name), nil, "unbound", { reason = name })
+    runner:log("info", ("is stopped with %s, which it is bound to"):format(name), nil, "bound", { reason = name })
     runner:input("stop", { again = "bind" })
   end)
 end

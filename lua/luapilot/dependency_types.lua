@@ -56,7 +56,8 @@ end
 function M.depends_on(value, path, report)
   if not schema.is_table(value) then
     local name = name_of(value)
-    return schema.expected(path, report, WHAT, value, name and ("write depends_on = { %s }"):format(describe.quote(name)))
+    local advice = name and ("write depends_on = { %s }"):format(describe.quote(name))
+    return schema.expected(path, report, WHAT, value, advice)
   end
   local list, seen = {}, {}
   for _, key in ipairs(schema.keys(value)) do

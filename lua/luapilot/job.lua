@@ -35,6 +35,8 @@ local RELOAD_AGE = 1        -- seconds: a process younger than this has no handl
 local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
 local SPAWN_BACKOFF_MAX = 15
 local LEAVING = 1           -- seconds: the longest that a deregistration holds up a stop
+local AGAIN = 1             -- seconds from a start that failed to the next one by a trigger: jobs that start each other
+                            -- when they fail would do nothing else
 
 -- States as the user sees them (job.state).
 job.VISIBLE = {
@@ -306,7 +308,17 @@ end
 -- Each cell: function(c) → next state, or nil to stay. c = { spec, memory, input, now, random, effects }.
 local machine = {}
 
-local function start(c) return begin_anew(c) end
+-- A trigger starts it so soon after a start that failed that it has to wait.
+local function start_later(c)
+  local exit = c.memory.exit
+  local due = c.input.again == "trigger" and exit and not c.memory.started and exit.at + AGAIN
+  if not due or due <= c.now then return nil end
+  restart.triggered(c.memory.policy)
+  emit(c, "timer", "restart", due - c.now)
+  return "backoff"
+end
+
+local function start(c) return start_later(c) or begin_anew(c) end
 
 -- It has run, and now nothing starts it by itself.
 local function say_stopped(c)
@@ -361,6 +373,7 @@ machine.complete = { start = start, close = close, stop = function(c) return c.i
 
 machine.backoff = {
   start = function(c)
+    if start_later(c) then return nil end
     emit(c, "untimer", "restart")
     return begin_anew(c)
   end,
@@ -617,8 +630,9 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             succeeded handlers_done deregistered health reload dead give_up lost provided released, and <timer>_due
----@param input table           start: { again = "trigger"|"user"|nil }; stop: { again = "trigger"|"user"|"bind"|nil }; close: { budget };
+---                             succeeded handlers_done deregistered health reload dead give_up lost provided released,
+---                             and <timer>_due
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget };
 ---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
 ---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };

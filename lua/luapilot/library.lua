@@ -30,7 +30,7 @@ local pilot = {}
 ---@field at number                     epoch seconds
 ---@field code integer?                 exit_success, exit_failed
 ---@field signal string?                exit_failed
----@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|"oom"|nil
+---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"dependency"|"health"|"oom"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
 ---@field line string?                  output: 64 KiB at most
@@ -90,6 +90,8 @@ local pilot = {}
 ---@field run fun(job: luapilot.Job)?   instead of exec: a job written in Lua
 ---@field prepare fun(job: luapilot.Job)?   before every start; a raise is a failed start
 ---@field when luapilot.Trigger|"manual"|(fun(job: luapilot.Job): any)|nil   default: at start-up
+---@field depends_on (string|luapilot.Job)[]|table<string|luapilot.Job, "running"|"healthy"|"exit_success">|nil
+---@field bind boolean?                 stopped and started with what it depends on
 ---@field restart "always"|"on_failure"|"never"|integer|luapilot.RestartOptions|nil
 ---@field timeout luapilot.Span?
 ---@field stop_signal string?           default "SIGTERM"
@@ -141,7 +143,7 @@ local pilot = {}
 
 ---@class luapilot.Job
 ---@field name string
----@field state "waiting"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
+---@field state "waiting"|"blocked"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
 ---@field pid integer?
 ---@field running boolean
 ---@field health "unknown"|"healthy"|"unhealthy"

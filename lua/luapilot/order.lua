@@ -1,5 +1,5 @@
--- order: what is wrong with `depends_on` and `bind` of a job, when all jobs are known: who is not there, and a state that
--- can never come.
+-- order: what is wrong with `depends_on` and `bind` of a job, when all jobs are known: who is not there, and a state
+-- that can never come.
 --
 -- It adds to the mistakes. Circles are told by circles.lua. Loaded with the first job that has one of these fields.
 

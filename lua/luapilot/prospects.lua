@@ -84,7 +84,8 @@ function Prospects:moved(runner, before, after)
   if not OVER[after] then return end
   for _, dependent in ipairs(runner.dependents) do
     if self.held[dependent] then self.returning = nil end
-    if dependent.memory.state == "blocked" or dependent.starter:loses(runner.topic) then self.doubtful[dependent] = true end
+    local loses = dependent.memory.state == "blocked" or dependent.starter:loses(runner.topic)
+    if loses then self.doubtful[dependent] = true end
   end
 end
 

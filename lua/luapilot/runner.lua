@@ -527,7 +527,8 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or not self:is_active()
+  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or m.state == "blocked"
+    or not self:is_active()
   local over = m.exit ~= nil and exited
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end

@@ -5,7 +5,8 @@ local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
     "utf8", "words", "zone" },
-  { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
+  { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url",
+    "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
   { "exact", "unheard", "env_file" },

@@ -186,8 +186,8 @@ local function manual_dependencies(app)
       local name = one.runner.spec.name
       if one.runner.starter:is_manual() and not is_called(app, name) then
         app.mistakes:warn(runner.spec.where, ("job %q.depends_on%s"):format(runner.spec.name, one.path),
-          ('job %q has when = "manual", so nothing starts it by itself: until a handler calls its :start(), job %q waits')
-            :format(name, runner.spec.name))
+          ('job %q has when = "manual", so nothing starts it by itself: job %q waits until a handler calls its '
+          .. ":start()"):format(name, runner.spec.name))
       end
     end
   end

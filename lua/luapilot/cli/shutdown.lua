@@ -1,8 +1,9 @@
 -- shutdown: in which order the jobs of a loaded file end, and how long that takes at most.
 --
--- A job is asked to stop when those are gone whose trigger names it, or that depend on it (as shutdown.lua does it). The file's shutdown_timeout
--- bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers are awaited, and deferred
--- functions, a reader of the log that is slow, Consul, and processes that a job has left behind. Pure.
+-- A job is asked to stop when those are gone whose trigger names it, or that depend on it (as shutdown.lua does).
+-- The file's shutdown_timeout bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers
+-- are awaited, and deferred functions, a reader of the log that is slow, Consul, and processes that a job has left
+-- behind. Pure.
 
 local dependencies = require "luapilot.dependencies"
 local duration = require "luapilot.duration"
