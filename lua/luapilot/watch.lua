@@ -85,13 +85,15 @@ function read.key(status, body)
   return { value = status == 200 and body or nil }
 end
 
--- The key that is the prefix itself has the name "".
+-- The key that is the prefix itself has the name "", unless it is nothing but a folder: "a/" without a value, which
+-- Consul's UI writes for its own sake.
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
     values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
   end
+  if values[""] == "" and name:find "/$" then values[""] = nil end
   return values
 end
 

@@ -83,7 +83,9 @@ describe("watch", function()
     local body = json.encode {
       { Key = "a/b", Value = base64.encode "1" }, { Key = "a/c/d", Value = base64.encode "\0" }, { Key = "a/" },
     }
-    assert.same({ b = "1", ["c/d"] = "\0", [""] = "" }, watch.read("prefix", "a/", 200, body))
+    assert.same({ b = "1", ["c/d"] = "\0" }, watch.read("prefix", "a/", 200, body)) -- "a/" is an empty folder
+    assert.same({ [""] = "x" }, watch.read("prefix", "a/", 200, '[{"Key":"a/","Value":"eA=="}]'))
+    assert.same({ [""] = "" }, watch.read("prefix", "a", 200, '[{"Key":"a","Value":null}]'))
     body = json.encode { { Key = "a", Value = base64.encode "self" }, { Key = "ab", Value = base64.encode "2" } }
     assert.same({ [""] = "self", b = "2" }, watch.read("prefix", "a", 200, body))
     assert.same({ a = "self", ab = "2" }, watch.read("prefix", "", 200, body))
