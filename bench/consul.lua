@@ -1,10 +1,10 @@
 -- consul: a real agent (build/consul/consul, from tools/consul) and a pilot with watches of keys: from a change to the
 -- handler that hears of it, beside a curl that holds the same blocking query; and what a thousand watches cost.
 --
--- A watch asks once a second at most, so 25 keys are changed in turn. Pilot and curl take turns too, change by change,
--- in one run. The clock starts when the write is sent, on a connection that is open, and stops when the text has come
--- out of a pipe: of the pilot's log, of curl's output. So both hold the agent's write. All keys exist: of one that does
--- not, Consul answers whatever is written beside it.
+-- 25 keys are changed in turn, so that each watch is at rest (watches.lua has those that are not). Pilot and curl take
+-- turns too, change by change, in one run. The clock starts when the write is sent, on a connection that is open, and
+-- stops when the text has come out of a pipe: of the pilot's log, of curl's output. So both hold the agent's write. All
+-- keys exist: of one that does not, Consul answers whatever is written beside it.
 
 local agent = require "agent"
 local figures = require "figures"

@@ -10,8 +10,10 @@
 #include "random.h"
 
 #define BURST 2
-#define TOKEN NANOSECONDS       /* one comes each second */
-#define FIRST_PAUSE NANOSECONDS /* after an error */
+#define TOKEN NANOSECONDS           /* one comes each second */
+#define LEAST_COST (TOKEN / 10)     /* of an answer with news, and … */
+#define BYTE_COST (TOKEN / 1000000) /* … for each of its bytes, where that is more */
+#define FIRST_PAUSE NANOSECONDS     /* after an error */
 #define LONGEST_PAUSE (10 * NANOSECONDS)
 #define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
 #define SLACK 5.0    /* seconds beyond what the agent may take for one that does */
@@ -37,11 +39,14 @@ struct watch {
   char *words;              /* owned */
   double wait;
   size_t max_body;
+  bool cached;
   uint64_t index; /* for the next question; 0 = without */
   struct content content;
   int64_t full;  /* when the bucket has all its tokens again */
   int64_t pause; /* after the next error */
   int64_t next;  /* when the next question is due */
+  int64_t cost;  /* what the last answer took from the bucket */
+  int64_t asked; /* when the question under way was sent */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
   bool failing;
@@ -54,12 +59,20 @@ struct watch {
 
 /* --- asking ------------------------------------------------------------------------------ */
 
-/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". The caller frees it; NULL: no memory. */
+/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". After an error not the agent's cache: that one
+ * would go on as if nothing was wrong. The caller frees the text; NULL: no memory. */
 static char *question(const struct watch *watch) {
   char *text = NULL;
-  if (watch->index == 0) return strdup(watch->path);
-  int size = asprintf(&text, "%s%cindex=%" PRIu64 "&wait=%.0fms", watch->path,
-                      strchr(watch->path, '?') ? '&' : '?', watch->index, watch->wait * 1000);
+  char mark = strchr(watch->path, '?') ? '&' : '?';
+  bool cached = watch->cached && !watch->failing;
+  int size;
+  if (watch->index)
+    size = asprintf(&text, "%s%cindex=%" PRIu64 "&wait=%.0fms%s", watch->path, mark, watch->index,
+                    watch->wait * 1000, cached ? "&cached" : "");
+  else if (cached)
+    size = asprintf(&text, "%s%ccached", watch->path, mark);
+  else
+    return strdup(watch->path);
   return size < 0 ? NULL : text;
 }
 
@@ -76,19 +89,28 @@ static int ask(struct watch *watch, struct failure *failure) {
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };
+  watch->asked = loop_now();
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
   if (watch->index) watch->renewed = false;
   return watch->request ? 0 : -1;
 }
 
-/* The bucket is kept as the moment when it is full again: each token taken moves that. */
-static int64_t take_token(struct watch *watch) {
+/* The bucket is kept as the moment when it is full again: what is taken moves that. Returns when the
+ * next question may go. */
+static int64_t take(struct watch *watch, int64_t cost) {
   int64_t now = loop_now();
   if (watch->full < now) watch->full = now;
-  watch->full += TOKEN;
+  watch->full += cost;
   int64_t at = watch->full - BURST * TOKEN;
   return at > now ? at : now;
+}
+
+/* What is new costs in proportion to its size, so that it is told when it happens. */
+static int64_t cost_of(bool news, size_t size) {
+  if (!news || size >= TOKEN / BYTE_COST) return TOKEN;
+  int64_t cost = (int64_t)size * BYTE_COST;
+  return cost > LEAST_COST ? cost : LEAST_COST;
 }
 
 static void set_pause(struct watch *watch) {
@@ -144,7 +166,7 @@ static void failed(struct watch *watch, int status, const char *code) {
 /* --- answers ----------------------------------------------------------------------------- */
 
 /* 64 bits of FNV-1a. Two contents that differ in one byte never have the same; any two, of the same
- * length and status, have it with a chance of 1 : 2^64, and a watch sees one a second at most.
+ * length and status, have it with a chance of 1 : 2^64, and a watch sees ten a second at most.
  * Whoever could make up such a pair on purpose may write to Consul, and can write there what he
  * likes anyway. */
 static uint64_t hash(const struct buffer *body) {
@@ -178,12 +200,21 @@ static uint64_t find_index(const struct buffer *head) {
   return 0;
 }
 
+/* The index that was asked with, before its time: so Consul lets go of questions when a snapshot is
+ * restored. The answer is of before. */
+static bool is_let_go(const struct watch *watch, uint64_t index) {
+  int64_t wait = (int64_t)(watch->wait * (double)NANOSECONDS);
+  return index == watch->index && loop_now() - watch->asked < wait;
+}
+
 static void take_content(struct watch *watch, struct http_response *response, uint64_t index) {
   struct content content = {response->status, buffer_size(&response->body), hash(&response->body)};
   bool tells = is_new(watch, &content);
   if (index == 0) index = 1;
-  watch->index = index < watch->index ? 0 : index;
-  watch->next = watch->renewed ? loop_now() : take_token(watch);
+  watch->index = index < watch->index || is_let_go(watch, index) ? 0 : index;
+  watch->cost =
+      watch->renewed ? TOKEN : cost_of(tells, content.size); /* that one was taken before */
+  watch->next = watch->renewed ? loop_now() : take(watch, watch->cost);
   watch->pause = FIRST_PAUSE;
   watch->failing = false;
   watch->content = content;
@@ -216,7 +247,7 @@ static bool renew(struct watch *watch, const char *code) {
   if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
   watch->index = 0;
   watch->renewed = true;
-  watch->next = take_token(watch);
+  watch->next = take(watch, TOKEN);
   go_on(watch);
   return true;
 }
@@ -301,6 +332,7 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   watch->path = options->path;
   watch->token = options->token;
   watch->wait = options->wait;
+  watch->cached = options->cached;
   watch->max_body = options->max_body;
   watch->pause = FIRST_PAUSE;
   consul_hold(consul, &watch->holder);
@@ -323,5 +355,13 @@ uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *
   }
   if (ask(watch, failure) == 0) return watch->handle.id;
   cancel(&watch->handle);
+  return 0;
+}
+
+int consul_watch_unchanged(struct handle *handle) {
+  if (handle->cancel != cancel) return EINVAL;
+  struct watch *watch = OF(struct watch, handle, handle);
+  (void)take(watch, TOKEN - watch->cost);
+  watch->cost = TOKEN;
   return 0;
 }

@@ -18,9 +18,19 @@
  *   "Sanity check index is greater than zero"
  *       0, or none, counts as 1, with which a question is always safe.
  *   "Rate limit"
- *       A token bucket, burst 2, then one question each second: it does not delay what changes now
- *       and then, and makes a loop of questions that return at once, whatever the reason, a slow
- *       poll.
+ *       A token bucket, burst 2, which one token a second fills. What an answer takes out of it
+ *       depends on what it brought:
+ *
+ *         nothing new                       1 token
+ *         news                              1 for each MB, at least 0.1, at most 1
+ *         news that Lua calls unchanged     1 (consul_watch_unchanged)
+ *
+ *       So a change is told when it happens, ten times a second if need be, and a loop of questions
+ *       that return at once without one, whatever the reason, becomes a slow poll.
+ *   An answer with the index that was asked with, before `wait` is over
+ *       Consul lets go of all questions when a snapshot is restored, with what was there before. The
+ *       next question has no index: what was restored has lower ones, and a question with this one
+ *       would be held until somebody writes.
  *   `wait` is 10 minutes at most, and the agent adds up to a sixteenth
  *       Our timeout is `wait`, a sixteenth of it, and some seconds.
  *
@@ -34,11 +44,16 @@
  * not block: its answer must be told at once, and an agent that has lost its state would otherwise
  * be asked for a future index.
  *
+ * With `cached` the agent answers from its cache, and asks the servers for all that watch the same.
+ * While it does not reach them a question with an index fails, and one without is answered with what
+ * was known, as if all was well: so a question after an error has no `cached`.
+ *
  * Of a content only a hash is kept. The next question is sent when Lua has taken what the last one
  * brought, so that there is one body in memory at most. */
 #ifndef LUAPILOT_CONSUL_WATCH_H
 #define LUAPILOT_CONSUL_WATCH_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "buffer.h"
@@ -53,6 +68,7 @@ struct consul_watch_options {
   const char *token;
   double wait; /* seconds, not 0 */
   size_t max_body;
+  bool cached; /* the agent may answer from its cache */
 };
 
 /* event.type is EVENT_WATCH. */
@@ -68,5 +84,9 @@ struct consul_watched {
  * no library. The handle lives until it is cancelled. */
 uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *options,
                       struct failure *failure);
+
+/* What the watch told last was no change to whoever reads it (an index in the body, say): that costs
+ * as much as an answer with nothing new. Returns 0, or EINVAL: the handle is no watch's. */
+int consul_watch_unchanged(struct handle *handle);
 
 #endif

@@ -48,9 +48,9 @@ static const luaL_Reg own_functions[] = {
     {"deadline", l_deadline}, {"reached", l_reached}, {NULL, NULL}};
 
 static const luaL_Reg *const all_functions[] = {
-    own_functions,          port_wait_functions,  port_proc_functions,   port_file_functions,
-    port_net_functions,     port_http_functions,  port_consul_functions, port_log_functions,
-    port_contain_functions, port_stack_functions,
+    own_functions,      port_wait_functions,       port_proc_functions,  port_file_functions,
+    port_net_functions, port_connection_functions, port_http_functions,  port_consul_functions,
+    port_log_functions, port_contain_functions,    port_stack_functions,
 };
 
 /* --- the runtime ------------------------------------------------------------------------- */
@@ -127,7 +127,7 @@ int luaopen_luapilot_rt(lua_State *L) {
   const char *object = "";
   if (port.loop == NULL && !open_runtime(&object)) return cannot_start(L, object, errno);
   port_stack_open(L);
-  lua_createtable(L, 0, 48);
+  lua_createtable(L, 0, 64);
   for (size_t i = 0; i < sizeof all_functions / sizeof *all_functions; i++)
     luaL_register(L, NULL, all_functions[i]);
   return 1;

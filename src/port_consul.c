@@ -86,7 +86,7 @@ static int l_consul(lua_State *L) {
 }
 
 static int l_watch(lua_State *L) {
-  static const char *const names[] = {"path", "token", "wait", "max_body", NULL};
+  static const char *const names[] = {"path", "token", "wait", "max_body", "cached", NULL};
   struct consul_watch_options options = {0};
   struct failure failure = {0};
   lua_settop(L, 1);
@@ -96,8 +96,17 @@ static int l_watch(lua_State *L) {
   options.token = port_value(L, 1, "watch", "token");
   options.wait = port_optional_number(L, 1, "watch", "wait", 0.001, CONSUL_WAIT_MOST, 300);
   options.max_body = (size_t)port_optional_number(L, 1, "watch", "max_body", 0, 1e15, WATCH_BODY);
+  options.cached = port_optional_boolean(L, 1, "watch", "cached", false);
   return port_begun(L, consul_watch(port.consul, &options, &failure), &failure);
 }
 
+static int l_unchanged(lua_State *L) {
+  struct handle *handle = port_handle(L, 1, "unchanged: id", HANDLE_CONSUL);
+  if (handle == NULL) return 3;
+  int code = consul_watch_unchanged(handle);
+  if (code == 0) return port_done(L);
+  return port_failure(L, code, "unchanged: it is no watch");
+}
+
 const luaL_Reg port_consul_functions[] = {
-    {"agent", l_agent}, {"consul", l_consul}, {"watch", l_watch}, {NULL, NULL}};
+    {"agent", l_agent}, {"consul", l_consul}, {"watch", l_watch}, {"unchanged", l_unchanged}, {NULL, NULL}};

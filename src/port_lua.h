@@ -103,6 +103,7 @@ void port_push_group_gone(lua_State *L, const struct event *event);
 void port_push_output(lua_State *L, const struct event *event);
 void port_push_notify(lua_State *L, const struct event *event);
 void port_push_connected(lua_State *L, const struct event *event);
+void port_push_ready(lua_State *L, const struct event *event);
 void port_push_response(lua_State *L, const struct event *event);
 void port_push_watch(lua_State *L, const struct event *event);
 
@@ -112,6 +113,7 @@ extern const luaL_Reg port_wait_functions[];
 extern const luaL_Reg port_proc_functions[];
 extern const luaL_Reg port_file_functions[];
 extern const luaL_Reg port_net_functions[];
+extern const luaL_Reg port_connection_functions[];
 extern const luaL_Reg port_http_functions[];
 extern const luaL_Reg port_consul_functions[];
 extern const luaL_Reg port_log_functions[];

@@ -1,6 +1,7 @@
 /* The port: the network, and who we are. */
 #include <errno.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -9,17 +10,17 @@
 #include "port_lua.h"
 
 void port_push_connected(lua_State *L, const struct event *event) {
-  const struct net_connected *connected = (const struct net_connected *)event;
-  if (connected->code[0] == '\0') return;
-  port_set_string(L, "error", connected->error);
-  port_set_string(L, "code", connected->code);
+  const struct reached *reached = (const struct reached *)event;
+  if (reached->code[0] == '\0') return;
+  port_set_string(L, "error", reached->error);
+  port_set_string(L, "code", reached->code);
 }
 
 static int l_connect(lua_State *L) {
   const char *address = port_word(L, 1, "connect: address");
   double timeout = port_number(L, 2, "connect: timeout", 0, 1e6);
-  struct net_target target;
-  if (!net_parse(address, &target))
+  struct reach_target target;
+  if (!reach_parse(address, &target))
     return luaL_error(L, "connect: address: expected host:port or [address]:port, got \"%s\"",
                       address);
   uint64_t id = net_connect(port.loop, &port.handles, &target, timeout);
@@ -62,6 +63,14 @@ static int l_hostname(lua_State *L) {
   return 1;
 }
 
+static int l_cwd(lua_State *L) {
+  char *path = getcwd(NULL, 0);
+  if (path == NULL) return port_failure(L, errno, "cannot tell the working directory");
+  lua_pushstring(L, path);
+  free(path);
+  return 1;
+}
+
 /* Of two variables with the same name the first one counts, as in getenv(). */
 static int l_environ(lua_State *L) {
   int count = 0;
@@ -91,7 +100,11 @@ static int l_pid(lua_State *L) {
 }
 
 const luaL_Reg port_net_functions[] = {
-    {"connect", l_connect},   {"addresses", l_addresses},
-    {"hostname", l_hostname}, {"environ", l_environ},
-    {"pid", l_pid},           {NULL, NULL},
+    {"connect", l_connect},
+    {"addresses", l_addresses},
+    {"hostname", l_hostname},
+    {"environ", l_environ},
+    {"pid", l_pid},
+    {"cwd", l_cwd},
+    {NULL, NULL},
 };

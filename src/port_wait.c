@@ -285,6 +285,7 @@ static const struct {
     [EVENT_OUTPUT] = {"output", 5},
     [EVENT_NOTIFY] = {"notify", 3},
     [EVENT_CONNECTED] = {"connected", 4},
+    [EVENT_READY] = {"ready", 4},
     [EVENT_POLL] = {"poll", 4},
     [EVENT_RESPONSE] = {"response", 6},
     [EVENT_WATCH] = {"watch", 5},
@@ -302,6 +303,7 @@ static void push_fields(lua_State *L, const struct event *event) {
   case EVENT_OUTPUT: port_push_output(L, event); break;
   case EVENT_NOTIFY: port_push_notify(L, event); break;
   case EVENT_CONNECTED: port_push_connected(L, event); break;
+  case EVENT_READY: port_push_ready(L, event); break;
   case EVENT_POLL: push_poll(L, event); break;
   case EVENT_RESPONSE: port_push_response(L, event); break;
   case EVENT_WATCH: port_push_watch(L, event); break;

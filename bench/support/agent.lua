@@ -174,11 +174,16 @@ local function is_ready(self)
   return status == 200 and body:find("serfHealth", 1, true) ~= nil
 end
 
+---One that runs already, at a port.
+---@param port integer
+---@return bench.Agent
+function agent.at(port) return setmetatable({ port = port, rest = "" }, Agent) end
+
 ---Starts one for the life of a site; returns when it has a leader. It allows 5,000 connections of one client.
 ---@param place bench.Site
 ---@return bench.Agent
 function agent.start(place)
-  local self = setmetatable({ port = ports(), rest = "" }, Agent)
+  local self = agent.at(ports())
   place:write("consul.json", json.encode {
     ports = { http = self.port, server = self.port + 1, serf_lan = self.port + 2, serf_wan = self.port + 3,
       dns = -1, grpc = -1, https = -1 },

@@ -7,7 +7,7 @@ describe("consul-agent", function()
 
   before_each(function()
     box = sim.load("pilot.lua", {
-      files = { ["/etc/app.conf.tmpl"] = sim.read "app.conf.tmpl" }, env = { CONSUL = "consul.example" },
+      files = { ["app.conf.tmpl"] = sim.read "app.conf.tmpl" }, env = { CONSUL = "consul.example" },
     })
     box:program("consul agent", sim.server)
     box:program("/usr/local/bin/node", { start_delay = "500ms", listens = "127.0.0.1:8000" })

@@ -6,7 +6,7 @@ describe("database-config", function()
   local box, app
 
   before_each(function()
-    box = sim.load("pilot.lua", { files = { ["/etc/app.conf.tmpl"] = sim.read "app.conf.tmpl" } })
+    box = sim.load("pilot.lua", { files = { ["app.conf.tmpl"] = sim.read "app.conf.tmpl" } })
     box:program("node server.js", {
       start_delay = "500ms", listens = "127.0.0.1:8000", on = { SIGHUP = function() end },
     })

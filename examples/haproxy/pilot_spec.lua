@@ -3,7 +3,7 @@
 local sim = require "luapilot.sim"
 
 describe("haproxy", function()
-  local CONF = "build/haproxy/haproxy.cfg"
+  local CONF = "build/haproxy.cfg"
   local box, haproxy
   local slots          -- of the simulated HAProxy: { { place = "10.0.0.1:80", admin = 0 }, … }
   local talks          -- with its runtime API
@@ -19,7 +19,7 @@ describe("haproxy", function()
   local function show()
     local lines = { "1", "# be_id be_name srv_id srv_name …" }
     for i, slot in ipairs(slots) do
-      local address, port = slot.place:match "^(.*):(%d+)$"
+      local address, port = slot.place:match "^%[?(.-)%]?:(%d+)$"
       lines[#lines + 1] = ("3 app %d app%d %s 2 %d 1 1 9 1 0 2 0 0 0 0 - %s - 0 0 - - 0")
         :format(i, i, address, slot.admin, port)
     end
@@ -31,31 +31,32 @@ describe("haproxy", function()
     slot = assert(slots[tonumber(slot)], command)
     local address, port = what:match "^addr (%S+) port (%d+)$"
     if address then
-      slot.place = address .. ":" .. port
+      slot.place = (address:find ":" and "[%s]:%s" or "%s:%s"):format(address, port)
     else
       slot.admin = assert(({ ["state ready"] = 0, ["state maint"] = 1 })[what], command)
     end
   end
 
+  -- The runtime API: one line, its answer, the end.
+  local function serve(conn)
+    local line = conn:read_line()
+    talks[#talks + 1] = line
+    for command in line:gmatch "[^;]+" do
+      if command == "show servers state app" then conn:write(show()) else obey(command) end
+    end
+    conn:write "\n"
+  end
+
   before_each(function()
-    box = sim.load("pilot.lua", { files = {
-      ["examples/haproxy/haproxy.cfg.tmpl"] = sim.read "haproxy.cfg.tmpl", ["build/haproxy"] = true,
-    } })
+    box = sim.load("pilot.lua", { files = { ["haproxy.cfg.tmpl"] = sim.read "haproxy.cfg.tmpl" } })
     slots, talks = {}, {}
-    box:program("mkdir", { exit = 0, after = "1ms" })
     box:program("/usr/sbin/haproxy -c", { exit = 0, after = "50ms" })
     box:program("/usr/sbin/haproxy -db", function(process)
       process:handle("SIGUSR1", function() process:exit(0) end)
       read()
       process:listen "127.0.0.1:8094"
+      process:listen("unix:build/admin.sock", serve)
       process:sleep "24h"
-    end)
-    box:program("socat", function(process)
-      talks[#talks + 1] = process.stdin
-      for command in process.stdin:gmatch "[^;\n]+" do
-        if command == "show servers state app" then process:write(show()) else obey(command) end
-      end
-      process:exit(0)
     end)
     box:http("http://127.0.0.1:8094/health", 200)
     haproxy = box:job "haproxy"
@@ -100,6 +101,18 @@ describe("haproxy", function()
     box.consul:set_status("app-10.0.0.2", "critical")
     box:advance "5s"
     assert.equal("1=10.0.0.4:80 3=10.0.0.3:80", served())
+  end)
+
+  it("knows addresses of version 6, in the configuration and in a slot", function()
+    box.consul:add("app", "fd00::1", { port = 8001 })
+    box:advance "5s"
+    haproxy:process():crash "SIGSEGV"
+    box:advance "10s"
+    assert.equal("1=[fd00::1]:8001", served())
+    box.consul:add("app", "fd00::2", { port = 8002 })
+    box:advance "5s"
+    assert.equal("1=[fd00::1]:8001 2=[fd00::2]:8002", served())
+    for _, entry in ipairs(box:log()) do assert.not_equal("a backend has no slot", entry.message) end
   end)
 
   it("says which backend finds no slot, and gives it the next that is free", function()

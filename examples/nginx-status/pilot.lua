@@ -2,16 +2,17 @@
 
 local pilot = require "luapilot"
 
-local dir    = "build/nginx-status"        -- all that nginx reads and writes
+local dir    = "build"                     -- all that nginx reads and writes: beside this file
 local port   = pilot.env("PORT", "8093")
 local STATUS = ("http://127.0.0.1:%s/stub_status"):format(port)
 
 local nginx = pilot.job "nginx" {
   prepare = function()
-    pilot.exec { "mkdir", "-p", dir .. "/tmp" }
-    pilot.render { source = "examples/nginx-status/nginx.conf.tmpl", to = dir .. "/nginx.conf", data = { port = port } }
+    pilot.fs.mkdir(dir .. "/tmp", { parents = true })
+    pilot.render { source = "nginx.conf.tmpl", to = dir .. "/nginx.conf", data = { port = port } }
   end,
   exec        = { "/usr/sbin/nginx", "-p", dir, "-c", "nginx.conf" },
+  cwd         = ".",                       -- the directory of this file, wherever luapilot is started
   restart     = "always",
   stop_signal = "SIGQUIT",                 -- for nginx: answer the open requests, then go
   health      = { http = STATUS, interval = "5s", timeout = "2s" },

@@ -10,10 +10,7 @@ describe("nginx-status", function()
 
   -- Until the checks have passed; then the first look is five seconds after the start.
   local function start(answer)
-    box = sim.load("pilot.lua", { files = {
-      ["examples/nginx-status/nginx.conf.tmpl"] = sim.read "nginx.conf.tmpl", ["build/nginx-status"] = true,
-    } })
-    box:program("mkdir", { exit = 0, after = "10ms" })
+    box = sim.load("pilot.lua", { files = { ["nginx.conf.tmpl"] = sim.read "nginx.conf.tmpl" } })
     box:program("nginx", { start_delay = "200ms", listens = "127.0.0.1:8093", term_delay = "10ms" })
     box:http(STATUS, { body = PAGE })
     nginx = box:job "nginx"
@@ -34,7 +31,7 @@ describe("nginx-status", function()
   it("gives nginx its configuration", function()
     start()
     assert.equal("healthy", nginx.health)
-    assert.is_truthy(box:file "build/nginx-status/nginx.conf":find("listen 127.0.0.1:8093;", 1, true))
+    assert.is_truthy(box:file "build/nginx.conf":find("listen 127.0.0.1:8093;", 1, true))
     assert.same({}, box:errors())
   end)
 

@@ -8,7 +8,7 @@ describe("nginx-upstreams", function()
 
   before_each(function()
     box = sim.load("pilot.lua", { files = {
-      ["/etc/nginx/app.conf.tmpl"] = sim.read "app.conf.tmpl", ["/etc/nginx/conf.d"] = true,
+      ["app.conf.tmpl"] = sim.read "app.conf.tmpl", ["/etc/nginx/conf.d"] = true,
     } })
     verdict = 0
     box:program("nginx -g", { start_delay = "100ms", listens = "127.0.0.1:80", on = { SIGHUP = function() end } })
@@ -41,8 +41,9 @@ describe("nginx-upstreams", function()
   it("starts with those that are there, without a reload, and is found by others", function()
     box.consul:add("app", "10.0.0.1", { port = 8001 })
     box.consul:add("app", "10.0.0.2", { port = 8002 })
+    box.consul:add("app", "fd00::3", { port = 8003 })
     box:advance "20s"
-    assert.same({ "10.0.0.1:8001", "10.0.0.2:8002" }, served())
+    assert.same({ "10.0.0.1:8001", "10.0.0.2:8002", "[fd00::3]:8003" }, served())
     assert.equal(0, nginx:received "SIGHUP")
     local service = box.consul:services()[1]
     assert.same({ "nginx", 80, "passing" }, { service.name, service.port, service.status })

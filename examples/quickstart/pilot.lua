@@ -3,23 +3,25 @@
 
 local pilot = require "luapilot"
 
-local dir  = "build/quickstart"            -- all that nginx reads and writes
+local dir  = "build"                       -- all that nginx reads and writes: beside this file
 local port = pilot.env("PORT", "8088")     -- from the environment, or this
 
 -- The set-up step: runs once, before the server.
-local setup = pilot.job "setup" {
+pilot.job "setup" {
   exec = pilot.sh [[
     mkdir -p "$DIR/tmp"
-    sed "s/8088/$PORT/" examples/quickstart/nginx.conf >"$DIR/nginx.conf"
+    sed "s/8088/$PORT/" nginx.conf >"$DIR/nginx.conf"
   ]],
+  cwd = ".",                               -- the directory of this file, wherever luapilot is started
   env = { DIR = dir, PORT = port },
 }
 
 -- The server. A crash costs a second, then two, then four ... until it has run for a minute again.
 local nginx = pilot.job "nginx" {
   exec         = { "nginx", "-p", dir, "-c", "nginx.conf" },
+  cwd          = ".",
   env          = { PATH = pilot.env "PATH" .. ":/usr/sbin" },     -- where Debian keeps it
-  when         = setup:once "exit_success",
+  depends_on   = { setup = "exit_success" },
   restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },
   health       = { tcp = "127.0.0.1:" .. port, interval = "2s" },
   reload       = "SIGHUP",
@@ -52,7 +54,7 @@ local web = pilot.watch "web"
 
 web:on("changed", function(event)
   for _, instance in ipairs(event.added) do
-    pilot.log.info("web is served", { at = instance.address .. ":" .. instance.port })
+    pilot.log.info("web is served", { at = instance.authority })
   end
 end)
 

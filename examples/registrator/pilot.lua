@@ -1,5 +1,6 @@
 -- Services for other containers: those with the label "consul.service" are registered in Consul while they run. Docker
 -- is asked over its socket; its events say who comes and goes, and a list, at each start, who came and went meanwhile.
+-- Needs Docker and Consul: without them it tries again every ten seconds, and the log says which of them is missing.
 
 local pilot = require "luapilot"
 

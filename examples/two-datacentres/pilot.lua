@@ -1,5 +1,6 @@
 -- An app that uses the "db" of its own datacentre, and that of another one while there is none at home. The agent asks
 -- the other datacentre's servers; when these cannot be reached, what was known of them stays.
+-- Needs Consul: without it the app does not start, and the log says what it waits for.
 local pilot = require "luapilot"
 
 pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
@@ -10,7 +11,7 @@ local away = pilot.watch "db" { dc = pilot.env "OTHER_DC" }
 local function configure()
   local at_home = #home.instances > 0
   return pilot.render {
-    text = "<% for _, db in ipairs(dbs) do %>db = <%= db.address %>:<%= db.port %>\n<% end %>",
+    text = "<% for _, db in ipairs(dbs) do %>db = <%= db.authority %>\n<% end %>",
     data = { dbs = at_home and home.instances or away.instances },
     to   = "/etc/app.conf",
   }

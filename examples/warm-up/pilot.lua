@@ -3,14 +3,15 @@
 
 local pilot = require "luapilot"
 
-local dir  = "build/warm-up"                       -- all that is written
+local dir  = "build"                               -- all that is written: beside this file
 local port = tonumber(pilot.env("PORT", "8090"))   -- nginx's; the backend has the next one
 
-local setup = pilot.job "setup" { exec = { "mkdir", "-p", dir .. "/tmp", dir .. "/www" } }
+local setup = pilot.job "setup" { exec = { "mkdir", "-p", dir .. "/tmp", dir .. "/www" }, cwd = "." }
 
 -- Your own program. This one serves the files below www/, and is good while one of them is "ready".
 local backend = pilot.job "backend" {
   exec    = { "python3", "-um", "http.server", tostring(port + 1), "-b", "127.0.0.1", "-d", dir .. "/www" },
+  cwd     = ".",                                   -- the directory of this file, wherever luapilot is started
   when    = setup:once "exit_success",
   restart = "always",
   health  = {
@@ -24,13 +25,13 @@ local backend = pilot.job "backend" {
 local function configure()
   local backend_port = backend.health == "healthy" and port + 1
   return pilot.render {
-    source = "examples/warm-up/nginx.conf.tmpl", data = { port = port, backend_port = backend_port },
-    to     = dir .. "/nginx.conf", validate = { "/usr/sbin/nginx", "-t", "-q", "-p", dir, "-c", "nginx.conf" },
+    source = "nginx.conf.tmpl", data = { port = port, backend_port = backend_port },
+    to     = dir .. "/nginx.conf", validate = "./check.sh",
   }
 end
 
 local nginx = pilot.job "nginx" {
-  prepare = configure, exec = { "/usr/sbin/nginx", "-p", dir, "-c", "nginx.conf" },
+  prepare = configure, exec = { "/usr/sbin/nginx", "-p", dir, "-c", "nginx.conf" }, cwd = ".",
   when = setup:once "exit_success", restart = "always", reload = "SIGHUP", stop_signal = "SIGQUIT",
 }
 

@@ -7,13 +7,11 @@ describe("warm-up", function()
   local box, backend, nginx
 
   before_each(function()
-    box = sim.load("pilot.lua", { files = {
-      ["examples/warm-up/nginx.conf.tmpl"] = sim.read "nginx.conf.tmpl", ["build/warm-up"] = true,
-    } })
+    box = sim.load("pilot.lua", { files = { ["nginx.conf.tmpl"] = sim.read "nginx.conf.tmpl", ["build"] = true } })
     box:program("mkdir", { exit = 0, after = "10ms" })
     box:program("python3", { start_delay = "200ms", listens = "127.0.0.1:8091", term_delay = "10ms" })
     box:program("nginx", sim.server)
-    box:program("nginx -t", { exit = 0, after = "10ms" })
+    box:program("./check.sh", { exit = 0, after = "10ms" })
     box:http(READY, 404)
     backend, nginx = box:job "backend", box:job "nginx"
     box:start()
@@ -24,7 +22,7 @@ describe("warm-up", function()
 
   -- Does nginx pass requests on, by the configuration that it has been told to read?
   local function traffic()
-    local conf = box:file "build/warm-up/nginx.conf"
+    local conf = box:file "build/nginx.conf"
     local passes = conf:find("proxy_pass http://127.0.0.1:8091;", 1, true) ~= nil
     assert.not_equal(passes, conf:find("return 503", 1, true) ~= nil)
     return passes

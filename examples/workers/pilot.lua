@@ -6,7 +6,8 @@ local pilot = require "luapilot"
 local pidfile = pilot.env("PIDFILE", "/run/workers.pid")
 
 local app = pilot.job "app" {
-  exec         = { "python3", "examples/workers/master.py", pidfile },  -- your own: { "gunicorn", "app:app" }
+  exec         = { "python3", "master.py", pidfile },     -- your own: { "gunicorn", "app:app" }
+  cwd          = ".",              -- the directory of this file, wherever luapilot is started
   restart      = "always",
   stop_mode    = "mixed",          -- SIGTERM to the master alone; whoever outlives the master gets SIGKILL
   stop_timeout = "30s",            -- as long as one piece of work may take

@@ -9,6 +9,7 @@ local option_types = require "luapilot.option_types"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 
 local program = lazy.require "luapilot.program"
 
@@ -109,6 +110,21 @@ function api.shutdown(app, code)
   app:command(function() app:shutdown(code, true) end)
 end
 
+---The objects of all jobs, in the order of the file.
+---@return luapilot.Job[]
+function api.jobs(app)
+  if app.phase == "declaring" then
+    error("pilot.jobs tells all jobs, and at the top level the file may still describe more: call it in a handler", 2)
+  end
+  local list = {}
+  for i, runner in ipairs(app.order) do list[i] = runner.object end
+  return list
+end
+
+---Has the shutdown begun?
+---@return boolean
+function api.shutting_down(app) return app.phase == "closing" or app.phase == "ended" end
+
 ---Maintenance of all jobs: see job:maintenance.
 ---@param on boolean
 ---@param reason string?
@@ -131,10 +147,20 @@ local function exec_message(app, words, result, timeout)
     said ~= "" and ": " .. said or "")
 end
 
+-- Its lines stand in the log as those of a job.
+local function output_of(log)
+  if not log or log.none then return nil end
+  return { name = log.as, level = log.level, prefix = log.prefix, parse = log.parse, level_from = log.level_from }
+end
+
 local function exec_options(app, words, options)
   local added, message, code = app:environment { env = options.env }
   if not added then return nil, message, code end
-  return { argv = words, cwd = options.cwd, user = options.user, stdin = options.stdin, env_added = added }
+  return {
+    argv = paths.argv(words, options.cwd), cwd = options.cwd, user = options.user, group = options.group,
+    umask = options.umask, limits = options.limits, no_new_privs = options.no_new_privs or nil,
+    stdin = options.stdin, env_added = added, output = output_of(options.log),
+  }
 end
 
 -- Of each program once.
@@ -148,7 +174,7 @@ end
 
 ---Runs a program to its end and returns { code, signal, stdout, stderr }. Raises when it fails, unless check = false.
 ---@param command string|string[]
----@param options table?     { check, env, cwd, user, stdin, timeout, max_output }
+---@param options table?     of option_types.exec_options
 ---@return { code: integer, signal: string?, stdout: string, stderr: string }
 function api.exec(app, command, options)
   local words, message = argv.parse(command)
@@ -159,7 +185,7 @@ function api.exec(app, command, options)
   local result, failure, short_of = app.tasks:await("pilot.exec", function(wake)
     local all, cancel, why, code
     all, why, code = exec_options(app, words, read)
-    if all then cancel, why, code = program.start(app.loop, all, read, wake) end
+    if all then cancel, why, code = program.start(app.loop, all, read, wake, read.log and read.log.none) end
     if not cancel then wake(nil, why, code) end
     return cancel
   end)

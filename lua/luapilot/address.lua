@@ -10,6 +10,15 @@ local address = {}
 
 address.DEFAULT = { "eth0:inet", "inet" }
 
+---"10.0.0.1:80", "db.example:80", "[fd00::1]:80"; without a port (nil or 0) the host alone.
+---@param host string
+---@param port integer?
+---@return string
+function address.authority(host, port)
+  if host:find(":", 1, true) and host:sub(1, 1) ~= "[" then host = "[" .. host .. "]" end
+  return port and port ~= 0 and ("%s:%d"):format(host, port) or host
+end
+
 -- "10.1.2.3" or "fd00::1" → its bytes, or nil.
 local function bytes_v4(text)
   local a, b, c, d = text:match "^(%d+)%.(%d+)%.(%d+)%.(%d+)$"

@@ -10,6 +10,7 @@ local lazy = require "luapilot.lazy"
 local patience = require "luapilot.patience"
 local schema = require "luapilot.schema"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local prober = lazy.require "luapilot.prober"
 
 local adoption = {}
@@ -37,7 +38,7 @@ end
 
 -- Its process goes on. Lines come from now on as the new file wants them.
 local function adopt_process(self, id, route)
-  local captured = self.spec.log.mode ~= "raw" and self.app.bus:has(self.topic, "output")
+  local captured = self.spec.log.mode == "lines" and self.app.bus:has(self.topic, "output")
   self.streams, self.late = 0, true
   route(self, id)
   self.app.port.hold(id, false) -- by the former core
@@ -60,7 +61,8 @@ local function replace_tasks(self, apply)
     return self:post("prepared")
   end
   local is_gone = m.state == "stopping" and m.stop.gone
-  if m.state == "stopping" and not m.stop.handlers then self:post("handlers_done") end -- which may start it again
+  local told = m.state == "stopping" and not (m.stop.handlers or m.stop.bound)
+  if told then self:post("handlers_done") end -- which may start it again
   local lives = self.process ~= nil or not (self.spec.run or self.spec.exec)
   if self:is_active() and not lives and not is_gone then self:post("lost") end
 end
@@ -94,6 +96,10 @@ function adoption.of(apply, route)
     for _, key in ipairs(schema.keys(data.timers)) do apply.timer(self, key, data.timers[key]) end
     adopt_checks(self, data.health)
     replace_tasks(self, apply)
+    local m = self.memory
+    if self.spec.depends_on or m.state == "blocked" or m.stop and m.stop.bound then
+      self.app:command(function() dependencies.resume(self) end) -- when the others are taken over, too
+    end
     if changed and data.process and not self.memory.hold then self:post("stop", { again = "user" }) end
     return data.starter
   end

@@ -17,12 +17,14 @@ local mistakes = require "luapilot.mistakes"
 local prospects = require "luapilot.prospects"
 local queue = require "luapilot.queue"
 local renders = require "luapilot.renders"
+local schema = require "luapilot.schema"
 local services = require "luapilot.services"
 local signals = require "luapilot.signals"
 local luapilot = require "luapilot"
 local tasks = require "luapilot.tasks"
 local validate = require "luapilot.validate"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local handoff = lazy.require "luapilot.handoff"
 local log = lazy.require "luapilot.log"
 local masks = lazy.require "luapilot.masks"
@@ -186,6 +188,7 @@ end
 ---@return true?
 ---@return string[] mistakes    formatted, in order
 function App:load(path)
+  schema.pilot = self
   self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
     read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
@@ -404,17 +407,22 @@ end
 
 local function sources_of(self, runner)
   local sources, seen = {}, { [runner] = true }
-  for _, topic in ipairs(runner.starter.topics) do
-    local source = self.jobs[topic:match "^job:(.*)$" or ""]
-    if source and not seen[source] then
+  local function add(source)
+    if not seen[source] then
       seen[source] = true
       sources[#sources + 1] = source
     end
   end
+  for _, topic in ipairs(runner.starter.topics) do
+    local source = self.jobs[topic:match "^job:(.*)$" or ""]
+    if source then add(source) end
+  end
+  if runner.spec.depends_on then dependencies.each_source(runner, add) end
   return #sources > 0 and sources or constant.NONE
 end
 
----The jobs that the trigger of `runner` names, itself apart: those of the file, so when all of it was read.
+---The jobs that the trigger of `runner` names, and that it depends on, itself apart: those of the file, so when all of
+---it was read.
 ---@param runner luapilot.Runner
 ---@return luapilot.Runner[]
 function App:sources_of(runner)

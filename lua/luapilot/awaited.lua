@@ -1,5 +1,5 @@
--- awaited: what the jobs wait for that have never started, told in the log: after 10 s, after a minute, then each ten
--- minutes while they wait.
+-- awaited: what the jobs wait for that have never started, or whose start waits for what they depend on, told in the
+-- log: after 10 s, after a minute, then each ten minutes while they wait.
 --
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
@@ -10,6 +10,7 @@
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
+local trigger_text = require "luapilot.trigger_text"
 
 local prober = lazy.require "luapilot.prober"
 
@@ -35,7 +36,11 @@ local function check_state(runner)
 end
 
 local STATE = {
-  waiting = function(runner) return runner.memory.exit and "it waits to be started again" or "it waits itself" end,
+  blocked = function() return "it waits for what it depends on" end,
+  waiting = function(runner)
+    if runner.starter:is_manual() then return "nothing starts it by itself" end
+    return runner.memory.exit and "it waits to be started again" or "it waits itself"
+  end,
   preparing = function() return "it is being prepared" end,
   running = function(runner)
     local why = check_state(runner)
@@ -52,7 +57,9 @@ local STATE = {
   complete = function() return "it is over" end,
 }
 
-local EVENT = { healthy = "to be healthy", exit_success = "to end with code 0", stopped = "to be over" }
+local EVENT = {
+  running = "to run", healthy = "to be healthy", exit_success = "to end with code 0", stopped = "to be over",
+}
 
 local function of_job(runner, event)
   local what = EVENT[event]
@@ -111,12 +118,21 @@ function describe(question, node)
   return of_leaf(question.app, node)
 end
 
----What a job waits for that has never started; nil: it does not, or that is not to be told.
+-- What it depends on is not there.
+local function of_dependencies(runner)
+  local found, lacking = {}, runner.lacking or {}
+  for i = 1, math.min(#lacking, PARTS) do found[i] = of_job(lacking[i].runner, lacking[i].state) end
+  if #lacking > PARTS then found[PARTS + 1] = ("%d more"):format(#lacking - PARTS) end
+  return found[1] and table.concat(found, ", and ")
+end
+
+---What a job waits for that has never started, or a start of it; nil: it does not, or that is not to be told.
 ---@param app luapilot.App
 ---@param runner luapilot.Runner
 ---@return string?
 function awaited.of(app, runner)
   local memory, own = runner.memory, runner.starter.trigger
+  if memory.state == "blocked" then return of_dependencies(runner) end
   if memory.state ~= "waiting" or memory.runs > 0 or memory.exit or own.memory.gave_up then return nil end
   return describe({ app = app, trigger = own, seen = {} }, own.node)
 end
@@ -128,7 +144,7 @@ end
 ---@return string
 function awaited.in_vain(app, leaf, seconds)
   return ("gave up after %s of waiting for %s"):format(duration.format(seconds),
-    of_leaf(app, leaf) or trigger.describe(leaf, duration.format))
+    of_leaf(app, leaf) or trigger_text.describe(leaf, duration.format))
 end
 
 -- --- the log ---------------------------------------------------------------------------------
@@ -141,11 +157,11 @@ end
 local function tell(app, since)
   local count = 0
   for _, runner in ipairs(app.order) do
-    local text = awaited.of(app, runner)
+    local text, seconds = awaited.of(app, runner), app.port.now() - since
     if text then
+      if runner.memory.state == "blocked" then seconds = app.port.now() - runner.memory.since end
       count = count + 1
       if count <= MOST then
-        local seconds = app.port.now() - since
         runner:log("info", ("has waited %s for %s"):format(duration.words(seconds), text), nil, "waits",
           { reason = text, seconds = math.floor(seconds) })
       end
@@ -161,7 +177,7 @@ end
 function awaited.look(app, since)
   local pause = since and LATER or SECOND
   since = since or app.port.now() - FIRST
-  if tell(app, since) then app.look = app.loop:after(pause, function() awaited.look(app, since) end) end
+  app.look = tell(app, since) and app.loop:after(pause, function() awaited.look(app, since) end) or nil
 end
 
 return awaited

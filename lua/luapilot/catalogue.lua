@@ -5,6 +5,7 @@
 -- together are one change.
 -- It sends nothing, and nothing is ever lost in it.
 
+local address = require "luapilot.address"
 local copy = require "luapilot.copy"
 local lazy = require "luapilot.lazy"
 local roll = require "luapilot.roll"
@@ -30,6 +31,7 @@ local function instance_of(self, want)
   local registration = want.registration
   return {
     id = registration.ID, address = registration.Address, port = registration.Port or 0,
+    authority = address.authority(registration.Address, registration.Port),
     tags = copy.deep(registration.Tags), meta = copy.deep(registration.Meta), node = self.hostname,
     status = want.maintenance and "critical" or want.status,
     weights = { passing = registration.Weights.Passing, warning = registration.Weights.Warning },

@@ -3,15 +3,22 @@
 -- validate.lua says which jobs those are; here is why, in words. Each circle is told once; who only waits for one of
 -- its jobs is not told, for it starts when that is mended. Loaded when there is such a job.
 
+local dependencies = require "luapilot.dependencies"
+
 local circles = {}
 
 local SHOWN = 20 -- names of a circle
 
-local function path_of(runner) return ("job %q.when"):format(runner.spec.name) end
+local function path_of(runner, field) return ("job %q.%s"):format(runner.spec.name, field) end
 
+-- What keeps a job from starting, and by which field. A trigger may do without one of its jobs, so what is certain
+-- comes first.
 local function next_in_circle(app, runner, startable)
+  for _, one in ipairs(dependencies.of(runner)) do
+    if not startable[one.runner] then return one.runner, "depends_on" end
+  end
   for _, source in ipairs(app:sources_of(runner)) do
-    if not startable[source] then return source end
+    if not startable[source] then return source, "when" end
   end
 end
 
@@ -21,28 +28,38 @@ local function follow(app, runner, startable, told)
   local chain, seen = {}, {}
   while runner and not seen[runner] and not told[runner] do
     seen[runner] = true
-    chain[#chain + 1] = runner
-    runner = next_in_circle(app, runner, startable)
+    local following, field = next_in_circle(app, runner, startable)
+    chain[#chain + 1], runner = { runner = runner, field = field }, following
   end
   return chain, runner
 end
 
 local function waits_for_itself(app, runner)
-  app.mistakes:add(runner.spec.where, path_of(runner),
+  app.mistakes:add(runner.spec.where, path_of(runner, "when"),
     "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
 end
 
-local function tell_circle(app, chain, first)
-  local names, inside = {}, false
+-- The names of a circle. By which field each waits for the next one is said where that is not `when` throughout.
+local function names_of(chain, first)
+  local names, fields, mixed, inside = {}, {}, false, false
   for _, each in ipairs(chain) do
-    inside = inside or each == first
-    if inside then names[#names + 1] = each.spec.name end
+    inside = inside or each.runner == first
+    if inside then
+      names[#names + 1], fields[#fields + 1] = each.runner.spec.name, each.field
+      mixed = mixed or each.field ~= "when"
+    end
   end
+  for i, field in ipairs(mixed and fields or {}) do names[i] = ("%s (%s)"):format(names[i], field) end
+  return names
+end
+
+local function tell_circle(app, chain, first)
+  local names = names_of(chain, first)
   local left = #names - SHOWN
   if left > 0 then names = { unpack(names, 1, SHOWN) } end
   if left > 0 then names[#names + 1] = ("%d more"):format(left) end
   names[#names + 1] = first.spec.name
-  app.mistakes:add(chain[1].spec.where, path_of(chain[1]),
+  app.mistakes:add(chain[1].runner.spec.where, path_of(chain[1].runner, chain[1].field),
     ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
 end
 
@@ -55,11 +72,11 @@ function circles.tell(app, startable)
     if not startable[runner] and not told[runner] then
       local chain, first = follow(app, runner, startable, told)
       if not first then
-        waits_for_itself(app, chain[#chain])
+        waits_for_itself(app, chain[#chain].runner)
       elseif not told[first] then
         tell_circle(app, chain, first)
       end
-      for _, each in ipairs(chain) do told[each] = true end
+      for _, each in ipairs(chain) do told[each.runner] = true end
     end
   end
 end

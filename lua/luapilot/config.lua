@@ -13,8 +13,10 @@ local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 
+local dependency_types = lazy.require "luapilot.dependency_types"
 local health_types = lazy.require "luapilot.health_types"
 local meant = lazy.require "luapilot.meant"
+local paths = lazy.require "luapilot.paths"
 local service_types = lazy.require "luapilot.service_types"
 local types = lazy.require "luapilot.types"
 
@@ -48,6 +50,8 @@ local read_job = schema.record({
   prepare = { schema.fn },
 
   when    = { when },
+  depends_on = { later(dependency_types, "depends_on") },
+  bind    = { schema.boolean, default = false },
   restart = { restart.type, default = restart.NEVER },
   timeout = { schema.span },
   stop_signal  = { later(types, "stop_signal"), default = "SIGTERM" },
@@ -62,9 +66,9 @@ local read_job = schema.record({
   service = { later(service_types, "services") },
 
   env           = { later(types, "env"), default = constant.NONE },
-  env_file      = { schema.text },
+  env_file      = { later(paths, "type") },
   env_clear     = { schema.boolean, default = false },
-  cwd           = { schema.text },
+  cwd           = { later(paths, "type") },
   user          = { later(types, "account") },
   group         = { later(types, "account") },
   umask         = { later(types, "umask") },
@@ -80,7 +84,8 @@ local read_job = schema.record({
   stdin         = { schema.one_of { "null", "inherit", "open" }, default = "null" },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
-  workdir = "cwd", dir = "cwd", directory = "cwd", depends_on = "when", after = "when", check = "health",
+  workdir = "cwd", dir = "cwd", directory = "cwd", after = "depends_on", requires = "depends_on",
+  needs = "depends_on", binds_to = "bind", part_of = "bind", check = "health",
   healthcheck = "health", port = "service", uid = "user", gid = "group", signal = "stop_signal",
   kill_mode = "stop_mode", pid_file = "pidfile",
   max_restarts = "restart", pre_start = "prepare", before = "prepare", logging = "log", ulimits = "limits",
@@ -141,6 +146,8 @@ end
 ---@field run fun(job: table)|nil
 ---@field prepare fun(job: table)|nil
 ---@field when any as given
+---@field depends_on luapilot.DependencySpec[]|nil
+---@field bind boolean
 ---@field restart luapilot.RestartPolicy
 ---@field timeout number|nil seconds, as all durations here
 ---@field stop_signal string

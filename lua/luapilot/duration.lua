@@ -73,7 +73,7 @@ function M.format(seconds)
   if seconds == math.huge then return "forever" end
   if seconds < 0 then return "-" .. M.format(-seconds) end
   if seconds == 0 then return "0s" end
-  if seconds < 0.0005 then return ("%.3gms"):format(seconds * 1000) end
+  if seconds < 0.0005 then return (("%.6f"):format(seconds * 1000):gsub("%.?0+$", "")) .. "ms" end
   local ms = math.floor(seconds * 1000 + 0.5)
   if ms < 1000 then return ("%dms"):format(ms) end
   local hours, minutes = math.floor(ms / 3600000), math.floor(ms / 60000) % 60

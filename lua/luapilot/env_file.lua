@@ -1,6 +1,10 @@
--- env_file: the lines of a job's env_file → variables. Pure. Most jobs have none, and never load it.
+-- env_file: the lines of a job's env_file → variables. Most jobs have none, and never load it.
+
+local paths = require "luapilot.paths"
 
 local env_file = {}
+
+local LIMIT = 1024 * 1024
 
 -- "a b" and 'a b' lose their quotes; the rest of the line is the value, as docker's --env-file has it.
 local function value_of(text)
@@ -30,6 +34,18 @@ function env_file.parse(text, path)
     end
   end
   return result
+end
+
+---Reads the file.
+---@param port luapilot.Port
+---@param path string
+---@return table<string, string>?
+---@return string? message
+---@return string? code      of the port
+function env_file.read(port, path)
+  local text, message, code = port.read(path, LIMIT)
+  if not text then return nil, paths.explain(port, message, code, path), code end
+  return env_file.parse(text, paths.text(path))
 end
 
 return env_file

@@ -13,8 +13,6 @@ local env_file = lazy.require "luapilot.env_file"
 
 local environment = {}
 
-local FILE_LIMIT = 1024 * 1024
-
 local function merge(into, from)
   for key, value in pairs(from) do into[key] = value end
 end
@@ -42,9 +40,7 @@ local function add_jobs(env, app, runners)
 end
 
 local function add_file(env, app, path)
-  local text, message, code = app.port.read(path, FILE_LIMIT)
-  local values
-  if text then values, message = env_file.parse(text, path) end
+  local values, message, code = env_file.read(app.port, path)
   if not values then return nil, "env_file: " .. message, code end
   merge(env, values)
   return true

@@ -8,6 +8,7 @@
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 local suggest = require "luapilot.suggest"
 
 local glob = lazy.require "luapilot.glob"
@@ -26,13 +27,25 @@ local library = {} -- name → function(app, …)
 
 -- --- arguments -------------------------------------------------------------------------------
 
-local function check_string(value, what, call)
+local function check_string(value, what, call, level)
+  level = level or 3
   if type(value) ~= "string" then
-    error(("%s: expected %s, got %s"):format(call, what, describe.value(value)), 3)
+    error(("%s: expected %s, got %s"):format(call, what, describe.value(value)), level)
   end
   if value:find("\0", 1, true) and what ~= "a string" then
-    error(("%s: a path with a NUL byte in it: %s"):format(call, describe.value(value)), 3)
+    error(("%s: a path with a NUL byte in it: %s"):format(call, describe.value(value)), level)
   end
+end
+
+-- Where a path leads that stands in the file.
+local function check_path(value, call)
+  check_string(value, "a path", call, 4)
+  return paths.absolute(value)
+end
+
+-- Raises what the port said of a path.
+local function fail(app, call, path, message, code, hint)
+  error(("%s: %s%s"):format(call, paths.explain(app.port, message, code, path), hint or ""), 3)
 end
 
 local function check_running(app, call)
@@ -126,11 +139,11 @@ end
 ---@param path string
 ---@return string?
 function library.read(app, path)
-  check_string(path, "a path", "pilot.fs.read")
+  path = check_path(path, "pilot.fs.read")
   local data, message, code = read(app, path)
   if data then return data end
   if code == "ENOENT" or code == "ENOTDIR" then return nil end
-  error("pilot.fs.read: " .. message, 2)
+  fail(app, "pilot.fs.read", path, message, code)
 end
 
 ---Replaces a file atomically; its directory must exist. Raises on failure.
@@ -139,11 +152,11 @@ end
 ---@param options { mode: string }?     octal: "0640"
 function library.write(app, path, data, options)
   check_running(app, "pilot.fs.write")
-  check_string(path, "a path", "pilot.fs.write")
+  path = check_path(path, "pilot.fs.write")
   check_string(data, "a string", "pilot.fs.write")
   local mode = mode_of(check_options(options, WITH_MODE, "pilot.fs.write"), "pilot.fs.write")
-  local ok, message = replace(app, path, data, mode)
-  if not ok then error("pilot.fs.write: " .. message, 2) end
+  local ok, message, code = replace(app, path, data, mode)
+  if not ok then fail(app, "pilot.fs.write", path, message, code) end
 end
 
 -- Makes an empty file, unless somebody is faster.
@@ -176,14 +189,14 @@ end
 ---@param options { mode: string }?     of a new file; default "0644"
 function library.append(app, path, data, options)
   check_running(app, "pilot.fs.append")
-  check_string(path, "a path", "pilot.fs.append")
+  path = check_path(path, "pilot.fs.append")
   check_string(data, "a string", "pilot.fs.append")
   local mode = mode_of(check_options(options, WITH_MODE, "pilot.fs.append"), "pilot.fs.append") or USUAL_FILE
-  local id, message = open_to_append(app, path, mode)
-  if not id then error("pilot.fs.append: " .. message, 2) end
+  local id, message, code = open_to_append(app, path, mode)
+  if not id then fail(app, "pilot.fs.append", path, message, code) end
   local ok, why = guarded(app, "pilot.fs.append", slices.are_many(#data), function() app.port.cancel(id) end,
     function(pause) return slices.write(app.port, id, data, pause) end)
-  if not ok then error("pilot.fs.append: " .. name_it(why, "append to", path), 2) end
+  if not ok then fail(app, "pilot.fs.append", path, name_it(why, "append to", path)) end
 end
 
 -- --- what is there ---------------------------------------------------------------------------
@@ -191,7 +204,7 @@ end
 ---@param path string
 ---@return boolean
 function library.exists(app, path)
-  check_string(path, "a path", "pilot.fs.exists")
+  path = check_path(path, "pilot.fs.exists")
   return app.port.stat(path) ~= nil
 end
 
@@ -199,10 +212,10 @@ end
 ---@param path string
 ---@return { type: string, mode: string, uid: integer, gid: integer, size: integer, mtime: number, target: string? }?
 function library.stat(app, path)
-  check_string(path, "a path", "pilot.fs.stat")
+  path = check_path(path, "pilot.fs.stat")
   local stat, message, code = app.port.stat(path)
   if not stat and (code == "ENOENT" or code == "ENOTDIR") then return nil end
-  if not stat then error("pilot.fs.stat: " .. message, 2) end
+  if not stat then fail(app, "pilot.fs.stat", path, message, code) end
   return {
     type = stat.type, mode = ("%04o"):format(stat.mode), uid = stat.uid, gid = stat.gid, size = stat.size,
     mtime = stat.mtime, target = stat.target,
@@ -220,10 +233,10 @@ end
 ---@param path string
 ---@return string[]?
 function library.list(app, path)
-  check_string(path, "a path", "pilot.fs.list")
+  path = check_path(path, "pilot.fs.list")
   local names, message, code = names_of(app, path)
   if not names and code == "ENOENT" then return nil end
-  if not names then error("pilot.fs.list: " .. message, 2) end
+  if not names then fail(app, "pilot.fs.list", path, message, code) end
   return names
 end
 
@@ -237,10 +250,10 @@ local function expand(app, base, parts, number, found)
     found[#found + 1] = base .. name
   end
   if type(part) == "string" then
-    if number < #parts or app.port.stat(base .. part) then go_on(part) end
+    if number < #parts or app.port.stat(paths.absolute(base .. part)) then go_on(part) end
     return
   end
-  local names, message, code = names_of(app, base == "" and "." or base)
+  local names, message, code = names_of(app, paths.absolute(base == "" and "." or base))
   if not names and not ABSENT[code] then error("pilot.fs.glob: " .. message, 0) end
   found.seen = found.seen + 1 + #(names or {})
   if found.seen > MOST_NAMES then
@@ -251,7 +264,7 @@ local function expand(app, base, parts, number, found)
   end
 end
 
----The paths that fit a pattern, in order: `*`, `?` and `[a-z]` within a name.
+---The paths that fit a pattern, in order: `*`, `?` and `[a-z]` within a name. Of a relative pattern they are relative.
 ---@param pattern string      "/etc/app/*.conf"
 ---@return string[]
 function library.glob(app, pattern)
@@ -278,13 +291,13 @@ end
 ---@return boolean removed
 function library.remove(app, path)
   check_running(app, "pilot.fs.remove")
-  check_string(path, "a path", "pilot.fs.remove")
+  path = check_path(path, "pilot.fs.remove")
   local stat = app.port.stat(path)
   if stat and stat.type == "device" then error(("pilot.fs.remove: %q is a device"):format(path), 2) end
   local ok, message, code = app.port.remove(path)
   if ok then return true end
   if code == "ENOENT" or code == "ENOTDIR" then return false end
-  error("pilot.fs.remove: " .. message, 2)
+  fail(app, "pilot.fs.remove", path, message, code)
 end
 
 ---Renames a file or a directory; a file that has the new name is replaced, and nothing else is. Raises on failure.
@@ -292,8 +305,8 @@ end
 ---@param to string
 function library.rename(app, from, to)
   check_running(app, "pilot.fs.rename")
-  check_string(from, "a path", "pilot.fs.rename")
-  check_string(to, "a path", "pilot.fs.rename")
+  from = check_path(from, "pilot.fs.rename")
+  to = check_path(to, "pilot.fs.rename")
   local there = app.port.stat(to)
   if there and there.type ~= "file" and there.type ~= "link" and there.type ~= "directory" then
     local kind = there.type == "fifo" and "FIFO" or there.type
@@ -301,7 +314,7 @@ function library.rename(app, from, to)
   end
   local ok, message, code = app.port.rename(from, to)
   local hint = code == "EXDEV" and ": it is on another file system; read it, write it there, and remove it" or ""
-  if not ok then error("pilot.fs.rename: " .. message .. hint, 2) end
+  if not ok then fail(app, "pilot.fs.rename", message:find(from, 1, true) and from or to, message, code, hint) end
 end
 
 local function make_directory(app, path, mode)
@@ -314,8 +327,8 @@ end
 
 local function make_parents(app, path)
   for stop in path:gmatch "[^/]()/" do
-    local made, message = make_directory(app, path:sub(1, stop - 1), USUAL_DIRECTORY)
-    if made == nil then return nil, message end
+    local made, message, code = make_directory(app, path:sub(1, stop - 1), USUAL_DIRECTORY)
+    if made == nil then return nil, message, code end
   end
   return true
 end
@@ -326,7 +339,7 @@ end
 ---@return boolean made
 function library.mkdir(app, path, options)
   check_running(app, "pilot.fs.mkdir")
-  check_string(path, "a path", "pilot.fs.mkdir")
+  path = check_path(path, "pilot.fs.mkdir")
   options = check_options(options, { mode = "string", parents = "boolean" }, "pilot.fs.mkdir")
   local mode = mode_of(options, "pilot.fs.mkdir") or USUAL_DIRECTORY
   if mode > MOST_DIRECTORY then
@@ -335,11 +348,11 @@ function library.mkdir(app, path, options)
   end
   path = path:match "^(.-[^/])/*$" or path
   local made, message, code = true, nil, nil
-  if options.parents then made, message = make_parents(app, path) end
+  if options.parents then made, message, code = make_parents(app, path) end
   if made then made, message, code = make_directory(app, path, mode) end
   local alone = code == "ENOENT" and not options.parents and message:find "^cannot make directory"
   local hint = alone and "; parents = true makes those above it, too" or ""
-  if made == nil then error("pilot.fs.mkdir: " .. message .. hint, 2) end
+  if made == nil then fail(app, "pilot.fs.mkdir", path, message, code, hint) end
   return made
 end
 

@@ -16,6 +16,7 @@ local M = {}
 ---@class luapilot.CheckSpec
 ---@field kind "http"|"tcp"|"exec"|"check"|"notify"|nil nil only after a mistake
 ---@field exec string[]|nil
+---@field env table<string, string>|nil   of exec, beside the job's
 ---@field tcp string|nil
 ---@field http table|nil { url: luapilot.Url, method, headers, body, status: { low, high }[], tls }
 ---@field check fun(job: table)|nil
@@ -64,6 +65,7 @@ local read_check = schema.record({
   http   = { http_check },
   tcp    = { types.address },
   exec   = { argv.type },
+  env    = { types.env },
   check  = { schema.fn },
   notify = { must_be_true },
 
@@ -99,6 +101,9 @@ local function one_check(value, path, report)
   if not check then return nil end
   check.kind = kind_of(value, path, report)
   check.path = path:match "health%[?%d*%]?$" or path
+  if check.env and not check.exec and schema.field(value, "exec") == nil then
+    report(schema.join(path, "env"), "needs exec: it is the environment of that program")
+  end
   check.interval_given = schema.field(value, "interval") ~= nil
   if check.timeout and check.timeout > check.interval then
     report(schema.join(path, "timeout"), ("%s is longer than the interval (%s): checks would overlap")

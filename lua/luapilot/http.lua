@@ -9,7 +9,6 @@ local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
 local exchange = require "luapilot.exchange"
 local json = require "luapilot.json"
-local mistakes = require "luapilot.mistakes"
 local option_types = require "luapilot.option_types"
 local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
@@ -74,15 +73,6 @@ local function request_of(app, read, method, target)
     method = method, url = where, headers = headers, body = body, timeout = read.timeout, socket = read.socket,
     proxy = proxy_of(app, read), tls = read.tls, follow = read.follow, max_body = read.max_body,
   }
-end
-
--- Reads options; nil and a message when they are wrong.
-local function read_options(options, call)
-  local list = mistakes.new()
-  local read = option_types.http_options(options, call, nil, list)
-  local first = list:list()[1]
-  if first then return nil, mistakes.format(first) end
-  return read
 end
 
 -- --- answers -------------------------------------------------------------------------------------
@@ -282,7 +272,7 @@ end
 local function perform(app, call, method, address, options, streams)
   local target, wrong = url.parse(address)
   if not target then return nil, ("%s: %s"):format(call, wrong) end
-  local read, message = read_options(options, call)
+  local read, message = option_types.of_call(option_types.http_options, options, call)
   if not read then return nil, message end
   local request, why = request_of(app, read, method, target)
   if not request then return nil, ("%s: %s"):format(call, why) end

@@ -4,6 +4,7 @@
 
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local url = require "luapilot.url"
 
@@ -101,10 +102,10 @@ function M.socket(value, path, report)
 end
 
 local read_tls = schema.fields({
-  cafile     = { schema.text },                 -- PEM; instead of the system's CAs
-  capath     = { schema.text },                 -- a directory of them
-  clientcert = { schema.text },
-  clientkey  = { schema.text },
+  cafile     = { paths.type },                  -- PEM; instead of the system's CAs
+  capath     = { paths.type },                  -- a directory of them
+  clientcert = { paths.type },
+  clientkey  = { paths.type },
   servername = { schema.text },                 -- verified instead of the URL's host
   verify     = { schema.boolean, default = true },
 }, 'a table such as { cafile = "/etc/ca.pem" }', {

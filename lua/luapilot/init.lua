@@ -18,6 +18,7 @@ local consul = lazy.require "luapilot.consul"
 local fs = lazy.require "luapilot.fs"
 local http = lazy.require "luapilot.http"
 local log = lazy.require "luapilot.log"
+local net = lazy.require "luapilot.net"
 local option_types = lazy.require "luapilot.option_types"
 local suggest = lazy.require "luapilot.suggest"
 local templates = lazy.require "luapilot.templates"
@@ -33,7 +34,7 @@ local LATER = {
 
 -- Libraries that are loaded when a file first names them.
 local ON_DEMAND = {
-  consul = consul, fs = fs, http = http, log = log, watch = watches,
+  consul = consul, fs = fs, http = http, log = log, net = net, watch = watches,
   json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.json"), "pilot.json") end },
 }
 
@@ -44,7 +45,8 @@ local api = {} -- name → function(app, …)
 local ELSEWHERE = {
   ["luapilot.groups"] = { "all", "any" },
   ["luapilot.timers"] = { "every", "after", "cron", "poll" },
-  ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render" },
+  ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render",
+    "jobs", "shutting_down" },
   ["luapilot.shutdown_signals"] = { "shutdown_signals" },
   ["luapilot.surroundings"] = { "env", "secret", "address", "hostname", "sh" },
 }

@@ -8,6 +8,7 @@
 --
 --   waiting    for its trigger            backoff    will be started again after a delay
 --   preparing  `prepare` runs             held       stopped by hand: until start, or the trigger
+--   blocked    before that: waits for what it depends on (blocked.lua)
 --   running    its process lives          complete   nothing will start it again
 --   stopping   handlers, drain, signal, kill: one budget
 --   ending     its leader has exited by itself; the rest of its group is being ended
@@ -26,6 +27,7 @@ local lazy = require "luapilot.lazy"
 local restart = require "luapilot.restart"
 
 local aftermath = lazy.require "luapilot.aftermath"
+local blocked = lazy.require "luapilot.blocked"
 
 local job = {}
 
@@ -33,11 +35,13 @@ local RELOAD_AGE = 1        -- seconds: a process younger than this has no handl
 local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
 local SPAWN_BACKOFF_MAX = 15
 local LEAVING = 1           -- seconds: the longest that a deregistration holds up a stop
+local AGAIN = 1             -- seconds from a start that failed to the next one by a trigger: jobs that start each other
+                            -- when they fail would do nothing else
 
 -- States as the user sees them (job.state).
 job.VISIBLE = {
   waiting = "waiting", preparing = "preparing", running = "running", stopping = "stopping",
-  ending = "stopping", backoff = "backoff", held = "stopped", complete = "complete",
+  ending = "stopping", blocked = "blocked", backoff = "backoff", held = "stopped", complete = "complete",
 }
 
 ---@class luapilot.JobStop      a stop under way
@@ -47,6 +51,7 @@ job.VISIBLE = {
 ---@field gone boolean          nobody of it is left
 ---@field asked number          when
 ---@field killed boolean?       for the time that it took
+---@field bound boolean?        jobs that are bound to it are stopped first: `stopping` is not told yet
 
 ---@class luapilot.JobMemory    plain data
 ---@field state string
@@ -55,7 +60,7 @@ job.VISIBLE = {
 ---@field since number          when the state was entered
 ---@field pid integer?
 ---@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean? }?
----@field again "trigger"|"user"|nil   start once more when the group is gone
+---@field again "trigger"|"user"|"bind"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
 ---@field stop luapilot.JobStop?        meanwhile
@@ -79,13 +84,12 @@ function job.new(now)
   }
 end
 
+local ACTIVE = { running = true, stopping = true, ending = true, preparing = true, blocked = true }
+
 ---Does a process (or a Lua run) of the job exist, or is one about to?
 ---@param memory luapilot.JobMemory
 ---@return boolean
-function job.active(memory)
-  local state = memory.state
-  return state == "running" or state == "stopping" or state == "ending" or state == "preparing"
-end
+function job.active(memory) return ACTIVE[memory.state] == true end
 
 local function emit(c, name, a, b, more)
   c.effects[#c.effects + 1] = { name, a, b, more }
@@ -97,11 +101,11 @@ local function begin(c)
   local m = c.memory
   m.again, m.hold, m.killed_by, m.told, m.stop, m.reloading, m.unmet = nil, nil, nil, nil, nil, nil, nil
   m.runs, m.health = m.runs + 1, "unknown"
-  if c.spec.prepare then
-    emit(c, "prepare")
-  else
-    emit(c, "spawn")
+  if c.spec.depends_on then
+    emit(c, "depend")
+    return "blocked"
   end
+  emit(c, c.spec.prepare and "prepare" or "spawn")
   return "preparing"
 end
 
@@ -242,8 +246,18 @@ local function ask_to_stop(c)
   emit(c, "unprobe")
   emit(c, "timer", "handlers", budget - math.min(1, TERM_SHARE * budget))
   emit(c, "timer", "kill", budget)
-  emit(c, "stopping")
+  m.stop.bound = c.spec.bound and not m.closing or nil
+  emit(c, m.stop.bound and "unbind" or "stopping")
   return "stopping"
+end
+
+-- Those that are bound to it are gone, or take too long.
+local function release(c)
+  local stop = c.memory.stop
+  local was = stop.bound
+  stop.bound = nil
+  if was then emit(c, "stopping") end
+  return was
 end
 
 -- Nothing else helped. In a shutdown that counts for the pilot's exit code.
@@ -294,7 +308,17 @@ end
 -- Each cell: function(c) → next state, or nil to stay. c = { spec, memory, input, now, random, effects }.
 local machine = {}
 
-local function start(c) return begin_anew(c) end
+-- A trigger starts it so soon after a start that failed that it has to wait.
+local function start_later(c)
+  local exit = c.memory.exit
+  local due = c.input.again == "trigger" and exit and not c.memory.started and exit.at + AGAIN
+  if not due or due <= c.now then return nil end
+  restart.triggered(c.memory.policy)
+  emit(c, "timer", "restart", due - c.now)
+  return "backoff"
+end
+
+local function start(c) return start_later(c) or begin_anew(c) end
 
 -- It has run, and now nothing starts it by itself.
 local function say_stopped(c)
@@ -343,11 +367,13 @@ local function give_up(c)
 end
 
 machine.waiting = { start = start, stop = hold_waiting, close = close_waiting, dead = dead, give_up = give_up }
+machine.blocked = blocked
 machine.held = { start = start, stop = hold, close = close }
 machine.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
 
 machine.backoff = {
   start = function(c)
+    if start_later(c) then return nil end
     emit(c, "untimer", "restart")
     return begin_anew(c)
   end,
@@ -555,13 +581,15 @@ machine.stopping = {
   handlers_due = function(c) -- the rest of the budget belongs to the signal, however long handlers or the drain take
     local stop = c.memory.stop
     if not stop.handlers then
-      emit(c, "abandon_handlers")
+      if not release(c) then emit(c, "abandon_handlers") end
       if c.spec.service and not stop.signalled then emit(c, "deregister") end
     end
     if not stop.gone then send_stop(c) end
   end,
+  released = function(c) release(c) end,
   kill_due = function(c)
     local stop = c.memory.stop
+    release(c)
     if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
       emit(c, "log", "warn", ("did not end within %s of being asked to: killed"):format(
         duration.words(c.now - stop.asked)), { event = "killed", reason = "stop_timeout" })
@@ -602,8 +630,9 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             succeeded handlers_done deregistered health reload dead give_up lost, and <timer>_due
----@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }; close: { budget };
+---                             succeeded handlers_done deregistered health reload dead give_up lost provided released,
+---                             and <timer>_due
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget };
 ---                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
 ---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };

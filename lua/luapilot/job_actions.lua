@@ -201,7 +201,8 @@ end
 function methods.restart(self)
   local r, app = acting(self, "restart")
   local how, message = post_and_wait(app, r, "job:restart", function()
-    return (r:is_active() and begin_restart or begin_start)(r)
+    local runs = r:is_active() and r.memory.state ~= "blocked" -- a start that waits is what is asked for
+    return (runs and begin_restart or begin_start)(r)
   end)
   check_started(r, how, message)
 end

@@ -30,7 +30,7 @@ local pilot = {}
 ---@field at number                     epoch seconds
 ---@field code integer?                 exit_success, exit_failed
 ---@field signal string?                exit_failed
----@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"health"|"oom"|nil
+---@field reason "exit"|"signal"|"timeout"|"spawn"|"prepare"|"trigger"|"dependency"|"health"|"oom"|nil
 ---@field output string?                healthy, unhealthy: what the check said
 ---@field stream "stdout"|"stderr"|nil  output
 ---@field line string?                  output: 64 KiB at most
@@ -65,6 +65,7 @@ local pilot = {}
 ---@field http string|luapilot.HttpCheck|nil   a URL; redirects are not followed
 ---@field tcp string?                   "host:port"
 ---@field exec luapilot.Argv?
+---@field env table<string, string|number>?   of exec, beside the job's
 ---@field check (fun(job: luapilot.Job): any, string?)?   truthy passes; "warn", "text" warns
 ---@field notify true?                  sd_notify: READY=1 passes, a missed WATCHDOG=1 fails
 ---@field interval luapilot.Span?       default "10s"
@@ -90,6 +91,8 @@ local pilot = {}
 ---@field run fun(job: luapilot.Job)?   instead of exec: a job written in Lua
 ---@field prepare fun(job: luapilot.Job)?   before every start; a raise is a failed start
 ---@field when luapilot.Trigger|"manual"|(fun(job: luapilot.Job): any)|nil   default: at start-up
+---@field depends_on (string|luapilot.Job)[]|table<string|luapilot.Job, "running"|"healthy"|"exit_success">|nil
+---@field bind boolean?                 stopped and started with what it depends on
 ---@field restart "always"|"on_failure"|"never"|integer|luapilot.RestartOptions|nil
 ---@field timeout luapilot.Span?
 ---@field stop_signal string?           default "SIGTERM"
@@ -113,10 +116,10 @@ local pilot = {}
 ---@field oom_score_adj integer?
 ---@field cgroup { memory_max: string|integer|nil, cpu_max: number?, pids_max: integer? }?
 ---@field stdin "null"|"inherit"|"open"|nil   default "null"; "inherit": the container's; "open": it never ends
----@field log "lines"|"raw"|luapilot.LogOptions|nil
+---@field log "lines"|"raw"|"none"|luapilot.LogOptions|nil
 
 ---@class luapilot.LogOptions
----@field mode "lines"|"raw"|nil
+---@field mode "lines"|"raw"|"none"|nil
 ---@field level "debug"|"info"|"warn"|"error"|nil   the label of its lines
 ---@field prefix boolean?               false: the bare line, in the default format
 ---@field file string?                  instead of luapilot's own output
@@ -141,7 +144,7 @@ local pilot = {}
 
 ---@class luapilot.Job
 ---@field name string
----@field state "waiting"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
+---@field state "waiting"|"blocked"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
 ---@field pid integer?
 ---@field running boolean
 ---@field health "unknown"|"healthy"|"unhealthy"
@@ -253,9 +256,30 @@ function pilot.timeout(duration, fn, ...) end
 ---@param fn fun(reason: "done"|"error"|"cancel"|"timeout"|"shutdown"|"reload"|"lost")
 function pilot.defer(fn) end
 
+---@class luapilot.ExecOptions
+---@field check boolean?                default true: raise when the exit code is not 0
+---@field env table<string, string|number>?
+---@field cwd string?
+---@field user string|integer|nil
+---@field group string|integer|nil
+---@field umask string?                 octal: "027"
+---@field limits table<string, integer|"unlimited"|table>?   nofile, core, nproc …
+---@field no_new_privs boolean?
+---@field stdin string?
+---@field log "none"|luapilot.ExecLog|nil   also into the log, or nowhere
+---@field timeout luapilot.Span?
+---@field max_output string|integer|nil   default "1M", of each stream
+
+---@class luapilot.ExecLog
+---@field as string                     the name in front of its lines, as of a job
+---@field level "debug"|"info"|"warn"|"error"|nil
+---@field prefix boolean?
+---@field parse "json"|nil
+---@field level_from string?
+
 ---Runs a program to its end. Raises when it fails, unless check = false.
 ---@param command luapilot.Argv
----@param options { check: boolean?, env: table?, cwd: string?, user: string|integer|nil, stdin: string?, timeout: luapilot.Span?, max_output: string|integer|nil }?
+---@param options luapilot.ExecOptions?
 ---@return { code: integer, signal: string?, stdout: string, stderr: string }
 function pilot.exec(command, options) end
 ---@param text string                   "a | b"
@@ -328,7 +352,8 @@ function pilot.render(options) end
 ---@class luapilot.Instance
 ---@field id string
 ---@field address string
----@field port integer
+---@field port integer                  0: none
+---@field authority string              "10.0.0.1:80", "[fd00::1]:80"; without a port the address alone
 ---@field tags string[]
 ---@field meta table<string, string>
 ---@field node string
@@ -341,6 +366,7 @@ function pilot.render(options) end
 ---@field near string?                  "_agent"
 ---@field filter string?
 ---@field stale boolean?
+---@field cached boolean?               the agent answers from its cache; of services only
 ---@field status "passing"|"any"|nil    default "passing"
 ---@field keep_last boolean?            an empty answer does not replace a good one
 
@@ -410,6 +436,12 @@ function pilot.poll(fd, mode, fn) end
 function pilot.shutdown(code) end
 ---@param bound luapilot.Span           default "8s"
 function pilot.shutdown_timeout(bound) end
+---Has the shutdown begun?
+---@return boolean
+function pilot.shutting_down() end
+---All jobs, in the order of the file. Not at the top level, where there may be more to come.
+---@return luapilot.Job[]
+function pilot.jobs() end
 ---Signals that end the pilot, beside SIGTERM, SIGINT and SIGQUIT: the STOPSIGNAL of an image.
 ---@param signals string[]              "SIGWINCH", "SIGRTMIN+3"
 function pilot.shutdown_signals(signals) end
@@ -499,6 +531,40 @@ function pilot.http.request(request) end
 ---@param options luapilot.HttpOptions?
 ---@return luapilot.HttpStream
 function pilot.http.stream(url, options) end
+
+---@class luapilot.NetOptions
+---@field timeout luapilot.Span?        for connecting, and for each call of the stream; default "5s"
+---@field retry luapilot.Span?          try again to connect for so long
+---@field max_line string|integer|nil   a longer line raises; default "64K"
+
+---@alias luapilot.StreamOptions { timeout: luapilot.Span? }
+
+---@class luapilot.Stream               closed with the task that opened it, and by an error
+local stream = {}
+---The next line, without "\n" or "\r\n"; nil at the end. What stands there without a newline is a line, too.
+---@param options luapilot.StreamOptions?
+---@return string?
+function stream:read_line(options) end
+---for line in stream:lines() do … end
+---@param options luapilot.StreamOptions?
+---@return fun(): string?
+function stream:lines(options) end
+---So many bytes, fewer only at the end; without a number what is there, at least one. nil at the end.
+---@param count integer?                1 MiB at most
+---@param options luapilot.StreamOptions?
+---@return string?
+function stream:read(count, options) end
+---Returns when the kernel has all of it.
+---@param data string
+---@param options luapilot.StreamOptions?
+function stream:write(data, options) end
+function stream:close() end
+
+pilot.net = {}
+---@param address string                "host:port", "[::1]:80", or "unix:///run/app.sock"
+---@param options luapilot.NetOptions?
+---@return luapilot.Stream
+function pilot.net.connect(address, options) end
 
 pilot.fs = {}
 ---@param path string

@@ -117,6 +117,9 @@ local function user_file(self, path)
   return file
 end
 
+-- A relative path, where the pilot.lua is.
+local function beside(self, path) return path:find "^/" and path or self.directory .. path end
+
 -- Where a module of the user may be: beside pilot.lua.
 local function places(self, name)
   local relative = self.directory .. name:gsub("%.", "/")
@@ -159,7 +162,7 @@ local function named_files(self, source)
     local name = tokens[i].kind == "name" and literal_argument(tokens, i + 1)
     local is_module = tokens[i].text == "require" and name and not self.env.package.loaded[name]
     if is_module then files[#files + 1] = user_module(self, name) end
-    if tokens[i].text == "dofile" and name then files[#files + 1] = user_file(self, name) end
+    if tokens[i].text == "dofile" and name then files[#files + 1] = user_file(self, beside(self, name)) end
   end
   return files
 end
@@ -237,10 +240,10 @@ local function from_lua(self, name)
 end
 
 local function not_found(self, name)
-  local beside = table.concat(places(self, name), " nor ")
+  local looked = table.concat(places(self, name), " nor ")
   local hint = suggest.near(name, { "luapilot" }) and ' (did you mean "luapilot"?)' or ""
   return ("module %s not found%s: there is neither %s, nor such a rock or library on package.path and "
-    .. "package.cpath"):format(describe.quote(name), hint, beside)
+    .. "package.cpath"):format(describe.quote(name), hint, looked)
 end
 
 local function check_name(name)
@@ -294,8 +297,13 @@ local function chunk_functions(self)
 
   function env.loadfile(path, _, ...)
     if type(path) ~= "string" then return nil, "loadfile expects a path, got " .. describe.value(path) end
+    local given = path
+    path = beside(self, path)
     local file = user_file(self, path)
-    if not file then return nil, path .. ": " .. read_error(path, nil, "ENOENT") end
+    if not file then
+      return nil, ("%s: there is no such file%s"):format(path,
+        path ~= given and (" (%s is relative to the directory of the pilot.lua)"):format(describe.quote(given)) or "")
+    end
     if file.message then return nil, format_problem(file) end
     local chunk = load(self.sources[path], "@" .. path, "t", env)
     return select("#", ...) > 0 and setfenv(chunk, (...)) or chunk
@@ -376,7 +384,7 @@ end
 ---@param path string
 ---@return function|nil chunk nil after a mistake in this file
 function Loader:load(path)
-  self.path, self.directory = path, path:match "^(.*/)[^/]*$" or ""
+  self.path, self.directory = path, not path:find "^/dev/" and path:match "^(.*/)[^/]*$" or "" -- /dev/stdin is no file
   local source, message, _, line = read_source(self, path)
   if not source then
     self.mistakes:add(path .. (line or ""), nil, message)

@@ -78,7 +78,7 @@ end
 
 function by.log(value)
   if value == "json" then return '{ parse = "json" }' end
-  return value == false and '{ file = "/dev/null" }'
+  return value == false and '"none"'
 end
 
 function by.cgroup(value) return size.parse(value) and ("{ memory_max = %s }"):format(command(value) or value) end

@@ -50,7 +50,7 @@ local fields = {
 
 ---@class luapilot.Job
 ---@field name string
----@field state "waiting"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
+---@field state "waiting"|"blocked"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
 ---@field pid integer?
 ---@field running boolean
 ---@field health "unknown"|"healthy"|"unhealthy"

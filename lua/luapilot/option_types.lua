@@ -5,10 +5,13 @@
 -- given options.
 
 local argv = require "luapilot.argv"
+local config = require "luapilot.config"
 local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
+local mistakes_of = require "luapilot.mistakes"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local types = require "luapilot.types"
 
@@ -16,6 +19,9 @@ local http_types = lazy.require "luapilot.http_types"
 local service_types = lazy.require "luapilot.service_types"
 
 local M = {}
+
+-- Lines in the log come under the name of a job, or one that a job could have.
+local function config_name(value, path, report) return config.name(value, path, report) end
 
 local LEVELS = { "debug", "info", "warn", "error" }
 
@@ -83,7 +89,8 @@ M.logging = options_reader({
 
 local function file_path(value, path, report)
   value = schema.text(value, path, report)
-  if not value or value:find "[^/]$" then return value end
+  if not value then return nil end
+  if value:find "[^/]$" then return paths.absolute(value, path ~= "" and path or nil) end
   report(path, "is a directory: it must name the file")
 end
 
@@ -98,7 +105,7 @@ end
 local data = schema.either("a table or a function that returns one", { table = schema.any, ["function"] = schema.fn })
 
 local function render_fields() return {
-  source   = { schema.text },
+  source   = { paths.type },
   text     = { types.bytes },
   to       = { file_path },
   data     = { data, default = constant.NONE },
@@ -157,8 +164,12 @@ local WATCH_SYNONYMS = {
 
 local read_watch = options_reader(function() return service_types.watch_fields end,
   'a table such as { tag = "primary" }', nil, WATCH_SYNONYMS)
+local function uncached(_, path, report)
+  return report(path, "Consul's agent has no cache for keys, only for services: leave it out")
+end
+
 local read_key_watch = options_reader(function()
-  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale }
+  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale, cached = { uncached } }
 end, 'a table such as { dc = "west" }', nil, WATCH_SYNONYMS)
 
 ---Options of pilot.watch, or of pilot.watch.key and pilot.watch.prefix.
@@ -176,14 +187,47 @@ function M.watched_name(...) return service_types.watched_name(...) end
 ---@type luapilot.Type
 function M.tags(...) return service_types.tags(...) end
 
----Options of pilot.exec: { check, env, cwd, user, stdin, timeout, max_output }.
+local read_exec_log = schema.fields({
+  as     = { config_name },
+  level  = { schema.one_of(LEVELS), default = "info" },
+  prefix = { schema.boolean, default = true },
+  parse  = { schema.one_of { "json" } },
+  level_from = { schema.text },
+}, "a table")
+
+local EXEC_LOG = '"none" or a table such as { as = "backup" }'
+
+-- What becomes of the output of pilot.exec beside being returned: as of a job, under a name.
+local exec_log = schema.either(EXEC_LOG, {
+  string = function(value, path, report)
+    if value == "none" then return { none = true } end
+    return schema.expected(path, report, EXEC_LOG, value)
+  end,
+  table = function(value, path, report)
+    local log = read_exec_log(value, path, report)
+    if log and schema.field(value, "as") == nil then
+      report(path, 'has no name for the log: give it as = "backup", such as the name of a job')
+    end
+    if log and log.level_from and not log.parse then
+      report(schema.join(path, "level_from"), 'needs parse = "json": it names a field of what is parsed')
+    end
+    return log
+  end,
+})
+
+---Options of pilot.exec.
 ---@type luapilot.OptionsReader
 M.exec_options = options_reader({
   check      = { schema.boolean, default = true },
   env        = { types.env, default = constant.NONE },
-  cwd        = { schema.text },
+  cwd        = { paths.type },
   user       = { types.account },
+  group      = { types.account },
+  umask      = { types.umask },
+  limits     = { types.limits, default = constant.NONE },
+  no_new_privs = { schema.boolean, default = false },
   stdin      = { types.bytes },
+  log        = { exec_log },
   timeout    = { schema.span },
   max_output = { schema.size, default = 1024 ^ 2 },
 }, 'a table such as { timeout = "30s" }')
@@ -213,6 +257,32 @@ M.http_options = options_reader(function() return {
   max_body = { schema.size, default = 16 * 1024 ^ 2 },
   retry    = { schema.span },
 } end, 'a table such as { timeout = "5s" }', one_body)
+
+---Options of pilot.net.connect: { timeout, retry, max_line }.
+---@type luapilot.OptionsReader
+M.net_options = options_reader({
+  timeout  = { schema.span, default = 5 },
+  retry    = { schema.span },
+  max_line = { schema.size, default = 64 * 1024 },
+}, 'a table such as { timeout = "5s" }')
+
+---Options of a call of a stream that this gives: { timeout }.
+---@type luapilot.OptionsReader
+M.stream_options = options_reader({ timeout = { schema.span } }, 'a table such as { timeout = "1m" }')
+
+---Reads options in a task: nil and a message when they are wrong.
+---@param reader luapilot.OptionsReader
+---@param options any
+---@param call string       "pilot.http.get"
+---@return table?
+---@return string? message
+function M.of_call(reader, options, call)
+  local list = mistakes_of.new()
+  local read = reader(options, call, nil, list)
+  local first = list:list()[1]
+  if first then return nil, mistakes_of.format(first) end
+  return read
+end
 
 ---The method of pilot.http.request; nil: GET.
 ---@param value any

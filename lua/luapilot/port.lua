@@ -54,6 +54,7 @@ local port = {}
 ---| { type: "output", id: integer, stream: "stdout"|"stderr", data: string, last: boolean }
 ---| { type: "notify", id: integer, fields: table<string, string> }
 ---| { type: "connected", id: integer, error: string?, code: string? }
+---| { type: "ready", id: integer, readable: boolean, writable: boolean, dropped: true? }
 ---| { type: "response", id: integer, status: integer?, headers: table?, body: string?, chunk: string?, last: boolean?,
 ---    error: string?, code: string? }
 ---| { type: "watch", id: integer, status: integer?, index: string?, body: string?, error: string?, code: string? }
@@ -206,6 +207,45 @@ function port.lookup(kind, name) end
 ---@return integer id
 function port.connect(address, timeout) end
 
+---@class luapilot.DialOptions       one of address and path
+---@field address string?    as of `connect`
+---@field path string?       of a unix socket: it is walked as that of a file (below)
+---@field timeout number?    seconds; 1e6 at most, which is the default
+
+---Opens a connection that stays: { type = "connected", id, error? }. With an error the handle is gone.
+---@param options luapilot.DialOptions
+---@return integer id
+function port.dial(options) end
+
+---What a connection has received, no more than `most` bytes of it; "": the other end sends no more.
+---@param id integer
+---@param most integer      1 to 65536
+---@return string? data
+---@return string? message  the code in words
+---@return string? code     EAGAIN: nothing now; ENOTCONN: not connected yet; ECONNRESET …
+function port.receive(id, most) end
+
+---Gives the kernel what it takes of the data, from that byte on.
+---@param id integer
+---@param data string
+---@param from integer      1 to #data
+---@return integer? sent, string? message, string? code   EAGAIN: no room; EPIPE, ECONNRESET: nobody reads
+function port.send(id, data, from) end
+
+---Asks for { type = "ready", id, readable, writable }: "r": as soon as `receive` has something, be it the end or an
+---error; "w": as soon as `send` has room. Each is told once, and nobody looks before it is asked for again. What is
+---told may be over already.
+---@param id integer
+---@param mode "r"|"w"
+---@return true?, string? message, string? code
+function port.want(id, mode) end
+
+---A value that is kept with what users hold: when Lua has collected it, a `ready` event says `dropped`. (The simulator
+---never says so: when Lua collects is no part of a history.)
+---@param id integer
+---@return any guard, string? message, string? code
+function port.guard(id) end
+
 ---@class luapilot.RequestOptions
 ---@field method string?             default "GET"
 ---@field url string                 http:// or https://
@@ -270,6 +310,7 @@ function port.consul(options) end
 ---@field token string?
 ---@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
 ---@field max_body number?           default 64 MiB
+---@field cached boolean?            the agent answers from its cache, but for the first question after an error
 
 ---Asks again and again, by Consul's rules for blocking queries, until cancelled:
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
@@ -278,9 +319,16 @@ function port.consul(options) end
 ---code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
 ---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
 ---endpoint), EAGAIN (429), EIO (any other).
+---A watch asks in time: an answer takes a part of a token out of its bucket, which holds two and gets one a second. An
+---answer with nothing new takes one; content takes one for each MB, at least a tenth, at most one.
 ---@param options luapilot.WatchOptions
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.watch(options) end
+
+---The content that a watch told last was no change to whoever reads it: it takes a whole token.
+---@param id integer
+---@return true?, string? message, string? code   EINVAL: it is no watch
+function port.unchanged(id) end
 
 ---Level-triggered readiness of a descriptor that the caller owns, until cancelled.
 ---@param fd integer
@@ -394,6 +442,9 @@ function port.hostname() end
 function port.environ() end
 ---@return integer
 function port.pid() end
+---The working directory, absolute.
+---@return string?, string? message, string? code     ENOENT: it was removed
+function port.cwd() end
 
 ---One line of the pilot's own. Dropped and counted when the output has been stalled for a megabyte.
 ---`message` and `fields` are what people read. `event` and `facts` say the same to machines: the default format

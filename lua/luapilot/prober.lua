@@ -134,6 +134,7 @@ end
 function start.exec(self, check, done)
   local options, why, short_of = self.runner:spawn_options(check.exec)
   if not options then return done("fail", why, short_of) end
+  for name, text in pairs(check.env or {}) do options.env_added[name] = text end
   options.end_signal = "SIGKILL"
   local limits = { max_output = with_secrets(self.app, MAX_OUTPUT) }
   local cancel, message, code = program.start(self.app.loop, options, limits,

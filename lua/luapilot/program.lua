@@ -7,6 +7,7 @@ local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 
 local aftermath = lazy.require "luapilot.aftermath"
+local paths = lazy.require "luapilot.paths"
 
 local program = {}
 
@@ -56,8 +57,14 @@ function handle.output(state, event)
   if event.last then state.open = state.open - 1 end
 end
 
+local function explained(port, options, message, code, stage)
+  if not stage then return message end
+  return paths.why(port, message, code, stage, options.cwd, options.argv, options.output and options.output.file)
+end
+
 -- Without a message there is a result.
 local function finish(state, message, code, stage)
+  message = message and explained(state.port, state.options, message, code, stage)
   if state.timer then state.loop:cancel(state.timer) end
   state.loop:unroute(state.id)
   if message then return state.done(nil, message, code, stage) end
@@ -108,19 +115,20 @@ end
 ---@param options luapilot.SpawnOptions     without capture
 ---@param limits { timeout: number?, max_output: integer }
 ---@param done fun(result: table?, message: string?, code: string?, stage: string?)
+---@param deaf boolean?                     what it says goes nowhere
 ---@return fun(why: string?)? cancel    kills it, and nobody hears of it; with "timeout" done() does. nil: it could
 ---                                     not be started
 ---@return string? message
 ---@return string? code
 ---@return string? stage
-function program.start(loop, options, limits, done)
+function program.start(loop, options, limits, done, deaf)
   local port = loop.port
-  options.capture = true
+  options.capture = not deaf or nil
   local id, pid, code, stage = port.spawn(options)
-  if not id then return nil, pid, code, stage end
+  if not id then return nil, explained(port, options, pid, code, stage), code, stage end
   local state = {
-    port = port, loop = loop, id = id, done = done, open = 2, gone = false, bound = limits.max_output,
-    name = options.argv[1], started = pid ~= nil,
+    port = port, loop = loop, options = options, id = id, done = done, open = deaf and 0 or 2, gone = false,
+    bound = limits.max_output, name = options.argv[1], started = pid ~= nil,
     result = { stdout = { size = 0 }, stderr = { size = 0 } },
   }
   loop:route(id, function(event)

@@ -8,11 +8,13 @@
 local constant = require "luapilot.constant"
 local lazy = require "luapilot.lazy"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local verdict = lazy.require "luapilot.verdict"
 
 local prospects = {}
 
 local SPOKEN = { error = true, enter_maintenance = true, exit_maintenance = true } -- of the pilot, by what it runs
+local IDLE = { waiting = true, blocked = true } -- … in which it waits for others: nothing of it is at work
 local OVER = { complete = true, held = true } -- states in which a job waits for nothing
 
 ---@class luapilot.Prospects
@@ -62,26 +64,28 @@ function Prospects:connect()
       if source.dependents == constant.NONE then source.dependents = {} end
       source.dependents[#source.dependents + 1] = runner
     end
+    if runner.spec.depends_on then dependencies.connect(runner) end
   end
 end
 
 -- Is a job in this state at work?
-local function is_active(state) return state ~= "waiting" and not OVER[state] end
+local function is_active(state) return not (IDLE[state] or OVER[state]) end
 
 ---A job has another state.
 ---@param runner luapilot.Runner
 ---@param before string
 ---@param after string
 function Prospects:moved(runner, before, after)
-  self.waiting[runner] = after == "waiting" or nil
+  self.waiting[runner] = IDLE[after]
   self.held[runner] = after == "held" or nil
   self.active = self.active + (is_active(after) and 1 or 0) - (is_active(before) and 1 or 0)
-  if after == "waiting" then self.doubtful[runner] = true end
+  if IDLE[after] then self.doubtful[runner] = true end
   if before == "held" or after == "held" then self.returning = nil end
   if not OVER[after] then return end
   for _, dependent in ipairs(runner.dependents) do
     if self.held[dependent] then self.returning = nil end
-    if dependent.starter:loses(runner.topic) then self.doubtful[dependent] = true end
+    local loses = dependent.memory.state == "blocked" or dependent.starter:loses(runner.topic)
+    if loses then self.doubtful[dependent] = true end
   end
 end
 
@@ -149,7 +153,8 @@ end
 -- --- the dead --------------------------------------------------------------------------------
 
 local function declare_dead(runner)
-  local never_ran = runner.memory.runs == 0 and not runner.memory.exit
+  local m = runner.memory
+  local never_ran = m.state == "blocked" or m.runs == 0 and not m.exit
   runner:input("dead", { unmet = never_ran and verdict.unmet(runner) or nil })
 end
 
@@ -163,14 +168,20 @@ local function stays_doubtful(self, runner)
   return false
 end
 
--- Looks at the doubtful jobs; those whose trigger cannot fire any more.
+-- Can what it waits for still come?
+local function may_start(runner)
+  if runner.memory.state == "blocked" then return dependencies.can_come(runner) end
+  return runner.starter:is_manual() or runner.starter:can_fire()
+end
+
+-- Looks at the doubtful jobs; those whose trigger cannot fire any more, and starts that wait in vain.
 local function look(self)
   local list, lost = in_order(self.doubtful), {}
   self.doubtful = {}
   for _, runner in ipairs(list) do
     self.unsure[runner] = nil
-    if self.waiting[runner] and not runner.starter:is_manual() then
-      if not runner.starter:can_fire() then
+    if self.waiting[runner] then
+      if not may_start(runner) then
         lost[#lost + 1] = runner
       elseif stays_doubtful(self, runner) then
         self.unsure[runner] = true
@@ -213,10 +224,13 @@ end
 -- Jobs that wait for each other: those that ran say that they are stopped, and are heard before the others are lost.
 local function bury_ring(self)
   local list = in_order(self.waiting)
-  for _, runner in ipairs(list) do
-    if runner.memory.exit then declare_dead(runner) end
+  for _, state in ipairs { "blocked", "waiting" } do -- a start that fails may be just what others wait for
+    for _, runner in ipairs(list) do
+      local m = runner.memory
+      if m.state == state and (m.exit or state == "blocked") then declare_dead(runner) end
+    end
+    if self.app.bus:queued() > 0 then return false end
   end
-  if self.app.bus:queued() > 0 then return false end
   for _, runner in ipairs(list) do declare_dead(runner) end
   return true
 end

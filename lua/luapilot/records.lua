@@ -7,6 +7,7 @@ local copy = require "luapilot.copy"
 local lazy = require "luapilot.lazy"
 local schema = require "luapilot.schema"
 local service = require "luapilot.service"
+local utf8 = require "luapilot.utf8"
 
 local address = lazy.require "luapilot.address"
 local health = lazy.require "luapilot.health"
@@ -25,15 +26,15 @@ local records = { methods = methods }
 -- Made when they are needed: the hostname is the port's.
 local function records_of(self, runner)
   if runner.services then return runner.services end
-  local list, hostname = {}, self.app.port.hostname()
+  local list, hostname = {}, utf8.repaired(self.app.port.hostname())
   local ttl = service.ttl(runner.spec.health)
   for i, spec in ipairs(runner.spec.service) do
     local name, id = service.names(runner.spec.name, spec, hostname)
     local former = self.former[id]
     self.former[id] = nil
     list[i] = { spec = spec, name = name, tags = former and former.tags, run = former and former.run, record = {
-      id = id, ttl = ttl, have = former and former.have, stray = former and former.stray,
-      maintained = former and former.maintained, want = nil,
+      id = id, of = ("job %q.%s"):format(runner.spec.name, spec.path), ttl = ttl, want = nil,
+      have = former and former.have, stray = former and former.stray, maintained = former and former.maintained,
     } }
   end
   runner.services = list

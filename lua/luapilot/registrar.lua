@@ -10,20 +10,24 @@
 -- does not keep a pilot alive.
 
 local copy = require "luapilot.copy"
+local duration = require "luapilot.duration"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
 local queue = require "luapilot.queue"
 local schema = require "luapilot.schema"
 local service = require "luapilot.service"
+local utf8 = require "luapilot.utf8"
 
 local registrar = {}
 
 local TIMEOUT = 5                             -- seconds, to say what it holds
 local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
-local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused
+local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
+local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
-local LOOKS = 2                               -- at what the agent holds, in the shortest TTL
+local LOOKS = 2                               -- at what the agent holds, in the shortest TTL …
+local CLOSELY = 4                             -- … which is so long at most while another instance may leave it
 
 ---@class luapilot.Registrar
 ---@field app luapilot.App
@@ -80,7 +84,7 @@ function requests.resume(record) return maintenance(record, { enable = "false" }
 local function status(record, what, output)
   return {
     path = { "agent", "check", "update", "service:" .. record.id },
-    body = json.encode { Status = what, Output = output },
+    body = json.encode { Status = what, Output = utf8.repaired(output) }, -- a program may say anything
   }
 end
 
@@ -130,6 +134,41 @@ local function send(self, record, step)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
 
+-- A table that the agent answers with; nil: it is none.
+local function decoded(response)
+  local fine, value = pcall(json.decode, response.body)
+  return fine and type(value) == "table" and value or nil
+end
+
+local looked -- forward
+
+-- Before a service is taken back the agent is asked what it holds: a living instance of the same id is not to vanish
+-- with this one. One question for all that are taken back at the same time.
+local function ask_first(self, record)
+  self.flights[record.id] = function() end
+  self.askers = self.askers or {}
+  table.insert(self.askers, record)
+  if self.askers[2] then return end
+  self.under_way = self.under_way + 1
+  local request = { path = { "agent", "services" }, timeout = service.timeout(record) }
+  local cancel = self.app.consul:send(request, function(response, message, code, said)
+    local askers = self.askers
+    self.askers, self.under_way = nil, self.under_way - 1
+    for _, each in ipairs(askers) do
+      self.flights[each.id] = nil
+      if self.trying == each then self.trying = nil end
+    end
+    looked(self, askers, response and decoded(response), not response and outage.is_one(code, message) and code,
+      said or message)
+  end)
+  if self.flights[record.id] then self.flights[record.id] = cancel end
+end
+
+-- Takes a step.
+local function take(self, record, step)
+  if step == "look" then ask_first(self, record) else send(self, record, step) end
+end
+
 local pump
 
 local function timer(self, record, seconds)
@@ -161,6 +200,12 @@ function next_in_line(self)
   end
 end
 
+-- Is it what was refused that would be asked now? A registration that is another one by now is worth a request.
+local function is_meant(refusal, record, step)
+  if refusal.step ~= step then return false end
+  return step ~= "register" or not refusal.final or copy.equal(refusal.told, record.want.registration)
+end
+
 -- The next step of a service, as far as it may be taken now.
 function pump(self, record)
   if self.paused or self.trying or self.flights[record.id] then return end
@@ -171,9 +216,12 @@ function pump(self, record)
     return retire(self, record)
   end
   local refusal = self.refusals[record.id]
-  if refusal and refusal.step == step and now < refusal.due then return timer(self, record, refusal.due - now) end
+  if refusal and now < refusal.due and is_meant(refusal, record, step) then
+    return timer(self, record, refusal.due - now)
+  end
+  if step == "look" and self.askers then return ask_first(self, record) end
   if self.under_way >= self.at_once then return get_in_line(self, record, step) end
-  send(self, record, step)
+  take(self, record, step)
 end
 
 local SAID = { register = "registered", deregister = "deregistered" }
@@ -189,22 +237,37 @@ local function taken(self, record, step, told)
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
--- It may be granted later.
-local function refused(self, record, step, message)
-  local former = self.refusals[record.id]
+-- What is the same of a refusal that comes again: the text may have the id of a request in it, another one each time.
+local function kind_of(step, message, code)
+  return ("%s %s %s"):format(step, code, (message:gsub("%S+", function(word) return word:find "%d" and "#" end)))
+end
+
+local function outlook(record, step, final)
+  if not final then return "asked again until it is granted" end
+  local again = ("asked again when Consul was away, and each %s"):format(duration.format(FINAL_REFUSAL))
+  if step ~= "register" then return again end
+  return ("Consul never takes it so: change %s (%s)"):format(record.of or "it", again)
+end
+
+-- It may be granted later, unless the request is wrong in itself.
+local function refused(self, record, step, message, code)
+  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(step, message, code)
   service.refused(record, step)
-  if not former or former.message ~= message then
-    log(self, "error", record, message .. "; asked again until it is granted", "service_refused", message)
+  if not former or former.kind ~= kind then
+    log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
-  self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }
+  self.refusals[record.id] = {
+    step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
+    final = final, told = record.told,
+  }
   release(self, record)
 end
 
 -- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
-local function forgotten(self, record, message)
+local function forgotten(self, record, message, code)
   service.forget(record)
-  if self.lost[record.id] then return refused(self, record, "register", message) end
+  if self.lost[record.id] then return refused(self, record, "register", message, code) end
   self.lost[record.id] = true
   log(self, "warn", record, "Consul has forgotten it: registered again", "service_lost")
 end
@@ -225,7 +288,7 @@ local function try(self)
     local step = service.next(record, self.app.port.now())
     if step and not self.flights[record.id] then
       self.trying = record
-      return send(self, record, step)
+      return take(self, record, step)
     end
   end
   resume(self)
@@ -246,14 +309,33 @@ function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   self.paused, self.trying, self.tries = nil, nil, 0
   look_later(self, 0)
+  for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
   for _, record in ipairs(in_order(self)) do pump(self, record) end
+end
+
+local function go_on(self, records)
+  self.outage:works(self)
+  if self.tries > 0 then return resume(self) end
+  for _, record in ipairs(records) do pump(self, record) end
 end
 
 function done(self, record, step, told)
   taken(self, record, step, told)
-  self.outage:works(self)
-  if self.tries > 0 then return resume(self) end
-  pump(self, record)
+  go_on(self, { record })
+end
+
+-- Where it cannot be seen, what there may be is taken back.
+function looked(self, records, held, away, message)
+  if away then return pause(self, message, away) end
+  for _, record in ipairs(records) do
+    local other = service.seen(record, held and held[record.id])
+    if other then
+      log(self, "info", record, "not deregistered: another instance holds this id now: Consul's entry has " .. other,
+        "service_contested", other)
+    end
+  end
+  go_on(self, records)
+  next_in_line(self)
 end
 
 function failed(self, record, step, message, code, said)
@@ -263,10 +345,8 @@ function failed(self, record, step, message, code, said)
     return pause(self, said or message, code)
   end
   if unknown and step == "deregister" then return done(self, record, step) end
-  self.outage:works(self)
-  if unknown then forgotten(self, record, message) else refused(self, record, step, message) end
-  if self.tries > 0 then return resume(self) end
-  pump(self, record)
+  if unknown then forgotten(self, record, message, code) else refused(self, record, step, message, code) end
+  go_on(self, { record })
 end
 
 -- --- what the agent holds --------------------------------------------------------------------
@@ -277,19 +357,62 @@ local function is_settled(self, record, number)
     and copy.equal(want.registration, have.registration) -- else it may have heard of what is wanted now, or not
 end
 
+local function tell_contest(self, record, held, differs, seconds)
+  local other = service.anothers(record, held)
+  local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
+    .. "id of its own, by service.id or by its hostname"):format(other)
+    or ("Consul's entry %s again: somebody changes it each time"):format(differs)
+  log(self, "warn", record, ("%s; left alone for %s, then longer each time"):format(what, duration.words(seconds)),
+    "service_contested", other or differs)
+end
+
+-- Once is an accident.
+local function altered(self, record, held, differs)
+  local port, round, seconds = self.app.port, nil, nil
+  if held then round, seconds = service.contested(record, port.now(), port.random) end
+  if seconds then
+    if round == 2 then tell_contest(self, record, held, differs, seconds) end
+    service.yield(record, held, port.now() + seconds)
+    look_later(self)
+  else
+    log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
+    record.truce = nil
+    service.forget(record)
+  end
+  pump(self, record)
+end
+
+-- What is left alone for a while is only looked at for whether it is still there.
+local function found(self, record, held, number)
+  if record.truce then
+    local is_gone = record.want and not held and not self.flights[record.id]
+    return is_gone and altered(self, record, nil, "is gone")
+  end
+  local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
+  if differs then altered(self, record, held, differs) end
+end
+
 local function compare(self, held, number)
+  for _, record in ipairs(in_order(self)) do found(self, record, held[record.id], number) end
+end
+
+local function is_silent(record) return record.truce ~= nil and record.want ~= nil and not record.have end
+
+-- Who can be found instead of an instance that is not well, or has died, is to be found.
+local function compare_rivals(self, checks)
   for _, record in ipairs(in_order(self)) do
-    local differs = is_settled(self, record, number) and service.difference(record.have.registration, held[record.id])
-    if differs then
-      log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
-      service.forget(record)
+    local check = is_silent(record) and record.want.status ~= "critical" and checks["service:" .. record.id]
+    if check and check.Status == "critical" and not self.flights[record.id] then
+      log(self, "warn", record, "Consul's entry is another instance's and critical: registered again", "service_lost")
+      record.truce = nil
       pump(self, record)
     end
   end
 end
 
 -- Maintenance is a check of its own. One that somebody else has begun is left alone.
-local function compare_maintenance(self, checks, number)
+local function compare_checks(self, checks, number)
+  compare_rivals(self, checks)
   for _, record in ipairs(in_order(self)) do
     local lost = is_settled(self, record, number) and record.have.maintenance
       and not checks["_service_maintenance:" .. record.id]
@@ -305,25 +428,26 @@ local function ask(self, what, fn)
   local number = self.looks
   self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT }, function(response)
     if not response or self.stopped then return end -- renewals notice an outage
-    local fine, held = pcall(json.decode, response.body)
-    if fine and type(held) == "table" then fn(self, held, number) end
+    local held = decoded(response)
+    if held then fn(self, held, number) end
   end)
 end
 
 local function look(self)
   self.looks = self.looks + 1
-  local maintained = false
+  local matters = false
   for _, record in pairs(self.records) do
-    maintained = maintained or (record.have ~= nil and record.have.maintenance ~= nil)
+    matters = matters or record.have ~= nil and record.have.maintenance ~= nil or is_silent(record)
   end
   ask(self, "services", compare)
-  if maintained then ask(self, "checks", compare_maintenance) end
+  if matters then ask(self, "checks", compare_checks) end
 end
 
 local function pause_between_looks(self)
   local least
   for _, record in pairs(self.records) do
-    if record.want then least = math.min(least or record.ttl, record.ttl) end
+    local ttl = record.truce and math.min(record.ttl, CLOSELY) or record.ttl
+    if record.want then least = math.min(least or ttl, ttl) end
   end
   return least and least / LOOKS
 end

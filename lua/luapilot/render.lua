@@ -13,6 +13,7 @@
 
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 local slices = require "luapilot.slices"
 
 local program = lazy.require "luapilot.program"
@@ -111,10 +112,10 @@ local function data_of(spec)
 end
 
 local function text_of(self, spec)
-  local source, message = spec.text, nil
-  if not source then source, message = self.app.port.read(spec.source, TEMPLATE_LIMIT) end
-  if not source then return nil, message end
-  local name = spec.source or "text"
+  local source, message, code = spec.text, nil, nil
+  if not source then source, message, code = self.app.port.read(spec.source, TEMPLATE_LIMIT) end
+  if not source then return nil, paths.explain(self.app.port, message, code, spec.source) end
+  local name = spec.source and paths.text(spec.source) or "text"
   local compiled
   compiled, message = self:store():compile(source, name)
   if not compiled then return nil, message end
@@ -174,7 +175,7 @@ local function verdict(self, spec, path, undo)
     local added, cancel, why
     added, why = app:environment {}
     if added then
-      local options = { argv = words, env_added = added }
+      local options = { argv = paths.argv(words), env_added = added }
       local limits = { timeout = PATIENCE, max_output = SAID_LIMIT + (app.masks and app.masks.longest or 0) }
       cancel, why = program.start(app.loop, options, limits, wake)
     end
@@ -279,7 +280,9 @@ local function work(self, spec, turn)
   local ok, why = new:write()
   if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, turn, new) end
   turn.undo = nil
-  if ok then self.app:log("info", ("rendered %q"):format(spec.to), nil, "rendered", nil, { file = spec.to }) end
+  if ok then
+    self.app:log("info", ("rendered %q"):format(paths.text(spec.to)), nil, "rendered", nil, { file = spec.to })
+  end
   return ok, why
 end
 
@@ -295,8 +298,8 @@ end
 local function enter(self, path)
   self.turns = self.turns or turns.new(self.app.tasks)
   while true do
-    local place, message = swap.place(self.app.port, path)
-    if not place then return nil, message end
+    local place, message, code = swap.place(self.app.port, path)
+    if not place then return nil, paths.explain(self.app.port, message, code, path) end
     place:close()
     local turn
     turn, message = self.turns:enter(place.target, "pilot.render")

@@ -8,7 +8,7 @@ local retry = {}
 ---Failures to get an answer at all that another attempt does not better: code → true.
 retry.FOR_GOOD = {
   ENOSYS = true, EINVAL = true, EMSGSIZE = true, ECERT = true, ETLS = true, EPROTONOSUPPORT = true, ELOOP = true,
-  EDESTADDRREQ = true,
+  EDESTADDRREQ = true, ENOTSOCK = true,
 }
 
 local FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5

@@ -1,8 +1,12 @@
--- rivals: what two jobs of a file may not both have: the id of a service, the standard input of the container.
+-- rivals: what two jobs of a file may not both have: the id of a service, the standard input of the container. And what
+-- may surprise of a service that Consul takes.
 --
--- A part of validate.lua, for files with a job that has such a thing: it adds to the mistakes.
+-- A part of validate.lua, for files with a job that has such a thing: it adds to the mistakes and warnings.
 
+local describe = require "luapilot.describe"
+local duration = require "luapilot.duration"
 local service = require "luapilot.service"
+local service_types = require "luapilot.service_types"
 
 local rivals = {}
 
@@ -17,6 +21,27 @@ local function check_services(app, runner, seen)
         ("has the id %q, as %s has: give it another name, or an id of its own"):format(id, seen[id]))
     end
     seen[id] = path
+  end
+end
+
+local LEAST_REAP = 60 -- seconds: Consul makes it as much
+
+-- Of services that come to Consul.
+local function check_surprises(app, runner)
+  local spec = runner.spec
+  for _, one in ipairs(spec.service or {}) do
+    local function warn(field, message)
+      app.mistakes:warn(spec.where, ("job %q.%s.%s"):format(spec.name, one.path, field), message)
+    end
+    local name = one.name
+    if name and not service_types.is_label(name) then
+      warn("name", describe.quote(name) .. " is no name of DNS (letters, digits and dashes, 63 at most): Consul takes "
+        .. "it, but others cannot look the service up by DNS")
+    end
+    if one.deregister_after and one.deregister_after < LEAST_REAP then
+      warn("deregister_after", ("is %s: Consul waits 1m at least, and looks each 30s")
+        :format(duration.format(one.deregister_after)))
+    end
   end
 end
 
@@ -36,6 +61,7 @@ function rivals.check(app)
   local seen, first = {}, nil
   for _, runner in ipairs(app.order) do
     check_services(app, runner, seen)
+    if app.consul then check_surprises(app, runner) end
     first = check_stdin(app, runner, first)
   end
 end

@@ -8,8 +8,10 @@ local job = require "luapilot.job"
 local lazy = require "luapilot.lazy"
 local starter = require "luapilot.starter"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local late = lazy.require "luapilot.late"
 local lines = lazy.require "luapilot.lines"
+local paths = lazy.require "luapilot.paths"
 local prober = lazy.require "luapilot.prober"
 local program = lazy.require "luapilot.program"
 local roll = lazy.require "luapilot.roll"
@@ -230,6 +232,12 @@ function apply.deregister(self)
   end)
 end
 
+-- --- effects: what it depends on -------------------------------------------------------------
+
+for _, name in ipairs { "depend", "undepend", "unbind" } do
+  apply[name] = function(self) dependencies[name](self) end
+end
+
 -- --- effects: prepare ------------------------------------------------------------------------
 
 function apply.prepare(self)
@@ -276,6 +284,7 @@ function Runner:spawn_options(argv)
   local spec = self.spec
   local added, whole, code = self.app:environment(spec, self)
   if not added then return nil, whole, code end
+  if argv[1]:find "^[^/].*/" then argv = paths.argv(argv, spec.cwd) end
   return {
     argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
     umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
@@ -295,11 +304,11 @@ local function job_options(self)
   local options, message, code = self:spawn_options(spec.exec)
   if not options then return nil, message, code end
   local log = spec.log
-  options.output = {
+  options.output = log.mode ~= "none" and {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
     merge = log.merge, parse = log.parse, level_from = log.level_from,
-  }
-  options.capture = log.mode ~= "raw" and self.app.bus:has(self.topic, "output") or nil
+  } or nil
+  options.capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
   options.notify = says_ready(spec) or nil
   if spec.stdin ~= "null" then options.input = spec.stdin end
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
@@ -377,6 +386,7 @@ end
 ---@param code string?
 ---@param stage string?
 function Runner:cannot_start(message, code, stage)
+  if stage then message = paths.of_job(self, message, code, stage) end
   self:input("spawn_failed", {
     message = message, transient = program.SHORT[code], code = failure_code(code, stage),
   })
@@ -507,6 +517,10 @@ end
 
 ---Lines reach Lua from now on (somebody subscribed to `output`).
 function Runner:capture()
+  local mode = self.spec.log.mode
+  if mode ~= "lines" and self.app.phase ~= "declaring" then
+    error(('job %q: its log is %q, so its "output" event can never come'):format(self.spec.name, mode), 3)
+  end
   if not self.process or self.streams > 0 then return end
   self.late = true -- when its streams end is not known any more
   self.app.loop.port.capture(self.process, true)
@@ -520,7 +534,8 @@ function Runner:is(state)
   if state == "healthy" or state == "unhealthy" then return m.state == "running" and m.health == state end
   if state == "running" then return m.state == "running" end
   if state == "stopped" then return not self:is_active() and m.state ~= "backoff" end
-  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or not self:is_active()
+  local exited = m.state == "ending" or m.state == "stopping" and m.stop.exited or m.state == "blocked"
+    or not self:is_active()
   local over = m.exit ~= nil and exited
   if state == "exited" then return over end
   if state == "exit_success" then return over and m.exit.code == 0 end

@@ -15,6 +15,10 @@ local suggest = lazy.require "luapilot.suggest"
 
 local M = {}
 
+---Whose file is being read or run: what relative paths are relative to is paths.lua's to say.
+---@type luapilot.App?
+M.pilot = nil
+
 ---@alias luapilot.Report fun(path: string, message: string)
 ---@alias luapilot.Type fun(value: any, path: string, report: luapilot.Report): any
 

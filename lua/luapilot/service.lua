@@ -7,6 +7,10 @@
 -- renew it in time is critical, so a pilot that dies is noticed. A status goes out when it changes; the text of a check
 -- goes along with it, and else with the next renewal. That keeps the requests few: one for each half of a TTL.
 --
+-- Two instances that use one id overwrite each other. Who finds another's entry instead of its own registers once more,
+-- then leaves it alone for a while, longer each time, and is silent: a renewal would be for the other's entry. Nor is
+-- another's entry taken back at the end.
+--
 -- It owns the rules. It sends nothing (registrar.lua does) and keeps no time.
 
 local copy = require "luapilot.copy"
@@ -19,6 +23,8 @@ local SPREAD = 1 / 8    -- of the time between them, at random: services registe
 local DEFAULT_TTL = 30  -- of a job without checks
 local TIMEOUT = 1 / 4   -- of a TTL: a renewal that is lost in a hanging agent comes once more in time …
 local LEAST_TIMEOUT, LONGEST_TIMEOUT = 1, 5 -- … where an agent that is only slow can answer it
+local FIRST_TRUCE, LONGEST_TRUCE = 10, 300  -- seconds in which another's entry is left alone; a quarter more or less
+local CALM = 3 * LONGEST_TRUCE              -- then nothing is known of a contest any more
 
 ---@class luapilot.Wanted
 ---@field registration table      as Consul's JSON, without the status
@@ -44,8 +50,8 @@ function service.timeout(record)
   return math.max(LEAST_TIMEOUT, math.min(LONGEST_TIMEOUT, TIMEOUT * record.ttl))
 end
 
--- As Go reads a duration: 2592000s, and not 2.592e+06s.
-local function in_seconds(value) return describe.number(value) .. "s" end
+-- As Go reads a duration: 2592000s, and not 2.592e+06s; to the nanosecond.
+local function in_seconds(value) return (("%.9f"):format(value):gsub("0+$", ""):gsub("%.$", "")) .. "s" end
 
 ---The body of /v1/agent/service/register. https://developer.hashicorp.com/consul/api-docs/agent/service
 ---@param spec luapilot.ServiceSpec
@@ -95,7 +101,7 @@ local function of_gone(view)
   return "critical", how
 end
 
-local BETWEEN = { preparing = true, ending = true, backoff = true }
+local BETWEEN = { blocked = true, preparing = true, ending = true, backoff = true }
 
 ---@class luapilot.JobView     what the status of a job's services depends on
 ---@field state string         of job.lua
@@ -128,6 +134,7 @@ end
 
 ---@class luapilot.ServiceRecord     plain data
 ---@field id string
+---@field of string?           what declares it: 'job "app".service'
 ---@field ttl number
 ---@field want luapilot.Wanted?
 ---@field have { registration: table, status: string?, output: string, maintenance: string?, renew: number }|nil
@@ -135,8 +142,12 @@ end
 ---@field untold boolean?      … only because of what it is being asked now
 ---@field unheard boolean?     … and so far nobody was there who could have heard that
 ---@field maintained string?   Consul may hold maintenance of ours, for this reason
+---@field told table?          the registration that was sent last
+---@field looked boolean?      the agent was asked what it holds, before it is taken back
+---@field contest { round: integer, at: number }?   the entry was altered so often, lastly then
+---@field truce number?        until then an entry that is not as wanted is left alone
 
----@alias luapilot.ServiceStep "register"|"deregister"|"maintain"|"resume"|"cover"|"update"
+---@alias luapilot.ServiceStep "register"|"look"|"deregister"|"maintain"|"resume"|"cover"|"update"
 
 -- The way from one maintenance to another, or to none.
 local function leave_maintenance(want, have)
@@ -149,9 +160,11 @@ end
 ---@return luapilot.ServiceStep? step
 ---@return number? due
 function service.next(record, now)
-  local want, have = record.want, record.have
-  if not want then return (have or record.stray) and "deregister" or nil end
-  if not have or not copy.equal(want.registration, have.registration) then return "register" end
+  local want, have, truce = record.want, record.have, record.truce
+  if not want then return (have or record.stray) and (record.looked and "deregister" or "look") or nil end
+  if truce and not have and now < truce then return nil, truce end
+  local is_due = not have or truce and now >= truce
+  if is_due or not copy.equal(want.registration, have.registration) then return "register" end
   local maintained = have.maintenance or record.maintained
   if maintained and maintained ~= want.maintenance then return leave_maintenance(want, have) end
   if want.maintenance ~= have.maintenance then return "maintain" end
@@ -168,19 +181,25 @@ function service.first_status(record) return record.want.maintenance and "critic
 ---@param record luapilot.ServiceRecord
 ---@param step luapilot.ServiceStep
 function service.sent(record, step)
-  if step == "register" then record.stray, record.untold = true, not record.stray or nil end
+  if step == "register" then
+    record.stray, record.untold = true, not record.stray or nil
+    record.told, record.looked = record.want.registration, nil
+  end
   if step == "maintain" then record.maintained = record.want.maintenance end
   if step == "update" or step == "cover" then record.have.status = nil end -- it is the old one or the new one
 end
 
 local done = {} -- by step: what is known of the agent from now on
 
-function done.deregister(record) record.have, record.stray, record.maintained = nil, nil, nil end
+function done.deregister(record)
+  record.have, record.stray, record.maintained, record.looked, record.truce = nil, nil, nil, nil, nil
+end
+
 
 function done.register(record, told, now)
   local have = record.have or {}
   have.registration, have.status, have.output, have.renew = told.registration, told.status, "", now
-  record.have = have
+  record.have, record.truce = have, nil
 end
 
 function done.maintain(record, told) record.have.maintenance = told.maintenance end
@@ -214,6 +233,16 @@ end
 ---@param record luapilot.ServiceRecord
 function service.forget(record) record.have, record.stray = nil, true end
 
+-- Statuses of a refusal that may pass: of a token, of what is not there yet, of an agent that is slow or busy.
+local PASSING = { [401] = true, [403] = true, [404] = true, [408] = true, [409] = true, [425] = true, [429] = true }
+
+---Is this an answer that the same request will always get?
+---@param status integer|string|nil
+---@return boolean
+function service.is_final(status)
+  return type(status) == "number" and status >= 400 and status < 500 and not PASSING[status]
+end
+
 ---Is this an answer that means that the agent does not know the check or service? 1.8 says 500 with a text, newer ones
 ---404.
 ---@param status integer
@@ -229,28 +258,88 @@ end
 
 local function in_words(value) return type(value) == "string" and describe.quote(value) or tostring(value) end
 
+-- Where it is: these make it another instance.
+local function place_of(registration, held)
+  return {
+    { "name", registration.Name, held.Service }, { "port", registration.Port or 0, held.Port or 0 },
+    { "address", registration.Address, held.Address },
+  }
+end
+
+local function fields_of(registration, held)
+  local fields, weights = place_of(registration, held), held.Weights or registration.Weights
+  fields[#fields + 1] = { "meta", registration.Meta, held.Meta or {} }
+  fields[#fields + 1] = { "weights", registration.Weights, weights }
+  fields[#fields + 1] = { "enable_tag_override", registration.EnableTagOverride, held.EnableTagOverride or false }
+  if not registration.EnableTagOverride then -- else others may change them
+    fields[#fields + 1] = { "tags", registration.Tags, held.Tags or {} }
+  end
+  return fields
+end
+
 ---How the agent's entry differs from the registration, in words; nil: it does not.
 ---@param registration table
 ---@param held table?       of /v1/agent/services, or nil: it is not there
 ---@return string?
 function service.difference(registration, held)
   if not held then return "is gone" end
-  local weights = held.Weights or registration.Weights
-  local fields = {
-    { "name", registration.Name, held.Service }, { "port", registration.Port or 0, held.Port or 0 },
-    { "address", registration.Address, held.Address }, { "meta", registration.Meta, held.Meta or {} },
-    { "weights", registration.Weights, weights },
-    { "enable_tag_override", registration.EnableTagOverride, held.EnableTagOverride or false },
-  }
-  if not registration.EnableTagOverride then -- else others may change them
-    fields[#fields + 1] = { "tags", registration.Tags, held.Tags or {} }
-  end
-  for _, field in ipairs(fields) do
+  for _, field in ipairs(fields_of(registration, held)) do
     if not copy.equal(field[2], field[3]) then
       return type(field[3]) == "table" and ("has other %s"):format(field[1])
         or ("has the %s %s"):format(field[1], in_words(field[3]))
     end
   end
+end
+
+---Does the agent's entry lead to another instance than what we have told it last? Then the fields that do, in words.
+---@param record luapilot.ServiceRecord
+---@param held table?
+---@return string?
+function service.anothers(record, held)
+  local ours = record.told or record.have and record.have.registration
+  if not ours or not held or not held.Service then return nil end
+  local parts = {}
+  for _, field in ipairs(place_of(ours, held)) do
+    if field[2] ~= field[3] then
+      parts[#parts + 1] = ("%s %s instead of %s"):format(field[1], in_words(field[3]), in_words(field[2]))
+    end
+  end
+  return parts[1] and table.concat(parts, ", ")
+end
+
+---The agent was asked what it holds, before a service is taken back. What leads to another instance is not ours to take
+---back: then how it differs.
+---@param record luapilot.ServiceRecord
+---@param held table?
+---@return string?
+function service.seen(record, held)
+  record.looked = true
+  local other = not record.want and service.anothers(record, held)
+  if other then done.deregister(record) end
+  return other or nil
+end
+
+---The agent's entry is not what we have told it: how often it was found so, and for how long it is left alone now.
+---@param record luapilot.ServiceRecord
+---@param now number
+---@param random fun(): number
+---@return integer round
+---@return number? seconds      nil: not at all
+function service.contested(record, now, random)
+  local former = record.contest
+  local round = former and now - former.at < CALM and former.round + 1 or 1
+  record.contest = { round = round, at = now }
+  if round == 1 then return round end
+  return round, math.min(FIRST_TRUCE * 2 ^ (round - 2), LONGEST_TRUCE) * (3 / 4 + random() / 2)
+end
+
+---It is left alone until then. If it leads to another instance, nothing is told of ours meanwhile.
+---@param record luapilot.ServiceRecord
+---@param held table
+---@param till number
+function service.yield(record, held, till)
+  record.truce = till
+  if service.anothers(record, held) then service.forget(record) end
 end
 
 ---The name that a service has in Consul, and the id of this instance.

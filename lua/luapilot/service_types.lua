@@ -4,6 +4,7 @@
 -- the machine has: a container's differ from those where `check` runs.
 
 local address = require "luapilot.address"
+local characters = require "luapilot.characters"
 local constant = require "luapilot.constant"
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
@@ -14,25 +15,44 @@ local M = {}
 -- --- small ones --------------------------------------------------------------------------------
 
 -- Digits in a string too: they come from the environment.
-local whole_port = schema.integer(1, 65535)
+local whole_port = schema.integer(0, 65535)
 
 local function port(value, path, report)
   local digits = type(value) == "string" and value:match "^%d+$"
   return whole_port(digits and tonumber(digits) or value, path, report)
 end
 
-local NAME = 'a service name such as "app": letters, digits and dashes, 63 at most, so that it works in DNS'
-
--- https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference: a name that is
--- no label of DNS is taken, but cannot be looked up there.
-local function service_name(value, path, report)
-  local good = type(value) == "string" and #value <= 63 and value:find "^%w[%w-]*$" and not value:find "-$"
-  if good then return value end
-  return schema.expected(path, report, NAME, value)
+-- Consul takes any name and id, but what it is asked about a service stands in a path. Its server cleans paths: "a//b"
+-- would be answered with a redirect to "a/b"; what has a control character, with 400.
+local function path_fault(text)
+  local control = text:find "%c"
+  if control then
+    return ("has the byte %d, a control character: Consul refuses each request about such a service")
+      :format(text:byte(control))
+  end
+  local altered = text:find "^/" or text:find("//", 1, true)
+  for part in text:gmatch "[^/]+" do altered = altered or part == "." or part == ".." end
+  return altered and 'has an empty part, "." or ".." between slashes: no request about such a service reaches it' or nil
 end
 
-local function list_of_words(what)
-  local list = schema.list(schema.text, what)
+-- A name or an id of a service.
+local function identity(value, path, report)
+  local text = characters.text(value, path, report)
+  local message = text and path_fault(text)
+  if message then return report(path, message) end
+  return text
+end
+
+---Can a service of this name be looked up by DNS?
+---https://developer.hashicorp.com/consul/docs/services/configuration/services-configuration-reference
+---@param name string
+---@return boolean
+function M.is_label(name)
+  return #name <= 63 and name:find "^%w[%w-]*$" ~= nil and not name:find "-$"
+end
+
+local function list_of_words(what, word)
+  local list = schema.list(word, what)
   return function(value, path, report)
     if type(value) == "string" then return list({ value }, path, report) end
     return list(value, path, report)
@@ -40,27 +60,43 @@ local function list_of_words(what)
 end
 
 ---@type luapilot.Type
-M.tags = list_of_words "a list of tags"
+M.tags = list_of_words("a list of tags", characters.text)
 
 local function meta_value(value, path, report)
   if type(value) == "number" then return exact.text(value, path, report) end
-  if type(value) == "string" then return value end
+  if type(value) == "string" then return characters.any(value, path, report) end
   return schema.expected(path, report, "a string or a number", value)
 end
 
--- { version = "2" }: names of [A-Za-z0-9_-], 128 bytes at most, values of 512.
+local MOST_META, LONGEST_KEY, LONGEST_VALUE = 64, 128, 512 -- Consul's limits, in bytes
+local RESERVED = "consul-"
+
+local function key_fault(name)
+  if type(name) ~= "string" or not name:find "^[%w_-]+$" then
+    return "expected a name of letters, digits, dashes and underscores, got " .. describe.value(name)
+  end
+  if #name > LONGEST_KEY then return ("is a name of %d bytes: Consul takes %d"):format(#name, LONGEST_KEY) end
+  if name:find(RESERVED, 1, true) == 1 then
+    return ('begins with "%s", which Consul keeps for itself: give it another name'):format(RESERVED)
+  end
+end
+
+-- { version = "2" }
 local function meta(value, path, report)
   if type(value) ~= "table" then
     return schema.expected(path, report, 'a table such as { version = "2" }', value)
   end
-  local result = {}
-  for _, name in ipairs(schema.keys(value)) do
-    local here = schema.join(path, name)
-    if type(name) ~= "string" or not name:find "^[%w_-]+$" or #name > 128 then
-      report(here, "expected a name of letters, digits, dashes and underscores, got " .. describe.value(name))
+  local result, names = {}, schema.keys(value)
+  if #names > MOST_META then report(path, ("has %d fields: Consul takes %d"):format(#names, MOST_META)) end
+  for _, name in ipairs(names) do
+    local here, fault = schema.join(path, name), key_fault(name)
+    if fault then
+      report(here, fault)
     else
       local text = meta_value(value[name], here, report)
-      if text and #text > 512 then report(here, ("has %d bytes: Consul takes 512"):format(#text)) end
+      if text and #text > LONGEST_VALUE then
+        report(here, ("has %d bytes: Consul takes %d"):format(#text, LONGEST_VALUE))
+      end
       result[name] = text
     end
   end
@@ -90,17 +126,23 @@ function M.interfaces(value, path, report)
   report(path, 'is empty: leave it out for { "eth0:inet", "inet" }')
 end
 
-local weight = schema.integer(1, 65535)
-
 local weights = schema.fields({
-  passing = { weight, default = 1 }, warning = { weight, default = 1 },
+  passing = { schema.integer(1, 65535), default = 1 }, warning = { schema.integer(0, 65535), default = 1 },
 }, "a table such as { passing = 10, warning = 1 }")
+
+local LONGEST = 2 ^ 63 / 1e9 -- seconds: Consul counts nanoseconds
+
+local function reaping(value, path, report)
+  local seconds = schema.span(value, path, report)
+  if seconds and seconds >= LONGEST then return report(path, "is longer than Consul can count: 292 years") end
+  return seconds
+end
 
 -- --- a job's service ---------------------------------------------------------------------------
 
 local read_service = schema.fields({
-  name                = { service_name },               -- default: the job's
-  id                  = { schema.text },                -- default: <name>-<hostname>
+  name                = { identity },                   -- default: the job's
+  id                  = { identity },                     -- default: <name>-<hostname>
   port                = { port },
   tags                = { M.tags, default = constant.NONE },
   meta                = { meta, default = constant.NONE },
@@ -108,7 +150,7 @@ local read_service = schema.fields({
   interfaces          = { M.interfaces, default = address.DEFAULT },
   initial_status      = { schema.one_of { "passing", "warning", "critical" } },
   enable_tag_override = { schema.boolean, default = false },
-  deregister_after    = { schema.span },
+  deregister_after    = { reaping },
 }, "a table such as { port = 8000 }, or a list of them", {
   address = "interfaces", interface = "interfaces", initialStatus = "initial_status", tag = "tags",
   enableTagOverride = "enable_tag_override", status = "initial_status",
@@ -151,11 +193,12 @@ end
 ---Of pilot.watch "name" { … }.
 ---@type table<string, luapilot.Field>
 M.watch_fields = {
-  tag       = { list_of_words "a tag, or a list of tags" },
+  tag       = { list_of_words("a tag, or a list of tags", schema.text) },
   dc        = { schema.text },
   near      = { schema.text },
   filter    = { schema.text },
   stale     = { schema.boolean, default = false },
+  cached    = { schema.boolean, default = false },
   status    = { schema.one_of { "passing", "any" }, default = "passing" },
   keep_last = { schema.boolean, default = false },
 }

@@ -9,6 +9,7 @@
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 
+local dependencies = lazy.require "luapilot.dependencies"
 local verdict = lazy.require "luapilot.verdict"
 
 local shutdown = {}
@@ -32,9 +33,9 @@ local BROKEN = 70                     -- … and that of a core that had an erro
 local Shutdown = {}
 Shutdown.__index = Shutdown
 
--- A job is asked to stop when those are gone whose trigger names it: `before` counts them. One without a process is
--- gone for itself, and for its sources only when those are gone who wait for it: an app that waits for a migration,
--- which is long over, needs the database that the migration waited for.
+-- A job is asked to stop when those are gone whose trigger names it, or that depend on it: `before` counts them. One
+-- without a process is gone for itself, and for its sources only when those are gone who wait for it: an app that waits
+-- for a migration, which is long over, needs the database that the migration waited for.
 local function plan(self)
   for _, runner in ipairs(self.app.order) do runner.before = #runner.dependents end
 end
@@ -79,8 +80,8 @@ local function limit(self, seconds)
   local orderly = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
   app.port.deadline(seconds, orderly, app.asked_code)
   self.limit = app.loop:allow(orderly, function()
-    app:log("warn", ("the shutdown takes longer than %s: killing what is left"):format(duration.format(seconds)), nil,
-      "killing", nil, { reason = "shutdown_timeout" })
+    app:log("warn", ("the shutdown is near its bound of %s: killing what is left"):format(duration.format(seconds)),
+      nil, "killing", nil, { reason = "shutdown_timeout" })
     self:kill(true)
   end, BUSY)
   self.limit.counted = function(left) app.port.deadline(nil, left) end
@@ -113,7 +114,8 @@ end
 
 -- No new starts from now on. Jobs without a process have nothing to wait for.
 local function freeze(self, runner)
-  if is_next(self, runner) or not runner:is_active() or runner.memory.state == "preparing" then
+  local state = runner.memory.state
+  if is_next(self, runner) or not runner:is_active() or state == "preparing" or state == "blocked" then
     return self:close(runner)
   end
   runner:input("freeze", {})
@@ -208,13 +210,20 @@ local function is_being_left(self)
   return false
 end
 
+-- All together, but none before those that depend on it.
+local function close_ring(self)
+  local left = {}
+  for _, runner in ipairs(self.app.order) do left[#left + 1] = not runner.closed and runner or nil end
+  for _, runner in ipairs(self.app.depends and dependencies.unneeded(left) or left) do self:close(runner) end
+end
+
 ---The turn has come to rest: what is next?
 function Shutdown:step()
   local app = self.app
   if self.open == 0 then
     if app.bus.open == 0 or self.killing then end_tasks(self) end -- what handlers have begun, or wait for, is awaited
-  elseif self.asked == 0 and not is_being_left(self) then -- jobs that wait for each other: all of them together
-    for _, runner in ipairs(app.order) do self:close(runner) end
+  elseif self.asked == 0 and not is_being_left(self) then -- triggers that name each other: all of those jobs together
+    close_ring(self)
   end
 end
 

@@ -4,12 +4,12 @@
 -- what a start does to a running job is said here (`when_busy`) and done by job.lua.
 
 local constant = require "luapilot.constant"
-local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
 
 local awaited = lazy.require "luapilot.awaited"
 local schedule = lazy.require "luapilot.schedule"
+local trigger_text = lazy.require "luapilot.trigger_text"
 
 local starter = {}
 
@@ -94,14 +94,14 @@ local function give_up(self, leaf, why)
 end
 
 -- Who waits long says for what.
-local function look_later(app)
+function starter.look_later(app)
   app.look = app.look or app.loop:after(LONG, function() awaited.look(app) end)
 end
 
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
-  if leaf.topic ~= "pilot" then look_later(self.app) end
+  if leaf.topic ~= "pilot" then starter.look_later(self.app) end
   add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
   if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
@@ -125,7 +125,7 @@ end
 arm["function"] = function(self, leaf)
   if self.quiet then return hear(self, leaf) end
   if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
-  look_later(self.app)
+  starter.look_later(self.app)
   self.task = self.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)
@@ -150,8 +150,8 @@ local function arm_timeout(self, leaf, number, due)
   end))
 end
 
--- In words. With another text it is another trigger.
-local function text_of(self) return trigger.describe(self.trigger.node, duration.format) end
+-- With another text it is another trigger.
+local function text_of(self) return trigger_text.identity(self.trigger.node) end
 
 local function arm_leaves(self, timeouts)
   for number, leaf in ipairs(self.trigger.leaves) do

@@ -6,6 +6,7 @@
 local ask = require "luapilot.ask"
 local describe = require "luapilot.describe"
 local lazy = require "luapilot.lazy"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 
 local address = lazy.require "luapilot.address"
@@ -45,9 +46,10 @@ function api.secret(app, name)
     error("pilot.secret: expected a name such as \"db-password\", got " .. describe.value(name), 2)
   end
   local variable = name:upper():gsub("[^%w]", "_") .. "_FILE"
-  local path = app:environ()[variable] or "/run/secrets/" .. name
-  local value, message = app.port.read(path, 1024 * 1024)
+  local path = paths.absolute(app:environ()[variable] or "/run/secrets/" .. name, variable)
+  local value, message, code = app.port.read(path, 1024 * 1024)
   if not value then
+    message = paths.explain(app.port, message, code, path)
     return placeholder(app, ("pilot.secret %q"):format(name),
       ("%s; put it there, or name another file in %s"):format(message, variable), name)
   end

@@ -2,7 +2,7 @@
 --
 --   upstream app {
 --   <% for _, up in ipairs(upstreams) do %>
---     server <%= up.address %>:<%= up.port %>;
+--     server <%= up.authority %>;
 --   <% end %>
 --   }
 --

@@ -14,6 +14,7 @@ local duration = require "luapilot.duration"
 local facade = require "luapilot.facade"
 local object = require "luapilot.object"
 local option_types = require "luapilot.option_types"
+local paths = require "luapilot.paths"
 local restart = require "luapilot.restart"
 local schema = require "luapilot.schema"
 local suggest = require "luapilot.suggest"
@@ -255,7 +256,7 @@ function describe_as(self, h, options)
     return
   end
   local spec = option_types.template_options(options, label, where, app.mistakes)
-  spec.to = h.path
+  spec.to = paths.absolute(h.path, label .. ".to")
   check_reload(spec, label, where, app.mistakes)
   check_watch(spec, label, where, app.mistakes)
   if spec.settle and not spec.watch then
@@ -369,7 +370,11 @@ end
 
 ---@param app luapilot.App
 ---@return string[]
-function templates.paths(app) return schema.keys(app.templates) end
+function templates.paths(app)
+  local list = {}
+  for i, path in ipairs(schema.keys(app.templates)) do list[i] = app.templates[path].spec.to end
+  return list
+end
 
 ---The names of all methods, sorted.
 ---@type string[]

@@ -261,35 +261,6 @@ function trigger.topics(node)
   return topics
 end
 
-local function leaf_text(leaf, duration)
-  if leaf.topic then return ("%s:%s %q"):format((leaf.topic:gsub("^%l+:", "")), leaf.kind, leaf.event) end
-  if leaf.kind == "every" then return "every " .. duration(leaf.interval) end
-  if leaf.kind == "cron" then return ("cron %q"):format(leaf.text) end
-  return leaf.kind
-end
-
----A node in the words of the API, for messages and for the question whether a trigger is another one. What stands in
----several places is described once.
----@param node luapilot.TriggerNode
----@param duration fun(seconds: number): string
----@return string
-function trigger.describe(node, duration)
-  local texts, said, count = {}, {}, 0
-  local function add(text) texts[#texts + 1] = text end
-  local function describe(one)
-    if said[one] then return add(("part %d again"):format(said[one])) end
-    said[one], count = count, count + 1
-    if not one.parts then return add(leaf_text(one, duration)) end
-    for i, part in ipairs(one.parts) do
-      add(i == 1 and one.kind .. " { " or ", ")
-      describe(part)
-    end
-    add " }"
-  end
-  describe(node)
-  return table.concat(texts)
-end
-
 ---@param self table
 ---@return table
 function trigger.snapshot(self)

@@ -5,6 +5,7 @@
 
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
@@ -194,17 +195,45 @@ function M.address(value, path, report)
   return value
 end
 
+local ENDPOINT = '"host:port" such as "localhost:80", or a unix socket such as "unix:///run/app.sock"'
+
+local function socket_path(value, path, report)
+  local at = value:sub(6)
+  if at:find "%z" then return report(path, "contains a NUL byte") end
+  if at:find "^//[^/]" then
+    return schema.expected(path, report, ENDPOINT, value, "write " .. describe.quote("unix:///" .. at:sub(3)))
+  end
+  at = at:gsub("^//", "", 1)
+  if at == "" or at:find "/$" then return schema.expected(path, report, ENDPOINT, value, "the path names no socket") end
+  return { path = paths.absolute(at), shown = "unix:" .. at }
+end
+
+---Where pilot.net.connect leads: an address as above, or "unix:///run/app.sock". Becomes { address } or { path }, and
+---`shown` for messages.
+---@type luapilot.Type
+function M.endpoint(value, path, report)
+  if type(value) == "string" and value:find "^unix:" and not value:find "^unix:%d+$" then
+    return socket_path(value, path, report)
+  end
+  if type(value) == "string" and value:find "^/" then
+    return schema.expected(path, report, ENDPOINT, value, "write " .. describe.quote("unix://" .. value))
+  end
+  local address = M.address(value, path, report)
+  return address and { address = address, shown = address }
+end
+
 -- ------------------------------------------------------------------------------------------------ names
 
 -- ------------------------------------------------------------------------------------------ their output
 
 local LINES_ONLY = { "merge", "parse" }
+local LINES = { "file", "level", "level_from", "merge", "parse", "prefix" }
 
 local read_log = schema.fields({
-  mode   = { schema.one_of { "lines", "raw" }, default = "lines" },
+  mode   = { schema.one_of { "lines", "raw", "none" }, default = "lines" },
   level  = { schema.one_of { "debug", "info", "warn", "error" }, default = "info" },
   prefix = { schema.boolean, default = true },
-  file   = { schema.text },
+  file   = { paths.type },
   merge  = { schema.boolean },
   parse  = { schema.one_of { "json" } },
   level_from = { schema.text },
@@ -215,21 +244,26 @@ local function log_table(value, path, report)
   for _, name in ipairs(log.mode == "raw" and LINES_ONLY or {}) do
     if log[name] then report(schema.join(path, name), 'needs mode = "lines": of a raw job nothing is read') end
   end
+  for _, name in ipairs(log.mode == "none" and LINES or {}) do
+    if schema.field(value, name) ~= nil then
+      report(schema.join(path, name), 'needs mode = "lines": with "none" all output is discarded')
+    end
+  end
   if log.level_from and not log.parse then
     report(schema.join(path, "level_from"), 'needs parse = "json": it names a field of what is parsed')
   end
   return log
 end
 
-local log_mode = schema.one_of { "lines", "raw" }
+local log_mode = schema.one_of { "lines", "raw", "none" }
 
----What becomes of a job's output: "lines", "raw", or a table.
+---What becomes of a job's output: "lines", "raw", "none", or a table.
 ---@type luapilot.Type
-M.log = schema.either('"lines", "raw" or a table such as { level = "warn" }', {
+M.log = schema.either('"lines", "raw", "none" or a table such as { level = "warn" }', {
   table = log_table,
   string = function(value, path, report)
     if value:find "[/.]" then
-      return schema.expected(path, report, '"lines", "raw" or a table', value,
+      return schema.expected(path, report, '"lines", "raw", "none" or a table', value,
         ("write log = { file = %s }"):format(describe.quote(value)))
     end
     local mode = log_mode(value, path, report)

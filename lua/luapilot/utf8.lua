@@ -39,6 +39,18 @@ local function repair(bytes)
   return table.concat(parts)
 end
 
+---Where the first byte is that is of no character; nil: all are.
+---@param text string
+---@return integer?
+function utf8.fault(text)
+  local at = text:find "[\128-\255]"
+  while at do
+    local length = character_at(text, at)
+    if not length then return at end
+    at = text:find("[\128-\255]", at + length)
+  end
+end
+
 ---The text, with U+FFFD for each byte that is of no character.
 ---@param text string
 ---@return string

@@ -9,6 +9,9 @@ local trigger = require "luapilot.trigger"
 
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
+local dependencies = lazy.require "luapilot.dependencies"
+local order = lazy.require "luapilot.order"
+local paths = lazy.require "luapilot.paths"
 local raised = lazy.require "luapilot.raised"
 local rivals = lazy.require "luapilot.rivals"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
@@ -66,23 +69,25 @@ local function check_leaf(app, runner, leaf)
   end
 end
 
--- A raw job's lines never pass through the pilot.
+-- Lines that never pass through the pilot.
 local function check_output(app, runner)
-  if runner.spec.log.mode ~= "raw" or not app.bus:has(runner.topic, "output") then return end
+  local mode = runner.spec.log.mode
+  if mode == "lines" or not app.bus:has(runner.topic, "output") then return end
   app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
-    'is "raw", so its "output" event can never come: use "lines", or leave out on("output", …)')
+    ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)'):format(mode))
 end
 
 -- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
--- put down in `heard`: topic → { runner, leaf, sum }.
+-- put down in `heard`: source → { runner, leaf, sum, trigger }.
 local function begin_sum(app, runner, heard)
   local own, whole = runner.starter.trigger, false
+  if runner.spec.depends_on then own = dependencies.as_trigger(runner) end
   local sum = trigger.sum()
   for _, leaf in ipairs(own.leaves) do
     local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
     if source then
       heard[source] = heard[source] or {}
-      table.insert(heard[source], { runner, leaf, sum })
+      table.insert(heard[source], { runner, leaf, sum, own })
     elseif trigger.add(own, sum, leaf) then
       whole = true
     end
@@ -103,7 +108,7 @@ local function startable_jobs(app)
   local i = 1
   while list[i] do
     for _, each in ipairs(heard[list[i]] or {}) do
-      if trigger.add(each[1].starter.trigger, each[3], each[2]) then add(each[1]) end
+      if trigger.add(each[4], each[3], each[2]) then add(each[1]) end
     end
     i = i + 1
   end
@@ -148,9 +153,9 @@ end
 ---@param app luapilot.App
 ---@return string[]
 function validate.rendered_files(app)
-  local paths, seen = {}, {}
+  local found, seen = {}, {}
   local function add(path)
-    if not seen[path] then paths[#paths + 1] = path end
+    if not seen[path] then found[#found + 1] = path end
     seen[path] = true
   end
   if next(app.templates) then
@@ -158,10 +163,10 @@ function validate.rendered_files(app)
   end
   for _, source in pairs(app.loader.sources) do
     local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
-    for _, path in ipairs(list or constant.NONE) do add(path) end
+    for _, path in ipairs(list or constant.NONE) do add(paths.absolute(path)) end
   end
-  table.sort(paths)
-  return paths
+  table.sort(found)
+  return found
 end
 
 -- --- the file --------------------------------------------------------------------------------
@@ -178,6 +183,7 @@ function validate.declarations(app, path)
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
     check_output(app, runner)
+    if runner.spec.depends_on or runner.spec.bind then order.check(app, runner) end
   end
   if not app.raised then
     if app.enders then shutdown_signals.check(app) end

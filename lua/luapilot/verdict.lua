@@ -5,7 +5,11 @@
 -- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's. Most pilots never load it.
 
 local duration = require "luapilot.duration"
+local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
+local trigger_text = require "luapilot.trigger_text"
+
+local dependencies = lazy.require "luapilot.dependencies"
 
 local verdict = {}
 
@@ -46,17 +50,42 @@ local function missing_part(runner)
   return missing or own.node
 end
 
+-- How a dependency is that will never be there.
+local function fate_of(source)
+  local m = source.memory
+  if m.unmet then return "can never start: " .. m.unmet.why end
+  if m.state == "held" then return "was stopped" end
+  if m.exit and m.exit.code ~= 0 then return "failed: " .. source:exit_text() end
+  return m.state == "complete" and "is over" or "cannot start any more"
+end
+
+-- What a job depends on in vain. Of several that failed the first in time counts.
+local function unmet_dependency(runner)
+  local first, lost
+  for _, one in ipairs(dependencies.lacking(runner)) do
+    local failure = failure_of(one.runner)
+    local earlier = failure and not (first and first.at <= failure.at)
+    if earlier then first = failure end
+    if earlier or not lost or not first and OVER[one.runner.memory.state] then lost = one end
+  end
+  return {
+    why = ("depends on job %q (%s), which %s"):format(lost.runner.spec.name, lost.state, fate_of(lost.runner)),
+    code = first and first.code, at = first and first.at,
+  }
+end
+
 ---What a job waits for in vain. Of several that failed the first in time counts; what was heard already does not.
 ---@param runner luapilot.Runner
 ---@return luapilot.Unmet
 function verdict.unmet(runner)
+  if runner.memory.state == "blocked" then return unmet_dependency(runner) end
   local own, first, missing = runner.starter.trigger, nil, missing_part(runner)
   for _, leaf in ipairs(own.leaves) do
     local source = not trigger.satisfied(own, leaf) and source_of(runner, leaf)
     local failure = source and failure_of(source)
     if failure and not (first and first.at <= failure.at) then first = failure end
   end
-  return first or { why = trigger.describe(missing, duration.format) .. " cannot come any more" }
+  return first or { why = trigger_text.describe(missing, duration.format) .. " cannot come any more" }
 end
 
 local NAMED = 10

@@ -8,6 +8,7 @@
 --
 -- It owns nothing: contents are values that nobody changes any more.
 
+local address = require "luapilot.address"
 local base64 = require "luapilot.base64"
 local copy = require "luapilot.copy"
 local json = require "luapilot.json"
@@ -20,6 +21,7 @@ local watch = {}
 ---@field id string
 ---@field address string
 ---@field port integer
+---@field authority string      both of them, as a URL has them
 ---@field tags string[]
 ---@field meta table<string, string>
 ---@field node string
@@ -40,12 +42,12 @@ end
 ---@return luapilot.Instance
 local function instance_of(entry)
   local service, node = entry.Service, entry.Node
-  local address = service.Address
-  if not address or address == "" then address = node.Address end
+  local host, port = service.Address, service.Port or 0
+  if not host or host == "" then host = node.Address end
   local weights = service.Weights or {}
   return {
-    id = service.ID, address = address, port = service.Port or 0, tags = service.Tags or {}, meta = service.Meta or {},
-    node = node.Node, status = status_of(entry.Checks),
+    id = service.ID, address = host, port = port, authority = address.authority(host, port),
+    tags = service.Tags or {}, meta = service.Meta or {}, node = node.Node, status = status_of(entry.Checks),
     weights = { passing = weights.Passing or 1, warning = weights.Warning or 1 },
   }
 end
@@ -83,13 +85,15 @@ function read.key(status, body)
   return { value = status == 200 and body or nil }
 end
 
+-- The key that is the prefix itself has the name "", unless it is nothing but a folder: "a/" without a value, which
+-- Consul's UI writes for its own sake.
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
-    local key = pair.Key:sub(#name + 1)
-    if key ~= "" then values[key] = pair.Value and base64.decode(pair.Value) or "" end
+    values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
   end
+  if values[""] == "" and name:find "/$" then values[""] = nil end
   return values
 end
 
@@ -108,9 +112,12 @@ end
 
 -- --- differences -----------------------------------------------------------------------------
 
+-- No two places have the same: a node may be called anything, and so may a service.
+local function place(instance) return ("%d %s %s"):format(#instance.node, instance.node, instance.id) end
+
 local function by_place(instances)
   local map = {}
-  for _, each in ipairs(instances) do map[each.node .. "\0" .. each.id] = each end
+  for _, each in ipairs(instances) do map[place(each)] = each end
   return map
 end
 
@@ -120,7 +127,7 @@ function difference.service(before, after)
   local old, new = by_place(before or {}), by_place(after)
   local event = { instances = after, added = {}, removed = {}, updated = {} }
   for _, each in ipairs(after) do
-    local former = old[each.node .. "\0" .. each.id]
+    local former = old[place(each)]
     if not former then
       table.insert(event.added, each)
     elseif not copy.equal(former, each) then
@@ -128,7 +135,7 @@ function difference.service(before, after)
     end
   end
   for _, each in ipairs(before or {}) do
-    if not new[each.node .. "\0" .. each.id] then table.insert(event.removed, each) end
+    if not new[place(each)] then table.insert(event.removed, each) end
   end
   return event
 end

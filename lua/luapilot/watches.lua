@@ -30,6 +30,7 @@ local watches = {}
 ---@field near string?
 ---@field filter string?
 ---@field stale boolean?
+---@field cached boolean?
 ---@field status "passing"|"any"|nil
 ---@field keep_last boolean?
 
@@ -91,15 +92,17 @@ local function is_kept(self, content)
   return true
 end
 
----An answer has come.
+---An answer has come. Is it news to anybody?
 ---@param content table
+---@return boolean
 function Core:answered(content)
-  if is_kept(self, content) then return end
+  if is_kept(self, content) then return false end
   self.keeps = nil
   local before, first = self.content, not self.known
-  if not first and copy.equal(before, content) then return end
+  if not first and copy.equal(before, content) then return false end
   self.known, self.content = true, content
   tell(self, before)
+  return true
 end
 
 -- --- Consul ----------------------------------------------------------------------------------
@@ -127,16 +130,25 @@ local function garbled(self, message)
     { watch = self.label, reason = message })
 end
 
-local function arrived(self, event)
-  if event.error then return failed(self, event) end
-  self.app:outage():works(self)
+-- Content from Consul. Is it news to anybody?
+local function took(self, event)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
-  if not content then return garbled(self, message) end
+  if not content then
+    garbled(self, message)
+    return false
+  end
   if self.said then
     self.app:log("info", ("%s: answered again"):format(self.label), nil, "watch_recovered", nil, { watch = self.label })
   end
   self.said, self.garbled = nil, nil
-  self:answered(content)
+  return self:answered(content)
+end
+
+-- What is no news must not be asked for as often as news.
+local function arrived(self, event)
+  if event.error then return failed(self, event) end
+  self.app:outage():works(self)
+  if not took(self, event) then self.app.loop.port.unchanged(event.id) end
 end
 
 local function ask_consul(self)
@@ -144,7 +156,7 @@ local function ask_consul(self)
   local loop = self.app.loop
   local full, bare = self.app.consul:path { path = path, query = query }
   self.path = bare
-  local id, message = loop.port.watch { path = full }
+  local id, message = loop.port.watch { path = full, cached = self.spec.cached or nil }
   if not id then return self.app:complain(self.label, message) end
   loop:route(id, function(event) arrived(self, event) end)
   self.stop = function() loop:cancel(id) end
@@ -204,7 +216,7 @@ end
 ---@field name string
 ---@field instances luapilot.Instance[]       of a service: sorted by id, empty before the first answer
 ---@field value string?                        of a key
----@field values table<string, string>         of a prefix: by what follows the prefix
+---@field values table<string, string>         of a prefix: by what follows the prefix; the key that equals it is ""
 
 local methods = {}
 
@@ -312,17 +324,25 @@ watches.is = front.is
 
 -- --- declaring -------------------------------------------------------------------------------
 
-local NEED_CONSUL = { "filter", "near", "dc", "stale" } -- options of a service that the own catalogue does not know
+-- Options of a service that the own catalogue does not know.
+local NEED_CONSUL = { "cached", "filter", "near", "dc", "stale" }
+
+-- A list of one is written as that one: it means the same.
+local function value_text(value, quote)
+  if type(value) == "string" then return quote(value) end
+  if type(value) ~= "table" then return tostring(value) end
+  local parts = {}
+  for i, each in ipairs(value) do parts[i] = quote(each) end
+  return parts[2] and ("{ %s }"):format(table.concat(parts, ", ")) or parts[1]
+end
 
 -- 'watch "db" { status = "any", tag = "primary" }'.
 local function text_of(spec, quote)
   local parts = {}
   for _, name in ipairs(schema.keys(spec)) do
     local value = spec[name]
-    if type(value) == "table" then value = table.concat(value, ",") end
     local said = name ~= "kind" and name ~= "name" and value ~= false and not (name == "status" and value == "passing")
-    if type(value) == "string" then value = quote(value) end
-    if said then parts[#parts + 1] = ("%s = %s"):format(name, tostring(value)) end
+    if said then parts[#parts + 1] = ("%s = %s"):format(name, value_text(value, quote)) end
   end
   local call = spec.kind == "service" and "watch" or "watch." .. spec.kind
   local text = ("%s %s"):format(call, quote(spec.name))
@@ -333,7 +353,8 @@ local function call_of(kind) return kind == "service" and "pilot.watch" or "pilo
 
 local function in_full(text) return ("%q"):format(text) end
 
--- Those that ask the same share a core: a label, whose texts are cut and without secrets, does not tell.
+-- Those that ask the same share a core. A label, whose texts are cut and without secrets, does not tell; with each text
+-- in full, and quoted, no two watches have the same.
 local function share(app, spec, where, object)
   local key = text_of(spec, in_full)
   local core = app.watches[key]
@@ -367,9 +388,14 @@ function core_of(draft)
   return draft.core
 end
 
+-- A key or a prefix must be one that a request for it reaches: kv.lua knows.
+local function name_type(kind)
+  return kind == "service" and option_types.watched_name or require "luapilot.consul.kv"[kind]
+end
+
 local function named(app, kind, value, more)
   ask.alone(call_of(kind), value, more, 3)
-  local name, message = schema.first(option_types.watched_name, value)
+  local name, message = schema.first(name_type(kind), value)
   if not name then error(call_of(kind) .. ": " .. message, 2) end
   if app.phase ~= "declaring" then
     error(call_of(kind) .. " declares, and the pilot runs already: write it at the top level", 2)

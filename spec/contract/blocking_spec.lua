@@ -9,6 +9,7 @@ local world = require "support.real_world"
 
 local BOUND = 60        -- seconds in which anything that is promised must have come
 local QUIET = 0.1       -- seconds in which nothing must come
+local BURST = 2.05      -- tokens that are there at first, one for each second; and what clocks are read apart
 
 describe("a watch", function()
   local port = world.port
@@ -120,6 +121,22 @@ describe("a watch", function()
     assert.same({ "/v1/kv/app?raw&dc=east", "/v1/kv/app?raw&dc=east&index=18446744073709551615&wait=500ms" }, paths(2))
   end)
 
+  it("asks the agent's cache where it may, but for the first question after an error", function()
+    agent { ok(7, "a"), refused(500, "rpc error"), refused(500, "rpc error"), ok(8, "b"), HANGS }
+    local id = watch { path = "/v1/health/service/app", cached = true }
+    content(id, "a", "7")
+    failure(id, "EIO", "500")
+    content(id, "b", "8")
+    assert.same({
+      "/v1/health/service/app?cached", "/v1/health/service/app?index=7&wait=300000ms&cached",
+      "/v1/health/service/app", "/v1/health/service/app", "/v1/health/service/app?index=8&wait=300000ms&cached",
+    }, paths(5))
+    port.cancel(id)
+    agent { ok(7, "a"), HANGS }
+    content(watch { path = "/v1/health/service/app?passing&dc=east", cached = true }, "a", "7")
+    assert.equal("/v1/health/service/app?passing&dc=east&cached", paths(2)[1])
+  end)
+
   it("does not take a return for a change", function()
     agent { ok(7, "a"), ok(8, "a"), ok(9, "b"), HANGS }
     local id = watch()
@@ -146,6 +163,22 @@ describe("a watch", function()
     assert.is_true(quiet())
   end)
 
+  it("asks once without an index when it is let go before its time, with the index that it had", function()
+    agent { ok(10, "a"), ok(10, "a"), ok(7, "b"), HANGS }
+    local id = watch()
+    content(id, "a", "10")
+    content(id, "b", "7")
+    assert.same({
+      "/v1/kv/app", "/v1/kv/app?index=10&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=7&wait=300000ms",
+    }, paths(4))
+  end)
+
+  it("keeps an index with which its time was over", function()
+    agent { ok(10, "a"), ok(10, "a", { after = 0.1 }), HANGS }
+    content(watch { wait = 0.02 }, "a", "10")
+    assert.equal("/v1/kv/app?index=10&wait=20ms", paths(3)[3])
+  end)
+
   it("never sends an index below 1", function()
     for _, index in ipairs { "0", "-3", "x", "" } do
       agent { ok(index, "a"), HANGS }
@@ -163,14 +196,13 @@ describe("a watch", function()
     content(id, "b", "1")
   end)
 
-  it("asks slowly what returns at once, whatever the reason", function()
+  it("asks slowly what returns at once without news, whatever the reason", function()
     for _, last in ipairs { ok(7, "a"), ok(nil, "a") } do
       agent { last }
       local id = watch()
       content(id, "a")
-      local list = asked(5) -- one to begin with, a burst of two, then one each second
-      assert.is_true(list[4].at - list[3].at >= 0.9)
-      assert.is_true(list[5].at - list[4].at >= 0.9)
+      local list = asked(6) -- for what five answers took: a tenth of a token, then four
+      assert.is_true(list[6].at - list[1].at >= 4.1 - BURST)
       assert.is_true(quiet())
       port.cancel(id)
     end
@@ -183,8 +215,56 @@ describe("a watch", function()
     content(watch(), "a", "1")
     local list = asked(5)
     assert.equal("/v1/kv/app?index=4&wait=300000ms", list[5].path)
-    assert.is_true(list[5].at - list[4].at >= 0.9)
+    assert.is_true(list[5].at - list[1].at >= 3.1 - BURST)
     assert.is_true(quiet())
+  end)
+
+  -- A watch of its own script, beside that of another one.
+  local function scripted(script)
+    count = count + 1
+    return watch { path = web.path { name = "own-" .. count, script = script } .. "/v1/kv/app" }
+  end
+
+  it("asks at once after news, and not after an answer without", function()
+    local news, nothing = {}, {}
+    for i = 1, 10 do news[i], nothing[i] = ok(i, tostring(i)), ok(i, "a") end
+    news[11], nothing[11], nothing[12] = HANGS, ok(11, "b"), HANGS
+    port.agent { url = server.base }
+    local slow = scripted(nothing)
+    content(slow, "a")
+    local fast = scripted(news)
+    for i = 1, 10 do content(fast, tostring(i)) end
+    content(slow, "b") -- the eleventh, after eight seconds: later than all that the other one was told
+  end)
+
+  -- An agent that answers at once, each time with news of that size. How long a watch takes for so many answers, and
+  -- one more question.
+  local function news(answers, size, told)
+    local script = {}
+    for i = 1, answers do script[i] = ok(i, nil, { size = size + i }) end
+    script[answers + 1] = HANGS
+    agent(script)
+    local id = watch()
+    for _ = 1, answers do
+      local found = event("watch", id)
+      if told then told(found.id) end
+    end
+    local list = asked(answers + 1)
+    port.cancel(id)
+    return list[#list].at - list[1].at
+  end
+
+  it("asks ten times a second at most, when each answer is news", function()
+    assert.is_true(news(26, 1) >= 2.6 - BURST)
+  end)
+
+  it("asks less often the larger news are", function()
+    assert.is_true(news(9, 400000) >= 3.6 - BURST)
+    assert.is_true(news(5, 5000000) >= 5 - BURST)
+  end)
+
+  it("asks slowly when news are called unchanged", function()
+    assert.is_true(news(6, 1, function(id) assert.is_true(port.unchanged(id)) end) >= 5.1 - BURST)
   end)
 
   it("asks the next question when the last answer was taken, and not before", function()

@@ -14,7 +14,7 @@ local sim = require "luapilot.sim"
 local NODE = "node-dc1"   -- the name of the real agent's node
 local PATIENCE = 60       -- seconds in which the catalogue must have heard of what an agent knows
 local HEADERS = { "content-type", "allow", "x-consul-index", "x-consul-knownleader", "x-consul-lastcontact",
-                  "x-consul-effective-consistency", "x-consul-reason", "x-content-type-options" }
+                  "x-consul-effective-consistency", "x-consul-reason", "x-content-type-options", "x-cache", "age" }
 local NOBODY = "00000000-0000-0000-0000-000000000000"
 
 -- --- what is compared ----------------------------------------------------------------------------
@@ -147,6 +147,18 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
     }
   end)
 
+  it("of an agent's cache", function()
+    same {
+      "GET /v1/health/service/x?cached", "GET /v1/health/service/x?cached", "GET /v1/health/service/x?cached&stale",
+      "GET /v1/health/service/y?cached", "GET /v1/health/service/x",
+      "GET /v1/health/service/x?cached&consistent", "GET /v1/health/service/x?cached&stale&consistent",
+      "GET /v1/catalog/service/x?cached", "GET /v1/catalog/service/x?cached", "GET /v1/catalog/services?cached",
+      "GET /v1/catalog/services?cached", "GET /v1/catalog/datacenters?cached", "GET /v1/catalog/datacenters?cached",
+      "GET /v1/kv/nope?cached", "GET /v1/kv/nope?cached&consistent",
+      "GET /v1/health/checks/x?cached",
+    }
+  end)
+
   it("of keys", function()
     same {
       "GET /v1/kv/nope", "GET /v1/kv/?keys", "GET /v1/kv/?recurse", "GET /v1/kv/a?keys",
@@ -219,6 +231,36 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
       "PUT /v1/agent/check/deregister/nope", "PUT /v1/agent/service/deregister/nope", "GET /v1/agent/service/nope",
       "PUT /v1/agent/force-leave/nope",
     }
+  end)
+
+  it("of metadata and weights that Consul does not take, and of bytes that are no UTF-8", function()
+    local function register(fields) return ([[PUT /v1/agent/service/register {"Name":"a",%s}]]):format(fields) end
+    local function meta(key, value) return register(([["Meta":{"%s":"%s"}]]):format(key, value)) end
+    local pairs_of_meta = {}
+    for i = 1, 65 do pairs_of_meta[i] = ('"k%d":"x"'):format(i) end
+    local function many(count) return register('"Meta":{' .. table.concat(pairs_of_meta, ",", 1, count) .. "}") end
+    same {
+      meta("a.b", "x"), meta("", "x"), meta("consul-x", "x"), meta("Consul-x", ""), meta(("k"):rep(128), "x"),
+      meta(("k"):rep(129), "x"), meta("k", ("x"):rep(512)), meta("k", ("x"):rep(513)), meta("k", ("é"):rep(257)),
+      many(64), many(65),
+      register [["Weights":{"Passing":1,"Warning":0}]], "GET /v1/agent/service/a",
+      register [["Weights":{"Passing":65535,"Warning":65535}]], register [["Weights":{"Passing":65536,"Warning":1}]],
+      register [["Weights":{"Passing":1,"Warning":65536}]], register [["Weights":{"Passing":1,"Warning":-1}]],
+      register '"Tags":["caf\233","\226\130x","<&>","b","b"],"Meta":{"k":"K\246ln","empty":""},"Check":{"TTL":"1m"}',
+      "GET /v1/agent/service/a",
+      'PUT /v1/agent/check/update/service:a {"Status":"passing","Output":"caf\233\\u0000"}', "GET /v1/agent/checks",
+    }
+  end)
+
+  it("of durations", function()
+    local steps = {}
+    for _, text in ipairs { "1209600s", "1000000000s", "0.00001s", "336h", "1388h53m20s", "0.00001ms", "1.5s", "-1s",
+      "1.2096e+06s", "1e-05s", "9999999999s", "1d" } do
+      for _, fields in ipairs { '"TTL":"%s"', '"TTL":"1m","DeregisterCriticalServiceAfter":"%s"' } do
+        steps[#steps + 1] = ([[PUT /v1/agent/service/register {"Name":"a","Check":{%s}}]]):format(fields:format(text))
+      end
+    end
+    same(steps)
   end)
 
   it("of an agent's services and checks", function()
@@ -333,7 +375,9 @@ describe("the simulated Consul answers as the real one", machine.unless(consul.l
       [[POST /v1/query {"Name":"q1","Service":{"Service":"app","Tags":["a"]}}]],
       "GET /v1/query", "GET /v1/query/{id}", "GET /v1/query/q1/execute", "GET /v1/query/{id}/execute?limit=1",
       [[PUT /v1/query/{id} {"Name":"q1","Service":{"Service":"app","OnlyPassing":true}}]], "GET /v1/query/{id}",
-      "GET /v1/query/q1/execute", "DELETE /v1/query/{id}", "GET /v1/query",
+      "GET /v1/query/q1/execute", "GET /v1/query/q1/execute?cached", "GET /v1/query/q1/execute?cached",
+      "GET /v1/query/{id}?cached", "GET /v1/query/q1/execute?cached&consistent",
+      "DELETE /v1/query/{id}", "GET /v1/query",
     }
   end)
 

@@ -131,6 +131,25 @@ local function contract(fixture)
         .. "pilot.consul.catalog.datacenters() lists them", raises 'c.kv.get("x", { dc = "nowhere" })')
     end)
 
+    it("reads from the agent's cache, where that has one", function()
+      local function seen()
+        local _, meta = run 'return c.health.service("none", { cached = true })'
+        return { meta.cache_hit, meta.cache_age }
+      end
+      assert.same({ false }, seen())
+      assert.same({ true, 0 }, seen())
+      local _, meta = run 'return c.health.service("none", { stale = true })'
+      assert.same({}, { meta.cache_hit, meta.cache_age })
+      for _, call in ipairs { 'kv.get("x", { cached = true })', 'kv.list("x", { cached = true })',
+        "catalog.nodes { cached = true }", 'catalog.node("x", { cached = true })',
+        'health.node("x", { cached = true })', 'health.checks("x", { cached = true })', "session.list { cached = true }", "query.list { cached = true }" } do
+        assert.equal(("pilot.consul.%s.cached: Consul's agent has no cache for this: leave it out")
+          :format(call:match "^[%w.]+"), raises("c." .. call))
+      end
+      assert.equal("pilot.consul.health.service: has cached and consistent: the leader does not answer from the "
+        .. "agent's cache; leave one out", raises 'c.health.service("x", { cached = true, consistent = true })')
+    end)
+
     -- --- sessions ----------------------------------------------------------------------------------
 
     it("makes sessions and locks keys with them", function()
@@ -185,6 +204,22 @@ local function contract(fixture)
     local REGISTER = [[c.agent.service_register {
       id = "db-1", name = "db", tags = { "a", "b" }, port = 5432, address = "10.0.0.5", meta = { ["Some-Key"] = "v" },
       weights = { passing = 2, warning = 1 }, check = { check_id = "db-ttl", ttl = "60s", status = "passing" } }]]
+
+    it("takes long durations, and short ones", function()
+      run [[
+        c.agent.service_register { name = "long", check = { ttl = "336h", deregister_critical_service_after = 1e6 } }
+        c.agent.service_register { name = "longer", check = { ttl = 5e6, deregister_critical_service_after = 9e9 } }
+        c.agent.service_register { name = "short", check = { ttl = 0.00001 } }
+        c.query.create { name = "slow", service = { service = "long" }, dns = { ttl = 1209600 } }]]
+      assert.same({ "long", "longer", "short" }, run [[local names = {}
+        for id in pairs(c.agent.services()) do names[#names + 1] = id end
+        table.sort(names)
+        for _, id in ipairs(names) do c.agent.service_deregister(id) end
+        return names]])
+      assert.equal("336h", run "local query = c.query.list()[1] c.query.delete(query.id) return query.dns.ttl")
+      assert.is_nil((run 'return (c.kv.get("none", { wait = "10m" }))'))
+      run [[c.session.destroy(c.session.create { ttl = "24h", lock_delay = "1m" })]]
+    end)
 
     it("registers services and takes them back", function()
       assert.equal(0, select("#", run("return " .. REGISTER)))
@@ -298,7 +333,8 @@ local function contract(fixture)
       local name = run "return c.agent.node_name()"
       local list, meta = run 'return c.health.service("db", { passing = true, tag = { "a", "b" }, near = "_agent" })'
       assert.equal(1, #list)
-      assert.equal(name, list[1].node.node)
+      assert.same({ name, "10.0.0.5:5432" }, { list[1].node.node, list[1].authority })
+      assert.equal("10.0.0.5:5432", run 'return c.catalog.service("db")[1].authority')
       assert.same({ id = "db-1", service = "db", tags = { "a", "b" }, address = "10.0.0.5", port = 5432,
         meta = { ["Some-Key"] = "v" }, weights = { passing = 2, warning = 1 } },
         only(list[1].service, "id service tags address port meta weights"))

@@ -118,6 +118,7 @@ local function contract(fixture)
       refuses("watch: path: expected a string, got nil", "watch", {})
       refuses("watch: wait: expected a number from", "watch", { path = "/v1/kv/x", wait = 601 })
       refuses("watch: wait: expected a number from", "watch", { path = "/v1/kv/x", wait = 0 })
+      refuses("watch: cached: expected a boolean, got ", "watch", { path = "/v1/kv/x", cached = 1 })
       refuses("watch: unknown field \"index\"", "watch", { path = "/v1/kv/x", index = "1" })
     end)
 
@@ -292,6 +293,20 @@ local function contract(fixture)
         repeat event = content(id, 200) until event.body == "[]"
       end)
 
+      it("see the instances of a service by the agent's cache", function()
+        local id = watch { path = "/v1/health/service/cached?passing", cached = true }
+        content(id, 200, "[]")
+        fixture.register { name = "cached", id = "cached-1", port = 80 }
+        local event
+        repeat event = content(id, 200) until event.body:find '"cached%-1"'
+        fixture.stop()
+        repeat event = expect("watch", id) until event.code == "ECONNREFUSED"
+        fixture.start()
+        repeat event = expect("watch", id) until not event.error and event.body:find '"cached%-1"'
+        fixture.deregister "cached-1"
+        repeat event = content(id, 200) until event.body == "[]"
+      end)
+
       it("live side by side", function()
         local one, other = watch "/v1/kv/one?raw", watch "/v1/kv/other?raw"
         for _ = 1, 2 do assert.equal(404, next_event().status) end
@@ -304,6 +319,19 @@ local function contract(fixture)
         fixture.put("other", "4")
         content(other, 200, "4")
         assert.is_true(quiet())
+      end)
+
+      it("are told that what they brought was no change", function()
+        local id = watch "/v1/kv/app?raw"
+        content(id, 404)
+        assert.is_true(port.unchanged(id))
+        fixture.put("app", "x")
+        content(id, 200, "x")
+        port.cancel(id)
+        stale(port.unchanged(id))
+        local _, message, code = port.unchanged(call "/v1/kv/app")
+        assert.matches("unchanged: it is no watch", message)
+        assert.equal("EINVAL", code)
       end)
 
       it("end silently when cancelled, at any moment", function()
@@ -356,6 +384,21 @@ local function contract(fixture)
         local event
         repeat event = expect("watch", id) until not event.error
         assert.equal(404, event.status)
+      end)
+
+      -- The last one: an agent that is started after this may answer with what was restored, before it has caught up.
+      it("tell what was restored of a snapshot, and what changes after that", function()
+        fixture.put("app", "old")
+        local snapshot = fixture.snapshot()
+        for i = 1, 5 do fixture.put("app", tostring(i)) end
+        local id = watch "/v1/kv/app?raw"
+        local before = content(id, 200, "5")
+        assert.is_true(quiet())             -- it waits
+        fixture.restore(snapshot)
+        assert.is_true(tonumber(content(id, 200, "old").index) < tonumber(before.index))
+        fixture.put("app", "new")
+        content(id, 200, "new")
+        assert.is_true(quiet())
       end)
     end)
   end))

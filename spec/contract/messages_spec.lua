@@ -77,6 +77,22 @@ function stories.ends()
   return unpack(list)
 end
 
+-- What waits for a dependency, in vain as well, and what is stopped with one.
+function stories.order()
+  local box = boxes.run([[
+    local db = pilot.job "db" { exec = "db", restart = "always", health = { exec = "ok", interval = "1s" } }
+    local once = pilot.job "once" { exec = "once" }
+    local tool = pilot.job "tool" { exec = "app", when = "manual" }
+    pilot.job "app" { exec = "app", depends_on = { db, tool }, bind = true }
+    pilot.job "late" { exec = "app", depends_on = { db, once = "exit_success" } }
+    pilot.after("12s", function() tool:start() db:restart() end)
+  ]], { db = {}, once = { exit = 7, after = "5s" }, ok = { exit = 0 }, app = {} })
+  box:advance "1m"
+  box:signal "SIGTERM"
+  box:advance "1m"
+  return box
+end
+
 -- A master that is replaced while it serves, as nginx is.
 local function master(proc)
   proc:notify { READY = "1", MAINPID = proc.pid }
@@ -211,6 +227,14 @@ function stories.consul()
   box:advance "10m"
   box.consul:grant()
   box:advance "10m"
+  for _, fields in ipairs { '"Port":80,"Tags":["x"]', '"Port":80,"Tags":["x"]', '"Port":81' } do
+    box.port.consul.server:accept({
+      method = "PUT", path = "/v1/agent/service/register",
+      body = ('{"ID":"app-box","Name":"app","Address":"172.17.0.2",%s}'):format(fields),
+    }, function() end)
+    box:advance "16s"
+  end
+  box:advance "1h"
   box:stop()
   return box
 end
@@ -312,7 +336,7 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors" } do
+    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors", "order" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()

@@ -721,6 +721,16 @@ local function contract(name, world)
         return list
       end
 
+      it("gives beside the log every byte, as if there were none", function()
+        local text = "a\r\n\n\tb \n\255\1\nhalf a line"
+        local id = spawn({ stdout = text, stderr = "\n", exit = 0 },
+          { capture = true, output = { name = "job", file = world.path "log" } })
+        wait_for("group_gone", id)
+        wait_for_ends(id)
+        assert.equal(text, text_of(id))
+        assert.equal("\n", text_of(id, "stderr"))
+      end)
+
       it("gives a long line beside the log in the parts that the log has, never cut inside a character", function()
         local euro, face = "\226\130\172", "\240\159\152\128"
         for i, text in ipairs { "x", "\195\169", euro, face, "a" .. euro .. face, face .. "\237\160\128\255" } do
@@ -1141,6 +1151,199 @@ local function contract(name, world)
       end)
     end)
 
+    -- --- streams to servers ----------------------------------------------------------------------
+
+    for _, kind in ipairs { "tcp", "unix" } do
+      describe("by " .. kind, function()
+        local server, id
+
+        before_each(function()
+          server = world.server(kind)
+          local target = server.target
+          id = remember(port.dial { address = target.address, path = target.path, timeout = BOUND })
+          assert.same({ type = "connected", id = id }, world.next(BOUND))
+        end)
+
+        local function nothing_now(data, message, code)
+          assert.is_nil(data)
+          assert.equal("resource temporarily unavailable", message)
+          assert.equal("EAGAIN", code)
+        end
+
+        local function wait_until_readable()
+          assert.is_true(port.want(id, "r"))
+          assert.same({ type = "ready", id = id, readable = true, writable = false }, world.next(BOUND))
+        end
+
+        -- As much as the kernel takes: how much that was.
+        local function fill()
+          local block, sent = ("x"):rep(65536), 0
+          repeat
+            local size = port.send(id, block, 1)
+            sent = sent + (size or 0)
+          until not size or sent > 2 ^ 28
+          return sent, port.send(id, block, 1)
+        end
+
+        it("gives what comes, no more than it was asked for, until the end", function()
+          nothing_now(port.receive(id, 100))
+          server.send "hello\0world"
+          wait_until_readable()
+          assert.equal("hel", port.receive(id, 3))
+          wait_until_readable()
+          assert.equal("lo\0world", port.receive(id, 65536))
+          nothing_now(port.receive(id, 65536))
+          server.close()
+          wait_until_readable()
+          assert.equal("", port.receive(id, 1))
+          assert.equal("", port.receive(id, 1))
+        end)
+
+        it("gives what was sent before the end", function()
+          server.send "last words"
+          server.close()
+          wait_until_readable()
+          assert.equal("last words", port.receive(id, 100))
+          wait_until_readable()
+          assert.equal("", port.receive(id, 100))
+        end)
+
+        it("sends, from any byte on", function()
+          assert.equal(3, port.send(id, "abc", 1))
+          assert.equal(1, port.send(id, "abc", 3))
+          assert.equal("abcc", server.receive(4))
+        end)
+
+        it("says that it can be written to at once", function()
+          assert.is_true(port.want(id, "w"))
+          assert.same({ type = "ready", id = id, readable = false, writable = true }, world.next(BOUND))
+          assert.is_true(quiet())
+        end)
+
+        it("takes no more than the other end reads", function()
+          local sent, again, message, code = fill()
+          nothing_now(again, message, code)
+          assert.is_true(port.want(id, "w"))
+          assert.is_true(quiet())
+          assert.equal(sent, #server.receive(sent))
+          assert.same({ type = "ready", id = id, readable = false, writable = true }, world.next(BOUND))
+          assert.is_number(port.send(id, "x", 1))
+        end)
+
+        it("tells each thing once, and nothing that nobody asked for", function()
+          server.send "hello"
+          assert.is_true(quiet())
+          wait_until_readable()
+          assert.is_true(quiet())
+          wait_until_readable()
+          assert.equal("hello", port.receive(id, 100))
+        end)
+
+        it("tells both when both were asked for, one after the other or together", function()
+          port.want(id, "r")
+          port.want(id, "w")
+          assert.same({ type = "ready", id = id, readable = false, writable = true }, world.next(BOUND))
+          server.send "x"
+          assert.same({ type = "ready", id = id, readable = true, writable = false }, world.next(BOUND))
+        end)
+
+        it("fails to send when nobody reads any more", function()
+          server.close()
+          local sent, message, code
+          repeat
+            sent, message, code = port.send(id, "x", 1)
+            if sent or code == "EAGAIN" then
+              port.want(id, "w")
+              world.next(QUIET)
+            end
+          until not sent and code ~= "EAGAIN"
+          assert.is_true(code == "EPIPE" or code == "ECONNRESET", code)
+          assert.is_string(message)
+        end)
+
+        it("ends for the other one when it is cancelled, after what was sent", function()
+          port.send(id, "bye", 1)
+          assert.is_true(port.cancel(id))
+          assert.equal("bye", server.receive(4))
+          stale(port.cancel(id))
+          stale(port.receive(id, 1))
+          stale(port.send(id, "x", 1))
+          stale(port.want(id, "r"))
+        end)
+
+        it("tells nothing any more when it is cancelled", function()
+          server.send "x"
+          port.want(id, "r")
+          assert.is_true(port.cancel(id))
+          assert.is_true(quiet())
+        end)
+
+        it("can be guarded", function()
+          assert.is_truthy(port.guard(id))
+          stale(port.guard(999999999))
+        end)
+      end)
+    end
+
+    describe("to a server", function()
+      it("tells of a connection that breaks", function()
+        local server = world.server "tcp"
+        local id = remember(port.dial { address = server.target.address })
+        assert.same({ type = "connected", id = id }, world.next(BOUND))
+        server.reset()
+        port.want(id, "r")
+        assert.same({ type = "ready", id = id, readable = true, writable = false }, world.next(BOUND))
+        local data, message, code = port.receive(id, 1)
+        assert.same({ nil, "connection reset by peer", "ECONNRESET" }, { data, message, code })
+      end)
+
+      local function fails(options, wanted, words)
+        local id = port.dial(options)
+        local event = world.next(BOUND)
+        assert.equal(id, event.id)
+        assert.equal("connected", event.type)
+        assert.equal(wanted, event.code)
+        assert.matches(words, event.error)
+        stale(port.cancel(id))
+      end
+
+      it("says why there is no connection", function()
+        fails({ address = world.refused() }, "ECONNREFUSED", "cannot connect to 127.0.0.1:%d+: connection refused")
+        fails({ address = world.silent(), timeout = 0.05 }, "ETIMEDOUT", "no answer within 50ms")
+        fails({ path = world.path "nobody" }, "ENOENT", "cannot connect to unix:/.*/nobody: no such file or directory")
+      end)
+
+      it("neither sends nor receives before it is there, and comes to nothing when it is cancelled", function()
+        local id = port.dial { address = world.silent(), timeout = BOUND }
+        for _, code in ipairs { select(3, port.receive(id, 1)), select(3, port.send(id, "x", 1)),
+          (select(3, port.want(id, "r"))) } do assert.equal("ENOTCONN", code) end
+        assert.is_true(port.cancel(id))
+        assert.is_true(quiet())
+      end)
+
+      it("refuses what is wrong", function()
+        for _, address in ipairs { "", "host", "host:", ":80", "host:http", "host:0", "host:65536", "::1:80" } do
+          refuses("dial: address", port.dial, { address = address })
+        end
+        refuses("dial: expected one of address and path", port.dial, {})
+        refuses("dial: expected one of address and path", port.dial, { address = "127.0.0.1:1", path = "/x" })
+        refuses("dial: path", port.dial, { path = "" })
+        refuses("dial: path", port.dial, { path = "/a\0b" })
+        refuses("dial: timeout", port.dial, { address = "127.0.0.1:1", timeout = -1 })
+        refuses("dial: unknown field", port.dial, { address = "127.0.0.1:1", tls = true })
+        refuses("receive: most", port.receive, 1, 0)
+        refuses("receive: most", port.receive, 1, 65537)
+        refuses("send: data", port.send, 1, nil, 1)
+        refuses("send: from", port.send, 1, "abc", 0)
+        refuses("send: from", port.send, 1, "abc", 4)
+        refuses("want: mode", port.want, 1, "rw")
+        local timer = remember(port.timer(1000))
+        stale(port.receive(timer, 1))
+        stale(port.send(timer, "x", 1))
+        stale(port.want(timer, "w"))
+      end)
+    end)
+
     -- --- network ---------------------------------------------------------------------------------
 
     describe("on the network", function()
@@ -1206,6 +1409,13 @@ local function contract(name, world)
         assert.is_string(port.hostname())
         assert.is_number(port.pid())
         assert.is_string(port.environ().PATH)
+      end)
+
+      it("knows its working directory: where a program runs that is given none", function()
+        local id = spawn({ shows_cwd = true, exit = 0 }, { capture = true })
+        wait_for_ends(id)
+        assert.equal(port.cwd() .. "\n", text_of(id))
+        assert.equal("/", port.cwd():sub(1, 1))
       end)
     end)
 

@@ -15,7 +15,6 @@ ffi.cdef [[
   long read(int fd, void *buffer, size_t size);
   int mkdir(const char *path, unsigned mode);
   int open(const char *path, int flags);
-  struct luapilot_spec_unix { uint16_t family; char path[108]; };
 ]]
 
 local BOUND = 60
@@ -981,6 +980,129 @@ describe("the real port", function()
     it("never waits for a lookup that nobody wants any more", function()
       for _ = 1, 20 do assert.is_true(port.cancel(port.connect("luapilot-missing.invalid:80", 10))) end
       assert.is_nil(world.next(0.05))
+    end)
+  end)
+
+  -- --- streams to servers ------------------------------------------------------------------------
+
+  describe("to a unix socket", function()
+    local function dial(path, timeout)
+      local id = keep(port.dial { path = path, timeout = timeout or BOUND })
+      return wait_for("connected", id), id
+    end
+
+    -- A socket that is listened on, at that path of at most 107 bytes.
+    local function listen(path, backlog) return world.listen_unix(path, backlog) end
+
+    it("comes through links that may be followed, and however long the path is", function()
+      local path = world.path ""
+      for _ = 1, 4 do
+        path = path .. "/" .. ("x"):rep(200)
+        assert(ffi.C.mkdir(path, 493) == 0)
+      end
+      local there = listen(world.path "app.sock")
+      os.rename(there, path .. "/app.sock")
+      assert.is_nil(dial(path .. "/app.sock").error)
+      world.link(path, world.path "short")
+      world.link("short/app.sock", world.path "link")
+      assert.is_nil(dial(world.path "link").error)
+    end)
+
+    it("does not follow a stranger's link", function()
+      need_root()
+      local there = listen(world.path "app.sock")
+      assert(ffi.C.mkdir(world.path "his", 493) == 0)
+      world.own(world.path "his", 65534)
+      world.link(there, world.path "his/app.sock", 65534)
+      local event = dial(world.path "his/app.sock")
+      assert.equal("ELOOP", event.code)
+      assert.matches("his/app.sock", event.error)
+    end)
+
+    it("says what is no socket, and what nobody listens on", function()
+      write("file", "x")
+      world.link("nowhere", world.path "link")
+      local gone = listen(world.path "gone.sock")
+      world.close_descriptors()
+      for path, wanted in pairs {
+        [world.path "file"] = { "ENOTSOCK", "cannot connect to unix:/.*/file: it is a file, and no socket" },
+        [world.path ""] = { "ENOTSOCK", "it is a directory, and no socket" },
+        ["/"] = { "ENOTSOCK", "it is a directory, and no socket" },
+        ["/dev/null"] = { "ENOTSOCK", "it is a .*device, and no socket" },
+        [world.path "link"] = { "ENOENT", "is a symbolic link that leads nowhere" },
+        [world.path "file/x"] = { "ENOTDIR", "not a directory" },
+        [gone] = { "ECONNREFUSED", "cannot connect to unix:/.*/gone.sock: connection refused" },
+      } do
+        local event = dial(path)
+        assert.equal(wanted[1], event.code, path)
+        assert.matches(wanted[2], event.error)
+      end
+    end)
+
+    it("waits for a server whose queue is full, as long as it may", function()
+      local path, fd = listen(world.path "app.sock", 0)
+      assert.is_nil(dial(path).error) -- in the queue, which has room for one
+      assert.equal("ETIMEDOUT", dial(path, 0.05).code)
+      local id = keep(port.dial { path = path, timeout = BOUND })
+      assert.is_nil(world.next(0.05))
+      world.accept(fd)
+      assert.is_nil(wait_for("connected", id).error)
+    end)
+  end)
+
+  describe("with a stream", function()
+    local function open_descriptors()
+      local count = 0
+      for _ in io.popen("ls /proc/" .. port.pid() .. "/fd"):lines() do count = count + 1 end
+      return count
+    end
+
+    local function dial(address)
+      local id = keep(port.dial { address = address, timeout = BOUND })
+      assert.is_nil(wait_for("connected", id).error)
+      return id
+    end
+
+    it("leaves no descriptor open, however it ends", function()
+      local listener, refused = world.listener(), world.refused()
+      local path = world.listen_unix(world.path "app.sock", 64)
+      local before = open_descriptors()
+      for _ = 1, 5 do -- nobody accepts: the queue has room for 16
+        port.cancel(dial(listener))
+        port.cancel(port.dial { address = listener })
+        wait_for("connected", port.dial { address = refused })
+        port.cancel(port.dial { path = path })
+        wait_for("connected", port.dial { path = world.path "nobody" })
+      end
+      assert.equal(before, open_descriptors())
+    end)
+
+    it("gives it to no program that is started", function()
+      dial(world.listener())
+      assert.equal("0\n", (run "ls -l /proc/$$/fd | grep -c socket: || true"))
+    end)
+
+    it("says when its guard was collected, and not before", function()
+      local id = dial(world.listener())
+      local guard = port.guard(id)
+      collectgarbage()
+      assert.is_nil(world.next(0.01))
+      assert.is_userdata(guard)
+      guard = nil -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      assert.same({ type = "ready", id = id, readable = false, writable = false, dropped = true }, world.next(BOUND))
+      guard = port.guard(id)
+      assert.is_true(port.cancel(id))
+      guard = nil -- luacheck: ignore 311
+      collectgarbage()
+      collectgarbage()
+      assert.is_nil(world.next(0.01))
+    end)
+
+    it("reaches a name, by whichever of its addresses answers", function()
+      local id = dial((world.listener():gsub("127.0.0.1", "localhost")))
+      assert.equal(1, port.send(id, "x", 1))
     end)
   end)
 

@@ -35,6 +35,7 @@ local said -- what the core itself logged
 
 local port = {
   environ = function() return ENVIRON end,
+  cwd = function() return "/" end,
   log = function(level, message) said[#said + 1] = level .. ": " .. message end,
   logging = function() return true end,
   contain = function(options)
@@ -44,8 +45,11 @@ local port = {
 }
 for _, name in ipairs(PASSED) do port[name] = rt[name] end
 
+-- Relative paths of the input are those of the root.
+local function text_of(path) return FILES[path:match "^/?(.*)$"] end
+
 function port.read(path)
-  local text = FILES[path]
+  local text = text_of(path)
   if text then return text end
   return nil, "no such file or directory", "ENOENT"
 end
@@ -54,7 +58,7 @@ end
 local opened = {}
 
 function port.open(path, mode)
-  local text = FILES[path]
+  local text = text_of(path)
   if not text or mode ~= "read" then return nil, "no such file or directory", "ENOENT" end
   opened[#opened + 1] = text
   return #opened, { type = "file", size = #text, mode = 420 }

@@ -12,10 +12,12 @@ local duration = require "luapilot.duration"
 local env_file = require "luapilot.env_file"
 local json = require "luapilot.json"
 local lexer = require "luapilot.lexer"
+local schema = require "luapilot.schema"
 local signals = require "luapilot.signals"
 local size = require "luapilot.size"
 local syntax = require "luapilot.syntax"
 local template = require "luapilot.template"
+local types = require "luapilot.types"
 local url = require "luapilot.url"
 local words = require "luapilot.words"
 
@@ -134,6 +136,14 @@ local store = template.store(_G)
 function readers.j(text)
   local made, message = store:compile(text, "app.tmpl")
   assert(made or message:find "^app%.tmpl:%d+: ", message)
+end
+
+function readers.k(text)
+  local target = read(schema.first, types.endpoint, text)
+  if not target then return end
+  assert((target.address == nil) ~= (target.path == nil), "one of address and path")
+  assert(not (target.path or target.address):find "%z", "a NUL byte")
+  assert(same(target, assert(schema.first(types.endpoint, target.shown))), "another one: " .. target.shown)
 end
 
 ---@param input string

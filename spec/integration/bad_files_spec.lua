@@ -689,7 +689,7 @@ pilot.job "a" { exec = "a", timeout = 0 , user = {}, umask="999", limits = { nof
 pilot.lua:2: job "a": cgroup.memory: unknown field (did you mean "memory_max"?)
 pilot.lua:2: job "a": env[1]: expected NAME = "value", got a string: "A=B"; write A = "…"
 pilot.lua:2: job "a": limits.nofiles: unknown field (did you mean "nofile"?)
-pilot.lua:2: job "a": log: expected "lines" or "raw", got a string: "line"; did you mean "lines"?
+pilot.lua:2: job "a": log: expected "lines", "raw" or "none", got a string: "line"; did you mean "lines"?
 pilot.lua:2: job "a": timeout: must be longer than 0
 pilot.lua:2: job "a": umask: expected a string of octal digits such as "027", got a string: "999"
 pilot.lua:2: job "a": user: expected a name or a number, got an empty table
@@ -705,7 +705,7 @@ pilot.watch "db" { dc = "west" }
 pilot.watch.key "a/b"
 ]],
   says = [[
-pilot.lua:2: job "a": service[2].port: expected a whole number from 1 to 65535, got a string: "http"
+pilot.lua:2: job "a": service[2].port: expected a whole number from 0 to 65535, got a string: "http"
 pilot.lua:2: job "a": service[2].tag: unknown field (did you mean "tags"?)
 pilot.lua:2: job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id of its own
 pilot.lua:3: job "b": drain: needs service: it is the time between deregistering and stop_signal

@@ -96,6 +96,42 @@ describe("the built program and its Consul", machine.unless(consul.lacking(), fu
       p:wait_for_line "> limit 7"
     end)
 
+    it("tells two pilots of one id of each other, and the one that lives on is found", function()
+      local function twin(port)
+        return run.pilot(([[
+          local pilot = require "luapilot"
+          %s
+          pilot.job "app" { exec = "sleep 1000",
+            health = { check = function() return true end, interval = "200ms", ttl = "4s" },
+            service = { port = %d, name = %q, id = %q, interfaces = "static:10.0.0.1" } }
+        ]]):format(declare(agent), port, name, name))
+      end
+      local a, b = twin(8001), twin(8002)
+      local contested = "another instance registers itself under this id, too"
+      local fields = contested .. ": Consul's entry has port %d instead of %d; give each an id of its own"
+      a:wait_for_line(fields:format(8002, 8001))
+      b:wait_for_line(fields:format(8001, 8002))
+      a:signal "SIGTERM"
+      assert.equal(0, a:wait())
+      eventually(agent, b, { port = 8002, status = "passing" })
+      assert.same({ 1, 1 }, { #a:lines(contested), #b:lines(contested) })
+      b:signal "SIGTERM"
+      assert.equal(0, b:wait())
+      assert.is_nil(held(agent))
+    end)
+
+    it("leaves an entry that leads to another instance where it is", function()
+      local p = pilot(declare(agent))
+      eventually(agent, p, RIGHT)
+      local id = held(agent).id
+      agent:api("PUT", "/v1/agent/service/register", { ID = id, Name = name, Port = 81, Address = "10.0.0.1" })
+      p:signal "SIGTERM"
+      assert.equal(0, p:wait())
+      local left = #p:lines "another instance holds this id now: Consul's entry has port 81 instead of 80"
+      assert.equal(left == 1 and 81 or nil, (held(agent) or {}).port) -- or it was put right before that
+      agent:api("PUT", "/v1/agent/service/deregister/" .. id)
+    end)
+
     it("tells what it is refused when the datacentre or the filter is wrong, and goes on", function()
       local p = pilot(declare(agent) .. [[ pilot.watch "x" { dc = "nowhere" } pilot.watch "x" { filter = "a == b" } ]])
       p:wait_for_line 'watch "x" { dc = "nowhere" }: consul: GET .*: 500: No path to datacenter; is dc right'

@@ -18,10 +18,7 @@ describe("the consul-agent example", machine.unless(room.lacking() or machine.la
       ["/usr/local/bin/node"] = 'echo "$@"; exec python3 -um http.server 8000 -b 127.0.0.1 -d /etc',
     }, {
       env = { CONSUL = address },
-      etc = {
-        ["/etc/consul.json"] = json,
-        ["/etc/app.conf.tmpl"] = example.read "examples/consul-agent/app.conf.tmpl",
-      },
+      etc = { ["/etc/consul.json"] = json },
     })
   end
 

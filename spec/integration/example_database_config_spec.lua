@@ -29,7 +29,7 @@ describe("the database-config example", machine.unless(room.lacking() or machine
 
   it("starts with mysql, not without; redis may come, move and go", function()
     local p = example.run_image("database-config", { ["/usr/local/bin/node"] = NODE }, {
-      etc = { ["/etc/app.conf.tmpl"] = example.read "examples/database-config/app.conf.tmpl" },
+      etc = {},
     })
     p:pilot()
     register("redis", "redis-1", 6379)

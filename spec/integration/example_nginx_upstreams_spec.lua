@@ -45,7 +45,6 @@ describe("the nginx-upstreams example", machine.unless(room.lacking() or machine
       env = { PATH = os.getenv "PATH" .. ":/usr/sbin" },
       etc = {
         ["/etc/nginx/nginx.conf"] = NGINX_CONF, ["/etc/nginx/conf.d/app.conf"] = "",
-        ["/etc/nginx/app.conf.tmpl"] = example.read "examples/nginx-upstreams/app.conf.tmpl",
       },
     })
   end

@@ -10,22 +10,18 @@ describe("the periodic-tasks example", function()
 
   it("runs the task at once, and tells of its failure", function()
     local server = web.start()
-    local p = example.run_image("periodic-tasks", {
-      ["/bin/run/some/task.sh"] = "echo working; exit 3",
-    }, { env = { SLACK_HOOK = server:url { tell = true } } })
+    local p = example.run("periodic-tasks", { EXIT = "3", SLACK_HOOK = server:url { tell = true } })
     server.process:wait_for_line "^told: "
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
-    assert.same({ 'told: POST {"text":"oh no! task1: exit 3"}' }, server:told())
-    story.assert_order(p, { "task1: working", 'job "task1": exited with code 3', "SIGTERM: shutting down" })
+    assert.same({ 'told: POST {"text":"oh no! task: exit 3"}' }, server:told())
+    story.assert_order(p, { "task: working", 'job "task": exited with code 3', "SIGTERM: shutting down" })
   end)
 
   it("says nothing when it succeeds, and ends when it is told to", function()
     local server = web.start()
-    local p = example.run_image("periodic-tasks", {
-      ["/bin/run/some/task.sh"] = "echo working; sleep 0.2; echo done",
-    }, { env = { SLACK_HOOK = server:url { tell = true } } })
-    p:wait_for_line 'job "task1": exited with code 0'
+    local p = example.run("periodic-tasks", { SLACK_HOOK = server:url { tell = true } })
+    p:wait_for_line 'job "task": exited with code 0'
     p:signal "SIGTERM"
     story.assert_ends(p, 0)
     assert.same({}, server:told())

@@ -21,11 +21,11 @@ describe("the quickstart", function()
     assert.is_not_nil(answer:find "Served by nginx, looked after by luapilot.")
     p:wait_for_line 'nginx: .*"GET /first HTTP/1.0" 200'          -- the access log is the pilot's
 
-    local master = tonumber(p:read "build/quickstart/nginx.pid")
+    local master = tonumber(p:read "copied/build/nginx.pid")
     p:signal("SIGKILL", master)
     p:wait_for_line('job "nginx": is healthy', 2)
     assert.is_not_nil(web.get(port, "/second"):find "^HTTP/1.1 200 OK")
-    assert.are_not.equal(master, tonumber(p:read "build/quickstart/nginx.pid"))
+    assert.are_not.equal(master, tonumber(p:read "copied/build/nginx.pid"))
 
     p:signal "SIGTERM"
     story.assert_ends(p, 0)

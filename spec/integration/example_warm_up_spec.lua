@@ -22,8 +22,8 @@ describe("the warm-up example", function()
     wait_for_answer(WARMING_UP)
     p:wait_for_line 'GET /ready HTTP/1.1" 404'
 
-    p:write("build/warm-up/www/page", "the backend's page\n")
-    p:write("build/warm-up/www/ready", "")
+    p:write("copied/build/www/page", "the backend's page\n")
+    p:write("copied/build/www/ready", "")
     wait_for_answer(PAGE)
     assert.is_true(#p:lines 'GET /ready HTTP/1.1" 200' >= 3)
 
@@ -31,7 +31,7 @@ describe("the warm-up example", function()
     wait_for_answer(WARMING_UP)
     wait_for_answer(PAGE)                                    -- started again, three good checks later
 
-    assert.is_true(os.remove(p:path "build/warm-up/www/ready"))
+    assert.is_true(os.remove(p:path "copied/build/www/ready"))
     p:wait_for_line 'job "backend": is unhealthy: .*HTTP 404'
     p:wait_for_line("rendered", 5)
     wait_for_answer(WARMING_UP)

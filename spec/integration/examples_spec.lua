@@ -4,9 +4,10 @@ local example = require "support.example"
 local run     = require "support.run"
 local story   = require "support.story"
 
--- As a user calls it: from the root of the repository.
-local function luapilot(...)
-  local p = run.program({ "sh", "-c", 'cd "$0" && exec "$@"', example.root, run.binary, ... }, {
+-- As a user calls it who has copied the directory, alone, and is elsewhere.
+local function luapilot(name, ...)
+  local p = run.program({ "sh", "-c", 'cp -r "$0" copied && mkdir elsewhere && cd elsewhere && exec "$@"',
+    example.root .. "/examples/" .. name, run.binary, ... }, {
     env = { CONSUL = "127.0.0.1", OTHER_DC = "west" },  -- some need them
   })
   p:wait()
@@ -19,10 +20,10 @@ describe("examples/", function()
   it("has examples", function() assert.is_true(#example.names() >= 15) end)
 
   for _, name in ipairs(example.names()) do
-    local pilot = "examples/" .. name .. "/pilot.lua"
+    local pilot = "../copied/pilot.lua"
 
-    it(name .. " is a good file", function()
-      local p = luapilot("check", pilot)
+    it(name .. " is a good file, copied alone and checked from elsewhere", function()
+      local p = luapilot(name, "check", pilot)
       story.assert_ends(p, 0)
       for line in p:stderr():gmatch "[^\n]+" do -- what they run need not be here
         assert.is_truthy(line:find "on this machine$" or line:find "libcurl", line)
@@ -31,17 +32,23 @@ describe("examples/", function()
     end)
 
     it(name .. " can be drawn", function()
-      local p = luapilot("graph", pilot)
+      local p = luapilot(name, "graph", pilot)
       story.assert_ends(p, 0)
       assert.matches("^flowchart LR\n.*\n%%%% shutdown: ", p:stdout())
     end)
 
     it(name .. " passes its own spec", function()
-      local p = luapilot("test", "examples/" .. name, "--", "--output=plainTerminal")
+      local p = luapilot(name, "test", "../copied", "--", "--output=plainTerminal")
       story.assert_ends(p, 0)
       local passed = tonumber(p:stdout():match "(%d+) success")
       assert.is_true(passed > 0)
       assert.matches(" 0 failures / 0 errors / 0 pending ", p:stdout())
+    end)
+
+    it(name .. " says so if it needs Consul", function()
+      local text = example.read("examples/" .. name .. "/pilot.lua")
+      local uses = text:gsub("%-%-[^\n]*", ""):find "pilot%.consul" or text:find '"consul"'
+      assert.equal(uses ~= nil, text:find "\n%-%- Needs [^\n]*Consul" ~= nil or text:find "\n%-%- Consul at " ~= nil)
     end)
 
     it(name .. " is also run for real, and told of in the README", function()

@@ -53,10 +53,10 @@ describe("the exit code", function()
     end
     assert_spawn(127, "nosuch", 'cannot find program "nosuch" on PATH')
     assert_spawn(127, "/nosuch", 'cannot run "/nosuch": no such file or directory')
-    assert_spawn(127, "./interpreter", 'cannot run "./interpreter": .*interpreter.*')
-    assert_spawn(126, "./plain", 'cannot run "./plain": permission denied')
+    assert_spawn(127, "./interpreter", 'cannot run "/%S+/interpreter" %(written "./interpreter"%): .*interpreter.*')
+    assert_spawn(126, "./plain", 'cannot run "/%S+/plain" %(written "./plain"%): permission denied')
     assert_spawn(126, "/etc", 'cannot run "/etc"')
-    assert_spawn(126, "./empty", 'cannot run "./empty"')
+    assert_spawn(126, "./empty", 'cannot run "/%S+/empty" %(written "./empty"%)')
   end)
 
   it("is 124 after a timeout, 1 after a raise", function()

@@ -149,7 +149,7 @@ describe("a job's", function()
         exec = "true", cwd = "mine", user = "daemon",
       ]])
       story.assert_ends(p, 126)
-      story.assert_lines(p, 1, 'job "app": working directory "mine": permission denied')
+      story.assert_lines(p, 1, 'job "app": working directory "/%S+/mine" %(written "mine"%): permission denied')
     end)
   end)
 

@@ -247,7 +247,7 @@ describe("the pilot stops:", function()
     ]])
     assert_stops(p, 124)
     story.assert_lines(p, 1, "web told")
-    story.assert_lines(p, 1, "the shutdown takes longer than 1s: killing what is left")
+    story.assert_lines(p, 1, "the shutdown is near its bound of 1s: killing what is left")
   end)
 
   it("at once when it is told a second time", function()

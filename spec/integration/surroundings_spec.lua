@@ -16,6 +16,51 @@ describe("a program finds", function()
 
   local function pilot(text, options) return run.pilot('local pilot = require "luapilot"\n' .. text, options) end
 
+  it("/dev/null as stdout and stderr, where its output is discarded", function()
+    local p = pilot [[
+      local find = pilot.sh "to=$(readlink /proc/$$/fd/1); echo $to >$OUT; echo said; echo said >&2"
+      pilot.job "job" { exec = find, log = "none", env = { OUT = "job.out" } }
+      pilot.job "task" { run = function()
+        local result = pilot.exec(find, { log = "none", env = { OUT = "exec.out" } })
+        print(("%q %q"):format(result.stdout, result.stderr))
+      end }
+    ]]
+    assert.equal(0, p:wait())
+    story.assert_lines(p, 0, "said")
+    story.assert_lines(p, 1, 'luapilot: "" ""')
+    assert.equal("/dev/null\n", p:read "job.out")
+    assert.equal("/dev/null\n", p:read "exec.out")
+  end)
+
+  it("in pilot.exec what its options say", function()
+    if NOT_ROOT then machine.skip(NOT_ROOT) end
+    local p = pilot [[
+      pilot.job "task" { run = function()
+        local show = pilot.sh "id -g; umask; ulimit -n; grep NoNewPrivs /proc/self/status; echo to stderr >&2"
+        local result = pilot.exec(show, { group = 12345, umask = "0027", limits = { nofile = 77 }, no_new_privs = true,
+          log = { as = "shown", level = "warn" } })
+        print((result.stdout .. result.stderr):gsub("%s+", " "))
+      end }
+    ]]
+    assert.equal(0, p:wait())
+    story.assert_lines(p, 1, "luapilot: 12345 0027 77 NoNewPrivs: 1 to stderr ")
+    story.assert_lines(p, 1, "shown: 12345$")
+    story.assert_lines(p, 1, "shown: to stderr$")
+  end)
+
+  it("in a check the environment of its own, beside the job's", function()
+    local p = pilot [[
+      local app = pilot.job "app" { exec = "sleep 1000", env = { A = "job", B = "job" }, health = {
+        exec = pilot.sh "echo $A $B", env = { B = "check" } } }
+      app:on("healthy", function(event)
+        print(event.output)
+        pilot.shutdown()
+      end)
+    ]]
+    assert.equal(0, p:wait())
+    story.assert_lines(p, 1, "luapilot: job check$")
+  end)
+
   describe("the account of its user:", machine.unless(NOT_ROOT, function()
     local SHOW = [["echo $HOME:$USER:$LOGNAME:$SHELL"]]
 
@@ -154,7 +199,8 @@ describe("a program that cannot be run", function()
     p:wait()
     local output = p:output()
     for name, case in pairs(CASES) do
-      local line = ('job %q: cannot run "./%s": %s'):format(name:gsub("_", "-"), name, case[2])
+      local line = ('job %q: cannot run "%s" (written "./%s"): %s'):format(name:gsub("_", "-"), p:path(name), name,
+        case[2])
       assert.is_truthy(output:find(line, 1, true), line .. "\n" .. output)
     end
   end)
@@ -172,7 +218,7 @@ describe("a program that cannot be run", function()
     ]] } })
     p:wait()
     local why = " is on a file system that is mounted noexec"
-    story.assert_lines(p, 1, 'cannot run "./closed/script": permission denied: it' .. why)
-    story.assert_lines(p, 1, 'cannot run "./script": its interpreter "./closed/sh"' .. why)
+    story.assert_lines(p, 1, '%(written "./closed/script"%): permission denied: it' .. why)
+    story.assert_lines(p, 1, '%(written "./script"%): its interpreter "./closed/sh"' .. why)
   end)
 end)

@@ -15,6 +15,8 @@
 --   fixture.stop()                       the agent ends; its address refuses connections
 --   fixture.start { lose = true }        it is back, with all that it knew, or with nothing
 --   fixture.pause(), fixture.resume()    it says nothing, and takes that up again
+--   fixture.snapshot()                   what it knows, as something that restore takes
+--   fixture.restore(snapshot)            it knows that again
 --   fixture.reset()                      after each spec: it runs, and knows of no key and no service but its own
 --   fixture.finish()                     after all of them
 --
@@ -100,6 +102,13 @@ local function real()
     paused = false
   end
 
+  function fixture.snapshot()
+    local _, archive = running():try("GET", "/v1/snapshot")
+    return archive
+  end
+
+  function fixture.restore(archive) running():api("PUT", "/v1/snapshot", archive) end
+
   function fixture.reset()
     if not agent then return end
     if paused then fixture.resume() end
@@ -180,6 +189,9 @@ local function simulated()
 
   function fixture.pause() agents:hang() end
   function fixture.resume() agents:up() end
+
+  function fixture.snapshot() return servers:snapshot() end
+  function fixture.restore(snapshot) servers:restore(snapshot) end
 
   function fixture.reset()
     agents:up()

@@ -1,11 +1,10 @@
--- Runs an example as its README says: `luapilot run examples/NAME/pilot.lua`, from a root of its own.
+-- Runs an example as somebody does who has copied its directory, alone, and starts it from elsewhere.
 --
 --   local p = example.run("quickstart", { PORT = "8000" })
---   p:read "build/quickstart/nginx.pid"
+--   p:read "copied/build/nginx.pid"
 --   example.run_image("stopping", { ["/bin/app"] = "exec sleep 100" })      its programs at fixed paths
 --
--- Their paths are relative to the root of the repository. A link to examples/ stands for that, so that what an
--- example writes below build/ stays in the spec's own directory.
+-- The copy stands in the spec's own directory, and so does what the example writes beside its file.
 
 local machine = require "support.machine"
 local run     = require "support.run"
@@ -25,9 +24,9 @@ example.root = ROOT
 ---@return string[]                { "crash-loop", … }
 function example.names() return lines "cd examples && ls -d */ | tr -d /" end
 
-local function with_examples(env)
-  local all = { EXAMPLES = ROOT .. "/examples" }
-  for name, value in pairs(env or {}) do all[name] = value end
+local function with_example(name, env)
+  local all = { EXAMPLE = ROOT .. "/examples/" .. name }
+  for variable, value in pairs(env or {}) do all[variable] = value end
   return all
 end
 
@@ -35,14 +34,15 @@ end
 ---@param env table<string, string|false>?
 ---@return spec.Program
 function example.run(name, env)
-  return run.luapilot({ "run", "examples/" .. name .. "/pilot.lua" }, {
-    env = with_examples(env), wrap = { "sh", "-c", 'ln -s "$EXAMPLES" examples && exec "$0" "$@"' },
+  return run.luapilot({ "run", "../copied/pilot.lua" }, {
+    env = with_example(name, env),
+    wrap = { "sh", "-c", 'cp -r "$EXAMPLE" copied && mkdir elsewhere && cd elsewhere && exec "$0" "$@"' },
   })
 end
 
 -- /bin becomes links to what was there, and /usr/local/bin is empty: both have room for programs of ours.
 local ROOM = [[
-  ln -s "$EXAMPLES" examples && mkdir bin && mount --bind /bin bin &&
+  cp -r "$EXAMPLE" copied && mkdir bin && mount --bind /bin bin &&
   mount -t tmpfs tmpfs /bin && bin/cp -rs "$PWD/bin/." /bin && mount -t tmpfs tmpfs /usr/local/bin]]
 
 -- The same of /etc.
@@ -74,8 +74,8 @@ function example.run_image(name, programs, options)
   local command, files = install(programs, options.etc)
   if options.etc then table.insert(command, 1, ROOM_IN_ETC) end
   table.insert(command, 1, ROOM)
-  return run.luapilot({ "run", "examples/" .. name .. "/pilot.lua" }, {
-    env = with_examples(options.env), files = files,
+  return run.luapilot({ "run", "copied/pilot.lua" }, {
+    env = with_example(name, options.env), files = files,
     wrap = { "unshare", "--mount", "sh", "-c", table.concat(command, " && ") .. ' && exec "$0" "$@"' },
   })
 end

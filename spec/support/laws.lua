@@ -17,6 +17,7 @@ local NEWS = 0.005    -- what the news of an exit may take
 local SAME = 1e-6     -- the same moment
 local DEFERS = 0.2    -- seconds that defer functions take (pilots.lua)
 local YOUNG = 1       -- seconds in which a process is not reloaded
+local AGAIN = 1       -- seconds between a start that failed and the next one by a trigger
 
 ---@class spec.Watched
 ---@field plan spec.Plan
@@ -34,6 +35,7 @@ local function new_book(job)
   return {
     job = job, name = job.name, children = {}, idle_since = 0, credits = {}, count = 0, times = {}, step = 0,
     first = {}, results = {}, generation = 0,
+    is_provided = not job.depends[1], provided_from = 0, lacking_from = 0,
   }
 end
 
@@ -49,6 +51,142 @@ local function active(book) return book.under_way or book.preparing or book.runn
 -- Nothing of it lives since then.
 local function idle_from(self, book)
   if not active(book) then book.idle_since = book.idle_since or self.box.world:elapsed() end
+end
+
+-- --- what it depends on -----------------------------------------------------------------------------
+
+-- Does it run, as its pilot sees that? "perhaps" within the time that news take, and where a stop is under way that
+-- waits for those that are bound to it.
+local function is_up(self, book)
+  local now = self.box.world:elapsed()
+  if book.stopping or book.preparing or book.under_way or not book.last_begin then return false end
+  if book.asked then return "perhaps" end
+  if book.job.kind == "run" then
+    return book.running and true or now <= (book.empty_at or -1) + SAME and "perhaps"
+  end
+  if not book.started or not alive(book) then return now <= (book.died_at or -1) + NEWS and "perhaps" end
+  if book.children[#book.children].group.leader.state ~= "dead" then return true end
+  return (book.job.pidfile or now <= (book.died_at or now) + NEWS) and "perhaps"
+end
+
+-- Has its last run ended well, and no other one begun?
+local function has_succeeded(book)
+  return book.over and book.last_end == "exit" and book.exit ~= nil and book.exit.code == 0
+end
+
+local function is_so(self, one)
+  local book = self.books[one.name]
+  if one.state == "exit_success" then return has_succeeded(book) end
+  local up = is_up(self, book)
+  if one.state == "healthy" and book.healthy ~= "healthy" then return false end
+  return up
+end
+
+local function is_provided(self, book)
+  local all = true
+  for _, one in ipairs(book.job.depends) do
+    local so = is_so(self, one)
+    if not so then return false end
+    if so == "perhaps" then all = "perhaps" end
+  end
+  return all
+end
+
+-- What is so from this moment on.
+local function note_states(self)
+  local now = self.box.world:elapsed()
+  if self.pending[1] then self:judge_pending(now) end
+  for _, name in ipairs(self.plan.order) do
+    local book = self.books[name]
+    local provided = is_provided(self, book) == true
+    if provided and not book.is_provided then book.provided_from = now end
+    local lost = not provided and book.is_provided and now > book.provided_from + NOW -- and not just for a moment
+    if lost then book.lacking_from = now end
+    book.is_provided = provided
+    local down = is_up(self, book) == false
+    book.down_since = down and (book.down_since or now) or nil
+  end
+end
+
+local function check_provided(self, book)
+  if book.after_handoff then return end -- what the former core began
+  for _, one in ipairs(book.job.depends) do
+    local pending = not is_so(self, one) and { book = book, one = one, at = self.box.world:elapsed() }
+    if pending then self.pending[#self.pending + 1] = pending end
+  end
+end
+
+-- A Lua run may have been started, and not have come to its first line: that comes at the same moment.
+function Watched:judge_pending(now)
+  local kept = {}
+  for _, each in ipairs(self.pending) do
+    local source = self.books[each.one.name]
+    local runs = source.job.kind == "run" and each.one.state == "running" and not source.stopping
+    if runs and now <= each.at + SAME and not source.started then
+      kept[#kept + 1] = each
+    elseif not (runs and source.started and source.started <= each.at + SAME) then
+      self:breach("%s: started, and %s is not %s", each.book.name, each.one.name, each.one.state)
+    end
+  end
+  self.pending = kept
+end
+
+-- Has it waited for what it depends on until now, and did a tick come meanwhile?
+local function has_waited(book, at, interval)
+  if not book.job.depends[1] or book.is_provided and at > book.provided_from + NOW then return false end
+  return not interval or math.floor((at + NOW) / interval) * interval >= book.lacking_from - NOW
+end
+
+-- The jobs that it is bound to.
+local function bound_to(self, book)
+  local list = {}
+  for _, one in ipairs(book.job.bind and book.job.depends or {}) do
+    if one.state ~= "exit_success" then list[#list + 1] = self.books[one.name] end
+  end
+  return list
+end
+
+-- Its own stop begins when they are gone.
+local function has_bound(self, book)
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book and active(other) then return true end
+    end
+  end
+end
+
+-- Whose dependency is gone is stopped at once.
+local function tick_bound(self, book, now)
+  local last = book.children[#book.children]
+  local ends = last and alive(book) and last.group.leader.state == "dead" or book.stop_sent
+  if self.closing or not active(book) or book.stopping or ends or has_bound(self, book) then return end
+  for _, source in ipairs(bound_to(self, book)) do
+    if source.down_since and now > source.down_since + NOW then
+      self:breach("%s: goes on, and %s, which it is bound to, is gone since %.6f", book.name, source.name,
+        source.down_since)
+    end
+  end
+end
+
+-- It was stopped with a job that it is bound to, and comes back with that: a reason for its next start.
+local function note_bound_stop(self, book, at)
+  if self.closing or not book.job.bind then return end
+  book.credits[#book.credits + 1] = { at = at, till = math.huge }
+  if not book.asked then book.expected = at end -- nobody else has told it to stop
+end
+
+-- Those that are bound to a job are stopped before it is.
+local function check_bound_first(self, book, at)
+  if self.closing or not book.asked then return end
+  local budget = book.job.stop_timeout
+  if at >= book.asked + budget - math.min(1, 0.2 * budget) - NOW then return end
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book and alive(other) then
+        self:breach("%s: told to stop while %s, which is bound to it, lives", book.name, other.name)
+      end
+    end
+  end
 end
 
 -- --- the restart policy ------------------------------------------------------------------------------
@@ -70,7 +208,7 @@ end
 -- cannot be known.
 local function policy_allows(book)
   local policy, exit = book.job.restart, book.exit
-  if not exit or exit.reason == "trigger" or not book.restartable then return false end
+  if not exit or exit.reason == "trigger" or exit.reason == "dependency" or not book.restartable then return false end
   if policy.policy == "never" then return exit.reason == "health" end
   if policy.policy == "on_failure" and is_success(exit) then return false end
   if policy.count and book.count >= policy.count then return false end
@@ -126,8 +264,10 @@ local function take_credit(self, book, at)
   end
   book.credits = kept
   each_leaf(book.job.when, function(leaf)
-    if leaf.kind == "cron" and near_minute(self, leaf, at) then explained = true end
-    if leaf.kind == "every" and near_tick(leaf, at) then explained = true end
+    if leaf.kind == "cron" and (near_minute(self, leaf, at) or has_waited(book, at)) then explained = true end
+    if leaf.kind == "every" and (near_tick(leaf, at) or has_waited(book, at, leaf.interval)) then explained = true end
+    local clock = leaf.kind == "cron" or leaf.kind == "every" -- a tick came soon after a start that had failed
+    if clock and book.failed_at and math.abs(at - book.failed_at - AGAIN) < NOW then explained = true end
     local last = not (explained or book.retry or book.function_used or policy_allows(book))
     if leaf.kind == "function" and last then book.function_used, explained = true, true end -- whenever it returned
   end)
@@ -139,6 +279,7 @@ local function hear_for_triggers(self, source, event, at)
   for _, book in pairs(self.books) do
     each_leaf(book.job.when, function(leaf)
       if leaf.source ~= source or leaf.event ~= event then return end
+      if leaf.when_busy == "restart" then book.asked = book.asked or at end
       if leaf.kind == "once" and book.first[leaf] then return end
       book.first[leaf] = book.first[leaf] or at
       give_credit(book, at, at + max_wait(leaf))
@@ -244,7 +385,7 @@ local function check_delay(self, book, at)
   local waited = at - decided_at(book)
   if waited < 0.75 * delay - NOW then
     self:breach("%s: started again after %.3f s, its backoff is %.3f s", book.name, waited, delay)
-  elseif waited > delay + NOW and not book.job.prepare then
+  elseif waited > delay + NOW and not book.job.prepare and book.provided_from < decided_at(book) then
     self:breach("%s: started again only after %.3f s, its backoff is %.3f s", book.name, waited, delay)
   end
 end
@@ -268,6 +409,7 @@ local function begins(self, book, at)
   local late = self.closing and not (is_function and at <= self.closing + SAME)
   if late then self:breach("%s: started after the shutdown began", book.name) end
   if book.stopping then self:breach("%s: started while it stops", book.name) end
+  check_provided(self, book)
   if book.after_handoff then -- what the old core prepared or ran: what came meanwhile counts still
     book.count, book.times, book.step_known, book.vague = 0, {}, false, true
   elseif take_credit(self, book, at) then -- where the policy may have been the reason as well, the counters are unknown
@@ -279,7 +421,8 @@ local function begins(self, book, at)
     self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
   end
   book.retry, book.after_handoff, book.restartable, book.expected, book.idle_since = nil, nil, nil, nil, nil
-  book.last_begin, book.started = at, nil
+  book.last_begin, book.started, book.over = at, nil, nil
+  if book.asked and at > book.asked + NOW then book.asked = nil end
 end
 
 local TRANSIENT = { EAGAIN = true, ENOMEM = true, EMFILE = true, ENFILE = true }
@@ -310,6 +453,7 @@ local see = {} -- by kind of moment
 -- The machine could not start it now: the next try is the start that was asked for, and comes ever more slowly.
 local function refused(self, book, at)
   book.refused = (book.refused or 0) + 1
+  book.over = book.exit ~= nil -- the last run is still the last one
   book.expected, book.retry_by = nil, at + math.min(2 ^ (book.refused - 1), 15)
   book.retry_from = at + 0.75 * (book.retry_by - at)
 end
@@ -434,6 +578,30 @@ end
 
 -- --- ends ----------------------------------------------------------------------------------------------
 
+-- A start that failed because of what it depends on: that can never come, and the code is of what failed.
+local function check_unmet(self, book, event)
+  local comes = true
+  for _, one in ipairs(book.job.depends) do
+    local source = self.books[one.name]
+    if is_so(self, one) ~= true and will_act(self, source, {}) ~= true then comes = false end
+  end
+  if comes then self:breach("%s: given up, and all that it depends on can come", book.name) end
+  if event.code ~= 1 and not self.failed[event.code] then -- what failed may have happened long ago
+    self:breach("%s: ended with code %d, which nothing that it depends on has", book.name, event.code)
+  end
+end
+
+local CLOCK = { every = true, cron = true }
+
+-- Such a start, too, has a reason.
+local function check_asked_for(self, book, at)
+  local ticks = book.after_handoff -- what the former core began
+  book.after_handoff = nil
+  each_leaf(book.job.when, function(leaf) ticks = ticks or CLOCK[leaf.kind] end)
+  if ticks or book.retry or policy_allows(book) or take_credit(self, book, at) then return end
+  self:breach("%s: a start failed, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
+end
+
 local function see_exit_event(self, book, event, at)
   if book.stopping then self:breach("%s: %s while it stops", book.name, event.name) end
   if (event.code == 0) ~= (event.name == "exit_success") then
@@ -447,9 +615,17 @@ local function see_exit_event(self, book, event, at)
   if event.reason == "timeout" and not (book.job.timeout and at >= (book.started or at) + book.job.timeout - SAME) then
     self:breach("%s: timed out too early", book.name)
   end
-  book.exit = { code = event.code, reason = event.reason, at = at }
+  if event.reason == "dependency" then
+    check_unmet(self, book, event)
+    check_asked_for(self, book, at)
+  end
+  book.failed_at = not book.started and at or nil
+  self.failed[event.code] = event.code ~= 0 and event.reason ~= "dependency" or self.failed[event.code]
+  book.exit, book.over = { code = event.code, reason = event.reason, at = at }, true
   book.last_end, book.preparing, book.prepared, book.running, book.must_end = "exit", nil, nil, nil, nil
-  book.restartable = event.reason ~= "trigger"
+  local never_ran = event.reason == "trigger" or event.reason == "dependency"
+  book.restartable = not never_ran
+  if event.reason == "dependency" then book.expected, book.retry = nil, nil end
   forget_results(book)
   book.stop_called = nil
   idle_from(self, book)
@@ -479,18 +655,43 @@ local function waits_for_ring(self, name, path)
   return false
 end
 
+-- Does it depend on the job, directly or by way of others?
+local function depends_on(self, other, name, seen)
+  for _, one in ipairs(other.job.depends) do
+    if one.name == name then return true end
+    if not seen[one.name] then
+      seen[one.name] = true
+      if depends_on(self, self.books[one.name], name, seen) then return true end
+    end
+  end
+  return false
+end
+
+-- Those that are bound to a job have a part of its budget: `stopping` is told when they are gone.
+local function begin_of_stop(self, book, at)
+  if self.closing then return at end
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book then return book.asked or at - book.job.stop_timeout end
+    end
+  end
+  return at
+end
+
 local function see_stopping(self, book, at)
   if book.stopping then self:breach("%s: stopping twice", book.name) end
+  check_bound_first(self, book, at)
+  note_bound_stop(self, book, at)
   book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
-  book.stop_by = at + book.job.stop_timeout
+  book.stop_by, book.stop_from = at + book.job.stop_timeout, begin_of_stop(self, book, at)
   forget_results(book)
   local last = math.min(1, 0.15 * self.plan.shutdown_timeout) -- of a shutdown, belongs to SIGKILL
   local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
   if not self.closing or kills then return end
   for name, other in pairs(self.books) do
     local waits = name ~= book.name and alive(other) and not book.stop_called and needs(self, other, book.name, {})
-    if waits and not waits_for_ring(self, name, {}) then
-      self:breach("%s: asked to stop while %s, whose `when` needs it, lives", book.name, name)
+    if waits and (depends_on(self, other, book.name, {}) or not waits_for_ring(self, name, {})) then
+      self:breach("%s: asked to stop while %s, which needs it, lives", book.name, name)
     end
   end
 end
@@ -513,6 +714,10 @@ local function see_stopped(self, book)
   if alive(book) then
     self:breach("%s: stopped, and pid %d of it lives", book.name, book.children[#book.children].group.id)
   end
+  local starts = not book.stopping and (book.preparing or book.under_way)
+  if starts then note_bound_stop(self, book, self.box.world:elapsed()) end
+  if not book.stopping then book.over = book.exit ~= nil end
+  book.asked = nil
   book.stopping, book.stop_by, book.restartable, book.preparing, book.running, book.retry = nil, nil, nil, nil, nil, nil
   book.under_way = nil
   idle_from(self, book)
@@ -596,7 +801,7 @@ local function check_kill(self, book, at)
     return
   end
   if book.stopping then
-    if at < book.stopping + job.stop_timeout - SAME then
+    if at < book.stop_from + job.stop_timeout - SAME then
       self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
         job.stop_timeout)
     end
@@ -719,7 +924,7 @@ function say.call(self, at, what, name)
   if what == "start" or what == "restart" then give_credit(book, at, math.huge, what) end -- until it returns
   if what == "stop" then book.expected = nil end
   if what == "maintenance" then book.maintained = true end -- its checks pause
-  if what == "stop" or what == "restart" then book.stop_called = at end
+  if what == "stop" or what == "restart" then book.stop_called, book.asked = at, book.asked or at end
 end
 
 local function returned(book, what, at)
@@ -758,18 +963,18 @@ end
 
 -- A trigger that fired, or a policy, is followed by a start.
 local function tick_start(self, book, now)
-  if self.closing or active(book) or book.stopping or not book.idle_since then return end
-  local from = math.max(book.expected or math.huge, book.idle_since)
+  if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  local from = math.max(book.expected or math.huge, book.idle_since, book.provided_from, (book.failed_at or -1) + AGAIN)
   if now > from + NOW then
     self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
   end
-  if book.retry and now > book.retry_by + NOW and not book.stop_called then
+  if book.retry and now > math.max(book.retry_by, book.provided_from) + NOW and not book.stop_called then
     self:breach("%s: refused, and not tried again", book.name)
   end
   if not book.restartable or book.stop_called or book.retry or policy_allows(book) ~= true then return end
   local delay = delay_of(book) or book.job.restart.max_backoff
   if not book.step_known then delay = math.max(delay, book.job.restart.max_backoff) end
-  if now > math.max(decided_at(book), book.idle_since) + delay + NOW then
+  if now > math.max(decided_at(book), book.idle_since, book.provided_from) + delay + NOW then
     self:breach("%s: its restart policy starts it again within %.3f s, and it was not", book.name, delay)
   end
 end
@@ -777,12 +982,14 @@ end
 -- At start-up, and at each interval, when it was at rest.
 local function tick_clock(self, book, now)
   local leaf = book.job.when
-  if self.closing or active(book) or book.stopping or not book.idle_since then return end
-  if leaf.kind == "startup" and not book.last_begin and not self.closing and now > NOW then
+  if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  local is_late = now > book.provided_from + NOW
+  if leaf.kind == "startup" and not (book.last_begin or book.exit or book.stop_called) and is_late then
     self:breach("%s: not started at start-up", book.name)
   elseif leaf.kind == "every" then
-    local tick = math.ceil((book.idle_since + NOW) / leaf.interval) * leaf.interval
-    if now > tick + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
+    local tick = math.ceil((math.max(book.idle_since, book.provided_from) + NOW) / leaf.interval) * leaf.interval
+    local due = math.max(tick, (book.failed_at or -1) + AGAIN)
+    if now > due + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
   end
 end
 
@@ -796,7 +1003,8 @@ local function tick_ends(self, book, now)
     self:breach("%s: asked to stop at %.6f, and not stopped within %.3f s", book.name, book.stopping,
       book.job.stop_timeout)
   end
-  if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent) then
+  if book.must_end and now > book.must_end + NOW and alive(book) and not (book.stopping or book.stop_sent)
+    and not has_bound(self, book) then
     self:breach("%s: runs longer than its timeout of %.3f s", book.name, book.job.timeout)
   end
 end
@@ -817,6 +1025,7 @@ end
 
 local function tick(self)
   local now = self.box.world:elapsed()
+  note_states(self)
   for _, name in ipairs(self.plan.order) do
     local book = self.books[name]
     idle_from(self, book)
@@ -824,6 +1033,7 @@ local function tick(self)
     tick_clock(self, book, now)
     tick_ends(self, book, now)
     tick_health(self, book, now)
+    tick_bound(self, book, now)
   end
   if self.closing and not self.killing then tick_shutdown(self, now) end
 
@@ -928,9 +1138,11 @@ local function watch_kernel(self, kernel)
   local died = kernel.died
   kernel.died = function(of, proc)
     died(of, proc)
-    if not proc.group or #proc.group.members > 0 then return end
+    if not proc.group then return end
     local name = proc.argv[1] == "app" and proc.argv[2]
     local book = name and self.books[name]
+    if book and proc == proc.group.leader then book.died_at = self.box.world:elapsed() end
+    if #proc.group.members > 0 then return end
     local last = book and book.children[#book.children]
     if last and last.group == proc.group then book.empty_at = self.box.world:elapsed() end
     if book then idle_from(self, book) end
@@ -943,7 +1155,7 @@ end
 function laws.watch(box, plan)
   local self = setmetatable({
     plan = plan, box = box, books = {}, breaches = {}, checks = {}, published = {}, heard = {}, number = 0,
-    handed_over = 0, shifted = -120, handlers = {}, handled_at = 0,
+    pending = {}, failed = {}, handed_over = 0, shifted = -120, handlers = {}, handled_at = 0,
   }, Watched)
   for name, job in pairs(plan.jobs) do
     self.books[name] = new_book(job)
@@ -955,6 +1167,7 @@ function laws.watch(box, plan)
   box.record = function(of, kind, moment)
     record(of, kind, moment)
     if see[kind] and (kind ~= "fault" or moment.message == "handoff") then see[kind](self, moment) end
+    note_states(self)
   end
   watch_kernel(self, box.port.kernel)
   local clock = box.world.clock

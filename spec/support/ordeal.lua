@@ -71,6 +71,14 @@ local function describe(box, plan)
   box:tcp("localhost:1", "up")
   local answers = {}
   for i = 1, 10 do answers[i] = pick { 200, 200, 503, "down", "hangs", { after = span() } } end
+  box:server("db:1", { work = function(_, conn)
+    local kind = dice:below(6)
+    if kind == 0 then conn:sleep "1h" end
+    if kind == 1 then conn:reset() end
+    if kind == 2 then return false end
+    conn:sleep(span())
+    return "done\n"
+  end })
   box:http("http://web/health", answers)
   box:http("http://web/work", answers)
 end
@@ -102,7 +110,7 @@ end
 local DISK = { operations = { write = true }, code = "ENOSPC" }
 
 local trouble = {
-  function(box) box:tcp("localhost:1", pick { "up", "down", "hangs" }) end,
+  function(box) box:tcp(pick { "localhost:1", "db:1" }, pick { "up", "down", "hangs" }) end,
   function(box) box:signal(pick { "SIGUSR1", "SIGUSR2", "SIGHUP" }) end,
   function(box) box.world:shift_clock(dice:below(7200) - 3600) end,
   function(box)
@@ -126,7 +134,7 @@ local trouble = {
 }
 
 local function known_error(err)
-  return err:find "a mistake of the user" or err:find "pilot%.exec" or err:find "abandoned" or err:find "pilot%.http"
+  return err:find "a mistake of the user" or err:find "pilot%.exec" or err:find "abandoned" or err:find "pilot%.http" or err:find "pilot%.net"
     or err:find "pilot%.render" or err:find "template" or err:find "cannot be started" or err:find "timed out after"
     or err:find "defer functions took longer" or err:find "rendered"
 end

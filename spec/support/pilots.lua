@@ -8,6 +8,7 @@ local random = require "luapilot.sim.random"
 local pilots = {}
 
 local STREAM = 8 -- of random numbers: the ordeal and the world have others
+local ORDER = 10 -- … those of what depends on what
 
 ---@class spec.JobPlan
 ---@field name string
@@ -22,7 +23,10 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field stop_target "group"|"leader"
 ---@field reload string?         a signal
 ---@field main boolean
----@field sources table<string, boolean>    the jobs that its trigger names
+---@field sources table<string, boolean>    the jobs that its trigger names, or that it depends on
+---@field depends { name: string, state: string }[]
+---@field bind boolean
+---@field pidfile boolean
 
 ---@class spec.Plan
 ---@field seed integer
@@ -35,7 +39,7 @@ local STREAM = 8 -- of random numbers: the ordeal and the world have others
 ---@field ender string?          another signal that ends the pilot
 ---@field source string
 
-local dice
+local dice, order_dice
 
 local function chance(p) return dice:next() < p end
 local function pick(list) return dice:pick(list) end
@@ -159,11 +163,37 @@ local RESTARTS = {
   end,
 }
 
+-- What it depends on, of those before it: nobody waits in a circle then.
+local function add_dependencies(one, earlier, jobs, add)
+  one.depends, one.bind = {}, false
+  if #earlier == 0 or order_dice:next() > 0.35 then return end
+  local texts, runs = {}, false
+  for _ = 1, 1 + order_dice:below(2) do
+    local name, states = order_dice:pick(earlier), { "running", "healthy", "healthy" }
+    local restarts = jobs[name].restart
+    local ends = restarts.policy ~= "always" or restarts.count or restarts.limit
+    if ends then states[4], states[5] = "exit_success", "exit_success" end
+    local state = order_dice:pick(states)
+    if not texts[name] then
+      local short = state == "healthy" and order_dice:next() < 0.5 -- all have checks
+      texts[name], one.sources[name] = true, true
+      texts[#texts + 1] = short and name or ("%s = %q"):format(name, state)
+      one.depends[#one.depends + 1] = { name = name, state = state }
+      runs = runs or state ~= "exit_success"
+    end
+  end
+  add("depends_on = { %s }", table.concat(texts, ", "))
+  one.bind = runs and order_dice:next() < 0.5
+  if one.bind then add "bind = true" end
+end
+
 local function health(name)
   local check = { interval = seconds(0.2, 5), rise = 1 + dice:below(3), fall = 1 + dice:below(4) }
   check.timeout = chance(0.5) and seconds(0.02, check.interval) or check.interval
   local texts = {
-    tcp = 'tcp = "localhost:1"', exec = ('exec = { "check", %q }'):format(name), check = "check = work",
+    tcp = 'tcp = "localhost:1"',
+    exec = ('exec = { "check", %q }, env = { A = "1" }'):format(name),
+    check = "check = work",
     notify = "notify = true", http = 'http = "http://web/health"',
   }
   check.kind = pick { "tcp", "exec", "exec", "exec", "check", "notify", "http" }
@@ -181,9 +211,11 @@ end
 
 local LOGS = {
   "log = { merge = true }", 'log = { parse = "json" }', 'log = { parse = "json", level_from = "level", merge = true }',
+  'log = "none"',
 }
 
-local function job(name, earlier, partner, services, main, brief)
+local function job(name, plan, partner, services, main)
+  local earlier, brief = plan.order, plan.brief
   local one = { name = name, kind = chance(0.75) and "exec" or "run", stop_timeout = 10, stop_signal = "SIGTERM" }
   local fields = { one.kind == "exec" and ('exec = { "app", %q }'):format(name) or ("run = runs(%q)"):format(name) }
   local function add(text, ...) fields[#fields + 1] = text:format(...) end
@@ -195,6 +227,7 @@ local function job(name, earlier, partner, services, main, brief)
   end
   one.sources = sources_of(one.when, {})
   if trigger then add("when = %s", trigger) end
+  add_dependencies(one, earlier, plan.jobs, add)
   one.restart, policy_text = pick(RESTARTS)()
   if policy_text then add("restart = %s", policy_text) end
   one.health, check = health(name)
@@ -218,7 +251,8 @@ local function job(name, earlier, partner, services, main, brief)
   if one.stop_target == "leader" then add 'stop_mode = "mixed"' end
   if one.kind == "exec" and chance(0.1) then add 'stdin = "open"' end
   if chance(0.1) then add(pick(LOGS)) end
-  if one.kind == "exec" and chance(0.1) then add('pidfile = "/run/%s.pid"', name) end
+  one.pidfile = one.kind == "exec" and chance(0.1)
+  if one.pidfile then add('pidfile = "/run/%s.pid"', name) end
   one.reload = one.kind == "exec" and chance(0.6) and "SIGHUP" or nil
   add("reload = %s", one.reload and '"SIGHUP"' or "work")
   if chance(0.3) then
@@ -236,22 +270,30 @@ end
 
 local PRELUDE = [[
 local function work(gentle) -- takes a while, in one way or another
-  local kind = math.random(14)
+  local kind = math.random(15)
   if gentle and (kind == 6 or kind == 10) then kind = 11 end -- nothing that only the bound of a shutdown ends
   if kind == 1 then error("a mistake of the user", 0) end
   if kind == 2 then pilot.defer(function() pilot.sleep "200ms" end) end
-  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s" }) end
+  if kind == 3 then pilot.exec("tool", { check = false, timeout = "2s", log = { as = "tool" } }) end
+  if kind == 5 and pilot.jobs()[1] and pilot.shutting_down() then
+    pilot.exec("tool", { check = false, timeout = "2s", log = "none" })
+  end
   if kind == 4 then pilot.spawn(function() pilot.sleep "3s" end) end
   if kind == 5 then return false end
   if kind == 6 then pcall(pilot.sleep, "1h") end
   if kind == 7 then pilot.timeout("500ms", pilot.sleep, "1s") end
   if kind == 8 then pilot.http.get("http://web/work", { timeout = "2s" }) end
+  if kind == 13 then
+    local stream = pilot.net.connect("db:1", { timeout = "2s" })
+    stream:write "work\n"
+    stream:read_line()
+  end
   if kind == 9 then
     pilot.render { text = "<%= n %>", data = { n = math.random(3) }, to = "/etc/rendered",
       validate = { "tool", "{file}" } }
   end
   if kind == 10 then for _ = 1, 5 do pcall(pilot.sleep, "1h") end end
-  if kind <= 12 then pilot.sleep(math.random() * 3) end
+  if kind <= 13 then pilot.sleep(math.random() * 3) end
   return true
 end
 local function runs(name)
@@ -329,7 +371,7 @@ end
 ---@param seed integer
 ---@return spec.Plan
 function pilots.plan(seed)
-  dice = random.new(seed, STREAM)
+  dice, order_dice = random.new(seed, STREAM), random.new(seed, ORDER)
   local brief = chance(0.2)
   local plan = { seed = seed, jobs = {}, order = {}, handlers = {}, brief = brief, meddled = not brief and chance(0.7),
     shutdown_timeout = pick { 1, 3, 8, 8, 20 } }
@@ -345,8 +387,8 @@ function pilots.plan(seed)
   end
   local partners = brief and {} or partners_of(names)
   for i, name in ipairs(names) do
-    plan.jobs[name], text[#text + 1] = job(name, plan.order, partners[name], services,
-      brief and (i == #names and 0.7 or 0) or has_main and 0.3 or 0, brief)
+    plan.jobs[name], text[#text + 1] = job(name, plan, partners[name], services,
+      brief and (i == #names and 0.7 or 0) or has_main and 0.3 or 0)
     plan.order[i] = name
     add_handlers(plan, name, text)
   end

@@ -16,6 +16,9 @@
 --                                are reaped, but the one that the port follows
 --   world.listener()             an address where somebody answers; world.refused(): where nobody does;
 --   world.silent()               where nobody says anything
+--   world.server(kind)           somebody who listens ("tcp", "unix"), for one connection: { target = { address = "…" }
+--                                or { path = "…" }, send = function(text), receive = function(count) (so many bytes,
+--                                fewer at the end), close = function(), reset = function() (of TCP) }
 --   world.web(answer)            a URL that answers so: see spec/support/http_server.lua
 --   world.pipe()                 a readable descriptor: { fd = …, write = function(text), close = function() }
 --   world.send_signal(name)      somebody sends the pilot a signal
@@ -65,6 +68,11 @@ ffi.cdef [[
   int waitpid(int pid, int *status, int options);
   ssize_t write(int fd, const void *data, size_t size);
   char *mkdtemp(char *template);
+  int accept4(int fd, void *address, unsigned *size, int flags);
+  int setsockopt(int fd, int level, int name, const void *value, unsigned size);
+  ssize_t send(int fd, const void *data, size_t size, int flags);
+  ssize_t recv(int fd, void *data, size_t size, int flags);
+  struct luapilot_spec_unix { uint16_t family; char path[108]; };
   struct luapilot_spec_inet { uint16_t family; uint16_t port; uint32_t address; char rest[8]; };
 ]]
 
@@ -325,6 +333,60 @@ end
 
 function world.listener() return (listen(16)) end
 
+local AF_UNIX, SOL_SOCKET, SO_LINGER, NOSIGNAL = 1, 1, 13, 0x4000
+local sockets = 0
+
+-- For the specs of the real port alone: a unix socket there, and the descriptor that listens.
+function world.listen_unix(path, backlog)
+  local fd = keep(ffi.C.socket(AF_UNIX, SOCK_STREAM + CLOEXEC, 0))
+  local address = ffi.new("struct luapilot_spec_unix", { family = AF_UNIX, path = path })
+  assert(ffi.C.bind(fd, address, ffi.sizeof(address)) == 0)
+  assert(ffi.C.listen(fd, backlog or 16) == 0)
+  return path, fd
+end
+
+---Takes the next connection of a descriptor that listens.
+function world.accept(fd) return keep(ffi.C.accept4(fd, nil, nil, CLOEXEC)) end
+
+function world.close_descriptors()
+  for fd in pairs(open) do ffi.C.close(fd) end
+  open = {}
+end
+
+-- Everything but `receive` of what was sent works without waiting: nobody else is there to read.
+function world.server(kind)
+  local at, fd
+  if kind == "unix" then
+    sockets = sockets + 1
+    at, fd = world.listen_unix(world.path("socket-" .. sockets))
+  else
+    at, fd = listen(16)
+  end
+  local conn
+  local function accepted()
+    conn = conn or world.accept(fd)
+    return conn
+  end
+  local self = { target = { [kind == "unix" and "path" or "address"] = at } }
+  function self.send(text) assert(ffi.C.send(accepted(), text, #text, NOSIGNAL) == #text) end
+  function self.receive(count)
+    local data, got = ffi.new("char[?]", count), 0
+    while got < count do
+      local size = tonumber(ffi.C.recv(accepted(), data + got, count - got, 0))
+      if size <= 0 then break end
+      got = got + size
+    end
+    return ffi.string(data, got)
+  end
+  function self.close() close(accepted()) end
+  function self.reset()
+    local linger = ffi.new("int[2]", { 1, 0 })
+    assert(ffi.C.setsockopt(accepted(), SOL_SOCKET, SO_LINGER, linger, 8) == 0)
+    close(conn)
+  end
+  return self
+end
+
 local server -- of spec/support/web.lua; started when it is first asked for
 
 function world.web(answer)
@@ -363,8 +425,7 @@ function world.close()
   if adopting then adopt(false) end
   for _, disk in ipairs(disks) do disk:close() end
   disks = {}
-  for fd in pairs(open) do ffi.C.close(fd) end
-  open = {}
+  world.close_descriptors()
   if directory then os.execute("rm -rf " .. directory) end
   directory = nil
 end

@@ -153,6 +153,36 @@ local function as_answer(b)
   }
 end
 
+function world.server(kind)
+  count = count + 1
+  local at = kind == "unix" and world.path("socket-" .. count) or "127.0.0.1:" .. 10000 + count
+  local link
+  local function wait(condition)
+    while not condition() do assert(heart.clock:step(), "nothing will ever happen") end
+    return link
+  end
+  machine:server(kind == "unix" and "unix:" .. at or at, function(conn)
+    link = conn.link
+    conn:sleep "1000h"
+  end)
+  local function accepted() return wait(function() return link end) end
+  local self = { target = { [kind == "unix" and "path" or "address"] = at } }
+  function self.send(text) assert(accepted().back:send(text, 1) == #text) end
+  function self.receive(size)
+    local parts, got, there = {}, 0, accepted().there
+    while got < size do
+      wait(function() return there.arrived.size > 0 or there.ended end)
+      local part = there:take(size - got)
+      if part == "" then break end
+      parts[#parts + 1], got = part, got + #part
+    end
+    return table.concat(parts)
+  end
+  function self.close() accepted():server_closes() end
+  function self.reset() accepted():reset() end
+  return self
+end
+
 function world.web(answer)
   count = count + 1
   local url = ("http://web/%d"):format(count)

@@ -29,6 +29,7 @@ end
 
 function usual.kill() return true end
 function usual.capture() return true end
+function usual.unchanged() return true end
 function usual.hold() return true end
 function usual.connect(self, address) return self:handle { what = "connection to " .. address } end
 function usual.poll(self, fd) return self:handle { what = "poll of " .. fd } end
@@ -63,6 +64,7 @@ end
 
 function calls.contain() return true end
 function calls.deep() return false end
+function calls.cwd() return "/" end
 
 function calls.cancel(self, id)
   if not self.handles[id] then error("handle " .. tostring(id) .. " is cancelled, but it is gone", 2) end

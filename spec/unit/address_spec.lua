@@ -35,6 +35,16 @@ describe("address", function()
     it(row[1], function() assert.equal(row[2], find(row[1])) end)
   end
 
+  it("stands in brackets before a port where it is of version 6", function()
+    for text, given in pairs {
+      ["10.0.0.1:80"] = { "10.0.0.1", 80 }, ["db.example:5432"] = { "db.example", 5432 }, ["[::1]:80"] = { "::1", 80 },
+      ["[fd00::1%eth0]:65535"] = { "fd00::1%eth0", 65535 }, ["[::2]:1"] = { "[::2]", 1 },
+      ["10.0.0.2"] = { "10.0.0.2", 0 }, ["[::3]"] = { "::3" },
+    } do
+      assert.equal(text, address.authority(given[1], given[2]))
+    end
+  end)
+
   it("takes the first specification that fits", function()
     assert.equal("192.168.7.2", find("wlan0", "eth9:inet6", "eth1", "inet"))
     assert.equal("10.0.0.9", find(unpack(address.DEFAULT)))

@@ -110,6 +110,79 @@ describe("a watch of Consul", function()
     assert.same({ "tree [nil] + - ~", "tree [1] +a - ~", "tree [1] +b c - ~", "tree [nil] + -a ~" }, tree)
   end)
 
+  it("of the whole store, and of a prefix that is a key itself, tells all keys", function()
+    local box = run(SHOW .. [[
+      show("all", pilot.watch.prefix "")
+      show("self", pilot.watch.prefix "app")
+      pilot.watch.prefix "app":on("changed", function(event) print("> value " .. tostring(event.values[""])) end)
+    ]])
+    for _, key in ipairs { "app", "app/", "app/a", "zoo" } do box.consul:put(key, "1") end
+    box:start()
+    box:advance "2s"
+    box.consul:put("app", "2")
+    box:advance "2s"
+    box.consul:delete "app"
+    box:advance "2s"
+    local by_name = { all = {}, self = {}, value = {} }
+    for _, line in ipairs(printed(box)) do table.insert(by_name[line:match "^%w+"], line) end
+    assert.same({ "all [nil] +app,app/,app/a,zoo - ~", "all [nil] + - ~app", "all [nil] + -app ~" }, by_name.all)
+    assert.same({ "self [nil] +,/,/a - ~", "self [nil] + - ~", "self [nil] + - ~" }, by_name.self)
+    assert.same({ "value 1", "value 2", "value nil" }, by_name.value)
+  end)
+
+  it("by the agent's cache is told the same, and an outage once, whoever asks that cache", function()
+    local world = sim.world { seed = 4 }
+    local FILE = SHOW .. 'show("db", pilot.watch "db" { cached = true })'
+    world.consul:add("db", "10.0.0.1")
+    local box = boxes.load(FILE, { hostname = "one" }, world):start()
+    world:advance "2s"
+    world.consul:add("db", "10.0.0.2")
+    world:advance "2s"
+    assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.2 - ~" }, printed(box))
+    for _, asked in ipairs(box.consul:requests()) do
+      assert.is_truthy(asked.path:find("cached", 1, true), asked.path)
+    end
+    box.consul:partition()
+    world:advance "2m"
+    assert.equal(1, boxes.logged(box, "Consul is away"))
+    assert.equal(0, boxes.logged(box, "Consul is back"))
+    local late = boxes.load(FILE, { hostname = "one" }, world):start()
+    world:advance "10s"
+    assert.same({ "db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.1,db-10.0.0.2 - ~" }, printed(late))
+    world.consul:remove "db-10.0.0.1"
+    box.consul:heal()
+    world:advance "1m"
+    assert.equal(1, boxes.logged(box, "Consul is back"))
+    assert.equal("db [db-10.0.0.2] + -db-10.0.0.1 ~", printed(box)[3])
+    assert.equal("db [db-10.0.0.2] + -db-10.0.0.1 ~", printed(late)[2])
+  end)
+
+  it("of a key has no cache", function()
+    local ok, said = pcall(run, CONSUL .. [[
+      pilot.watch.key "x" { cached = true }
+      pilot.watch.prefix "y" { cached = true }
+    ]])
+    assert.is_false(ok)
+    for _, call in ipairs { 'pilot.watch.key "x"', 'pilot.watch.prefix "y"' } do
+      local message = call .. ".cached: Consul's agent has no cache for keys, only for services"
+      assert.is_truthy(tostring(said):find(message, 1, true), said)
+    end
+  end)
+
+  it("refuses a key that no request reaches", function()
+    for source, message in pairs {
+      ['pilot.watch.prefix "/"'] = 'pilot.watch.prefix: begins with "/", which no key does: write ""',
+      ['pilot.watch.key "/a"'] = 'pilot.watch.key: begins with "/", which no key does: write "a"',
+      ['pilot.watch.key "a//b"'] = 'pilot.watch.key: has "//" in it',
+      ['pilot.watch.prefix "a/../b"'] = 'pilot.watch.prefix: has the part ".." in it',
+      ['pilot.watch.key ""'] = "pilot.watch.key: is an empty string",
+    } do
+      local ok, said = pcall(run, source)
+      assert.is_false(ok)
+      assert.is_truthy(tostring(said):find(message, 1, true), said)
+    end
+  end)
+
   it("says once what Consul refuses, keeps what is known, and goes on when it is granted", function()
     local box = run(SHOW .. [[ show("key", pilot.watch.key "app/a") show("bad", pilot.watch "x" { filter = "a==" }) ]])
     box.consul:put("app/a", "1")

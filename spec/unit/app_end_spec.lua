@@ -330,7 +330,7 @@ describe("the pilot ends", function()
       box:advance "1100ms"
       assert.equal(1, box:job "a":received "SIGKILL")
       assert.is_true(box.ended)
-      assert.equal(1, boxes.logged(box, "the shutdown takes longer than 8s: killing what is left"))
+      assert.equal(1, boxes.logged(box, "the shutdown is near its bound of 8s: killing what is left"))
       box:forget_errors()
     end)
 

@@ -54,7 +54,7 @@ describe("a job", function()
     local _ = run("", [[
       say(pcall(function() return app.helth end))
       say(pcall(function() app.state = 1 end))
-      say(pcall(function() return pilot.jobs end))
+      say(pcall(function() return pilot.jb end))
       say(tostring(app))
     ]])
     local list = printed(_)

@@ -112,7 +112,7 @@ describe("at the end of the pilot", function()
       box:advance "200ms"
       assert.is_true(box.ended)
       assert.same({
-        "the shutdown takes longer than 8s: killing what is left",
+        "the shutdown is near its bound of 8s: killing what is left",
         'job "app":on "stopped" at pilot.lua:4: the shutdown did not let it end: 1 event was not heard',
         'pilot.on "SIGUSR2" at pilot.lua:2: the shutdown did not let it end: 3 events were not heard',
         'pilot.on "startup" at pilot.lua:3: the shutdown did not let it end: 1 event was not heard',

@@ -159,15 +159,18 @@ describe("a task", function()
       ["after a stream that it has closed"] = 'pilot.http.stream("http://web/long"):close()',
       ["in the middle of a stream"] = 'pilot.http.stream("http://web/long"):lines()()',
       ["in the middle of two streams"] = "for _ = 1, 2 do pilot.http.stream 'http://web/long' end",
+      ["after a stream to a server that it has closed"] = "pilot.net.connect 'web:1':close()",
+      ["in the middle of a stream to a server"] = "S = pilot.net.connect 'web:1' S:read_line()",
       ["in the middle of a render"] = 'pilot.render { text = "", to = "/f", data = function() error "OOPS" end }',
       ["after a file"] = 'pilot.fs.write("/f", "x") pilot.fs.read "/f"',
       ["beside a task"] = 'T = pilot.spawn(function() pilot.sleep "10s" end)',
     }
     for what, body in pairs(BODIES) do
       it(what, function()
-        local box = boxes.load(("T = 1\npilot.spawn(function()\n%s\nerror 'OOPS'\nend)"):format(body))
+        local box = boxes.load(("T, S = 1, 1\npilot.spawn(function()\n%s\nerror 'OOPS'\nend)"):format(body))
         box:http("http://web/short", { body = { "a\n", "b\n" } })
         box:http("http://web/long", { body = { "a\nb", "c" }, every = "1s", endless = true })
+        box:server("web:1", function(conn) conn:write "a\nb" conn:sleep "1h" end)
         box:start():advance "5s"
         local errors = box:forget_errors()
         assert.equal(1, #errors, box:history())

@@ -16,7 +16,7 @@ local SHOW = [[
   local function show(name, event)
     local function ids(list)
       local parts = {}
-      for i, each in ipairs(list) do parts[i] = each.id .. "@" .. each.address .. ":" .. each.port end
+      for i, each in ipairs(list) do parts[i] = each.id .. "@" .. each.authority end
       return table.concat(parts, ",")
     end
     print("> " .. name .. " [" .. ids(event.instances) .. "] +" .. ids(event.added) .. " -" .. ids(event.removed)
@@ -182,7 +182,7 @@ describe("a watch without Consul", function()
 
   it("refuses at load what needs a real Consul, and what makes no sense", function()
     local message = boxes.mistakes [[
-      pilot.watch "db" { dc = "west", filter = "x", stale = true }
+      pilot.watch "db" { dc = "west", filter = "x", stale = true, cached = true }
       pilot.watch.key "a/b"
       local limit = pilot.watch.prefix "a/"
       pilot.watch "db" { tags = "x" }
@@ -190,9 +190,9 @@ describe("a watch without Consul", function()
       pilot.job "app2" { exec = "app", when = pilot.watch.key "k":once "healthy" }
       pilot.job "app3" { exec = "app", when = pilot.watch "db" }
       pilot.job "a" { exec = "x", service = { { port = 1 }, { port = 2 } } }
-      pilot.job "b" { exec = "x", service = { port = 0, meta = { [""] = 1 }, initial_status = "pasing",
+      pilot.job "b" { exec = "x", service = { port = 65536, meta = { [""] = 1 }, initial_status = "pasing",
         interfaces = "a b" } }
-      pilot.job "c" { exec = "x", service = { name = "under_score", tag = "x" } }
+      pilot.job "c" { exec = "x", service = { name = "a//b", tag = "x" } }
     ]]
     for _, text in ipairs {
       'pilot.lua:1: pilot.watch "db".dc: needs Consul',
@@ -203,11 +203,11 @@ describe("a watch without Consul", function()
       'pilot.lua:6: unknown event "healthy" of a key',
       'pilot.lua:7: job "app3": when: expected a trigger such as db:once "healthy"',
       'job "a": service[2]: has the id "a-<hostname>", as job "a".service[1] has: give it another name, or an id',
-      'job "b": service.port: expected a whole number from 1 to 65535, got a number: 0',
+      'job "b": service.port: expected a whole number from 0 to 65535, got a number: 65536',
       'job "b": service.meta[""]: expected a name of letters',
       'job "b": service.initial_status: expected "passing", "warning" or "critical", got a string: "pasing"',
       'job "b": service.interfaces: "a b" is no address specification',
-      'job "c": service.name: expected a service name such as "app"',
+      'job "c": service.name: has an empty part',
       'job "c": service.tag: unknown field (did you mean "tags"?)',
     } do assert.is_truthy(message:find(text, 1, true), text .. "\n→ " .. message) end
   end)
@@ -313,12 +313,65 @@ describe("a watch of another datacentre", function()
   end)
 end)
 
+describe("a watch of what changes fast", function()
+  after_each(boxes.check)
+
+  -- How many questions it has asked in ten seconds in which something is done twenty times a second.
+  local function asked(box, path, act)
+    box.consul:add("db", "10.0.0.1")
+    box:start()
+    box:advance "2s"
+    local before = #box.consul:requests()
+    for i = 1, 200 do
+      act(box.consul, i)
+      box:advance "50ms"
+    end
+    local count, list = 0, box.consul:requests()
+    for i = before + 1, #list do
+      if list[i].path:find(path, 1, true) then count = count + 1 end
+    end
+    return count
+  end
+
+  it("hears of a change before the next tenth of a second is over", function()
+    local box = boxes.load [[
+      pilot.consul "c:8500"
+      pilot.watch.key "k":on("changed", function(event) print("> " .. tostring(event.value)) end)
+    ]]
+    box:start()
+    box:advance "2s"
+    for i = 1, 100 do
+      box.consul:put("k", tostring(i))
+      box:advance "100ms"
+      assert.equal(tostring(i), table.remove(printed(box)))
+    end
+  end)
+
+  it("asks ten times a second at most", function()
+    local box = boxes.load 'pilot.consul "c:8500" pilot.watch.key "k"'
+    local count = asked(box, "/v1/kv/k", function(consul, i) consul:put("k", tostring(i)) end)
+    assert.is_true(count > 90 and count <= 121, count)
+  end)
+
+  it("asks once a second when nobody can see what changes: the text of a check, a list that keep_last keeps", function()
+    local box = boxes.load 'pilot.consul "c:8500" pilot.watch "db"'
+    local count = asked(box, "/v1/health", function(consul, i) consul:set_status("db", "passing", "try " .. i) end)
+    assert.is_true(count >= 9 and count <= 13, count)
+    box = boxes.load 'pilot.consul "c:8500" pilot.watch "db" { keep_last = true }'
+    count = asked(box, "/v1/health", function(consul, i)
+      consul:set_status("db", i % 2 == 0 and "passing" or "critical")
+    end)
+    assert.is_true(count >= 9 and count <= 13, count)
+  end)
+end)
+
 describe("a watch that gets no JSON", function()
   it("says so once, however it differs, and once more after a good answer", function()
     local watching
     local box = stub_pilot.load('local pilot = require "luapilot" pilot.consul "c:8500" pilot.watch "db"', {
       calls = {
         agent = function() end,
+        unchanged = true,
         watch = function(world)
           watching = world:handle { what = "watch" }
           return watching

@@ -510,7 +510,8 @@ describe("check --format json", function()
     assert.same({ code = 0, err = "", out = '{"ok":true,"file":"pilot.lua","mistakes":[],"warnings":['
       .. '{"file":"pilot.lua","line":2,"field":"job \\"db\\".exec",'
       .. '"message":"there is no program \\"db\\" on its PATH on this machine"}],'
-      .. '"jobs":["db","app"],"triggers":1,"timers":1,"handlers":0,"templates":0,"watches":0,"services":1,'
+      .. '"jobs":["db","app"],"triggers":1,"dependencies":0,"timers":1,"handlers":0,"templates":0,"watches":0,'
+      .. '"services":1,'
       .. '"shutdown":{"seconds":8,"order":[{"job":"db","after":["app"]}]}}\n' }, checked([[
 local pilot = require "luapilot"
 local db = pilot.job "db" { exec = "db" }

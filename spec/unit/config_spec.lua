@@ -149,7 +149,7 @@ describe("config.job", function()
     local policies = 'expected "always", "on_failure", "never", a number of restarts, or a table such as '
       .. '{ policy = "always", backoff = "1s" }, got a string: '
     assert.same({
-      'log: expected "lines", "raw" or a table, got a string: "/var/log/app.log"; '
+      'log: expected "lines", "raw", "none" or a table, got a string: "/var/log/app.log"; '
         .. 'write log = { file = "/var/log/app.log" }',
       "restart: " .. policies .. '"unlimited"; write restart = "always"',
       'tags: unknown field (did you mean "service"?)',
@@ -192,8 +192,8 @@ describe("config.job", function()
       wrong { exec = "x", cgroup = { cpu_max = 0 } })
     assert.same({ 'cgroup: expected a table such as { memory_max = "256M" }, got a string: "256M"; '
       .. 'write cgroup = { memory_max = "256M" }' }, wrong { exec = "x", cgroup = "256M" })
-    assert.same({ 'log: expected "lines", "raw" or a table such as { level = "warn" }, '
-      .. 'got a boolean: false; write log = { file = "/dev/null" }' },
+    assert.same({ 'log: expected "lines", "raw", "none" or a table such as { level = "warn" }, '
+      .. 'got a boolean: false; write log = "none"' },
       wrong { exec = "x", log = false })
     assert.same({ 'log.merge: expected true or false, got a string: "yes"' },
       wrong { exec = "x", log = { merge = "yes" } })
@@ -303,10 +303,22 @@ describe("config options", function()
   end)
 
   it("of exec", function()
-    assert.same({ { check = true, env = {}, max_output = 1024 ^ 2 }, {} }, { read(option_types.exec_options, nil) })
+    assert.same({ { check = true, env = {}, limits = {}, no_new_privs = false, max_output = 1024 ^ 2 }, {} },
+      { read(option_types.exec_options, nil) })
     assert.same({ { check = false, env = { A = "1" }, cwd = "/", user = "app", stdin = "", timeout = 30,
-      max_output = 65536 }, {} }, { read(option_types.exec_options, { check = false, env = { A = 1 }, cwd = "/",
-      user = "app", stdin = "", timeout = "30s", max_output = "64K" }) })
+      max_output = 65536, group = "web", umask = 23, limits = { nofile = { 64, 64 } }, no_new_privs = true,
+      log = { as = "backup", level = "warn", prefix = true } }, {} },
+      { read(option_types.exec_options, { check = false, env = { A = 1 }, cwd = "/", user = "app", stdin = "",
+      timeout = "30s", max_output = "64K", group = "web", umask = "027", limits = { nofile = 64 }, no_new_privs = true,
+      log = { as = "backup", level = "warn" } }) })
+    local function log_refused(log) return refused(option_types.exec_options, { log = log }):match ": (log.*)" end
+    assert.equal('log: has no name for the log: give it as = "backup", such as the name of a job', log_refused {})
+    assert.equal('log.as: expected a name of letters, digits and "-" that begins with a small letter, got a string: '
+      .. '"A b"; write "a-b"', log_refused { as = "A b" })
+    assert.equal('log: expected "none" or a table such as { as = "backup" }, got a string: "lines"',
+      log_refused "lines")
+    assert.equal('log.level_from: needs parse = "json": it names a field of what is parsed',
+      log_refused { as = "a", level_from = "level" })
     assert.equal('pilot.lua:3: handler "changed": stdin: expected a string, got a number: 5',
       refused(option_types.exec_options, { stdin = 5 }))
     assert.equal('pilot.lua:3: handler "changed": tiemout: unknown field (did you mean "timeout"?)',

@@ -49,11 +49,17 @@ local CALLS = {
   { "health.connect('db', { tag = 'a' })", "GET /v1/health/connect/db?tag=a",
     '[{"Node":{"Node":"n"},"Service":{"Port":1},"Checks":[]}]', { { node = { node = "n" }, service = { port = 1 },
       checks = {} } } },
+  { "health.service('db', { cached = true, stale = true })", "GET /v1/health/service/db?cached&stale", "[]", {} },
+  { "health.connect('db', { cached = true })", "GET /v1/health/connect/db?cached", "[]", {} },
   { "health.checks 'db'", "GET /v1/health/checks/db", "null", {} },
   { "health.node 'n'", "GET /v1/health/node/n", "[]", {} },
   { "health.state('any', { dc = 'east' })", "GET /v1/health/state/any?dc=east", "[]", {} },
 
   { "catalog.datacenters()", "GET /v1/catalog/datacenters", '["dc1"]', { "dc1" } },
+  { "catalog.datacenters { cached = true }", "GET /v1/catalog/datacenters?cached", '["dc1"]', { "dc1" } },
+  { "catalog.services { cached = true }", "GET /v1/catalog/services?cached", "{}", {} },
+  { "catalog.service('db', { cached = true })", "GET /v1/catalog/service/db?cached", "[]", {} },
+  { "catalog.connect('db', { cached = true })", "GET /v1/catalog/connect/db?cached", "[]", {} },
   { "catalog.nodes()", "GET /v1/catalog/nodes", "[]", {} },
   { "catalog.services()", "GET /v1/catalog/services", '{"Db":["TagA"]}', { Db = { "TagA" } } },
   { "catalog.service('db', { filter = 'x' })", "GET /v1/catalog/service/db?filter=x",
@@ -144,6 +150,26 @@ describe("consul.calls", function()
     assert.same({}, missing)
   end)
 
+  it("puts address and port of instances together, those of the node where they have none", function()
+    local function authorities(call, answer)
+      answers(answer)
+      local _, list = box:run("return (pilot.consul." .. call .. ")")
+      local result = {}
+      for i, each in ipairs(list.nodes or list) do result[i] = each.authority or "none" end
+      return result
+    end
+    local healthy = '[{"Node":{"Address":"10.0.0.9"},"Service":{"Address":"fd00::1","Port":80}},'
+      .. '{"Node":{"Address":"10.0.0.9"},"Service":{"Address":"","Port":81}},{"Node":{},"Service":{"Port":1}}]'
+    local expected = { "[fd00::1]:80", "10.0.0.9:81", "none" }
+    assert.same(expected, authorities("health.service 'a'", healthy))
+    assert.same(expected, authorities("health.connect 'a'", healthy))
+    assert.same(expected, authorities("query.execute 'a'", '{"Nodes":' .. healthy .. "}"))
+    local catalogue = '[{"Address":"10.0.0.9","ServiceAddress":"fd00::1","ServicePort":80},'
+      .. '{"Address":"10.0.0.9","ServiceAddress":"","ServicePort":81},{"ServicePort":1}]'
+    assert.same(expected, authorities("catalog.service 'a'", catalogue))
+    assert.same(expected, authorities("catalog.connect 'a'", catalogue))
+  end)
+
   it("tells the health of a service by the status of the answer", function()
     for status, health in pairs { [200] = "passing", [429] = "warning", [503] = "critical" } do
       answers { status = status, body = '{"AggregatedStatus":"x","Checks":[]}' }
@@ -186,6 +212,34 @@ describe("consul.calls", function()
       raises "health.service('a', { passing_only = true })")
     assert.equal("pilot.consul.agent.services.dc: unknown field (valid: \"filter\", \"retry\", \"timeout\", \"token\")",
       raises "agent.services { dc = 'x' }")
+  end)
+
+  it("sends no text that Consul would hold otherwise", function()
+    local rest = "is not UTF-8: its byte 4 is \\233, and Consul would hold another text; write it in UTF-8"
+    for call, field in pairs {
+      ["agent.service_register { name = 'x', tags = { 'a', 'caf\\233' } }"] = "service.tags[2]",
+      ["agent.service_register { name = 'x', meta = { k = 'caf\\233' } }"] = "service.meta.k",
+      ["agent.service_register { name = 'x', checks = { { notes = 'caf\\233' } } }"] = "service.checks[1].notes",
+      ["agent.service_register { name = 'x', proxy = { config = { 'caf\\233' } } }"] = "service.proxy.config[1]",
+      ["agent.check_register { name = 'caf\\233' }"] = "check.name",
+      ["session.create { name = 'caf\\233' }"] = "session.name",
+      ["catalog.deregister { node = 'caf\\233' }"] = "deregistration.node",
+      ["query.create { name = 'caf\\233' }"] = "query.name",
+      ["txn { { verb = 'set', key = 'caf\\233', value = 'x' } }"] = "operations[1].kv.key",
+    } do
+      assert.equal(("pilot.consul.%s: %s: %s"):format(call:match "^[%w_.]+", field, rest), raises(call))
+    end
+    assert.matches('^pilot.consul.agent.service_register: service.meta%["caf\233"%]: is not UTF%-8: its byte 4',
+      raises "agent.service_register { name = 'x', meta = { ['caf\\233'] = 'x' } }")
+  end)
+
+  it("marks bytes of what a check said that are no UTF-8, and sends values as the bytes that they are", function()
+    answers ""
+    box:run "pilot.consul.agent.update_ttl('a', 'caf\\233', 'passing')"
+    assert.equal('{"Output":"caf\239\191\189","Status":"passing"}', box:last().body)
+    answers "true"
+    box:run "pilot.consul.kv.put('caf\\233', 'caf\\233')"
+    assert.same({ "/v1/kv/caf%E9", "caf\233" }, { box:last().path, box:last().body })
   end)
 
   it("checks what is sent, down to the last field", function()

@@ -178,7 +178,7 @@ describe("docs/reference.md tells", function()
     assert.is_table(pilot_table.watch) -- comes when it is asked for
     assert.is_table(pilot_table.consul)
     assert.same({}, untold(keys(pilot_table), "pilot%."))
-    for _, library in ipairs { "fs", "json", "http", "watch" } do
+    for _, library in ipairs { "fs", "json", "http", "net", "watch" } do
       assert.same({}, untold(keys(pilot_table[library]), "pilot%." .. library .. "%."))
     end
     assert.same({}, untold(keys(pilot_table.log), "%."))

@@ -207,7 +207,7 @@ local TRIGGERS = {
       for i = 1, N do parts[i] = pilot.job("j" .. i) { exec = "app" }:once "exit_success" end
       pilot.job "last" { exec = "app", when = pilot.all(parts) }
     ]], ONCE) },
-  { "parts of an any of which none comes", 160, pilot([[
+  { "parts of an any of which none comes", 200, pilot([[
       local parts = {}
       for i = 1, N do parts[i] = pilot.job("j" .. i) { exec = "app" }:once "exit_failed" end
       pilot.job "last" { exec = "app", when = pilot.any(parts) }
@@ -347,6 +347,37 @@ local TASKS = {
       local pieces = {}
       for i = 1, n do pieces[i] = "half a line, " end
       box:http("http://web/", { body = pieces })
+    end }) },
+  { "connections of one task", 240, task([[
+      for _ = 1, N do
+        local s = pilot.net.connect "db:1"
+        s:write "PING\n"
+        s:read_line()
+      end
+    ]], { prepare = function(box) box:server("db:1", { PING = "PONG\n" }) end }) },
+  { "lines of a connection", 4000, task([[
+      for _ in pilot.net.connect "db:1":lines() do end
+    ]], { prepare = function(box, n)
+      box:server("db:1", function(conn) conn:write(("a line\n"):rep(n)) end)
+    end }) },
+  { "pieces of a line of a connection", 200, task([[
+      pilot.net.connect("db:1", { max_line = "10M" }):read_line()
+    ]], { prepare = function(box, n)
+      box:server("db:1", function(conn)
+        for _ = 1, n do
+          conn:write "part"
+          conn:sleep "5ms"
+        end
+      end)
+    end }) },
+  { "bytes that are written", 256, task([[
+      local parts = {} -- no two are equal, nor those of two sizes: Lua would keep them once
+      for i = 1, 64 * N do parts[i] = ("%016d%016d"):format(N, i) end
+      pilot.net.connect "db:1":write(table.concat(parts))
+    ]], { prepare = function(box)
+      box:server("db:1", function(conn)
+        repeat conn:sleep "1ms" until not conn:read()
+      end)
     end }) },
   { "requests", 200, task([[ for _ = 1, N do pilot.http.get "http://web/" end ]],
     { sites = { ["http://web/"] = 200 } }) },

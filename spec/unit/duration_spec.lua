@@ -46,7 +46,8 @@ describe("duration", function()
   it("writes durations", function()
     local expected = {
       { 0, "0s" }, { 0.5, "500ms" }, { 5, "5s" }, { 90, "1m30s" }, { 7200, "2h" }, { 3605, "1h5s" },
-      { 1.5, "1.5s" }, { 59.9999, "1m" }, { 0.0001, "0.1ms" }, { math.huge, "forever" }, { -5, "-5s" },
+      { 1.5, "1.5s" }, { 59.9999, "1m" }, { 0.0001, "0.1ms" },
+      { 0.00000001, "0.00001ms" }, { 5e6, "1388h53m20s" }, { math.huge, "forever" }, { -5, "-5s" },
       { 360000, "100h" }, { 59.999, "59.999s" },
     }
     for _, case in ipairs(expected) do assert.equal(case[2], duration.format(case[1])) end

@@ -71,6 +71,22 @@ local OPERATIONS = [[
   function operations.stream_of_a_task_that_ends()
     pilot.spawn(function() pilot.http.stream "http://web/" end):wait()
   end
+  local function ping(s)
+    s:write "PING\n"
+    return s:read_line()
+  end
+  function operations.connection()
+    local s = pilot.net.connect "db:1"
+    ping(s)
+    s:close()
+  end
+  function operations.connection_of_a_task_that_ends() pilot.spawn(function() ping(pilot.net.connect "db:1") end):wait() end
+  function operations.connection_in_vain() pcall(pilot.net.connect, "unix:/run/down.sock") end
+  local open
+  function operations.line_of_a_connection()
+    open = open or pilot.net.connect "db:1"
+    ping(open)
+  end
   function operations.render(i) pilot.render { text = "a <%= i %>", to = "/etc/rendered", data = { i = i } } end
   local file = pilot.template "/etc/template" { text = "x" }
   function operations.template_render() file:render() end
@@ -139,6 +155,8 @@ local function run_box()
   } do box:program(name, behaviour) end
   box:http("http://web/", { body = "a\nb\n" })
   box:http("http://down/", "down")
+  box:server("db:1", { PING = "PONG\n" })
+  box:tcp("unix:/run/down.sock", "down")
   return box:start()
 end
 

@@ -722,12 +722,91 @@ describe("job", function()
     end)
   end)
 
+  describe("that depends on others", function()
+    local DEPENDS = { depends_on = {} }
+
+    it("is blocked before each start, until all is there", function()
+      local m = machine(DEPENDS)
+      assert.equal("blocked: depend", m.feed("start", { again = "trigger" }))
+      assert.equal("blocked", m.feed("start", { again = "trigger" }))
+      assert.equal("preparing: spawn", m.feed "provided")
+      m.go({ "spawned" }, { "exited", { code = 1 } })
+      m.spec.prepare = function() end
+      m.feed "group_gone"
+      assert.equal("blocked: depend", m.feed "start")
+      assert.equal("preparing: prepare", m.feed "provided")
+    end)
+
+    it("is held or complete when it is stopped or closed meanwhile, and says so if it has run", function()
+      local m = machine(DEPENDS)
+      m.feed "start"
+      assert.equal("blocked", m.feed("stop", { again = "user" }))
+      assert.equal("held (hold): undepend", m.feed "stop")
+      m.feed "start"
+      assert.equal("complete (closing): undepend", m.feed "close")
+      m = machine(DEPENDS)
+      m.memory.exit = { code = 0, reason = "exit", at = 900 }
+      m.feed "start"
+      assert.equal("held (hold): undepend, publish stopped", m.feed "stop")
+      m.feed "start"
+      assert.equal("complete (closing): undepend, publish stopped", m.feed "close")
+    end)
+
+    it("fails, and does not try again by itself", function()
+      local m = machine { depends_on = {}, restart = "always" }
+      m.feed "start"
+      assert.equal("waiting: undepend, publish exit_failed 1 dependency, rest",
+        m.feed("dead", { unmet = { why = "x" } }))
+      assert.same({ "x", 1000 }, { m.memory.exit.error, m.memory.exit.at })
+      m.feed "start"
+      assert.equal("waiting: undepend, publish exit_failed 7 dependency, rest",
+        m.feed("dead", { unmet = { why = "x", code = 7 } }))
+      assert.is_nil(m.memory.started)
+    end)
+
+    it("is told to stop when those that are bound to it are gone, or take too long", function()
+      local function stopping()
+        local m = machine()
+        m.spec.bound = true
+        m.go(START, SPAWNED)
+        assert.equal("stopping (again=user): untimer run, untimer reload, unprobe, timer handlers 9, timer kill 10, "
+          .. "unbind", m.feed("stop", { again = "user" }))
+        return m
+      end
+      local m = stopping()
+      assert.equal("stopping (again=user): stopping", m.feed "released")
+      assert.equal("stopping (again=user)", m.feed "released")
+      m = stopping()
+      assert.matches(": stopping, .*signal SIGTERM$", m.feed "handlers_due")
+      m = stopping()
+      assert.matches(": stopping, .*signal SIGKILL, .*$", m.feed "kill_due")
+      m = machine()
+      m.spec.bound = true
+      m.go(START, SPAWNED)
+      assert.matches(", stopping$", m.feed "close") -- in a shutdown they are gone
+    end)
+  end)
+
+  it("is not started by its trigger within a second after a start that failed", function()
+    local m = machine { restart = "on_failure" }
+    local failed = { "spawn_failed", { code = 127, message = "no" } }
+    m.go(START, failed)
+    m.pass(0.25)
+    assert.equal("backoff: timer restart 0.75", m.feed("start", { again = "trigger" }))
+    m.pass(0.5)
+    assert.equal("backoff: timer restart 0.25", m.feed("start", { again = "trigger" }))
+    assert.equal("preparing: untimer restart, spawn", m.feed "start") -- by hand
+    m.go(failed)
+    m.pass(1)
+    assert.equal("preparing: untimer restart, spawn", m.feed("start", { again = "trigger" }))
+  end)
+
   it("knows when a process exists or is about to", function()
     local active = {}
     for state in pairs(job.MACHINE) do active[state] = job.active { state = state } end
     assert.same({
       waiting = false, preparing = true, running = true, stopping = true, ending = true, backoff = false, held = false,
-      complete = false,
+      complete = false, blocked = true,
     }, active)
     for state in pairs(job.MACHINE) do assert.is_string(job.VISIBLE[state]) end
   end)

@@ -282,7 +282,7 @@ describe("the laws", function()
   end)
 
   it("want a shutdown that was cut short to end with 124", function()
-    finds("the exit code is 0", machine.stopping, "kill_due", function(real)
+    finds("the exit code is %d", machine.stopping, "kill_due", function(real)
       return function(c)
         local state = real(c)
         c.memory.cut_short = nil
@@ -299,5 +299,82 @@ describe("the laws", function()
         return one
       end
     end)
+  end)
+
+  -- A core that is wrong about what jobs depend on.
+  local dependencies = require "luapilot.dependencies"
+  local ORDER = first(300)
+
+  it("want a start to wait for what the job depends on", function()
+    finds("started, and %w+ is not %w+", dependencies, "lacking", function() return function() return {} end end, ORDER)
+  end)
+
+  it("want a restart to wait for it as well", function()
+    finds("started, and %w+ is not %w+", dependencies, "depend", function(real)
+      return function(runner)
+        if runner.memory.restarts > 0 then return runner:input("provided", {}) end
+        return real(runner)
+      end
+    end, MANY)
+  end)
+
+  it("want a start that has all it needs", function()
+    finds("fired at %d+.%d+, and it was not started", dependencies, "depend", function(real)
+      return function(runner)
+        local watch = runner.watch
+        getmetatable(runner).watch = function() return function() end end
+        real(runner)
+        getmetatable(runner).watch = watch
+      end
+    end, ORDER)
+  end)
+
+  it("want nobody to be given up whose dependencies can come", function()
+    finds("given up, and all that it depends on can come", dependencies, "can_come", function()
+      return function() return false end
+    end, ORDER)
+  end)
+
+  it("want the code of what failed", function()
+    finds("which nothing that it depends on has", require "luapilot.blocked", "dead", function(real)
+      return function(c)
+        c.input.unmet.code = 99
+        return real(c)
+      end
+    end, ORDER)
+  end)
+
+  it("want the policy not to start again what failed for its dependencies", function()
+    finds("neither its trigger, nor a call, nor its restart policy explains it", require "luapilot.blocked", "dead",
+      function(real)
+        return function(c)
+          real(c)
+          c.effects[#c.effects] = { "timer", "restart", 1 }
+          return "backoff"
+        end
+      end, MANY)
+  end)
+
+  it("want a bound job to stop when its dependency is gone", function()
+    finds("which it is bound to, is gone", dependencies, "connect", nothing, ORDER)
+  end)
+
+  it("want bound jobs to be gone before a job is told to stop", function()
+    finds("told to stop while %w+, which is bound to it, lives", dependencies, "unbind", function()
+      return function(source) source:input("released", {}) end
+    end, MANY)
+  end)
+
+  it("want what was stopped with its dependency to come back with it", function()
+    finds("fired at %d+.%d+, and it was not started", machine.running, "stop", function(real)
+      return function(c)
+        if c.input.again == "bind" then c.input.again = nil end
+        return real(c)
+      end
+    end, MANY)
+  end)
+
+  it("want those who depend on a job to stop before it", function()
+    finds("asked to stop while %w+, which needs it, lives", dependencies, "each_source", nothing, ORDER)
   end)
 end)

@@ -4,18 +4,21 @@
 local lua_layers = {
   -- words and values
   { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
-    "utf8", "words", "zone" },
-  { "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url", "proxy",
+    "unread", "utf8", "words", "zone" },
+  { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url",
+    "proxy",
     "advice", "masks", "standard" },
   { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "exact", "unheard", "env_file" },
+  { "paths" },
+  { "exact", "unheard", "env_file", "characters" },
   { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "service_types", "health_types", "meant" },
-  { "config", "option_types" },
+  { "dependency_types", "service_types", "health_types", "meant" },
+  { "config" },
+  { "option_types" },
   -- mechanisms, each by itself
   { "subscription" },
-  { "patience", "task", "bus", "health", "trigger", "job", "json", "program", "schedule", "environment", "exchange",
-    "swap", "turns", "retry", "outage", "waiting", "facade" },
+  { "patience", "task", "bus", "health", "trigger", "trigger_text", "job", "json", "program", "schedule", "environment",
+    "exchange", "swap", "turns", "retry", "outage", "waiting", "facade" },
   { "loop", "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul
@@ -29,10 +32,11 @@ local lua_layers = {
   { "prober" },
   { "awaited" },
   { "starter", "render", "records", "registrar" },
+  { "dependencies" },
   { "renders", "services", "adoption" },
   { "runner" },
   -- the user's language
-  { "http" },
+  { "http", "net" },
   { "ask" },
   { "job_actions", "log", "groups", "timers", "actions", "surroundings", "shutdown_signals" },
   { "object", "consul" },
@@ -40,7 +44,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "raised", "rivals", "verdict" },
+  { "circles", "order", "raised", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }
@@ -49,15 +53,15 @@ local c_layers = {
   { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children", "remote",
     "thread" },
   { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
-  { "place", "mark" },
+  { "place", "mark", "reach" },
   { "output", "format", "parse", "sink", "stream" }, -- what output.h promises, and the four that keep it
-  { "account", "cgroup", "program", "feed", "notify", "net", "session", "succession" },
+  { "account", "cgroup", "program", "feed", "notify", "net", "connection", "session", "succession" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
   { "consul", "spawn" },
   { "consul_watch", "errand" },
   { "proc" },
-  { "port", "port_lua", "port_consul", "port_contain", "port_file", "port_http", "port_log", "port_net", "port_proc",
-    "port_stack", "port_wait" },
+  { "port", "port_lua", "port_connection", "port_consul", "port_contain", "port_file", "port_http", "port_log",
+    "port_net", "port_proc", "port_stack", "port_wait" },
   { "main" },
 }
 

@@ -27,7 +27,7 @@ end
 describe("the interface file for editors", function()
   it("has the functions and libraries of pilot", function()
     local given = require("luapilot").attach { state = {}, args = {}, port = {} }
-    for _, name in ipairs { "fs", "http", "json", "log", "watch" } do
+    for _, name in ipairs { "fs", "http", "json", "log", "net", "watch" } do
       assert.is_table(given[name], name) -- they come when they are asked for
     end
     local listed = {}
@@ -37,7 +37,7 @@ describe("the interface file for editors", function()
     assert.is_table(given.consul)
     listed.args, listed.state, listed.consul = true, true, true
     assert.same(keys(given), keys(listed))
-    for _, name in ipairs { "log", "json", "fs", "http", "watch" } do
+    for _, name in ipairs { "log", "json", "fs", "http", "net", "watch" } do
       local members = {}
       local of = "pilot%." .. name .. "%.([%w_]+)"
       for _, pattern in ipairs { "\nfunction " .. of .. "%(", "\n" .. of .. " =" } do
@@ -70,6 +70,10 @@ describe("the interface file for editors", function()
 
   it("has the methods of a template", function()
     assert.same(require("luapilot.templates").METHODS, names "\nfunction template:([%w_]+)%(")
+  end)
+
+  it("has the methods of a stream", function()
+    assert.same(require("luapilot.net").METHODS, names "\nfunction stream:([%w_]+)%(")
   end)
 
   it("has the methods of a watch", function()

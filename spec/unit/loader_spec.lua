@@ -202,9 +202,9 @@ describe("loader: globals", function()
     assert.equal(5, run("return loadfile 'conf/a.lua' ()", { ["conf/a.lua"] = "return 5" }))
     assert.equal(6, run("dofile 'conf/a.lua'; return settings.n",
       { ["conf/a.lua"] = "settings = { n = 6 }" }))
-    assert.same({ nil, "no.lua: there is no such file; luapilot init writes a first one", n = 2 },
+    assert.same({ nil, "no.lua: there is no such file", n = 2 },
       { n = 2, run "return loadfile 'no.lua'" })
-    assert.equal("pilot.lua:1: no.lua: there is no such file; luapilot init writes a first one",
+    assert.equal("pilot.lua:1: no.lua: there is no such file",
       raised "dofile('no' .. '.lua')")
   end)
 end)

@@ -42,9 +42,9 @@ local GOLDEN = {
     "expected a table such as { port = 8000 }, or a list of them, got a number: 80; write service = { port = 80 }" },
   { 'env = "A=1"', 'expected a table such as { PORT = "8000" }, got a string: "A=1"; write env = { A = "1" }' },
   { 'env_file = { "a" }', "expected a string, got a table; a job has one: write its path" },
-  { "log = false", 'expected "lines", "raw" or a table such as { level = "warn" }, got a boolean: false; '
-    .. 'write log = { file = "/dev/null" }' },
-  { 'log = "json"', 'expected "lines" or "raw", got a string: "json"; write log = { parse = "json" }' },
+  { "log = false", 'expected "lines", "raw", "none" or a table such as { level = "warn" }, got a boolean: false; '
+    .. 'write log = "none"' },
+  { 'log = "json"', 'expected "lines", "raw" or "none", got a string: "json"; write log = { parse = "json" }' },
   { 'cgroup = "256M"',
     'expected a table such as { memory_max = "256M" }, got a string: "256M"; write cgroup = { memory_max = "256M" }' },
   { "reload = true",
@@ -86,6 +86,8 @@ describe("a name that a library does not have", function()
     ["pilot.fs.lsit"] = 'pilot.fs has no "lsit" (did you mean "list"?)',
     ["pilot.http.gett"] = 'pilot.http has no "gett" (did you mean "get"?)',
     ["pilot.http.patch"] = 'pilot.http has no "patch" (valid: "delete", "get", "post", "put", "request", "stream")',
+    ["pilot.net.conect"] = 'pilot.net has no "conect" (did you mean "connect"?)',
+    ["pilot.net.listen"] = 'pilot.net has no "listen" (valid: "connect")',
     ["pilot.json.encod"] = 'pilot.json has no "encod" (did you mean "encode"?)',
     ["pilot.log.warning"] = 'pilot.log has no "warning" (valid: "debug", "error", "info", "warn")',
     ["pilot.consul.kv.gett"] = 'pilot.consul.kv has no "gett" (did you mean "get"?)',

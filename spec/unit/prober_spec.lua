@@ -113,14 +113,14 @@ describe("prober", function()
     it("fails, and goes on, when its environment cannot be read", function()
       box = stub_pilot.load([[
         local pilot = require "luapilot"
-        pilot.job "app" { exec = "app", env_file = "app.env", health = { exec = "check", interval = "1s", fall = 1 } }
-      ]], { files = { ["app.env"] = "A=1" } })
+        pilot.job "app" { exec = "app", env_file = "/app.env", health = { exec = "check", interval = "1s", fall = 1 } }
+      ]], { files = { ["/app.env"] = "A=1" } })
       box:start()
       finish(0)
-      box.world.files["app.env"] = nil
+      box.world.files["/app.env"] = nil
       box.world:advance(1)
       assert.equal("unhealthy", health())
-      box.world.files["app.env"] = "A=2"
+      box.world.files["/app.env"] = "A=2"
       box.world:advance(1)
       finish(0)
       assert.equal("healthy", health())

@@ -1,5 +1,6 @@
 -- Registration with the simulated Consul: what the agent holds, and the requests that it takes.
 
+local answer = require "luapilot.sim.consul.answer"
 local boxes = require "support.boxes"
 local sim = require "luapilot.sim"
 
@@ -73,6 +74,36 @@ describe("the registrar", function()
     assert.same({ { "a" }, { v = "1" }, 16 }, { one.tags, one.meta, one.checks[1].ttl })
     assert.equal("service:app-h", one.checks[1].id)
   end)
+
+  it("tells what a check said in no character set with a mark for each byte, and registers once", function()
+    run(job(), { check = { exit = 0, stdout = "caf\233 \27[31mred" } })
+    box:advance "2m"
+    assert.equal("caf\239\191\189 \27[31mred", held().output)
+    assert.equal(1, asked().register)
+  end)
+
+  it("takes no tag that Consul would hold otherwise", function()
+    run(job() .. [[pilot.on("SIGUSR1", function() print(pcall(app.set_tags, app, { "fine", "caf\233" })) end)]])
+    box:advance "2s"
+    box:signal "SIGUSR1"
+    box:advance "2s"
+    assert.same({ "a" }, held().tags)
+    assert.equal(1, boxes.logged(box, "job:set_tags: tags[2]: is not UTF-8: its byte 4 is"))
+  end)
+
+  for what, fields in pairs {
+    ["the same tag twice"] = [[tags = { "b", "a", "b" }]], ["an empty value"] = [[meta = { empty = "" }]],
+    ["what is markup in a page"] = [[tags = { "<a href=\"x\">&amp;\226\128\168" }, meta = { m = "<&>" }]],
+    ["the weight 0"] = "weights = { warning = 0 }", ["the port 0"] = "port = 0", ["no port"] = "port = nil",
+  } do
+    it("registers a service with " .. what .. " once", function()
+      run(([[pilot.consul "consul:8500"
+        pilot.job "app" { exec = "app", service = { interfaces = "static:10.0.0.1", %s } }]]):format(fields))
+      box:advance "3m"
+      assert.equal(1, asked().register)
+      assert.equal("passing", status())
+    end)
+  end
 
   it("registers at once with initial_status", function()
     run(job(nil, 'initial_status = "warning"'), { check = { exit = 0, after = "3s" } })
@@ -378,6 +409,90 @@ describe("the registrar", function()
     assert.equal(1, boxes.logged(box, "Consul takes it now"))
   end)
 
+  it("says once what is refused with another id each time", function()
+    local real, number = answer.denied, 0
+    finally(function() answer.denied = real end)
+    answer.denied = function()
+      number = number + 1
+      return answer.text(403, ("Permission denied: request 9f%d-4b of token %d"):format(number, 100 - number))
+    end
+    run(job())
+    box.consul:deny "service"
+    box:advance "5m"
+    assert.is_true(number > 5)
+    assert.equal(1, boxes.logged(box, "asked again until it is granted"))
+  end)
+
+  describe("what Consul never takes", function()
+    local function refused(more)
+      run(job(nil, more) .. [[pilot.on("SIGUSR1", function() app:set_tags { "b" } end)]])
+      box.consul:fail(400)
+      box:advance "9m"
+    end
+
+    it("is said once, with what to change, and not asked again and again", function()
+      refused()
+      assert.equal(1, asked().register)
+      assert.equal(1, boxes.logged(box, '400: simulated failure; Consul never takes it so: change job "app".service '
+        .. "(asked again when Consul was away, and each 10m)"))
+      assert.equal(0, boxes.logged(box, "until it is granted"))
+      assert.equal(0, boxes.logged(box, "Consul is away"))
+      box:advance "1h"
+      assert.equal(7, asked().register)
+      assert.equal(1, boxes.logged(box, "simulated failure"))
+    end)
+
+    it("is asked at once when it is declared otherwise", function()
+      refused()
+      box.consul:up()
+      box:advance "20s"
+      assert.is_nil(held())
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      assert.same({ "b" }, held().tags)
+      assert.equal(1, boxes.logged(box, "Consul takes it now"))
+    end)
+
+    it("is asked again at once when it was declared otherwise before the answer came", function()
+      run(job() .. [[pilot.on("SIGUSR1", function() app:set_tags { "b" } end)]])
+      box.consul:slow "2s"
+      box.consul:fail(400)
+      box:advance "1s"
+      box:signal "SIGUSR1"
+      box:advance "10s"
+      assert.equal(2, asked().register)
+    end)
+
+    it("is asked when the agent is another one", function()
+      run [[
+        pilot.consul "consul:8500"
+        pilot.job "good" { exec = "app", service = { port = 80, interfaces = "static:10.0.0.1" } }
+        local late = pilot.job "late" {
+          exec = "app", when = "manual", service = { port = 80, interfaces = "static:10.0.0.1" },
+        }
+        pilot.after("10s", function() late:start() end)
+      ]]
+      box:advance "5s"
+      box.consul:fail(400)
+      box:advance "6s"
+      box.consul:up()
+      box:advance "30s"
+      assert.is_nil(held "late-h")
+      box.consul:down()
+      box:advance "40s"
+      box.consul:up()
+      box:advance "10s"
+      assert.same({ "passing", "passing" }, { status "late-h", status "good-h" })
+    end)
+
+    it("holds up no stop", function()
+      refused()
+      local from = box.world:elapsed()
+      box:stop()
+      assert.is_true(box.world:elapsed() - from < 1)
+    end)
+  end)
+
   it("does not hold up the stop of a job that Consul refuses", function()
     run(job 'stop_timeout = "20s",' .. 'pilot.after("1m", function() app:stop() end) pilot.every("1h", print)',
       { app = { term_delay = "1ms" } })
@@ -493,6 +608,30 @@ describe("the registrar", function()
       end
       assert.same({}, box.consul:services())
     end
+  end)
+
+  it("takes back what was stopped while Consul was away, and asks once what it holds", function()
+    run [[
+      pilot.consul "consul:8500"
+      for i = 1, 5 do
+        local app = pilot.job("app-" .. i) { exec = "app", service = { port = 80 + i, interfaces = "static:10.0.0.1" } }
+        pilot.on("SIGUSR1", function() app:stop() end)
+      end
+      pilot.every("1h", function() end)
+    ]]
+    box:advance "5s"
+    assert.equal(5, #box.consul:services())
+    box.consul:down()
+    box:signal "SIGUSR1"
+    box:advance "10s"
+    local from = box.world:elapsed()
+    box.consul:up()
+    box:advance "10s"
+    assert.same({}, box.consul:services())
+    assert.equal(5, asked(from).deregister)
+    local looks = 0
+    for _, at in ipairs(times "agent/services$") do looks = looks + (at >= from and 1 or 0) end
+    assert.is_true(looks <= 2, looks) -- who tries, and then all that are left
   end)
 
   it("ends a second later at most when Consul hangs", function()

@@ -76,14 +76,14 @@ describe("runner", function()
       local refuse = true
       run([[
         pilot.job "app" { exec = "app", service = { port = 80, interfaces = "static:127.0.0.1" } }
-        pilot.job "file" { exec = "file", env_file = "app.env" }
+        pilot.job "file" { exec = "file", env_file = "/app.env" }
       ]], { calls = {
         addresses = function()
           if refuse then return nil, "too many", "EMFILE" end
           return {}
         end,
         read = function(world, path)
-          if path ~= "app.env" then return world.files[path] end
+          if path ~= "/app.env" then return world.files[path] end
           if refuse then return nil, "too many", "EMFILE" end
           return "A=1"
         end,
@@ -98,7 +98,7 @@ describe("runner", function()
     end)
 
     it("fails to start when its environment cannot be read", function()
-      run [[ pilot.job "app" { exec = "app", env_file = "gone.env", restart = { limit = 2 } } ]]
+      run [[ pilot.job "app" { exec = "app", env_file = "/gone.env", restart = { limit = 2 } } ]]
       assert.matches("^env_file: ", app().memory.exit.error)
       assert.equal("backoff", box:state "app")
       box.world:advance(10)

@@ -77,6 +77,9 @@ describe("a registration", function()
     }, registration { deregister_after = 600 })
     local month = registration { deregister_after = 30 * 24 * 3600 }
     assert.equal("2592000s", month.Check.DeregisterCriticalServiceAfter)
+    for seconds, text in pairs { [1e9] = "1000000000s", [0.00001] = "0.00001s", [90061.25] = "90061.25s" } do
+      assert.equal(text, registration({ deregister_after = seconds }).Check.DeregisterCriticalServiceAfter)
+    end
   end)
 
   it("has the shortest ttl of the checks", function()
@@ -86,7 +89,7 @@ describe("a registration", function()
 end)
 
 describe("the next step", function()
-  local record, now
+  local record, now, held
 
   local function want(o)
     record.want = {
@@ -98,12 +101,16 @@ describe("the next step", function()
   local function step()
     local name, due = service.next(record, now)
     if not name then return due end
-    service.sent(record, name)
-    service.done(record, name, record.want, now, function() return 0 end)
+    if name == "look" then
+      service.seen(record, held)
+    else
+      service.sent(record, name)
+      service.done(record, name, record.want, now, function() return 0 end)
+    end
     return name
   end
 
-  before_each(function() record, now = { id = "app-h", ttl = 15 }, 100 end)
+  before_each(function() record, now, held = { id = "app-h", ttl = 15 }, 100, nil end)
 
   -- All steps that there are to take.
   local function steps()
@@ -171,14 +178,14 @@ describe("the next step", function()
     want {}
     steps()
     record.want = nil
-    assert.same({ "deregister" }, steps())
+    assert.same({ "look", "deregister" }, steps())
   end)
 
   it("takes back what may have been heard, although no answer came", function()
     want { maintenance = "deploy" }
     service.sent(record, "register")
     record.want = nil
-    assert.same({ "deregister" }, steps())
+    assert.same({ "look", "deregister" }, steps())
     want { maintenance = "deploy" }
     step()
     service.sent(record, "maintain")
@@ -224,7 +231,7 @@ describe("the next step", function()
     service.sent(record, "register")
     service.refused(record, "register")
     record.want = nil
-    assert.same({ "deregister" }, steps())
+    assert.same({ "look", "deregister" }, steps())
   end)
 
   it("begins anew when Consul has forgotten it", function()
@@ -234,12 +241,83 @@ describe("the next step", function()
     assert.same({ "register", "update", 107.5 }, steps())
     service.forget(record)
     record.want = nil
-    assert.same({ "deregister" }, steps()) -- it may hold it all the same
+    assert.same({ "look", "deregister" }, steps()) -- it may hold it all the same
   end)
 
   it("waits a quarter of a ttl for an answer: a renewal that is lost comes once more in time", function()
     local function timeout(ttl) return service.timeout { id = "x", ttl = ttl } end
     assert.same({ 1, 1, 2.5, 5, 5 }, { timeout(1), timeout(4), timeout(10), timeout(20), timeout(3600) })
+  end)
+end)
+
+describe("an entry that is another instance's", function()
+  local record
+
+  local function other(changes)
+    local held = { Service = "app", Port = 80, Address = "10.0.0.1", Tags = { "x" } }
+    for name, value in pairs(changes or {}) do held[name] = value end
+    return held
+  end
+
+  before_each(function()
+    record = { id = "app-h", ttl = 15, want = { registration = registration(), status = "passing", output = "" } }
+    service.sent(record, "register")
+    service.done(record, "register", record.want, 100, function() return 0 end)
+  end)
+
+  it("is known by its name, address and port, and told with what ours were", function()
+    assert.is_nil(service.anothers(record, other()))
+    assert.is_nil(service.anothers(record, nil))
+    assert.equal("port 81 instead of 80", service.anothers(record, other { Port = 81 }))
+    assert.equal('name "b" instead of "app", address "10.0.0.2" instead of "10.0.0.1"',
+      service.anothers(record, other { Service = "b", Address = "10.0.0.2" }))
+    assert.is_nil(service.anothers({ id = "app-h" }, other { Port = 81 })) -- nothing is known of ours
+  end)
+
+  it("is not taken back, and ours is", function()
+    record.want = nil
+    assert.equal("look", service.next(record, 100))
+    assert.equal("port 81 instead of 80", service.seen(record, other { Port = 81 }))
+    assert.is_nil(service.next(record, 100))
+  end)
+
+  it("is taken back where it is ours, or nobody can say", function()
+    for _, held in ipairs { other(), {}, false } do
+      record.want, record.looked = nil, nil
+      assert.is_nil(service.seen(record, held or nil))
+      assert.equal("deregister", service.next(record, 100))
+    end
+  end)
+
+  it("is left alone for longer each time, within bounds, and forgotten after a calm", function()
+    local function middle() return 0.5 end
+    local now, pauses = 100, {}
+    for i = 1, 9 do
+      local round, seconds = service.contested(record, now, middle)
+      assert.equal(i, round)
+      pauses[i] = seconds or 0
+      now = now + 300
+    end
+    assert.same({ 0, 10, 20, 40, 80, 160, 300, 300, 300 }, pauses)
+    assert.equal(225, select(2, service.contested(record, now, function() return 0 end)))
+    assert.same({ 1 }, { service.contested(record, now + 1000, middle) })
+  end)
+
+  it("gets nothing of ours while it is left alone, and then the registration", function()
+    service.yield(record, other { Port = 81 }, 130)
+    assert.same({ nil, 130 }, { service.next(record, 129) })
+    assert.equal("register", service.next(record, 130))
+  end)
+
+  it("that leads to us is renewed while it is left alone", function()
+    service.done(record, "update", record.want, 100, function() return 0 end)
+    service.yield(record, other(), 130)
+    assert.same({ nil, 107.5 }, { service.next(record, 101) })
+    assert.equal("update", service.next(record, 108))
+    assert.equal("register", service.next(record, 130))
+    service.sent(record, "register")
+    service.done(record, "register", record.want, 130, function() return 0 end)
+    assert.equal("update", service.next(record, 130))
   end)
 end)
 

@@ -571,6 +571,50 @@ describe("the simulated Consul", function()
     end)
   end)
 
+  -- --- how often a watch asks ---------------------------------------------------------------------
+
+  -- An agent that answers at once, the n-th question with body(n). Returns how many questions it gets in a minute.
+  local function in_a_minute(body, told)
+    local count = 0
+    function box.port.consul.server:accept(_, done) -- luacheck: ignore self
+      count = count + 1
+      done { status = 200, headers = { ["x-consul-index"] = tostring(count) }, body = body(count) }
+      return { cancel = function() end }
+    end
+    local id = assert(port.watch { path = "/v1/kv/x?raw" })
+    local stop = world:elapsed() + 60
+    repeat
+      local event = next_event(stop - world:elapsed())
+      if event and told then told(event) end
+    until not event
+    port.cancel(id)
+    return count
+  end
+
+  describe("a watch of an endpoint that always answers at once asks", function()
+    it("once a second when nothing is new", function()
+      local count = in_a_minute(function() return "same" end)
+      assert.is_true(count >= 60 and count <= 63, count)
+    end)
+
+    it("ten times a second when each answer is news", function()
+      local count = in_a_minute(tostring)
+      assert.is_true(count > 560 and count <= 621, count) -- and two tokens
+    end)
+
+    it("less often the larger news are, and once a second from a megabyte on", function()
+      local count = in_a_minute(function(n) return n .. ("x"):rep(500000) end)
+      assert.is_true(count >= 115 and count <= 125, count)
+      count = in_a_minute(function(n) return n .. ("x"):rep(2000000) end)
+      assert.is_true(count >= 58 and count <= 63, count)
+    end)
+
+    it("once a second when news are called unchanged", function()
+      local count = in_a_minute(tostring, function(event) assert.is_true(port.unchanged(event.id)) end)
+      assert.is_true(count >= 60 and count <= 64, count)
+    end)
+  end)
+
   -- --- faults ------------------------------------------------------------------------------------
 
   describe("faults", function()

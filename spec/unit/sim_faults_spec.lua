@@ -132,6 +132,26 @@ describe("a fault", function()
     assert.matches("connection refused", box.app.state.said)
   end)
 
+  it("cut breaks the connections to a server, and no others", function()
+    run({ kind = "cut", target = "localhost:9", how = "ECONNRESET" }, [[
+      pilot.state.said = {}
+      for i, address in ipairs { "127.0.0.1:9", "localhost:9", "localhost:10" } do
+        pilot.spawn(function()
+          local ok, said = pcall(function() return pilot.net.connect(address, { timeout = "1m" }):read_line() end)
+          pilot.state.said[i] = tostring(said)
+        end)
+      end
+    ]], function(b)
+      b:server("localhost:9", function(conn) conn:sleep "1h" end)
+      b:server("localhost:10", function(conn) conn:sleep "1h" end)
+    end)
+    assert.matches("connection reset by peer", box.app.state.said[1])
+    assert.matches("connection reset by peer", box.app.state.said[2])
+    assert.is_nil(box.app.state.said[3])
+    assert.same({ cut = 1 }, struck)
+    assert.matches("fault   the connections to localhost:9 break", box:history())
+  end)
+
   it("tcp closes an address, for a time", function()
     run({ kind = "tcp", target = "localhost:9", how = "down", lasts = 5 },
       [[ pilot.job "app" { exec = "app -x", health = { tcp = "127.0.0.1:9", interval = "1s", fall = 1 } } ]],
@@ -181,6 +201,7 @@ describe("a schedule", function()
     box:http("http://a/", 200)
     box:http("POST http://a/", 200)
     box:tcp("127.0.0.1:1", "up")
+    box:server("127.0.0.1:2", {})
     choices = faults.choices(world)
   end)
 
@@ -194,7 +215,8 @@ describe("a schedule", function()
     assert.same({
       exit = "app", kill = "app", freeze = "app",
       deaf = "app, function 2", slow = "app, function 2", hang = "app, function 2", fail = "app, function 2",
-      spawn = "app, function 2", http = "http://a/, POST http://a/", tcp = "localhost:1",
+      spawn = "app, function 2", http = "http://a/, POST http://a/", tcp = "localhost:1, localhost:2",
+      cut = "localhost:2",
       disk = "box", clock = "box", signal = "box", shutdown = "box",
       consul_down = "box", consul_hang = "box", consul_slow = "box", consul_fail = "box", consul_restart = "box",
       consul_forget = "box", consul_wipe = "box", consul_partition = "box", consul_leader = "box",

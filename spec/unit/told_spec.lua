@@ -23,9 +23,10 @@ local GOLDEN = {
   { 'pilot.job "a" { exec = "a", stdin = "inherit" } pilot.job "b" { exec = "b", stdin = "inherit" }',
     'job "b": stdin: is "inherit", as that of job "a": only one job can have the standard input of the container' },
   { 'pilot.job "a" { exec = "a", log = 5 }',
-    'job "a": log: expected "lines", "raw" or a table such as { level = "warn" }, got a number: 5' },
+    'job "a": log: expected "lines", "raw", "none" or a table such as { level = "warn" }, got a number: 5' },
   { 'pilot.job "a" { exec = "a", log = "/log/a" }',
-    'job "a": log: expected "lines", "raw" or a table, got a string: "/log/a"; write log = { file = "/log/a" }' },
+    'job "a": log: expected "lines", "raw", "none" or a table, got a string: "/log/a"; '
+      .. 'write log = { file = "/log/a" }' },
   { 'pilot.job "a" { exec = "a", log = { mode = "raw", merge = true, parse = "json", level_from = "level" } }',
     'job "a": log.merge: ' .. RAW, 'job "a": log.parse: ' .. RAW },
   { 'pilot.job "a" { exec = "a", log = { parse = "logfmt", level_from = 5, merge = 1 } }',

@@ -1,5 +1,6 @@
 local cjson = require "cjson"
 local trigger = require "luapilot.trigger"
+local trigger_text = require "luapilot.trigger_text"
 
 local function once(name) return { kind = "once", topic = "job:" .. name, event = "healthy" } end
 local function each(name) return { kind = "each", topic = "job:" .. name, event = "healthy" } end
@@ -204,7 +205,7 @@ describe("trigger", function()
   it("says what it is, in the words of the file", function()
     local function seconds(n) return n .. "s" end
     assert.equal('all { a:once "healthy", any { b:each "healthy", every 60s, cron "0 3 * * *", startup } }',
-      trigger.describe(all(once "a", any(each "b", every(), { kind = "cron", text = "0 3 * * *" },
+      trigger_text.describe(all(once "a", any(each "b", every(), { kind = "cron", text = "0 3 * * *" },
         { kind = "startup" })), seconds))
   end)
 
@@ -212,7 +213,7 @@ describe("trigger", function()
     local a = once "a"
     local both = any(a, once "b")
     assert.equal('all { any { a:once "healthy", b:once "healthy" }, part 1 again, part 2 again }',
-      trigger.describe(all(both, both, a), tostring))
+      trigger_text.describe(all(both, both, a), tostring))
   end)
 
   it("loses nothing with a source that has said all that counts", function()

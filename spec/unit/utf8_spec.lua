@@ -31,6 +31,15 @@ describe("utf8", function()
     end
   end)
 
+  it("finds the first byte that is of no character", function()
+    for text, at in pairs {
+      [""] = false, abc = false, ["Köln \226\130\172"] = false, ["caf\233"] = 4, ["\226\130"] = 1, ["é\128"] = 3,
+      ["éé\237\160\128x"] = 5, ["\244\143\191\191"] = false,
+    } do
+      assert.equal(at, utf8.fault(text) or false, text)
+    end
+  end)
+
   it("knows where each range ends", function()
     for _, text in ipairs { "\194\128", "\223\191", "\224\160\128", "\237\159\191", "\238\128\128", "\239\191\191",
       "\240\144\128\128", "\244\143\191\191" } do

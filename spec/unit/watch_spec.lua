@@ -32,19 +32,23 @@ describe("watch", function()
 
     it("with everything that users get", function()
       assert.same({ {
-        id = "a", address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, node = "n1", status = "passing",
-        weights = { passing = 10, warning = 2 },
+        id = "a", address = "10.1.1.1", port = 1, authority = "10.1.1.1:1", tags = { "x" }, meta = { v = "2" },
+        node = "n1", status = "passing", weights = { passing = 10, warning = 2 },
       } }, instances(entry("a", {
         address = "10.1.1.1", port = 1, tags = { "x" }, meta = { v = "2" }, weights = { Passing = 10, Warning = 2 },
       })))
+    end)
+
+    it("with an authority in brackets where the address is of version 6", function()
+      assert.equal("[fd00::1]:80", instances(entry("a", { address = "fd00::1", port = 80 }))[1].authority)
     end)
 
     it("with the node's address where it has none, and empty tables for what is null", function()
       local body = '[{"Node":{"Node":"n","Address":"10.9.9.9"},"Service":{"ID":"a","Tags":null,"Meta":null,'
         .. '"Address":""},"Checks":null}]'
       assert.same({ {
-        id = "a", address = "10.9.9.9", port = 0, tags = {}, meta = {}, node = "n", status = "passing",
-        weights = { passing = 1, warning = 1 },
+        id = "a", address = "10.9.9.9", port = 0, authority = "10.9.9.9", tags = {}, meta = {}, node = "n",
+        status = "passing", weights = { passing = 1, warning = 1 },
       } }, watch.read("service", "db", 200, body))
     end)
 
@@ -79,7 +83,12 @@ describe("watch", function()
     local body = json.encode {
       { Key = "a/b", Value = base64.encode "1" }, { Key = "a/c/d", Value = base64.encode "\0" }, { Key = "a/" },
     }
-    assert.same({ b = "1", ["c/d"] = "\0" }, watch.read("prefix", "a/", 200, body))
+    assert.same({ b = "1", ["c/d"] = "\0" }, watch.read("prefix", "a/", 200, body)) -- "a/" is an empty folder
+    assert.same({ [""] = "x" }, watch.read("prefix", "a/", 200, '[{"Key":"a/","Value":"eA=="}]'))
+    assert.same({ [""] = "" }, watch.read("prefix", "a", 200, '[{"Key":"a","Value":null}]'))
+    body = json.encode { { Key = "a", Value = base64.encode "self" }, { Key = "ab", Value = base64.encode "2" } }
+    assert.same({ [""] = "self", b = "2" }, watch.read("prefix", "a", 200, body))
+    assert.same({ a = "self", ab = "2" }, watch.read("prefix", "", 200, body))
     assert.same({ empty = "" }, watch.read("prefix", "a/", 200, '[{"Key":"a/empty","Value":null}]'))
     assert.same({}, watch.read("prefix", "a/", 404, ""))
   end)
@@ -119,12 +128,14 @@ describe("watch", function()
 
   it("asks what its options say", function()
     local path, query = watch.question { kind = "service", name = "db", tag = { "a", "b" }, status = "passing",
-      dc = "west", near = "_agent", filter = "x", stale = true }
+      dc = "west", near = "_agent", filter = "x", stale = true, cached = true }
     assert.same({ "health", "service", "db" }, path)
     assert.same({ tag = { "a", "b" }, passing = true, dc = "west", near = "_agent", filter = "x", stale = true }, query)
     path, query = watch.question { kind = "key", name = "a/b", stale = false }
     assert.same({ { "kv", "a/b" }, { raw = true } }, { path, query })
     path, query = watch.question { kind = "prefix", name = "a/" }
     assert.same({ { "kv", "a/" }, { recurse = true } }, { path, query })
+    path = watch.question { kind = "prefix", name = "" }
+    assert.same({ "kv", "" }, path)
   end)
 end)

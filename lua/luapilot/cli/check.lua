@@ -58,6 +58,12 @@ local function triggers(pilot)
   return count
 end
 
+local function dependencies(pilot)
+  local count = 0
+  for _, runner in ipairs(pilot.order) do count = count + #(runner.spec.depends_on or {}) end
+  return count
+end
+
 local function services(pilot)
   local count = 0
   for _, runner in ipairs(pilot.order) do count = count + #(runner.spec.service or {}) end
@@ -86,11 +92,14 @@ local function wrap(first, parts, separator)
   return table.concat(lines, "\n")
 end
 
+local PLURALS = { watch = "watches", dependency = "dependencies" }
+
 -- Everything that is counted, by what it is; what few files have only where there is some.
 local function counts(pilot)
   local files, watches = size(pilot.templates), size(pilot.watches) -- each holds the pilot
   return {
     { "job", #pilot.order, names = job_names(pilot) }, { "trigger", triggers(pilot) },
+    { "dependency", dependencies(pilot), rare = true },
     { "timer", size(pilot.holders) - files - watches },
     { "handler", pilot.bus:count(function() return true end) },
     { "template", files, rare = true }, { "watch", watches, rare = true }, { "service", services(pilot), rare = true },
@@ -104,7 +113,9 @@ end
 function check.report(pilot, path)
   local plan, parts, warned = shutdown.plan(pilot), {}, #pilot.mistakes:warnings()
   for _, each in ipairs(counts(pilot)) do
-    if each[2] > 0 or not each.rare then parts[#parts + 1] = describe.count(each[2], each[1]) .. (each.names or "") end
+    local counted = each[2] > 1 and PLURALS[each[1]] and each[2] .. " " .. PLURALS[each[1]]
+      or describe.count(each[2], each[1])
+    if each[2] > 0 or not each.rare then parts[#parts + 1] = counted .. (each.names or "") end
   end
   local order = shutdown.order(plan)
   local bound = ("shutdown in %s at most%s"):format(duration.format(plan.bound), order[1] and ":" or "")
@@ -171,7 +182,7 @@ local function as_json(found, message)
   for i, runner in ipairs(pilot.order) do names[i] = runner.spec.name end
   fields[#fields + 1] = { "jobs", values_of(names) }
   for _, each in ipairs(counts(pilot)) do
-    if not each.names then fields[#fields + 1] = { each[1]:gsub("ch$", "%0e") .. "s", value_of(each[2]) } end
+    if not each.names then fields[#fields + 1] = { PLURALS[each[1]] or each[1] .. "s", value_of(each[2]) } end
   end
   fields[#fields + 1] = { "shutdown", plan_of(pilot) }
   return object_of(fields) .. "\n"

@@ -5,8 +5,10 @@
 --            function, job:start()
 --   group    pilot.all and pilot.any
 --
--- An edge goes from what happens to what it starts, and says which event, how often, and the options. Pure.
+-- An edge goes from what happens to what it starts, and says which event, how often, and the options; a dashed one from
+-- what a job depends on to that job. Pure.
 
+local dependencies = require "luapilot.dependencies"
 local duration = require "luapilot.duration"
 local shutdown = require "luapilot.cli.shutdown"
 
@@ -22,7 +24,7 @@ local diagram = {}
 ---@field from string
 ---@field to string
 ---@field label string?
----@field by_hand boolean?      only when Lua code asks for it
+---@field dashed boolean?       starts nothing by itself: job:start() of Lua code, or what a start waits for
 
 ---@class luapilot.Diagram
 ---@field nodes luapilot.DiagramNode[]
@@ -104,12 +106,9 @@ local source_of = {
     return "cron " .. leaf.text, jitter > 0 and "each, jitter " .. duration.format(jitter) or "each"
   end,
   ["function"] = function(leaf) return function_text(leaf.fn), "when true" end,
-  once = function(leaf)
-    local kind, name = leaf.topic:match "^(%w+):(.*)$" -- "template:/etc/app.conf", 'watch:watch "db"'
-    if kind == "template" then return "template " .. name, event_label(leaf, leaf.event) end
-    if kind == "watch" then return name, event_label(leaf, leaf.event) end
-    local watch = leaf.topic:match "^watch:(.*)$"
-    if watch then return watch, event_label(leaf, leaf.event) end
+  once = function(leaf, pilot)
+    local watch, template = pilot.watches_by_topic[leaf.topic], leaf.topic:match "^template:(.*)$"
+    if watch or template then return watch and watch.label or "template " .. template, event_label(leaf, leaf.event) end
     return "pilot: " .. leaf.event, event_label(leaf)
   end,
 }
@@ -120,8 +119,8 @@ source_of.each = source_of.once
 local Builder = {}
 Builder.__index = Builder
 
-function Builder:edge(from, to, label, by_hand)
-  self.edges[#self.edges + 1] = { from = from, to = to, label = label, by_hand = by_hand }
+function Builder:edge(from, to, label, dashed)
+  self.edges[#self.edges + 1] = { from = from, to = to, label = label, dashed = dashed }
 end
 
 function Builder:node(kind, text)
@@ -131,10 +130,11 @@ function Builder:node(kind, text)
   return id
 end
 
--- Sources that read the same are one node.
-function Builder:source(text)
-  self.sources[text] = self.sources[text] or self:node("source", text)
-  return self.sources[text]
+-- One node for each source: a watch, a template or a function by what it is, the clock and the pilot by their text.
+function Builder:source(leaf, text)
+  local key = leaf.topic ~= "pilot" and leaf.topic or leaf.fn or text
+  self.sources[key] = self.sources[key] or self:node("source", text)
+  return self.sources[key]
 end
 
 -- A group that stands in several places is one node.
@@ -150,17 +150,27 @@ function Builder:connect(node, to)
   if node.parts then return self:edge(self:group(node), to) end
   local job = node.topic and node.topic:match "^job:(.*)$"
   if job then return self:edge(diagram.job_id(job), to, event_label(node, node.event)) end
-  local text, label = source_of[node.kind](node)
-  self:edge(self:source(text), to, label, node.kind == "manual" or nil)
+  local text, label = source_of[node.kind](node, self.pilot)
+  self:edge(self:source(node, text), to, label, node.kind == "manual" or nil)
+end
+
+-- What each start of a job waits for.
+function Builder:depend(runner)
+  local to = diagram.job_id(runner.spec.name)
+  for _, one in ipairs(runner.spec.depends_on and dependencies.of(runner) or {}) do
+    local bound = runner.spec.bind and one.state ~= "exit_success" and ", bind" or ""
+    self:edge(diagram.job_id(one.runner.spec.name), to, ("depends_on: %s%s"):format(one.state, bound), true)
+  end
 end
 
 ---@param pilot luapilot.App     loaded
 ---@return luapilot.Diagram
 function diagram.of(pilot)
-  local self = setmetatable({ nodes = {}, edges = {}, counts = {}, sources = {}, groups = {} }, Builder)
+  local self = setmetatable({ pilot = pilot, nodes = {}, edges = {}, counts = {}, sources = {}, groups = {} }, Builder)
   for _, runner in ipairs(pilot.order) do self.nodes[#self.nodes + 1] = job_node(runner) end
   for _, runner in ipairs(pilot.order) do
     self:connect(runner.starter.trigger.node, diagram.job_id(runner.spec.name))
+    self:depend(runner)
   end
   return { nodes = self.nodes, edges = self.edges, footer = shutdown.line(shutdown.plan(pilot)) }
 end

@@ -18,7 +18,7 @@ end
 local function edge_line(edge)
   local attributes = {}
   if edge.label then attributes[#attributes + 1] = "label=" .. quoted(edge.label) end
-  if edge.by_hand then attributes[#attributes + 1] = "style=dashed" end
+  if edge.dashed then attributes[#attributes + 1] = "style=dashed" end
   local list = #attributes > 0 and " [" .. table.concat(attributes, ", ") .. "]" or ""
   return ("  %s -> %s%s;"):format(edge.from, edge.to, list)
 end

@@ -12,9 +12,9 @@ local DRAW = { mermaid = mermaid.draw, dot = dot.draw }
 local graph = {
   name = "graph", usage = "graph [FILE]",
   summary = "who starts whom, as Mermaid or DOT",
-  description = "Draws the jobs of a pilot.lua and what starts each of them. The last line, a comment, is the\n"
-    .. "order of the shutdown and how long it takes at most. Starts nothing; variables that are not set do\n"
-    .. "not matter.",
+  description = "Draws the jobs of a pilot.lua, what starts each of them, and (dashed) what each depends on. The last\n"
+    .. "line, a comment, is the order of the shutdown and how long it takes at most. Starts nothing; variables\n"
+    .. "that are not set do not matter.",
   epilog = [[
 Exit codes:
    0                     the drawing is on stdout

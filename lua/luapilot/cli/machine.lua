@@ -6,6 +6,7 @@
 local bit = require "bit"
 local describe = require "luapilot.describe"
 local env_file = require "luapilot.env_file"
+local paths = require "luapilot.paths"
 
 local machine = {}
 
@@ -43,19 +44,42 @@ function Look:is_directory(path)
   return stat ~= nil or not GONE[code]
 end
 
-function Look:warn(where, path, field, message)
-  self.app.mistakes:warn(where, path .. "." .. field, message .. " on this machine")
+-- `name` is what is not there.
+function Look:warn(where, path, field, message, name)
+  message = paths.explain(self.port, message .. " on this machine", "ENOENT", name)
+  self.app.mistakes:warn(where, path .. "." .. field, message)
 end
 
 function Look:file(where, path, field, name)
   local kind = name and self:kind_of(name)
-  if kind == "gone" then self:warn(where, path, field, ("there is no file %s"):format(describe.quote(name))) end
+  if kind == "gone" then self:warn(where, path, field, ("there is no file %s"):format(describe.quote(name)), name) end
   if kind == "directory" then self:warn(where, path, field, ("%s is a directory"):format(describe.quote(name))) end
 end
 
 function Look:directory(where, path, field, name)
   if name and not self:is_directory(name) then
-    self:warn(where, path, field, ("there is no directory %s"):format(describe.quote(name)))
+    self:warn(where, path, field, ("there is no directory %s"):format(describe.quote(name)), name)
+  end
+end
+
+-- The line of the job that a field is of; nil: it is another field.
+local function where_of(app, field)
+  local runner = app.jobs[field and field:match '^job "([^"]*)"' or ""]
+  return runner and runner.spec.where
+end
+
+-- What had another meaning until a version ago, when relative paths were relative to the working directory, and still
+-- could be meant so: both are there. It goes with the next version.
+function Look:twins()
+  for _, each in ipairs(paths.all()) do
+    local old, new = self.port.stat(each.text), self.port.stat(each.path)
+    local named = each.text:find "[^./]" -- "." is everywhere
+    if named and old and new and old.identity ~= new.identity then
+      self.app.mistakes:warn(where_of(self.app, each.field), each.field,
+        ("%s is %s, in the directory of the pilot.lua; there is another one in the working directory, which an earlier "
+          .. "luapilot took: if that is meant, write its whole path"):format(describe.quote(each.text),
+          describe.quote(each.path)))
+    end
   end
 end
 
@@ -102,12 +126,13 @@ end
 function Look:program(where, path, field, words, spec)
   local name = words and words[1]
   if not name then return end
-  local at = name:find("/", 1, true) and join(spec.cwd, name)
+  local argv = paths.argv({ name }, spec.cwd, path .. "." .. field)
+  local at = name:find("/", 1, true) and join(spec.cwd, argv[1])
   local search = not at and self:search_path(spec)
   if not (at or search) then return end
   local key = at or search .. "\0" .. name
   self.programs[key] = self.programs[key] or at and fault_at(self, at) or fault_on_path(self, name, search)
-  if self.programs[key] ~= "" then self:warn(where, path, field, self.programs[key]) end
+  if self.programs[key] ~= "" then self:warn(where, path, field, self.programs[key], at) end
 end
 
 -- --- users -----------------------------------------------------------------------------------
@@ -160,7 +185,8 @@ function Look:job(runner)
   local path = ("job %q"):format(spec.name)
   self:program(spec.where, path, "exec", spec.exec, spec)
   for _, check in ipairs(spec.health) do
-    self:program(spec.where, path, check.path .. ".exec", check.exec, spec)
+    local own = check.env and check.env.PATH and setmetatable({ env = check.env }, { __index = spec }) or spec
+    self:program(spec.where, path, check.path .. ".exec", check.exec, own)
   end
   self:identity(runner, path)
   self:file(spec.where, path, "env_file", spec.env_file)
@@ -205,6 +231,7 @@ function machine.look(app)
   local self = setmetatable({ app = app, port = app.port, programs = {}, files = {} }, Look)
   for _, runner in ipairs(app.order) do self:job(runner) end
   for _, keeper in pairs(app.templates) do self:template(keeper) end
+  self:twins()
   self:curl()
 end
 

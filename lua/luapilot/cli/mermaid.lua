@@ -18,7 +18,7 @@ local function node_line(node)
 end
 
 local function edge_line(edge)
-  local arrow = edge.by_hand and "-.->" or "-->"
+  local arrow = edge.dashed and "-.->" or "-->"
   local label = edge.label and ('|"%s"|'):format(escaped(edge.label)) or ""
   return ("  %s %s%s %s"):format(edge.from, arrow, label, edge.to)
 end

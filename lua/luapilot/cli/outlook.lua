@@ -2,9 +2,12 @@
 --
 --   * a one-shot that fails for good, and with it the only way to a job that should run on, while another job keeps
 --     the pilot alive: a container that is up and serves nothing;
+--   * a dependency that nothing starts by itself;
 --   * a stop_timeout that the shutdown's bound cuts short;
 --   * a stop_signal that ends no program which does not catch it.
 
+local calls = require "luapilot.calls"
+local dependencies = require "luapilot.dependencies"
 local duration = require "luapilot.duration"
 
 local outlook = {}
@@ -25,8 +28,8 @@ end
 
 -- The jobs that must end well before this one starts.
 local function needed_ends(app, runner)
-  local list = {}
-  for _, leaf in ipairs(needed_leaves(runner.starter.trigger.node, {})) do
+  local list, own = {}, runner.spec.depends_on and dependencies.as_trigger(runner) or runner.starter.trigger
+  for _, leaf in ipairs(needed_leaves(own.node, {})) do
     local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
     if source and source ~= runner and leaf.event == "exit_success" then list[#list + 1] = source end
   end
@@ -163,12 +166,40 @@ local function stop_signals(app)
   end
 end
 
+-- --- what is waited for ----------------------------------------------------------------------
+
+-- Does the file call a method that starts it? As far as its text shows.
+local function is_called(app, name)
+  for _, source in pairs(app.loader.sources) do
+    for _, method in ipairs { "start", "restart" } do
+      for _, call in ipairs(calls.on_jobs(source, method)) do
+        if call.job == name then return true end
+      end
+    end
+  end
+end
+
+-- A dependency that only a call starts.
+local function manual_dependencies(app)
+  for _, runner in ipairs(app.order) do
+    for _, one in ipairs(dependencies.of(runner)) do
+      local name = one.runner.spec.name
+      if one.runner.starter:is_manual() and not is_called(app, name) then
+        app.mistakes:warn(runner.spec.where, ("job %q.depends_on%s"):format(runner.spec.name, one.path),
+          ('job %q has when = "manual", so nothing starts it by itself: job %q waits until a handler calls its '
+          .. ":start()"):format(name, runner.spec.name))
+      end
+    end
+  end
+end
+
 ---Adds a warning for each.
 ---@param app luapilot.App      loaded, without mistakes
 function outlook.look(app)
   one_shots(app)
   stop_timeouts(app)
   stop_signals(app)
+  manual_dependencies(app)
 end
 
 return outlook

@@ -1,9 +1,11 @@
 -- shutdown: in which order the jobs of a loaded file end, and how long that takes at most.
 --
--- A job is asked to stop when those are gone whose trigger names it (as app.lua does it). The file's shutdown_timeout
--- bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers are awaited, and deferred
--- functions, a reader of the log that is slow, Consul, and processes that a job has left behind. Pure.
+-- A job is asked to stop when those are gone whose trigger names it, or that depend on it (as shutdown.lua does).
+-- The file's shutdown_timeout bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers
+-- are awaited, and deferred functions, a reader of the log that is slow, Consul, and processes that a job has left
+-- behind. Pure.
 
+local dependencies = require "luapilot.dependencies"
 local duration = require "luapilot.duration"
 
 local shutdown = {}
@@ -13,7 +15,7 @@ local SHOWN = 20 -- names of a list
 ---@class luapilot.ShutdownPlan
 ---@field groups string[][]     names; each job of a group is needed by one of the group before it
 ---@field edges { before: string, names: string[] }[]   these are gone before that one is asked: all there is of order
----@field together string[][]   jobs that wait for each other
+---@field together string[][]   jobs whose triggers name each other
 ---@field registered boolean    jobs without a service wait for those that have one: see shutdown.lua of the core
 ---@field bound number          seconds
 
@@ -32,13 +34,14 @@ local function count_dependents(pilot)
   return open, free
 end
 
--- Jobs that wait for each other stop all together, when nobody else is left.
+-- Jobs whose triggers name each other stop all together, when nobody else is left, but none before those that depend on
+-- it.
 local function together(pilot, state)
   local group = {}
   for _, runner in ipairs(pilot.order) do
     if not state.ended[runner] then group[#group + 1] = runner end
   end
-  return group
+  return dependencies.unneeded(group)
 end
 
 -- A group ends: whom only they waited for is the next.
@@ -104,7 +107,7 @@ function shutdown.plan(pilot)
   while left > 0 do
     if not group[1] then
       group = together(pilot, state)
-      circle[#circle + 1] = names_of(group)
+      if group[2] then circle[#circle + 1] = names_of(group) end
     end
     groups[#groups + 1], left = names_of(group), left - #group
     group = end_group(pilot, state, group)

@@ -2,10 +2,8 @@
 --
 -- It owns this way, and the functions that it makes of the entries. It never knows a single endpoint.
 
-local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
 local endpoints = require "luapilot.consul.endpoints"
-local names = require "luapilot.consul.names"
 local requests = require "luapilot.consul.requests"
 local schema = require "luapilot.schema"
 
@@ -59,12 +57,6 @@ local function further(args, query, take)
   return body
 end
 
-local function encoded(app, call, entry, body)
-  local text, message = names.encode(body)
-  if message then client.raise(app, ("%s: %s: %s"):format(call, entry.body.name, message)) end
-  return text
-end
-
 local function request_of(app, call, spec, ...)
   local given, at, entry = { ... }, 0, spec.entry
   local function take(kind, name, optional)
@@ -79,7 +71,7 @@ local function request_of(app, call, spec, ...)
   local options = given[at + 1]
   local read = requests.argument(app, call, spec.options, options == nil and {} or options)
   local request = { method = entry[1], path = path, query = query, accept = spec.accept, what = call }
-  if body then request.body = encoded(app, call, entry, body) end
+  if body then request.body = requests.encode(app, call, entry.body and entry.body.name or "body", body) end
   if entry.payload then request.body = read.payload end
   return requests.add(request, read)
 end

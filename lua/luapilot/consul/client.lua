@@ -9,6 +9,7 @@
 local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
 local options = require "luapilot.consul.options"
+local paths = require "luapilot.paths"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
 local url = require "luapilot.url"
@@ -51,8 +52,8 @@ end
 
 -- The token in its file; nil and a message.
 local function read_token(self)
-  local text, message = self.app.port.read(self.options.token_file, TOKEN_LIMIT)
-  if not text then return nil, message end
+  local text, message, code = self.app.port.read(self.options.token_file, TOKEN_LIMIT)
+  if not text then return nil, paths.explain(self.app.port, message, code, self.options.token_file) end
   local token, wrong = schema.first(options.token, text:match "^%s*(.-)%s*$")
   if not token then return nil, ("%q: %s"):format(self.options.token_file, wrong) end
   return token

@@ -3,6 +3,7 @@
 -- The names, and those of fields, are the official Go client's in snake_case. An entry says how a request is made of a
 -- call's arguments, and what of its answer is returned. It owns the entries; calls.lua follows them.
 
+local address = require "luapilot.address"
 local base64 = require "luapilot.base64"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema"
@@ -78,7 +79,7 @@ local agent = {
   fail_ttl = { "PUT", "agent/check/fail/:id", options = "LOCAL", args = NOTE },
   ---The same with a longer output: (id, output, "passing" | "warning" | "critical").
   update_ttl = { "PUT", "agent/check/update/:id", options = "LOCAL", args = {
-    { name = "output", type = shapes.bytes }, { name = "status", type = shapes.status },
+    { name = "output", type = shapes.output }, { name = "status", type = shapes.status },
   } },
 
   enable_service_maintenance = { "PUT", "agent/service/maintenance/:id", options = "LOCAL", args = REASON,
@@ -101,11 +102,36 @@ local agent = {
 
 -- --- health and catalogue ------------------------------------------------------------------------
 
+-- Where an instance is: its own address, or else its node's.
+local function put_authority(entry, own, node, port)
+  local host = own and own ~= "" and own or node
+  entry.authority = host and host ~= "" and address.authority(host, port) or nil
+end
+
+-- Of { node, service, checks }.
+local function instances(value)
+  for _, entry in ipairs(value or {}) do
+    local service, node = entry.service or {}, entry.node or {}
+    put_authority(entry, service.address, node.address, service.port)
+  end
+  return value or {}
+end
+
+-- Of { node, address, service_address, service_port, … }.
+local function catalogued(value)
+  for _, entry in ipairs(value or {}) do
+    put_authority(entry, entry.service_address, entry.address, entry.service_port)
+  end
+  return value or {}
+end
+
 local health = {
-  ---Instances: a list of { node, service, checks }.
-  service = { "GET", "health/service/:service", options = "READ near filter node_meta tag passing", result = "list" },
+  ---Instances: a list of { node, service, checks, authority }.
+  service = { "GET", "health/service/:service", options = "READ cached near filter node_meta tag passing",
+    result = instances },
   ---The same of proxies in Consul's mesh that stand for the service.
-  connect = { "GET", "health/connect/:service", options = "READ near filter node_meta tag passing", result = "list" },
+  connect = { "GET", "health/connect/:service", options = "READ cached near filter node_meta tag passing",
+    result = instances },
   ---The checks of a service.
   checks = { "GET", "health/checks/:service", options = "READ near filter node_meta", result = "list" },
   ---The checks of a node.
@@ -116,13 +142,15 @@ local health = {
 
 local catalog = {
   ---Names of datacentres, the nearest first.
-  datacenters = { "GET", "catalog/datacenters", options = "WRITE", result = "list" },
+  datacenters = { "GET", "catalog/datacenters", options = "WRITE cached", result = "list" },
   nodes = { "GET", "catalog/nodes", options = "READ near filter node_meta", result = "list" },
   ---name → list of all its tags.
-  services = { "GET", "catalog/services", options = "READ node_meta", result = "map" },
+  services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map" },
   ---All instances of a service, healthy or not.
-  service = { "GET", "catalog/service/:service", options = "READ near filter node_meta tag", result = "list" },
-  connect = { "GET", "catalog/connect/:service", options = "READ near filter node_meta tag", result = "list" },
+  service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag",
+    result = catalogued },
+  connect = { "GET", "catalog/connect/:service", options = "READ cached near filter node_meta tag",
+    result = catalogued },
   ---{ node, services = { id → service } }, or nil.
   node = { "GET", "catalog/node/:node", options = "READ filter", result = "maybe" },
   ---{ node, services = { service, … } }, or nil.
@@ -173,7 +201,10 @@ local query = {
   get = { "GET", "query/:id", result = "first" },
   delete = { "DELETE", "query/:id" },
   ---Runs one, by its name or id: { service, nodes, dns, datacenter, failovers }.
-  execute = { "GET", "query/:name/execute", options = "READ near limit", result = "value" },
+  execute = { "GET", "query/:name/execute", options = "READ cached near limit", result = function(value)
+    if value then instances(value.nodes) end
+    return value
+  end },
 }
 
 -- --- status --------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@
 local base64 = require "luapilot.base64"
 local client = require "luapilot.consul.client"
 local describe = require "luapilot.describe"
+local exact = require "luapilot.exact"
 local requests = require "luapilot.consul.requests"
 local schema = require "luapilot.schema"
 local shapes = require "luapilot.consul.shapes"
@@ -50,7 +51,7 @@ end
 ---@type luapilot.Type
 function kv.value(value, path, report)
   if type(value) == "string" then return value end
-  if type(value) == "number" then return describe.number(value) end
+  if type(value) == "number" then return exact.text(value, path, report) end
   local advice = type(value) == "table" and "pilot.json.encode makes one" or nil
   return schema.expected(path, report, "a string", value, advice)
 end

@@ -20,7 +20,6 @@
 ---@class luapilot.ConsulRead: luapilot.ConsulWrite
 ---@field stale boolean?               any server may answer
 ---@field consistent boolean?          the leader asks the others first
----@field cached boolean?              the agent may answer from its cache, where the endpoint has one
 ---@field index string|integer|nil     answer when there is something newer than this
 ---@field wait luapilot.Span?          … or after this time (default 5 m)
 
@@ -30,6 +29,7 @@
 ---@field node_meta table<string, string>?
 
 ---@class luapilot.ConsulTagged: luapilot.ConsulFind
+---@field cached boolean?              the agent may answer from its cache; not together with `consistent`
 ---@field tag string|string[]|nil      with all of these
 
 ---@class luapilot.ConsulInstances: luapilot.ConsulTagged
@@ -255,11 +255,11 @@ function consul.agent.reload(options) end
 consul.health = {}
 ---@param service string
 ---@param options luapilot.ConsulInstances?
----@return { node: table, service: table, checks: table[] }[], luapilot.ConsulMeta
+---@return { node: table, service: table, checks: table[], authority: string? }[], luapilot.ConsulMeta
 function consul.health.service(service, options) end
 ---@param service string
 ---@param options luapilot.ConsulInstances?
----@return { node: table, service: table, checks: table[] }[], luapilot.ConsulMeta
+---@return { node: table, service: table, checks: table[], authority: string? }[], luapilot.ConsulMeta
 function consul.health.connect(service, options) end
 ---@param service string
 ---@param options luapilot.ConsulFind?
@@ -275,13 +275,13 @@ function consul.health.node(node, options) end
 function consul.health.state(state, options) end
 
 consul.catalog = {}
----@param options luapilot.ConsulWrite?
+---@param options luapilot.ConsulWrite|{ cached: boolean? }|nil
 ---@return string[]
 function consul.catalog.datacenters(options) end
 ---@param options luapilot.ConsulFind?
 ---@return table[], luapilot.ConsulMeta
 function consul.catalog.nodes(options) end
----@param options luapilot.ConsulRead|{ node_meta: table<string, string>? }|nil
+---@param options luapilot.ConsulRead|{ node_meta: table<string, string>?, cached: boolean? }|nil
 ---@return table<string, string[]> tags   by name
 ---@return luapilot.ConsulMeta
 function consul.catalog.services(options) end
@@ -366,7 +366,7 @@ function consul.query.get(id, options) end
 ---@param options luapilot.ConsulWrite?
 function consul.query.delete(id, options) end
 ---@param name string                  or its id
----@param options luapilot.ConsulRead|{ near: string?, limit: integer? }|nil
+---@param options luapilot.ConsulRead|{ near: string?, limit: integer?, cached: boolean? }|nil
 ---@return { service: string, nodes: table[], datacenter: string, failovers: integer, dns: table }, luapilot.ConsulMeta
 function consul.query.execute(name, options) end
 

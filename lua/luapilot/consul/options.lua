@@ -6,6 +6,7 @@
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
 local http_types = require "luapilot.http_types"
+local paths = require "luapilot.paths"
 local schema = require "luapilot.schema"
 local url = require "luapilot.url"
 
@@ -87,7 +88,7 @@ end
 local read = schema.fields({
   address         = { address },
   token           = { token },
-  token_file      = { schema.text },
+  token_file      = { paths.type },
   auth            = { auth },
   dc              = { schema.text },
   max_connections = { schema.integer(1), default = 150 },
@@ -160,7 +161,7 @@ local function token_of(result, env, path)
   if result.token then return result.token end
   if result.token_file then return nil, result.token_file, schema.join(path, "token_file") end
   local file = env.text "CONSUL_HTTP_TOKEN_FILE"
-  if file then return nil, file, "CONSUL_HTTP_TOKEN_FILE" end
+  if file then return nil, paths.absolute(file, "CONSUL_HTTP_TOKEN_FILE"), "CONSUL_HTTP_TOKEN_FILE" end
   return env.value("CONSUL_HTTP_TOKEN", token)
 end
 

@@ -4,10 +4,12 @@
 -- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
 -- described by others, with these words.
 
+local characters = require "luapilot.characters"
 local client = require "luapilot.consul.client"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema"
 local shapes = require "luapilot.consul.shapes"
+local utf8 = require "luapilot.utf8"
 
 local requests = {}
 
@@ -59,12 +61,17 @@ local OPTIONS = {
 -- Words for groups of them.
 local GROUPS = {
   WRITE = "dc token timeout retry",
-  READ  = "dc token timeout retry stale consistent cached index wait",
+  READ  = "dc token timeout retry stale consistent index wait",
   LOCAL = "token timeout retry", -- the agent itself answers
 }
 
 local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tree = "recurse", value = "payload",
   modify_index = "cas" }
+
+-- What Consul would take, and pass over in silence.
+local UNCACHED = { function(_, path, report)
+  return report(path, "Consul's agent has no cache for this: leave it out")
+end }
 
 ---A type for options: READ, WRITE, LOCAL, and names of single ones.
 ---@param words string       "READ near filter"
@@ -72,9 +79,17 @@ local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tr
 function requests.options(words)
   local fields = {}
   for word in words:gsub("%u+", GROUPS):gmatch "[%l_]+" do fields[word] = assert(OPTIONS[word], word) end
+  fields.cached = fields.cached or fields.consistent and UNCACHED
   local synonyms = {}
   for word, meant in pairs(SYNONYMS) do synonyms[word] = fields[meant] and not fields[word] and meant or nil end
-  return schema.fields(fields, "a table of options", synonyms)
+  local type_of = schema.fields(fields, "a table of options", synonyms)
+  return function(value, path, report)
+    local read = type_of(value, path, report)
+    if read and read.cached and read.consistent then
+      return report(path, "has cached and consistent: the leader does not answer from the agent's cache; leave one out")
+    end
+    return read
+  end
 end
 
 -- --- before a request ----------------------------------------------------------------------------
@@ -125,21 +140,44 @@ function requests.add(request, read)
   return request
 end
 
+-- Where the text is that Consul would hold otherwise. Only asked when there is one.
+local function where_altered(app, call, name, value)
+  local message
+  characters.look(value, name, function(path, said) message = message or path .. ": " .. said end)
+  client.raise(app, ("%s: %s"):format(call, message))
+end
+
+---The body of a request, in JSON; raises with the field that cannot be sent.
+---@param app luapilot.App
+---@param call string
+---@param name string         of the argument
+---@param value any
+---@return string
+function requests.encode(app, call, name, value)
+  local encoded, message = names.encode(value)
+  if not encoded then client.raise(app, ("%s: %s: %s"):format(call, name, message)) end
+  if utf8.fault(encoded) then where_altered(app, call, name, value) end
+  return encoded
+end
+
 -- --- after it ------------------------------------------------------------------------------------
 
 ---@class luapilot.ConsulMeta
 ---@field last_index string?      for the `index` of the next query
 ---@field known_leader boolean
 ---@field last_contact number?    seconds since the server that answered heard its leader
+---@field cache_hit boolean?       of a read with `cached`: did the agent answer from its cache?
+---@field cache_age number?        … and for how many seconds has it not heard from the servers?
 
 ---@param response table
 ---@return luapilot.ConsulMeta
 function requests.meta(response)
   local headers = response.headers
-  local contact = tonumber(headers["x-consul-lastcontact"])
+  local contact, cache = tonumber(headers["x-consul-lastcontact"]), headers["x-cache"]
   return {
     last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
     known_leader = headers["x-consul-knownleader"] == "true",
+    cache_hit = cache and cache == "HIT", cache_age = cache and tonumber(headers.age),
   }
 end
 

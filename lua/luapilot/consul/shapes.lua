@@ -8,6 +8,7 @@ local exact = require "luapilot.exact"
 local duration = require "luapilot.duration"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema"
+local utf8 = require "luapilot.utf8"
 
 local shapes = {}
 
@@ -47,6 +48,13 @@ function shapes.seconds(text) return (assert(duration.parse(text))) end
 function shapes.bytes(value, path, report)
   if type(value) == "string" then return value end
   return schema.expected(path, report, "a string", value)
+end
+
+---What a program said, perhaps in no character set: U+FFFD stands where it is no UTF-8, as Consul would put it.
+---@type luapilot.Type
+function shapes.output(value, path, report)
+  local bytes = shapes.bytes(value, path, report)
+  return bytes and utf8.repaired(bytes)
 end
 
 ---A list of strings; one of them may stand alone. It is a list for Consul even when it is empty.
@@ -147,7 +155,7 @@ shapes.service = schema.fields(with(service_fields, {
 
 local catalog_check = schema.fields({
   node = { text }, check_id = { text }, name = { text }, status = { shapes.status }, notes = { text },
-  output = { shapes.bytes }, service_id = { text }, service_name = { text }, definition = { schema.any },
+  output = { shapes.output }, service_id = { text }, service_name = { text }, definition = { schema.any },
 }, 'a check such as { check_id = "db", status = "passing" }', { id = "check_id" })
 
 ---@type luapilot.Type

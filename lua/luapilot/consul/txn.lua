@@ -91,8 +91,9 @@ function txn.library(app)
     local self = requests.enter(app, CALL)
     local wanted = requests.argument(app, CALL, read_operations, list, "operations")
     local read = requests.argument(app, CALL, OPTIONS, options == nil and {} or options)
+    local body = requests.encode(app, CALL, "operations", wanted)
     local request = requests.add({
-      method = "PUT", path = { "txn" }, body = names.encode(wanted), accept = { [409] = true }, what = CALL,
+      method = "PUT", path = { "txn" }, body = body, accept = { [409] = true }, what = CALL,
     }, read)
     local response = self:call(request)
     local answer = requests.decode(app, request, response)

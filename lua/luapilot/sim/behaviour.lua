@@ -31,6 +31,7 @@ local behaviour = {}
 ---@field term_exit integer?        default 0
 ---@field on table<string, fun(proc: luapilot.sim.Process)>?   handlers, after start_delay
 ---@field listens string|string[]|nil
+---@field serves table|fun(conn: luapilot.sim.Conn)|nil   what it says there: see server.lua
 ---@field notify table?             fields, or a list of { after =, every =, FIELD = … }
 ---@field grandchild table?         a behaviour in the same group, or a list (setsid = true: outside of the
 ---                                 session; setpgid = true: in a group of its own)
@@ -39,7 +40,7 @@ local behaviour = {}
 
 local FIELDS = {
   "exit", "signal", "after", "start_delay", "stdout", "stderr", "ignores", "term_delay", "term_exit", "on",
-  "listens", "notify", "grandchild", "spawn_error", "spawn_stage", "setsid",
+  "listens", "serves", "notify", "grandchild", "spawn_error", "spawn_stage", "setsid",
   "setpgid",
 }
 local TIMES = { "after", "start_delay", "term_delay" }
@@ -163,7 +164,7 @@ local function come_up(proc, b)
   install_handlers(proc, b)
   if b.stdout then proc:write(b.stdout, "stdout") end
   if b.stderr then proc:write(b.stderr, "stderr") end
-  for _, address in ipairs(list_of(b.listens)) do proc:listen(address) end
+  for _, address in ipairs(list_of(b.listens)) do proc:listen(address, b.serves) end
   for _, entry in ipairs(list_of(b.notify)) do say_ready(proc, entry) end
 end
 

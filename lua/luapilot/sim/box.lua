@@ -18,11 +18,13 @@ local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
 local kernel = require "luapilot.sim.kernel"
+local link = require "luapilot.sim.link"
 local network = require "luapilot.sim.network"
 local programs = require "luapilot.sim.programs"
 local random = require "luapilot.sim.random"
 local sandbox = require "luapilot.sim.sandbox"
 local schema = require "luapilot.schema"
+local server = require "luapilot.sim.server"
 local sim_port = require "luapilot.sim.port"
 local signals = require "luapilot.signals"
 local sites = require "luapilot.sim.sites"
@@ -113,6 +115,12 @@ end
 
 local function directory_of(path) return path:match "^(.*/)[^/]*$" or "" end
 
+-- A relative path of the spec, as the pilot.lua would mean it: below the directory of that file.
+local function placed(self, path)
+  if type(path) ~= "string" then return path end
+  return files.normalize(path, self.directory)
+end
+
 -- The file as the box calls it, and where it is on the real disk.
 local function find_file(self)
   if self.options.source then return end
@@ -130,7 +138,7 @@ local function make_network(self, world)
   return network.new(function() return self:names() end, function(host)
     local other = world:find(host, self)
     return other and other.network
-  end)
+  end, CWD)
 end
 
 -- Its Consul agent has its address.
@@ -167,7 +175,7 @@ local function describe_files(self)
   local paths = {}
   for path in pairs(self.options.files or {}) do paths[#paths + 1] = path end
   table.sort(paths)
-  for _, path in ipairs(paths) do self.files:describe(path, self.options.files[path]) end
+  for _, path in ipairs(paths) do self.files:describe(placed(self, path), self.options.files[path]) end
   if self.options.source then self.files:describe(self.path, self.options.source) end
 end
 
@@ -185,8 +193,9 @@ function box.new(world, path, options, number)
   local self = setmetatable({
     world = world, path = path, options = options, name = number == 1 and "box" or "box-" .. number,
     moments = {}, complaints = {}, children = {}, started = false, paused = false,
+    directory = files.normalize(directory_of(path), CWD),
   }, Box)
-  self.programs = programs.new()
+  self.programs = programs.new(self.directory)
   self.files = files.new {
     cwd = CWD, closed = options.closed, clock = function() return world.clock:wall() end,
     unknown = function(name)
@@ -202,9 +211,10 @@ function box.new(world, path, options, number)
   return self
 end
 
--- Calls fn(…) in the pilot: its clock runs, and its secrets are those that messages do not quote.
+-- Calls fn(…) in the pilot: its clock runs, its secrets are those that messages do not quote, and relative paths are
+-- relative to its file.
 local function enter(self, fn, ...)
-  describe.masks = self.app.masks
+  describe.masks, schema.pilot = self.app.masks, self.app
   return contain.call(self.app.loop.meter, fn, ...)
 end
 
@@ -261,13 +271,19 @@ function methods:spawns(name) return self.children[name] or {} end
 
 -- --- running -----------------------------------------------------------------------------------------
 
+-- What the kernel and the guardian do when the pilot is no more.
+local function bury(self)
+  self.port.kernel:kill_all()
+  link.close_all(self.port)
+end
+
 local function check_end(self)
   if not self.app.ended or self.buried then return end
   self.buried = true
   for _, proc in ipairs(self.port.kernel:alive()) do
     self:complain(("still alive when the pilot ended: %s"):format(proc:describe()))
   end
-  self.port.kernel:kill_all()
+  bury(self)
 end
 
 ---Takes one event. False when there is none, or nobody to take it.
@@ -341,7 +357,7 @@ function methods:signal(name, options)
   if self.ended then return end
   if not self.port:signal(name, options) and signals.can_hear(name) or name == "SIGKILL" then
     self.crashed = 128 + signals.number(name)
-    self.port.kernel:kill_all()
+    bury(self)
   end
   self.world:rest()
 end
@@ -369,16 +385,24 @@ end
 ---From now on whatever is started there, as that program or as that user hangs, until it answers.
 ---@param kind "path"|"program"|"user"    a path: a working directory or a program, there or below
 ---@param name string
-function methods:hang(kind, name) self.port.starts:hang(kind, name) end
+function methods:hang(kind, name) self.port.starts:hang(kind, kind == "path" and placed(self, name) or name) end
 
 ---It answers again: what hung goes on.
 ---@param kind "path"|"program"|"user"
 ---@param name string
-function methods:answer(kind, name) self.port.starts:answer(kind, name) end
+function methods:answer(kind, name) self.port.starts:answer(kind, kind == "path" and placed(self, name) or name) end
 
 ---@param address string      "host:port"
 ---@param state "up"|"down"|"hangs"
 function methods:tcp(address, state) self.network:describe(address, state) end
+
+---Somebody outside of the box listens there, and says what is written: see server.lua.
+---@param address string      "host:port", "unix:/run/app.sock"
+---@param what table<string, any>|fun(conn: luapilot.sim.Conn)    { ["a line"] = "its answer\n" }
+function methods:server(address, what)
+  local complain = self.port.complain
+  self.network:serve(address, server.outside(self.world.clock, server.script(what, complain), complain))
+end
 
 ---What the web answers: see sites.lua.
 ---@param address string      a URL, with "*" for any text, perhaps with a method in front: "POST http://api/*"
@@ -388,13 +412,13 @@ function methods:http(address, answer) self.sites:describe(address, answer) end
 ---Writes a file from outside: a string, false (removes it), or a description as in `files`.
 ---@param path string
 ---@param what string|boolean|table
-function methods:write(path, what) self.files:describe(path, what) end
+function methods:write(path, what) self.files:describe(placed(self, path), what) end
 
 ---From now on an operation on a file fails with a code; without a code it works again.
 ---@param operation "read"|"write"|"rename"|"remove"|"stat"|"chmod"|"list"|"mkdir"
 ---@param path string
 ---@param code string?        "ENOSPC"
-function methods:fault(operation, path, code) self.files:fault(operation, path, code) end
+function methods:fault(operation, path, code) self.files:fault(operation, placed(self, path), code) end
 
 ---A descriptor that pilot.poll waits for: ready "r", "w", "rw" or "".
 ---@param fd integer
@@ -417,7 +441,7 @@ end
 ---The content of a file now, or nil.
 ---@param path string
 ---@return string?
-function methods:file(path) return self.files:content(path) end
+function methods:file(path) return self.files:content(placed(self, path)) end
 
 ---The pilot's own log: { level, message, fields, at }.
 ---@return table[]

@@ -1,6 +1,7 @@
 -- declared: which line of a pilot.lua uses a program, a URL, an address or a file: for messages about what nobody
 -- described. Reads the declarations of the core; owns nothing.
 
+local paths = require "luapilot.paths"
 local url = require "luapilot.url"
 
 local declared = {}
@@ -15,7 +16,9 @@ end
 
 local uses = {} -- by what is used: does this check, or this job or template, use it?
 
-function uses.program(spec, argv) return same_words(spec.exec, argv) or same_words(spec.validate, argv) end
+local function is_program(words, argv, cwd) return words ~= nil and same_words(paths.argv(words, cwd), argv) end
+
+function uses.program(spec, argv) return is_program(spec.exec, argv, spec.cwd) or is_program(spec.validate, argv) end
 function uses.url(spec, text) return spec.http ~= nil and url.format(spec.http.url) == text end
 function uses.address(spec, address) return spec.tcp == address end
 function uses.file(spec, path) return spec.source == path or spec.env_file == path end

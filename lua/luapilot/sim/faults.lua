@@ -16,6 +16,7 @@ local behaviour = require "luapilot.sim.behaviour"
 local consul_faults = require "luapilot.sim.consul.faults"
 local copy = require "luapilot.copy"
 local describe = require "luapilot.describe"
+local link = require "luapilot.sim.link"
 local suggest = require "luapilot.suggest"
 
 local faults = {}
@@ -269,6 +270,17 @@ kinds.tcp = {
   end,
   heal = over,
   tell = function(fault) return ("%s %s"):format(fault.target, fault.how == "down" and "is down" or "hangs") end,
+}
+
+kinds.cut = {
+  hits = "an address", targets = function(box) return box.network:served() end,
+  draw = function() return "ECONNRESET" end,
+  strike = function(box, fault)
+    local open = link.open_to(box.port, fault.target)
+    for _, one in ipairs(open) do one:reset() end
+    return open[1]
+  end,
+  tell = function(fault) return ("the connections to %s break"):format(fault.target) end,
 }
 
 -- --- the machine ---------------------------------------------------------------------------------

@@ -12,6 +12,7 @@ local check = require "luapilot.sim.check"
 local client = require "luapilot.sim.consul.client"
 local duration = require "luapilot.duration"
 local http = require "luapilot.sim.http"
+local link = require "luapilot.sim.link"
 local places = require "luapilot.sim.places"
 local queue = require "luapilot.sim.queue"
 local spawn = require "luapilot.sim.spawn"
@@ -160,6 +161,7 @@ function cancel.file() end
 function cancel.start(self, handle) self.starts:abandon(handle) end
 function cancel.process(_, handle) handle:cancel() end
 function cancel.http(self, handle) http.cancel(self, handle) end
+function cancel.connection(self, handle) link.cancel(self, handle) end
 function cancel.consul(_, handle) client.cancel(handle) end
 function cancel.watch(_, handle) watch.cancel(handle) end
 
@@ -297,6 +299,7 @@ end
 function calls.hostname(self) return self.name end
 function calls.environ(self) return copy.shallow(self.environ) end
 function calls.pid(self) return self.own_pid end
+function calls.cwd(self) return self.files.cwd end
 
 -- --- logs --------------------------------------------------------------------------------------
 
@@ -412,7 +415,8 @@ end
 ---@return luapilot.Port
 function sim_port.interface(self)
   local interface = {}
-  for _, group in ipairs { calls, places.calls, spawn.calls, http.calls, client.calls, watch.calls } do
+  for _, group in ipairs { calls, places.calls, spawn.calls, http.calls, link.calls, client.calls,
+    watch.calls } do
     for name, fn in pairs(group) do
       interface[name] = function(...) return fn(self, ...) end
     end

@@ -9,6 +9,7 @@
 
 local blame = require "luapilot.sim.blame"
 local duration = require "luapilot.duration"
+local server = require "luapilot.sim.server"
 
 local process = {}
 
@@ -42,7 +43,7 @@ function process.new(kernel, options)
     user = options.user, stdin = options.stdin or "", input = options.input, pipes = options.pipes,
     group = options.group,
     notify_socket = options.notify, source = kernel.clock:source(), state = "alive", threads = {},
-    handlers = {}, pending = {}, addresses = {}, received = {},
+    handlers = {}, pending = {}, addresses = {}, links = {}, received = {},
   }, Process)
 end
 
@@ -147,6 +148,16 @@ function Process:wait_signal(timeout, names)
     thread.entry = self.kernel.clock:after(seconds, self.source, function() wake(thread, nil) end)
   end
   return coroutine.yield()
+end
+
+---Waits for something: register(wake) sees to it that wake() is called once.
+---@param register fun(wake: fun())
+function Process:park(register)
+  local thread = own_thread(self, "park")
+  register(function()
+    if self.threads[thread] then wake(thread) end
+  end)
+  coroutine.yield()
 end
 
 -- --- for behaviours: signals ---------------------------------------------------------------------
@@ -272,22 +283,30 @@ function Process:close_output()
   self.pipes = {}
 end
 
----Listens on a TCP address, until it ends.
+---Listens on a TCP address or a unix socket ("unix:/run/app.sock"), until it ends. Who connects there is served: see
+---server.lua.
 ---@param address string
-function Process:listen(address)
-  self.kernel.network:listen(address)
-  self.addresses[#self.addresses + 1] = address
+---@param serves table|fun(conn: luapilot.sim.Conn)|nil
+function Process:listen(address, serves)
+  local accept = serves ~= nil and server.inside(self, server.script(serves, self.kernel.complain)) or nil
+  self.kernel.network:listen(address, accept)
+  self.addresses[#self.addresses + 1] = { name = address, accept = accept }
 end
 
 ---Listens no longer.
 ---@param address string
 function Process:unlisten(address)
   for i = #self.addresses, 1, -1 do
-    if self.addresses[i] == address then
-      self.kernel.network:close(table.remove(self.addresses, i))
+    if self.addresses[i].name == address then
+      local one = table.remove(self.addresses, i)
+      self.kernel.network:close(one.name, one.accept)
     end
   end
 end
+
+---A connection is its own, until one of both ends.
+---@param link luapilot.sim.Link
+function Process:holds(link) self.links[#self.links + 1] = link end
 
 -- "KEY=value" lines; a line without "=" is none.
 local function datagram(text)
@@ -349,8 +368,9 @@ function Process:die(how)
     if thread.entry then clock:cancel(thread.entry) end
   end
   self.threads = {}
-  for _, address in ipairs(self.addresses) do self.kernel.network:close(address) end
-  self.addresses = {}
+  for _, one in ipairs(self.addresses) do self.kernel.network:close(one.name, one.accept) end
+  for _, link in ipairs(self.links) do link:server_closes() end
+  self.addresses, self.links = {}, {}
   self:close_output()
   self.kernel:died(self)
 end

@@ -2,11 +2,13 @@
 --
 -- A program is described by the beginning of its argv: "nginx -g", { "sh", "-c", "a | b" }, or a
 -- function(argv). The longest description that fits counts, of equal ones the last. The first word fits
--- with or without its directory. It owns the descriptions, which behaviour of a list is next, and what disturbs
--- them: while a fault lasts (faults.lua), programs that start behave otherwise than described.
+-- with or without its directory; a relative path is one below the directory of the pilot.lua. It owns the
+-- descriptions, which behaviour of a list is next, and what disturbs them: while a fault lasts (faults.lua), programs
+-- that start behave otherwise than described.
 
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"
+local files = require "luapilot.sim.files"
 local words = require "luapilot.words"
 
 local programs = {}
@@ -15,8 +17,9 @@ local programs = {}
 local Programs = {}
 Programs.__index = Programs
 
+---@param directory string     of the pilot.lua
 ---@return luapilot.sim.Programs
-function programs.new() return setmetatable({ list = {} }, Programs) end
+function programs.new(directory) return setmetatable({ list = {}, directory = directory }, Programs) end
 
 local function prefix_of(pattern)
   if type(pattern) == "table" then return pattern end
@@ -46,15 +49,16 @@ function Programs:describe(pattern, value)
   return addresses
 end
 
-local function same_program(word, argv0)
+local function same_program(self, word, argv0)
+  if word:find "^[^/].*/" and files.normalize(word, self.directory) == argv0 then return true end
   return word == argv0 or (not word:find "/" and word == argv0:match "[^/]*$")
 end
 
-local function fits(entry, argv)
+local function fits(self, entry, argv)
   if entry.fits then return entry.fits(argv) end
   for i, word in ipairs(entry.prefix) do
     if not argv[i] then return false end
-    if i == 1 and not same_program(word, argv[1]) then return false end
+    if i == 1 and not same_program(self, word, argv[1]) then return false end
     if i > 1 and word ~= argv[i] then return false end
   end
   return true
@@ -66,7 +70,7 @@ end
 function Programs:entry(argv)
   local found
   for _, entry in ipairs(self.list) do
-    if (not found or entry.length >= found.length) and fits(entry, argv) then found = entry end
+    if (not found or entry.length >= found.length) and fits(self, entry, argv) then found = entry end
   end
   return found
 end

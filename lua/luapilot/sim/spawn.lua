@@ -145,11 +145,17 @@ end
 
 spawn.calls = {}
 
+-- What carries no mark is none of a job's, though it may speak in the name of one.
+local function job_of(options)
+  local marked = options.mark and options.mark:match "^LUAPILOT_JOB=(.*)$"
+  return marked or not options.capture and options.output and options.output.name or nil
+end
+
 local function start(port, id, options, what)
   if options.notify then options.env.NOTIFY_SOCKET = "@luapilot-" .. id end
   local one = child.start(port, id, options, behaviour.script(what))
   port.handles[id] = one
-  port.record("spawn", { argv = options.argv, job = options.output and options.output.name, child = one })
+  port.record("spawn", { argv = options.argv, job = job_of(options), child = one })
   return one.group.leader.pid
 end
 

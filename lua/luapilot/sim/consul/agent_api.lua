@@ -112,7 +112,7 @@ local function sent_checks(entry)
   local list = {}
   for _, check in ipairs(entry.Checks or {}) do list[#list + 1] = check end
   local one = entry.Check
-  if one and (one.TTL and one.TTL > 0 or one.HTTP or one.TCP or one.GRPC or one.Args or one.Interval) then
+  if one and (one.TTL and one.TTL ~= 0 or one.HTTP or one.TCP or one.GRPC or one.Args or one.Interval) then
     table.insert(list, 1, one)
   end
   return list
@@ -132,16 +132,46 @@ local function checks_of(entry, of)
   return list
 end
 
+local MOST_META, LONGEST_KEY, LONGEST_VALUE = 64, 128, 512
+
+local function pair_problem(key, value)
+  if key == "" then return "Key cannot be blank" end
+  if not key:find "^[%w_-]+$" then return "Key contains invalid characters" end
+  if #key > LONGEST_KEY then return ("Key is too long (limit: %d characters)"):format(LONGEST_KEY) end
+  if key:find("consul-", 1, true) == 1 then return "Key prefix 'consul-' is reserved for internal use" end
+  if #value > LONGEST_VALUE then return ("Value is too long (limit: %d characters)"):format(LONGEST_VALUE) end
+end
+
+local function meta_problem(meta)
+  local keys = catalog.sorted(meta)
+  if #keys > MOST_META then
+    return ("Invalid Service Meta: Node metadata cannot contain more than %d key/value pairs"):format(MOST_META)
+  end
+  for _, key in ipairs(keys) do
+    local problem = pair_problem(key, meta[key])
+    if problem then
+      return ("Invalid Service Meta: Couldn't load metadata pair ('%s', '%s'): %s"):format(key, meta[key], problem)
+    end
+  end
+end
+
+local HEAVIEST = 65535
+
+local function weights_problem(weights)
+  local passing, warning = weights.Passing or 0, weights.Warning or 0
+  if passing < 1 then return "Invalid Weights: Passing must be greater than 0" end
+  if warning < 0 then return "Invalid Weights: Warning must be greater or equal than 0" end
+  if passing > HEAVIEST or warning > HEAVIEST then
+    return "Invalid Weights: DNS Weight must be between 0 and 65535"
+  end
+end
+
 local ANYWHERE = { ["0.0.0.0"] = true, ["::"] = true, ["[::]"] = true }
 
 local function service_problem(entry)
   if (entry.Name or "") == "" then return "Missing service name" end
   if ANYWHERE[entry.Address or ""] then return "Invalid service address" end
-  local weights = entry.Weights
-  if weights and (weights.Passing or 0) < 1 then return "Invalid Weights: Passing must be greater than 0" end
-  if weights and (weights.Warning or 0) < 0 then
-    return "Invalid Weights: Warning must be greater or equal than 0"
-  end
+  return entry.Weights and weights_problem(entry.Weights) or meta_problem(entry.Meta or {})
 end
 
 -- What is reached at the service's own address is said for each family.

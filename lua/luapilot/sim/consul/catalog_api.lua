@@ -328,17 +328,17 @@ local function deregister(request)
 end
 
 catalog_api.routes = {
-  ["/v1/catalog/datacenters"] = { GET = datacenters, here = true },
+  ["/v1/catalog/datacenters"] = { GET = datacenters, here = true, cache = "simple" },
   ["/v1/catalog/nodes"] = { GET = nodes, consistency = true },
   ["/v1/catalog/node/"] = { GET = node, consistency = true },
-  ["/v1/catalog/services"] = { GET = services, consistency = true },
-  ["/v1/catalog/service/"] = { GET = catalog_service, consistency = true },
+  ["/v1/catalog/services"] = { GET = services, consistency = true, cache = "refresh" },
+  ["/v1/catalog/service/"] = { GET = catalog_service, consistency = true, cache = "refresh" },
   ["/v1/catalog/register"] = { PUT = register },
   ["/v1/catalog/deregister"] = { PUT = deregister },
   ["/v1/health/node/"] = { GET = health_node, consistency = true },
   ["/v1/health/checks/"] = { GET = health_checks, consistency = true },
   ["/v1/health/state/"] = { GET = health_state, consistency = true },
-  ["/v1/health/service/"] = { GET = health_service, consistency = true },
+  ["/v1/health/service/"] = { GET = health_service, consistency = true, cache = "refresh" },
 }
 
 return catalog_api

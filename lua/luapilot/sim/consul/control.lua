@@ -7,6 +7,7 @@ local blame = require "luapilot.sim.blame"
 local catalog = require "luapilot.sim.consul.catalog"
 local copy = require "luapilot.copy"
 local duration = require "luapilot.duration"
+local snapshot = require "luapilot.sim.consul.snapshot"
 local suggest = require "luapilot.suggest"
 
 local control = {}
@@ -77,6 +78,19 @@ function methods:deny(resource) self.dc:deny(resource) end
 
 ---@param resource string?    default: all
 function methods:grant(resource) self.dc:grant(resource) end
+
+---All that the servers know, for restore().
+---@return luapilot.sim.consul.Snapshot
+function methods:snapshot() return snapshot.take(self.dc) end
+
+---The servers know what they knew then, and let go of all blocking queries, as after `consul snapshot restore`.
+---@param taken luapilot.sim.consul.Snapshot     of snapshot()
+function methods:restore(taken)
+  if type(taken) ~= "table" or not taken.topics then
+    blame.raise("consul:restore: expected what consul:snapshot() gave, got %s", tostring(taken))
+  end
+  snapshot.restore(self.dc, taken)
+end
 
 ---Another datacentre, made when it is first asked for.
 ---@param name string

@@ -5,6 +5,7 @@
 -- state is the same text. It owns nothing.
 
 local cjson = require "cjson".new()
+local utf8 = require "luapilot.utf8"
 
 cjson.decode_invalid_numbers(false)
 
@@ -158,10 +159,12 @@ local function complaint(text)
   return "unexpected end of JSON input"
 end
 
+---As Go reads it: also U+FFFD for what is not UTF-8.
 ---@param text string
 ---@return any value
 ---@return string? message
 function json.decode(text)
+  text = utf8.repaired(text)
   local ok, value = pcall(cjson.decode, stand_ins(text))
   if not ok then return nil, complaint(text) end
   if value == cjson.null then return nil end

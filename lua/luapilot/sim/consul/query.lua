@@ -41,6 +41,8 @@ function Query:all(name) return self.params[name] or {} end
 
 local UNITS = { ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ms = 1e-3, s = 1, m = 60, h = 3600 }
 
+local MOST = 2 ^ 63 / 1e9 -- seconds, in nanoseconds
+
 ---A duration as Go reads it: "1m30s".
 ---@param text string
 ---@return number? seconds
@@ -48,7 +50,9 @@ local UNITS = { ns = 1e-9, us = 1e-6, ["µs"] = 1e-6, ms = 1e-3, s = 1, m = 60, 
 function query.duration(text)
   if text == "0" then return 0 end
   local wrong = ("time: invalid duration %q"):format(text)
-  local seconds, position = 0, 1
+  local sign = text:match "^[+-]" or ""
+  local seconds, first = 0, #sign + 1
+  local position = first
   while position <= #text do
     local _, stop, digits = text:find("^(%d*%.?%d*)", position)
     if digits == "" or digits == "." then return nil, wrong end
@@ -57,8 +61,8 @@ function query.duration(text)
     if not UNITS[unit] then return nil, ("time: unknown unit %q in duration %q"):format(unit, text) end
     seconds, position = seconds + tonumber(digits) * UNITS[unit], last + 1
   end
-  if position == 1 then return nil, wrong end
-  return seconds
+  if position == first or seconds >= MOST then return nil, wrong end
+  return sign == "-" and -seconds or seconds
 end
 
 return query

@@ -158,5 +158,7 @@ return {
   ["/v1/query"] = {
     GET = function(request) return read(request, request.dc.queries) end, POST = create, consistency = true,
   },
-  ["/v1/query/"] = { GET = below, PUT = update, DELETE = delete, consistency = true },
+  ["/v1/query/"] = {
+    GET = below, PUT = update, DELETE = delete, consistency = true, cache = "simple", cache_of = "/execute$",
+  },
 }

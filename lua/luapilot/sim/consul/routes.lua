@@ -5,6 +5,7 @@
 --   consistency              says how consistent its answer is
 --   told                     has an index even when it fails, as those with consistency have
 --   leaderless               is answered without a leader
+--   cache                    "refresh" or "simple": the agent has a cache for it; of paths that match `cache_of` only
 --   events                   its index does not rise, it is only another one
 --   bounded                  takes bodies of half a megabyte at most
 
@@ -44,6 +45,15 @@ function routes.find(path)
     end
   end
   return nil, ""
+end
+
+---How the agent keeps answers of a route, if it does.
+---@param route table
+---@param rest string
+---@return "refresh"|"simple"|nil
+function routes.cache(route, rest)
+  if route.cache_of and not rest:find(route.cache_of) then return nil end
+  return route.cache
 end
 
 return routes

@@ -4,9 +4,10 @@
 -- or now and then for no reason at all, as Consul allows itself. What needs the servers fails as it would without them.
 -- An agent can be down (nobody listens), hang (nothing is answered until it goes on), be slow, or answer an error.
 --
--- It owns the requests under way. What an endpoint says is the endpoints'.
+-- It owns the requests under way. What an endpoint says is the endpoints', what the agent keeps of it cache.lua's.
 
 local answers = require "luapilot.sim.consul.answer"
+local cache = require "luapilot.sim.consul.cache"
 local json = require "luapilot.sim.consul.json"
 local query = require "luapilot.sim.consul.query"
 local routes = require "luapilot.sim.consul.routes"
@@ -46,6 +47,7 @@ Server.__index = Server
 function server.new(agent, cluster)
   local self = setmetatable({
     agent = agent, cluster = cluster, state = "up", delay = 0, open = {}, parked = {}, connection = 1,
+    cache = cache.new(agent),
   }, Server)
   agent.on_lost = function()
     if agent.partitioned then self:lose_servers() end
@@ -158,7 +160,7 @@ function Exchange:block(route, fn)
     if not moved(now, request, route) then return false end
     tell(now)
     return true
-  end)
+  end, function() tell(look()) end)
   local most = request.wait * (1 + dice:next() / 16)
   after(self, dice:next() < SPURIOUS and most * dice:next() or most, function() tell(look()) end)
 end
@@ -174,13 +176,48 @@ function Exchange:call(route, fn, waited)
     end)
   end
   if not request.dc or request.dc.away then return fail "No path to datacenter" end
-  local stale = request.method == "GET" and request.query:has "stale"
+  local stale = request.method == "GET" and (request.query:has "stale" or request.cache)
   if request.dc.store.leader or stale or route.leaderless then
     self.calling = true
     return self:block(route, fn)
   end
   if waited >= HOLD then return fail "No cluster leader" end
   after(self, LOOK, function() self:call(route, fn, waited + LOOK) end)
+end
+
+-- Whoever answers it: the agent, or the servers.
+function Exchange:ask(route, fn)
+  if not route.here then return self:call(route, fn, 0) end
+  self.request.dc = self.server.agent.dc
+  self:block(route, fn)
+end
+
+-- A request for what the agent's cache has, or will have.
+function Exchange:cached(route, fn)
+  local request, kept = self.request, self.server.cache
+  local function tell(entry, hit) self:finish(read_headers(kept:answer(entry, hit), request, route)) end
+  local entry = kept:find(request)
+  if not entry then
+    return self:ask(route, function()
+      local answer = fn(request)
+      kept:keep(request, request.cache, answer, function() return fn(request) end)
+      answer.headers = answer.headers or {}
+      answer.headers["x-cache"] = "MISS"
+      return answer
+    end)
+  end
+  if request.index == 0 or entry.simple or entry.answer.index > request.index then return tell(entry, true) end
+  if kept:is_lost(entry) then
+    return self:finish(read_headers(answers.failed "No known Consul servers", request, route))
+  end
+  if entry.answer.index > request.index then return tell(entry, false) end
+  self.stop = kept:wait(entry, function(failure)
+    if self.over then return true end
+    if not failure and entry.answer.index <= request.index then return false end
+    if failure then self:finish(read_headers(failure, request, route)) else tell(entry, false) end
+    return true
+  end)
+  after(self, request.wait, function() tell(entry, false) end)
 end
 
 local function wrong_parameters(request)
@@ -196,6 +233,9 @@ local function wrong_parameters(request)
   end
   if q:has "stale" and q:has "consistent" then
     return "Cannot specify ?stale with ?consistent, conflicting semantics."
+  end
+  if q:has "cached" and q:has "consistent" then
+    return "Cannot specify ?cached with ?consistent, conflicting semantics."
   end
 end
 
@@ -226,11 +266,9 @@ function Exchange:route()
     return self:finish(answers.text(413, ("Request body(%d bytes) too large, max size: %d bytes. See %s."):format(
       #request.body, LARGEST, "https://www.consul.io/docs/agent/options.html#kv_max_value_size")))
   end
-  if route.here then
-    request.dc = self.server.agent.dc
-    return self:block(route, fn)
-  end
-  self:call(route, fn, 0)
+  request.cache = request.method == "GET" and request.query:has "cached" and routes.cache(route, rest) or nil
+  if request.cache and request.dc then return self:cached(route, fn) end
+  self:ask(route, fn)
 end
 
 ---A request has arrived.
@@ -271,6 +309,7 @@ end
 ---Nobody listens any more; those that wait are cut.
 function Server:down()
   self.state, self.parked, self.connection = "down", {}, self.connection + 1
+  self.cache:clear()
   each_open(self, function(one) one:cut "ECONNRESET" end)
 end
 
@@ -297,6 +336,7 @@ function Server:lose_servers(dc)
   each_open(self, function(one)
     if one.calling and (not dc or one.request.dc == dc) then one:finish(answers.failed "rpc error making call: EOF") end
   end)
+  self.cache:lose(dc, answers.failed "rpc error making call: EOF")
 end
 
 return server

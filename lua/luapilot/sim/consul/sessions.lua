@@ -104,6 +104,16 @@ function Sessions:wind_all()
   for _, session in ipairs(self:list()) do wind(self, session) end
 end
 
+---Others take the place of all.
+---@param all table<string, luapilot.sim.consul.Session>
+function Sessions:replace(all)
+  for _, session in pairs(self.all) do
+    if session.timer then self.store.clock:cancel(session.timer) end
+  end
+  self.all, self.delays = all, {}
+  self:wind_all()
+end
+
 -- --- beginnings and ends -----------------------------------------------------------------------
 
 local function missing_check(self, session)

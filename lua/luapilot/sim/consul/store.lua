@@ -90,14 +90,24 @@ end
 
 -- --- waiting -----------------------------------------------------------------------------------
 
----Calls try() after each change of the topics, until it returns true.
+---Calls try() after each change of the topics, until it returns true; or let_go(), when all are.
 ---@param topics fun(): string[]
 ---@param try fun(): boolean
+---@param let_go fun()
 ---@return fun() stop
-function Store:wait(topics, try)
-  local one = { topics = topics, try = try }
+function Store:wait(topics, try, let_go)
+  local one = { topics = topics, try = try, let_go = let_go }
   self.waiting[#self.waiting + 1] = one
   return function() one.gone = true end
+end
+
+---Nobody waits any longer: what they wait for will be of another store.
+function Store:let_go()
+  local waiting = self.waiting
+  self.waiting = {}
+  for _, one in ipairs(waiting) do
+    if not one.gone then one.let_go() end
+  end
 end
 
 return store

@@ -8,7 +8,8 @@ local client = require "luapilot.sim.consul.client"
 
 local watch = {}
 
-local BURST, TOKEN = 2, 1               -- questions at once, then one each second
+local BURST, TOKEN = 2, 1               -- one token comes each second
+local LEAST_COST, BYTE_COST = TOKEN / 10, TOKEN / 1e6 -- of an answer with news
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 10 -- seconds after an error
 local AT_ONCE, SLACK = 30, 5
 local WAIT, MOST = 300, 600
@@ -17,7 +18,7 @@ local EXCERPT = 200
 
 local check_watch = check.fields {
   path = client.check_path, token = client.check_token, wait = check.number(0.001, MOST),
-  max_body = check.number(0, 1e15),
+  max_body = check.number(0, 1e15), cached = check.boolean,
 }
 
 ---@class luapilot.sim.consul.Watch
@@ -44,10 +45,12 @@ end
 
 -- --- asking ------------------------------------------------------------------------------------
 
+-- After an error not the agent's cache: that one would go on as if nothing was wrong.
 local function question(self)
-  if self.index == "0" then return self.path end
-  return ("%s%sindex=%s&wait=%.0fms"):format(self.path, self.path:find("?", 1, true) and "&" or "?", self.index,
-    self.wait * 1000)
+  local mark, cached = self.path:find("?", 1, true) and "&" or "?", self.cached and not self.failing
+  if self.index == "0" then return self.path .. (cached and mark .. "cached" or "") end
+  local text = ("%s%sindex=%s&wait=%.0fms"):format(self.path, mark, self.index, self.wait * 1000)
+  return cached and text .. "&cached" or text
 end
 
 -- An index is asked with on a connection that was open since it was got.
@@ -55,6 +58,7 @@ function Watch:ask()
   local blocks = self.index ~= "0"
   if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
   if blocks then self.renewed = false end
+  self.asked = now(self)
   self.asking = self.client:ask({
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
     timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
@@ -76,11 +80,15 @@ function Watch:go_on()
   end)
 end
 
--- The bucket is kept as the moment when it is full again.
-local function take_token(self)
+-- The bucket is kept as the moment when it is full again. Returns when the next question may go.
+local function take(self, cost)
   local at = now(self)
-  self.full = math.max(self.full, at) + TOKEN
+  self.full = math.max(self.full, at) + cost
   return math.max(at, self.full - BURST * TOKEN)
+end
+
+local function cost_of(news, size)
+  return news and math.min(TOKEN, math.max(LEAST_COST, size * BYTE_COST)) or TOKEN
 end
 
 -- --- telling -----------------------------------------------------------------------------------
@@ -106,12 +114,18 @@ function Watch:failed(status, code, why)
   self:tell { status = status, code = code, error = why }
 end
 
+-- The index that was asked with, before its time: so Consul lets go of questions when a snapshot is restored.
+local function is_let_go(self, index)
+  return index == self.index and now(self) - self.asked < self.wait
+end
+
 function Watch:took(answer, index)
   local content = answer.status .. " " .. answer.body
   local new = self.failing ~= nil or content ~= self.content
   if index == "0" then index = "1" end
-  self.index = below(index, self.index) and "0" or index
-  self.next = self.renewed and now(self) or take_token(self)
+  self.index = (below(index, self.index) or is_let_go(self, index)) and "0" or index
+  self.cost = self.renewed and TOKEN or cost_of(new, #answer.body) -- that one was taken before
+  self.next = self.renewed and now(self) or take(self, self.cost)
   self.connection = self.client.server.connection
   self.pause, self.failing, self.content = FIRST_PAUSE, nil, content
   if not new then return self:go_on() end
@@ -121,7 +135,7 @@ end
 -- The agent may have come back without its state, and would hold back a question with an index that it has not reached:
 -- one without goes first. The two together cost one token.
 function Watch:renew()
-  self.index, self.renewed, self.next = "0", true, take_token(self)
+  self.index, self.renewed, self.next = "0", true, take(self, TOKEN)
   self:go_on()
 end
 
@@ -153,12 +167,23 @@ function watch.calls.watch(port, options)
   if not self.options then return client.unnamed() end
   local one = setmetatable({
     kind = "watch", client = self, path = options.path, token = options.token, wait = options.wait or WAIT,
-    max_body = options.max_body or BODY, index = "0", full = 0, pause = FIRST_PAUSE,
+    cached = options.cached, max_body = options.max_body or BODY, index = "0", full = 0, cost = TOKEN,
+    pause = FIRST_PAUSE,
   }, Watch)
   one.id = port:handle(one)
   self:hold(one)
   one:ask()
   return one.id
+end
+
+function watch.calls.unchanged(port, id)
+  check.any_number("unchanged: id", id)
+  local one = port.handles[id]
+  if not one or one.kind ~= "watch" and one.kind ~= "consul" then return port.stale("unchanged: id", id) end
+  if one.kind ~= "watch" then return nil, "unchanged: it is no watch: invalid argument", "EINVAL" end
+  take(one, TOKEN - one.cost)
+  one.cost = TOKEN
+  return true
 end
 
 ---Ends a watch in silence.
