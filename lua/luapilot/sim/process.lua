@@ -283,11 +283,18 @@ function Process:close_output()
   self.pipes = {}
 end
 
+-- The path of a unix socket that does not begin with "/" is below the working directory.
+local function whole(self, address)
+  local path = type(address) == "string" and address:match "^unix:([^/].*)$"
+  return path and path:find "%D" and ("unix:%s/%s"):format(self.cwd, path) or address
+end
+
 ---Listens on a TCP address or a unix socket ("unix:/run/app.sock"), until it ends. Who connects there is served: see
 ---server.lua.
 ---@param address string
 ---@param serves table|fun(conn: luapilot.sim.Conn)|nil
 function Process:listen(address, serves)
+  address = whole(self, address)
   local accept = serves ~= nil and server.inside(self, server.script(serves, self.kernel.complain)) or nil
   self.kernel.network:listen(address, accept)
   self.addresses[#self.addresses + 1] = { name = address, accept = accept }
@@ -296,6 +303,7 @@ end
 ---Listens no longer.
 ---@param address string
 function Process:unlisten(address)
+  address = whole(self, address)
   for i = #self.addresses, 1, -1 do
     if self.addresses[i].name == address then
       local one = table.remove(self.addresses, i)
