@@ -223,6 +223,37 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("for one whose own trigger has not fired, without a word about that", function()
+      local box = run([[
+        local task = pilot.job "task" { exec = "app", when = pilot.each "SIGUSR2" }
+        pilot.job "app" { exec = "app", depends_on = { task } }
+      ]], nil, "1s")
+      assert.same({ "waits for task (running)" }, told(box, "app", "waits"))
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      assert.is_true(box:job("app").running)
+      box:stop()
+    end)
+
+    it("and leaves nothing behind in what it waited for", function()
+      local box = run(database() .. [[
+        local app = pilot.job "app" { exec = "app", depends_on = { db } }
+        pilot.on("SIGUSR2", function() app:stop() end)
+        pilot.on("SIGHUP", function() app:start() end)
+      ]], nil, "1s")
+      local watchers = box.app.jobs.db.watchers
+      assert.is_false(watchers:is_empty())
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      assert.equal("stopped", box:job("app").state)
+      assert.is_true(watchers:is_empty())
+      box:signal "SIGHUP"
+      box:advance "10s"
+      assert.is_true(box:job("app").running)
+      assert.is_true(watchers:is_empty())
+      box:stop()
+    end)
+
     it("for a run that has succeeded by itself, and not for one that was stopped", function()
       local box = run([[
         local task = pilot.job "task" { exec = "task", when = "manual" }
@@ -310,6 +341,18 @@ describe("depends_on", function()
       assert.equal("exit_failed exit_failed", boxes.events(box, "task"))
       box:advance "10s"
       assert.same({ 20 }, spawned(box, "task"))
+      box:stop()
+    end)
+
+    it("once a second at most, where two start each other when they fail", function()
+      local box = run([[
+        local done, b = pilot.job "done" { exec = "done" }, pilot.job "b"
+        local a = pilot.job "a" { exec = "app", depends_on = { done },
+          when = pilot.any { done:once "stopped", b:each "exit_failed" } }
+        b { exec = "app", depends_on = { done }, when = a:each "exit_failed" }
+      ]], { done = { exit = 0 } }, "10s")
+      assert.equal(10, #boxes.times(box, "a", "exit_failed"))
+      assert.equal(10, #boxes.times(box, "b", "exit_failed"))
       box:stop()
     end)
 
