@@ -95,9 +95,10 @@ static int l_guard(lua_State *L) {
   if (handle == NULL) return 3;
   uint64_t *id = lua_newuserdata(L, sizeof *id);
   *id = handle->id;
-  lua_createtable(L, 0, 1);
-  lua_pushcfunction(L, collect);
-  lua_setfield(L, -2, "__gc");
+  if (luaL_newmetatable(L, "luapilot.guard")) {
+    lua_pushcfunction(L, collect);
+    lua_setfield(L, -2, "__gc");
+  }
   lua_setmetatable(L, -2);
   return 1;
 }

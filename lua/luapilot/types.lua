@@ -203,7 +203,7 @@ local function socket_path(value, path, report)
   if at:find "^//[^/]" then
     return schema.expected(path, report, ENDPOINT, value, "write " .. describe.quote("unix:///" .. at:sub(3)))
   end
-  at = at:gsub("^//", "", 1)
+  at = at:gsub("^//", "", 1):gsub("^/+", "/")
   if at == "" or at:find "/$" then return schema.expected(path, report, ENDPOINT, value, "the path names no socket") end
   return { path = paths.absolute(at), shown = "unix:" .. at }
 end

@@ -1,4 +1,4 @@
--- pilot.net in the built program: a real server in Python that is polite, hostile or clumsy, by TCP and by a unix socket.
+-- pilot.net in the built program: a real server in Python that is polite, hostile or clumsy, by TCP and a unix socket.
 
 local machine = require "support.machine"
 local run = require "support.run"

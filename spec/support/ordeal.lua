@@ -134,7 +134,8 @@ local trouble = {
 }
 
 local function known_error(err)
-  return err:find "a mistake of the user" or err:find "pilot%.exec" or err:find "abandoned" or err:find "pilot%.http" or err:find "pilot%.net"
+  return err:find "a mistake of the user" or err:find "pilot%.exec" or err:find "abandoned" or err:find "pilot%.http"
+    or err:find "pilot%.net"
     or err:find "pilot%.render" or err:find "template" or err:find "cannot be started" or err:find "timed out after"
     or err:find "defer functions took longer" or err:find "rendered"
 end

@@ -80,7 +80,9 @@ local OPERATIONS = [[
     ping(s)
     s:close()
   end
-  function operations.connection_of_a_task_that_ends() pilot.spawn(function() ping(pilot.net.connect "db:1") end):wait() end
+  function operations.connection_of_a_task_that_ends()
+    pilot.spawn(function() ping(pilot.net.connect "db:1") end):wait()
+  end
   function operations.connection_in_vain() pcall(pilot.net.connect, "unix:/run/down.sock") end
   local open
   function operations.line_of_a_connection()

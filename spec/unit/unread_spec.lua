@@ -60,7 +60,7 @@ describe("unread", function()
       local piece = ("x"):rep(below(4)) .. ("\n"):rep(below(3) == 0 and 1 or 0)
       push(piece)
       all = all .. piece
-      assert.equal(all:find("\n", 1, true), bytes:line())
+      assert.equal((all:find("\n", 1, true)), (bytes:line()))
       local count = math.min(below(6), #all)
       assert.equal(all:sub(1, count), bytes:take(count))
       all = all:sub(count + 1)
