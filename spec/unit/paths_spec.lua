@@ -157,6 +157,11 @@ describe("relative paths", function()
       pilot.job "app" { exec = "app", env_file = "app.env" }
     ]] })
     assert.equal("/pilot/app.env", box.app.jobs.app.spec.env_file)
+    box = sim.load("/dev/shm/pilot.lua", { source = [[
+      local pilot = require "luapilot"
+      pilot.job "app" { exec = "app", env_file = "app.env" }
+    ]] })
+    assert.equal("/dev/shm/app.env", box.app.jobs.app.spec.env_file)
   end)
 
   describe("that lead nowhere", function()
