@@ -384,7 +384,8 @@ end
 ---@param path string
 ---@return function|nil chunk nil after a mistake in this file
 function Loader:load(path)
-  self.path, self.directory = path, not path:find "^/dev/" and path:match "^(.*/)[^/]*$" or "" -- /dev/stdin is no file
+  local stream = path == "/dev/stdin" or path:find "^/dev/fd/" -- which have no directory
+  self.path, self.directory = path, not stream and path:match "^(.*/)[^/]*$" or ""
   local source, message, _, line = read_source(self, path)
   if not source then
     self.mistakes:add(path .. (line or ""), nil, message)

@@ -102,6 +102,18 @@ describe("relative paths", function()
     assert.equal("n = 2\n", box:file "/pilot/conf/made.conf")
   end)
 
+  it("of what a killed pilot left behind in a render, which is put back at the start", function()
+    load([[
+      pilot.template "kept" { text = "new", data = function() pilot.sleep "1h" end }
+      pilot.job "task" { when = "manual", run = function() pilot.render { text = "new", to = "made" } end }
+    ]], { files = { made = "bad", [".made.luapilot-old"] = "old", kept = "bad", [".kept.luapilot-old"] = "good" } })
+    box:start()
+    assert.same({ "old", "good" }, { box:file "made", box:file "kept" })
+    assert.is_nil(box:file "/pilot/conf/.made.luapilot-old")
+    box:stop()
+    assert.same({}, box:errors())
+  end)
+
   it("of a program that a task runs", function()
     load [[
       pilot.job "task" { run = function()
@@ -145,6 +157,11 @@ describe("relative paths", function()
       pilot.job "app" { exec = "app", env_file = "app.env" }
     ]] })
     assert.equal("/pilot/app.env", box.app.jobs.app.spec.env_file)
+    box = sim.load("/dev/shm/pilot.lua", { source = [[
+      local pilot = require "luapilot"
+      pilot.job "app" { exec = "app", env_file = "app.env" }
+    ]] })
+    assert.equal("/dev/shm/app.env", box.app.jobs.app.spec.env_file)
   end)
 
   describe("that lead nowhere", function()
