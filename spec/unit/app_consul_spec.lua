@@ -645,7 +645,7 @@ describe("whatever happens to what Consul knows", function()
     end
     consul:up()
     consul:heal()
-    -- A question that was sent when its servers had just lost their state, or got another one, is held for all its time.
+    -- A question that was sent when its servers had just lost their state, or got another, is held for all its time.
     box:advance "6m"
     compare(box, seed, "cached")
     box:advance "20m" -- an agent's cache may see a restored snapshot after ten
