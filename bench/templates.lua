@@ -10,7 +10,7 @@ local site = require "site"
 local supervisors = require "supervisors"
 local system = require "system"
 
-local PACE = 1.1 -- seconds between two changes: a watch asks once a second at most
+local PACE = 1.1 -- seconds between two changes: a watch asks once a second for what is larger than a megabyte
 
 local PILOT = [[
 pilot.consul "127.0.0.1:%d"

@@ -108,5 +108,8 @@ static int l_unchanged(lua_State *L) {
   return port_failure(L, code, "unchanged: it is no watch");
 }
 
-const luaL_Reg port_consul_functions[] = {
-    {"agent", l_agent}, {"consul", l_consul}, {"watch", l_watch}, {"unchanged", l_unchanged}, {NULL, NULL}};
+const luaL_Reg port_consul_functions[] = {{"agent", l_agent},
+                                          {"consul", l_consul},
+                                          {"watch", l_watch},
+                                          {"unchanged", l_unchanged},
+                                          {NULL, NULL}};

@@ -142,7 +142,8 @@ local function contract(fixture)
       assert.same({}, { meta.cache_hit, meta.cache_age })
       for _, call in ipairs { 'kv.get("x", { cached = true })', 'kv.list("x", { cached = true })',
         "catalog.nodes { cached = true }", 'catalog.node("x", { cached = true })',
-        'health.node("x", { cached = true })', 'health.checks("x", { cached = true })', "session.list { cached = true }", "query.list { cached = true }" } do
+        'health.node("x", { cached = true })', 'health.checks("x", { cached = true })',
+        "session.list { cached = true }", "query.list { cached = true }" } do
         assert.equal(("pilot.consul.%s.cached: Consul's agent has no cache for this: leave it out")
           :format(call:match "^[%w.]+"), raises("c." .. call))
       end

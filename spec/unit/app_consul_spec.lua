@@ -571,3 +571,91 @@ describe("whatever happens to Consul", function()
     for seed = FIRST, FIRST + SEEDS - 1 do run(seed) end
   end)
 end)
+
+-- --- what watches show -------------------------------------------------------------------------
+
+describe("whatever happens to what Consul knows", function()
+  after_each(boxes.check)
+
+  local function ids(list)
+    local names = {}
+    for i, each in ipairs(list) do names[i] = each.id .. ":" .. each.port end
+    table.sort(names)
+    return table.concat(names, " ")
+  end
+
+  -- What the catalogue and the store have.
+  local function truth(box)
+    local passing, any = {}, box.consul:instances "db"
+    for _, one in ipairs(any) do
+      if one.status == "passing" then passing[#passing + 1] = one end
+    end
+    return { plain = ids(passing), cached = ids(passing), any = ids(any), key = tostring(box.consul:get "a"),
+      tree = tostring(box.consul:get "a") .. tostring(box.consul:get "b/c") }
+  end
+
+  local LABELS = {
+    plain = 'watch "db"', cached = 'watch "db" { cached = true }', any = 'watch "db" { status = "any" }',
+    key = 'watch.key "a"', tree = 'watch.prefix ""',
+  }
+
+  local function shown(box)
+    local found = {}
+    for name, label in pairs(LABELS) do
+      local content = box.app.watches[label].content
+      found[name] = name == "key" and tostring(content.value)
+        or name == "tree" and tostring(content.a) .. tostring(content["b/c"]) or ids(content)
+    end
+    return found
+  end
+
+  local function compare(box, seed, but)
+    local wanted, found = truth(box), shown(box)
+    if but then wanted[but], found[but] = nil, nil end
+    if not pcall(assert.same, wanted, found) then assert.message(seed .. box:history()).same(wanted, found) end
+  end
+
+  local SOURCE = CONSUL .. [[
+    pilot.watch "db" pilot.watch "db" { cached = true } pilot.watch "db" { status = "any" }
+    pilot.watch.key "a" pilot.watch.prefix ""
+  ]]
+
+  local function run(seed)
+    local dice, taken = random.new(seed), nil
+    local box = boxes.load(SOURCE, { seed = seed })
+    local consul, servers = box.consul, box.world.consul
+    local address = function() return "10.0.0." .. 1 + dice:below(3) end
+    local acts = {
+      function() consul:add("db", address(), { port = 1 + dice:below(3) }) end,
+      function() pcall(consul.remove, consul, "db-" .. address()) end,
+      function() pcall(consul.set_status, consul, "db", dice:below(2) == 0 and "critical" or "passing") end,
+      function() consul:put("a", dice:below(3)) end, function() consul:put("b/c", dice:below(3)) end,
+      function() consul:delete "a" end,
+      function() taken = taken or servers:snapshot() end,
+      function() if taken then servers:restore(taken) end end,
+      function() consul:down() end, function() consul:up() end,
+      function() consul:partition() end, function() consul:heal() end,
+      function() servers:restart() end, function() servers:restart { lose_state = dice:below(2) == 0 } end,
+      function() consul:slow "500ms" end,
+    }
+    box:start()
+    for _ = 1, 40 do
+      acts[1 + dice:below(#acts)]()
+      box:advance(("%dms"):format(10 ^ (1 + 3 * dice:next())))
+    end
+    consul:up()
+    consul:heal()
+    -- A question that was sent when its servers had just lost their state, or got another, is held for all its time.
+    box:advance "6m"
+    compare(box, seed, "cached")
+    box:advance "20m" -- an agent's cache may see a restored snapshot after ten
+    compare(box, seed)
+    assert.equal(boxes.logged(box, "Consul is away"), boxes.logged(box, "Consul is back"))
+    box:forget_errors()
+    box:stop()
+  end
+
+  it(("every watch shows that when all is well again (%d seeds)"):format(SEEDS), function()
+    for seed = FIRST, FIRST + SEEDS - 1 do run(seed) end
+  end)
+end)

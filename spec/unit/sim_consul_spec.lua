@@ -571,6 +571,88 @@ describe("the simulated Consul", function()
     end)
   end)
 
+  -- --- what the servers knew, and what the agent knows --------------------------------------------
+
+  it("is restored to what a snapshot has, as often as one likes", function()
+    box.consul:put("x", "1")
+    world.consul:add("db", "10.0.0.1")
+    put("/v1/session/create", { TTL = "1000s" })
+    advance(1)
+    local snapshot, session = world.consul:snapshot(), world.consul:sessions()[1].id
+    for _ = 1, 2 do
+      box.consul:put("x", "2")
+      box.consul:put("y", "2")
+      world.consul:remove "db"
+      for _, one in ipairs(world.consul:sessions()) do world.consul:destroy_session(one.id) end
+      world.consul:restore(snapshot)
+      assert.same({ "1" }, { box.consul:get "x", box.consul:get "y" })
+      assert.equal("10.0.0.1", world.consul:instances("db")[1].address)
+      assert.equal(session, world.consul:sessions()[1].id)
+    end
+    advance(3000)
+    assert.same({}, world.consul:sessions()) -- its time runs again
+    for _, wrong in ipairs { "x", {} } do
+      local ok, said = pcall(world.consul.restore, world.consul, wrong)
+      assert.is_false(ok)
+      assert.matches("consul:restore: expected what consul:snapshot%(%) gave", tostring(said))
+    end
+  end)
+
+  describe("an agent's cache", function()
+    local function cached(path)
+      local answer = call(path)
+      return answer.headers["x-cache"], answer.headers.age, answer.body
+    end
+
+    it("is kept up to date, and told of while the servers are away, with its age", function()
+      local path = "/v1/health/service/db?cached"
+      assert.equal("MISS", (cached(path)))
+      world.consul:add("db", "10.0.0.1")
+      advance(1)
+      local hit, age, body = cached(path)
+      assert.same({ "HIT", "0" }, { hit, age })
+      assert.matches("10%.0%.0%.1", body)
+      box.consul:partition()
+      advance(60)
+      world.consul:remove "db"
+      hit, age, body = cached(path)
+      assert.equal("HIT", hit)
+      assert.is_true(tonumber(age) > 30)
+      assert.matches("10%.0%.0%.1", body)
+      assert.equal(500, call(path .. "&index=1000&wait=10s").status)
+      box.consul:heal()
+      advance(10)
+      hit, age, body = cached(path)
+      assert.same({ "HIT", "0", "[]" }, { hit, age, body })
+    end)
+
+    it("of a simple kind is as it was for three days", function()
+      call("/v1/query", { method = "POST", body = '{"Name":"q","Service":{"Service":"db"}}' })
+      local path = "/v1/query/q/execute?cached"
+      assert.equal("MISS", (cached(path)))
+      world.consul:add("db", "10.0.0.1")
+      advance(100)
+      local hit, age, body = cached(path)
+      assert.equal("HIT", hit)
+      assert.is_true(tonumber(age) >= 100)
+      assert.is_nil(body:find("10.0.0.1", 1, true))
+      advance(3 * 86400)
+      hit, _, body = cached(path)
+      assert.equal("MISS", hit)
+      assert.matches("10%.0%.0%.1", body)
+    end)
+
+    it("ends with the agent, and knows nothing that a token may not", function()
+      local path = "/v1/health/service/db?cached"
+      world.consul:add("db", "10.0.0.1")
+      assert.equal("MISS", (cached(path)))
+      assert.equal("MISS", call(path, { token = "other" }).headers["x-cache"])
+      box.consul:down()
+      box.consul:up()
+      assert.equal("MISS", (cached(path)))
+    end)
+  end)
+
   -- --- how often a watch asks ---------------------------------------------------------------------
 
   -- An agent that answers at once, the n-th question with body(n). Returns how many questions it gets in a minute.
