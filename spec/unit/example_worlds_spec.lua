@@ -5,7 +5,7 @@ local example = require "support.example"
 local sim = require "luapilot.sim"
 local worlds = require "support.example_worlds"
 
-local SEEDS = tonumber(os.getenv "SEEDS" or 12)
+local SEEDS = tonumber(os.getenv "SEEDS" or 4)
 
 describe("every example, whatever goes wrong:", function()
   it("none is forgotten", function()
