@@ -502,6 +502,17 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("holds one that is stopped by hand at the very moment at which its dependency is restarted", function()
+      local box = bound()
+      local jobs = box.app.jobs
+      box.app:command(function() jobs.db:input("stop", { again = "user" }) end)
+      box.app:command(function() jobs.app:input("stop", {}) end)
+      box:advance "1m"
+      assert.equal("stopped", box:job("app").state)
+      assert.equal(2, box:job("db"):starts())
+      box:stop()
+    end)
+
     it("takes back a start that is in its prepare", function()
       local box = run(database() .. BOUND:format 'prepare = function() pilot.sleep "10s" end' .. [[
         pilot.after("6s", function() db:stop() end)
