@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define REST (10 * NANOSECONDS) /* between two moments at which all are told that it is back */
+
 TAILQ_HEAD(calls, call);
 LIST_HEAD(holders, consul_holder);
 
@@ -18,6 +20,9 @@ struct consul {
   struct calls queue; /* those that wait for a connection, in order */
   unsigned held;      /* connections of holders */
   unsigned busy;      /* connections of calls */
+  int64_t lost;       /* when a request got no answer last; 0 = never */
+  int64_t told;       /* when all were told that it is back */
+  bool away;          /* since then there was no answer */
 };
 
 struct call {
@@ -31,6 +36,7 @@ struct call {
   struct timer timer;            /* of the wait for a connection */
   TAILQ_ENTRY(call) place;       /* in the queue, while it waits */
   int64_t since;                 /* when Lua called */
+  int64_t asked;                 /* when it was sent */
   bool waits;
   struct failure failure;
   char code[HTTP_CODE];
@@ -92,7 +98,11 @@ int consul_agent(struct consul *consul, const struct consul_agent *agent) {
   free(consul->words);
   consul->words = block;
   consul->agent = kept;
-  if (changed) tell_holders(consul);
+  if (changed) {
+    consul->lost = consul->told = 0;
+    consul->away = false;
+    tell_holders(consul);
+  }
   admit(consul);
   return 0;
 }
@@ -148,12 +158,40 @@ struct request *consul_ask(struct consul *consul, const struct consul_options *o
                            .waits = options->waits,
                            .kept = options->kept,
                            .once = options->once,
+                           .probed = true,
+                           .since = consul->lost,
                        },
                        owner, failure);
 done:
   free(url);
   free(header);
   return request;
+}
+
+/* --- away and back ----------------------------------------------------------------------- */
+
+/* Says this failure anything about the agent? */
+static bool is_ours(const char *code) {
+  return strcmp(code, "EMSGSIZE") == 0 || strcmp(code, "ENOMEM") == 0;
+}
+
+/* An agent that is only slow now and then does not have all asked again each time. */
+static void back(struct consul *consul) {
+  int64_t now = loop_now();
+  if (consul->told != 0 && now - consul->told < REST) return;
+  consul->away = false;
+  consul->told = now;
+  struct consul_holder *holder = LIST_FIRST(&consul->holders);
+  for (; holder; holder = LIST_NEXT(holder, place)) holder->agent_back(holder, consul->lost);
+}
+
+void consul_heard(struct consul *consul, const struct http_response *response, int64_t asked) {
+  if (response->code[0] == '\0') {
+    if (consul->away && asked >= consul->lost) back(consul);
+  } else if (!is_ours(response->code)) {
+    consul->lost = loop_now();
+    consul->away = true;
+  }
 }
 
 /* --- the bound of connections ------------------------------------------------------------ */
@@ -232,6 +270,7 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   call->response.error = call->failure.message;
   response->head = response->body = (struct buffer){0};
   loop_publish(consul->loop, &call->response.event);
+  consul_heard(consul, response, call->asked);
   admit(consul);
 }
 
@@ -239,7 +278,8 @@ static void answered(struct http_owner *owner, struct http_response *response) {
 static int begin(struct call *call) {
   struct consul *consul = call->consul;
   loop_untimer(consul->loop, &call->timer);
-  call->options.spent = (double)(loop_now() - call->since) / (double)NANOSECONDS;
+  call->asked = loop_now();
+  call->options.spent = (double)(call->asked - call->since) / (double)NANOSECONDS;
   call->request = consul_ask(consul, &call->options, &call->owner, &call->failure);
   if (call->request == NULL) return -1;
   free(call->body); /* the request has its own copy */

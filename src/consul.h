@@ -10,6 +10,11 @@
  * (consul_watch.h); calls share the rest and wait in order for a free one, and one always goes, or
  * too many watches would be the end of all calls. The wait counts against a call's timeout.
  *
+ * When a request got no answer, and a later one gets one, the agent is back: for everybody. Whoever
+ * still waits on a connection of before is told, for his may lead nowhere (a host that vanished, an
+ * agent that hangs, a name that leads elsewhere now), and nothing is sent on those that are open from
+ * then. So a watch is heard again with the first call that is, and not when its own time is over.
+ *
  * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and
  * repeats no write: of one whose connection broke, whether it may be sent again is the caller's to
  * know. */
@@ -69,6 +74,8 @@ uint64_t consul_call(struct consul *consul, const struct consul_options *options
 struct consul_holder {
   /* Another agent, or another token: what it says may differ from the first byte on. */
   void (*agent_changed)(struct consul_holder *holder);
+  /* It answers again. What was asked before `lost` may never be answered. */
+  void (*agent_back)(struct consul_holder *holder, int64_t lost);
   LIST_ENTRY(consul_holder) place;
 };
 
@@ -79,6 +86,9 @@ void consul_release(struct consul *consul, struct consul_holder *holder);
 /* Sends a request at once, as http_begin() does. */
 struct request *consul_ask(struct consul *consul, const struct consul_options *options,
                            struct http_owner *owner, struct failure *failure);
+
+/* Says how a request of a holder ended that was asked at that moment. Its holder has done with it. */
+void consul_heard(struct consul *consul, const struct http_response *response, int64_t asked);
 
 struct loop *consul_loop(const struct consul *consul);
 struct handle_table *consul_handles(const struct consul *consul);

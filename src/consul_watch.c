@@ -42,6 +42,7 @@ struct watch {
   int64_t full;  /* when the bucket has all its tokens again */
   int64_t pause; /* after the next error */
   int64_t next;  /* when the next question is due */
+  int64_t asked; /* when the one under way was sent */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
   bool failing;
@@ -54,7 +55,7 @@ struct watch {
 
 /* --- asking ------------------------------------------------------------------------------ */
 
-/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". The caller frees it; NULL: no memory. */
+/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=60000ms". The caller frees it; NULL: no memory. */
 static char *question(const struct watch *watch) {
   char *text = NULL;
   if (watch->index == 0) return strdup(watch->path);
@@ -76,6 +77,7 @@ static int ask(struct watch *watch, struct failure *failure) {
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };
+  watch->asked = loop_now();
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
   if (watch->index) watch->renewed = false;
@@ -211,21 +213,18 @@ static void complain(struct watch *watch, const struct http_response *response) 
 /* The connection with which the index was got is gone, and perhaps the agent with it: another one,
  * or this one without its state, would hold a question with a future index back for all of `wait`.
  * So first one without. */
-static bool renew(struct watch *watch, const char *code) {
-  if (watch->index == 0) return false;
-  if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
+static void renew(struct watch *watch) {
   watch->index = 0;
   watch->renewed = true;
   watch->next = take_token(watch);
-  go_on(watch);
-  return true;
 }
 
-static void answered(struct http_owner *owner, struct http_response *response) {
-  struct watch *watch = OF(struct watch, owner, owner);
-  watch->request = NULL;
+static bool broke(const struct watch *watch, const char *code) {
+  return watch->index && (strcmp(code, "ENOTCONN") == 0 || strcmp(code, "ECONNRESET") == 0);
+}
+
+static void read_answer(struct watch *watch, struct http_response *response) {
   if (response->code[0] != '\0') {
-    if (renew(watch, response->code)) return;
     http_word(&watch->error, "%s", response->error);
     failed(watch, 0, response->code);
     return;
@@ -238,6 +237,19 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   }
   complain(watch, response);
   failed(watch, response->status, code_of(response->status));
+}
+
+static void answered(struct http_owner *owner, struct http_response *response) {
+  struct watch *watch = OF(struct watch, owner, owner);
+  watch->request = NULL;
+  if (broke(watch, response->code)) {
+    renew(watch);
+    go_on(watch);
+    return;
+  }
+  int64_t asked = watch->asked;
+  read_answer(watch, response);
+  consul_heard(watch->consul, response, asked);
 }
 
 /* --- going on ---------------------------------------------------------------------------- */
@@ -273,6 +285,23 @@ static void agent_changed(struct consul_holder *holder) {
   if (!told) go_on(watch);
 }
 
+/* Is it to be asked soon, since another one was answered? Not who was refused: he was heard. */
+static bool waits_in_vain(const struct watch *watch, int64_t lost) {
+  if (watch->request) return watch->asked < lost;
+  return watch->failing && watch->failing_status == 0;
+}
+
+static void agent_back(struct consul_holder *holder, int64_t lost) {
+  struct watch *watch = OF(struct watch, holder, holder);
+  bool told = watch->watched.event.next != NULL;
+  if (!waits_in_vain(watch, lost)) return;
+  http_drop(watch->request);
+  watch->request = NULL;
+  watch->pause = FIRST_PAUSE;
+  renew(watch);
+  if (!told) go_on(watch);
+}
+
 /* --- life -------------------------------------------------------------------------------- */
 
 static void cancel(struct handle *handle) {
@@ -296,6 +325,7 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   watch->watched.error = "";
   watch->owner.answered = answered;
   watch->holder.agent_changed = agent_changed;
+  watch->holder.agent_back = agent_back;
   watch->timer.fire = due;
   watch->consul = consul;
   watch->path = options->path;

@@ -29,6 +29,10 @@
  * may have come back without its state, and would hold back a question with an index that it has
  * not reached. The two together cost one token. Only if that fails, too, is there an error to tell.
  *
+ * When somebody else's request is answered after some were not (consul.h), a question that was asked
+ * before is given up, and asked anew without an index, on another connection: also one that is in its
+ * pause.
+ *
  * After an error the next question comes after a pause that doubles up to 10 s, the half of it
  * chance, so that a thousand watches do not all come back at the same moment. That question does
  * not block: its answer must be told at once, and an agent that has lost its state would otherwise

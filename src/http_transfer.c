@@ -1,6 +1,8 @@
 #include "http_transfer.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,9 @@
 #define WAIT_BUFFER 1024L    /* the least that curl accepts */
 #define LONGEST_LOOKUP (3600 * 1000L) /* milliseconds: no resolver takes that long */
 #define LOOKUP_MEMORY 1L              /* seconds: a container that moved must be found again soon */
+#define PROBE_AFTER 15L               /* seconds of silence, where the kernel asks … */
+#define PROBE_EVERY 5L                /* … and asks again … */
+#define PROBE_UNTIL 30000 /* … until so many milliseconds have passed without an answer */
 
 struct transfers {
   struct loop *loop;
@@ -34,7 +39,8 @@ struct transfer {
   CURL *easy;
   struct curl_slist *headers, *connect_to; /* owned */
   bool added, looking_up, refused;
-  bool kept, gone;  /* no connection may be opened; it was about to */
+  bool kept, gone; /* no connection may be opened; it was about to */
+  bool probed;
   bool sent;        /* of `once`: the request has gone out */
   int socket_error; /* errno of a socket that could not be made */
   char *target;     /* owned; for messages: "host:port", "unix:/run/x" */
@@ -233,7 +239,10 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
   int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
   int fd = socket(address->family, type, address->protocol);
   transfer->socket_error = fd < 0 ? errno : 0;
-  return fd < 0 ? CURL_SOCKET_BAD : fd;
+  if (fd < 0) return CURL_SOCKET_BAD;
+  int limit = PROBE_UNTIL; /* a unix socket has no such thing */
+  if (transfer->probed) (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+  return fd;
 }
 
 /* --- setting one up ---------------------------------------------------------------------- */
@@ -326,6 +335,28 @@ static bool forbid_repeats(struct transfer *transfer) {
 #endif
 }
 
+/* curl knows the age of a connection since 7.80, in whole seconds: one that was opened in the last two
+ * before that moment may pass. */
+static void bound_age(struct transfer *transfer, int64_t since) {
+  if (since == 0) return;
+#if LIBCURL_VERSION_NUM >= 0x075000
+  int64_t seconds = (loop_now() - since) / NANOSECONDS;
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_MAXLIFETIME_CONN,
+                         seconds > 0 ? (long)seconds : 1L);
+#else
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
+#endif
+}
+
+static void set_probes(struct transfer *transfer, bool probed) {
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  transfer->probed = probed;
+  if (!probed) return;
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPIDLE, PROBE_AFTER);
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPINTVL, PROBE_EVERY);
+}
+
 static void set_route(struct transfer *transfer, const struct http_options *options) {
   CURL *easy = transfer->easy;
   (void)curl.easy_setopt(easy, CURLOPT_PROXY, options->proxy ? options->proxy : "");
@@ -333,6 +364,8 @@ static void set_route(struct transfer *transfer, const struct http_options *opti
   (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
   transfer->kept = options->kept;
+  bound_age(transfer, options->since);
+  set_probes(transfer, options->probed);
   set_text(easy, CURLOPT_USERPWD, options->auth); /* by the Basic scheme: no other is asked for */
   if (options->fresh || (options->once && !forbid_repeats(transfer))) {
     (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
@@ -396,7 +429,6 @@ static void set_manners(struct transfer *transfer, const struct http_options *op
 #endif
   (void)curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   (void)curl.easy_setopt(easy, CURLOPT_USERAGENT, "luapilot/" LUAPILOT_VERSION);
-  (void)curl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   (void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, room_for(options));
   (void)curl.easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, LOOKUP_MEMORY);
   (void)curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);

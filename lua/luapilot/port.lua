@@ -268,7 +268,7 @@ function port.consul(options) end
 ---@class luapilot.WatchOptions
 ---@field path string                of an endpoint that blocks, with its query; `index` and `wait` are added
 ---@field token string?
----@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
+---@field wait number?               seconds that the agent may hold an answer back; default 60, at most 600
 ---@field max_body number?           default 64 MiB
 
 ---Asks again and again, by Consul's rules for blocking queries, until cancelled:
@@ -276,6 +276,8 @@ function port.consul(options) end
 ---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
 ---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise: with another
 ---code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
+---When a request to the agent, of `consul` or of any watch, is answered after some were not, every watch that still waits
+---for an answer to an older question asks anew at once, on another connection.
 ---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
 ---endpoint), EAGAIN (429), EIO (any other).
 ---@param options luapilot.WatchOptions

@@ -111,7 +111,7 @@ describe("a watch", function()
   it("asks without an index first, then with the one it got", function()
     agent { ok(7, "a"), HANGS }
     content(watch(), "a", "7")
-    assert.same({ "/v1/kv/app", "/v1/kv/app?index=7&wait=300000ms" }, paths(2))
+    assert.same({ "/v1/kv/app", "/v1/kv/app?index=7&wait=60000ms" }, paths(2))
   end)
 
   it("adds index and wait to a query", function()
@@ -125,7 +125,7 @@ describe("a watch", function()
     local id = watch()
     content(id, "a", "7")
     content(id, "b", "9")
-    assert.equal("/v1/kv/app?index=9&wait=300000ms", paths(4)[4])
+    assert.equal("/v1/kv/app?index=9&wait=60000ms", paths(4)[4])
     assert.is_true(quiet())
   end)
 
@@ -141,7 +141,7 @@ describe("a watch", function()
     content(id, "a", "10")
     content(id, "b", "5")
     assert.same({
-      "/v1/kv/app", "/v1/kv/app?index=10&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=6&wait=300000ms",
+      "/v1/kv/app", "/v1/kv/app?index=10&wait=60000ms", "/v1/kv/app", "/v1/kv/app?index=6&wait=60000ms",
     }, paths(4))
     assert.is_true(quiet())
   end)
@@ -151,7 +151,7 @@ describe("a watch", function()
       agent { ok(index, "a"), HANGS }
       local id = watch()
       content(id, "a", "1")
-      assert.same({ "/v1/kv/app", "/v1/kv/app?index=1&wait=300000ms" }, paths(2))
+      assert.same({ "/v1/kv/app", "/v1/kv/app?index=1&wait=60000ms" }, paths(2))
       port.cancel(id)
     end
   end)
@@ -182,7 +182,7 @@ describe("a watch", function()
     agent(script)
     content(watch(), "a", "1")
     local list = asked(5)
-    assert.equal("/v1/kv/app?index=4&wait=300000ms", list[5].path)
+    assert.equal("/v1/kv/app?index=4&wait=60000ms", list[5].path)
     assert.is_true(list[5].at - list[4].at >= 0.9)
     assert.is_true(quiet())
   end)
@@ -214,10 +214,10 @@ describe("a watch", function()
     assert.equal(500, found.status)
     content(id, "a", "5")
     local list = asked(5)
-    assert.equal("/v1/kv/app?index=5&wait=300000ms", list[2].path)
+    assert.equal("/v1/kv/app?index=5&wait=60000ms", list[2].path)
     assert.equal("/v1/kv/app", list[3].path)
     assert.equal("/v1/kv/app", list[4].path)
-    assert.equal("/v1/kv/app?index=5&wait=300000ms", list[5].path)
+    assert.equal("/v1/kv/app?index=5&wait=60000ms", list[5].path)
     assert.is_true(list[3].at - list[2].at >= 0.49)         -- half of a second, and chance
     assert.is_true(list[4].at - list[3].at >= 0.99)         -- twice that
     assert.is_true(quiet())
@@ -264,7 +264,7 @@ describe("a watch", function()
     content(id, "a", "5")
     content(id, "b", "3")
     assert.same({
-      "/v1/kv/app", "/v1/kv/app?index=5&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=3&wait=300000ms",
+      "/v1/kv/app", "/v1/kv/app?index=5&wait=60000ms", "/v1/kv/app", "/v1/kv/app?index=3&wait=60000ms",
     }, paths(4))
   end)
 
@@ -279,7 +279,7 @@ describe("a watch", function()
   it("waits at an agent that ends the connection with each answer, too", function()
     agent { ok(5, "a", { close = true }), ok(5, "a", { close = true }), HANGS }
     content(watch(), "a")
-    assert.same({ "/v1/kv/app", "/v1/kv/app", "/v1/kv/app?index=5&wait=300000ms" }, paths(3))
+    assert.same({ "/v1/kv/app", "/v1/kv/app", "/v1/kv/app?index=5&wait=60000ms" }, paths(3))
     assert.is_true(quiet())
   end)
 
@@ -318,6 +318,43 @@ describe("a watch", function()
     assert.equal(1000, #event("watch", id).body)
   end)
 
+  -- --- away and back -------------------------------------------------------------------------------
+
+  local function call(options)
+    local all = { path = "/v1/call" }
+    for key, value in pairs(options or {}) do all[key] = value end
+    return event("response", assert(port.consul(all)))
+  end
+
+  -- The connection of a question that waits; nobody sends anything there.
+  it("is asked anew, without an index, when a call is answered after one was not", function()
+    agent { ok(7, "a"), HANGS, HANGS, ok(1, "call"), ok(5, "b"), HANGS }
+    local id = watch()
+    content(id, "a", "7")
+    paths(2)
+    assert.equal("ETIMEDOUT", call({ timeout = 0.2 }).code)
+    assert.equal("call", call().body)
+    content(id, "b", "5")
+    assert.same({
+      "/v1/kv/app", "/v1/kv/app?index=7&wait=60000ms", "/v1/call", "/v1/call", "/v1/kv/app",
+      "/v1/kv/app?index=5&wait=60000ms",
+    }, paths(6))
+    assert.is_true(quiet())
+  end)
+
+  it("is not asked anew after an answer that is too large, or an error", function()
+    agent { ok(7, "a"), HANGS, ok(1, "large"), ok(1, "call"), refused(500), ok(1, "call") }
+    local id = watch()
+    content(id, "a")
+    paths(2)
+    assert.equal("EMSGSIZE", call({ max_body = 2 }).code)
+    assert.equal("call", call().body)
+    assert.equal(500, call().status)
+    assert.equal("call", call().body)
+    assert.is_true(quiet())
+    assert.equal(6, #asked(6))
+  end)
+
   -- --- its end -------------------------------------------------------------------------------------
 
   it("is silent once cancelled: asking, waiting, pausing, with an event on its way", function()
@@ -354,7 +391,7 @@ describe("a watch", function()
     assert.equal(2, #asked(2))
     agent { ok(3, "b"), HANGS }
     content(id, "b", "3")
-    assert.same({ "/v1/kv/app", "/v1/kv/app?index=3&wait=300000ms" }, paths(2))
+    assert.same({ "/v1/kv/app", "/v1/kv/app?index=3&wait=60000ms" }, paths(2))
   end)
 
   it("uses a new token at once, where it has none of its own", function()

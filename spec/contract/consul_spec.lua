@@ -348,6 +348,43 @@ local function contract(fixture)
         content(id, 200, "new")
       end)
 
+      -- Nothing tells those that wait that they wait in vain: with a wait of minutes they would notice in minutes.
+      it("be asked anew when a call is answered after one was not", function()
+        fixture.agent_behind()
+        fixture.put("app", "x")
+        local one = watch { path = "/v1/kv/app?raw", wait = 600 }
+        local other = watch { path = "/v1/kv/other?raw", wait = 600 }
+        for _ = 1, 2 do assert.is_nil(next_event().error) end
+        fixture.vanish()
+        assert.equal("ETIMEDOUT", answer({ path = "/v1/kv/none", timeout = 0.3 }).code)
+        fixture.appear()
+        assert.equal(404, answer("/v1/kv/none").status)
+        fixture.put("app", "y")
+        content(one, 200, "y")
+        fixture.put("other", "z")
+        content(other, 200, "z")
+        assert.is_true(quiet())
+      end)
+
+      it("be asked anew when another watch is answered, also those that pause", function()
+        fixture.agent_behind()
+        fixture.put("app", "x")
+        local one = watch { path = "/v1/kv/app?raw", wait = 600 }
+        content(one, 200, "x")
+        fixture.vanish()
+        local other = watch { path = "/v1/kv/other?raw", wait = 0.01 }
+        failure(other, "ETIMEDOUT")
+        fixture.put("app", "y")
+        fixture.appear()
+        local heard = {}
+        repeat
+          local event = next_event()
+          heard[event.id] = event.body or heard[event.id]
+        until heard[one] and heard[other]
+        assert.equal("y", heard[one])
+        assert.equal("", heard[other])
+      end)
+
       it("tell of an error first when there is no agent", function()
         fixture.stop()
         local id = watch "/v1/kv/app?raw"

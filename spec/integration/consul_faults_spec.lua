@@ -134,6 +134,22 @@ describe("the built program and a Consul that is hard to understand", machine.un
       lives_through({ cut = "chunk" }, "closed the connection before the end of its answer")
     end)
 
+    it("hears of everything again with the first request that is answered, where the agent's host vanished", function()
+      local p = pilot(address(front.url))
+      settled(agent, p)
+      front:treat { loses = true }
+      p:signal "SIGUSR2"                  -- a renewal that is not answered; the watches notice nothing
+      p:wait_for_line "Consul is away: no answer within %S+; jobs run on"
+      agent:put(name .. "/key", "meanwhile")
+      front:treat {}
+      p:wait_for_line "> key meanwhile"
+      agent:wait_for(name, SICK, p)
+      p:signal "SIGUSR2"
+      agent:wait_for(name, RIGHT, p)
+      hears_news(agent, p)
+      outages(p, 1)
+    end)
+
     it("keeps what it knows where the answers are no JSON, and says so once", function()
       local p = pilot(address(front.url))
       settled(agent, p)

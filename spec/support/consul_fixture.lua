@@ -15,6 +15,8 @@
 --   fixture.stop()                       the agent ends; its address refuses connections
 --   fixture.start { lose = true }        it is back, with all that it knew, or with nothing
 --   fixture.pause(), fixture.resume()    it says nothing, and takes that up again
+--   fixture.agent_behind()               calls port.agent with an address behind which the agent can vanish:
+--   fixture.vanish(), fixture.appear()   nothing is answered, and what waits never is; it answers what is asked from then
 --   fixture.reset()                      after each spec: it runs, and knows of no key and no service but its own
 --   fixture.finish()                     after all of them
 --
@@ -23,6 +25,7 @@
 local cjson = require "cjson"
 local consul = require "support.consul"
 local run = require "support.run"
+local web = require "support.web"
 
 local fixtures = {}
 
@@ -30,7 +33,7 @@ local fixtures = {}
 
 local function real()
   local world = require "support.real_world"
-  local agent, stopped, paused
+  local agent, front, stopped, paused
   local fixture = { name = "real", world = world, lacking = consul.lacking }
 
   local function running()
@@ -38,11 +41,21 @@ local function real()
     return agent
   end
 
-  function fixture.agent(options)
-    local all = { url = running().url }
+  local function name_agent(url, options)
+    local all = { url = url }
     for key, value in pairs(options or {}) do all[key] = value end
     world.port.agent(all)
   end
+
+  function fixture.agent(options) name_agent(running().url, options) end
+
+  function fixture.agent_behind()
+    front = front or web.front(running().port)
+    name_agent(front.url)
+  end
+
+  function fixture.vanish() front:treat { loses = true } end
+  function fixture.appear() front:treat {} end
 
   function fixture.put(key, value) running():put(key, value) end
   function fixture.delete(key) running():delete(key) end
@@ -144,6 +157,11 @@ local function simulated()
     for key, value in pairs(options or {}) do all[key] = value end
     world.port.agent(all)
   end
+
+  fixture.agent_behind = fixture.agent
+
+  function fixture.vanish() agents:vanish() end
+  function fixture.appear() agents:up() end
 
   function fixture.put(key, value) agents:put(key, value) end
   function fixture.delete(key) agents:delete(key) end

@@ -196,7 +196,8 @@ describe("a schedule", function()
       deaf = "app, function 2", slow = "app, function 2", hang = "app, function 2", fail = "app, function 2",
       spawn = "app, function 2", http = "http://a/, POST http://a/", tcp = "localhost:1",
       disk = "box", clock = "box", signal = "box", shutdown = "box",
-      consul_down = "box", consul_hang = "box", consul_slow = "box", consul_fail = "box", consul_restart = "box",
+      consul_down = "box", consul_hang = "box", consul_vanish = "box", consul_slow = "box", consul_fail = "box",
+      consul_restart = "box",
       consul_forget = "box", consul_wipe = "box", consul_partition = "box", consul_leader = "box",
       consul_deny = "box", consul_session = "box", consul_remove = "box",
     }, places)

@@ -14,6 +14,7 @@ local client = {}
 
 local CONNECTIONS = 150
 local BIG = 1e15
+local REST = 10 -- seconds between two moments at which all are told that the agent is back
 
 ---@class luapilot.sim.consul.Client
 ---@field port luapilot.sim.Port
@@ -22,6 +23,9 @@ local BIG = 1e15
 ---@field held integer        connections of watches
 ---@field busy integer        connections of calls
 ---@field asked table[]       every request: { method, path, body, token, at }
+---@field lost number?        when a request got no answer last
+---@field told number?        when all were told that it is back
+---@field away boolean?       since then there was no answer
 local Client = {}
 Client.__index = Client
 
@@ -158,6 +162,25 @@ function Client:ask(asked, done)
   return ask
 end
 
+-- --- away and back -----------------------------------------------------------------------------
+
+local OURS = { EMSGSIZE = true }
+
+local function without_haste(self, now) return not self.told or now - self.told >= REST end
+
+---How a request ended that was asked at a moment. When one is answered after others were not, all hear of it.
+---@param answer table
+---@param asked number
+function Client:heard(answer, asked)
+  local now = self.port.clock:now()
+  if answer.error and not OURS[answer.code] then
+    self.lost, self.away = now, true
+  elseif not answer.error and self.away and asked >= self.lost and without_haste(self, now) then
+    self.away, self.told = false, now
+    for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_back(self.lost) end
+  end
+end
+
 -- --- calls -------------------------------------------------------------------------------------
 
 local Call = {}
@@ -190,11 +213,13 @@ function Client:admit()
     self.busy = self.busy + 1
     if call.timer then self.port.clock:cancel(call.timer) end
     local options = copy.shallow(call.options)
-    options.spent = self.port.clock:now() - call.since
+    local asked = self.port.clock:now()
+    options.spent = asked - call.since
     call.ask = self:ask(options, function(answer)
       call.ask = nil
       self.busy = self.busy - 1
       tell(call, answer)
+      self:heard(answer, asked)
       self:admit()
     end)
   end
@@ -224,6 +249,7 @@ function client.calls.agent(port, options)
   local same = before and copy.shallow(before)
   if same then same.max_connections = now.max_connections end
   if same and not copy.equal(same, now) then
+    self.lost, self.told, self.away = nil, nil, nil
     for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_changed() end
   end
   self:admit()

@@ -136,6 +136,14 @@ function methods:hang()
   end)
 end
 
+---Its host vanishes: nothing is answered, and what was asked never is, until up() puts another one at its address.
+function methods:vanish()
+  each_server(self, function(server)
+    server:vanish()
+    server.agent:halt()
+  end)
+end
+
 ---Each answer takes so much longer.
 ---@param time string|number
 function methods:slow(time)

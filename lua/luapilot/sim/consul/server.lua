@@ -33,7 +33,7 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@class luapilot.sim.consul.Server
 ---@field agent luapilot.sim.consul.Agent
 ---@field cluster luapilot.sim.consul.Cluster
----@field state "up"|"down"|"hangs"
+---@field state "up"|"down"|"hangs"|"gone"
 ---@field delay number           seconds that each answer takes longer
 ---@field connection integer     another one, since connections were last cut
 ---@field failing integer?       the status of every answer
@@ -245,6 +245,7 @@ function Server:accept(asked, done)
     return exchange
   end
   self.open[#self.open + 1] = exchange
+  if self.state == "gone" then return exchange end
   local parsed = query.parse(asked.path)
   exchange.request = {
     method = asked.method, query = parsed, rest = "", body = asked.body or "", token = asked.token,
@@ -283,6 +284,12 @@ end
 
 ---Connections are taken, and nothing more happens.
 function Server:hang() self.state = "hangs" end
+
+---Its host is gone, and nobody tells those that wait for it: they are not answered, not even when there is another one.
+function Server:vanish()
+  self.state, self.parked, self.connection = "gone", {}, self.connection + 1
+  each_open(self, function(one) one:close() end)
+end
 
 ---It goes on where it was.
 function Server:up()

@@ -11,7 +11,7 @@ local watch = {}
 local BURST, TOKEN = 2, 1               -- questions at once, then one each second
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 10 -- seconds after an error
 local AT_ONCE, SLACK = 30, 5
-local WAIT, MOST = 300, 600
+local WAIT, MOST = 60, 600
 local BODY = 64 * 1024 * 1024
 local EXCERPT = 200
 
@@ -55,6 +55,7 @@ function Watch:ask()
   local blocks = self.index ~= "0"
   if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
   if blocks then self.renewed = false end
+  self.asked = now(self)
   self.asking = self.client:ask({
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
     timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
@@ -125,8 +126,7 @@ function Watch:renew()
   self:go_on()
 end
 
-function Watch:answered(answer)
-  if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
+local function read(self, answer)
   if answer.error then return self:failed(nil, answer.code, answer.error) end
   local index = index_of(answer.headers["x-consul-index"])
   if answer.status == 200 or answer.status == 404 and index ~= "0" then return self:took(answer, index) end
@@ -135,10 +135,32 @@ function Watch:answered(answer)
     ("the agent answered %d%s"):format(answer.status, line ~= "" and ": " .. line or ""))
 end
 
+function Watch:answered(answer)
+  if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
+  local asked = self.asked
+  read(self, answer)
+  self.client:heard(answer, asked)
+end
+
 ---Another agent, or another token: what it says may differ from the first byte on.
 function Watch:agent_changed()
   if self.asking then self.asking:cancel() end
   self.asking, self.index, self.renewed, self.pause, self.next = nil, "0", false, FIRST_PAUSE, now(self)
+  if not self.told then self:go_on() end
+end
+
+-- Is it to be asked soon, since another one was answered? Not who was refused: he was heard.
+local function waits_in_vain(self, lost)
+  if self.asking then return self.asked < lost end
+  return self.failing ~= nil and self.failing.status == nil
+end
+
+---It answers again. What was asked before `lost` may never be answered.
+---@param lost number
+function Watch:agent_back(lost)
+  if not waits_in_vain(self, lost) then return end
+  if self.asking then self.asking:cancel() end
+  self.asking, self.pause, self.index, self.renewed, self.next = nil, FIRST_PAUSE, "0", true, take_token(self)
   if not self.told then self:go_on() end
 end
 
