@@ -280,6 +280,7 @@ static void agent_changed(struct consul_holder *holder) {
   watch->request = NULL;
   watch->index = 0;
   watch->renewed = false;
+  watch->failing_status = -1; /* what this one refuses is news */
   watch->pause = FIRST_PAUSE;
   watch->next = loop_now();
   if (!told) go_on(watch);

@@ -275,7 +275,7 @@ function port.consul(options) end
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
 ---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
 ---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise: with another
----code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
+---code or status, or after an `agent` that changed something. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
 ---When a request to the agent, of `consul` or of any watch, is answered after some were not, every watch that still waits
 ---for an answer to an older question asks anew at once, on another connection.
 ---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such

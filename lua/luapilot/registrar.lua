@@ -32,7 +32,7 @@ local LOOKS = 2                               -- at what the agent holds, in the
 local Registrar = {}
 Registrar.__index = Registrar
 
-local resume, look_later, empty_line, next_in_line -- forward
+local resume, look_later, empty_line, next_in_line, ask_again -- forward
 
 ---@param app luapilot.App     with its client
 ---@param away luapilot.Outage
@@ -47,6 +47,7 @@ function registrar.new(app, away)
   away:when_back(function(who)
     if who ~= self and self.paused then resume(self) end
   end)
+  app.consul:when_renewed(function() ask_again(self) end)
   return self
 end
 
@@ -108,6 +109,7 @@ end
 
 local function retire(self, record)
   untimer(self, record)
+  self.app.consul:granted(record)
   self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
   self.lost[record.id] = nil
   self.app.dirty = true
@@ -184,13 +186,14 @@ local function taken(self, record, step, told)
   self.touched[record.id] = self.looks
   if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
   self.refusals[record.id] = nil
+  self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
   if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
 -- It may be granted later.
-local function refused(self, record, step, message)
+local function refused(self, record, step, message, code)
   local former = self.refusals[record.id]
   service.refused(record, step)
   if not former or former.message ~= message then
@@ -198,6 +201,7 @@ local function refused(self, record, step, message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = { step = step, message = message, delay = delay, due = self.app.port.now() + delay }
+  if code == 403 then self.app.consul:refused(record) else self.app.consul:granted(record) end
   release(self, record)
 end
 
@@ -216,6 +220,18 @@ local function in_order(self)
   for _, record in pairs(self.records) do list[#list + 1] = record end
   table.sort(list, function(a, b) return a.id < b.id end)
   return list
+end
+
+-- There is another token: who was refused with the former one is asked for at once.
+function ask_again(self)
+  if self.stopped then return end
+  for _, record in ipairs(in_order(self)) do
+    local refusal = self.refusals[record.id]
+    if refusal then
+      refusal.due = self.app.port.now()
+      pump(self, record)
+    end
+  end
 end
 
 -- One asks for all. Nobody has a question: nobody waits for an answer either.
@@ -264,7 +280,7 @@ function failed(self, record, step, message, code, said)
   end
   if unknown and step == "deregister" then return done(self, record, step) end
   self.outage:works(self)
-  if unknown then forgotten(self, record, message) else refused(self, record, step, message) end
+  if unknown then forgotten(self, record, message) else refused(self, record, step, message, code) end
   if self.tries > 0 then return resume(self) end
   pump(self, record)
 end
@@ -386,6 +402,7 @@ function Registrar:stop()
   self.stopped = true
   for _, cancel in pairs(self.flights) do cancel() end
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
+  for _, record in pairs(self.records) do self.app.consul:granted(record) end
   if self.paused then self.app.loop:cancel(self.paused) end
   if self.looker then self.app.loop:cancel(self.looker) end
   self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil

@@ -113,6 +113,11 @@ local function failed(self, event)
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
   if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
   away:works(self)
+  if event.status ~= 403 then
+    self.app.consul:granted(self)
+  elseif self.app.consul:refused(self) then
+    return -- with a token that is used no more
+  end
   if self.said == message or self.said and elsewhere then return end
   self.said, self.garbled = message, nil
   self.app:log("error", ("%s: %s; asked again"):format(self.label, message), nil, "watch_failed", nil,
@@ -130,6 +135,7 @@ end
 local function arrived(self, event)
   if event.error then return failed(self, event) end
   self.app:outage():works(self)
+  self.app.consul:granted(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
   if not content then return garbled(self, message) end
   if self.said then
@@ -174,6 +180,7 @@ function Core:cancel()
   self.cancelled = true
   if self.stop then self.stop() end
   if self.app.away then self.app.away:forget(self) end
+  if self.app.consul then self.app.consul:granted(self) end
   self.app:release(self)
 end
 

@@ -394,6 +394,17 @@ describe("a watch", function()
     assert.same({ "/v1/kv/app", "/v1/kv/app?index=3&wait=60000ms" }, paths(2))
   end)
 
+  it("tells of a refusal again, where another token or agent is refused as well", function()
+    local first = agent { refused(403, "no") }
+    local id = watch()
+    failure(id, "EACCES", "403: no")
+    assert.is_true(quiet())
+    first.token = "another"
+    port.agent(first)
+    failure(id, "EACCES", "403: no")
+    assert.is_true(quiet())
+  end)
+
   it("uses a new token at once, where it has none of its own", function()
     local url = server.base .. web.path { echo = true }
     port.agent { url = url, token = "one" }

@@ -179,6 +179,75 @@ describe("a watch of Consul", function()
     assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "x [1] + - ~", "y [1] + - ~" }, told)
   end)
 
+  describe("whose token is in a file that rotates", function()
+    local FILE = [[
+      pilot.consul { address = "consul:8500", token_file = "/run/token" }
+      pilot.watch.key "x":on("changed", function(event) print("> x " .. tostring(event.value)) end)
+      pilot.watch "db":on("changed", function(event) print("> db " .. #event.instances) end)
+      pilot.job "app" { exec = "app", health = { check = function() return true end, interval = "1s" },
+        service = { port = 80, interfaces = "static:10.0.0.1" } }
+    ]]
+    local box
+
+    before_each(function()
+      box = boxes.load(FILE, { files = { ["/run/token"] = "first-token" } })
+      box:program("app", sim.server)
+      box:start()
+      box:advance "2s"
+    end)
+
+    local function heals()
+      local told = { unpack(printed(box), 3) }
+      table.sort(told)
+      assert.same({ "db 1", "x two" }, told)
+      assert.equal(1, boxes.logged(box, "consul: the token was read again"))
+      assert.equal("passing", box.consul:service("app-box").status)
+      box:stop()
+    end
+
+    local function news()
+      box.consul:put("x", "two")
+      box.consul:add("db", "10.0.0.1")
+    end
+
+    it("goes on, where the file was written first", function()
+      box:write("/run/token", "second-token\n")
+      box.consul:revoke "first-token"
+      news()
+      box:advance "20s"
+      heals()
+      assert.equal(0, boxes.logged(box, "403"))
+    end)
+
+    it("goes on, where the file comes after the refusals, is missing or empty for a moment", function()
+      box.consul:revoke "first-token"
+      news()
+      box:advance "40s"
+      assert.equal(1, boxes.logged(box, 'watch "db": consul: GET /v1/health/service/db: 403: ACL not found'))
+      assert.equal(1, boxes.logged(box, 'service "app-box": consul: PUT /v1/agent/check/update/'))
+      box:write("/run/token", false)
+      box:advance "40s"
+      box:write("/run/token", "")
+      box:advance "40s"
+      assert.equal(1, boxes.logged(box, 'read again: cannot open "/run/token": no such file'))
+      assert.equal(1, boxes.logged(box, 'could not be read again: "/run/token": is an empty string'))
+      box:write("/run/token", "second-token")
+      box:advance "11s" -- less than a service waits after refusals
+      heals()
+    end)
+
+    it("reads it no more when nobody is refused", function()
+      box.consul:revoke "first-token"
+      news()
+      box:advance "40s"
+      box:write("/run/token", "second-token")
+      box:advance "11s"
+      box:write("/run/token", "third-token")
+      box:advance "10m"
+      heals()
+    end)
+  end)
+
   it("does not take an index that went back for a reason to sleep", function()
     local box = run(SHOW .. [[ show("x", pilot.watch.key "x") ]])
     for i = 1, 50 do box.consul:put("other", tostring(i)) end

@@ -152,6 +152,25 @@ describe("consul.client", function()
       assert.equal(2, #box.agents)
     end)
 
+    it("that cannot be read is told once for each reason", function()
+      load(FILE, { ["GET /v1/status/leader"] = 403 }, { files = { ["/run/token"] = "first-token" } })
+      for _, text in ipairs { false, false, "", "", "first-token", false } do
+        box.world.files["/run/token"] = text or nil
+        raises "pilot.consul.status.leader()"
+      end
+      assert.equal(3, #box.world:messages "warn")
+    end)
+
+    it("is worth another attempt to a call that has the time", function()
+      load(FILE, {}, { files = { ["/run/token"] = "first-token" } })
+      box.answers["GET /v1/status/leader"] = function()
+        if #box.requests == 3 then box.world.files["/run/token"] = "second-token" end
+        return #box.agents == 1 and 403 or '"127.0.0.1:8300"'
+      end
+      assert.same({ true, "127.0.0.1:8300" }, { box:run 'return (pilot.consul.status.leader { retry = "30s" })' })
+      assert.equal(4, #box.requests)
+    end)
+
     it("has nothing to do with a request's own token", function()
       load(FILE, { ["GET /v1/kv/x"] = 403 }, { files = { ["/run/token"] = "first-token" } })
       box.world.files["/run/token"] = "second-token"

@@ -337,6 +337,21 @@ describe("the simulated Consul", function()
       assert.is_true(port.cancel(id))
     end)
 
+    it("knows a token no more, also of those who wait with it", function()
+      box.consul:put("x", "1")
+      local index = call("/v1/kv/x", { token = "old" }).headers["x-consul-index"]
+      local id = assert(port.consul { path = "/v1/kv/x?wait=60s&index=" .. index, token = "old" })
+      advance(0.1)
+      box.consul:revoke "old"
+      box.consul:put("x", "2")
+      advance(1)
+      local event = port.wait()
+      assert.same({ id, 403 }, { event.id, event.status })
+      local answer = call("/v1/kv/y", { token = "old" })
+      assert.same({ 403, "ACL not found" }, { answer.status, answer.body })
+      assert.equal(404, call("/v1/kv/y", { token = "new" }).status)
+    end)
+
     it("does what it was asked while it hung, when it goes on", function()
       box.consul:hang()
       assert.equal("ETIMEDOUT", call("/v1/kv/x", { method = "PUT", body = "late", timeout = 1 }).code)

@@ -3,8 +3,9 @@
 --   app.consul:send({ path = { "agent", "checks" } }, function(response, message, code) … end) → cancel
 --   app.consul:call { method = "PUT", path = { "kv", "app/x" }, body = "1", retry = 30 }       in a task; raises
 --
--- It owns the token (a file of one is read at load, and again when an answer is 403: tokens rotate) and the words for
--- failures: what Consul said, and what may be done about it. It never decodes an answer, and knows no endpoint.
+-- It owns the token (a file of one is read at load, again when an answer is 403, and from then on while somebody is
+-- refused: tokens rotate) and the words for failures: what Consul said, and what may be done about it. It never decodes
+-- an answer, and knows no endpoint.
 
 local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
@@ -17,12 +18,14 @@ local client = {}
 
 local TIMEOUT = 30
 local TOKEN_LIMIT = 64 * 1024 -- bytes of its file
+local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, while somebody is refused
 
 ---@class luapilot.Consul             the client of one pilot: `app.consul`
 ---@field app luapilot.App
 ---@field options luapilot.ConsulOptions
 ---@field token string?               that is used now
 ---@field where string?               the user's line that declared it
+---@field unreadable string?          why the file of the token cannot be read now
 local Client = {}
 Client.__index = Client
 
@@ -71,7 +74,9 @@ end
 ---@param report luapilot.Report
 ---@return luapilot.Consul
 function client.new(app, read, report)
-  local self = setmetatable({ app = app, options = read, where = app:where() }, Client)
+  local self = setmetatable({
+    app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
+  }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")
   if not read.token_file then
     take_token(self, read.token)
@@ -96,17 +101,58 @@ end
 function Client:renew()
   if not self.options.token_file then return false end
   local token, message = read_token(self)
-  if not token then
+  if message and message ~= self.unreadable then
     self.app:log("warn", "consul: the token could not be read again: " .. message, nil, "consul_token_failed", nil,
       { reason = message })
-    return false
   end
-  if token == self.token then return false end
+  self.unreadable = message
+  if not token or token == self.token then return false end
   take_token(self, token)
   self:open()
   self.app:log("info", "consul: the token was read again", { file = self.options.token_file }, "consul_token")
+  for _, fn in ipairs(self.listeners) do fn() end
   return true
 end
+
+-- The file may be written after the refusal: who was told of one is not told again, so nothing else would lead there.
+local function look_later(self)
+  if self.looking or not next(self.denied) then return end
+  self.looking = self.app.loop:after(self.pause, function()
+    self.looking = nil
+    self:renew()
+    look_later(self)
+  end)
+  self.pause = math.min(2 * self.pause, LONGEST_LOOK)
+end
+
+---The token of the file is refused (403), and who asked goes on asking. The file is read at once, for all that are
+---refused in the same second, and again and again until all are granted what they ask for.
+---@param who any          the same for each refusal
+---@return boolean renewed    there is another token by now
+function Client:refused(who)
+  if not self.options.token_file then return false end
+  if not self.looking then
+    if self:renew() then return true end
+    self.pause = FIRST_LOOK
+  end
+  self.denied[who] = true
+  look_later(self)
+  return false
+end
+
+---It is refused no more, or asks no more.
+---@param who any
+function Client:granted(who)
+  if not self.denied[who] then return end
+  self.denied[who] = nil
+  if next(self.denied) or not self.looking then return end
+  self.app.loop:cancel(self.looking)
+  self.looking = nil
+end
+
+---Calls fn() when there is another token.
+---@param fn fun()
+function Client:when_renewed(fn) self.listeners[#self.listeners + 1] = fn end
 
 -- --- failures ------------------------------------------------------------------------------------
 
@@ -299,7 +345,10 @@ function Client:ask(request)
   local tasks, what = self.app.tasks, request.what or "a request to Consul"
   return retry.run(tasks, what, request.retry, function()
     return tasks:await(what, function(wake) return self:send(request, wake) end)
-  end, is_worth_another)
+  end, function(response, message, code)
+    if code == 403 and not request.token and self.options.token_file then return true end -- it may rotate just now
+    return is_worth_another(response, message, code)
+  end)
 end
 
 ---Raises at the user's line.

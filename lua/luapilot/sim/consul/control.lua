@@ -78,6 +78,10 @@ function methods:deny(resource) self.dc:deny(resource) end
 ---@param resource string?    default: all
 function methods:grant(resource) self.dc:grant(resource) end
 
+---A token is known no more: it is refused, also those who wait with it when they would be answered.
+---@param token string
+function methods:revoke(token) self.dc:revoke(token) end
+
 ---Another datacentre, made when it is first asked for.
 ---@param name string
 ---@return luapilot.sim.Consul

@@ -145,10 +145,14 @@ local function moved(answer, request, route)
   return answer.index > request.index
 end
 
+local function is_revoked(request) return request.token and request.agent.dc.revoked[request.token] end
+
+local function unknown_token() return answers.text(403, "ACL not found") end
+
 -- Held until there is something new, or enough time has passed.
 function Exchange:block(route, fn)
   local request, dice = self.request, self.server.agent.dc.dice
-  local function look() return fn(request) end
+  local function look() return is_revoked(request) and unknown_token() or fn(request) end
   local function tell(answer) self:finish(read_headers(answer, request, route)) end
   local answer = look()
   if request.index == 0 or not answer.topics or moved(answer, request, route) then return tell(answer) end
@@ -255,6 +259,7 @@ function Server:accept(asked, done)
   local function begin()
     if exchange.over and asked.method == "GET" then return end -- a write counts, whoever waits for its answer
     if self.failing then return exchange:finish(answers.text(self.failing, "simulated failure")) end
+    if is_revoked(exchange.request) then return exchange:finish(unknown_token()) end
     exchange:route()
   end
   if self.state == "hangs" then table.insert(self.parked, begin) else begin() end

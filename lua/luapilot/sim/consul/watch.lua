@@ -146,6 +146,7 @@ end
 function Watch:agent_changed()
   if self.asking then self.asking:cancel() end
   self.asking, self.index, self.renewed, self.pause, self.next = nil, "0", false, FIRST_PAUSE, now(self)
+  self.failing = self.failing and {} -- what this one refuses is news
   if not self.told then self:go_on() end
 end
 
