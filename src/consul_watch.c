@@ -45,6 +45,7 @@ struct watch {
   int64_t asked; /* when the one under way was sent */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
+  enum consul_doing doing; /* CONSUL_DOINGS = it has no connection */
   bool failing;
   int failing_status; /* of the error that was told last; with code and error */
   char code[HTTP_CODE];
@@ -64,6 +65,12 @@ static char *question(const struct watch *watch) {
   return size < 0 ? NULL : text;
 }
 
+static void does(struct watch *watch, enum consul_doing doing) {
+  if (watch->doing != CONSUL_DOINGS) consul_count(watch->consul, watch->doing, -1);
+  if (doing != CONSUL_DOINGS) consul_count(watch->consul, doing, 1);
+  watch->doing = doing;
+}
+
 static int ask(struct watch *watch, struct failure *failure) {
   char *path = question(watch);
   if (path == NULL) return fail(failure, "consul", ENOMEM, "out of memory");
@@ -74,14 +81,24 @@ static int ask(struct watch *watch, struct failure *failure) {
       .timeout = watch->index ? watch->wait * 17 / 16 + SLACK : AT_ONCE,
       .max_body = watch->max_body,
       .waits = true,
+      .apart = watch->doing != CONSUL_RESTS && !consul_may_share(watch->consul),
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };
   watch->asked = loop_now();
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
+  enum consul_doing asks = watch->index ? CONSUL_WAITS : CONSUL_ASKS;
+  does(watch, watch->request ? asks : CONSUL_DOINGS);
   if (watch->index) watch->renewed = false;
   return watch->request ? 0 : -1;
+}
+
+static void give_up(struct watch *watch) {
+  if (watch->doing == CONSUL_RESTS) return;
+  http_drop(watch->request);
+  watch->request = NULL;
+  does(watch, CONSUL_DOINGS);
 }
 
 /* The bucket is kept as the moment when it is full again: each token taken moves that. */
@@ -239,17 +256,33 @@ static void read_answer(struct watch *watch, struct http_response *response) {
   failed(watch, response->status, code_of(response->status));
 }
 
+static bool is_crowded(struct watch *watch, const struct http_response *response) {
+  if (!consul_is_crowded(watch->consul, response, watch->asked, &watch->error)) return false;
+  failed(watch, response->status, CONSUL_CROWDED);
+  return true;
+}
+
+static bool doubts(struct watch *watch, const struct http_response *response) {
+  if (watch->index || !consul_doubts(watch->consul, response, watch->asked)) return false;
+  set_pause(watch);
+  go_on(watch);
+  return true;
+}
+
 static void answered(struct http_owner *owner, struct http_response *response) {
   struct watch *watch = OF(struct watch, owner, owner);
   watch->request = NULL;
+  does(watch, CONSUL_DOINGS);
+  if (is_crowded(watch, response) || doubts(watch, response)) return;
+  if (response->code[0] == '\0' && !consul_leave(watch->consul)) does(watch, CONSUL_RESTS);
   if (broke(watch, response->code)) {
     renew(watch);
     go_on(watch);
     return;
   }
-  int64_t asked = watch->asked;
+  int64_t since = watch->asked;
   read_answer(watch, response);
-  consul_heard(watch->consul, response, asked);
+  consul_heard(watch->consul, response, since);
 }
 
 /* --- going on ---------------------------------------------------------------------------- */
@@ -276,8 +309,7 @@ static void go_on(struct watch *watch) {
 static void agent_changed(struct consul_holder *holder) {
   struct watch *watch = OF(struct watch, holder, holder);
   bool told = watch->watched.event.next != NULL;
-  http_drop(watch->request);
-  watch->request = NULL;
+  give_up(watch);
   watch->index = 0;
   watch->renewed = false;
   watch->failing_status = -1; /* what this one refuses is news */
@@ -296,8 +328,7 @@ static void agent_back(struct consul_holder *holder, int64_t lost) {
   struct watch *watch = OF(struct watch, holder, holder);
   bool told = watch->watched.event.next != NULL;
   if (!waits_in_vain(watch, lost)) return;
-  http_drop(watch->request);
-  watch->request = NULL;
+  give_up(watch);
   watch->pause = FIRST_PAUSE;
   renew(watch);
   if (!told) go_on(watch);
@@ -310,7 +341,9 @@ static void cancel(struct handle *handle) {
   loop_unpublish(consul_loop(watch->consul), &watch->watched.event);
   loop_untimer(consul_loop(watch->consul), &watch->timer);
   handle_remove(consul_handles(watch->consul), handle);
-  http_drop(watch->request);
+  if (watch->doing == CONSUL_RESTS) consul_bequeath(watch->consul);
+  give_up(watch);
+  does(watch, CONSUL_DOINGS);
   consul_release(watch->consul, &watch->holder);
   buffer_free(&watch->watched.body);
   free(watch->words);
@@ -331,6 +364,7 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   watch->consul = consul;
   watch->path = options->path;
   watch->token = options->token;
+  watch->doing = CONSUL_DOINGS;
   watch->wait = options->wait;
   watch->max_body = options->max_body;
   watch->pause = FIRST_PAUSE;

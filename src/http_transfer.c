@@ -41,7 +41,7 @@ struct transfer {
   bool added, looking_up, refused;
   bool kept, gone; /* no connection may be opened; it was about to */
   bool probed;
-  bool sent;        /* of `once`: the request has gone out */
+  bool sent, broke; /* of `once`: the request has gone out; the connection broke then */
   int socket_error; /* errno of a socket that could not be made */
   char *target;     /* owned; for messages: "host:port", "unix:/run/x" */
   char text[CURL_ERROR_SIZE];
@@ -226,6 +226,7 @@ static int on_sending(void *context, char *to, char *from, int to_port, int from
   struct transfer *transfer = context;
   bool again = transfer->sent;
   transfer->sent = true;
+  transfer->broke = again;
   return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
@@ -364,6 +365,7 @@ static void set_route(struct transfer *transfer, const struct http_options *opti
   (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
   transfer->kept = options->kept;
+  if (options->apart) (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
   bound_age(transfer, options->since);
   set_probes(transfer, options->probed);
   set_text(easy, CURLOPT_USERPWD, options->auth); /* by the Basic scheme: no other is asked for */
@@ -520,6 +522,12 @@ enum transfer_stage transfer_stage(const struct transfer *transfer) {
   if (transfer->looking_up) return TRANSFER_LOOKUP;
   (void)curl.easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &seconds);
   return seconds > 0 ? TRANSFER_WAIT : TRANSFER_CONNECT;
+}
+
+bool transfer_opened(const struct transfer *transfer) {
+  long count = 0;
+  (void)curl.easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &count);
+  return count > 0 && !transfer->broke;
 }
 
 void transfer_fault(const struct transfer *transfer, CURLcode result, char code[HTTP_CODE],

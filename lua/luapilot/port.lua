@@ -259,7 +259,9 @@ function port.agent(options) end
 ---@field max_body number?           as of `request`
 
 ---Sends a request to the agent; the answer is a `response` event, as of `request`. Requests that would exceed the
----agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes. A request
+---agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes. When
+---the agent allows no further connection, that is the error EUSERS, of watches, too; for some seconds calls share those
+---that they have then, and where they have none, the next watch that is answered leaves them its own. A request
 ---that is no GET is never sent twice: when its connection breaks that is an error, ECONNRESET.
 ---@param options luapilot.ConsulRequest
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
@@ -275,11 +277,12 @@ function port.consul(options) end
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
 ---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
 ---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise: with another
----code or status, or after an `agent` that changed something. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
----When a request to the agent, of `consul` or of any watch, is answered after some were not, every watch that still waits
----for an answer to an older question asks anew at once, on another connection.
+---code or status, or after an `agent` that changed something. `index` is a string of digits, at least "1". The next
+---question is asked when the event was taken. When a request to the agent, of `consul` or of any watch, is answered
+---after some were not, every watch that still waits for an answer to an older question asks anew at once, on another
+---connection.
 ---Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
----endpoint), EAGAIN (429), EIO (any other).
+---endpoint), EUSERS (429 since there are too many connections), EAGAIN (429), EIO (any other).
 ---@param options luapilot.WatchOptions
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.watch(options) end

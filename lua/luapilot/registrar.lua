@@ -9,6 +9,7 @@
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
 
+local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
@@ -32,7 +33,7 @@ local LOOKS = 2                               -- at what the agent holds, in the
 local Registrar = {}
 Registrar.__index = Registrar
 
-local resume, look_later, empty_line, next_in_line, ask_again -- forward
+local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forward
 
 ---@param app luapilot.App     with its client
 ---@param away luapilot.Outage
@@ -48,7 +49,19 @@ function registrar.new(app, away)
     if who ~= self and self.paused then resume(self) end
   end)
   app.consul:when_renewed(function() ask_again(self) end)
+  reserve(self)
   return self
+end
+
+-- Watches are about to take what connections the agent allows: this one is there before, and services go by it.
+function reserve(self)
+  if not self.app.watch_drafts[1] then return end
+  for _, runner in ipairs(self.app.order) do
+    if runner.spec.service then
+      self.reserving = self.app.consul:send({ path = { "status", "leader" }, timeout = TIMEOUT }, function() end)
+      return
+    end
+  end
 end
 
 -- --- requests --------------------------------------------------------------------------------
@@ -247,8 +260,23 @@ local function try(self)
   resume(self)
 end
 
+-- The agent is there, and has no connection for us; or it is away.
+local function blame(self, message, code)
+  if not client.is_crowded(code, message) then
+    self.app.consul.starved:works(self)
+    return self.outage:failed(self, message, code)
+  end
+  self.outage:works(self)
+  self.app.consul.starved:failed(self, "services")
+end
+
+local function works(self)
+  self.outage:works(self)
+  self.app.consul.starved:works(self)
+end
+
 local function pause(self, message, code)
-  self.outage:failed(self, message, code)
+  blame(self, message, code)
   if self.paused then return end
   empty_line(self)
   for _, record in ipairs(in_order(self)) do release(self, record) end
@@ -267,19 +295,19 @@ end
 
 function done(self, record, step, told)
   taken(self, record, step, told)
-  self.outage:works(self)
+  works(self)
   if self.tries > 0 then return resume(self) end
   pump(self, record)
 end
 
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and outage.is_one(code, message) then
+  if not unknown and (outage.is_one(code, message) or client.is_crowded(code, message)) then
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
     return pause(self, said or message, code)
   end
   if unknown and step == "deregister" then return done(self, record, step) end
-  self.outage:works(self)
+  works(self)
   if unknown then forgotten(self, record, message) else refused(self, record, step, message, code) end
   if self.tries > 0 then return resume(self) end
   pump(self, record)
@@ -403,6 +431,8 @@ function Registrar:stop()
   for _, cancel in pairs(self.flights) do cancel() end
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
   for _, record in pairs(self.records) do self.app.consul:granted(record) end
+  if self.reserving then self.reserving() end
+  self.app.consul.starved:forget(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   if self.looker then self.app.loop:cancel(self.looker) end
   self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil

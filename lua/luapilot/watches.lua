@@ -110,6 +110,11 @@ local function failed(self, event)
   local message = event.status and client.refusal("GET", self.path, event.status, said)
     or client.failure("GET", self.path, said, event.code)
   local away, code = self.app:outage(), event.status or event.code
+  if client.is_crowded(event.code, event.error) then
+    away:works(self)
+    return self.app.consul.starved:failed(self, self.label)
+  end
+  self.app.consul.starved:works(self)
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
   if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
   away:works(self)
@@ -136,6 +141,7 @@ local function arrived(self, event)
   if event.error then return failed(self, event) end
   self.app:outage():works(self)
   self.app.consul:granted(self)
+  self.app.consul.starved:works(self)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
   if not content then return garbled(self, message) end
   if self.said then
@@ -180,7 +186,9 @@ function Core:cancel()
   self.cancelled = true
   if self.stop then self.stop() end
   if self.app.away then self.app.away:forget(self) end
-  if self.app.consul then self.app.consul:granted(self) end
+  local consul = self.app.consul
+  if consul then consul:granted(self) end
+  if consul then consul.starved:forget(self) end
   self.app:release(self)
 end
 

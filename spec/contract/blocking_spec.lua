@@ -241,6 +241,14 @@ describe("a watch", function()
     end
   end)
 
+  it("tells a bound of connections from other reasons for a 429", function()
+    local said = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+    agent { refused(429, said), ok(5, "a"), HANGS }
+    local id = watch()
+    assert.equal(429, failure(id, "EUSERS", "the agent answered 429: too many concurrent connections$").status)
+    content(id, "a")
+  end)
+
   it("takes a 404 without an index for a wrong path", function()
     agent { refused(404, "404 page not found\n") }
     assert.equal(404, failure(watch { path = "/v1/nonsense" }, "ENOENT", "404: 404 page not found$").status)
@@ -277,6 +285,7 @@ describe("a watch", function()
   end)
 
   it("waits at an agent that ends the connection with each answer, too", function()
+    server = web.start()                -- to which no other connection is open
     agent { ok(5, "a", { close = true }), ok(5, "a", { close = true }), HANGS }
     content(watch(), "a")
     assert.same({ "/v1/kv/app", "/v1/kv/app", "/v1/kv/app?index=5&wait=60000ms" }, paths(3))

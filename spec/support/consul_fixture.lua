@@ -16,7 +16,9 @@
 --   fixture.start { lose = true }        it is back, with all that it knew, or with nothing
 --   fixture.pause(), fixture.resume()    it says nothing, and takes that up again
 --   fixture.agent_behind()               calls port.agent with an address behind which the agent can vanish:
---   fixture.vanish(), fixture.appear()   nothing is answered, and what waits never is; it answers what is asked from then
+--   fixture.vanish(), fixture.appear()   nothing is answered, and what waits never is; it is back, for what is new
+--   fixture.agent_of_few(count)          calls port.agent with another agent, which allows so many connections; until
+--                                        reset()
 --   fixture.reset()                      after each spec: it runs, and knows of no key and no service but its own
 --   fixture.finish()                     after all of them
 --
@@ -33,7 +35,7 @@ local fixtures = {}
 
 local function real()
   local world = require "support.real_world"
-  local agent, front, stopped, paused
+  local agent, front, few, stopped, paused
   local fixture = { name = "real", world = world, lacking = consul.lacking }
 
   local function running()
@@ -52,6 +54,11 @@ local function real()
   function fixture.agent_behind()
     front = front or web.front(running().port)
     name_agent(front.url)
+  end
+
+  function fixture.agent_of_few(count)
+    few = consul.start { max_connections = count }
+    name_agent(few.url)
   end
 
   function fixture.vanish() front:treat { loses = true } end
@@ -114,6 +121,8 @@ local function real()
   end
 
   function fixture.reset()
+    if few then few:kill() end
+    few = nil
     if not agent then return end
     if paused then fixture.resume() end
     if stopped then fixture.start() end
@@ -160,6 +169,14 @@ local function simulated()
 
   fixture.agent_behind = fixture.agent
 
+  local fews = 0
+
+  function fixture.agent_of_few(count)
+    fews = fews + 1
+    fixture.agent { url = "http://few-" .. fews .. ":8500" }
+    agents:limit(count)
+  end
+
   function fixture.vanish() agents:vanish() end
   function fixture.appear() agents:up() end
 
@@ -201,6 +218,7 @@ local function simulated()
 
   function fixture.reset()
     agents:up()
+    agents:limit()
     pass(15)
     api("DELETE", "/v1/kv/?recurse")
     for id in pairs(names) do fixture.deregister(id) end

@@ -179,6 +179,68 @@ describe("a watch of Consul", function()
     assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "x [1] + - ~", "y [1] + - ~" }, told)
   end)
 
+  describe("at an agent that allows few connections", function()
+    local function crowd(count, limit)
+      local box = boxes.load(SHOW .. ([[
+        for i = 1, %d do show("x" .. i, pilot.watch.key("x" .. i)) end
+        pilot.job "app" { exec = "app", health = { check = function() return true end, interval = "1s" },
+          service = { port = 80, interfaces = "static:10.0.0.1" } }
+        pilot.job "other" { exec = "app", service = { port = 81, interfaces = "static:10.0.0.1" } }
+      ]]):format(count))
+      box:program("app", sim.server)
+      box.consul:limit(limit)
+      box:start()
+      box:advance "20s"
+      return box
+    end
+
+    local function passing(box)
+      for _, name in ipairs { "app-box", "other-box" } do
+        assert.equal("passing", (box.consul:service(name) or {}).status, name)
+      end
+    end
+
+    it("leaves services their own, and says once how many have none", function()
+      local box = crowd(10, 7)
+      assert.equal(6, #printed(box))
+      for _ = 1, 60 do
+        box:advance "10s"
+        passing(box)
+      end
+      assert.equal(1, boxes.logged(box, "consul: no connection for 4 (watch.key"))
+      assert.equal(1, boxes.logged(box, "and 1 more): the agent closes new connections"))
+      assert.equal(0, boxes.logged(box, "Consul is"))
+      box.consul:limit()
+      box:advance "12s"
+      assert.equal(10, #printed(box))
+      assert.equal(1, boxes.logged(box, "consul: all have their connection again"))
+    end)
+
+    it("has one for services again when an agent restarts, since a watch leaves its own", function()
+      local box = crowd(10, 7)
+      box.consul:restart { lose_state = true }
+      box:advance "80s"
+      passing(box)
+      for _ = 1, 6 do
+        box:advance "10s"
+        passing(box)
+      end
+      box:stop()
+    end)
+
+    it("is not loud when all is taken by others", function()
+      local box = crowd(3, 0)
+      box:advance "10m"
+      assert.equal(1, boxes.logged(box, "Consul is away"))
+      assert.equal(1, boxes.logged(box, "its limits.http_max_conns_per_client may be used up"))
+      box.consul:limit()
+      box:advance "12s"
+      passing(box)
+      assert.equal(3, #printed(box))
+      assert.equal(1, boxes.logged(box, "Consul is back"))
+    end)
+  end)
+
   describe("whose token is in a file that rotates", function()
     local FILE = [[
       pilot.consul { address = "consul:8500", token_file = "/run/token" }

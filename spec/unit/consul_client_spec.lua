@@ -283,6 +283,14 @@ describe("consul.client", function()
       return raises(call or 'pilot.consul.kv.put("app/x", "1")')
     end
 
+    it("an agent that allows no more connections, also where 429 is an answer", function()
+      local text = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+      assert.matches("429: Your IP is .*; limits.http_max_conns_per_client of the agent is used up: raise it$",
+        said({ status = 429, body = text }, 'pilot.consul.agent.agent_health_service_by_name "x"'))
+      assert.matches("no more; limits.http_max_conns_per_client of Consul's agent is used up, by all programs at this "
+        .. "address: raise it$", said({ error = "no more", code = "EUSERS" }, 'pilot.consul.kv.get "x"'))
+    end)
+
     it("a token that may not", function()
       assert.equal("consul: PUT /v1/kv/app/x: 403: Permission denied; does the token allow key:write?",
         said { status = 403, body = "Permission denied" })

@@ -337,6 +337,16 @@ describe("the simulated Consul", function()
       assert.is_true(port.cancel(id))
     end)
 
+    it("allows so many connections, and closes a further one", function()
+      box.consul:limit(0)
+      assert.equal("ECONNRESET", call("/v1/kv/x").code)
+      box.consul:limit(1)
+      assert.equal(404, call("/v1/kv/x").status)
+      assert.equal(404, call("/v1/kv/x").status)
+      assert.has_error(function() box.consul:limit(-1) end)
+      box.consul:limit()
+    end)
+
     it("knows a token no more, also of those who wait with it", function()
       box.consul:put("x", "1")
       local index = call("/v1/kv/x", { token = "old" }).headers["x-consul-index"]

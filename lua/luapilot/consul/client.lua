@@ -12,6 +12,7 @@ local describe = require "luapilot.describe"
 local options = require "luapilot.consul.options"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
+local starved = require "luapilot.starved"
 local url = require "luapilot.url"
 
 local client = {}
@@ -25,6 +26,7 @@ local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, whi
 ---@field options luapilot.ConsulOptions
 ---@field token string?               that is used now
 ---@field where string?               the user's line that declared it
+---@field starved luapilot.Starved     who has no connection
 ---@field unreadable string?          why the file of the token cannot be read now
 local Client = {}
 Client.__index = Client
@@ -76,6 +78,7 @@ end
 function client.new(app, read, report)
   local self = setmetatable({
     app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
+    starved = starved.new(app),
   }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")
   if not read.token_file then
@@ -178,6 +181,7 @@ local SAID = {
   { "No known Consul servers", 'the agent has not joined a cluster yet: retry = "30s" waits for it' },
   { "No path to datacenter", "is dc right? pilot.consul.catalog.datacenters() lists them" },
   { "HTTP request to an HTTPS server", 'the agent speaks TLS there: write "https://…"' },
+  { "too many concurrent connections", "limits.http_max_conns_per_client of the agent is used up: raise it" },
   { "byte limit", "a value in Consul's store may have 512 KiB" },
 }
 
@@ -230,6 +234,14 @@ function client.failure(method, path, message, code)
   return put_together(method, path, message, advice.of(message, code))
 end
 
+---Does a failure mean that the agent allows no further connection?
+---@param code string|integer|nil
+---@param message string
+---@return boolean
+function client.is_crowded(code, message)
+  return code == "EUSERS" or code == 429 and message:find("too many concurrent connections", 1, true) ~= nil
+end
+
 -- --- requests ------------------------------------------------------------------------------------
 
 local function path_of(path)
@@ -262,8 +274,9 @@ function Client:path(request)
   return flags[1] and bare .. "?" .. table.concat(flags, "&") or bare, bare
 end
 
-local function is_answer(request, status)
-  return status >= 200 and status <= 299 or request.accept ~= nil and request.accept[status] == true
+local function is_answer(request, status, body)
+  if status >= 200 and status <= 299 then return true end
+  return request.accept ~= nil and request.accept[status] == true and not client.is_crowded(status, body or "")
 end
 
 -- Another token than the one that was refused: read by somebody else meanwhile, or now.
@@ -290,7 +303,7 @@ function Client:send(request, done)
     if event.error then
       return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
     end
-    if is_answer(request, event.status) then return done(event) end
+    if is_answer(request, event.status, event.body) then return done(event) end
     if event.status == 403 and not again and has_other_token(self, request, token) then
       again = true
       return attempt()

@@ -148,6 +148,15 @@ function methods:vanish()
   end)
 end
 
+---So many connections are allowed to the box, as of limits.http_max_conns_per_client; a further one is closed at once.
+---@param count integer?       default: any number
+function methods:limit(count)
+  if count ~= nil and (type(count) ~= "number" or count < 0) then
+    blame.raise("consul:limit: expected a number of connections, got %s", tostring(count))
+  end
+  each_server(self, function(server) server.limit = count end)
+end
+
 ---Each answer takes so much longer.
 ---@param time string|number
 function methods:slow(time)

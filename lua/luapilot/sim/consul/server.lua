@@ -36,6 +36,7 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@field state "up"|"down"|"hangs"|"gone"
 ---@field delay number           seconds that each answer takes longer
 ---@field connection integer     another one, since connections were last cut
+---@field limit integer?         of connections of one client
 ---@field failing integer?       the status of every answer
 local Server = {}
 Server.__index = Server

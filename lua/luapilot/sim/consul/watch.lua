@@ -50,19 +50,37 @@ local function question(self)
     self.wait * 1000)
 end
 
+---@param doing "asks"|"waits"|"rests"|nil
+function Watch:does(doing)
+  self.client:count(self.doing, -1)
+  self.client:count(doing, 1)
+  self.doing = doing
+end
+
 -- An index is asked with on a connection that was open since it was got.
 function Watch:ask()
   local blocks = self.index ~= "0"
   if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
   if blocks then self.renewed = false end
+  local apart = self.doing ~= "rests" and not self.client:may_share()
   self.asked = now(self)
+  self:does(blocks and "waits" or "asks")
   self.asking = self.client:ask({
+    apart = apart,
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
     timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
   }, function(answer)
     self.asking = nil
+    self:does(nil)
     self:answered(answer)
   end)
+end
+
+function Watch:give_up()
+  if not self.asking then return end
+  self.asking:cancel()
+  self.asking = nil
+  self:does(nil)
 end
 
 -- The next question, in its time.
@@ -97,12 +115,16 @@ end
 
 local CODES = { [401] = "EACCES", [403] = "EACCES", [404] = "ENOENT", [429] = "EAGAIN" }
 
+local function set_pause(self)
+  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
+  self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
+end
+
 function Watch:failed(status, code, why)
   local known = self.failing and self.failing.status == status and self.failing.code == code
   self.failing = { status = status, code = code }
   self.index, self.renewed = "0", false
-  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
-  self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
+  set_pause(self)
   if known then return self:go_on() end
   self:tell { status = status, code = code, error = why }
 end
@@ -136,16 +158,22 @@ local function read(self, answer)
 end
 
 function Watch:answered(answer)
+  if self.client:is_crowded(answer) then return self:failed(nil, answer.code, answer.error) end
+  if self.index == "0" and self.client:doubts(answer) then
+    set_pause(self)
+    return self:go_on()
+  end
+  if not answer.error and not self.client:leave() then self:does "rests" end
   if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
   local asked = self.asked
   read(self, answer)
-  self.client:heard(answer, asked)
+  self.client:hears(answer, asked)
 end
 
 ---Another agent, or another token: what it says may differ from the first byte on.
 function Watch:agent_changed()
-  if self.asking then self.asking:cancel() end
-  self.asking, self.index, self.renewed, self.pause, self.next = nil, "0", false, FIRST_PAUSE, now(self)
+  self:give_up()
+  self.index, self.renewed, self.pause, self.next = "0", false, FIRST_PAUSE, now(self)
   self.failing = self.failing and {} -- what this one refuses is news
   if not self.told then self:go_on() end
 end
@@ -160,8 +188,8 @@ end
 ---@param lost number
 function Watch:agent_back(lost)
   if not waits_in_vain(self, lost) then return end
-  if self.asking then self.asking:cancel() end
-  self.asking, self.pause, self.index, self.renewed, self.next = nil, FIRST_PAUSE, "0", true, take_token(self)
+  self:give_up()
+  self.pause, self.index, self.renewed, self.next = FIRST_PAUSE, "0", true, take_token(self)
   if not self.told then self:go_on() end
 end
 
@@ -188,7 +216,9 @@ end
 ---@param one luapilot.sim.consul.Watch
 function watch.cancel(one)
   one.over = true
-  if one.asking then one.asking:cancel() end
+  if one.doing == "rests" then one.client.spare = one.client.spare + 1 end
+  one:give_up()
+  one:does(nil)
   if one.timer then one.client.port.clock:cancel(one.timer) end
   one.client:release(one)
 end
