@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "http_fault.h"
 #include "random.h"
@@ -16,7 +17,7 @@
 #define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
 #define SLACK 5.0    /* seconds beyond what the agent may take for one that does */
 #define NEVER (INT64_MAX / 2)
-#define EXCERPT 200 /* bytes of an error's body in its message */
+#define EXCERPT 16384 /* bytes of an error's body in its message: more than is ever shown */
 
 /* What there was to see, as far as it takes to know it again. */
 struct content {
@@ -180,21 +181,31 @@ static bool is_new(struct watch *watch, const struct content *content) {
          last->hash != content->hash;
 }
 
+/* False: it is not there. */
+static bool find(const struct buffer *head, const char *name, struct http_header *header) {
+  for (size_t place = 0; http_header(head, &place, header);)
+    if (header->name_size == strlen(name) && memcmp(header->name, name, header->name_size) == 0)
+      return true;
+  return false;
+}
+
 /* Of the header X-Consul-Index; 0: it is not there. */
 static uint64_t find_index(const struct buffer *head) {
-  static const char name[] = "x-consul-index";
   struct http_header header;
-  for (size_t place = 0; http_header(head, &place, &header);) {
-    if (header.name_size != sizeof name - 1 || memcmp(header.name, name, header.name_size) != 0)
-      continue;
-    uint64_t index = 0; /* the digits end with the line, if not before */
-    for (size_t i = 0; i < header.value_size; i++) {
-      if (header.value[i] < '0' || header.value[i] > '9') break;
-      index = index * 10 + (uint64_t)(header.value[i] - '0');
-    }
-    return index;
+  if (!find(head, "x-consul-index", &header)) return 0;
+  uint64_t index = 0; /* the digits end with the line, if not before */
+  for (size_t i = 0; i < header.value_size; i++) {
+    if (header.value[i] < '0' || header.value[i] > '9') break;
+    index = index * 10 + (uint64_t)(header.value[i] - '0');
   }
-  return 0;
+  return index;
+}
+
+/* Consul 1.11 and newer says so when the token may not read all; an older one says nothing. */
+static bool is_filtered(const struct buffer *head) {
+  struct http_header header;
+  return find(head, "x-consul-results-filtered-by-acls", &header) && header.value_size == 4 &&
+         strncasecmp(header.value, "true", 4) == 0;
 }
 
 static void take_content(struct watch *watch, struct http_response *response, uint64_t index) {
@@ -218,13 +229,14 @@ static void take_content(struct watch *watch, struct http_response *response, ui
   tell(watch);
 }
 
-/* The answer's first line, if it has one that can be shown. */
+/* What the answer says, with its lines: Lua covers secrets in it, and cuts it, before it is shown. */
 static void complain(struct watch *watch, const struct http_response *response) {
   const char *body = buffer_front(&response->body);
-  size_t size = buffer_size(&response->body), length = 0;
-  while (length < size && length < EXCERPT && (unsigned char)body[length] >= ' ') length++;
-  http_word(&watch->error, "the agent answered %d%s%.*s", response->status, length ? ": " : "",
-            (int)length, length ? body : "");
+  size_t size = buffer_size(&response->body);
+  if (size > EXCERPT) size = EXCERPT;
+  while (size > 0 && (unsigned char)body[size - 1] <= ' ') size--;
+  http_word(&watch->error, "the agent answered %d%s%.*s", response->status, size ? ": " : "",
+            (int)size, size ? body : "");
 }
 
 /* The connection with which the index was got is gone, and perhaps the agent with it: another one,
@@ -244,6 +256,12 @@ static void read_answer(struct watch *watch, struct http_response *response) {
   if (response->code[0] != '\0') {
     http_word(&watch->error, "%s", response->error);
     failed(watch, 0, response->code);
+    return;
+  }
+  if (is_filtered(&response->head)) {
+    http_word(&watch->error, "the answer lacks what the token may not read "
+                             "(X-Consul-Results-Filtered-By-ACLs)");
+    failed(watch, response->status, "EACCES");
     return;
   }
   uint64_t index = find_index(&response->head);

@@ -48,8 +48,12 @@ local function certificate(self, message, code)
   return help and message .. "; " .. help or message, self.since ~= nil
 end
 
--- Of an agent that has no connection left, a pilot that has none yet learns no more.
-local function explained(message, code)
+-- Who did not answer; and of an agent that has no connection left, a pilot that has none yet learns no more.
+local function explained(self, message, code)
+  local consul = self.app.consul
+  if code == "ETIMEDOUT" and consul then
+    return ("%s (agent: %s)"):format(message, consul.options.socket or consul.options.url)
+  end
   if code ~= "ECONNRESET" or not message:find("without an answer", 1, true) then return message end
   return message .. " (where it runs, its limits.http_max_conns_per_client may be used up)"
 end
@@ -62,7 +66,7 @@ function Outage:failed(who, message, code)
   local said, news = certificate(self, message, code)
   if self.since and not news then return end
   self.since = self.since or self.app.port.now()
-  said = explained(said, code)
+  said = explained(self, said, code)
   self.app:log("warn", ("Consul is %s: %s; jobs run on, what is known stays, and it is asked again")
     :format(news and "still away" or "away", said), nil, "consul_away", nil, { reason = said })
 end

@@ -281,8 +281,9 @@ function port.consul(options) end
 ---question is asked when the event was taken. When a request to the agent, of `consul` or of any watch, is answered
 ---after some were not, every watch that still waits for an answer to an older question asks anew at once, on another
 ---connection.
----Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
----endpoint), EUSERS (429 since there are too many connections), EAGAIN (429), EIO (any other).
+---Codes: as of `request`; where there is a status: EACCES (401, 403; 200 or 404 where Consul says that it has left out
+---what the token may not read), ENOENT (404 without an index: there is no such endpoint), EUSERS (429 since there are
+---too many connections), EAGAIN (429), EIO (any other).
 ---@param options luapilot.WatchOptions
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
 function port.watch(options) end

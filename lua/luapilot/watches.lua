@@ -104,11 +104,16 @@ end
 
 -- --- Consul ----------------------------------------------------------------------------------
 
+local function message_of(client, path, event, said)
+  if not event.status then return client.failure("GET", path, said, event.code) end
+  if event.code == "EACCES" and event.status ~= 401 and event.status ~= 403 then return client.filtered("GET", path) end
+  return client.refusal("GET", path, event.status, said)
+end
+
 local function failed(self, event)
   local client = require "luapilot.consul.client" -- it is there when there is a pilot.consul
   local said = event.error:gsub("^the agent answered %d+:? ?", "")
-  local message = event.status and client.refusal("GET", self.path, event.status, said)
-    or client.failure("GET", self.path, said, event.code)
+  local message = message_of(client, self.path, event, said)
   local away, code = self.app:outage(), event.status or event.code
   if client.is_crowded(event.code, event.error) then
     away:works(self)
@@ -116,9 +121,11 @@ local function failed(self, event)
   end
   self.app.consul.starved:works(self)
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
-  if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
+  if not elsewhere and outage.is_one(code, message) then
+    return away:failed(self, event.status and client.said_of(code, said) or said, code)
+  end
   away:works(self)
-  if event.status ~= 403 then
+  if event.code ~= "EACCES" or event.status == 401 then
     self.app.consul:granted(self)
   elseif self.app.consul:refused(self) then
     return -- with a token that is used no more

@@ -249,6 +249,25 @@ describe("a watch", function()
     content(id, "a")
   end)
 
+  it("does not take an answer that lacks what the token may not read for one", function()
+    local headers = { "X-Consul-Index: 6", "X-Consul-Results-Filtered-By-ACLs: true" }
+    local other = { "X-Consul-Index: 6", "X-Consul-Results-Filtered-By-ACLs: false" }
+    agent { ok(5, "[1]"), ok(nil, "[]", { headers = headers }), ok(nil, "", { status = 404, headers = headers }),
+      ok(nil, "[2]", { headers = other }), HANGS }
+    local id = watch()
+    content(id, "[1]")
+    assert.equal(200, failure(id, "EACCES", "lacks what the token may not read").status)
+    assert.equal(404, failure(id, "EACCES", "lacks what the token may not read").status)
+    content(id, "[2]", "6")
+  end)
+
+  it("tells all lines of an error, without the ends", function()
+    agent { refused(400, "2 errors occurred:\n\t* a\n\t* b\n\n"), refused(500, ("x"):rep(20000)) }
+    local id = watch()
+    failure(id, "EIO", "the agent answered 400: 2 errors occurred:\n\t%* a\n\t%* b$")
+    assert.equal(#"the agent answered 500: " + 16384, #failure(id, "EIO", "500: x").error)
+  end)
+
   it("takes a 404 without an index for a wrong path", function()
     agent { refused(404, "404 page not found\n") }
     assert.equal(404, failure(watch { path = "/v1/nonsense" }, "ENOENT", "404: 404 page not found$").status)

@@ -139,7 +139,7 @@ describe("the built program and a Consul that is hard to understand", machine.un
       settled(agent, p)
       front:treat { loses = true }
       p:signal "SIGUSR2"                  -- a renewal that is not answered; the watches notice nothing
-      p:wait_for_line "Consul is away: no answer within %S+; jobs run on"
+      p:wait_for_line "Consul is away: no answer within %S+ %(agent: http://127.0.0.1:%d+/.*%); jobs run on"
       agent:put(name .. "/key", "meanwhile")
       front:treat {}
       p:wait_for_line "> key meanwhile"

@@ -153,7 +153,7 @@ describe("a watch of Consul", function()
     box:advance "2s"
     box.consul:vanish()
     box:advance "75s"
-    assert.equal(1, boxes.logged(box, "Consul is away: no answer within 1m8.75s; jobs run on, what is known stays"))
+    assert.equal(1, boxes.logged(box, "Consul is away: no answer within 1m8.75s (agent: http://consul:8500); jobs run on"))
     box.consul:put("x", "1")
     box.consul:up()
     box:advance "45s"
@@ -177,6 +177,52 @@ describe("a watch of Consul", function()
     local told = { unpack(printed(box), 4) }
     table.sort(told)
     assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "x [1] + - ~", "y [1] + - ~" }, told)
+  end)
+
+  it("that is refused in several lines is told in one", function()
+    local box = run(SHOW .. [[ show("db", pilot.watch "db" { filter = "Service.Tags is\n\n  nothing" }) ]])
+    box:start()
+    box:advance "2s"
+    for _, entry in ipairs(box:log()) do assert.is_nil(entry.message:find "\n") end
+    assert.equal(1, boxes.logged(box, 'consul: GET /v1/health/service/db: 500: '))
+  end)
+
+  describe("whose token may read no more", function()
+    local function narrowed(version)
+      local box = run(SHOW .. [[ show("db", pilot.watch "db") show("tree", pilot.watch.prefix "app/") ]])
+      box.consul:version(version)
+      box.consul:add("db", "10.0.0.1")
+      box.consul:put("app/a", "1")
+      box:start()
+      box:advance "2s"
+      for _, resource in ipairs { "service", "key" } do box.consul:deny(resource) end
+      box.consul:put("app/b", "2")
+      box.consul:add("db", "10.0.0.2")
+      box:advance "2m"
+      return box
+    end
+
+    it("keeps what it knows and says so, where Consul tells it", function()
+      local box = narrowed "1.11"
+      assert.equal(2, #printed(box))
+      local said = "consul: GET /v1/%s: the answer lacks what the token may not read "
+        .. "(X-Consul-Results-Filtered-By-ACLs); does the token allow %s?; asked again"
+      local rights = "node:read and service:read"
+      assert.equal(1, boxes.logged(box, 'watch "db": ' .. said:format("health/service/db", rights)))
+      assert.equal(1, boxes.logged(box, 'watch.prefix "app/": ' .. said:format("kv/app%2F", "key:read")))
+      box.consul:grant()
+      box:advance "12s"
+      assert.equal(4, #printed(box))
+      assert.equal(2, boxes.logged(box, "answered again"))
+      assert.equal(0, boxes.logged(box, "Consul is"))
+    end)
+
+    it("takes an older agent at its word", function()
+      local box = narrowed "1.8"
+      local told = { unpack(printed(box), 3) }
+      table.sort(told)
+      assert.same({ "db [] + -db-10.0.0.1 ~", "tree [nil] + -a ~" }, told)
+    end)
   end)
 
   describe("at an agent that allows few connections", function()

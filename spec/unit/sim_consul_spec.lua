@@ -337,6 +337,27 @@ describe("the simulated Consul", function()
       assert.is_true(port.cancel(id))
     end)
 
+    it("says from 1.11 on what is left out for lack of a right", function()
+      local name = "x-consul-results-filtered-by-acls"
+      box.consul:put("dir/x", "1")
+      box.consul:deny "key"
+      box.consul:deny "service"
+      local function says()
+        local list = {}
+        for i, path in ipairs { "/v1/kv/dir/?recurse", "/v1/kv/none/?recurse", "/v1/health/service/db" } do
+          list[i] = call(path).headers[name] or "-"
+        end
+        return table.concat(list, " ")
+      end
+      assert.equal("- - -", says())
+      box.consul:version "1.11"
+      assert.equal("true - true", says())
+      box.consul:grant()
+      assert.equal("- - -", says())
+      box.consul:version "1.8.7"
+      assert.has_error(function() box.consul:version "new" end)
+    end)
+
     it("allows so many connections, and closes a further one", function()
       box.consul:limit(0)
       assert.equal("ECONNRESET", call("/v1/kv/x").code)

@@ -42,6 +42,7 @@ Client.__index = Client
 ---@field timeout number?              seconds, default 30
 ---@field max_body number?             bytes, default: the port's
 ---@field accept table<integer, true>? statuses, beside 200 to 299, that are answers and no failures
+---@field browses boolean?              an answer without what the token may not read will do
 ---@field retry number?                seconds; only of `call`
 ---@field what string?                 the name of the call in messages; only of `call`
 
@@ -195,12 +196,20 @@ local function advice_for(method, path, status, said)
   if status >= 301 and status <= 308 then return "is the address that of Consul? Redirects are not followed" end
 end
 
-local LONGEST = 300
+local LONGEST = 1000
 
--- The first line of a body, as far as it can be shown. Secrets are hidden before it is cut.
-local function first_line(body)
-  local line = (describe.covered(body):match "^%s*([^\r\n]*)":match "^.*%S" or ""):gsub("%c", "?")
-  return #line > LONGEST and line:sub(1, LONGEST) .. "…" or line
+---A text of Consul's in one line, as far as it can be shown. Secrets are hidden before it is cut.
+---@param text string
+---@return string
+function client.one_line(text)
+  local line = ""
+  for part in describe.covered(text):gmatch "[^\r\n]+" do
+    part = (part:match "^%s*(.*)$":match "^.*%S" or ""):gsub("%c", "?")
+    local mark = line == "" and "" or line:find ":$" and " " or "; "
+    if part ~= "" then line = line .. mark .. part end
+    if #line > LONGEST then return line:sub(1, LONGEST) .. "…" end
+  end
+  return line
 end
 
 local function put_together(method, path, message, help)
@@ -214,13 +223,29 @@ end
 ---@param body string?
 ---@return string
 function client.refusal(method, path, status, body)
-  local said = first_line(body or "")
+  local said = client.one_line(body or "")
   local message = said ~= "" and ("%d: %s"):format(status, said) or tostring(status)
   return put_together(method, path, message, advice_for(method, path, status, said))
 end
 
-local function said_of(status, body)
-  local line = first_line(body or "")
+local FILTERED = "x-consul-results-filtered-by-acls"
+
+---Words for an answer that lacks what the token may not read. Consul says so since 1.11.
+---@param method string
+---@param path string         without its query
+---@return string
+function client.filtered(method, path)
+  local right = right_of(method, path)
+  return put_together(method, path, "the answer lacks what the token may not read (X-Consul-Results-Filtered-By-ACLs)",
+    right and ("does the token allow %s?"):format(right))
+end
+
+---The same in short, for the outage of all.
+---@param status integer
+---@param body string?
+---@return string
+function client.said_of(status, body)
+  local line = client.one_line(body or "")
   return ("the agent answered %d%s"):format(status, line ~= "" and ": " .. line or "")
 end
 
@@ -303,13 +328,15 @@ function Client:send(request, done)
     if event.error then
       return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
     end
-    if is_answer(request, event.status, event.body) then return done(event) end
-    if event.status == 403 and not again and has_other_token(self, request, token) then
+    local filtered = method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+    if is_answer(request, event.status, event.body) and not filtered then return done(event) end
+    if (event.status == 403 or filtered) and not again and has_other_token(self, request, token) then
       again = true
       return attempt()
     end
+    if filtered then return done(nil, client.filtered(method, bare), 403) end
     return done(nil, client.refusal(method, bare, event.status, event.body), event.status,
-      said_of(event.status, event.body))
+      client.said_of(event.status, event.body))
   end
 
   function attempt()

@@ -131,6 +131,7 @@ end
 ---@field last_index string?      for the `index` of the next query
 ---@field known_leader boolean
 ---@field last_contact number?    seconds since the server that answered heard its leader
+---@field filtered true?         what the token may not read is left out; Consul says so since 1.11
 
 ---@param response table
 ---@return luapilot.ConsulMeta
@@ -140,6 +141,7 @@ function requests.meta(response)
   return {
     last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
     known_leader = headers["x-consul-knownleader"] == "true",
+    filtered = headers["x-consul-results-filtered-by-acls"] == "true" or nil,
   }
 end
 

@@ -148,6 +148,15 @@ function methods:vanish()
   end)
 end
 
+---From 1.11 on, an answer that lacks what the token may not read says so; else nothing else is another one.
+---@param version string      default at first: "1.8"
+function methods:version(version)
+  local major, minor = tostring(version):match "^(%d+)%.(%d+)"
+  if not major then blame.raise('consul:version: expected a version such as "1.11", got %s', tostring(version)) end
+  local tells = tonumber(major) > 1 or tonumber(minor) >= 11
+  each_server(self, function(server) server.tells = tells end)
+end
+
 ---So many connections are allowed to the box, as of limits.http_max_conns_per_client; a further one is closed at once.
 ---@param count integer?       default: any number
 function methods:limit(count)

@@ -26,6 +26,8 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@field rest string            of the path, below the route
 ---@field body string
 ---@field token string?
+---@field tells boolean?
+---@field filtered boolean?      its answer lacks what the token may not read
 ---@field agent luapilot.sim.consul.Agent
 ---@field dc luapilot.sim.consul.Datacenter     the one that is asked
 ---@field cluster luapilot.sim.consul.Cluster
@@ -36,6 +38,7 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@field state "up"|"down"|"hangs"|"gone"
 ---@field delay number           seconds that each answer takes longer
 ---@field connection integer     another one, since connections were last cut
+---@field tells boolean?        that an answer lacks what the token may not read
 ---@field limit integer?         of connections of one client
 ---@field failing integer?       the status of every answer
 local Server = {}
@@ -130,6 +133,7 @@ local function read_headers(answer, request, route)
   local headers = answer.headers or {}
   answer.headers = headers
   headers["x-consul-index"] = tostring(answer.index or 1)
+  if request.filtered and request.tells then headers["x-consul-results-filtered-by-acls"] = "true" end
   if route.events then return answer end
   headers["x-consul-knownleader"] = tostring(answer.index ~= nil and request.dc.store.leader)
   headers["x-consul-lastcontact"] = "0"
@@ -153,7 +157,10 @@ local function unknown_token() return answers.text(403, "ACL not found") end
 -- Held until there is something new, or enough time has passed.
 function Exchange:block(route, fn)
   local request, dice = self.request, self.server.agent.dc.dice
-  local function look() return is_revoked(request) and unknown_token() or fn(request) end
+  local function look()
+    request.filtered = nil
+    return is_revoked(request) and unknown_token() or fn(request)
+  end
   local function tell(answer) self:finish(read_headers(answer, request, route)) end
   local answer = look()
   if request.index == 0 or not answer.topics or moved(answer, request, route) then return tell(answer) end
@@ -254,7 +261,7 @@ function Server:accept(asked, done)
   local parsed = query.parse(asked.path)
   exchange.request = {
     method = asked.method, query = parsed, rest = "", body = asked.body or "", token = asked.token,
-    agent = self.agent, cluster = self.cluster,
+    agent = self.agent, cluster = self.cluster, tells = self.tells,
     dc = parsed:get "dc" == "" and self.agent.dc or self.cluster:find(parsed:get "dc"),
   }
   local function begin()

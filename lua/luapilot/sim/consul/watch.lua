@@ -13,7 +13,7 @@ local FIRST_PAUSE, LONGEST_PAUSE = 1, 10 -- seconds after an error
 local AT_ONCE, SLACK = 30, 5
 local WAIT, MOST = 60, 600
 local BODY = 64 * 1024 * 1024
-local EXCERPT = 200
+local EXCERPT = 16384
 
 local check_watch = check.fields {
   path = client.check_path, token = client.check_token, wait = check.number(0.001, MOST),
@@ -150,11 +150,15 @@ end
 
 local function read(self, answer)
   if answer.error then return self:failed(nil, answer.code, answer.error) end
+  if answer.headers["x-consul-results-filtered-by-acls"] == "true" then
+    return self:failed(answer.status, "EACCES",
+      "the answer lacks what the token may not read (X-Consul-Results-Filtered-By-ACLs)")
+  end
   local index = index_of(answer.headers["x-consul-index"])
   if answer.status == 200 or answer.status == 404 and index ~= "0" then return self:took(answer, index) end
-  local line = answer.body:match("^[^%c]*"):sub(1, EXCERPT)
+  local said = answer.body:sub(1, EXCERPT):match "^(.-)%s*$"
   self:failed(answer.status, CODES[answer.status] or "EIO",
-    ("the agent answered %d%s"):format(answer.status, line ~= "" and ": " .. line or ""))
+    ("the agent answered %d%s"):format(answer.status, said ~= "" and ": " .. said or ""))
 end
 
 function Watch:answered(answer)
