@@ -373,9 +373,10 @@ describe("consul.client", function()
     end)
 
     it("nothing, where nothing can be said, in one short line", function()
-      assert.equal("consul: PUT /v1/kv/app/x: 500: index error; more", said { status = 500, body = "index error\nmore" })
+      assert.equal("consul: PUT /v1/kv/app/x: 500: index error; more",
+        said { status = 500, body = "index error\nmore" })
       assert.equal(1000 + #"consul: PUT /v1/kv/app/x: 500: …",
-        #said { status = 500, body = ("x"):rep(1000) })
+        #said { status = 500, body = ("x"):rep(2000) })
     end)
   end)
 
