@@ -5,6 +5,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "http_fault.h"
+
+#define CROWDED (15 * NANOSECONDS) /* so long no call opens a connection that might be refused */
+#define AT_ONCE (2 * NANOSECONDS)  /* a busy agent takes that long to close what it does not want */
+#define REST (10 * NANOSECONDS)    /* between two moments at which all are told that it is back */
+
 TAILQ_HEAD(calls, call);
 LIST_HEAD(holders, consul_holder);
 
@@ -15,9 +21,17 @@ struct consul {
   struct consul_agent agent; /* its words are in `words` */
   char *words;               /* owned; NULL = no agent yet */
   struct holders holders;
-  struct calls queue; /* those that wait for a connection, in order */
-  unsigned held;      /* connections of holders */
-  unsigned busy;      /* connections of calls */
+  struct calls queue;       /* those that wait for a connection, in order */
+  unsigned held;            /* connections of holders */
+  unsigned busy;            /* connections of calls */
+  int64_t lost;             /* when a request got no answer last; 0 = never */
+  int64_t told;             /* when all were told that it is back */
+  bool away;                /* since then there was no answer */
+  struct timer relief;      /* when it was crowded, and calls may try again */
+  int64_t crowded;          /* until then the agent allows no more connections */
+  unsigned room;            /* those that calls have meanwhile */
+  unsigned spare;           /* those that calls have left open */
+  int doing[CONSUL_DOINGS]; /* how many holders do what */
 };
 
 struct call {
@@ -31,6 +45,7 @@ struct call {
   struct timer timer;            /* of the wait for a connection */
   TAILQ_ENTRY(call) place;       /* in the queue, while it waits */
   int64_t since;                 /* when Lua called */
+  int64_t asked;                 /* when it was sent */
   bool waits;
   struct failure failure;
   char code[HTTP_CODE];
@@ -92,7 +107,12 @@ int consul_agent(struct consul *consul, const struct consul_agent *agent) {
   free(consul->words);
   consul->words = block;
   consul->agent = kept;
-  if (changed) tell_holders(consul);
+  if (changed) {
+    consul->lost = consul->told = consul->crowded = 0;
+    consul->spare = 0;
+    consul->away = false;
+    tell_holders(consul);
+  }
   admit(consul);
   return 0;
 }
@@ -146,8 +166,11 @@ struct request *consul_ask(struct consul *consul, const struct consul_options *o
                            .tls = consul->agent.tls,
                            .max_body = options->max_body,
                            .waits = options->waits,
+                           .apart = options->apart,
                            .kept = options->kept,
                            .once = options->once,
+                           .probed = true,
+                           .since = consul->lost,
                        },
                        owner, failure);
 done:
@@ -156,11 +179,114 @@ done:
   return request;
 }
 
+/* --- away and back ----------------------------------------------------------------------- */
+
+/* Was its new connection closed, and not one that had waited for an answer? */
+static bool closed_at_once(const struct http_response *response, int64_t asked) {
+  return response->opened && response->status == 0 && loop_now() - asked < AT_ONCE &&
+         strcmp(response->code, "ECONNRESET") == 0;
+}
+
+/* Says this failure anything about the agent? */
+static bool is_ours(const char *code) {
+  return strcmp(code, "EMSGSIZE") == 0 || strcmp(code, "ENOMEM") == 0;
+}
+
+/* An agent that is only slow now and then does not have all asked again each time. */
+static void back(struct consul *consul) {
+  int64_t now = loop_now();
+  if (consul->told != 0 && now - consul->told < REST) return;
+  consul->away = false;
+  consul->told = now;
+  struct consul_holder *holder = LIST_FIRST(&consul->holders);
+  for (; holder; holder = LIST_NEXT(holder, place)) holder->agent_back(holder, consul->lost);
+}
+
+void consul_heard(struct consul *consul, const struct http_response *response, int64_t asked) {
+  if (response->code[0] == '\0') {
+    if (consul->away && asked >= consul->lost) back(consul);
+  } else if (!is_ours(response->code)) {
+    consul->away = true;
+    if (closed_at_once(response, asked)) return; /* others may be as good as before */
+    consul->lost = loop_now();
+    consul->spare = 0;
+  }
+}
+
 /* --- the bound of connections ------------------------------------------------------------ */
 
-/* For calls. One always goes. */
+static bool is_crowded(const struct consul *consul) {
+  return loop_now() < consul->crowded;
+}
+
+/* Connections of holders that the agent keeps open. */
+static bool has_others(const struct consul *consul) {
+  return consul->doing[CONSUL_WAITS] + consul->doing[CONSUL_RESTS] > 0;
+}
+
+/* For calls. One always goes; of an agent that is crowded, one of those that there are. */
 static bool has_room(const struct consul *consul) {
+  if (is_crowded(consul) && (consul->room > 0 || has_others(consul)))
+    return consul->busy < consul->room;
   return consul->busy == 0 || consul->busy + consul->held < consul->agent.max_connections;
+}
+
+bool consul_doubts(const struct consul *consul, const struct http_response *response,
+                   int64_t asked) {
+  return closed_at_once(response, asked) && consul->doing[CONSUL_ASKS] > 0;
+}
+
+static bool says_so(const struct http_response *response) {
+  static const char text[] = "too many concurrent connections";
+  const struct buffer *body = &response->body;
+  return response->status == 429 && buffer_size(body) > 0 &&
+         memmem(buffer_front(body), buffer_size(body), text, sizeof text - 1);
+}
+
+/* `there`: it is known that the agent is there, so only its bound is a reason. */
+static bool look_crowded(struct consul *consul, const struct http_response *response, int64_t asked,
+                         bool there, char **sentence) {
+  if (there && closed_at_once(response, asked))
+    http_word(sentence, "the agent closed a new connection at once, and keeps others open");
+  else if (says_so(response))
+    http_word(sentence, "the agent answered 429: too many concurrent connections");
+  else
+    return false;
+  consul->crowded = loop_now() + CROWDED;
+  (void)loop_timer(consul->loop, &consul->relief, consul->crowded); /* else the next one tries */
+  consul->room = consul->busy + consul->spare;
+  return true;
+}
+
+bool consul_is_crowded(struct consul *consul, const struct http_response *response, int64_t asked,
+                       char **sentence) {
+  bool there = has_others(consul) || consul->busy + consul->spare > 0;
+  return look_crowded(consul, response, asked, there, sentence);
+}
+
+static void relieved(struct timer *timer) {
+  admit(OF(struct consul, relief, timer));
+}
+
+void consul_count(struct consul *consul, enum consul_doing doing, int change) {
+  consul->doing[doing] += change;
+}
+
+bool consul_may_share(struct consul *consul) {
+  if (consul->spare < 2) return false;
+  consul->spare--;
+  return true;
+}
+
+void consul_bequeath(struct consul *consul) {
+  consul->spare++;
+}
+
+bool consul_leave(struct consul *consul) {
+  if (!is_crowded(consul) || consul->room > 0 || TAILQ_EMPTY(&consul->queue)) return false;
+  consul->room = consul->spare = 1;
+  admit(consul);
+  return true;
 }
 
 void consul_hold(struct consul *consul, struct consul_holder *holder) {
@@ -224,14 +350,25 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   struct event event = call->response.event;
   call->request = NULL;
   consul->busy--;
-  (void)snprintf(call->code, sizeof call->code, "%s", response->code);
-  (void)snprintf(call->failure.message, sizeof call->failure.message, "%s", response->error);
+  char *sentence = NULL;
+  if (response->code[0] == '\0')
+    consul->spare++;
+  else if (response->opened)
+    consul->spare = 0; /* else it would have had that */
+  bool there = has_others(consul) || consul->busy > 0 || consul->doing[CONSUL_ASKS] > 0;
+  bool crowded = look_crowded(consul, response, call->asked, there, &sentence);
+  bool closed = crowded && response->status == 0;
+  (void)snprintf(call->code, sizeof call->code, "%s", closed ? CONSUL_CROWDED : response->code);
+  (void)snprintf(call->failure.message, sizeof call->failure.message, "%s",
+                 closed && sentence ? sentence : response->error);
+  free(sentence);
   call->response = *response;
   call->response.event = event;
   call->response.code = call->code;
   call->response.error = call->failure.message;
   response->head = response->body = (struct buffer){0};
   loop_publish(consul->loop, &call->response.event);
+  if (!crowded) consul_heard(consul, response, call->asked);
   admit(consul);
 }
 
@@ -239,12 +376,14 @@ static void answered(struct http_owner *owner, struct http_response *response) {
 static int begin(struct call *call) {
   struct consul *consul = call->consul;
   loop_untimer(consul->loop, &call->timer);
-  call->options.spent = (double)(loop_now() - call->since) / (double)NANOSECONDS;
+  call->asked = loop_now();
+  call->options.spent = (double)(call->asked - call->since) / (double)NANOSECONDS;
   call->request = consul_ask(consul, &call->options, &call->owner, &call->failure);
   if (call->request == NULL) return -1;
   free(call->body); /* the request has its own copy */
   call->body = NULL;
   consul->busy++;
+  if (consul->spare > 0) consul->spare--;
   return 0;
 }
 
@@ -262,11 +401,17 @@ static void waited_too_long(struct timer *timer) {
   struct consul *consul = call->consul;
   char time[NAME_SIZE];
   leave(call);
-  (void)fail(&call->failure, "consul", ETIMEDOUT,
-             "no free connection to the agent within %s: max_connections is %u, and %u watches "
-             "hold one each",
-             duration_text(call->options.timeout, time), consul->agent.max_connections,
-             consul->held);
+  if (is_crowded(consul))
+    (void)fail(&call->failure, "consul", EUSERS,
+               "no free connection to the agent within %s: it allows no more, and %u watches hold "
+               "one each",
+               duration_text(call->options.timeout, time), consul->held);
+  else
+    (void)fail(&call->failure, "consul", ETIMEDOUT,
+               "no free connection to the agent within %s: max_connections is %u, and %u watches "
+               "hold one each",
+               duration_text(call->options.timeout, time), consul->agent.max_connections,
+               consul->held);
   tell_failure(call);
 }
 
@@ -334,6 +479,7 @@ struct consul *consul_new(struct loop *loop, struct handle_table *handles, struc
   consul->loop = loop;
   consul->handles = handles;
   consul->http = http;
+  consul->relief.fire = relieved;
   TAILQ_INIT(&consul->queue);
   LIST_INIT(&consul->holders);
   return consul;
@@ -341,6 +487,7 @@ struct consul *consul_new(struct loop *loop, struct handle_table *handles, struc
 
 void consul_free(struct consul *consul) {
   if (consul == NULL) return;
+  loop_untimer(consul->loop, &consul->relief);
   free(consul->words);
   free(consul);
 }

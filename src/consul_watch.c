@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "http_fault.h"
 #include "random.h"
@@ -18,7 +19,7 @@
 #define AT_ONCE 30.0 /* seconds for a question that does not block; without a leader it takes 7 */
 #define SLACK 5.0    /* seconds beyond what the agent may take for one that does */
 #define NEVER (INT64_MAX / 2)
-#define EXCERPT 200 /* bytes of an error's body in its message */
+#define EXCERPT 16384 /* bytes of an error's body in its message: more than is ever shown */
 
 /* What there was to see, as far as it takes to know it again. */
 struct content {
@@ -49,6 +50,7 @@ struct watch {
   int64_t asked; /* when the question under way was sent */
   bool
       renewed; /* the index is, or will be, of a question that a broken connection made necessary */
+  enum consul_doing doing; /* CONSUL_DOINGS = it has no connection */
   bool failing;
   int failing_status; /* of the error that was told last; with code and error */
   char code[HTTP_CODE];
@@ -59,7 +61,7 @@ struct watch {
 
 /* --- asking ------------------------------------------------------------------------------ */
 
-/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=300000ms". After an error not the agent's cache: that one
+/* "/v1/kv/x" → "/v1/kv/x?index=7&wait=60000ms". After an error not the agent's cache: that one
  * would go on as if nothing was wrong. The caller frees the text; NULL: no memory. */
 static char *question(const struct watch *watch) {
   char *text = NULL;
@@ -76,6 +78,12 @@ static char *question(const struct watch *watch) {
   return size < 0 ? NULL : text;
 }
 
+static void does(struct watch *watch, enum consul_doing doing) {
+  if (watch->doing != CONSUL_DOINGS) consul_count(watch->consul, watch->doing, -1);
+  if (doing != CONSUL_DOINGS) consul_count(watch->consul, doing, 1);
+  watch->doing = doing;
+}
+
 static int ask(struct watch *watch, struct failure *failure) {
   char *path = question(watch);
   if (path == NULL) return fail(failure, "consul", ENOMEM, "out of memory");
@@ -86,14 +94,24 @@ static int ask(struct watch *watch, struct failure *failure) {
       .timeout = watch->index ? watch->wait * 17 / 16 + SLACK : AT_ONCE,
       .max_body = watch->max_body,
       .waits = true,
+      .apart = watch->doing != CONSUL_RESTS && !consul_may_share(watch->consul),
       .kept = watch->index && !watch->renewed,
       .once = watch->index,
   };
   watch->asked = loop_now();
   watch->request = consul_ask(watch->consul, &options, &watch->owner, failure);
   free(path);
+  enum consul_doing asks = watch->index ? CONSUL_WAITS : CONSUL_ASKS;
+  does(watch, watch->request ? asks : CONSUL_DOINGS);
   if (watch->index) watch->renewed = false;
   return watch->request ? 0 : -1;
+}
+
+static void give_up(struct watch *watch) {
+  if (watch->doing == CONSUL_RESTS) return;
+  http_drop(watch->request);
+  watch->request = NULL;
+  does(watch, CONSUL_DOINGS);
 }
 
 /* The bucket is kept as the moment when it is full again: what is taken moves that. Returns when the
@@ -183,21 +201,31 @@ static bool is_new(struct watch *watch, const struct content *content) {
          last->hash != content->hash;
 }
 
+/* False: it is not there. */
+static bool find(const struct buffer *head, const char *name, struct http_header *header) {
+  for (size_t place = 0; http_header(head, &place, header);)
+    if (header->name_size == strlen(name) && memcmp(header->name, name, header->name_size) == 0)
+      return true;
+  return false;
+}
+
 /* Of the header X-Consul-Index; 0: it is not there. */
 static uint64_t find_index(const struct buffer *head) {
-  static const char name[] = "x-consul-index";
   struct http_header header;
-  for (size_t place = 0; http_header(head, &place, &header);) {
-    if (header.name_size != sizeof name - 1 || memcmp(header.name, name, header.name_size) != 0)
-      continue;
-    uint64_t index = 0; /* the digits end with the line, if not before */
-    for (size_t i = 0; i < header.value_size; i++) {
-      if (header.value[i] < '0' || header.value[i] > '9') break;
-      index = index * 10 + (uint64_t)(header.value[i] - '0');
-    }
-    return index;
+  if (!find(head, "x-consul-index", &header)) return 0;
+  uint64_t index = 0; /* the digits end with the line, if not before */
+  for (size_t i = 0; i < header.value_size; i++) {
+    if (header.value[i] < '0' || header.value[i] > '9') break;
+    index = index * 10 + (uint64_t)(header.value[i] - '0');
   }
-  return 0;
+  return index;
+}
+
+/* Consul 1.11 and newer says so when the token may not read all; an older one says nothing. */
+static bool is_filtered(const struct buffer *head) {
+  struct http_header header;
+  return find(head, "x-consul-results-filtered-by-acls", &header) && header.value_size == 4 &&
+         strncasecmp(header.value, "true", 4) == 0;
 }
 
 /* The index that was asked with, before its time: so Consul lets go of questions when a snapshot is
@@ -230,35 +258,39 @@ static void take_content(struct watch *watch, struct http_response *response, ui
   tell(watch);
 }
 
-/* The answer's first line, if it has one that can be shown. */
+/* What the answer says, with its lines: Lua covers secrets in it, and cuts it, before it is shown. */
 static void complain(struct watch *watch, const struct http_response *response) {
   const char *body = buffer_front(&response->body);
-  size_t size = buffer_size(&response->body), length = 0;
-  while (length < size && length < EXCERPT && (unsigned char)body[length] >= ' ') length++;
-  http_word(&watch->error, "the agent answered %d%s%.*s", response->status, length ? ": " : "",
-            (int)length, length ? body : "");
+  size_t size = buffer_size(&response->body);
+  if (size > EXCERPT) size = EXCERPT;
+  while (size > 0 && (unsigned char)body[size - 1] <= ' ') size--;
+  http_word(&watch->error, "the agent answered %d%s%.*s", response->status, size ? ": " : "",
+            (int)size, size ? body : "");
 }
 
 /* The connection with which the index was got is gone, and perhaps the agent with it: another one,
  * or this one without its state, would hold a question with a future index back for all of `wait`.
  * So first one without. */
-static bool renew(struct watch *watch, const char *code) {
-  if (watch->index == 0) return false;
-  if (strcmp(code, "ENOTCONN") != 0 && strcmp(code, "ECONNRESET") != 0) return false;
+static void renew(struct watch *watch) {
   watch->index = 0;
   watch->renewed = true;
   watch->next = take(watch, TOKEN);
-  go_on(watch);
-  return true;
 }
 
-static void answered(struct http_owner *owner, struct http_response *response) {
-  struct watch *watch = OF(struct watch, owner, owner);
-  watch->request = NULL;
+static bool broke(const struct watch *watch, const char *code) {
+  return watch->index && (strcmp(code, "ENOTCONN") == 0 || strcmp(code, "ECONNRESET") == 0);
+}
+
+static void read_answer(struct watch *watch, struct http_response *response) {
   if (response->code[0] != '\0') {
-    if (renew(watch, response->code)) return;
     http_word(&watch->error, "%s", response->error);
     failed(watch, 0, response->code);
+    return;
+  }
+  if (is_filtered(&response->head)) {
+    http_word(&watch->error, "the answer lacks what the token may not read "
+                             "(X-Consul-Results-Filtered-By-ACLs)");
+    failed(watch, response->status, "EACCES");
     return;
   }
   uint64_t index = find_index(&response->head);
@@ -269,6 +301,35 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   }
   complain(watch, response);
   failed(watch, response->status, code_of(response->status));
+}
+
+static bool is_crowded(struct watch *watch, const struct http_response *response) {
+  if (!consul_is_crowded(watch->consul, response, watch->asked, &watch->error)) return false;
+  failed(watch, response->status, CONSUL_CROWDED);
+  return true;
+}
+
+static bool doubts(struct watch *watch, const struct http_response *response) {
+  if (watch->index || !consul_doubts(watch->consul, response, watch->asked)) return false;
+  set_pause(watch);
+  go_on(watch);
+  return true;
+}
+
+static void answered(struct http_owner *owner, struct http_response *response) {
+  struct watch *watch = OF(struct watch, owner, owner);
+  watch->request = NULL;
+  does(watch, CONSUL_DOINGS);
+  if (is_crowded(watch, response) || doubts(watch, response)) return;
+  if (response->code[0] == '\0' && !consul_leave(watch->consul)) does(watch, CONSUL_RESTS);
+  if (broke(watch, response->code)) {
+    renew(watch);
+    go_on(watch);
+    return;
+  }
+  int64_t since = watch->asked;
+  read_answer(watch, response);
+  consul_heard(watch->consul, response, since);
 }
 
 /* --- going on ---------------------------------------------------------------------------- */
@@ -295,12 +356,28 @@ static void go_on(struct watch *watch) {
 static void agent_changed(struct consul_holder *holder) {
   struct watch *watch = OF(struct watch, holder, holder);
   bool told = watch->watched.event.next != NULL;
-  http_drop(watch->request);
-  watch->request = NULL;
+  give_up(watch);
   watch->index = 0;
   watch->renewed = false;
+  watch->failing_status = -1; /* what this one refuses is news */
   watch->pause = FIRST_PAUSE;
   watch->next = loop_now();
+  if (!told) go_on(watch);
+}
+
+/* Is it to be asked soon, since another one was answered? Not who was refused: he was heard. */
+static bool waits_in_vain(const struct watch *watch, int64_t lost) {
+  if (watch->request) return watch->asked < lost;
+  return watch->failing && watch->failing_status == 0;
+}
+
+static void agent_back(struct consul_holder *holder, int64_t lost) {
+  struct watch *watch = OF(struct watch, holder, holder);
+  bool told = watch->watched.event.next != NULL;
+  if (!waits_in_vain(watch, lost)) return;
+  give_up(watch);
+  watch->pause = FIRST_PAUSE;
+  renew(watch);
   if (!told) go_on(watch);
 }
 
@@ -311,7 +388,9 @@ static void cancel(struct handle *handle) {
   loop_unpublish(consul_loop(watch->consul), &watch->watched.event);
   loop_untimer(consul_loop(watch->consul), &watch->timer);
   handle_remove(consul_handles(watch->consul), handle);
-  http_drop(watch->request);
+  if (watch->doing == CONSUL_RESTS) consul_bequeath(watch->consul);
+  give_up(watch);
+  does(watch, CONSUL_DOINGS);
   consul_release(watch->consul, &watch->holder);
   buffer_free(&watch->watched.body);
   free(watch->words);
@@ -327,10 +406,12 @@ static struct watch *watch_new(struct consul *consul, const struct consul_watch_
   watch->watched.error = "";
   watch->owner.answered = answered;
   watch->holder.agent_changed = agent_changed;
+  watch->holder.agent_back = agent_back;
   watch->timer.fire = due;
   watch->consul = consul;
   watch->path = options->path;
   watch->token = options->token;
+  watch->doing = CONSUL_DOINGS;
   watch->wait = options->wait;
   watch->cached = options->cached;
   watch->max_body = options->max_body;

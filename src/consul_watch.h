@@ -8,8 +8,10 @@
  *   content   of the first answer, of each that differs from the one before, and of the first
  *             after an error. That a question returns means nothing: what counts is status and
  *             body.
- *   errors    each once, until there is another one, or an answer. Every other status than 200 is
- *             one, but the 404 with an index: Consul's answer for a key that does not exist.
+ *   errors    each once, until there is another one, an answer, or another agent or token. Every other status than 200 is
+ *             one, but the 404 with an index: Consul's answer for a key that does not exist. So is
+ *             an answer that lacks what the token may not read: as a content it would look as if all
+ *             were gone.
  *
  * The rules of the page, and what is made of them:
  *
@@ -38,6 +40,10 @@
  * got. Where there is none any more, or where it breaks, one without an index goes first: the agent
  * may have come back without its state, and would hold back a question with an index that it has
  * not reached. The two together cost one token. Only if that fails, too, is there an error to tell.
+ *
+ * When somebody else's request is answered after some were not (consul.h), a question that was asked
+ * before is given up, and asked anew without an index, on another connection: also one that is in its
+ * pause.
  *
  * After an error the next question comes after a pause that doubles up to 10 s, the half of it
  * chance, so that a thousand watches do not all come back at the same moment. That question does

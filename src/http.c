@@ -252,6 +252,7 @@ static void on_done(struct transfer_owner *owner, CURLcode result) {
     transfer_fault(request->transfer, result, request->code, error);
     http_word(&request->error, "%s", error);
   }
+  request->response.opened = transfer_opened(request->transfer);
   end(request);
 }
 

@@ -56,10 +56,14 @@ struct http_options {
   const char *auth;   /* "user:password" for the server; NULL = none */
   struct http_tls tls;
   bool stream;
-  bool waits; /* its answer comes late: little memory rather than speed */
-  bool fresh; /* on a connection of its own */
-  bool kept;  /* only on one that is open already: without it ENOTCONN */
-  bool once;  /* not sent again, on another connection, when a kept one breaks before the answer */
+  bool waits;  /* its answer comes late: little memory rather than speed */
+  bool fresh;  /* on a connection of its own */
+  bool apart;  /* on a new connection, which others may use later */
+  bool kept;   /* only on one that is open already: without it ENOTCONN */
+  bool once;   /* not sent again, on another connection, when a kept one breaks before the answer */
+  bool probed; /* the kernel asks the other end again and again whether it is still there */
+  int64_t
+      since; /* not on a connection that was opened before this moment, but for seconds; 0 = any */
   size_t max_body;
   bool cut;
 };
@@ -73,7 +77,8 @@ struct http_response {
   struct buffer head; /* "name: value" lines, without the status line; with a status only */
   struct buffer body; /* the whole body, or a chunk of it */
   bool stream;
-  bool last; /* nothing comes after it */
+  bool opened; /* a connection was opened for it */
+  bool last;   /* nothing comes after it */
 };
 
 /* Returns NULL without memory. */

@@ -1,6 +1,8 @@
 #include "http_transfer.h"
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +21,9 @@
 #define WAIT_BUFFER 1024L    /* the least that curl accepts */
 #define LONGEST_LOOKUP (3600 * 1000L) /* milliseconds: no resolver takes that long */
 #define LOOKUP_MEMORY 1L              /* seconds: a container that moved must be found again soon */
+#define PROBE_AFTER 15L               /* seconds of silence, where the kernel asks … */
+#define PROBE_EVERY 5L                /* … and asks again … */
+#define PROBE_UNTIL 30000 /* … until so many milliseconds have passed without an answer */
 
 struct transfers {
   struct loop *loop;
@@ -34,8 +39,9 @@ struct transfer {
   CURL *easy;
   struct curl_slist *headers, *connect_to; /* owned */
   bool added, looking_up, refused;
-  bool kept, gone;  /* no connection may be opened; it was about to */
-  bool sent;        /* of `once`: the request has gone out */
+  bool kept, gone; /* no connection may be opened; it was about to */
+  bool probed;
+  bool sent, broke; /* of `once`: the request has gone out; the connection broke then */
   int socket_error; /* errno of a socket that could not be made */
   char *target;     /* owned; for messages: "host:port", "unix:/run/x" */
   char text[CURL_ERROR_SIZE];
@@ -220,6 +226,7 @@ static int on_sending(void *context, char *to, char *from, int to_port, int from
   struct transfer *transfer = context;
   bool again = transfer->sent;
   transfer->sent = true;
+  transfer->broke = again;
   return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
@@ -233,7 +240,10 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
   int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
   int fd = socket(address->family, type, address->protocol);
   transfer->socket_error = fd < 0 ? errno : 0;
-  return fd < 0 ? CURL_SOCKET_BAD : fd;
+  if (fd < 0) return CURL_SOCKET_BAD;
+  int limit = PROBE_UNTIL; /* a unix socket has no such thing */
+  if (transfer->probed) (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
+  return fd;
 }
 
 /* --- setting one up ---------------------------------------------------------------------- */
@@ -326,6 +336,28 @@ static bool forbid_repeats(struct transfer *transfer) {
 #endif
 }
 
+/* curl knows the age of a connection since 7.80, in whole seconds: one that was opened in the last two
+ * before that moment may pass. */
+static void bound_age(struct transfer *transfer, int64_t since) {
+  if (since == 0) return;
+#if LIBCURL_VERSION_NUM >= 0x075000
+  int64_t seconds = (loop_now() - since) / NANOSECONDS;
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_MAXLIFETIME_CONN,
+                         seconds > 0 ? (long)seconds : 1L);
+#else
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_FRESH_CONNECT, 1L);
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_FORBID_REUSE, 1L);
+#endif
+}
+
+static void set_probes(struct transfer *transfer, bool probed) {
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPALIVE, 1L);
+  transfer->probed = probed;
+  if (!probed) return;
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPIDLE, PROBE_AFTER);
+  (void)curl.easy_setopt(transfer->easy, CURLOPT_TCP_KEEPINTVL, PROBE_EVERY);
+}
+
 static void set_route(struct transfer *transfer, const struct http_options *options) {
   CURL *easy = transfer->easy;
   (void)curl.easy_setopt(easy, CURLOPT_PROXY, options->proxy ? options->proxy : "");
@@ -333,6 +365,9 @@ static void set_route(struct transfer *transfer, const struct http_options *opti
   (void)curl.easy_setopt(easy, CURLOPT_SUPPRESS_CONNECT_HEADERS, 1L);
   set_text(easy, CURLOPT_UNIX_SOCKET_PATH, options->socket);
   transfer->kept = options->kept;
+  if (options->apart) (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
+  bound_age(transfer, options->since);
+  set_probes(transfer, options->probed);
   set_text(easy, CURLOPT_USERPWD, options->auth); /* by the Basic scheme: no other is asked for */
   if (options->fresh || (options->once && !forbid_repeats(transfer))) {
     (void)curl.easy_setopt(easy, CURLOPT_FRESH_CONNECT, 1L);
@@ -396,7 +431,6 @@ static void set_manners(struct transfer *transfer, const struct http_options *op
 #endif
   (void)curl.easy_setopt(easy, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_1_1);
   (void)curl.easy_setopt(easy, CURLOPT_USERAGENT, "luapilot/" LUAPILOT_VERSION);
-  (void)curl.easy_setopt(easy, CURLOPT_TCP_KEEPALIVE, 1L);
   (void)curl.easy_setopt(easy, CURLOPT_BUFFERSIZE, room_for(options));
   (void)curl.easy_setopt(easy, CURLOPT_DNS_CACHE_TIMEOUT, LOOKUP_MEMORY);
   (void)curl.easy_setopt(easy, CURLOPT_HEADERFUNCTION, on_header);
@@ -488,6 +522,12 @@ enum transfer_stage transfer_stage(const struct transfer *transfer) {
   if (transfer->looking_up) return TRANSFER_LOOKUP;
   (void)curl.easy_getinfo(transfer->easy, CURLINFO_PRETRANSFER_TIME, &seconds);
   return seconds > 0 ? TRANSFER_WAIT : TRANSFER_CONNECT;
+}
+
+bool transfer_opened(const struct transfer *transfer) {
+  long count = 0;
+  (void)curl.easy_getinfo(transfer->easy, CURLINFO_NUM_CONNECTS, &count);
+  return count > 0 && !transfer->broke;
 }
 
 void transfer_fault(const struct transfer *transfer, CURLcode result, char code[HTTP_CODE],

@@ -65,6 +65,9 @@ void transfer_drop(struct transfer *transfer);
 enum transfer_stage { TRANSFER_LOOKUP, TRANSFER_CONNECT, TRANSFER_WAIT };
 enum transfer_stage transfer_stage(const struct transfer *transfer);
 
+/* Was a connection opened for it, and it alone tried? After done(). */
+bool transfer_opened(const struct transfer *transfer);
+
 /* Why it has failed, after done(): a code ("ECONNREFUSED", "ECERT") and a sentence without its end. */
 void transfer_fault(const struct transfer *transfer, CURLcode result, char code[HTTP_CODE],
                     char error[HTTP_ERROR]);

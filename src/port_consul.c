@@ -12,6 +12,7 @@
 #define CONNECTIONS                                                                                \
   150 /* an agent allows 200 to one client, and we are not the only one on its host */
 #define WATCH_BODY 67108864.0
+#define WAIT 60 /* seconds: who has nothing but watches notices in this time that the agent hangs */
 
 /* --- the event --------------------------------------------------------------------------- */
 
@@ -94,7 +95,7 @@ static int l_watch(lua_State *L) {
   port_options(L, 1, "watch", names);
   options.path = check_path(L, "watch");
   options.token = port_value(L, 1, "watch", "token");
-  options.wait = port_optional_number(L, 1, "watch", "wait", 0.001, CONSUL_WAIT_MOST, 300);
+  options.wait = port_optional_number(L, 1, "watch", "wait", 0.001, CONSUL_WAIT_MOST, WAIT);
   options.max_body = (size_t)port_optional_number(L, 1, "watch", "max_body", 0, 1e15, WATCH_BODY);
   options.cached = port_optional_boolean(L, 1, "watch", "cached", false);
   return port_begun(L, consul_watch(port.consul, &options, &failure), &failure);

@@ -9,6 +9,7 @@ local BY_CODE = {
   ENOENT = 'is it running, is the path right? retry = "30s" waits for it',
   EAI_NONAME = "is the name right?",
   ETIMEDOUT = "timeout allows more",
+  EUSERS = "limits.http_max_conns_per_client of Consul's agent is used up, by all programs at this address: raise it",
 }
 
 local function of_certificate(message)

@@ -24,14 +24,15 @@ function outage.new(app)
 end
 
 -- Consul answers 500 to nearly everything; these are about the question.
-local REFUSALS = { "Permission denied", "No path to datacenter", "boolean expression" }
+local REFUSALS = { "Permission denied", "No path to datacenter", "boolean expression",
+  "too many concurrent connections" }
 
 ---Is this failure one of Consul as a whole?
 ---@param code string|integer|nil    of the port, or the status of an answer
 ---@param message string
 ---@return boolean
 function outage.is_one(code, message)
-  if type(code) ~= "number" then return code ~= "EMSGSIZE" end
+  if type(code) ~= "number" then return code ~= "EMSGSIZE" and code ~= "EUSERS" end
   for _, text in ipairs(REFUSALS) do
     if message:find(text, 1, true) then return false end
   end
@@ -47,6 +48,16 @@ local function certificate(self, message, code)
   return help and message .. "; " .. help or message, self.since ~= nil
 end
 
+-- Who did not answer; and of an agent that has no connection left, a pilot that has none yet learns no more.
+local function explained(self, message, code)
+  local consul = self.app.consul
+  if code == "ETIMEDOUT" and consul then
+    return ("%s (agent: %s)"):format(message, consul.options.socket or consul.options.url)
+  end
+  if code ~= "ECONNRESET" or not message:find("without an answer", 1, true) then return message end
+  return message .. " (where it runs, its limits.http_max_conns_per_client may be used up)"
+end
+
 ---@param who any          who asked, the same for each try
 ---@param message string
 ---@param code string|integer|nil
@@ -55,6 +66,7 @@ function Outage:failed(who, message, code)
   local said, news = certificate(self, message, code)
   if self.since and not news then return end
   self.since = self.since or self.app.port.now()
+  said = explained(self, said, code)
   self.app:log("warn", ("Consul is %s: %s; jobs run on, what is known stays, and it is asked again")
     :format(news and "still away" or "away", said), nil, "consul_away", nil, { reason = said })
 end

@@ -299,7 +299,9 @@ function port.agent(options) end
 ---@field max_body number?           as of `request`
 
 ---Sends a request to the agent; the answer is a `response` event, as of `request`. Requests that would exceed the
----agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes. A request
+---agent's `max_connections`, less those that watches hold, wait for their turn, in order; one always goes. When
+---the agent allows no further connection, that is the error EUSERS, of watches, too; for some seconds calls share those
+---that they have then, and where they have none, the next watch that is answered leaves them its own. A request
 ---that is no GET is never sent twice: when its connection breaks that is an error, ECONNRESET.
 ---@param options luapilot.ConsulRequest
 ---@return integer? id, string? message, string? code   EDESTADDRREQ: no `agent` was named
@@ -308,7 +310,7 @@ function port.consul(options) end
 ---@class luapilot.WatchOptions
 ---@field path string                of an endpoint that blocks, with its query; `index` and `wait` are added
 ---@field token string?
----@field wait number?               seconds that the agent may hold an answer back; default 300, at most 600
+---@field wait number?               seconds that the agent may hold an answer back; default 60, at most 600
 ---@field max_body number?           default 64 MiB
 ---@field cached boolean?            the agent answers from its cache, but for the first question after an error
 
@@ -316,9 +318,13 @@ function port.consul(options) end
 ---{ type = "watch", id, status, index, body } for the first answer, for each whose content (status or body) is another
 ---than that of the one before, and for the first one after an error; status is 200, or 404 (there is no such key).
 ---{ type = "watch", id, error, code, status? } when it fails, once until it succeeds or fails otherwise: with another
----code or status. `index` is a string of digits, at least "1". The next question is asked when the event was taken.
----Codes: as of `request`; where there is a status: EACCES (401, 403), ENOENT (404 without an index: there is no such
----endpoint), EAGAIN (429), EIO (any other).
+---code or status, or after an `agent` that changed something. `index` is a string of digits, at least "1". The next
+---question is asked when the event was taken. When a request to the agent, of `consul` or of any watch, is answered
+---after some were not, every watch that still waits for an answer to an older question asks anew at once, on another
+---connection.
+---Codes: as of `request`; where there is a status: EACCES (401, 403; 200 or 404 where Consul says that it has left out
+---what the token may not read), ENOENT (404 without an index: there is no such endpoint), EUSERS (429 since there are
+---too many connections), EAGAIN (429), EIO (any other).
 ---A watch asks in time: an answer takes a part of a token out of its bucket, which holds two and gets one a second. An
 ---answer with nothing new takes one; content takes one for each MB, at least a tenth, at most one.
 ---@param options luapilot.WatchOptions

@@ -9,6 +9,7 @@
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
 
+local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
 local duration = require "luapilot.duration"
 local json = require "luapilot.json"
@@ -36,7 +37,7 @@ local CLOSELY = 4                             -- … which is so long at most wh
 local Registrar = {}
 Registrar.__index = Registrar
 
-local resume, look_later, empty_line, next_in_line -- forward
+local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forward
 
 ---@param app luapilot.App     with its client
 ---@param away luapilot.Outage
@@ -51,7 +52,20 @@ function registrar.new(app, away)
   away:when_back(function(who)
     if who ~= self and self.paused then resume(self) end
   end)
+  app.consul:when_renewed(function() ask_again(self) end)
+  reserve(self)
   return self
+end
+
+-- Watches are about to take what connections the agent allows: this one is there before, and services go by it.
+function reserve(self)
+  if not self.app.watch_drafts[1] then return end
+  for _, runner in ipairs(self.app.order) do
+    if runner.spec.service then
+      self.reserving = self.app.consul:send({ path = { "status", "leader" }, timeout = TIMEOUT }, function() end)
+      return
+    end
+  end
 end
 
 -- --- requests --------------------------------------------------------------------------------
@@ -112,6 +126,7 @@ end
 
 local function retire(self, record)
   untimer(self, record)
+  self.app.consul:granted(record)
   self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
   self.lost[record.id] = nil
   self.app.dirty = true
@@ -142,6 +157,9 @@ end
 
 local looked -- forward
 
+-- Nobody answers, or nobody who has a connection for us: it is asked again, by one for all.
+local function is_away(code, message) return outage.is_one(code, message) or client.is_crowded(code, message) end
+
 -- Before a service is taken back the agent is asked what it holds: a living instance of the same id is not to vanish
 -- with this one. One question for all that are taken back at the same time.
 local function ask_first(self, record)
@@ -150,7 +168,7 @@ local function ask_first(self, record)
   table.insert(self.askers, record)
   if self.askers[2] then return end
   self.under_way = self.under_way + 1
-  local request = { path = { "agent", "services" }, timeout = service.timeout(record) }
+  local request = { path = { "agent", "services" }, timeout = service.timeout(record), browses = true }
   local cancel = self.app.consul:send(request, function(response, message, code, said)
     local askers = self.askers
     self.askers, self.under_way = nil, self.under_way - 1
@@ -158,7 +176,7 @@ local function ask_first(self, record)
       self.flights[each.id] = nil
       if self.trying == each then self.trying = nil end
     end
-    looked(self, askers, response and decoded(response), not response and outage.is_one(code, message) and code,
+    looked(self, askers, response and decoded(response), not response and is_away(code, message) and code,
       said or message)
   end)
   if self.flights[record.id] then self.flights[record.id] = cancel end
@@ -232,6 +250,7 @@ local function taken(self, record, step, told)
   self.touched[record.id] = self.looks
   if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
   self.refusals[record.id] = nil
+  self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
   if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
@@ -261,6 +280,7 @@ local function refused(self, record, step, message, code)
     step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
     final = final, told = record.told,
   }
+  if code == 403 then self.app.consul:refused(record) else self.app.consul:granted(record) end
   release(self, record)
 end
 
@@ -281,6 +301,18 @@ local function in_order(self)
   return list
 end
 
+-- There is another token: who was refused with the former one is asked for at once.
+function ask_again(self)
+  if self.stopped then return end
+  for _, record in ipairs(in_order(self)) do
+    local refusal = self.refusals[record.id]
+    if refusal then
+      refusal.due = self.app.port.now()
+      pump(self, record)
+    end
+  end
+end
+
 -- One asks for all. Nobody has a question: nobody waits for an answer either.
 local function try(self)
   self.paused = nil
@@ -294,8 +326,23 @@ local function try(self)
   resume(self)
 end
 
+-- The agent is there, and has no connection for us; or it is away.
+local function blame(self, message, code)
+  if not client.is_crowded(code, message) then
+    self.app.consul.starved:works(self)
+    return self.outage:failed(self, message, code)
+  end
+  self.outage:works(self)
+  self.app.consul.starved:failed(self, "services")
+end
+
+local function works(self)
+  self.outage:works(self)
+  self.app.consul.starved:works(self)
+end
+
 local function pause(self, message, code)
-  self.outage:failed(self, message, code)
+  blame(self, message, code)
   if self.paused then return end
   empty_line(self)
   for _, record in ipairs(in_order(self)) do release(self, record) end
@@ -314,7 +361,7 @@ function resume(self)
 end
 
 local function go_on(self, records)
-  self.outage:works(self)
+  works(self)
   if self.tries > 0 then return resume(self) end
   for _, record in ipairs(records) do pump(self, record) end
 end
@@ -340,7 +387,7 @@ end
 
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and outage.is_one(code, message) then
+  if not unknown and is_away(code, message) then
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
     return pause(self, said or message, code)
   end
@@ -426,7 +473,7 @@ end
 
 local function ask(self, what, fn)
   local number = self.looks
-  self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT }, function(response)
+  self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT, browses = true }, function(response)
     if not response or self.stopped then return end -- renewals notice an outage
     local held = decoded(response)
     if held then fn(self, held, number) end
@@ -510,6 +557,9 @@ function Registrar:stop()
   self.stopped = true
   for _, cancel in pairs(self.flights) do cancel() end
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
+  for _, record in pairs(self.records) do self.app.consul:granted(record) end
+  if self.reserving then self.reserving() end
+  self.app.consul.starved:forget(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   if self.looker then self.app.loop:cancel(self.looker) end
   self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil

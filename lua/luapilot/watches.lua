@@ -107,15 +107,32 @@ end
 
 -- --- Consul ----------------------------------------------------------------------------------
 
+local function message_of(client, path, event, said)
+  if not event.status then return client.failure("GET", path, said, event.code) end
+  if event.code == "EACCES" and event.status ~= 401 and event.status ~= 403 then return client.filtered("GET", path) end
+  return client.refusal("GET", path, event.status, said)
+end
+
 local function failed(self, event)
   local client = require "luapilot.consul.client" -- it is there when there is a pilot.consul
   local said = event.error:gsub("^the agent answered %d+:? ?", "")
-  local message = event.status and client.refusal("GET", self.path, event.status, said)
-    or client.failure("GET", self.path, said, event.code)
+  local message = message_of(client, self.path, event, said)
   local away, code = self.app:outage(), event.status or event.code
+  if client.is_crowded(event.code, event.error) then
+    away:works(self)
+    return self.app.consul.starved:failed(self, self.label)
+  end
+  self.app.consul.starved:works(self)
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
-  if not elsewhere and outage.is_one(code, message) then return away:failed(self, event.error, code) end
+  if not elsewhere and outage.is_one(code, message) then
+    return away:failed(self, event.status and client.said_of(code, said) or said, code)
+  end
   away:works(self)
+  if event.code ~= "EACCES" or event.status == 401 then
+    self.app.consul:granted(self)
+  elseif self.app.consul:refused(self) then
+    return -- with a token that is used no more
+  end
   if self.said == message or self.said and elsewhere then return end
   self.said, self.garbled = message, nil
   self.app:log("error", ("%s: %s; asked again"):format(self.label, message), nil, "watch_failed", nil,
@@ -148,6 +165,8 @@ end
 local function arrived(self, event)
   if event.error then return failed(self, event) end
   self.app:outage():works(self)
+  self.app.consul:granted(self)
+  self.app.consul.starved:works(self)
   if not took(self, event) then self.app.loop.port.unchanged(event.id) end
 end
 
@@ -186,6 +205,9 @@ function Core:cancel()
   self.cancelled = true
   if self.stop then self.stop() end
   if self.app.away then self.app.away:forget(self) end
+  local consul = self.app.consul
+  if consul then consul:granted(self) end
+  if consul then consul.starved:forget(self) end
   self.app:release(self)
 end
 

@@ -112,7 +112,7 @@ describe("a watch", function()
   it("asks without an index first, then with the one it got", function()
     agent { ok(7, "a"), HANGS }
     content(watch(), "a", "7")
-    assert.same({ "/v1/kv/app", "/v1/kv/app?index=7&wait=300000ms" }, paths(2))
+    assert.same({ "/v1/kv/app", "/v1/kv/app?index=7&wait=60000ms" }, paths(2))
   end)
 
   it("adds index and wait to a query", function()
@@ -128,8 +128,8 @@ describe("a watch", function()
     failure(id, "EIO", "500")
     content(id, "b", "8")
     assert.same({
-      "/v1/health/service/app?cached", "/v1/health/service/app?index=7&wait=300000ms&cached",
-      "/v1/health/service/app", "/v1/health/service/app", "/v1/health/service/app?index=8&wait=300000ms&cached",
+      "/v1/health/service/app?cached", "/v1/health/service/app?index=7&wait=60000ms&cached",
+      "/v1/health/service/app", "/v1/health/service/app", "/v1/health/service/app?index=8&wait=60000ms&cached",
     }, paths(5))
     port.cancel(id)
     agent { ok(7, "a"), HANGS }
@@ -142,7 +142,7 @@ describe("a watch", function()
     local id = watch()
     content(id, "a", "7")
     content(id, "b", "9")
-    assert.equal("/v1/kv/app?index=9&wait=300000ms", paths(4)[4])
+    assert.equal("/v1/kv/app?index=9&wait=60000ms", paths(4)[4])
     assert.is_true(quiet())
   end)
 
@@ -158,7 +158,7 @@ describe("a watch", function()
     content(id, "a", "10")
     content(id, "b", "5")
     assert.same({
-      "/v1/kv/app", "/v1/kv/app?index=10&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=6&wait=300000ms",
+      "/v1/kv/app", "/v1/kv/app?index=10&wait=60000ms", "/v1/kv/app", "/v1/kv/app?index=6&wait=60000ms",
     }, paths(4))
     assert.is_true(quiet())
   end)
@@ -169,7 +169,7 @@ describe("a watch", function()
     content(id, "a", "10")
     content(id, "b", "7")
     assert.same({
-      "/v1/kv/app", "/v1/kv/app?index=10&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=7&wait=300000ms",
+      "/v1/kv/app", "/v1/kv/app?index=10&wait=60000ms", "/v1/kv/app", "/v1/kv/app?index=7&wait=60000ms",
     }, paths(4))
   end)
 
@@ -184,7 +184,7 @@ describe("a watch", function()
       agent { ok(index, "a"), HANGS }
       local id = watch()
       content(id, "a", "1")
-      assert.same({ "/v1/kv/app", "/v1/kv/app?index=1&wait=300000ms" }, paths(2))
+      assert.same({ "/v1/kv/app", "/v1/kv/app?index=1&wait=60000ms" }, paths(2))
       port.cancel(id)
     end
   end)
@@ -214,7 +214,7 @@ describe("a watch", function()
     agent(script)
     content(watch(), "a", "1")
     local list = asked(5)
-    assert.equal("/v1/kv/app?index=4&wait=300000ms", list[5].path)
+    assert.equal("/v1/kv/app?index=4&wait=60000ms", list[5].path)
     assert.is_true(list[5].at - list[1].at >= 3.1 - BURST)
     assert.is_true(quiet())
   end)
@@ -294,10 +294,10 @@ describe("a watch", function()
     assert.equal(500, found.status)
     content(id, "a", "5")
     local list = asked(5)
-    assert.equal("/v1/kv/app?index=5&wait=300000ms", list[2].path)
+    assert.equal("/v1/kv/app?index=5&wait=60000ms", list[2].path)
     assert.equal("/v1/kv/app", list[3].path)
     assert.equal("/v1/kv/app", list[4].path)
-    assert.equal("/v1/kv/app?index=5&wait=300000ms", list[5].path)
+    assert.equal("/v1/kv/app?index=5&wait=60000ms", list[5].path)
     assert.is_true(list[3].at - list[2].at >= 0.49)         -- half of a second, and chance
     assert.is_true(list[4].at - list[3].at >= 0.99)         -- twice that
     assert.is_true(quiet())
@@ -319,6 +319,33 @@ describe("a watch", function()
       assert.equal(status, failure(id, code, "the agent answered " .. status .. "$").status)
       port.cancel(id)
     end
+  end)
+
+  it("tells a bound of connections from other reasons for a 429", function()
+    local said = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+    agent { refused(429, said), ok(5, "a"), HANGS }
+    local id = watch()
+    assert.equal(429, failure(id, "EUSERS", "the agent answered 429: too many concurrent connections$").status)
+    content(id, "a")
+  end)
+
+  it("does not take an answer that lacks what the token may not read for one", function()
+    local headers = { "X-Consul-Index: 6", "X-Consul-Results-Filtered-By-ACLs: true" }
+    local other = { "X-Consul-Index: 6", "X-Consul-Results-Filtered-By-ACLs: false" }
+    agent { ok(5, "[1]"), ok(nil, "[]", { headers = headers }), ok(nil, "", { status = 404, headers = headers }),
+      ok(nil, "[2]", { headers = other }), HANGS }
+    local id = watch()
+    content(id, "[1]")
+    assert.equal(200, failure(id, "EACCES", "lacks what the token may not read").status)
+    assert.equal(404, failure(id, "EACCES", "lacks what the token may not read").status)
+    content(id, "[2]", "6")
+  end)
+
+  it("tells all lines of an error, without the ends", function()
+    agent { refused(400, "2 errors occurred:\n\t* a\n\t* b\n\n"), refused(500, ("x"):rep(20000)) }
+    local id = watch()
+    failure(id, "EIO", "the agent answered 400: 2 errors occurred:\n\t%* a\n\t%* b$")
+    assert.equal(#"the agent answered 500: " + 16384, #failure(id, "EIO", "500: x").error)
   end)
 
   it("takes a 404 without an index for a wrong path", function()
@@ -344,7 +371,7 @@ describe("a watch", function()
     content(id, "a", "5")
     content(id, "b", "3")
     assert.same({
-      "/v1/kv/app", "/v1/kv/app?index=5&wait=300000ms", "/v1/kv/app", "/v1/kv/app?index=3&wait=300000ms",
+      "/v1/kv/app", "/v1/kv/app?index=5&wait=60000ms", "/v1/kv/app", "/v1/kv/app?index=3&wait=60000ms",
     }, paths(4))
   end)
 
@@ -357,9 +384,10 @@ describe("a watch", function()
   end)
 
   it("waits at an agent that ends the connection with each answer, too", function()
+    server = web.start()                -- to which no other connection is open
     agent { ok(5, "a", { close = true }), ok(5, "a", { close = true }), HANGS }
     content(watch(), "a")
-    assert.same({ "/v1/kv/app", "/v1/kv/app", "/v1/kv/app?index=5&wait=300000ms" }, paths(3))
+    assert.same({ "/v1/kv/app", "/v1/kv/app", "/v1/kv/app?index=5&wait=60000ms" }, paths(3))
     assert.is_true(quiet())
   end)
 
@@ -398,6 +426,43 @@ describe("a watch", function()
     assert.equal(1000, #event("watch", id).body)
   end)
 
+  -- --- away and back -------------------------------------------------------------------------------
+
+  local function call(options)
+    local all = { path = "/v1/call" }
+    for key, value in pairs(options or {}) do all[key] = value end
+    return event("response", assert(port.consul(all)))
+  end
+
+  -- The connection of a question that waits; nobody sends anything there.
+  it("is asked anew, without an index, when a call is answered after one was not", function()
+    agent { ok(7, "a"), HANGS, HANGS, ok(1, "call"), ok(5, "b"), HANGS }
+    local id = watch()
+    content(id, "a", "7")
+    paths(2)
+    assert.equal("ETIMEDOUT", call({ timeout = 0.2 }).code)
+    assert.equal("call", call().body)
+    content(id, "b", "5")
+    assert.same({
+      "/v1/kv/app", "/v1/kv/app?index=7&wait=60000ms", "/v1/call", "/v1/call", "/v1/kv/app",
+      "/v1/kv/app?index=5&wait=60000ms",
+    }, paths(6))
+    assert.is_true(quiet())
+  end)
+
+  it("is not asked anew after an answer that is too large, or an error", function()
+    agent { ok(7, "a"), HANGS, ok(1, "large"), ok(1, "call"), refused(500), ok(1, "call") }
+    local id = watch()
+    content(id, "a")
+    paths(2)
+    assert.equal("EMSGSIZE", call({ max_body = 2 }).code)
+    assert.equal("call", call().body)
+    assert.equal(500, call().status)
+    assert.equal("call", call().body)
+    assert.is_true(quiet())
+    assert.equal(6, #asked(6))
+  end)
+
   -- --- its end -------------------------------------------------------------------------------------
 
   it("is silent once cancelled: asking, waiting, pausing, with an event on its way", function()
@@ -434,7 +499,18 @@ describe("a watch", function()
     assert.equal(2, #asked(2))
     agent { ok(3, "b"), HANGS }
     content(id, "b", "3")
-    assert.same({ "/v1/kv/app", "/v1/kv/app?index=3&wait=300000ms" }, paths(2))
+    assert.same({ "/v1/kv/app", "/v1/kv/app?index=3&wait=60000ms" }, paths(2))
+  end)
+
+  it("tells of a refusal again, where another token or agent is refused as well", function()
+    local first = agent { refused(403, "no") }
+    local id = watch()
+    failure(id, "EACCES", "403: no")
+    assert.is_true(quiet())
+    first.token = "another"
+    port.agent(first)
+    failure(id, "EACCES", "403: no")
+    assert.is_true(quiet())
   end)
 
   it("uses a new token at once, where it has none of its own", function()

@@ -240,6 +240,79 @@ local function contract(fixture)
       end)
     end)
 
+    describe("at an agent that allows few connections", function()
+      local function watches(count, wait)
+        local list = {}
+        for i = 1, count do list[i] = watch { path = "/v1/kv/none/" .. i, wait = wait } end
+        return list
+      end
+
+      -- How many of so many events are content; the others must be refusals.
+      local function heard(count)
+        local good = 0
+        for _ = 1, count do
+          local event = next_event()
+          assert.equal("watch", event.type)
+          if event.error then
+            assert.equal("EUSERS", event.code)
+            assert.equal("the agent closed a new connection at once, and keeps others open", event.error)
+          else
+            good = good + 1
+          end
+        end
+        return good
+      end
+
+      it("tells who gets none, and that he has one", function()
+        fixture.agent_of_few(6)
+        local list = watches(8, 600)
+        assert.equal(6, heard(8))
+        for i = 1, 8 do port.cancel(list[i]) end
+      end)
+
+      it("calls share the one that was there before the watches", function()
+        fixture.agent_of_few(6)
+        assert.equal(404, answer("/v1/kv/none").status)
+        watches(8, 600)
+        assert.equal(5, heard(8))
+        for _ = 1, 3 do
+          local waiting = {}
+          for _ = 1, 5 do waiting[call "/v1/kv/none"] = true end
+          for _ = 1, 5 do
+            local event = next_event()
+            assert.is_true(waiting[event.id])
+            assert.equal(404, event.status, event.error)
+          end
+        end
+      end)
+
+      it("calls that have none are left one by the next watch that is answered", function()
+        fixture.agent_of_few(6)
+        watches(8, 1)
+        assert.equal(6, heard(8))
+        for _ = 1, 2 do
+          local id = call { path = "/v1/kv/none", timeout = 60 }
+          local event
+          repeat
+            event = next_event()
+            if event.type == "watch" then assert.equal("EUSERS", event.code) end -- who has left his
+          until event.type == "response"
+          assert.equal(id, event.id)
+          assert.equal(404, event.status, event.error)
+        end
+      end)
+
+      it("or hear in time that there is none", function()
+        fixture.agent_of_few(6)
+        watches(8, 600)
+        assert.equal(6, heard(8))
+        local event = answer { path = "/v1/kv/none", timeout = 0.2 }
+        assert.equal("EUSERS", event.code)
+        assert.equal("no free connection to the agent within 200ms: it allows no more, and 8 watches hold one each",
+          event.error)
+      end)
+    end)
+
     -- --- watches -----------------------------------------------------------------------------------
 
     describe("lets watches", function()
@@ -374,6 +447,43 @@ local function contract(fixture)
         assert.is_true(tonumber(event.index) < tonumber(before.index))
         fixture.put("app", "new")
         content(id, 200, "new")
+      end)
+
+      -- Nothing tells those that wait that they wait in vain: with a wait of minutes they would notice in minutes.
+      it("be asked anew when a call is answered after one was not", function()
+        fixture.agent_behind()
+        fixture.put("app", "x")
+        local one = watch { path = "/v1/kv/app?raw", wait = 600 }
+        local other = watch { path = "/v1/kv/other?raw", wait = 600 }
+        for _ = 1, 2 do assert.is_nil(next_event().error) end
+        fixture.vanish()
+        assert.equal("ETIMEDOUT", answer({ path = "/v1/kv/none", timeout = 0.3 }).code)
+        fixture.appear()
+        assert.equal(404, answer("/v1/kv/none").status)
+        fixture.put("app", "y")
+        content(one, 200, "y")
+        fixture.put("other", "z")
+        content(other, 200, "z")
+        assert.is_true(quiet())
+      end)
+
+      it("be asked anew when another watch is answered, also those that pause", function()
+        fixture.agent_behind()
+        fixture.put("app", "x")
+        local one = watch { path = "/v1/kv/app?raw", wait = 600 }
+        content(one, 200, "x")
+        fixture.vanish()
+        local other = watch { path = "/v1/kv/other?raw", wait = 0.01 }
+        failure(other, "ETIMEDOUT")
+        fixture.put("app", "y")
+        fixture.appear()
+        local heard = {}
+        repeat
+          local event = next_event()
+          heard[event.id] = event.body or heard[event.id]
+        until heard[one] and heard[other]
+        assert.equal("y", heard[one])
+        assert.equal("", heard[other])
       end)
 
       it("tell of an error first when there is no agent", function()

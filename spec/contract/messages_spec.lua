@@ -217,7 +217,10 @@ function stories.consul()
   box:advance "30s"
   box.consul:up()
   box:advance "10m"
+  box.consul:limit(2)
   box.consul:restart { lose_state = true }
+  box:advance "10m"
+  box.consul:limit()
   box:advance "10m"
   box.consul:deny "service"
   box.consul:restart { lose_state = true }

@@ -108,6 +108,32 @@ describe("pilot.consul in the built program", machine.unless(consul.lacking(), f
     assert.equal("true 2", lines[2])
   end)
 
+  it("goes on watching with a token that was written after the refusal", function()
+    local policy = agent:api("PUT", "/v1/acl/policy", { Name = "watch",
+      Rules = 'key_prefix "" { policy = "read" } service_prefix "" { policy = "write" } '
+        .. 'node_prefix "" { policy = "read" }' })
+    local function token() return agent:api("PUT", "/v1/acl/token", { Policies = { { ID = policy.ID } } }) end
+    local first = token()
+    agent:put("watched", "one")
+    local p = run.pilot(([[
+      local pilot = require "luapilot"
+      pilot.consul { address = %q, token_file = "token" }
+      pilot.watch.key "watched":on("changed", function(event) print("> key " .. event.value) end)
+      pilot.watch "app":on("changed", function(event) print("> instances " .. #event.instances) end)
+      pilot.job "app" { exec = "sleep 1000", health = { exec = "true", interval = "100ms", ttl = "2s" },
+        service = { port = 80, interfaces = "static:10.0.0.1" } }
+    ]]):format(agent.url), { files = { token = first.SecretID } })
+    p:wait_for_line "> key one"
+    p:wait_for_line "> instances 1"
+    agent:api("DELETE", "/v1/acl/token/" .. first.AccessorID)
+    agent:put("watched", "two")
+    p:wait_for_line 'watch.key "watched": consul: GET /v1/kv/watched: 403: ACL not found'
+    p:write("token", token().SecretID .. "\n")
+    p:wait_for_line "> key two"
+    p:wait_for_line "the token was read again"
+    agent:wait_for("app", { status = "passing" }, p)
+  end)
+
   it("waits for an agent that is not there yet, when it is asked to", function()
     agent:stop()
     local p = run.pilot(PRELUDE:format(("pilot.consul { address = %q, token = %q }"):format(agent.url, agent.token), [[

@@ -134,6 +134,22 @@ describe("the built program and a Consul that is hard to understand", machine.un
       lives_through({ cut = "chunk" }, "closed the connection before the end of its answer")
     end)
 
+    it("hears of everything again with the first request that is answered, where the agent's host vanished", function()
+      local p = pilot(address(front.url))
+      settled(agent, p)
+      front:treat { loses = true }
+      p:signal "SIGUSR2"                  -- a renewal that is not answered; the watches notice nothing
+      p:wait_for_line "Consul is away: no answer within %S+ %(agent: http://127.0.0.1:%d+/.*%); jobs run on"
+      agent:put(name .. "/key", "meanwhile")
+      front:treat {}
+      p:wait_for_line "> key meanwhile"
+      agent:wait_for(name, SICK, p)
+      p:signal "SIGUSR2"
+      agent:wait_for(name, RIGHT, p)
+      hears_news(agent, p)
+      outages(p, 1)
+    end)
+
     it("keeps what it knows where the answers are no JSON, and says so once", function()
       local p = pilot(address(front.url))
       settled(agent, p)
@@ -233,6 +249,41 @@ describe("the built program and a Consul that is hard to understand", machine.un
     agent:wait_for(name, RIGHT, p)
     hears_news(agent, p)
     outages(p, 2)
+  end)
+
+  -- Two pilots, of which the second finds less than it needs. An agent ends the connection of a question when it would
+  -- have answered that: so each key is written when the first pilot has ended.
+  it("leaves services their connection where the agent allows few, and says who has none, and no more", function()
+    local agent = consul.start { max_connections = 8 }
+    local function one(prefix)
+      return run.pilot((([[
+        local pilot = require "luapilot"
+        pilot.consul { address = %q }
+        for i = 1, 5 do
+          pilot.watch.key("PREFIX" .. i):on("changed", function(event) print("> PREFIX" .. i, event.value) end)
+        end
+        pilot.job "PREFIX" { exec = "sleep 1000", health = { exec = "true", interval = "100ms", ttl = "4s" },
+          service = { port = 80, interfaces = "static:10.0.0.1" } }
+      ]]):format(agent.url):gsub("PREFIX", prefix)))
+    end
+    local first = one "first"
+    for i = 1, 5 do first:wait_for_line(("> first%d%%s+nil"):format(i)) end
+    agent:wait_for("first", { status = "passing" }, first)
+    local second = one "second"
+    second:wait_for_line "consul: no connection for %d %(watch.key \"second%d\", .*%): the agent closes new"
+    agent:wait_for("second", { status = "passing" }, second)
+    first:signal "SIGTERM"
+    assert.equal(0, first:wait())
+    for i = 1, 5 do agent:put("first" .. i, "x") end
+    second:wait_for_line "consul: all have their connection again"
+    for i = 1, 5 do
+      agent:put("second" .. i, "x")
+      second:wait_for_line(("> second%d%%s+x"):format(i))
+    end
+    agent:wait_for("second", { status = "passing" }, second)
+    story.assert_lines(second, 0, "Consul is")
+    story.assert_lines(second, 1, "no connection for")
+    story.assert_lines(second, 1, ": registered")
   end)
 
   -- --- the cluster -------------------------------------------------------------------------------

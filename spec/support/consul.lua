@@ -56,9 +56,9 @@ function Agent:path(name) return self.directory .. "/" .. name end
 
 -- --- ports -----------------------------------------------------------------------------------
 
-local function inet(number)
+local function inet(number, address)
   return ffi.new("struct luapilot_consul_inet", {
-    family = INET, port = bit.rshift(bit.bswap(number), 16), address = 0x0100007f,
+    family = INET, port = bit.rshift(bit.bswap(number), 16), address = address or 0x0100007f,
   })
 end
 
@@ -95,9 +95,10 @@ local function read_all(fd)
   end
 end
 
--- By HTTP 1.0: the answer ends with the connection.
+-- By HTTP 1.0: the answer ends with the connection. From 127.0.0.2: an agent counts the connections of an address.
 local function exchange(number, request)
   local fd = C.socket(INET, STREAM + CLOEXEC, 0)
+  C.bind(fd, inet(0, 0x0200007f), 16)
   C.setsockopt(fd, SOL_SOCKET, RCVTIMEO, ffi.new("long[2]", { 30, 0 }), 16)
   local text = C.connect(fd, inet(number), 16) == 0
     and tonumber(C.write(fd, request, #request)) == #request and read_all(fd)

@@ -17,6 +17,10 @@
 --   fixture.pause(), fixture.resume()    it says nothing, and takes that up again
 --   fixture.snapshot()                   what it knows, as something that restore takes
 --   fixture.restore(snapshot)            it knows that again
+--   fixture.agent_behind()               calls port.agent with an address behind which the agent can vanish:
+--   fixture.vanish(), fixture.appear()   nothing is answered, and what waits never is; it is back, for what is new
+--   fixture.agent_of_few(count)          calls port.agent with another agent, which allows so many connections; until
+--                                        reset()
 --   fixture.reset()                      after each spec: it runs, and knows of no key and no service but its own
 --   fixture.finish()                     after all of them
 --
@@ -25,6 +29,7 @@
 local cjson = require "cjson"
 local consul = require "support.consul"
 local run = require "support.run"
+local web = require "support.web"
 
 local fixtures = {}
 
@@ -32,7 +37,7 @@ local fixtures = {}
 
 local function real()
   local world = require "support.real_world"
-  local agent, stopped, paused
+  local agent, front, few, stopped, paused
   local fixture = { name = "real", world = world, lacking = consul.lacking }
 
   local function running()
@@ -40,11 +45,26 @@ local function real()
     return agent
   end
 
-  function fixture.agent(options)
-    local all = { url = running().url }
+  local function name_agent(url, options)
+    local all = { url = url }
     for key, value in pairs(options or {}) do all[key] = value end
     world.port.agent(all)
   end
+
+  function fixture.agent(options) name_agent(running().url, options) end
+
+  function fixture.agent_behind()
+    front = front or web.front(running().port)
+    name_agent(front.url)
+  end
+
+  function fixture.agent_of_few(count)
+    few = consul.start { max_connections = count }
+    name_agent(few.url)
+  end
+
+  function fixture.vanish() front:treat { loses = true } end
+  function fixture.appear() front:treat {} end
 
   function fixture.put(key, value) running():put(key, value) end
   function fixture.delete(key) running():delete(key) end
@@ -110,6 +130,8 @@ local function real()
   function fixture.restore(archive) running():api("PUT", "/v1/snapshot", archive) end
 
   function fixture.reset()
+    if few then few:kill() end
+    few = nil
     if not agent then return end
     if paused then fixture.resume() end
     if stopped then fixture.start() end
@@ -154,6 +176,19 @@ local function simulated()
     world.port.agent(all)
   end
 
+  fixture.agent_behind = fixture.agent
+
+  local fews = 0
+
+  function fixture.agent_of_few(count)
+    fews = fews + 1
+    fixture.agent { url = "http://few-" .. fews .. ":8500" }
+    agents:limit(count)
+  end
+
+  function fixture.vanish() agents:vanish() end
+  function fixture.appear() agents:up() end
+
   function fixture.put(key, value) agents:put(key, value) end
   function fixture.delete(key) agents:delete(key) end
 
@@ -195,6 +230,7 @@ local function simulated()
 
   function fixture.reset()
     agents:up()
+    agents:limit()
     pass(15)
     api("DELETE", "/v1/kv/?recurse")
     for id in pairs(names) do fixture.deregister(id) end

@@ -19,6 +19,7 @@
 --                                      /treat/x/HEX said last: fields of above for its own, or
 --                                      { cut = "length" }, { cut = "chunk" }: half of the body, then the end
 --                                      { garbage = true }: another body each time, which is no JSON
+--                                      { loses = true }: nothing is answered, and what waits then never is
 --                                      { bump = 1000 }: Consul's index rises so much each time, and nothing blocks
 --
 -- What follows the digits is of no matter: "/HEX/v1/kv/app?index=7" is a request to a server at "/HEX". /asked/NAME
@@ -77,8 +78,24 @@ local function table_of(digits)
   return assert(loadstring("return " .. digits:gsub("%x%x", byte)))()
 end
 
+local function hang_up(upstream)
+  C.close(upstream.fd)
+  upstreams[upstream.fd] = nil
+end
+
+-- What it asks is forgotten, and who waits for it waits on.
+local function lose(name)
+  for _, upstream in pairs(upstreams) do
+    if upstream.name == name then
+      hang_up(upstream)
+      upstream.one.upstream = nil
+    end
+  end
+end
+
 local function treat(name, digits)
   treatments[name] = table_of(digits)
+  if treatments[name].loses then lose(name) end
   return { close = true }
 end
 
@@ -159,11 +176,6 @@ local function parse(one)
   return request
 end
 
-local function hang_up(upstream)
-  C.close(upstream.fd)
-  upstreams[upstream.fd] = nil
-end
-
 local function shut(one)
   if one.upstream then hang_up(one.upstream) end
   C.close(one.fd)
@@ -179,11 +191,12 @@ end
 -- By HTTP 1.0: its answer ends with the connection.
 local function ask(one, wanted, request)
   local treatment = treatments[wanted.name] or {}
+  one.steps = {}
+  if treatment.loses then return end
   if treatment.bump then wanted.rest = wanted.rest:gsub("([?&])index=%d+&?", "%1") end
   local text = ("%s %s HTTP/1.0\r\n%s\r\n\r\n%s"):format(request.method, wanted.rest,
     table.concat(request.headers, "\r\n"), request.body)
   local fd = C.socket(INET, STREAM + CLOEXEC, 0)
-  one.steps = {}
   one.upstream = { fd = fd, one = one, request = request, path = wanted.rest, name = wanted.name, input = "" }
   upstreams[fd] = one.upstream
   if C.connect(fd, inet(wanted.upstream), 16) == 0 then C.send(fd, text, #text, NOSIGNAL) end

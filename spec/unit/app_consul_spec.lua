@@ -202,7 +202,7 @@ describe("a watch of Consul", function()
   end)
 
   it("keeps what is known while Consul is away, and says so once for all watches", function()
-    for _, how in ipairs { "down", "hang", "fail", "restart" } do
+    for _, how in ipairs { "down", "hang", "vanish", "fail", "restart" } do
       local box = run(SHOW .. [[ show("db", pilot.watch "db") show("x", pilot.watch.key "x") ]])
       box.consul:add("db", "10.0.0.1")
       box:start()
@@ -211,13 +211,222 @@ describe("a watch of Consul", function()
       box:advance "20m"
       box.consul:add("db", "10.0.0.2")
       box.consul:up()
-      box:advance "12s"
+      box:advance "45s" -- a question of an agent that vanished is given up after 30 s
       assert.equal("db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.2 - ~", printed(box)[3], how)
       assert.equal(3, #printed(box), how)
       local away = boxes.logged(box, "Consul is away")
       assert.equal(away, boxes.logged(box, "Consul is back"), how)
       assert.is_true(away <= 1, how)
     end
+  end)
+
+  it("says within a wait that Consul's host has vanished, where nothing but a watch could notice", function()
+    local box = run(SHOW .. [[ show("x", pilot.watch.key "x") show("y", pilot.watch.key "y") ]])
+    box:start()
+    box:advance "2s"
+    box.consul:vanish()
+    box:advance "75s"
+    assert.equal(1, boxes.logged(box, "Consul is away: no answer within 1m8.75s (agent: http://consul:8500); jobs run"))
+    box.consul:put("x", "1")
+    box.consul:up()
+    box:advance "45s"
+    assert.equal("x [1] + - ~", printed(box)[3])
+    assert.equal(1, boxes.logged(box, "Consul is back"))
+  end)
+
+  it("hears by every watch what was missed, with the first request that is answered", function()
+    local box = run(SHOW .. [[
+      show("x", pilot.watch.key "x") show("y", pilot.watch.key "y") show("db", pilot.watch "db")
+      pilot.every("5s", function() pcall(pilot.consul.kv.get, "z", { timeout = "1s" }) end)
+    ]])
+    box:start()
+    box:advance "2s"
+    box.consul:vanish()
+    box:advance "10s"
+    for _, key in ipairs { "x", "y" } do box.consul:put(key, "1") end
+    box.consul:add("db", "10.0.0.1")
+    box.consul:up()
+    box:advance "6s"
+    local told = { unpack(printed(box), 4) }
+    table.sort(told)
+    assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "x [1] + - ~", "y [1] + - ~" }, told)
+  end)
+
+  it("that is refused in several lines is told in one", function()
+    local box = run(SHOW .. [[ show("db", pilot.watch "db" { filter = "Service.Tags is\n\n  nothing" }) ]])
+    box:start()
+    box:advance "2s"
+    for _, entry in ipairs(box:log()) do assert.is_nil(entry.message:find "\n") end
+    assert.equal(1, boxes.logged(box, 'consul: GET /v1/health/service/db: 500: '))
+  end)
+
+  describe("whose token may read no more", function()
+    local function narrowed(version)
+      local box = run(SHOW .. [[ show("db", pilot.watch "db") show("tree", pilot.watch.prefix "app/") ]])
+      box.consul:version(version)
+      box.consul:add("db", "10.0.0.1")
+      box.consul:put("app/a", "1")
+      box:start()
+      box:advance "2s"
+      for _, resource in ipairs { "service", "key" } do box.consul:deny(resource) end
+      box.consul:put("app/b", "2")
+      box.consul:add("db", "10.0.0.2")
+      box:advance "2m"
+      return box
+    end
+
+    it("keeps what it knows and says so, where Consul tells it", function()
+      local box = narrowed "1.11"
+      assert.equal(2, #printed(box))
+      local said = "consul: GET /v1/%s: the answer lacks what the token may not read "
+        .. "(X-Consul-Results-Filtered-By-ACLs); does the token allow %s?; asked again"
+      local rights = "node:read and service:read"
+      assert.equal(1, boxes.logged(box, 'watch "db": ' .. said:format("health/service/db", rights)))
+      assert.equal(1, boxes.logged(box, 'watch.prefix "app/": ' .. said:format("kv/app%2F", "key:read")))
+      box.consul:grant()
+      box:advance "12s"
+      assert.equal(4, #printed(box))
+      assert.equal(2, boxes.logged(box, "answered again"))
+      assert.equal(0, boxes.logged(box, "Consul is"))
+    end)
+
+    it("takes an older agent at its word", function()
+      local box = narrowed "1.8"
+      local told = { unpack(printed(box), 3) }
+      table.sort(told)
+      assert.same({ "db [] + -db-10.0.0.1 ~", "tree [nil] + -a ~" }, told)
+    end)
+  end)
+
+  describe("at an agent that allows few connections", function()
+    local function crowd(count, limit)
+      local box = boxes.load(SHOW .. ([[
+        for i = 1, %d do show("x" .. i, pilot.watch.key("x" .. i)) end
+        pilot.job "app" { exec = "app", health = { check = function() return true end, interval = "1s" },
+          service = { port = 80, interfaces = "static:10.0.0.1" } }
+        pilot.job "other" { exec = "app", service = { port = 81, interfaces = "static:10.0.0.1" } }
+      ]]):format(count))
+      box:program("app", sim.server)
+      box.consul:limit(limit)
+      box:start()
+      box:advance "20s"
+      return box
+    end
+
+    local function passing(box)
+      for _, name in ipairs { "app-box", "other-box" } do
+        assert.equal("passing", (box.consul:service(name) or {}).status, name)
+      end
+    end
+
+    it("leaves services their own, and says once how many have none", function()
+      local box = crowd(10, 7)
+      assert.equal(6, #printed(box))
+      for _ = 1, 60 do
+        box:advance "10s"
+        passing(box)
+      end
+      assert.equal(1, boxes.logged(box, "consul: no connection for 4 (watch.key"))
+      assert.equal(1, boxes.logged(box, "and 1 more): the agent closes new connections"))
+      assert.equal(0, boxes.logged(box, "Consul is"))
+      box.consul:limit()
+      box:advance "12s"
+      assert.equal(10, #printed(box))
+      assert.equal(1, boxes.logged(box, "consul: all have their connection again"))
+    end)
+
+    it("has one for services again when an agent restarts, since a watch leaves its own", function()
+      local box = crowd(10, 7)
+      box.consul:restart { lose_state = true }
+      box:advance "80s"
+      passing(box)
+      for _ = 1, 6 do
+        box:advance "10s"
+        passing(box)
+      end
+      box:stop()
+    end)
+
+    it("is not loud when all is taken by others", function()
+      local box = crowd(3, 0)
+      box:advance "10m"
+      assert.equal(1, boxes.logged(box, "Consul is away"))
+      assert.equal(1, boxes.logged(box, "its limits.http_max_conns_per_client may be used up"))
+      box.consul:limit()
+      box:advance "12s"
+      passing(box)
+      assert.equal(3, #printed(box))
+      assert.equal(1, boxes.logged(box, "Consul is back"))
+    end)
+  end)
+
+  describe("whose token is in a file that rotates", function()
+    local FILE = [[
+      pilot.consul { address = "consul:8500", token_file = "/run/token" }
+      pilot.watch.key "x":on("changed", function(event) print("> x " .. tostring(event.value)) end)
+      pilot.watch "db":on("changed", function(event) print("> db " .. #event.instances) end)
+      pilot.job "app" { exec = "app", health = { check = function() return true end, interval = "1s" },
+        service = { port = 80, interfaces = "static:10.0.0.1" } }
+    ]]
+    local box
+
+    before_each(function()
+      box = boxes.load(FILE, { files = { ["/run/token"] = "first-token" } })
+      box:program("app", sim.server)
+      box:start()
+      box:advance "2s"
+    end)
+
+    local function heals()
+      local told = { unpack(printed(box), 3) }
+      table.sort(told)
+      assert.same({ "db 1", "x two" }, told)
+      assert.equal(1, boxes.logged(box, "consul: the token was read again"))
+      assert.equal("passing", box.consul:service("app-box").status)
+      box:stop()
+    end
+
+    local function news()
+      box.consul:put("x", "two")
+      box.consul:add("db", "10.0.0.1")
+    end
+
+    it("goes on, where the file was written first", function()
+      box:write("/run/token", "second-token\n")
+      box.consul:revoke "first-token"
+      news()
+      box:advance "20s"
+      heals()
+      assert.equal(0, boxes.logged(box, "403"))
+    end)
+
+    it("goes on, where the file comes after the refusals, is missing or empty for a moment", function()
+      box.consul:revoke "first-token"
+      news()
+      box:advance "40s"
+      assert.equal(1, boxes.logged(box, 'watch "db": consul: GET /v1/health/service/db: 403: ACL not found'))
+      assert.equal(1, boxes.logged(box, 'service "app-box": consul: PUT /v1/agent/check/update/'))
+      box:write("/run/token", false)
+      box:advance "40s"
+      box:write("/run/token", "")
+      box:advance "40s"
+      assert.equal(1, boxes.logged(box, 'read again: cannot open "/run/token": no such file'))
+      assert.equal(1, boxes.logged(box, 'could not be read again: "/run/token": is an empty string'))
+      box:write("/run/token", "second-token")
+      box:advance "11s" -- less than a service waits after refusals
+      heals()
+    end)
+
+    it("reads it no more when nobody is refused", function()
+      box.consul:revoke "first-token"
+      news()
+      box:advance "40s"
+      box:write("/run/token", "second-token")
+      box:advance "11s"
+      box:write("/run/token", "third-token")
+      box:advance "10m"
+      heals()
+    end)
   end)
 
   it("does not take an index that went back for a reason to sleep", function()
@@ -303,7 +512,7 @@ describe("a watch of Consul", function()
     box:advance "10s"
     local before = #box.consul:requests()
     box:advance "1h"
-    assert.is_true(#box.consul:requests() - before < 100 * 14 * 1.5, #box.consul:requests() - before)
+    assert.is_true(#box.consul:requests() - before < 100 * 60 * 1.5, #box.consul:requests() - before)
     box:stop()
     assert.is_nil(next(box.app.holders))
   end)
@@ -487,7 +696,7 @@ describe("whatever happens to Consul", function()
   ]]
 
   local lasting = {
-    function(consul) consul:down() end, function(consul) consul:hang() end,
+    function(consul) consul:down() end, function(consul) consul:hang() end, function(consul) consul:vanish() end,
     function(consul) consul:slow(pick { "50ms", "1s", "3s", "20s" }) end,
     function(consul) consul:fail(pick { 500, 503, 429 }) end, function(consul) consul:leader(false) end,
     function(consul) consul:partition() end, function(consul) consul:deny "service" end,

@@ -1,3 +1,5 @@
+local client = require "luapilot.consul.client"
+local effort = require "support.effort"
 local fake_consul = require "support.fake_consul"
 
 local HERE = 'pilot.consul "localhost:8500" '
@@ -152,6 +154,35 @@ describe("consul.client", function()
       assert.equal(2, #box.agents)
     end)
 
+    it("is read again after an answer that lacks what the token may not read", function()
+      load(FILE, {}, { files = { ["/run/token"] = "first-token" } })
+      box.answers["GET /v1/health/service/x"] = function()
+        return { body = "[]", headers = { ["x-consul-results-filtered-by-acls"] = #box.agents == 1 and "true" or nil } }
+      end
+      box.world.files["/run/token"] = "second-token"
+      assert.same({ true, {} }, { box:run 'return (pilot.consul.health.service "x")' })
+      assert.equal(2, #box.requests)
+    end)
+
+    it("that cannot be read is told once for each reason", function()
+      load(FILE, { ["GET /v1/status/leader"] = 403 }, { files = { ["/run/token"] = "first-token" } })
+      for _, text in ipairs { false, false, "", "", "first-token", false } do
+        box.world.files["/run/token"] = text or nil
+        raises "pilot.consul.status.leader()"
+      end
+      assert.equal(3, #box.world:messages "warn")
+    end)
+
+    it("is worth another attempt to a call that has the time", function()
+      load(FILE, {}, { files = { ["/run/token"] = "first-token" } })
+      box.answers["GET /v1/status/leader"] = function()
+        if #box.requests == 3 then box.world.files["/run/token"] = "second-token" end
+        return #box.agents == 1 and 403 or '"127.0.0.1:8300"'
+      end
+      assert.same({ true, "127.0.0.1:8300" }, { box:run 'return (pilot.consul.status.leader { retry = "30s" })' })
+      assert.equal(4, #box.requests)
+    end)
+
     it("has nothing to do with a request's own token", function()
       load(FILE, { ["GET /v1/kv/x"] = 403 }, { files = { ["/run/token"] = "first-token" } })
       box.world.files["/run/token"] = "second-token"
@@ -248,10 +279,30 @@ describe("consul.client", function()
     }))
   end)
 
+  it("shows all lines of an answer in one, without secrets", function()
+    load('pilot.consul { address = "x:1", token = "first-part" } pilot.secret "two"', {
+      ["PUT /v1/agent/reload"] = { status = 500,
+        body = "2 errors occurred:\n\t* token first-part of a\r\n\t* line-number-one\nline-number-two: \1\n   \n\n" },
+    }, { files = { ["/run/secrets/two"] = "line-number-one\nline-number-two" } })
+    assert.equal("consul: PUT /v1/agent/reload: 500: 2 errors occurred: * token *** of a; * ***: ?",
+      raises "pilot.consul.agent.reload()")
+  end)
+
+  it("takes a time in proportion to the size of an answer", function()
+    for _, make in ipairs {
+      function(n) return (" "):rep(n) end, function(n) return (" "):rep(n) .. "x" end,
+      function(n) return "x" .. (" "):rep(n) .. "x" end, function(n) return (" \n"):rep(n) end,
+    } do
+      local long, short = make(300000), make(10000)
+      local ratio = effort.ratio(function() client.one_line(long) end, function() client.one_line(short) end)
+      assert.is_true(ratio < 200, ratio) -- a square would be 900
+    end
+  end)
+
   it("shows no part of a token where it cuts an answer", function()
     load('pilot.consul { address = "x:1", token = ("s3cr3t-"):rep(9) }',
-      { ["PUT /v1/kv/x"] = { status = 500, body = ("x"):rep(280) .. ("s3cr3t-"):rep(9) .. ("y"):rep(20) } })
-    assert.equal("consul: PUT /v1/kv/x: 500: " .. ("x"):rep(280) .. "***" .. ("y"):rep(17) .. "…",
+      { ["PUT /v1/kv/x"] = { status = 500, body = ("x"):rep(980) .. ("s3cr3t-"):rep(9) .. ("y"):rep(20) } })
+    assert.equal("consul: PUT /v1/kv/x: 500: " .. ("x"):rep(980) .. "***" .. ("y"):rep(17) .. "…",
       raises "pilot.consul.kv.put('x', '1')")
   end)
 
@@ -263,6 +314,27 @@ describe("consul.client", function()
       setmetatable(box.answers, { __index = function() return answer end })
       return raises(call or 'pilot.consul.kv.put("app/x", "1")')
     end
+
+    it("an answer that lacks what the token may not read, but for lists of all that there is", function()
+      local answer = { body = "[]", headers = { ["x-consul-results-filtered-by-acls"] = "true" } }
+      assert.equal("consul: GET /v1/kv/app/: the answer lacks what the token may not read "
+        .. "(X-Consul-Results-Filtered-By-ACLs); does the token allow key:read?",
+        said(answer, 'pilot.consul.kv.list "app/"'))
+      assert.matches("does the token allow node:read and service:read%?$",
+        said(answer, 'pilot.consul.health.service "x"'))
+      load('pilot.consul "x:1"', { ["GET /v1/catalog/nodes"] = answer, ["GET /v1/agent/checks"] = { body = "{}",
+        headers = answer.headers } })
+      assert.same({ true, true }, { box:run "return (select(2, pilot.consul.catalog.nodes())).filtered" })
+      assert.same({ true, {} }, { box:run "return (pilot.consul.agent.checks())" })
+    end)
+
+    it("an agent that allows no more connections, also where 429 is an answer", function()
+      local text = "Your IP is issuing too many concurrent connections, please rate limit your calls\n"
+      assert.matches("429: Your IP is .*; limits.http_max_conns_per_client of the agent is used up: raise it$",
+        said({ status = 429, body = text }, 'pilot.consul.agent.agent_health_service_by_name "x"'))
+      assert.matches("no more; limits.http_max_conns_per_client of Consul's agent is used up, by all programs at this "
+        .. "address: raise it$", said({ error = "no more", code = "EUSERS" }, 'pilot.consul.kv.get "x"'))
+    end)
 
     it("a token that may not", function()
       assert.equal("consul: PUT /v1/kv/app/x: 403: Permission denied; does the token allow key:write?",
@@ -301,9 +373,10 @@ describe("consul.client", function()
     end)
 
     it("nothing, where nothing can be said, in one short line", function()
-      assert.equal("consul: PUT /v1/kv/app/x: 500: index error", said { status = 500, body = "index error\nmore" })
-      assert.equal(300 + #"consul: PUT /v1/kv/app/x: 500: …",
-        #said { status = 500, body = ("x"):rep(1000) })
+      assert.equal("consul: PUT /v1/kv/app/x: 500: index error; more",
+        said { status = 500, body = "index error\nmore" })
+      assert.equal(1000 + #"consul: PUT /v1/kv/app/x: 500: …",
+        #said { status = 500, body = ("x"):rep(2000) })
     end)
   end)
 

@@ -18,7 +18,7 @@ local lua_layers = {
   -- mechanisms, each by itself
   { "subscription" },
   { "patience", "task", "bus", "health", "trigger", "trigger_text", "job", "json", "program", "schedule", "environment",
-    "exchange", "swap", "turns", "retry", "outage", "waiting", "facade" },
+    "exchange", "swap", "turns", "retry", "outage", "starved", "waiting", "facade" },
   { "loop", "fs", "tasks", "lines", "late" },
   { "watch" },
   -- the client of Consul

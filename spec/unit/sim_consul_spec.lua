@@ -327,6 +327,62 @@ describe("the simulated Consul", function()
       assert.equal(404, call("/v1/kv/x").status)
     end)
 
+    it("vanishes, with all that it was asked", function()
+      box.consul:vanish()
+      assert.equal("ETIMEDOUT", call("/v1/kv/x", { method = "PUT", body = "late", timeout = 1 }).code)
+      local id = assert(port.consul { path = "/v1/kv/x", timeout = 60 })
+      box.consul:up()
+      assert.equal(404, call("/v1/kv/x").status)
+      assert.is_nil(box.consul:get "x")
+      assert.is_true(port.cancel(id))
+    end)
+
+    it("says from 1.11 on what is left out for lack of a right", function()
+      local name = "x-consul-results-filtered-by-acls"
+      box.consul:put("dir/x", "1")
+      box.consul:deny "key"
+      box.consul:deny "service"
+      local function says()
+        local list = {}
+        for i, path in ipairs { "/v1/kv/dir/?recurse", "/v1/kv/none/?recurse", "/v1/health/service/db" } do
+          list[i] = call(path).headers[name] or "-"
+        end
+        return table.concat(list, " ")
+      end
+      assert.equal("- - -", says())
+      box.consul:version "1.11"
+      assert.equal("true - true", says())
+      box.consul:grant()
+      assert.equal("- - -", says())
+      box.consul:version "1.8.7"
+      assert.has_error(function() box.consul:version "new" end)
+    end)
+
+    it("allows so many connections, and closes a further one", function()
+      box.consul:limit(0)
+      assert.equal("ECONNRESET", call("/v1/kv/x").code)
+      box.consul:limit(1)
+      assert.equal(404, call("/v1/kv/x").status)
+      assert.equal(404, call("/v1/kv/x").status)
+      assert.has_error(function() box.consul:limit(-1) end)
+      box.consul:limit()
+    end)
+
+    it("knows a token no more, also of those who wait with it", function()
+      box.consul:put("x", "1")
+      local index = call("/v1/kv/x", { token = "old" }).headers["x-consul-index"]
+      local id = assert(port.consul { path = "/v1/kv/x?wait=60s&index=" .. index, token = "old" })
+      advance(0.1)
+      box.consul:revoke "old"
+      box.consul:put("x", "2")
+      advance(1)
+      local event = port.wait()
+      assert.same({ id, 403 }, { event.id, event.status })
+      local answer = call("/v1/kv/y", { token = "old" })
+      assert.same({ 403, "ACL not found" }, { answer.status, answer.body })
+      assert.equal(404, call("/v1/kv/y", { token = "new" }).status)
+    end)
+
     it("does what it was asked while it hung, when it goes on", function()
       box.consul:hang()
       assert.equal("ETIMEDOUT", call("/v1/kv/x", { method = "PUT", body = "late", timeout = 1 }).code)

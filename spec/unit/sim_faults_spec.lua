@@ -218,7 +218,8 @@ describe("a schedule", function()
       spawn = "app, function 2", http = "http://a/, POST http://a/", tcp = "localhost:1, localhost:2",
       cut = "localhost:2",
       disk = "box", clock = "box", signal = "box", shutdown = "box",
-      consul_down = "box", consul_hang = "box", consul_slow = "box", consul_fail = "box", consul_restart = "box",
+      consul_down = "box", consul_hang = "box", consul_vanish = "box", consul_slow = "box", consul_fail = "box",
+      consul_restart = "box",
       consul_forget = "box", consul_wipe = "box", consul_partition = "box", consul_leader = "box",
       consul_deny = "box", consul_session = "box", consul_remove = "box",
     }, places)

@@ -70,7 +70,8 @@ local function request_of(app, call, spec, ...)
   if entry.body then body = take(entry.body.type, entry.body.name) end
   local options = given[at + 1]
   local read = requests.argument(app, call, spec.options, options == nil and {} or options)
-  local request = { method = entry[1], path = path, query = query, accept = spec.accept, what = call }
+  local request = { method = entry[1], path = path, query = query, accept = spec.accept, what = call,
+    browses = entry.browses }
   if body then request.body = requests.encode(app, call, entry.body and entry.body.name or "body", body) end
   if entry.payload then request.body = read.payload end
   return requests.add(request, read)

@@ -3,8 +3,9 @@
 --   app.consul:send({ path = { "agent", "checks" } }, function(response, message, code) … end) → cancel
 --   app.consul:call { method = "PUT", path = { "kv", "app/x" }, body = "1", retry = 30 }       in a task; raises
 --
--- It owns the token (a file of one is read at load, and again when an answer is 403: tokens rotate) and the words for
--- failures: what Consul said, and what may be done about it. It never decodes an answer, and knows no endpoint.
+-- It owns the token (a file of one is read at load, again when an answer is 403, and from then on while somebody is
+-- refused: tokens rotate) and the words for failures: what Consul said, and what may be done about it. It never decodes
+-- an answer, and knows no endpoint.
 
 local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
@@ -12,18 +13,22 @@ local options = require "luapilot.consul.options"
 local paths = require "luapilot.paths"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
+local starved = require "luapilot.starved"
 local url = require "luapilot.url"
 
 local client = {}
 
 local TIMEOUT = 30
 local TOKEN_LIMIT = 64 * 1024 -- bytes of its file
+local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, while somebody is refused
 
 ---@class luapilot.Consul             the client of one pilot: `app.consul`
 ---@field app luapilot.App
 ---@field options luapilot.ConsulOptions
 ---@field token string?               that is used now
 ---@field where string?               the user's line that declared it
+---@field starved luapilot.Starved     who has no connection
+---@field unreadable string?          why the file of the token cannot be read now
 local Client = {}
 Client.__index = Client
 
@@ -38,6 +43,7 @@ Client.__index = Client
 ---@field timeout number?              seconds, default 30
 ---@field max_body number?             bytes, default: the port's
 ---@field accept table<integer, true>? statuses, beside 200 to 299, that are answers and no failures
+---@field browses boolean?              an answer without what the token may not read will do
 ---@field retry number?                seconds; only of `call`
 ---@field what string?                 the name of the call in messages; only of `call`
 
@@ -72,7 +78,10 @@ end
 ---@param report luapilot.Report
 ---@return luapilot.Consul
 function client.new(app, read, report)
-  local self = setmetatable({ app = app, options = read, where = app:where() }, Client)
+  local self = setmetatable({
+    app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
+    starved = starved.new(app),
+  }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")
   if not read.token_file then
     take_token(self, read.token)
@@ -97,17 +106,58 @@ end
 function Client:renew()
   if not self.options.token_file then return false end
   local token, message = read_token(self)
-  if not token then
+  if message and message ~= self.unreadable then
     self.app:log("warn", "consul: the token could not be read again: " .. message, nil, "consul_token_failed", nil,
       { reason = message })
-    return false
   end
-  if token == self.token then return false end
+  self.unreadable = message
+  if not token or token == self.token then return false end
   take_token(self, token)
   self:open()
   self.app:log("info", "consul: the token was read again", { file = self.options.token_file }, "consul_token")
+  for _, fn in ipairs(self.listeners) do fn() end
   return true
 end
+
+-- The file may be written after the refusal: who was told of one is not told again, so nothing else would lead there.
+local function look_later(self)
+  if self.looking or not next(self.denied) then return end
+  self.looking = self.app.loop:after(self.pause, function()
+    self.looking = nil
+    self:renew()
+    look_later(self)
+  end)
+  self.pause = math.min(2 * self.pause, LONGEST_LOOK)
+end
+
+---The token of the file is refused (403), and who asked goes on asking. The file is read at once, for all that are
+---refused in the same second, and again and again until all are granted what they ask for.
+---@param who any          the same for each refusal
+---@return boolean renewed    there is another token by now
+function Client:refused(who)
+  if not self.options.token_file then return false end
+  if not self.looking then
+    if self:renew() then return true end
+    self.pause = FIRST_LOOK
+  end
+  self.denied[who] = true
+  look_later(self)
+  return false
+end
+
+---It is refused no more, or asks no more.
+---@param who any
+function Client:granted(who)
+  if not self.denied[who] then return end
+  self.denied[who] = nil
+  if next(self.denied) or not self.looking then return end
+  self.app.loop:cancel(self.looking)
+  self.looking = nil
+end
+
+---Calls fn() when there is another token.
+---@param fn fun()
+function Client:when_renewed(fn) self.listeners[#self.listeners + 1] = fn end
 
 -- --- failures ------------------------------------------------------------------------------------
 
@@ -133,6 +183,7 @@ local SAID = {
   { "No known Consul servers", 'the agent has not joined a cluster yet: retry = "30s" waits for it' },
   { "No path to datacenter", "is dc right? pilot.consul.catalog.datacenters() lists them" },
   { "HTTP request to an HTTPS server", 'the agent speaks TLS there: write "https://…"' },
+  { "too many concurrent connections", "limits.http_max_conns_per_client of the agent is used up: raise it" },
   { "byte limit", "a value in Consul's store may have 512 KiB" },
 }
 
@@ -146,12 +197,20 @@ local function advice_for(method, path, status, said)
   if status >= 301 and status <= 308 then return "is the address that of Consul? Redirects are not followed" end
 end
 
-local LONGEST = 300
+local LONGEST = 1000
 
--- The first line of a body, as far as it can be shown. Secrets are hidden before it is cut.
-local function first_line(body)
-  local line = (describe.covered(body):match "^%s*([^\r\n]*)":match "^.*%S" or ""):gsub("%c", "?")
-  return #line > LONGEST and line:sub(1, LONGEST) .. "…" or line
+---A text of Consul's in one line, as far as it can be shown. Secrets are hidden before it is cut.
+---@param text string
+---@return string
+function client.one_line(text)
+  local line = ""
+  for part in describe.covered(text):gmatch "[^\r\n]+" do
+    part = (part:match "^%s*(.*)$":match "^.*%S" or ""):gsub("%c", "?")
+    local mark = line == "" and "" or line:find ":$" and " " or "; "
+    if part ~= "" then line = line .. mark .. part end
+    if #line > LONGEST then return line:sub(1, LONGEST) .. "…" end
+  end
+  return line
 end
 
 local function put_together(method, path, message, help)
@@ -165,13 +224,29 @@ end
 ---@param body string?
 ---@return string
 function client.refusal(method, path, status, body)
-  local said = first_line(body or "")
+  local said = client.one_line(body or "")
   local message = said ~= "" and ("%d: %s"):format(status, said) or tostring(status)
   return put_together(method, path, message, advice_for(method, path, status, said))
 end
 
-local function said_of(status, body)
-  local line = first_line(body or "")
+local FILTERED = "x-consul-results-filtered-by-acls"
+
+---Words for an answer that lacks what the token may not read. Consul says so since 1.11.
+---@param method string
+---@param path string         without its query
+---@return string
+function client.filtered(method, path)
+  local right = right_of(method, path)
+  return put_together(method, path, "the answer lacks what the token may not read (X-Consul-Results-Filtered-By-ACLs)",
+    right and ("does the token allow %s?"):format(right))
+end
+
+---The same in short, for the outage of all.
+---@param status integer
+---@param body string?
+---@return string
+function client.said_of(status, body)
+  local line = client.one_line(body or "")
   return ("the agent answered %d%s"):format(status, line ~= "" and ": " .. line or "")
 end
 
@@ -183,6 +258,14 @@ end
 ---@return string
 function client.failure(method, path, message, code)
   return put_together(method, path, message, advice.of(message, code))
+end
+
+---Does a failure mean that the agent allows no further connection?
+---@param code string|integer|nil
+---@param message string
+---@return boolean
+function client.is_crowded(code, message)
+  return code == "EUSERS" or code == 429 and message:find("too many concurrent connections", 1, true) ~= nil
 end
 
 -- --- requests ------------------------------------------------------------------------------------
@@ -217,8 +300,9 @@ function Client:path(request)
   return flags[1] and bare .. "?" .. table.concat(flags, "&") or bare, bare
 end
 
-local function is_answer(request, status)
-  return status >= 200 and status <= 299 or request.accept ~= nil and request.accept[status] == true
+local function is_answer(request, status, body)
+  if status >= 200 and status <= 299 then return true end
+  return request.accept ~= nil and request.accept[status] == true and not client.is_crowded(status, body or "")
 end
 
 -- Another token than the one that was refused: read by somebody else meanwhile, or now.
@@ -245,13 +329,15 @@ function Client:send(request, done)
     if event.error then
       return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
     end
-    if is_answer(request, event.status) then return done(event) end
-    if event.status == 403 and not again and has_other_token(self, request, token) then
+    local filtered = method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+    if is_answer(request, event.status, event.body) and not filtered then return done(event) end
+    if (event.status == 403 or filtered) and not again and has_other_token(self, request, token) then
       again = true
       return attempt()
     end
+    if filtered then return done(nil, client.filtered(method, bare), 403) end
     return done(nil, client.refusal(method, bare, event.status, event.body), event.status,
-      said_of(event.status, event.body))
+      client.said_of(event.status, event.body))
   end
 
   function attempt()
@@ -300,7 +386,10 @@ function Client:ask(request)
   local tasks, what = self.app.tasks, request.what or "a request to Consul"
   return retry.run(tasks, what, request.retry, function()
     return tasks:await(what, function(wake) return self:send(request, wake) end)
-  end, is_worth_another)
+  end, function(response, message, code)
+    if code == 403 and not request.token and self.options.token_file then return true end -- it may rotate just now
+    return is_worth_another(response, message, code)
+  end)
 end
 
 ---Raises at the user's line.

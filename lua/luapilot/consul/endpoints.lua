@@ -20,6 +20,7 @@ local endpoints = {}
 ---@field options string?         of requests.options; default "READ" of a GET, else "WRITE"
 ---@field query table<string, any>?
 ---@field accept table<integer, true>?   statuses that are answers, too
+---@field browses boolean?        it lists all that there is: what the token may not read is left out
 ---@field payload boolean?        the body is what stands in the option `payload`
 ---@field result "value"|"list"|"map"|"maybe"|"first"|(fun(value: any, response: table): any, any)|nil
 ---                               list, map: an empty one instead of null; a map's keys stay. maybe: 404 and null are
@@ -52,13 +53,13 @@ local agent = {
   ---What the machine is.
   host = { "GET", "agent/host", options = "LOCAL", result = "value" },
   ---The members of its gossip pool.
-  members = { "GET", "agent/members", options = "LOCAL wan segment", result = "list" },
+  members = { "GET", "agent/members", options = "LOCAL wan segment", result = "list", browses = true },
   ---id → service of this agent.
-  services = { "GET", "agent/services", options = "LOCAL filter", result = "map" },
+  services = { "GET", "agent/services", options = "LOCAL filter", result = "map", browses = true },
   ---One of them, or nil.
   service = { "GET", "agent/service/:id", options = "LOCAL index wait", result = "maybe" },
   ---id → check of this agent.
-  checks = { "GET", "agent/checks", options = "LOCAL filter", result = "map" },
+  checks = { "GET", "agent/checks", options = "LOCAL filter", result = "map", browses = true },
   ---"passing", "warning" or "critical" (also: there is none), and { aggregated_status, service, checks } or nil.
   agent_health_service_by_id = { "GET", "agent/health/service/id/:id", options = "LOCAL", accept = CHECKED,
     result = health_of },
@@ -137,15 +138,15 @@ local health = {
   ---The checks of a node.
   node = { "GET", "health/node/:node", options = "READ filter", result = "list" },
   ---The checks in a state: "passing", "warning", "critical" or "any".
-  state = { "GET", "health/state/:state", options = "READ near filter node_meta", result = "list" },
+  state = { "GET", "health/state/:state", options = "READ near filter node_meta", result = "list", browses = true },
 }
 
 local catalog = {
   ---Names of datacentres, the nearest first.
   datacenters = { "GET", "catalog/datacenters", options = "WRITE cached", result = "list" },
-  nodes = { "GET", "catalog/nodes", options = "READ near filter node_meta", result = "list" },
+  nodes = { "GET", "catalog/nodes", options = "READ near filter node_meta", result = "list", browses = true },
   ---name → list of all its tags.
-  services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map" },
+  services = { "GET", "catalog/services", options = "READ cached node_meta", result = "map", browses = true },
   ---All instances of a service, healthy or not.
   service = { "GET", "catalog/service/:service", options = "READ cached near filter node_meta tag",
     result = catalogued },
@@ -178,15 +179,15 @@ local session = {
   ---A session, or nil.
   info = { "GET", "session/info/:id", result = "first" },
   ---Those of a node.
-  node = { "GET", "session/node/:node", result = "list" },
-  list = { "GET", "session/list", result = "list" },
+  node = { "GET", "session/node/:node", result = "list", browses = true },
+  list = { "GET", "session/list", result = "list", browses = true },
 }
 
 local event = {
   ---Tells all agents, or those that options name, of something that happened; returns the id.
   fire = { "PUT", "event/fire/:name", options = "WRITE node service tag payload", payload = true, result = id_of },
   ---The latest events that this agent knows.
-  list = { "GET", "event/list", options = "LOCAL name index wait", result = function(value)
+  list = { "GET", "event/list", options = "LOCAL name index wait", browses = true, result = function(value)
     for _, each in ipairs(value or {}) do each.payload = each.payload and base64.decode(each.payload) or "" end
     return value or {}
   end },
@@ -196,7 +197,7 @@ local query = {
   ---Makes a prepared query and returns its id.
   create = { "POST", "query", body = { name = "query", type = shapes.query }, result = id_of },
   update = { "PUT", "query/:id", body = { name = "query", type = shapes.query } },
-  list = { "GET", "query", result = "list" },
+  list = { "GET", "query", result = "list", browses = true },
   ---A prepared query, or nil.
   get = { "GET", "query/:id", result = "first" },
   delete = { "DELETE", "query/:id" },

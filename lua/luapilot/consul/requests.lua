@@ -168,6 +168,7 @@ end
 ---@field last_contact number?    seconds since the server that answered heard its leader
 ---@field cache_hit boolean?       of a read with `cached`: did the agent answer from its cache?
 ---@field cache_age number?        … and for how many seconds has it not heard from the servers?
+---@field filtered true?         what the token may not read is left out; Consul says so since 1.11
 
 ---@param response table
 ---@return luapilot.ConsulMeta
@@ -178,6 +179,7 @@ function requests.meta(response)
     last_index = headers["x-consul-index"], last_contact = contact and contact / 1000,
     known_leader = headers["x-consul-knownleader"] == "true",
     cache_hit = cache and cache == "HIT", cache_age = cache and tonumber(headers.age),
+    filtered = headers["x-consul-results-filtered-by-acls"] == "true" or nil,
   }
 end
 

@@ -77,7 +77,8 @@ local function conflict(list, answer)
   for i, each in ipairs(answer.errors or {}) do
     local at = each.op_index + 1
     local op = list[at] and list[at].kv
-    parts[i] = op and ("operation %d (%s %s): %s"):format(at, op.verb, describe.quote(op.key), each.what) or each.what
+    local what = client.one_line(each.what)
+    parts[i] = op and ("operation %d (%s %s): %s"):format(at, op.verb, describe.quote(op.key), what) or what
   end
   return ("consul: PUT /v1/txn: nothing was changed: %s"):format(table.concat(parts, "; "))
 end

@@ -55,7 +55,9 @@ local function listed(request, rows, shape, index, topics)
 end
 
 local function may_see(request)
-  return not request.dc.denied.service and not request.dc.denied.node
+  local may = not request.dc.denied.service and not request.dc.denied.node
+  request.filtered = not may
+  return may
 end
 
 -- --- nodes -------------------------------------------------------------------------------------

@@ -14,6 +14,8 @@ local client = {}
 
 local CONNECTIONS = 150
 local BIG = 1e15
+local CROWDED = 15 -- seconds in which no call opens a connection that might be refused
+local REST = 10 -- seconds between two moments at which all are told that the agent is back
 
 ---@class luapilot.sim.consul.Client
 ---@field port luapilot.sim.Port
@@ -22,13 +24,25 @@ local BIG = 1e15
 ---@field held integer        connections of watches
 ---@field busy integer        connections of calls
 ---@field asked table[]       every request: { method, path, body, token, at }
+---@field lost number?        when a request got no answer last
+---@field told number?        when all were told that it is back
+---@field away boolean?       since then there was no answer
+---@field open integer        connections
+---@field idle integer        of these, who may be used again
+---@field spare integer       those that calls have left open
+---@field doing table<"asks"|"waits"|"rests", integer>   how many watches do what
+---@field crowded number?     until then the agent allows no more connections
+---@field room integer?       those that calls have meanwhile
 local Client = {}
 Client.__index = Client
 
 ---@param server luapilot.sim.consul.Server
 ---@return luapilot.sim.consul.Client
 function client.new(server)
-  return setmetatable({ server = server, held = 0, busy = 0, queue = queue.new(), watches = {}, asked = {} }, Client)
+  return setmetatable({
+    server = server, held = 0, busy = 0, queue = queue.new(), watches = {}, asked = {}, open = 0, idle = 0, spare = 0,
+    doing = { asks = 0, waits = 0, rests = 0 },
+  }, Client)
 end
 
 ---The client belongs to a port from now on.
@@ -106,22 +120,108 @@ function Client:look()
   end
 end
 
+-- --- connections -------------------------------------------------------------------------------
+
+-- Those of an agent that was down are gone.
+local function forget_lost(self)
+  if self.generation == self.server.connection then return end
+  self.generation, self.open, self.idle = self.server.connection, 0, 0
+end
+
+-- Connections of watches that the agent keeps open.
+local function has_others(self) return self.doing.waits + self.doing.rests > 0 end
+
+-- The agent, so that a new connection that is closed at once says something of its bound.
+local function is_there(self, call)
+  if has_others(self) then return true end
+  if call then return self.busy > 1 or self.doing.asks > 0 end
+  return self.busy + self.spare > 0
+end
+
+-- One that is open, or another one; false: the agent allows no more.
+local function connect(self, ask, apart)
+  forget_lost(self)
+  if self.idle > 0 and not apart then
+    self.idle = self.idle - 1
+  elseif self.server.limit and self.open >= self.server.limit then
+    ask.opened = true
+    return false
+  else
+    self.open, ask.opened = self.open + 1, true
+  end
+  ask.generation = self.generation
+  return true
+end
+
+local function disconnect(self, ask, answered)
+  forget_lost(self)
+  if ask.generation ~= self.generation then return end
+  ask.generation = nil
+  if answered then self.idle = self.idle + 1 else self.open = self.open - 1 end
+end
+
+---Does an answer mean that the agent allows no further connection?
+---@param answer table
+---@return boolean
+function Client:is_crowded(answer)
+  if answer.code ~= "EUSERS" then return false end
+  local clock = self.port.clock
+  self.crowded, self.room = clock:now() + CROWDED, self.busy + self.spare
+  if self.relief then clock:cancel(self.relief) end
+  self.relief = clock:after(CROWDED, self.port.timers, function() self:admit() end)
+  return true
+end
+
+---A new connection was closed at once, and others are on their way: what that means, they will show.
+---@param answer table
+---@return boolean
+function Client:doubts(answer) return answer.code == "ECONNRESET" and answer.refused == true and self.doing.asks > 0 end
+
+---One watch more does that, or one less.
+---@param doing "asks"|"waits"|"rests"|nil    rests: it was answered, and its connection is open
+---@param change integer
+function Client:count(doing, change)
+  if doing then self.doing[doing] = self.doing[doing] + change end
+end
+
+---A watch without a connection is about to ask: may it take one that is open? Calls keep one.
+---@return boolean
+function Client:may_share()
+  if self.spare < 2 then return false end
+  self.spare = self.spare - 1
+  return true
+end
+
+---A watch was answered, and does not need its connection just now. True: a call has it.
+---@return boolean
+function Client:leave()
+  if not (self.crowded and self.port.clock:now() < self.crowded) then return false end
+  if self.room > 0 or not self.queue:peek() then return false end
+  self.room, self.spare = 1, 1
+  self:admit()
+  return true
+end
+
 ---Asks the agent; done(answer) gets { status, headers, body }, or { error = why, code }.
 ---@param asked { method: string, path: string, body: string?, token: string?, max_body: number?, timeout: number?,
----  spent: number? }
+---  spent: number?, apart: boolean?, call: boolean? }
 ---@param done fun(answer: table)
 ---@return luapilot.sim.consul.Ask
 function Client:ask(asked, done)
   local port, line = self.port, self.port:line()
   local ask = { timers = {} }
+  local connected = connect(self, ask, asked.apart)
   local function finish(answer)
     if ask.over then return end
+    disconnect(self, ask, answer.status)
     ask:cancel()
+    answer.opened, answer.refused = ask.opened, not connected
     done(answer)
   end
   local function fail(code, why) finish { code = code, error = why or http.why(code, http.target(self.options)) } end
   function ask.cancel()
     ask.over = true
+    disconnect(self, ask)
     for _, entry in ipairs(ask.timers) do port.clock:cancel(entry) end
     if ask.exchange then ask.exchange:cancel() end
   end
@@ -137,6 +237,10 @@ function Client:ask(asked, done)
     local state = state_of(self)
     if state == "down" then return fail "ECONNREFUSED" end
     if state == "hangs" then return end
+    if not connected then
+      if not is_there(self, asked.call) then return fail "ECONNRESET" end
+      return fail("EUSERS", "the agent closed a new connection at once, and keeps others open")
+    end
     local told = {
       method = asked.method, path = asked.path, body = asked.body, token = asked.token or self.options.token,
       at = port.clock:elapsed(),
@@ -158,6 +262,26 @@ function Client:ask(asked, done)
   return ask
 end
 
+-- --- away and back -----------------------------------------------------------------------------
+
+local OURS = { EMSGSIZE = true, EUSERS = true }
+
+local function without_haste(self, now) return not self.told or now - self.told >= REST end
+
+---How a request ended that was asked at a moment. When one is answered after others were not, all hear of it.
+---@param answer table
+---@param asked number
+function Client:hears(answer, asked)
+  local now, refused = self.port.clock:now(), answer.code == "ECONNRESET" and answer.refused
+  if answer.error and not OURS[answer.code] then
+    self.away = true
+    if not refused then self.lost, self.spare = now, 0 end
+  elseif not answer.error and self.away and asked >= (self.lost or 0) and without_haste(self, now) then
+    self.away, self.told = false, now
+    for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_back(self.lost or 0) end
+  end
+end
+
 -- --- calls -------------------------------------------------------------------------------------
 
 local Call = {}
@@ -169,7 +293,11 @@ local function tell(call, event)
   port:push(call, event, function() port:forget(call.id) end)
 end
 
-local function has_room(self) return self.busy == 0 or self.busy + self.held < self.options.max_connections end
+local function has_room(self)
+  local crowded = self.crowded and self.port.clock:now() < self.crowded
+  if crowded and (self.room > 0 or has_others(self)) then return self.busy < self.room end
+  return self.busy == 0 or self.busy + self.held < self.options.max_connections
+end
 
 local function without(list, one)
   for i = #list, 1, -1 do
@@ -190,11 +318,16 @@ function Client:admit()
     self.busy = self.busy + 1
     if call.timer then self.port.clock:cancel(call.timer) end
     local options = copy.shallow(call.options)
-    options.spent = self.port.clock:now() - call.since
+    local asked = self.port.clock:now()
+    self.spare = math.max(0, self.spare - 1)
+    options.spent, options.call = asked - call.since, true
     call.ask = self:ask(options, function(answer)
       call.ask = nil
       self.busy = self.busy - 1
+      if not answer.error then self.spare = self.spare + 1 elseif answer.opened then self.spare = 0 end
+      self:is_crowded(answer)
       tell(call, answer)
+      self:hears(answer, asked)
       self:admit()
     end)
   end
@@ -207,6 +340,10 @@ local function waits(self, call)
     leave_line(self, call)
     local why = "no free connection to the agent within %s: max_connections is %d, and %d watches hold one each"
     local said = why:format(duration.format(limit), self.options.max_connections, self.held)
+    if self.crowded and self.port.clock:now() < self.crowded then
+      why = "no free connection to the agent within %s: it allows no more, and %d watches hold one each"
+      return tell(call, { code = "EUSERS", error = why:format(duration.format(limit), self.held) })
+    end
     tell(call, { code = "ETIMEDOUT", error = said })
   end)
 end
@@ -224,6 +361,7 @@ function client.calls.agent(port, options)
   local same = before and copy.shallow(before)
   if same then same.max_connections = now.max_connections end
   if same and not copy.equal(same, now) then
+    self.lost, self.told, self.away, self.crowded, self.spare, self.generation = nil, nil, nil, nil, 0, nil
     for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_changed() end
   end
   self:admit()

@@ -92,6 +92,10 @@ function methods:restore(taken)
   snapshot.restore(self.dc, taken)
 end
 
+---A token is known no more: it is refused, also those who wait with it when they would be answered.
+---@param token string
+function methods:revoke(token) self.dc:revoke(token) end
+
 ---Another datacentre, made when it is first asked for.
 ---@param name string
 ---@return luapilot.sim.Consul
@@ -148,6 +152,32 @@ function methods:hang()
     server:hang()
     server.agent:halt()
   end)
+end
+
+---Its host vanishes: nothing is answered, and what was asked never is, until up() puts another one at its address.
+function methods:vanish()
+  each_server(self, function(server)
+    server:vanish()
+    server.agent:halt()
+  end)
+end
+
+---From 1.11 on, an answer that lacks what the token may not read says so; else nothing else is another one.
+---@param version string      default at first: "1.8"
+function methods:version(version)
+  local major, minor = tostring(version):match "^(%d+)%.(%d+)"
+  if not major then blame.raise('consul:version: expected a version such as "1.11", got %s', tostring(version)) end
+  local tells = tonumber(major) > 1 or tonumber(minor) >= 11
+  each_server(self, function(server) server.tells = tells end)
+end
+
+---So many connections are allowed to the box, as of limits.http_max_conns_per_client; a further one is closed at once.
+---@param count integer?       default: any number
+function methods:limit(count)
+  if count ~= nil and (type(count) ~= "number" or count < 0) then
+    blame.raise("consul:limit: expected a number of connections, got %s", tostring(count))
+  end
+  each_server(self, function(server) server.limit = count end)
 end
 
 ---Each answer takes so much longer.

@@ -28,6 +28,7 @@ local PORT = 80 -- of a service that a spec adds without one
 ---@field queries table[]
 ---@field members luapilot.sim.consul.Agent[]
 ---@field denied table<string, boolean>    resources that no token may touch
+---@field revoked table<string, boolean>   tokens that nobody knows
 ---@field events table[]
 local Datacenter = {}
 Datacenter.__index = Datacenter
@@ -53,7 +54,9 @@ end
 ---@param dice luapilot.sim.Random
 ---@return luapilot.sim.consul.Datacenter
 function datacenter.new(name, clock, dice)
-  local self = setmetatable({ name = name, clock = clock, dice = dice, members = {}, denied = {} }, Datacenter)
+  local self = setmetatable({
+    name = name, clock = clock, dice = dice, members = {}, denied = {}, revoked = {},
+  }, Datacenter)
   self.server_id = store.new(clock, dice):identity()
   begin(self)
   return self
@@ -332,6 +335,13 @@ function Datacenter:grant(resource)
   end
   check_resource(resource)
   self.denied[resource] = nil
+end
+
+---Nobody knows this token any more.
+---@param token string
+function Datacenter:revoke(token)
+  if type(token) ~= "string" then blame.raise("consul:revoke: expected a token, got %s", tostring(token)) end
+  self.revoked[token] = true
 end
 
 ---The servers begin anew: what they knew is gone, and so are their indexes.

@@ -57,6 +57,7 @@ end
 
 kinds.consul_down = lasting(function(consul) consul:down() end, "the Consul agent is down")
 kinds.consul_hang = lasting(function(consul) consul:hang() end, "the Consul agent hangs")
+kinds.consul_vanish = lasting(function(consul) consul:vanish() end, "the Consul agent's host vanishes")
 kinds.consul_slow = lasting(function(consul, seconds) consul:slow(seconds) end,
   "the Consul agent answers %.3g s later", function(dice) return dice:between(0.05, 12) end)
 kinds.consul_fail = lasting(function(consul, status) consul:fail(status) end,

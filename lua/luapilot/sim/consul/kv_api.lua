@@ -12,14 +12,14 @@ local function keys(request)
   local q = request.query
   local separator = q:has "separator" and q:get "separator" or q:get "seperator"
   local list, index = request.dc.kv:keys(request.rest, separator)
-  if request.dc.denied.key then list = {} end
+  if request.dc.denied.key then request.filtered, list = #list > 0, {} end
   local found = #list > 0 or request.rest == ""
   return answer.read(found and answer.json(view.list(list)) or answer.empty(404), index, TOPICS)
 end
 
 local function tree(request)
   local entries, index = request.dc.kv:list(request.rest)
-  if request.dc.denied.key then entries = {} end
+  if request.dc.denied.key then request.filtered, entries = #entries > 0, {} end
   local list = json.array()
   for i, entry in ipairs(entries) do list[i] = view.entry(entry) end
   return answer.read(#list > 0 and answer.json(list) or answer.empty(404), index, TOPICS)

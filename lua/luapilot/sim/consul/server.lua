@@ -27,6 +27,8 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@field rest string            of the path, below the route
 ---@field body string
 ---@field token string?
+---@field tells boolean?
+---@field filtered boolean?      its answer lacks what the token may not read
 ---@field agent luapilot.sim.consul.Agent
 ---@field dc luapilot.sim.consul.Datacenter     the one that is asked
 ---@field cluster luapilot.sim.consul.Cluster
@@ -34,9 +36,11 @@ local LARGEST = 512 * 1024  -- of a body to /v1/kv and /v1/txn
 ---@class luapilot.sim.consul.Server
 ---@field agent luapilot.sim.consul.Agent
 ---@field cluster luapilot.sim.consul.Cluster
----@field state "up"|"down"|"hangs"
+---@field state "up"|"down"|"hangs"|"gone"
 ---@field delay number           seconds that each answer takes longer
 ---@field connection integer     another one, since connections were last cut
+---@field tells boolean?        that an answer lacks what the token may not read
+---@field limit integer?         of connections of one client
 ---@field failing integer?       the status of every answer
 local Server = {}
 Server.__index = Server
@@ -131,6 +135,7 @@ local function read_headers(answer, request, route)
   local headers = answer.headers or {}
   answer.headers = headers
   headers["x-consul-index"] = tostring(answer.index or 1)
+  if request.filtered and request.tells then headers["x-consul-results-filtered-by-acls"] = "true" end
   if route.events then return answer end
   headers["x-consul-knownleader"] = tostring(answer.index ~= nil and request.dc.store.leader)
   headers["x-consul-lastcontact"] = "0"
@@ -147,10 +152,17 @@ local function moved(answer, request, route)
   return answer.index > request.index
 end
 
+local function is_revoked(request) return request.token and request.agent.dc.revoked[request.token] end
+
+local function unknown_token() return answers.text(403, "ACL not found") end
+
 -- Held until there is something new, or enough time has passed.
 function Exchange:block(route, fn)
   local request, dice = self.request, self.server.agent.dc.dice
-  local function look() return fn(request) end
+  local function look()
+    request.filtered = nil
+    return is_revoked(request) and unknown_token() or fn(request)
+  end
   local function tell(answer) self:finish(read_headers(answer, request, route)) end
   local answer = look()
   if request.index == 0 or not answer.topics or moved(answer, request, route) then return tell(answer) end
@@ -283,15 +295,17 @@ function Server:accept(asked, done)
     return exchange
   end
   self.open[#self.open + 1] = exchange
+  if self.state == "gone" then return exchange end
   local parsed = query.parse(asked.path)
   exchange.request = {
     method = asked.method, query = parsed, rest = "", body = asked.body or "", token = asked.token,
-    agent = self.agent, cluster = self.cluster,
+    agent = self.agent, cluster = self.cluster, tells = self.tells,
     dc = parsed:get "dc" == "" and self.agent.dc or self.cluster:find(parsed:get "dc"),
   }
   local function begin()
     if exchange.over and asked.method == "GET" then return end -- a write counts, whoever waits for its answer
     if self.failing then return exchange:finish(answers.text(self.failing, "simulated failure")) end
+    if is_revoked(exchange.request) then return exchange:finish(unknown_token()) end
     exchange:route()
   end
   if self.state == "hangs" then table.insert(self.parked, begin) else begin() end
@@ -322,6 +336,12 @@ end
 
 ---Connections are taken, and nothing more happens.
 function Server:hang() self.state = "hangs" end
+
+---Its host is gone, and nobody tells those that wait for it: they are not answered, not even when there is another one.
+function Server:vanish()
+  self.state, self.parked, self.connection = "gone", {}, self.connection + 1
+  each_open(self, function(one) one:close() end)
+end
 
 ---It goes on where it was.
 function Server:up()

@@ -12,9 +12,9 @@ local BURST, TOKEN = 2, 1               -- one token comes each second
 local LEAST_COST, BYTE_COST = TOKEN / 10, TOKEN / 1e6 -- of an answer with news
 local FIRST_PAUSE, LONGEST_PAUSE = 1, 10 -- seconds after an error
 local AT_ONCE, SLACK = 30, 5
-local WAIT, MOST = 300, 600
+local WAIT, MOST = 60, 600
 local BODY = 64 * 1024 * 1024
-local EXCERPT = 200
+local EXCERPT = 16384
 
 local check_watch = check.fields {
   path = client.check_path, token = client.check_token, wait = check.number(0.001, MOST),
@@ -53,19 +53,37 @@ local function question(self)
   return cached and text .. "&cached" or text
 end
 
+---@param doing "asks"|"waits"|"rests"|nil
+function Watch:does(doing)
+  self.client:count(self.doing, -1)
+  self.client:count(doing, 1)
+  self.doing = doing
+end
+
 -- An index is asked with on a connection that was open since it was got.
 function Watch:ask()
   local blocks = self.index ~= "0"
   if blocks and not self.renewed and self.connection ~= self.client.server.connection then return self:renew() end
   if blocks then self.renewed = false end
+  local apart = self.doing ~= "rests" and not self.client:may_share()
   self.asked = now(self)
+  self:does(blocks and "waits" or "asks")
   self.asking = self.client:ask({
+    apart = apart,
     method = "GET", path = question(self), token = self.token, max_body = self.max_body,
     timeout = blocks and self.wait * 17 / 16 + SLACK or AT_ONCE,
   }, function(answer)
     self.asking = nil
+    self:does(nil)
     self:answered(answer)
   end)
+end
+
+function Watch:give_up()
+  if not self.asking then return end
+  self.asking:cancel()
+  self.asking = nil
+  self:does(nil)
 end
 
 -- The next question, in its time.
@@ -104,12 +122,16 @@ end
 
 local CODES = { [401] = "EACCES", [403] = "EACCES", [404] = "ENOENT", [429] = "EAGAIN" }
 
+local function set_pause(self)
+  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
+  self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
+end
+
 function Watch:failed(status, code, why)
   local known = self.failing and self.failing.status == status and self.failing.code == code
   self.failing = { status = status, code = code }
   self.index, self.renewed = "0", false
-  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
-  self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
+  set_pause(self)
   if known then return self:go_on() end
   self:tell { status = status, code = code, error = why }
 end
@@ -139,20 +161,52 @@ function Watch:renew()
   self:go_on()
 end
 
-function Watch:answered(answer)
-  if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
+local function read(self, answer)
   if answer.error then return self:failed(nil, answer.code, answer.error) end
+  if answer.headers["x-consul-results-filtered-by-acls"] == "true" then
+    return self:failed(answer.status, "EACCES",
+      "the answer lacks what the token may not read (X-Consul-Results-Filtered-By-ACLs)")
+  end
   local index = index_of(answer.headers["x-consul-index"])
   if answer.status == 200 or answer.status == 404 and index ~= "0" then return self:took(answer, index) end
-  local line = answer.body:match("^[^%c]*"):sub(1, EXCERPT)
+  local said = answer.body:sub(1, EXCERPT):match "^(.-)%s*$"
   self:failed(answer.status, CODES[answer.status] or "EIO",
-    ("the agent answered %d%s"):format(answer.status, line ~= "" and ": " .. line or ""))
+    ("the agent answered %d%s"):format(answer.status, said ~= "" and ": " .. said or ""))
+end
+
+function Watch:answered(answer)
+  if self.client:is_crowded(answer) then return self:failed(nil, answer.code, answer.error) end
+  if self.index == "0" and self.client:doubts(answer) then
+    set_pause(self)
+    return self:go_on()
+  end
+  if not answer.error and not self.client:leave() then self:does "rests" end
+  if answer.code == "ECONNRESET" and self.index ~= "0" then return self:renew() end
+  local asked = self.asked
+  read(self, answer)
+  self.client:hears(answer, asked)
 end
 
 ---Another agent, or another token: what it says may differ from the first byte on.
 function Watch:agent_changed()
-  if self.asking then self.asking:cancel() end
-  self.asking, self.index, self.renewed, self.pause, self.next = nil, "0", false, FIRST_PAUSE, now(self)
+  self:give_up()
+  self.index, self.renewed, self.pause, self.next = "0", false, FIRST_PAUSE, now(self)
+  self.failing = self.failing and {} -- what this one refuses is news
+  if not self.told then self:go_on() end
+end
+
+-- Is it to be asked soon, since another one was answered? Not who was refused: he was heard.
+local function waits_in_vain(self, lost)
+  if self.asking then return self.asked < lost end
+  return self.failing ~= nil and self.failing.status == nil
+end
+
+---It answers again. What was asked before `lost` may never be answered.
+---@param lost number
+function Watch:agent_back(lost)
+  if not waits_in_vain(self, lost) then return end
+  self:give_up()
+  self.pause, self.index, self.renewed, self.next = FIRST_PAUSE, "0", true, take_token(self)
   if not self.told then self:go_on() end
 end
 
@@ -190,7 +244,9 @@ end
 ---@param one luapilot.sim.consul.Watch
 function watch.cancel(one)
   one.over = true
-  if one.asking then one.asking:cancel() end
+  if one.doing == "rests" then one.client.spare = one.client.spare + 1 end
+  one:give_up()
+  one:does(nil)
   if one.timer then one.client.port.clock:cancel(one.timer) end
   one.client:release(one)
 end
