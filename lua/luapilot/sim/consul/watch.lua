@@ -206,7 +206,7 @@ end
 function Watch:agent_back(lost)
   if not waits_in_vain(self, lost) then return end
   self:give_up()
-  self.pause, self.index, self.renewed, self.next = FIRST_PAUSE, "0", true, take_token(self)
+  self.pause, self.index, self.renewed, self.next = FIRST_PAUSE, "0", true, take(self, TOKEN)
   if not self.told then self:go_on() end
 end
 
