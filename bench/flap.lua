@@ -5,8 +5,8 @@
 -- What is sampled is the memory that guardian and pilot have written (their share of files, which Pss counts, too,
 -- depends on what else runs), and what Lua says that it has, garbage included. What lives is counted after a full
 -- collection, when the first tenth is over and at the end. Each value and each registration says when it was
--- written: the handler knows how late it hears of that. In the end the last change must have reached the handler and the
--- file, or it fails.
+-- written: the handler knows how late it hears of that. In the end the last change must have reached the handler and
+-- the file, or it fails.
 
 local agent = require "agent"
 local figures = require "figures"
