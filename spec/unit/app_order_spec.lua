@@ -594,7 +594,11 @@ describe("depends_on", function()
       assert.equal("blocked", box:job("app").state)
       box:signal "SIGUSR2"
       box:advance "10s"
+      local starts = box:job("app"):starts()
+      hand_over(box, SOURCE) -- where all is there, nobody is stopped
+      box:advance "1s"
       assert.is_true(box:job("app").running)
+      assert.equal(starts, box:job("app"):starts())
       box:stop()
     end)
 
