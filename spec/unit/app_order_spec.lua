@@ -327,6 +327,7 @@ describe("depends_on", function()
         pilot.after("5s", function() app:start() print "it runs" end)
       ]], { migrate = { { exit = 7 }, { exit = 0 } } }, "10s")
       assert.equal(1, boxes.logged(box, 'job "app" cannot be started: depends on job "migrate" (exit_success), which'))
+      assert.same({}, told(box, "app", "waits")) -- for what can never come
       assert.equal(1, boxes.logged(box, "it runs"))
       assert.is_true(box:job("app").running)
       box:stop()
@@ -487,6 +488,7 @@ describe("depends_on", function()
       ]], nil, { once = { exit = 0 } })
       box:advance "20s"
       assert.equal("stopped", box:job("app").state)
+      assert.near(7, boxes.times(box, "db", "stopping")[1], 0.01) -- there is nobody to wait for
       box:advance "1m"
       assert.equal(2, box:job("app"):starts())
       assert.equal(1, box:job("once"):starts())
@@ -550,7 +552,7 @@ describe("depends_on", function()
       pilot.on("SIGUSR2", function() db:restart() end)
     ]]
 
-    local function hand_over(box)
+    local function hand_over(box, source)
       local old = box.app
       local data = cjson.decode(cjson.encode((old:snapshot())))
       local new = app.new {
@@ -559,6 +561,7 @@ describe("depends_on", function()
       new.observe, new.errors = old.observe, {}
       old:let_go()
       box.app = new
+      if source then box:write(box.path, 'local pilot = require "luapilot"; ' .. source) end
       contain.call(new.loop.meter, function()
         assert(new:load(box.path))
         new:restore(data)
@@ -572,6 +575,40 @@ describe("depends_on", function()
       assert.equal("blocked", box:job("app").state)
       box:advance "5s"
       assert.same({ 4 }, spawned(box, "app"))
+      box:stop()
+    end)
+
+    it("which binds a job to one that does not run", function()
+      local unbound = database() .. [[
+        pilot.job "app" { exec = "app", depends_on = { db } }
+        pilot.on("SIGUSR2", function() db:stop() end)
+      ]]
+      local box = run(unbound, nil, "5s")
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      hand_over(box, unbound)
+      box:advance "1s"
+      assert.is_true(box:job("app").running)
+      hand_over(box, SOURCE)
+      box:advance "1s"
+      assert.equal("blocked", box:job("app").state)
+      box:signal "SIGUSR2"
+      box:advance "10s"
+      local starts = box:job("app"):starts()
+      hand_over(box, SOURCE) -- where all is there, nobody is stopped
+      box:advance "1s"
+      assert.is_true(box:job("app").running)
+      assert.equal(starts, box:job("app"):starts())
+      box:stop()
+    end)
+
+    it("whose file binds nobody any more, while a stop waits", function()
+      local box = run(SOURCE, { app = { term_delay = "8s" } }, "5s")
+      box:signal "SIGUSR2"
+      box:advance "100ms"
+      hand_over(box, database() .. [[ pilot.job "app" { exec = "app", depends_on = { db } } ]])
+      box:advance "1s"
+      assert.equal("stopping app, stopping db, stopped db, start db", story(box, 5))
       box:stop()
     end)
 
