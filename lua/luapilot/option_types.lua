@@ -164,7 +164,8 @@ local WATCH_SYNONYMS = {
 
 local read_watch = options_reader(function() return service_types.watch_fields end,
   'a table such as { tag = "primary" }', nil, WATCH_SYNONYMS)
-local function uncached(_, path, report)
+local function uncached(value, path, report)
+  if not schema.boolean(value, path, report) then return nil end
   return report(path, "Consul's agent has no cache for keys, only for services: leave it out")
 end
 

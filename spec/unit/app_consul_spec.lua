@@ -161,8 +161,10 @@ describe("a watch of Consul", function()
     local ok, said = pcall(run, CONSUL .. [[
       pilot.watch.key "x" { cached = true }
       pilot.watch.prefix "y" { cached = true }
+      pilot.watch.prefix "z" { cached = false }
     ]])
     assert.is_false(ok)
+    assert.is_nil(tostring(said):find('"z"', 1, true), said)
     for _, call in ipairs { 'pilot.watch.key "x"', 'pilot.watch.prefix "y"' } do
       local message = call .. ".cached: Consul's agent has no cache for keys, only for services"
       assert.is_truthy(tostring(said):find(message, 1, true), said)

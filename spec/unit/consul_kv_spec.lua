@@ -63,6 +63,8 @@ describe("consul.kv", function()
       returns 'kv.get("x", { consistent = true, cached = false, timeout = 2 })'
       assert.equal("GET /v1/kv/x?consistent", sent())
       assert.equal(2, box:last().timeout)
+      assert.equal("pilot.consul.kv.get.cached: expected true or false, got a number: 1",
+        raises 'kv.get("x", { cached = 1 })')
       returns 'kv.get("x", { index = "18446744073709551615" })'
       assert.equal(300 * 17 / 16 + 30, box:last().timeout)
       returns 'kv.get("x", { index = 1, wait = 90 })'

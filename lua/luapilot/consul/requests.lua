@@ -69,8 +69,10 @@ local SYNONYMS = { datacenter = "dc", tags = "tag", passing_only = "passing", tr
   modify_index = "cas" }
 
 -- What Consul would take, and pass over in silence.
-local UNCACHED = { function(_, path, report)
-  return report(path, "Consul's agent has no cache for this: leave it out")
+local UNCACHED = { function(value, path, report)
+  local cached = boolean(value, path, report)
+  if cached then return report(path, "Consul's agent has no cache for this: leave it out") end
+  return cached
 end }
 
 ---A type for options: READ, WRITE, LOCAL, and names of single ones.
