@@ -502,7 +502,11 @@ local THINGS = {
 local function registered(n)
   local asked, nothing = {}, function() end
   local app = {
-    consul = { options = { max_connections = 150 } }, watches = {}, loop = { after = nothing, cancel = nothing },
+    consul = {
+      options = { max_connections = 150 }, when_renewed = nothing, granted = nothing,
+      starved = { works = nothing, forget = nothing },
+    },
+    watches = {}, watch_drafts = {}, order = {}, loop = { after = nothing, cancel = nothing },
     port = { now = function() return 0 end, random = math.random }, log = nothing,
   }
   function app.consul.send(_, _, done)
