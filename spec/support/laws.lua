@@ -989,7 +989,10 @@ local function tick_clock(self, book, now)
   elseif leaf.kind == "every" then
     local tick = math.ceil((math.max(book.idle_since, book.provided_from) + NOW) / leaf.interval) * leaf.interval
     local due = math.max(tick, (book.failed_at or -1) + AGAIN)
-    if now > due + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
+    local taken_back = book.stop_called and book.stop_called >= tick -- before it was due
+    if now > due + NOW and not taken_back then
+      self:breach("%s: not started at %.6f by its interval", book.name, tick)
+    end
   end
 end
 
