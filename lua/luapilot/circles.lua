@@ -39,27 +39,34 @@ local function waits_for_itself(app, runner)
     "waits only for the job itself, which can then never start: add another trigger with pilot.any { … }")
 end
 
--- The names of a circle. By which field each waits for the next one is said where that is not `when` throughout.
-local function names_of(chain, first)
-  local names, fields, mixed, inside = {}, {}, false, false
+-- The chain from this job on.
+local function from(chain, first)
+  local circle = {}
   for _, each in ipairs(chain) do
-    inside = inside or each.runner == first
-    if inside then
-      names[#names + 1], fields[#fields + 1] = each.runner.spec.name, each.field
-      mixed = mixed or each.field ~= "when"
-    end
+    if circle[1] or each.runner == first then circle[#circle + 1] = each end
   end
-  for i, field in ipairs(mixed and fields or {}) do names[i] = ("%s (%s)"):format(names[i], field) end
+  return circle
+end
+
+-- The names of a circle. By which field each waits for the next one is said where that is not `when` throughout.
+local function names_of(circle)
+  local names, mixed = {}, false
+  for _, each in ipairs(circle) do mixed = mixed or each.field ~= "when" end
+  for i, each in ipairs(circle) do
+    local name = each.runner.spec.name
+    names[i] = mixed and ("%s (%s)"):format(name, each.field) or name
+  end
   return names
 end
 
 local function tell_circle(app, chain, first)
-  local names = names_of(chain, first)
+  local circle = from(chain, first)
+  local names = names_of(circle)
   local left = #names - SHOWN
   if left > 0 then names = { unpack(names, 1, SHOWN) } end
   if left > 0 then names[#names + 1] = ("%d more"):format(left) end
   names[#names + 1] = first.spec.name
-  app.mistakes:add(chain[1].runner.spec.where, path_of(chain[1].runner, chain[1].field),
+  app.mistakes:add(first.spec.where, path_of(first, circle[1].field),
     ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
 end
 

@@ -223,6 +223,37 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("for one whose own trigger has not fired, without a word about that", function()
+      local box = run([[
+        local task = pilot.job "task" { exec = "app", when = pilot.each "SIGUSR2" }
+        pilot.job "app" { exec = "app", depends_on = { task } }
+      ]], nil, "1s")
+      assert.same({ "waits for task (running)" }, told(box, "app", "waits"))
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      assert.is_true(box:job("app").running)
+      box:stop()
+    end)
+
+    it("and leaves nothing behind in what it waited for", function()
+      local box = run(database() .. [[
+        local app = pilot.job "app" { exec = "app", depends_on = { db } }
+        pilot.on("SIGUSR2", function() app:stop() end)
+        pilot.on("SIGHUP", function() app:start() end)
+      ]], nil, "1s")
+      local watchers = box.app.jobs.db.watchers
+      assert.is_false(watchers:is_empty())
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      assert.equal("stopped", box:job("app").state)
+      assert.is_true(watchers:is_empty())
+      box:signal "SIGHUP"
+      box:advance "10s"
+      assert.is_true(box:job("app").running)
+      assert.is_true(watchers:is_empty())
+      box:stop()
+    end)
+
     it("for a run that has succeeded by itself, and not for one that was stopped", function()
       local box = run([[
         local task = pilot.job "task" { exec = "task", when = "manual" }
@@ -296,6 +327,7 @@ describe("depends_on", function()
         pilot.after("5s", function() app:start() print "it runs" end)
       ]], { migrate = { { exit = 7 }, { exit = 0 } } }, "10s")
       assert.equal(1, boxes.logged(box, 'job "app" cannot be started: depends on job "migrate" (exit_success), which'))
+      assert.same({}, told(box, "app", "waits")) -- for what can never come
       assert.equal(1, boxes.logged(box, "it runs"))
       assert.is_true(box:job("app").running)
       box:stop()
@@ -310,6 +342,18 @@ describe("depends_on", function()
       assert.equal("exit_failed exit_failed", boxes.events(box, "task"))
       box:advance "10s"
       assert.same({ 20 }, spawned(box, "task"))
+      box:stop()
+    end)
+
+    it("once a second at most, where two start each other when they fail", function()
+      local box = run([[
+        local done, b = pilot.job "done" { exec = "done" }, pilot.job "b"
+        local a = pilot.job "a" { exec = "app", depends_on = { done },
+          when = pilot.any { done:once "stopped", b:each "exit_failed" } }
+        b { exec = "app", depends_on = { done }, when = a:each "exit_failed" }
+      ]], { done = { exit = 0 } }, "10s")
+      assert.equal(10, #boxes.times(box, "a", "exit_failed"))
+      assert.equal(10, #boxes.times(box, "b", "exit_failed"))
       box:stop()
     end)
 
@@ -444,6 +488,7 @@ describe("depends_on", function()
       ]], nil, { once = { exit = 0 } })
       box:advance "20s"
       assert.equal("stopped", box:job("app").state)
+      assert.near(7, boxes.times(box, "db", "stopping")[1], 0.01) -- there is nobody to wait for
       box:advance "1m"
       assert.equal(2, box:job("app"):starts())
       assert.equal(1, box:job("once"):starts())
@@ -456,6 +501,17 @@ describe("depends_on", function()
       box:advance "1m"
       assert.equal("stopped", box:job("app").state)
       assert.equal(1, box:job("app"):starts())
+      box:stop()
+    end)
+
+    it("holds one that is stopped by hand at the very moment at which its dependency is restarted", function()
+      local box = bound()
+      local jobs = box.app.jobs
+      box.app:command(function() jobs.db:input("stop", { again = "user" }) end)
+      box.app:command(function() jobs.app:input("stop", {}) end)
+      box:advance "1m"
+      assert.equal("stopped", box:job("app").state)
+      assert.equal(2, box:job("db"):starts())
       box:stop()
     end)
 
@@ -496,7 +552,7 @@ describe("depends_on", function()
       pilot.on("SIGUSR2", function() db:restart() end)
     ]]
 
-    local function hand_over(box)
+    local function hand_over(box, source)
       local old = box.app
       local data = cjson.decode(cjson.encode((old:snapshot())))
       local new = app.new {
@@ -505,6 +561,7 @@ describe("depends_on", function()
       new.observe, new.errors = old.observe, {}
       old:let_go()
       box.app = new
+      if source then box:write(box.path, 'local pilot = require "luapilot"; ' .. source) end
       contain.call(new.loop.meter, function()
         assert(new:load(box.path))
         new:restore(data)
@@ -518,6 +575,36 @@ describe("depends_on", function()
       assert.equal("blocked", box:job("app").state)
       box:advance "5s"
       assert.same({ 4 }, spawned(box, "app"))
+      box:stop()
+    end)
+
+    it("which binds a job to one that does not run", function()
+      local unbound = database() .. [[
+        pilot.job "app" { exec = "app", depends_on = { db } }
+        pilot.on("SIGUSR2", function() db:stop() end)
+      ]]
+      local box = run(unbound, nil, "5s")
+      box:signal "SIGUSR2"
+      box:advance "1s"
+      hand_over(box, unbound)
+      box:advance "1s"
+      assert.is_true(box:job("app").running)
+      hand_over(box, SOURCE)
+      box:advance "1s"
+      assert.equal("blocked", box:job("app").state)
+      box:signal "SIGUSR2"
+      box:advance "10s"
+      assert.is_true(box:job("app").running)
+      box:stop()
+    end)
+
+    it("whose file binds nobody any more, while a stop waits", function()
+      local box = run(SOURCE, { app = { term_delay = "8s" } }, "5s")
+      box:signal "SIGUSR2"
+      box:advance "100ms"
+      hand_over(box, database() .. [[ pilot.job "app" { exec = "app", depends_on = { db } } ]])
+      box:advance "1s"
+      assert.equal("stopping app, stopping db, stopped db, start db", story(box, 5))
       box:stop()
     end)
 

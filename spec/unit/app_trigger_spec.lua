@@ -396,6 +396,27 @@ describe("a job starts", function()
     end)
   end)
 
+  it("once a second at most, after starts that failed: two that start each other then hold up nobody", function()
+    local box = boxes.run([[
+      local b = pilot.job "b"
+      local a = pilot.job "a" { exec = "none", when = pilot.any { pilot.once "startup", b:each "exit_failed" } }
+      b { exec = "none", when = a:each "exit_failed" }
+      pilot.job "c" { exec = "none", when = pilot.each "SIGUSR2" }
+    ]], { none = { spawn_error = "ENOENT" } })
+    box:advance "9500ms"
+    for _, name in ipairs { "a", "b" } do
+      at({ 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 }, boxes.times(box, name, "exit_failed"))
+    end
+    box:signal "SIGUSR2"
+    box:advance "1100ms"
+    box:signal "SIGUSR2" -- more than a second later: at once
+    box:advance "500ms"
+    box:signal "SIGUSR2" -- half a second later: when the second is over
+    box:advance "1s"
+    at({ 9.5, 10.6, 11.6 }, boxes.times(box, "c", "exit_failed"))
+    box:stop()
+  end)
+
   it("not, when nobody can start it: cycles and unknown names are mistakes of the file", function()
     local function has(part, source) assert.is_truthy(boxes.mistakes(source):find(part, 1, true)) end
     has("a cycle", [[

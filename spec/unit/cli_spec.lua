@@ -680,6 +680,34 @@ flowchart LR
 ]], mermaid.draw(diagram.of(loaded(EVERYTHING))))
   end)
 
+  local DEPENDS = [[
+local db = pilot.job "db" { exec = "db", health = { tcp = "localhost:1" } }
+pilot.job "migrate" { exec = "migrate", depends_on = { db } }
+pilot.job "app" { exec = "app", when = "manual", bind = true,
+  depends_on = { [db] = "healthy", migrate = "exit_success" } }
+]]
+
+  it("shows what a job depends on, dashed", function()
+    local drawn = diagram.of(loaded(DEPENDS))
+    assert.equal([[
+flowchart LR
+  job_db["db<br/>health: tcp"]
+  job_migrate["migrate"]
+  job_app["app"]
+  source_1(["start-up"])
+  source_2(["job:start()"])
+  source_1 --> job_db
+  source_1 --> job_migrate
+  job_db -.->|"depends_on: healthy"| job_migrate
+  source_2 -.-> job_app
+  job_migrate -.->|"depends_on: exit_success"| job_app
+  job_db -.->|"depends_on: healthy, bind"| job_app
+%% shutdown: 8s at most; app stops before migrate; migrate, app before db
+]], mermaid.draw(drawn))
+    local edge = 'job_db -> job_migrate [label="depends_on: healthy", style=dashed];'
+    assert.is_truthy(dot.draw(drawn):find(edge, 1, true))
+  end)
+
   it("shows watches and templates as sources, and the services of a job", function()
     assert.equal([[
 flowchart LR

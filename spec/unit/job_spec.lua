@@ -754,8 +754,10 @@ describe("job", function()
 
     it("fails, and does not try again by itself", function()
       local m = machine { depends_on = {}, restart = "always" }
-      m.feed "start"
-      assert.equal("waiting: undepend, publish exit_failed 1 dependency, rest", m.feed("dead", { unmet = { why = "x" } }))
+      m.go(START, { "provided" }, SPAWNED, FAILED, GONE, { "restart_due" })
+      m.now = 1000
+      assert.equal("waiting: undepend, publish exit_failed 1 dependency, rest",
+        m.feed("dead", { unmet = { why = "x" } }))
       assert.same({ "x", 1000 }, { m.memory.exit.error, m.memory.exit.at })
       m.feed "start"
       assert.equal("waiting: undepend, publish exit_failed 7 dependency, rest",

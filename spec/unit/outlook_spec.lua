@@ -115,6 +115,39 @@ describe("check warns of a one-shot whose failure leaves a pilot that serves not
   end)
 end)
 
+describe("check warns of a dependency that nothing starts by itself", function()
+  after_each(boxes.check)
+
+  local function warned_of(more)
+    local box = boxes.load([[local tool = pilot.job "tool" { exec = "x", when = "manual" }
+      pilot.job "app" { exec = "x", depends_on = { tool } } ]] .. more)
+    outlook.look(box.app)
+    local said = {}
+    for i, warning in ipairs(box.app.mistakes:warnings()) do said[i] = warning.path .. ": " .. warning.message end
+    return table.concat(said, "\n")
+  end
+
+  it("where no line of the file starts it", function()
+    local text = 'job "app".depends_on[1]: job "tool" has when = "manual", so nothing starts it by itself: job "app" '
+      .. "waits until a handler calls its :start()"
+    assert.equal(text, warned_of "")
+    assert.equal(text, warned_of [[ pilot.on("startup", function() tool:stop() end) ]])
+    assert.equal("", warned_of [[ pilot.on("startup", function() tool:start() end) ]])
+    assert.equal("", warned_of [[ pilot.on("startup", function() tool:restart() end) ]])
+  end)
+end)
+
+describe("check warns of a one-shot that is depended on", function()
+  after_each(boxes.check)
+
+  it("as of one that a trigger names", function()
+    local names, nothing = judged(DB .. [[ pilot.job "migrate" { exec = "fails" }
+      pilot.job "app" { exec = "app", restart = "always", depends_on = { migrate = "exit_success" } } ]])
+    assert.is_true(nothing)
+    assert.equal("migrate", names)
+  end)
+end)
+
 describe("check warns of a stop_signal", function()
   after_each(boxes.check)
 

@@ -8,6 +8,10 @@ local RAW = 'needs mode = "lines": of a raw job nothing is read'
 local TWO = ": expected one value, got a second one (a table): write "
 local ENDS = 'listens for SIGWINCH, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
 
+local DB = 'local db = pilot.job "db" { exec = "db", restart = "always" } '
+local LIST = 'expected a list such as { "db" }, or a table such as { db = "healthy", migrate = "exit_success" }, '
+local STATE = 'expected "running", "healthy" or "exit_success", '
+
 -- A file, and what is said of its line 1.
 local GOLDEN = {
   { 'pilot.job "a" { exec = "a", stop_mode = "leader" }',
@@ -68,6 +72,50 @@ local GOLDEN = {
     'template "/x": watch: expected a watch, or a list of them, got a string: "db"; write pilot.watch "db"' },
   { 'pilot.template "/x" { text = "", watch = 5 }',
     'template "/x": watch: expected a watch, or a list of them, got a number: 5' },
+  { DB .. 'pilot.job "a" { exec = "a", depends_on = { "a", "dbb", db, "db", 5, [true] = "healthy" } }',
+    'job "a": depends_on[4]: job "db" is named twice: leave one of them out',
+    'job "a": depends_on[5]: expected the name of a job such as "db", or the job, got a number: 5',
+    'job "a": depends_on[true]: expected the name of a job such as "db", or the job as the key, got a boolean: true',
+    'job "a": depends_on[1]: is the job itself, which can then never start: leave it out',
+    'job "a": depends_on[2]: there is no job "dbb" (did you mean "db"?): name one that this file describes' },
+  { DB .. 'pilot.job "a" { exec = "a", depends_on = "db" } pilot.job "b" { exec = "b", depends_on = db }',
+    'job "a": depends_on: ' .. LIST .. 'got a string: "db"; write depends_on = { "db" }',
+    'job "b": depends_on: ' .. LIST .. 'got a job; write depends_on = { "db" }' },
+  { DB .. 'pilot.job "a" { exec = "a", depends_on = { db = "helthy" } } '
+    .. 'pilot.job "b" { exec = "b", depends_on = { [db] = "service_started" } } '
+    .. 'pilot.job "c" { exec = "c", depends_on = { db = 5 } } pilot.job "d" { exec = "d", depends_on = { pilot } }',
+    'job "a": depends_on.db: ' .. STATE .. 'got a string: "helthy"; did you mean "healthy"?',
+    'job "b": depends_on.db: ' .. STATE .. 'got a string: "service_started"; did you mean "running"?',
+    'job "c": depends_on.db: ' .. STATE .. "got a number: 5",
+    'job "d": depends_on[1]: expected the name of a job such as "db", or the job, got a luapilot library' },
+  { DB .. 'pilot.job "a" { exec = "a", depends_on = { db = "healthy" } } '
+    .. 'pilot.job "b" { exec = "b", depends_on = { db = "exit_success" } } '
+    .. 'pilot.job "c" { service = { port = 1 } } pilot.job "d" { exec = "d", depends_on = { c = "exit_success" } }',
+    'job "a": depends_on.db: waits for "healthy" of job "db", which has no health check: give it health = { … }, or '
+    .. 'wait for "running"',
+    'job "b": depends_on.db: waits for "exit_success" of job "db", which is started again whenever it ends (restart = '
+    .. '"always"): wait for "running" or "healthy", or give it restart = "on_failure"',
+    'job "d": depends_on.c: waits for "exit_success" of job "c", which has no program that ends: wait for "healthy" or '
+    .. '"running"' },
+  { 'local a = pilot.job "a" { exec = "a", bind = true } pilot.job "b" { exec = "b", depends_on = {}, bind = true } '
+    .. 'pilot.job "c" { exec = "c", depends_on = { [a] = "exit_success" }, bind = true }',
+    'job "a": bind: needs depends_on: it is stopped and started with those, such as { "db" }',
+    'job "b": bind: needs depends_on: it is stopped and started with those, such as { "db" }',
+    'job "c": bind: has nobody to be bound to: all of depends_on are to end ("exit_success"); leave it out, or depend '
+    .. 'on a job that runs' },
+  { 'pilot.job "a" { exec = "a", after = { "b" }, part_of = true } pilot.job "b" { exec = "b" }',
+    'job "a": after: unknown field (did you mean "depends_on"?)',
+    'job "a": part_of: unknown field (did you mean "bind"?)' },
+  { 'pilot.job "a" { exec = "a", depends_on = { "b" } } pilot.job "b" { exec = "b", depends_on = { "a" } } '
+    .. 'pilot.job "c" { exec = "c", depends_on = { "a" } }',
+    'job "a": depends_on: a cycle: a (depends_on) waits for b (depends_on) waits for a; none of them can ever start' },
+  { 'local a = pilot.job "a" pilot.job "b" { exec = "b", when = a:once "exit_success" } '
+    .. 'a { exec = "a", depends_on = { "b" } }',
+    'job "b": when: a cycle: b (when) waits for a (depends_on) waits for b; none of them can ever start' },
+  { 'local a, b = pilot.job "a", pilot.job "b" b { exec = "b", when = a:once "stopped" } '
+    .. 'a { exec = "a", when = pilot.any { pilot.once "startup", b:once "stopped" }, depends_on = { "c" } } '
+    .. 'pilot.job "c" { exec = "c", depends_on = { "a" } }',
+    'job "a": depends_on: a cycle: a (depends_on) waits for c (depends_on) waits for a; none of them can ever start' },
 }
 
 describe("a mistake is told whole:", function()
