@@ -134,12 +134,14 @@ function Recipe:run(options)
   })
 end
 
----Runs a shell command where the program lives.
+---Runs a shell command where the program lives. --root, because this machine may be a chroot (tools/fresh), which is left
+---by entering a mount namespace.
 ---@param p spec.Program
 ---@param command string
 ---@return spec.Program
 function book.enter(p, command)
-  return run.program({ "nsenter", "--target", tostring(p:guardian()), "--mount", "--pid", "sh", "-c", command }, {
+  local enter = { "nsenter", "--target", tostring(p:guardian()), "--mount", "--root", "--pid", "sh", "-c", command }
+  return run.program(enter, {
     env = { PATH = run.binary:match "^(.*)/" .. ":" .. os.getenv "PATH" }, -- luapilot is on it
   })
 end
