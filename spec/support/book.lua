@@ -134,8 +134,8 @@ function Recipe:run(options)
   })
 end
 
----Runs a shell command where the program lives. --root, because this machine may be a chroot (tools/fresh), which is left
----by entering a mount namespace.
+---Runs a shell command where the program lives. --root, because this machine may be a chroot (tools/fresh): who enters
+---a mount namespace leaves that.
 ---@param p spec.Program
 ---@param command string
 ---@return spec.Program
