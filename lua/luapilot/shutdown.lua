@@ -18,6 +18,7 @@ local LAST_SHARE, LAST_MOST = 0.15, 1 -- of the whole: what is left for the dead
 local LEAVING = 1                     -- seconds: the longest that a deregistration holds up the end
 local LEAST = 0.1                     -- seconds that a stop has at least
 local BUSY = 1                        -- … that the loop may be late: whoever ends us from outside has a clock, too
+local SMALL = 16 * 1024               -- KiB of a heap: in the simulator thousands of pilots end in one process
 local CUT_SHORT = 124                 -- the exit code of a shutdown that had to kill a job, …
 local BROKEN = 70                     -- … and that of a core that had an error
 
@@ -131,7 +132,9 @@ end
 function Shutdown:begin()
   local app = self.app
   limit(self, app.shutdown_timeout)  -- first: whatever goes wrong below, it ends
-  collectgarbage("restart", -1)      -- when the heap has doubled: what ends soon need not be tidied before
+  if collectgarbage "count" < SMALL then -- what ends soon need not be tidied before the heap has doubled
+    collectgarbage("restart", -1)
+  end
   plan(self)
   plan_to_leave(self)
   for _, runner in ipairs(app.order) do runner.starter:stop() end

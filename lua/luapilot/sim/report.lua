@@ -124,6 +124,7 @@ end
 ---@param world luapilot.sim.World
 function report.watch(world)
   attach()
+  if not open then return end
   if over then forget() end
   current[#current + 1] = world
   world.on_rest = function()
