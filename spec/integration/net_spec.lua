@@ -57,13 +57,8 @@ threading.Thread(target=listen, args=(unix,), daemon=True).start()
 listen(tcp)
 ]]
 
-local PRELUDE = [[
+local PRELUDE = story.TELL_VALUES .. [[
 local pilot = require "luapilot"
-local function tell(...)
-  local words = {}
-  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
-  print("> " .. table.concat(words, " "))
-end
 local function fails(fn, ...)
   local ok, message = pcall(fn, ...)
   tell(ok, (tostring(message):gsub("127.0.0.1:%d+", "TCP"):gsub("^.-: pilot.net", "pilot.net")))
