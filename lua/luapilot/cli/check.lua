@@ -94,6 +94,8 @@ end
 
 local PLURALS = { watch = "watches", dependency = "dependencies" }
 
+local function plural(noun) return PLURALS[noun] or noun .. "s" end
+
 -- Everything that is counted, by what it is; what few files have only where there is some.
 local function counts(pilot)
   local files, watches = size(pilot.templates), size(pilot.watches) -- each holds the pilot
@@ -113,8 +115,7 @@ end
 function check.report(pilot, path)
   local plan, parts, warned = shutdown.plan(pilot), {}, #pilot.mistakes:warnings()
   for _, each in ipairs(counts(pilot)) do
-    local counted = each[2] > 1 and PLURALS[each[1]] and each[2] .. " " .. PLURALS[each[1]]
-      or describe.count(each[2], each[1])
+    local counted = ("%d %s"):format(each[2], each[2] == 1 and each[1] or plural(each[1]))
     if each[2] > 0 or not each.rare then parts[#parts + 1] = counted .. (each.names or "") end
   end
   local order = shutdown.order(plan)
@@ -182,7 +183,7 @@ local function as_json(found, message)
   for i, runner in ipairs(pilot.order) do names[i] = runner.spec.name end
   fields[#fields + 1] = { "jobs", values_of(names) }
   for _, each in ipairs(counts(pilot)) do
-    if not each.names then fields[#fields + 1] = { PLURALS[each[1]] or each[1] .. "s", value_of(each[2]) } end
+    if not each.names then fields[#fields + 1] = { plural(each[1]), value_of(each[2]) } end
   end
   fields[#fields + 1] = { "shutdown", plan_of(pilot) }
   return object_of(fields) .. "\n"

@@ -311,8 +311,14 @@ local function has_other_token(self, request, refused)
   return self.token ~= refused or self:renew()
 end
 
--- What an answer is: the response, or nil, message, status, said.
+-- Does an answer lack what the token may not read, to somebody who needs all?
+local function is_filtered(request, method, event)
+  return not event.error and method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+end
+
+-- What came of a request: the response, or nil, message, code, said.
 local function read_answer(event, request, method, bare, filtered)
+  if event.error then return nil, client.failure(method, bare, event.error, event.code), event.code, event.error end
   if filtered then return nil, client.filtered(method, bare), 403 end
   if is_answer(request, event.status, event.body) then return event end
   return nil, client.refusal(method, bare, event.status, event.body), event.status,
@@ -334,10 +340,7 @@ function Client:send(request, done)
   local function arrived(event, token)
     loop:unroute(event.id)
     current = nil
-    if event.error then
-      return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
-    end
-    local filtered = method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+    local filtered = is_filtered(request, method, event)
     if (event.status == 403 or filtered) and not again and has_other_token(self, request, token) then
       again = true
       return attempt()
