@@ -32,6 +32,10 @@ local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- the
 ---@field app luapilot.App
 ---@field outage luapilot.Outage
 ---@field records table<string, luapilot.ServiceRecord>
+---@field flights table<string, fun()>     by id: cancels the request that is under way
+---@field paused integer|true|nil          Consul is away: the timer of the next try
+---@field stopped true?
+---@field audit luapilot.Audit
 local Registrar = {}
 Registrar.__index = Registrar
 

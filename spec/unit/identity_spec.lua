@@ -1,6 +1,6 @@
 -- What is kept under a text (a watch and its events, what a trigger had heard before a reload, who was there before) is
 -- kept under one that tells it from everything else: two different declarations never share, two that are the same do.
--- A text for people is cut, and joins what it lists: such a one must not be.
+-- A text for people does not do: it is cut, and joins what it lists.
 
 local boxes = require "support.boxes"
 local cjson = require "cjson"
