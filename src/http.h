@@ -62,8 +62,7 @@ struct http_options {
   bool kept;   /* only on one that is open already: without it ENOTCONN */
   bool once;   /* not sent again, on another connection, when a kept one breaks before the answer */
   bool probed; /* the kernel asks the other end again and again whether it is still there */
-  int64_t
-      since; /* not on a connection that was opened before this moment, but for seconds; 0 = any */
+  int64_t since; /* only on a connection opened since then, give or take two seconds; 0 = any */
   size_t max_body;
   bool cut;
 };
