@@ -8,10 +8,10 @@
  *   content   of the first answer, of each that differs from the one before, and of the first
  *             after an error. That a question returns means nothing: what counts is status and
  *             body.
- *   errors    each once, until there is another one, an answer, or another agent or token. Every other status than 200 is
- *             one, but the 404 with an index: Consul's answer for a key that does not exist. So is
- *             an answer that lacks what the token may not read: as a content it would look as if all
- *             were gone.
+ *   errors    each once, until there is another one, an answer, or another agent or token. Every
+ *             other status than 200 is one, but the 404 with an index: Consul's answer for a key
+ *             that does not exist. So is an answer that lacks what the token may not read: as a
+ *             content it would look as if all were gone.
  *
  * The rules of the page, and what is made of them:
  *

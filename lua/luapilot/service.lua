@@ -195,7 +195,6 @@ function done.deregister(record)
   record.have, record.stray, record.maintained, record.looked, record.truce = nil, nil, nil, nil, nil
 end
 
-
 function done.register(record, told, now)
   local have = record.have or {}
   have.registration, have.status, have.output, have.renew = told.registration, told.status, "", now

@@ -142,7 +142,7 @@ end
 
 local read_service = schema.fields({
   name                = { identity },                   -- default: the job's
-  id                  = { identity },                     -- default: <name>-<hostname>
+  id                  = { identity },                   -- default: <name>-<hostname>
   port                = { port },
   tags                = { M.tags, default = constant.NONE },
   meta                = { meta, default = constant.NONE },

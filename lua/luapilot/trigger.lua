@@ -249,7 +249,7 @@ function trigger.loses(self, topic)
   return false
 end
 
--- --- words -----------------------------------------------------------------------------------
+-- --- topics, and what survives ---------------------------------------------------------------
 
 ---The topics that the trigger listens to.
 ---@param node luapilot.TriggerNode

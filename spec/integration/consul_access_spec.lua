@@ -4,14 +4,10 @@
 local consul = require "support.consul"
 local machine = require "support.machine"
 local run = require "support.run"
+local story = require "support.story"
 
-local PRELUDE = [[
+local PRELUDE = story.TELL_VALUES .. [[
 local pilot = require "luapilot"
-local function tell(...)
-  local words = {}
-  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
-  print("> " .. table.concat(words, " "))
-end
 local function try(fn, ...)
   local ok, message = pcall(fn, ...)
   tell(message)

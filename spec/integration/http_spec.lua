@@ -6,14 +6,9 @@ local story = require "support.story"
 local web = require "support.web"
 
 -- A task in a pilot of its own; `tell(name, …)` prints what a call comes to.
-local PRELUDE = [[
+local PRELUDE = story.TELL_VALUES .. [[
 local pilot = require "luapilot"
 local http = pilot.http
-local function tell(...)
-  local words = {}
-  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
-  print("> " .. table.concat(words, " "))
-end
 local function try(fn, ...)
   local ok, answer = pcall(fn, ...)
   tell(ok and answer.status or answer)

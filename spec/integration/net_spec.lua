@@ -6,7 +6,7 @@ local story = require "support.story"
 
 -- The first line of a connection says what comes of it.
 local SERVER = [[
-import os, socket, struct, sys, threading
+import os, socket, struct, threading
 
 def line(conn):
     data = b""
@@ -50,25 +50,22 @@ def listen(server):
     server.listen(128)
     while True: threading.Thread(target=serve, args=(server.accept()[0],), daemon=True).start()
 
-tcp = socket.create_server(("127.0.0.1", int(sys.argv[1])))
+tcp = socket.create_server(("127.0.0.1", 0))
 unix = socket.socket(socket.AF_UNIX)
 unix.bind("app.sock")
 threading.Thread(target=listen, args=(unix,), daemon=True).start()
+with open("port.new", "w") as file: file.write(str(tcp.getsockname()[1]))
+os.rename("port.new", "port")
 listen(tcp)
 ]]
 
-local PRELUDE = [[
+local PRELUDE = story.TELL_VALUES .. [[
 local pilot = require "luapilot"
-local function tell(...)
-  local words = {}
-  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
-  print("> " .. table.concat(words, " "))
-end
 local function fails(fn, ...)
   local ok, message = pcall(fn, ...)
   tell(ok, (tostring(message):gsub("127.0.0.1:%d+", "TCP"):gsub("^.-: pilot.net", "pilot.net")))
 end
-local TCP, UNIX = "127.0.0.1:" .. pilot.env "PORT", "unix:app.sock"
+local TCP, UNIX = nil, "unix:app.sock"
 local function connect(first, place)
   local s = pilot.net.connect(place or TCP, { retry = "1m", timeout = "1m" })
   s:write(first .. "\n")
@@ -82,14 +79,15 @@ local function descriptors()
   end
   return count
 end
-pilot.job "server" { exec = { "python3", "server.py", pilot.env "PORT" } }
-pilot.job "task" { main = true, run = function()
+pilot.job "server" {
+  exec = { "python3", "server.py" }, health = { exec = { "test", "-e", "port" }, interval = "1h" },
+}
+pilot.job "task" { main = true, depends_on = { server = "healthy" }, run = function()
+  TCP = "127.0.0.1:" .. pilot.fs.read "port"
 ]]
 
 local function pilot(task)
-  return run.pilot(PRELUDE .. task .. "\nend }", {
-    files = { ["server.py"] = SERVER }, env = { PORT = tostring(story.free_port()) },
-  })
+  return run.pilot(PRELUDE .. task .. "\nend }", { files = { ["server.py"] = SERVER } })
 end
 
 -- The lines that a task tells until it has ended well.
@@ -115,7 +113,7 @@ describe("pilot.net with a real server", machine.unless(machine.lacking "python3
         tell(pilot.timeout("10ms", s.read_line, s))
         s:close()
       end
-      local s = connect("echo", "localhost:" .. pilot.env "PORT")
+      local s = connect("echo", "localhost:" .. TCP:match "%d+$")
       s:write "by name\n"
       tell(s:read_line() .. " >")
     ]]

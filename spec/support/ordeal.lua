@@ -3,14 +3,11 @@
 --
 --   local trouble = ordeal.run(seed)      -- nil, or what went wrong, with the history
 
-local app = require "luapilot.app"
 local boxes = require "support.boxes"
-local cjson = require "cjson"
-local contain = require "luapilot.sim.contain"
+local handover = require "support.handover"
 local laws = require "support.laws"
 local pilots = require "support.pilots"
 local random = require "luapilot.sim.random"
-local sandbox = require "luapilot.sim.sandbox"
 local world = require "luapilot.sim.world"
 
 local ordeal = {}
@@ -86,23 +83,10 @@ end
 -- --- the handoff: a new core takes over the processes of the old one -------------------------------------
 
 local function hand_over(box)
-  local old = box.app
-  local data = old:snapshot()
-  if not data then return end
-  data = cjson.decode(cjson.encode(data))
-  local new = app.new {
-    port = box.interface, calendar = sandbox.calendar, libraries = sandbox.libraries(box.port), state = data.state,
-  }
-  new.observe, new.errors = old.observe, {}
-  old:let_go()
-  box.earlier_errors = box:forget_errors()
-  box.app, box.forgotten = new, 0
-  box:record("fault", { message = "handoff" })
-  contain.call(new.loop.meter, function()
-    assert(new:load(box.path))
-    new:restore(data)
+  handover.run(box, function()
+    box.earlier_errors = box:forget_errors()
+    box:record("fault", { message = "handoff" })
   end)
-  box.world:rest()
 end
 
 -- --- trouble -----------------------------------------------------------------------------------------

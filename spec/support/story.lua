@@ -22,6 +22,15 @@ story.TELL = [[
   end
 ]]
 
+--- For a pilot.lua: tell(value, …) prints them in a line that begins with "> ".
+story.TELL_VALUES = [[
+local function tell(...)
+  local words = {}
+  for i = 1, select("#", ...) do words[i] = tostring((select(i, ...))) end
+  print("> " .. table.concat(words, " "))
+end
+]]
+
 --- The option that lets a pilot.lua say pilot.env "PWD" for its own directory.
 story.PWD = { "sh", "-c", 'exec env PWD="$(pwd)" "$0" "$@"' }
 

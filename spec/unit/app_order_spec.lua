@@ -1,9 +1,6 @@
 -- depends_on and bind: what a start waits for, what is stopped with it, and in which order.
-local app = require "luapilot.app"
 local boxes = require "support.boxes"
-local cjson = require "cjson"
-local contain = require "luapilot.sim.contain"
-local sandbox = require "luapilot.sim.sandbox"
+local handover = require "support.handover"
 
 local DB = [[local db = pilot.job "db" { exec = "db", health = { tcp = "localhost:1", interval = "1s" }, %s } ]]
 
@@ -553,20 +550,9 @@ describe("depends_on", function()
     ]]
 
     local function hand_over(box, source)
-      local old = box.app
-      local data = cjson.decode(cjson.encode((old:snapshot())))
-      local new = app.new {
-        port = box.interface, calendar = sandbox.calendar, libraries = sandbox.libraries(box.port), state = data.state,
-      }
-      new.observe, new.errors = old.observe, {}
-      old:let_go()
-      box.app = new
-      if source then box:write(box.path, 'local pilot = require "luapilot"; ' .. source) end
-      contain.call(new.loop.meter, function()
-        assert(new:load(box.path))
-        new:restore(data)
-      end)
-      box.world:rest()
+      assert.is_true(handover.run(box, function()
+        if source then box:write(box.path, 'local pilot = require "luapilot"; ' .. source) end
+      end))
     end
 
     it("while a start waits", function()

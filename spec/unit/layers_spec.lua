@@ -29,7 +29,7 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "prober" },
+  { "audit", "prober" },
   { "awaited" },
   { "starter", "render", "records", "registrar" },
   { "dependencies" },

@@ -311,6 +311,14 @@ local function has_other_token(self, request, refused)
   return self.token ~= refused or self:renew()
 end
 
+-- What an answer is: the response, or nil, message, status, said.
+local function read_answer(event, request, method, bare, filtered)
+  if filtered then return nil, client.filtered(method, bare), 403 end
+  if is_answer(request, event.status, event.body) then return event end
+  return nil, client.refusal(method, bare, event.status, event.body), event.status,
+    client.said_of(event.status, event.body)
+end
+
 ---Sends a request. done(response) or done(nil, message, code, said) is called once, perhaps at once: the response is
 ---the port's event, { status, headers, body }; the code is the port's, or the status of an answer that is a failure;
 ---`said` is the bare message, as watches are told it.
@@ -330,14 +338,11 @@ function Client:send(request, done)
       return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
     end
     local filtered = method == "GET" and not request.browses and event.headers[FILTERED] == "true"
-    if is_answer(request, event.status, event.body) and not filtered then return done(event) end
     if (event.status == 403 or filtered) and not again and has_other_token(self, request, token) then
       again = true
       return attempt()
     end
-    if filtered then return done(nil, client.filtered(method, bare), 403) end
-    return done(nil, client.refusal(method, bare, event.status, event.body), event.status,
-      client.said_of(event.status, event.body))
+    done(read_answer(event, request, method, bare, filtered))
   end
 
   function attempt()
