@@ -14,6 +14,8 @@ local trigger = require "luapilot.trigger"
 
 local dependencies = {}
 
+local BURIAL = 1 -- seconds from SIGKILL until nobody is left
+
 ---@class luapilot.Dependency
 ---@field runner luapilot.Runner
 ---@field state "running"|"healthy"|"exit_success"
@@ -194,10 +196,42 @@ function dependencies.connect(runner)
   end
 end
 
+-- Of those that are bound to a job, directly or by way of others, each before its own.
+local function all_bound(source)
+  local list, seen, open = {}, {}, { source }
+  while open[1] do
+    local top = open[#open]
+    if seen[top] then
+      open[#open] = nil
+      if seen[top] == "open" then list[#list + 1], seen[top] = top, "done" end
+    else
+      seen[top] = "open"
+      for _, runner in ipairs(top.bound or constant.NONE) do
+        if not (seen[runner] or runner.patience) then open[#open + 1] = runner end
+      end
+    end
+  end
+  return list
+end
+
+-- How long those that are bound to a job may take: each has a budget of its own, which begins when those that are bound
+-- to it are gone. The longest chain counts, with a moment for the dead to be buried.
+local function patience_of(source)
+  if source.patience then return source.patience end
+  for _, each in ipairs(all_bound(source)) do
+    each.patience = 0
+    for _, runner in ipairs(each.bound or constant.NONE) do
+      each.patience = math.max(each.patience, runner.patience + runner.spec.stop_timeout + BURIAL)
+    end
+  end
+  return source.patience
+end
+
 ---A job is to stop: those that are bound to it first. They hear of it by themselves.
 ---@param source luapilot.Runner
 function dependencies.unbind(source)
-  if not has_bound(source) then source:input("released", {}) end
+  if not has_bound(source) then return source:input("released", {}) end
+  source:input("awaits", { seconds = patience_of(source) })
 end
 
 ---After a handoff: what the former core waited for, and what this file says, with the states of all jobs.
@@ -205,7 +239,7 @@ end
 function dependencies.resume(runner)
   local memory = runner.memory
   if memory.state == "blocked" then return dependencies.depend(runner) end
-  if memory.state == "stopping" and memory.stop.bound then dependencies.unbind(runner) end
+  release(runner)
   if not runner.spec.bind then return end
   for _, one in ipairs(dependencies.of(runner)) do
     local gone = one.state ~= "exit_success" and one.runner.memory.state ~= "running"

@@ -175,11 +175,20 @@ local function note_bound_stop(self, book, at)
   if not book.asked then book.expected = at end -- nobody else has told it to stop
 end
 
+-- How long those that are bound to a job may take: a second each for SIGKILL.
+local function longest_wait(self, book)
+  local longest = 0
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book then longest = math.max(longest, other.job.stop_timeout + 1 + longest_wait(self, other)) end
+    end
+  end
+  return longest
+end
+
 -- Those that are bound to a job are stopped before it is.
 local function check_bound_first(self, book, at)
-  if self.closing or not book.asked then return end
-  local budget = book.job.stop_timeout
-  if at >= book.asked + budget - math.min(1, 0.2 * budget) - NOW then return end
+  if self.closing or not book.asked or at >= book.asked + longest_wait(self, book) - NOW then return end
   for _, other in pairs(self.books) do
     for _, source in ipairs(bound_to(self, other)) do
       if source == book and alive(other) then
@@ -667,23 +676,12 @@ local function depends_on(self, other, name, seen)
   return false
 end
 
--- Those that are bound to a job have a part of its budget: `stopping` is told when they are gone.
-local function begin_of_stop(self, book, at)
-  if self.closing then return at end
-  for _, other in pairs(self.books) do
-    for _, source in ipairs(bound_to(self, other)) do
-      if source == book then return book.asked or at - book.job.stop_timeout end
-    end
-  end
-  return at
-end
-
 local function see_stopping(self, book, at)
   if book.stopping then self:breach("%s: stopping twice", book.name) end
   check_bound_first(self, book, at)
   note_bound_stop(self, book, at)
   book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
-  book.stop_by, book.stop_from = at + book.job.stop_timeout, begin_of_stop(self, book, at)
+  book.stop_by = at + book.job.stop_timeout -- waiting for those that are bound takes nothing of it
   forget_results(book)
   local last = math.min(1, 0.15 * self.plan.shutdown_timeout) -- of a shutdown, belongs to SIGKILL
   local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
@@ -801,7 +799,7 @@ local function check_kill(self, book, at)
     return
   end
   if book.stopping then
-    if at < book.stop_from + job.stop_timeout - SAME then
+    if at < book.stopping + job.stop_timeout - SAME then
       self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
         job.stop_timeout)
     end

@@ -456,16 +456,52 @@ describe("depends_on", function()
       box:stop()
     end)
 
-    it("waits no longer than the budget of that stop allows", function()
-      local box = bound([[ pilot.after("6s", function() db:stop() end) ]], 'stop_timeout = "1h"',
-        { app = { ignores = { "SIGTERM" } } }, 'stop_timeout = "5s"')
-      box:advance "4900ms"
+    it("takes nothing of the time that its dependency has to stop", function()
+      local box = bound([[ pilot.after("6s", function() db:restart() end) ]], nil,
+        { app = { ignores = { "SIGTERM" } }, db = { start_delay = "3s", listens = "localhost:1", term_delay = "8s" } })
+      box:advance "10900ms"
       assert.equal("stopping app", story(box, 5))
-      box:advance "2s"
-      assert.equal("stopping app, stopping db, stopped db", story(box, 5))
-      assert.is_nil(box:job("db"):process().ended.signal)
-      assert.equal(1, #box:job("app"):process().group.members)
+      box:advance "7s"
+      assert.equal("stopping app, stopped app, stopping db", story(box, 5))
+      box:advance "1200ms"
+      assert.equal("stopping app, stopped app, stopping db, stopped db, start db", story(box, 5))
+      assert.same({}, told(box, "db", "killed"))
       box:stop()
+    end)
+
+    it("says how long it was asked to end when it is killed", function()
+      local box = bound([[ pilot.after("6s", function() db:restart() end) ]], nil,
+        { app = { ignores = { "SIGTERM" } },
+          db = { start_delay = "3s", listens = "localhost:1", ignores = { "SIGTERM" } } })
+      box:advance "1m"
+      assert.same({ "did not end within 10s of being asked to: killed" }, told(box, "db", "killed$"))
+      assert.near(26, boxes.times(box, "db", "stopped")[1], 0.1)
+      box:stop()
+    end)
+
+    it("waits along a chain as long as each of it may take", function()
+      local box = bound([[
+        pilot.job "front" { exec = "front", depends_on = { app }, bind = true, stop_timeout = "4s" }
+        pilot.after("6s", function() db:restart() end)
+      ]], 'stop_timeout = "3s"', { app = { ignores = { "SIGTERM" } }, front = { ignores = { "SIGTERM" } } })
+      box:advance "1m"
+      assert.equal("stopping front, stopped front, stopping app, stopped app, stopping db, stopped db, start db, "
+        .. "start app, start front", story(box, 5))
+      assert.near(13, boxes.times(box, "db", "stopping")[1], 0.1)
+      box:stop()
+    end)
+
+    it("is cut short by a shutdown that has no time left, which says that it was not asked yet", function()
+      local box = bound([[
+        pilot.shutdown_timeout "4s"
+        db:on("stopping", function() print "db hears of it" end)
+        pilot.after("6s", function() db:stop() end)
+      ]], 'stop_timeout = "1m"', { app = { ignores = { "SIGTERM" } } })
+      box:advance "1500ms"
+      assert.equal(124, box:stop())
+      assert.same({ "killed before it was asked to end" }, told(box, "db", "killed"))
+      assert.same({}, told(box, "db", "handlers"))
+      assert.equal(0, boxes.logged(box, "db hears of it"))
     end)
 
     it("does not stop it for a dependency that is merely unhealthy", function()
