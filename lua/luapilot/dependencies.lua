@@ -166,9 +166,16 @@ local function lose(runner, source)
   end)
 end
 
+-- Asked again whenever one of them has ended, so it goes on where it found one the last time: as many as there are are
+-- looked at in all.
 local function has_bound(source)
-  for _, runner in ipairs(source.bound or constant.NONE) do
-    if is_up(runner) then return true end
+  local list, from = source.bound or constant.NONE, source.found or 1
+  for i = from, from + #list - 1 do
+    local at = (i - 1) % #list + 1
+    if is_up(list[at]) then
+      source.found = at
+      return true
+    end
   end
   return false
 end

@@ -641,8 +641,9 @@ job.MACHINE = machine
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost provided awaits
 ---                             released, and <timer>_due
----@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget }; awaits: { seconds };
----                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
+---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget };
+---                             awaits: { seconds }; succeeded: { pid }; deregistered: { was };
+---                             exited: { code, signal, oom, unfollowed };
 ---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }

@@ -234,6 +234,16 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
       pilot.after("1s", pilot.shutdown)
     ]], ONCE), 10 },
+  { "jobs that are bound to one that is restarted, and end slowly in turn", 160, pilot([[
+      local db = pilot.job "db" { exec = "app" }
+      for i = 1, N do
+        pilot.job("j" .. i) { depends_on = { db }, bind = true, run = function()
+          pilot.defer(function() pilot.sleep(i * 0.001) end)
+          pilot.sleep "1h"
+        end }
+      end
+      pilot.after("1s", function() db:restart() end)
+    ]], SERVERS) },
   { "jobs, handed over", 160, handed_over [[
       for i = 1, N do pilot.job("j" .. i) { exec = "app", when = "manual" } end
     ]] },
