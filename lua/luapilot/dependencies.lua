@@ -5,7 +5,7 @@
 --   connect    once: who is bound to a job hears when that is gone, and is stopped
 --   unbind     a job is to stop: those that are bound to it first
 --
--- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua
+-- It owns the watchers of what a blocked job waits for. What follows from it is decided in job.lua
 -- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.constant"
@@ -24,12 +24,13 @@ local BURIAL = 1 -- seconds from SIGKILL until nobody is left
 -- --- what the file says ----------------------------------------------------------------------
 
 local function resolve(runner)
-  local list, jobs = {}, runner.app.jobs
+  local list, jobs = { at = {} }, runner.app.jobs
   for _, one in ipairs(runner.spec.depends_on or constant.NONE) do
     local source = jobs[one.name]
     if source and source ~= runner then -- else a mistake, told by order.lua
       local default = source.spec.health[1] and "healthy" or "running"
       list[#list + 1] = { runner = source, state = one.state or default, path = one.path }
+      list.at[source] = #list
     end
   end
   return list
@@ -37,7 +38,7 @@ end
 
 ---What a job depends on, when all of the file was read.
 ---@param runner luapilot.Runner
----@return luapilot.Dependency[]
+---@return luapilot.Dependency[] list    `list.at[source]`: the place of each
 function dependencies.of(runner)
   runner.requires = runner.requires or resolve(runner)
   return runner.requires
@@ -70,6 +71,18 @@ local function is_there(one)
   return one.runner:is(one.state)
 end
 
+-- The place of one that fits; nil: none does. What is asked again and again goes on `from` where it found one the last
+-- time: while one after the other changes, as many as there are are looked at in all.
+local function find(list, from, fits)
+  from = from or 1
+  for i = from, from + #list - 1 do
+    local at = (i - 1) % #list + 1
+    if fits(list[at]) then return at end
+  end
+end
+
+local function is_missing(one) return not is_there(one) end
+
 ---What of it is not there.
 ---@param runner luapilot.Runner
 ---@return luapilot.Dependency[]
@@ -81,14 +94,22 @@ function dependencies.lacking(runner)
   return list
 end
 
+local function is_lost(one) return one.runner.memory.state == "complete" and not is_there(one) end
+
 ---Can all of it still come?
 ---@param runner luapilot.Runner
 ---@return boolean
-function dependencies.can_come(runner)
-  for _, one in ipairs(dependencies.of(runner)) do
-    if one.runner.memory.state == "complete" and not is_there(one) then return false end
-  end
-  return true
+function dependencies.can_come(runner) return find(dependencies.of(runner), 1, is_lost) == nil end
+
+---May a start wait in vain, now that this job is over?
+---@param runner luapilot.Runner    blocked
+---@param source luapilot.Runner
+---@return boolean
+function dependencies.loses(runner, source)
+  if source.memory.state ~= "complete" then return true end
+  local list = dependencies.of(runner)
+  local one = list[list.at[source]]
+  return one == nil or is_lost(one) -- nil: its trigger names it
 end
 
 local function hint(source)
@@ -109,14 +130,14 @@ end
 
 local function leave(runner)
   for _, unwatch in ipairs(runner.unwatch or constant.NONE) do unwatch() end
-  runner.unwatch, runner.lacking = nil, nil
+  runner.unwatch, runner.lacking, runner.missing = nil, nil, nil
 end
 
 local function look(runner)
   runner.looking = nil
-  if not runner.lacking then return end
-  runner.lacking = dependencies.lacking(runner)
-  if runner.lacking[1] then return end
+  if not runner.unwatch then return end
+  runner.missing = find(dependencies.of(runner), runner.missing, is_missing)
+  if runner.missing then return end
   leave(runner)
   runner:input("provided", {})
 end
@@ -133,7 +154,7 @@ end
 function dependencies.depend(runner)
   local list = dependencies.lacking(runner)
   if not list[1] then return runner:input("provided", {}) end
-  runner.lacking, runner.unwatch = list, {}
+  runner.unwatch, runner.lacking = {}, function() return dependencies.lacking(runner) end
   for i, one in ipairs(dependencies.of(runner)) do
     runner.unwatch[i] = one.runner:watch(function() look_soon(runner) end)
   end
@@ -166,18 +187,10 @@ local function lose(runner, source)
   end)
 end
 
--- Asked again whenever one of them has ended, so it goes on where it found one the last time: as many as there are are
--- looked at in all.
+-- Asked again whenever one of them has ended.
 local function has_bound(source)
-  local list, from = source.bound or constant.NONE, source.found or 1
-  for i = from, from + #list - 1 do
-    local at = (i - 1) % #list + 1
-    if is_up(list[at]) then
-      source.found = at
-      return true
-    end
-  end
-  return false
+  source.found = find(source.bound or constant.NONE, source.found, is_up)
+  return source.found ~= nil
 end
 
 local function release(source)

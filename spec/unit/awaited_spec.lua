@@ -59,13 +59,13 @@ describe("a job that waits", function()
     { "crash:once 'healthy'", 'job "crash" to be healthy (it ended with code 3, and will be started again)' },
     { "prep:once 'stopped'", 'job "prep" to be over (it is being prepared)' },
     { "lua:once 'exit_success'", 'job "lua" to end with code 0 (it is running)' },
-    { "hand:once 'healthy'", 'job "hand" to be healthy (it waits itself)' },
+    { "hand:once 'healthy'", 'job "hand" to be healthy (nothing starts it by itself)' },
     { "pilot.all { db:once 'healthy', lua:once 'exit_success' }",
       REFUSED .. ', and job "lua" to end with code 0 (it is running)' },
     { "pilot.all { db:once 'healthy', pilot.once 'SIGUSR2' }", REFUSED },
     { "pilot.any { lua:once 'exit_success', lua:once 'exit_failed' }", 'job "lua" to end with code 0 (it is running)' },
     { "pilot.any { lua:once 'exit_success', pilot.any { hand:once 'healthy', db:once 'unhealthy' } }",
-      'job "lua" to end with code 0 (it is running), or job "hand" to be healthy (it waits itself)' },
+      'job "lua" to end with code 0 (it is running), or job "hand" to be healthy (nothing starts it by itself)' },
     { "pilot.all { fine:once 'exit_success', db:once 'healthy' }", REFUSED }, -- what has come is not told
     { "(function() local group = pilot.any { db:once 'healthy', lua:once 'exit_failed' } "
       .. "return pilot.all { group, group } end)()", REFUSED },

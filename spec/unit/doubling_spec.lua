@@ -234,6 +234,22 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
       pilot.after("1s", pilot.shutdown)
     ]], ONCE), 10 },
+  { "jobs that one depends on, and that come one after the other", 200, pilot([[
+      local names = {}
+      for i = 1, N do
+        names[i] = "j" .. i
+        pilot.job(names[i]) { exec = "app", prepare = function() pilot.sleep(i * 0.001) end }
+      end
+      pilot.job "last" { exec = "app", depends_on = names }
+    ]], SERVERS) },
+  { "jobs that one depends on, and that end one after the other", 200, pilot([[
+      local ends = {}
+      for i = 1, N do
+        ends["j" .. i] = "exit_success"
+        pilot.job("j" .. i) { run = function() pilot.sleep(i * 0.001) end }
+      end
+      pilot.job "last" { exec = "app", depends_on = ends }
+    ]], SERVERS) },
   { "jobs that are bound to one that is restarted, and end slowly in turn", 160, pilot([[
       local db = pilot.job "db" { exec = "app" }
       for i = 1, N do
