@@ -133,17 +133,21 @@ local function leave(runner)
   runner.unwatch, runner.lacking, runner.missing = nil, nil, nil
 end
 
+local look_soon -- forward
+
+-- The event of what has come, which its trigger may wait for as well, is heard before: this start serves it.
 local function look(runner)
   runner.looking = nil
   if not runner.unwatch then return end
   runner.missing = find(dependencies.of(runner), runner.missing, is_missing)
   if runner.missing then return end
+  if runner.app.bus:queued() > 0 then return look_soon(runner) end
   leave(runner)
   runner:input("provided", {})
 end
 
 -- However many of them change in a turn, it is looked once.
-local function look_soon(runner)
+function look_soon(runner)
   if runner.looking then return end
   runner.looking = true
   runner.app:command(function() look(runner) end)

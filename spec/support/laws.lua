@@ -155,6 +155,9 @@ local function has_bound(self, book)
   end
 end
 
+-- Its stop was asked for, and waits: a process of its own may be gone meanwhile.
+local function waits_for_bound(self, book) return book.asked and has_bound(self, book) end
+
 -- Whose dependency is gone is stopped at once.
 local function tick_bound(self, book, now)
   local last = book.children[#book.children]
@@ -171,7 +174,7 @@ end
 -- It was stopped with a job that it is bound to, and comes back with that: a reason for its next start.
 local function note_bound_stop(self, book, at)
   if self.closing or not book.job.bind then return end
-  book.credits[#book.credits + 1] = { at = at, till = math.huge }
+  book.credits[#book.credits + 1] = { at = at, till = math.huge, single = true }
   if not book.asked then book.expected = at end -- nobody else has told it to stop
 end
 
@@ -264,12 +267,19 @@ local function near_minute(self, leaf, at)
   return self.box.world.clock:wall() % 60 <= leaf.jitter + 2 * NOW or at < self.shifted + 120
 end
 
+-- One event, one start: one that has waited for what it depends on serves the event that brought that.
+local function is_served(book, credit, at)
+  local oldest = book.credits[1]
+  return has_waited(book, at) and oldest.at < at - NOW and credit.till <= credit.at
+end
+
 -- Is there a reason for a start now, other than the policy? Reasons that are older than the beginning are used up.
 local function take_credit(self, book, at)
   local explained, kept = false, {}
   for _, credit in ipairs(book.credits) do
     explained = true
-    if credit.till >= at - SAME and not credit.single then kept[#kept + 1] = credit end
+    local lasts = credit.till >= at - SAME and not credit.single and not is_served(book, credit, at)
+    if lasts then kept[#kept + 1] = credit end
   end
   book.credits = kept
   each_leaf(book.job.when, function(leaf)
@@ -962,6 +972,7 @@ end
 -- A trigger that fired, or a policy, is followed by a start.
 local function tick_start(self, book, now)
   if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  if waits_for_bound(self, book) then return end
   local from = math.max(book.expected or math.huge, book.idle_since, book.provided_from, (book.failed_at or -1) + AGAIN)
   if now > from + NOW then
     self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
@@ -981,11 +992,13 @@ end
 local function tick_clock(self, book, now)
   local leaf = book.job.when
   if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  if waits_for_bound(self, book) then return end
   local is_late = now > book.provided_from + NOW
   if leaf.kind == "startup" and not (book.last_begin or book.exit or book.stop_called) and is_late then
     self:breach("%s: not started at start-up", book.name)
   elseif leaf.kind == "every" then
-    local tick = math.ceil((math.max(book.idle_since, book.provided_from) + NOW) / leaf.interval) * leaf.interval
+    local from = math.max(book.idle_since, book.provided_from, book.stop_called or 0) -- a stop takes back what waits
+    local tick = math.ceil((from + NOW) / leaf.interval) * leaf.interval
     local due = math.max(tick, (book.failed_at or -1) + AGAIN)
     if now > due + NOW then self:breach("%s: not started at %.6f by its interval", book.name, tick) end
   end

@@ -161,6 +161,24 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("once for the event that brings what it depends on", function()
+      local box = run(database() .. [[
+        local app = pilot.job "app" { exec = "app", when = db:each "healthy", depends_on = { db } }
+        pilot.job "other" { exec = "other", when = db:each("healthy", { when_busy = "restart" }), depends_on = { db } }
+        local migrate = pilot.job "migrate" { exec = "migrate" }
+        local index = pilot.job "index" { exec = "index", when = migrate:each "exit_success",
+          depends_on = { migrate = "exit_success" } }
+        pilot.after("1s", function() app:start() end)
+        pilot.after("1s", function() pilot.job "other":start() end)
+        pilot.after("1s", function() index:start() end)
+      ]], { app = { exit = 0, after = "1s" }, migrate = { exit = 0, after = "2s" }, index = { exit = 0, after = "1s" },
+        other = {} }, "1m")
+      assert.same({ 4 }, spawned(box, "app"))
+      assert.same({ 4 }, spawned(box, "other"))
+      assert.same({ 2 }, spawned(box, "index"))
+      box:stop()
+    end)
+
     it("which takes nothing of its timeout", function()
       local box = run(database() .. [[ pilot.job "app" { exec = "app", timeout = "2s", depends_on = { db } } ]], nil,
         "5500ms")
@@ -453,6 +471,18 @@ describe("depends_on", function()
       box:advance "1m"
       assert.equal("stopping front, stopped front, stopping app, stopped app, stopping db, stopped db, start db, "
         .. "start app, start front", story(box, 5))
+      box:stop()
+    end)
+
+    it("starts it once where its trigger hears the same event", function()
+      local box = run(database() .. [[
+        pilot.job "app" { exec = "app", when = db:each("healthy", { when_busy = "restart" }), depends_on = { db },
+          bind = true }
+        pilot.job "task" { exec = "task", when = db:each "healthy", depends_on = { db }, bind = true }
+        pilot.after("6s", function() db:restart() end)
+      ]], { task = { exit = 0, after = "4s" } }, "1m")
+      assert.equal(2, box:job("app"):starts())
+      assert.equal(2, box:job("task"):starts())
       box:stop()
     end)
 
