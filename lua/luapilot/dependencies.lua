@@ -15,6 +15,7 @@ local trigger = require "luapilot.trigger"
 local dependencies = {}
 
 local BURIAL = 1 -- seconds from SIGKILL until nobody is left
+local SHOWN = 5  -- names of a list
 
 ---@class luapilot.Dependency
 ---@field runner luapilot.Runner
@@ -120,9 +121,11 @@ end
 
 local function words(list)
   local texts = {}
-  for i, one in ipairs(list) do
+  for i = 1, math.min(#list, SHOWN) do
+    local one = list[i]
     texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one.runner))
   end
+  if #list > SHOWN then texts[SHOWN + 1] = ("%d more"):format(#list - SHOWN) end
   return table.concat(texts, ", ")
 end
 

@@ -59,7 +59,8 @@ job.VISIBLE = {
 ---@field restarts integer      of them, by the restart policy
 ---@field since number          when the state was entered
 ---@field pid integer?
----@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean? }?
+---@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean?,
+---  error: string?, root: string? }?     root: as of luapilot.Unmet
 ---@field again "trigger"|"user"|"bind"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down

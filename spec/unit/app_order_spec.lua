@@ -318,8 +318,33 @@ describe("depends_on", function()
       assert.is_true(box.ended)
       assert.equal(7, box.exit_code)
       assert.equal(7, box:job("front").exit.code)
-      assert.matches('depends on job "app" %(running%), which failed: depends on job "migrate"',
+      assert.equal('depends on job "app" (running), for which job "migrate" failed: exited with code 7',
         box:job("front").exit.error)
+    end)
+
+    it("and names the first cause alone, however long the chain", function()
+      local box = run(MIGRATE:format "" .. [[
+        local first = pilot.job "first" { exec = "app", depends_on = { app }, restart = 1 }
+        local second = pilot.job "second" { exec = "app", when = first:once "exit_success" }
+        local third = pilot.job "third" { exec = "app", when = second:once "exit_success" }
+        pilot.job "fourth" { exec = "app", depends_on = { third } }
+        pilot.every("1h", function() end)
+      ]], FAILS, "2s")
+      assert.equal('depends on job "third" (running), for which job "migrate" failed: exited with code 7',
+        box:job("fourth").exit.error)
+      assert.equal(7, box:job("fourth").exit.code)
+      box:stop()
+    end)
+
+    it("with five names of many that it waits for", function()
+      local box = run(database() .. [[
+        local needs = { db }
+        for i = 1, 6 do needs[i + 1] = pilot.job("need-" .. i) { exec = "app", depends_on = { db } } end
+        pilot.job "app" { exec = "app", depends_on = needs }
+      ]], nil, "1s")
+      assert.same({ "waits for db (healthy), need-1 (running), need-2 (running), need-3 (running), need-4 (running), "
+        .. "2 more" }, told(box, "app", "waits"))
+      box:stop()
     end)
 
     it("when it is over although nothing failed, or can never start itself", function()

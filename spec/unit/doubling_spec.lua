@@ -250,6 +250,10 @@ local TRIGGERS = {
       end
       pilot.job "last" { exec = "app", depends_on = ends }
     ]], SERVERS) },
+  { "a chain of jobs of which the first fails", 160, pilot([[
+      pilot.job "j0" { exec = "fails" }
+      for i = 1, N do pilot.job("j" .. i) { exec = "app", depends_on = { ["j" .. i - 1] = "exit_success" } } end
+    ]], { programs = { app = { exit = 0 }, fails = { exit = 1 } } }) },
   { "jobs that are bound to one that is restarted, and end slowly in turn", 160, pilot([[
       local db = pilot.job "db" { exec = "app" }
       for i = 1, N do
