@@ -116,6 +116,11 @@ local function begin_anew(c)
   return begin(c)
 end
 
+-- After a stop. With what it is bound to it goes on where it was: count, limit and backoff of the policy, too.
+local function begin_again(c)
+  return c.memory.again == "bind" and begin(c) or begin_anew(c)
+end
+
 -- `said`: the code that the program itself ended with, for the log.
 local function publish_exit(c, said)
   local exit = c.memory.exit
@@ -291,7 +296,7 @@ local function finish_stop(c)
   emit(c, "publish", "stopped", {}, how_it_ended(c))
   m.stop, m.pid = nil, nil
   if m.closing then return "complete" end
-  return m.again and begin_anew(c) or "held"
+  return m.again and begin_again(c) or "held"
 end
 
 local function record_exit(c, asked)
@@ -409,7 +414,7 @@ local function stop_preparing(c)
   emit(c, "unprepare")
   emit(c, "publish", "stopped", {})
   if c.memory.closing then return "complete" end
-  return c.memory.again and begin_anew(c) or "held"
+  return c.memory.again and begin_again(c) or "held"
 end
 
 machine.preparing = {

@@ -174,7 +174,7 @@ end
 -- It was stopped with a job that it is bound to, and comes back with that: a reason for its next start.
 local function note_bound_stop(self, book, at)
   if self.closing or not book.job.bind then return end
-  book.credits[#book.credits + 1] = { at = at, till = math.huge, single = true }
+  book.credits[#book.credits + 1] = { at = at, till = math.huge, single = true, bound = true }
   if not book.asked then book.expected = at end -- nobody else has told it to stop
 end
 
@@ -274,10 +274,11 @@ local function is_served(book, credit, at)
 end
 
 -- Is there a reason for a start now, other than the policy? Reasons that are older than the beginning are used up.
+-- The second result: it may have been stopped with what it is bound to, for which the policy does not count anew.
 local function take_credit(self, book, at)
-  local explained, kept = false, {}
+  local explained, bound, kept = false, false, {}
   for _, credit in ipairs(book.credits) do
-    explained = true
+    if credit.bound then bound = true else explained = true end
     local lasts = credit.till >= at - SAME and not credit.single and not is_served(book, credit, at)
     if lasts then kept[#kept + 1] = credit end
   end
@@ -287,10 +288,10 @@ local function take_credit(self, book, at)
     if leaf.kind == "every" and (near_tick(leaf, at) or has_waited(book, at, leaf.interval)) then explained = true end
     local clock = leaf.kind == "cron" or leaf.kind == "every" -- a tick came soon after a start that had failed
     if clock and book.failed_at and math.abs(at - book.failed_at - AGAIN) < NOW then explained = true end
-    local last = not (explained or book.retry or book.function_used or policy_allows(book))
+    local last = not (explained or bound or book.retry or book.function_used or policy_allows(book))
     if leaf.kind == "function" and last then book.function_used, explained = true, true end -- whenever it returned
   end)
-  return explained
+  return explained, bound
 end
 
 -- An event that a trigger may have heard.
@@ -421,6 +422,24 @@ end
 
 -- --- a job begins ------------------------------------------------------------------------------------
 
+-- By the policy, or after a refusal.
+local function check_next_try(self, book, at)
+  if not book.retry then return check_policy(self, book, at) end
+  if at < book.retry_from - SAME then
+    self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
+  end
+end
+
+-- Is there a reason other than the policy, for which that counts anew? Where the policy may have been the reason, too,
+-- the counters are unknown; with what it is bound to the job goes on where it was.
+local function counts_anew(self, book, at)
+  local explained, bound = take_credit(self, book, at)
+  if not explained then return bound end
+  book.vague = book.restartable or book.retry or bound
+  book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
+  return true
+end
+
 -- Its `prepare` begins, or its process, or its Lua run.
 local function begins(self, book, at)
   -- A function may have been started, and not have come to its first line.
@@ -431,13 +450,8 @@ local function begins(self, book, at)
   check_provided(self, book)
   if book.after_handoff then -- what the old core prepared or ran: what came meanwhile counts still
     book.count, book.times, book.step_known, book.vague = 0, {}, false, true
-  elseif take_credit(self, book, at) then -- where the policy may have been the reason as well, the counters are unknown
-    book.vague = book.restartable or book.retry
-    book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
-  elseif not book.retry then
-    check_policy(self, book, at)
-  elseif at < book.retry_from - SAME then
-    self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
+  elseif not counts_anew(self, book, at) then
+    check_next_try(self, book, at)
   end
   book.retry, book.after_handoff, book.restartable, book.expected, book.idle_since = nil, nil, nil, nil, nil
   book.last_begin, book.started, book.over = at, nil, nil
@@ -617,7 +631,9 @@ local function check_asked_for(self, book, at)
   local ticks = book.after_handoff -- what the former core began
   book.after_handoff = nil
   each_leaf(book.job.when, function(leaf) ticks = ticks or CLOCK[leaf.kind] end)
-  if ticks or book.retry or policy_allows(book) or take_credit(self, book, at) then return end
+  if ticks or book.retry or policy_allows(book) then return end
+  local explained, bound = take_credit(self, book, at)
+  if explained or bound then return end
   self:breach("%s: a start failed, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
 end
 

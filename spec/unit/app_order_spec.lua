@@ -606,6 +606,21 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("leaves the restart policy where it was", function()
+      local box = run(database() .. [[
+        pilot.job "app" { exec = "app", restart = { count = 3, backoff = "2s" }, depends_on = { db }, bind = true }
+        pilot.on("SIGUSR2", function() db:restart() end)
+      ]], { app = { { exit = 1, after = "1s" }, { exit = 1, after = "1s" }, {}, { exit = 1, after = "1s" } } }, "15s")
+      assert.equal(3, box:job("app"):starts())
+      box:signal "SIGUSR2"
+      box:advance "30s"
+      assert.equal(5, box:job("app"):starts()) -- with the database, and the last of three times by the policy
+      assert.is_false(box:job("app").running)
+      local exits, starts = boxes.times(box, "app", "exit_failed"), spawned(box, "app")
+      assert.is_true(starts[5] - exits[3] > 5, "the third backoff") -- of 8 s at most
+      box:stop()
+    end)
+
     it("takes back a start that is in its prepare", function()
       local box = run(database() .. BOUND:format 'prepare = function() pilot.sleep "10s" end' .. [[
         pilot.after("6s", function() db:stop() end)
