@@ -116,7 +116,7 @@ end
 -- --- effects: timers, log, events ------------------------------------------------------------
 
 -- What a job is given to end, not what is waited for: see Loop:allow.
-local BUDGETS = { run = true, handlers = true, kill = true }
+local BUDGETS = { run = true, handlers = true, kill = true, unbind = true }
 
 -- A timer that was taken back after it fired, but before its input was applied, is none.
 function apply.timer(self, key, seconds)
