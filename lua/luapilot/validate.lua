@@ -57,6 +57,11 @@ local function leaf_path(runner) return ("job %q.when"):format(runner.spec.name)
 local function check_leaf(app, runner, leaf)
   local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
   if not source then return end
+  if leaf.event == "output" and source.spec.log.mode ~= "lines" then
+    app.mistakes:add(runner.spec.where, leaf_path(runner),
+      ('waits for "output" of job %q, whose log is %q: use "lines", or wait for another event')
+        :format(source.spec.name, source.spec.log.mode))
+  end
   local healthless = #source.spec.health == 0 and not source.spec.failed
   if healthless and (leaf.event == "healthy" or leaf.event == "unhealthy") then
     app.mistakes:add(runner.spec.where, leaf_path(runner),
