@@ -1,8 +1,9 @@
 -- paths: what a relative path in a pilot.lua means: a place below the directory of that file, as the file was named.
 --
 -- One rule for every path that luapilot itself opens, and for programs with a "/" in their name. The directory is made
--- absolute once. Until a version ago relative paths were relative to the working directory: so it is remembered how a
--- path was written, for messages and for what `check` warns of. It never looks at a file but to explain a failure.
+-- absolute before the file runs (loader.lua): a script that changes the working directory changes nothing of it. Until
+-- a version ago relative paths were relative to the working directory: so it is remembered how a path was written, for
+-- messages and for what `check` warns of. It never looks at a file but to explain a failure.
 
 local schema = require "luapilot.schema"
 
@@ -16,13 +17,10 @@ local GONE = { ENOENT = true, ENOTDIR = true }
 ---@type table<string, { text: string, field: string? }>
 local written, count = {}, 0
 
--- The directory, with a "/" at its end.
-local function directory_of(app)
-  if not app.directory then
-    local named = app.loader.directory
-    app.directory = named:find "^/" and named or (app.port.cwd() or "."):gsub("/$", "") .. "/" .. named
-  end
-  return app.directory
+-- Where relative paths lead, with a "/" at its end.
+local function directory_of(source)
+  local named = source.directory
+  return named:find "^/" and named or source.base .. named
 end
 
 ---The absolute path of one that stands in the file.
@@ -32,7 +30,7 @@ end
 function paths.absolute(text, field)
   local app = schema.pilot
   if text:find "^/" or text == "" or not (app and app.loader) then return text end
-  local whole = directory_of(app) .. text:gsub("^%./+", "")
+  local whole = directory_of(app.loader) .. text:gsub("^%./+", "")
   local known = written[whole]
   if known then
     known.text, known.field = text, known.field or field

@@ -61,6 +61,34 @@ describe("relative paths", function()
     assert_all_said(luapilot("conf", {}))
   end)
 
+  it("keep their meaning when a script changes the working directory", function()
+    local words = "return %q"
+    local p = luapilot(".", { "run", "conf/pilot.lua" }, {
+      ["conf/pilot.lua"] = [[
+        local pilot, ffi = require "luapilot", require "ffi"
+        ffi.cdef "int chdir(const char *);"
+        assert(ffi.C.chdir "other" == 0)
+        local name = "late"
+        print("require", require(name))
+        print("dofile", dofile(name .. "r.lua"))
+        print("fs", pilot.fs.read "a.txt")
+        pilot.job "app" { exec = "./say.sh", env_file = "app.env" }
+        pilot.after("10ms", function() print("then", require "latest", select(2, pcall(dofile, "wrong.lua"))) end)
+      ]],
+      ["conf/late.lua"] = words:format "right", ["conf/later.lua"] = words:format "right", ["conf/a.txt"] = "right",
+      ["conf/app.env"] = "A=1", ["conf/say.sh"] = SAY, ["conf/latest.lua"] = words:format "right",
+      ["conf/wrong.lua"] = "error 'oh'",
+      ["other/conf/late.lua"] = words:format "wrong", ["other/conf/later.lua"] = words:format "wrong",
+      ["other/conf/a.txt"] = "wrong", ["other/conf/app.env"] = "A=2", ["other/conf/latest.lua"] = words:format "wrong",
+    })
+    story.assert_ends(p, 0)
+    for _, what in ipairs { "require", "dofile", "fs" } do
+      story.assert_lines(p, 1, "luapilot: " .. what .. "\tright")
+    end
+    story.assert_lines(p, 1, "luapilot: then\tright\tconf/wrong.lua:1: oh")
+    story.assert_lines(p, 1, "app: said by say.sh in other with 1")
+  end)
+
   it("are checked there", function()
     local p = luapilot("other", { "check", "../conf/pilot.lua" })
     story.assert_ends(p, 0)
