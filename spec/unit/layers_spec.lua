@@ -44,7 +44,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "order", "raised", "rivals", "verdict" },
+  { "circles", "mentions", "order", "raised", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }
