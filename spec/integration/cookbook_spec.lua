@@ -202,7 +202,14 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
   describe("cron", function()
     local recipe = book.recipe "Cron"
-    local ROOM = "mkdir -p /srv/data/tmp && touch /srv/data/a-file && rmdir /srv/data/tmp"
+    local ROOM = "mkdir /srv/data && touch /srv/data/a-file && chown -R www-data /srv/data"
+
+    local function run_it()
+      machine.need("nsenter", "tar", "runuser")
+      local p = recipe:run { room = ROOM }
+      p:wait_for("the pilot to hear signals", function() return #p:processes() >= 2 and p:pilot() end)
+      return p
+    end
 
     it("has a spec that passes", function()
       local p = recipe:run { command = "test", pilot = "/etc/pilot_spec.lua" }
@@ -211,14 +218,30 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("runs by hand, and tells of a failure", function()
-      machine.need("nsenter", "tar")
-      local p = recipe:run { room = ROOM }
-      p:wait_for("the pilot to hear signals", function() return #p:processes() >= 2 and p:pilot() end)
+      local p = run_it()
       recipe:try(p, SEE)
       p:wait_for_line 'job "backup": exited with code 0'
       assert.equal(0, book.enter(p, "rm -r /srv/data && touch /srv/data"):wait())
       book.enter(p, "kill -USR2 1")
       recipe:saw(p, SEE)
+      stops(p)
+    end)
+
+    it("follows no link of the app's, and shows nobody what only root may read", function()
+      local p = run_it()
+      book.enter(p, "echo precious >/etc/precious; echo secret >/srv/data/key; chmod 600 /srv/data/key"):wait()
+      local link = "mkdir /srv/data/backups; ln -s /etc/precious /srv/data/backups/new"
+      book.enter(p, ("runuser -u www-data -- sh -c '%s'"):format(link)):wait()
+      book.enter(p, "kill -USR2 1")
+      p:wait_for_line 'job "backup": exited with code 0'
+      local seen = book.enter(p, "cat /etc/precious; tar -xzOf /srv/backups/*.gz ./key")
+      seen:wait()
+      assert.equal("precious\nsecret\n", seen:output())
+      for _, act in ipairs { "cat /srv/backups/*.gz", "ln -s /etc/precious /srv/backups/new" } do
+        local thief = book.enter(p, ("runuser -u www-data -- sh -c '%s'"):format(act))
+        assert.not_equal(0, thief:wait())
+        assert.matches("Permission denied", thief:output())
+      end
       stops(p)
     end)
 
