@@ -283,6 +283,36 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       story.assert_lines(p, 5, "has done")
     end)
 
+    -- One worker, which does not wait long before it comes again.
+    local function one_worker()
+      machine.need "nsenter"
+      return recipe:run { room = ROOM, env = { WORKERS = "1" }, change = { [PILOT] = {
+        { 'restart      = "always"', 'restart = { policy = "always", backoff = "10ms" }' },
+      } } }
+    end
+
+    it("does again what a worker that was killed had begun", function()
+      local p = one_worker()
+      give(p, "long", "3600")
+      p:wait_for_line "begins long"
+      local pid = p:output():match 'job "worker%-1": started pid=(%d+)'
+      assert.equal(0, book.enter(p, "echo 0 >/srv/queue/long+.worker-1 && kill -KILL " .. pid):wait())
+      p:wait_for_line "was killed by SIGKILL"
+      p:wait_for_line "has done long%+%+.worker%-1"
+      ends(p, 0)
+    end)
+
+    it("gives up what ends three workers, and goes on", function()
+      local p = one_worker()
+      give(p, "5", "oops")
+      recipe:complains(p, "gives up")
+      give(p, "6", "0")
+      p:wait_for_line "has done 6"
+      assert.equal(0, book.enter(p, "test -e /srv/queue/5+++.failed"):wait())
+      story.assert_lines(p, 3, "begins 5")
+      ends(p, 0)
+    end)
+
     it("is cut off where it is not given the time", function()
       machine.need "nsenter"
       local p = recipe:run { room = ROOM, change = { [PILOT] = { { '"30s"', '"1s"' } } } }
@@ -300,7 +330,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       }
       give(p, "one", "0")
       p:wait_for("the work to be done", function()
-        return book.enter(p, "ls /srv/queue/one.*.done"):wait() == 0
+        return book.enter(p, "ls /srv/queue/one*.done"):wait() == 0
       end)
       story.assert_lines(p, 0, "has done")
       ends(p, 0)
