@@ -29,7 +29,7 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "audit", "prober" },
+  { "prober" },
   { "awaited" },
   { "starter", "render", "records", "registrar" },
   { "dependencies" },
