@@ -157,7 +157,7 @@ harnesses     = output notify parse load values
 fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c object.c) \
                 $(addprefix src/,buffer.c format.c loop.c names.c output.c parse.c place.c sink.c \
                 stream.c)
-fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c)
+fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c passed.c)
 fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,buffer.c format.c parse.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
 fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)

@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "names.h"
+#include "passed.h"
 #include "place.h"
 
 #define FIRST_PAUSE (NANOSECONDS / 100) /* until a unix socket is asked again */
@@ -29,6 +30,7 @@ struct connection {
   struct watcher watcher; /* the socket; -1 = none yet */
   struct timer timer;     /* the next attempt; then: it was dropped */
   uint32_t wanted;        /* epoll's bits, each until it was told */
+  bool may_bring;         /* descriptors: the kernel cannot refuse them */
   int64_t deadline, pause;
   double timeout;
   char path[]; /* of a unix socket; "" = by TCP */
@@ -36,6 +38,13 @@ struct connection {
 
 #define CONNECTION_OF(member, pointer)                                                             \
   ((struct connection *)((char *)(pointer)-offsetof(struct connection, member)))
+
+static void let_go(int fd, bool may_bring) {
+  if (may_bring)
+    passed_close(fd);
+  else
+    close(fd);
+}
 
 static void cancel(struct handle *handle) {
   struct connection *connection = CONNECTION_OF(handle, handle);
@@ -46,7 +55,7 @@ static void cancel(struct handle *handle) {
   loop_untimer(connection->loop, &connection->timer);
   if (connection->watcher.fd >= 0) {
     loop_unwatch(connection->loop, &connection->watcher);
-    close(connection->watcher.fd);
+    let_go(connection->watcher.fd, connection->may_bring);
   }
   free(connection);
 }
@@ -95,11 +104,13 @@ static int find_socket(const char *path, struct failure *failure) {
 
 /* Through its descriptor: the very socket that was found, however long its path. Returns a descriptor, or -1
  * with errno. */
-static int connect_socket(int found) {
+static int connect_socket(int found, bool *may_bring) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", found);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-  if (fd < 0 || connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+  if (fd < 0) return -1;
+  *may_bring = !passed_refuse(fd);
+  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
   int code = errno;
   close(fd);
   errno = code;
@@ -146,7 +157,7 @@ static void try_path(struct timer *timer) {
     give_up(connection, failure.code, failure.message);
     return;
   }
-  int fd = connect_socket(found), code = errno;
+  int fd = connect_socket(found, &connection->may_bring), code = errno;
   close(found);
   if (fd >= 0)
     conclude(connection, fd);
@@ -156,12 +167,29 @@ static void try_path(struct timer *timer) {
 
 /* --- once it is there -------------------------------------------------------------------- */
 
+/* How much can be read without a descriptor that comes along; see passed.h. -1 with errno. */
+static ssize_t look(int fd, void *data, size_t size) {
+  struct iovec part = {data, size};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  ssize_t seen;
+  do seen = recvmsg(fd, &message, MSG_DONTWAIT | MSG_PEEK);
+  while (seen < 0 && errno == EINTR);
+  if (seen < 0 || !(message.msg_flags & MSG_CTRUNC)) return seen;
+  errno = EPROTO;
+  return -1;
+}
+
 ssize_t connection_receive(struct handle *handle, void *data, size_t size) {
   const struct connection *connection = CONNECTION_OF(handle, handle);
   ssize_t got;
   if (connection->watcher.fd < 0) {
     errno = ENOTCONN;
     return -1;
+  }
+  if (connection->may_bring) {
+    got = look(connection->watcher.fd, data, size);
+    if (got <= 0) return got;
+    size = (size_t)got;
   }
   do got = recv(connection->watcher.fd, data, size, MSG_DONTWAIT);
   while (got < 0 && errno == EINTR);

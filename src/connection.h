@@ -9,6 +9,9 @@
  * long as any path. A server whose queue is full refuses at once, where TCP waits: that one is asked
  * again until the time is over.
  *
+ * Who passes descriptors to us gets an error from a kernel that can refuse them (passed.h), and elsewhere a connection
+ * that breaks (EPROTO).
+ *
  * It owns its socket. Nothing waits; SIGPIPE never comes. */
 #ifndef LUAPILOT_CONNECTION_H
 #define LUAPILOT_CONNECTION_H

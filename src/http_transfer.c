@@ -12,6 +12,7 @@
 
 #include "http.h"
 #include "http_fault.h"
+#include "passed.h"
 
 #define IDLE_CONNECTIONS 64L
 #define IDLE_SECONDS 60
@@ -241,6 +242,7 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
   int fd = socket(address->family, type, address->protocol);
   transfer->socket_error = fd < 0 ? errno : 0;
   if (fd < 0) return CURL_SOCKET_BAD;
+  if (address->family == AF_UNIX) (void)passed_refuse(fd);
   int limit = PROBE_UNTIL; /* a unix socket has no such thing */
   if (transfer->probed) (void)setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &limit, sizeof limit);
   return fd;

@@ -38,6 +38,15 @@ function aftermath.killed(memory, now)
   return (what .. ": killed"):format(duration.words(now - memory.told))
 end
 
+---What is said of SIGKILL in a stop: by its own time, or a shutdown's, which may come before that stop has begun.
+---@param stop luapilot.JobStop
+---@param now number
+---@return string
+function aftermath.not_ended(stop, now)
+  if not stop.asked then return "killed before it was asked to end" end
+  return ("did not end within %s of being asked to: killed"):format(duration.words(now - stop.asked))
+end
+
 -- Those that are known by their mark first: of the others it is a guess.
 local function left_behind(strays, count)
   local names, guesses = {}, {}

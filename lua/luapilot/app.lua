@@ -191,7 +191,8 @@ function App:load(path)
   schema.pilot = self
   self.streams = { log = function(...) self:log(...) end, masks = function() return self.masks end }
   self.loader = loader.new {
-    read = self.port.read, api = self.object, mistakes = self.mistakes, searchpath = self.searchpath,
+    read = self.port.read, cwd = self.port.cwd(), api = self.object, mistakes = self.mistakes,
+    searchpath = self.searchpath,
     print = function(...) log.print(self, ...) end, coroutine = coroutines.library(self.tasks),
     libraries = self.libraries, streams = self.streams,
     report = function(err) self:log("error", "a finaliser (__gc) failed: " .. task.message(err), nil, "error") end,

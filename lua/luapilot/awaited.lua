@@ -120,7 +120,7 @@ end
 
 -- What it depends on is not there.
 local function of_dependencies(runner)
-  local found, lacking = {}, runner.lacking or {}
+  local found, lacking = {}, runner.lacking and runner.lacking() or {}
   for i = 1, math.min(#lacking, PARTS) do found[i] = of_job(lacking[i].runner, lacking[i].state) end
   if #lacking > PARTS then found[PARTS + 1] = ("%d more"):format(#lacking - PARTS) end
   return found[1] and table.concat(found, ", and ")

@@ -41,7 +41,7 @@ end
 function blocked.dead(c)
   local m, unmet = c.memory, c.input.unmet
   emit(c, "undepend")
-  m.exit = { code = unmet.code or 1, reason = "dependency", at = c.now, error = unmet.why }
+  m.exit = { code = unmet.code or 1, reason = "dependency", at = c.now, error = unmet.why, root = unmet.root }
   m.started = nil
   emit(c, "publish", "exit_failed", { code = m.exit.code, reason = "dependency", error = unmet.why })
   emit(c, "rest")

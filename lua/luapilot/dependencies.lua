@@ -5,7 +5,7 @@
 --   connect    once: who is bound to a job hears when that is gone, and is stopped
 --   unbind     a job is to stop: those that are bound to it first
 --
--- It owns the list of what a blocked job lacks, and the watchers of that. What follows from it is decided in job.lua
+-- It owns the watchers of what a blocked job waits for. What follows from it is decided in job.lua
 -- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.constant"
@@ -13,6 +13,9 @@ local starter = require "luapilot.starter"
 local trigger = require "luapilot.trigger"
 
 local dependencies = {}
+
+local BURIAL = 1 -- seconds from SIGKILL until nobody is left
+local SHOWN = 5  -- names of a list
 
 ---@class luapilot.Dependency
 ---@field runner luapilot.Runner
@@ -22,12 +25,13 @@ local dependencies = {}
 -- --- what the file says ----------------------------------------------------------------------
 
 local function resolve(runner)
-  local list, jobs = {}, runner.app.jobs
+  local list, jobs = { at = {} }, runner.app.jobs
   for _, one in ipairs(runner.spec.depends_on or constant.NONE) do
     local source = jobs[one.name]
     if source and source ~= runner then -- else a mistake, told by order.lua
       local default = source.spec.health[1] and "healthy" or "running"
       list[#list + 1] = { runner = source, state = one.state or default, path = one.path }
+      list.at[source] = #list
     end
   end
   return list
@@ -35,7 +39,7 @@ end
 
 ---What a job depends on, when all of the file was read.
 ---@param runner luapilot.Runner
----@return luapilot.Dependency[]
+---@return luapilot.Dependency[] list    `list.at[source]`: the place of each
 function dependencies.of(runner)
   runner.requires = runner.requires or resolve(runner)
   return runner.requires
@@ -68,6 +72,18 @@ local function is_there(one)
   return one.runner:is(one.state)
 end
 
+-- The place of one that fits; nil: none does. What is asked again and again goes on `from` where it found one the last
+-- time: while one after the other changes, as many as there are are looked at in all.
+local function find(list, from, fits)
+  from = from or 1
+  for i = from, from + #list - 1 do
+    local at = (i - 1) % #list + 1
+    if fits(list[at]) then return at end
+  end
+end
+
+local function is_missing(one) return not is_there(one) end
+
 ---What of it is not there.
 ---@param runner luapilot.Runner
 ---@return luapilot.Dependency[]
@@ -79,14 +95,22 @@ function dependencies.lacking(runner)
   return list
 end
 
+local function is_lost(one) return one.runner.memory.state == "complete" and not is_there(one) end
+
 ---Can all of it still come?
 ---@param runner luapilot.Runner
 ---@return boolean
-function dependencies.can_come(runner)
-  for _, one in ipairs(dependencies.of(runner)) do
-    if one.runner.memory.state == "complete" and not is_there(one) then return false end
-  end
-  return true
+function dependencies.can_come(runner) return find(dependencies.of(runner), 1, is_lost) == nil end
+
+---May a start wait in vain, now that this job is over?
+---@param runner luapilot.Runner    blocked
+---@param source luapilot.Runner
+---@return boolean
+function dependencies.loses(runner, source)
+  if source.memory.state ~= "complete" then return true end
+  local list = dependencies.of(runner)
+  local one = list[list.at[source]]
+  return one == nil or is_lost(one) -- nil: its trigger names it
 end
 
 local function hint(source)
@@ -97,9 +121,11 @@ end
 
 local function words(list)
   local texts = {}
-  for i, one in ipairs(list) do
+  for i = 1, math.min(#list, SHOWN) do
+    local one = list[i]
     texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one.runner))
   end
+  if #list > SHOWN then texts[SHOWN + 1] = ("%d more"):format(#list - SHOWN) end
   return table.concat(texts, ", ")
 end
 
@@ -107,20 +133,24 @@ end
 
 local function leave(runner)
   for _, unwatch in ipairs(runner.unwatch or constant.NONE) do unwatch() end
-  runner.unwatch, runner.lacking = nil, nil
+  runner.unwatch, runner.lacking, runner.missing = nil, nil, nil
 end
 
+local look_soon -- forward
+
+-- The event of what has come, which its trigger may wait for as well, is heard before: this start serves it.
 local function look(runner)
   runner.looking = nil
-  if not runner.lacking then return end
-  runner.lacking = dependencies.lacking(runner)
-  if runner.lacking[1] then return end
+  if not runner.unwatch then return end
+  runner.missing = find(dependencies.of(runner), runner.missing, is_missing)
+  if runner.missing then return end
+  if runner.app.bus:queued() > 0 then return look_soon(runner) end
   leave(runner)
   runner:input("provided", {})
 end
 
 -- However many of them change in a turn, it is looked once.
-local function look_soon(runner)
+function look_soon(runner)
   if runner.looking then return end
   runner.looking = true
   runner.app:command(function() look(runner) end)
@@ -131,7 +161,7 @@ end
 function dependencies.depend(runner)
   local list = dependencies.lacking(runner)
   if not list[1] then return runner:input("provided", {}) end
-  runner.lacking, runner.unwatch = list, {}
+  runner.unwatch, runner.lacking = {}, function() return dependencies.lacking(runner) end
   for i, one in ipairs(dependencies.of(runner)) do
     runner.unwatch[i] = one.runner:watch(function() look_soon(runner) end)
   end
@@ -164,11 +194,10 @@ local function lose(runner, source)
   end)
 end
 
+-- Asked again whenever one of them has ended.
 local function has_bound(source)
-  for _, runner in ipairs(source.bound or constant.NONE) do
-    if is_up(runner) then return true end
-  end
-  return false
+  source.found = find(source.bound or constant.NONE, source.found, is_up)
+  return source.found ~= nil
 end
 
 local function release(source)
@@ -194,10 +223,42 @@ function dependencies.connect(runner)
   end
 end
 
+-- Of those that are bound to a job, directly or by way of others, each before its own.
+local function all_bound(source)
+  local list, seen, open = {}, {}, { source }
+  while open[1] do
+    local top = open[#open]
+    if seen[top] then
+      open[#open] = nil
+      if seen[top] == "open" then list[#list + 1], seen[top] = top, "done" end
+    else
+      seen[top] = "open"
+      for _, runner in ipairs(top.bound or constant.NONE) do
+        if not (seen[runner] or runner.patience) then open[#open + 1] = runner end
+      end
+    end
+  end
+  return list
+end
+
+-- How long those that are bound to a job may take: each has a budget of its own, which begins when those that are bound
+-- to it are gone. The longest chain counts, with a moment for the dead to be buried.
+local function patience_of(source)
+  if source.patience then return source.patience end
+  for _, each in ipairs(all_bound(source)) do
+    each.patience = 0
+    for _, runner in ipairs(each.bound or constant.NONE) do
+      each.patience = math.max(each.patience, runner.patience + runner.spec.stop_timeout + BURIAL)
+    end
+  end
+  return source.patience
+end
+
 ---A job is to stop: those that are bound to it first. They hear of it by themselves.
 ---@param source luapilot.Runner
 function dependencies.unbind(source)
-  if not has_bound(source) then source:input("released", {}) end
+  if not has_bound(source) then return source:input("released", {}) end
+  source:input("awaits", { seconds = patience_of(source) })
 end
 
 ---After a handoff: what the former core waited for, and what this file says, with the states of all jobs.
@@ -205,7 +266,7 @@ end
 function dependencies.resume(runner)
   local memory = runner.memory
   if memory.state == "blocked" then return dependencies.depend(runner) end
-  if memory.state == "stopping" and memory.stop.bound then dependencies.unbind(runner) end
+  release(runner)
   if not runner.spec.bind then return end
   for _, one in ipairs(dependencies.of(runner)) do
     local gone = one.state ~= "exit_success" and one.runner.memory.state ~= "running"

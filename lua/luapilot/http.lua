@@ -99,25 +99,6 @@ local function answer_of(event, request)
   return answer
 end
 
--- --- waiting -------------------------------------------------------------------------------------
-
-local function once(app, call, request)
-  return app.tasks:await(call, function(wake)
-    return exchange.start(app.loop, request, wake)
-  end)
-end
-
--- The answer, or nil, message, code; with `retry` after as many attempts as fit.
-local function attempts(app, call, request, seconds)
-  return retry.run(app.tasks, call, seconds, function() return once(app, call, request) end,
-    function(event, _, code)
-      if not event then return not retry.FOR_GOOD[code] end
-      local again = AGAIN[event.status]
-      if again and request.stream and not event.last then app.loop:cancel(event.id) end
-      return again
-    end)
-end
-
 -- --- streams -------------------------------------------------------------------------------------
 
 ---@class luapilot.HttpStream
@@ -251,7 +232,7 @@ function Stream:json_lines()
   end
 end
 
-local function new_stream(app, call, request, read, event)
+local function new_stream(app, owner, call, request, read, event)
   local self = setmetatable({
     app = app, call = call, request = request, read = read, text = "", at = 1,
     status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers),
@@ -262,8 +243,32 @@ local function new_stream(app, call, request, read, event)
   else
     app.loop:route(event.id, function(more) arrived(self, more) end)
   end
-  if not self.ended then self.forget = app.tasks.current:when_ended(function() self:close() end) end
+  if not self.ended then self.forget = owner:when_ended(function() self:close() end) end
   return self
+end
+
+-- --- waiting -------------------------------------------------------------------------------------
+
+-- A stream is its task's from its head on, and hears what comes next: the task may go on later, or be abandoned.
+local function once(app, call, request, read)
+  return app.tasks:await(call, function(wake)
+    local owner = app.tasks.current
+    return exchange.start(app.loop, request, function(event, ...)
+      if event and request.stream then event = new_stream(app, owner, call, request, read, event) end
+      wake(event, ...)
+    end)
+  end)
+end
+
+-- The answer or the stream, or nil, message, code; with `retry` after as many attempts as fit.
+local function attempts(app, call, request, read)
+  return retry.run(app.tasks, call, read.retry, function() return once(app, call, request, read) end,
+    function(event, _, code)
+      if not event then return not retry.FOR_GOOD[code] end
+      local again = AGAIN[event.status]
+      if again and request.stream then event:close() end
+      return again
+    end)
 end
 
 -- --- the library ---------------------------------------------------------------------------------
@@ -277,11 +282,10 @@ local function perform(app, call, method, address, options, streams)
   local request, why = request_of(app, read, method, target)
   if not request then return nil, ("%s: %s"):format(call, why) end
   request.stream = streams
-  local event, said, code = attempts(app, call, request, read.retry)
+  local event, said, code = attempts(app, call, request, read)
   if not event then app.tasks:fell_short(code) end
   if not event then return nil, failure(call, request, read, said, code) end
-  if streams then return new_stream(app, call, request, read, event) end
-  return answer_of(event, request)
+  return streams and event or answer_of(event, request)
 end
 
 -- The options without those that only say what to ask for.

@@ -49,7 +49,7 @@ job.VISIBLE = {
 ---@field signalled boolean     it was told to end
 ---@field exited "asked"|"early"|nil   its leader has: after its signal, or by itself
 ---@field gone boolean          nobody of it is left
----@field asked number          when
+---@field asked number?         when; nil: not yet
 ---@field killed boolean?       for the time that it took
 ---@field bound boolean?        jobs that are bound to it are stopped first: `stopping` is not told yet
 
@@ -59,7 +59,8 @@ job.VISIBLE = {
 ---@field restarts integer      of them, by the restart policy
 ---@field since number          when the state was entered
 ---@field pid integer?
----@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean? }?
+---@field exit { code: integer, signal: string?, reason: string, at: number, asked: boolean?, final: boolean?,
+---  error: string?, root: string? }?     root: as of luapilot.Unmet
 ---@field again "trigger"|"user"|"bind"|nil   start once more when the group is gone
 ---@field hold boolean?         held by hand
 ---@field closing boolean?      the pilot shuts down
@@ -113,6 +114,11 @@ end
 local function begin_anew(c)
   restart.triggered(c.memory.policy)
   return begin(c)
+end
+
+-- After a stop. With what it is bound to it goes on where it was: count, limit and backoff of the policy, too.
+local function begin_again(c)
+  return c.memory.again == "bind" and begin(c) or begin_anew(c)
 end
 
 -- `said`: the code that the program itself ended with, for the log.
@@ -237,27 +243,31 @@ local function drain_or_signal(c, was_found)
   send_stop(c)
 end
 
+-- Its own budget begins. `most`: what is left of a shutdown.
+local function begin_stop(c, most)
+  local stop, budget = c.memory.stop, math.min(c.spec.stop_timeout, most or math.huge)
+  stop.bound, stop.asked = nil, c.now
+  emit(c, "timer", "handlers", budget - math.min(1, TERM_SHARE * budget))
+  emit(c, "timer", "kill", budget)
+  emit(c, "stopping")
+end
+
 local function ask_to_stop(c)
-  local m, budget = c.memory, math.min(c.spec.stop_timeout, c.input.budget or math.huge)
-  m.stop = { handlers = false, signalled = false, gone = false, asked = c.now }
+  local m = c.memory
+  m.stop = { handlers = false, signalled = false, gone = false, bound = c.spec.bound and not m.closing or nil }
   m.reloading = nil
   emit(c, "untimer", "run")
   emit(c, "untimer", "reload")
   emit(c, "unprobe")
-  emit(c, "timer", "handlers", budget - math.min(1, TERM_SHARE * budget))
-  emit(c, "timer", "kill", budget)
-  m.stop.bound = c.spec.bound and not m.closing or nil
-  emit(c, m.stop.bound and "unbind" or "stopping")
+  if m.stop.bound then emit(c, "unbind") else begin_stop(c, c.input.budget) end
   return "stopping"
 end
 
 -- Those that are bound to it are gone, or take too long.
-local function release(c)
-  local stop = c.memory.stop
-  local was = stop.bound
-  stop.bound = nil
-  if was then emit(c, "stopping") end
-  return was
+local function release(c, most)
+  if not c.memory.stop.bound then return end
+  emit(c, "untimer", "unbind")
+  begin_stop(c, most)
 end
 
 -- Nothing else helped. In a shutdown that counts for the pilot's exit code.
@@ -286,7 +296,7 @@ local function finish_stop(c)
   emit(c, "publish", "stopped", {}, how_it_ended(c))
   m.stop, m.pid = nil, nil
   if m.closing then return "complete" end
-  return m.again and begin_anew(c) or "held"
+  return m.again and begin_again(c) or "held"
 end
 
 local function record_exit(c, asked)
@@ -404,7 +414,7 @@ local function stop_preparing(c)
   emit(c, "unprepare")
   emit(c, "publish", "stopped", {})
   if c.memory.closing then return "complete" end
-  return c.memory.again and begin_anew(c) or "held"
+  return c.memory.again and begin_again(c) or "held"
 end
 
 machine.preparing = {
@@ -581,23 +591,25 @@ machine.stopping = {
   handlers_due = function(c) -- the rest of the budget belongs to the signal, however long handlers or the drain take
     local stop = c.memory.stop
     if not stop.handlers then
-      if not release(c) then emit(c, "abandon_handlers") end
+      emit(c, "abandon_handlers")
       if c.spec.service and not stop.signalled then emit(c, "deregister") end
     end
     if not stop.gone then send_stop(c) end
   end,
+  awaits = function(c) emit(c, "timer", "unbind", c.input.seconds) end,
+  unbind_due = function(c) release(c) end,
   released = function(c) release(c) end,
   kill_due = function(c)
     local stop = c.memory.stop
-    release(c)
     if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
-      emit(c, "log", "warn", ("did not end within %s of being asked to: killed"):format(
-        duration.words(c.now - stop.asked)), { event = "killed", reason = "stop_timeout" })
+      emit(c, "log", "warn", aftermath.not_ended(stop, c.now), { event = "killed", reason = "stop_timeout" })
       kill(c)
       stop.signalled, stop.killed = true, true
     end
+    if stop.bound then emit(c, "untimer", "unbind") end
+    stop.bound = nil
     if not stop.handlers then
-      emit(c, "abandon_handlers")
+      if stop.asked then emit(c, "abandon_handlers") end
       stop.handlers = true
       return finish_stop(c)
     end
@@ -611,7 +623,10 @@ machine.stopping = {
   group_gone = gone_while_stopping,
   lost = gone_while_stopping,
   stop = note_stop,
-  close = function(c) c.memory.closing = true end,
+  close = function(c) -- with a budget: nobody is left who needs it
+    c.memory.closing = true
+    if c.input.budget then release(c, c.input.budget) end
+  end,
 }
 
 machine.ending = {
@@ -630,10 +645,11 @@ job.MACHINE = machine
 ---@param spec table            of config.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
----                             succeeded handlers_done deregistered health reload dead give_up lost provided released,
----                             and <timer>_due
+---                             succeeded handlers_done deregistered health reload dead give_up lost provided awaits
+---                             released, and <timer>_due
 ---@param input table           start: { again = "trigger"|"user"|nil }; stop: { again }, or "bind"; close: { budget };
----                             succeeded: { pid }; exited: { code, signal, oom, unfollowed }; deregistered: { was };
+---                             awaits: { seconds }; succeeded: { pid }; deregistered: { was };
+---                             exited: { code, signal, oom, unfollowed };
 ---                             group_gone: { strays, count, left, name, ended };
 ---                             spawn_failed: { code, message, transient };
 ---                             health: { change, restart, output, check }: which one, for the log; dead: { unmet }

@@ -44,22 +44,36 @@ end
 
 -- --- waiting ---------------------------------------------------------------------------------
 
-local function waited(t, ...)
-  if t then t.awaits = nil end
-  return ...
-end
-
 -- Waits for a job, and the task says so: a handler that waits for the job whose lines it hears must not hold it up.
 -- begin(done, give_up): what can come no more because the pilot shuts down ends the task, unless that was known before.
 local function wait(app, r, what, seconds, begin)
   local t, phase = app.tasks.current, app.phase
-  if t then t.awaits = r end
-  return waited(t, waiting.until_done(app, what, seconds, function(done)
-    return begin(done, function(...)
-      if r.memory.closing and phase == "running" then return t:cancel "shutdown" end
+  return waiting.until_done(app, what, seconds, function(done)
+    local over = false
+    local function came(...)
+      over, t.awaits = true, nil
       done(...)
+    end
+    local stop = begin(came, function(...)
+      if r.memory.closing and phase == "running" then return t:cancel "shutdown" end
+      came(...)
     end)
-  end))
+    if not over then t.awaits = r end
+    return function()
+      t.awaits = nil
+      stop()
+    end
+  end)
+end
+
+---Raises where the lines of a job never pass through the pilot, so that nobody can hear them.
+---@param r luapilot.Runner
+---@param level integer   of error(): 1 is the caller's line
+function job_actions.check_lines(r, level)
+  local mode = r.spec.log.mode
+  if mode == "lines" then return end
+  error(('job %q: its log is %q, so its "output" event can never come: use "lines"'):format(r.spec.name, mode),
+    level + 1)
 end
 
 ---Waits until the job is "healthy", "unhealthy", "running", "stopped", "exited", "exit_success" or
@@ -95,6 +109,7 @@ function methods.next(self, event, timeout)
   local ok, message = events.check("job", event)
   if not ok then error("job:next: " .. message, 2) end
   local seconds = waiting.seconds(timeout, "job:next", 2)
+  if event == "output" and r then job_actions.check_lines(r, 2) end
   return wait(h.app, r, "job:next", seconds, function(done, lost)
     local listener
     local unwatch

@@ -24,6 +24,7 @@ M.LIMIT = 1024 ^ 2 -- bytes of one file: 1M
 ---@field read fun(path: string, limit: integer): string|nil, string|nil, string|nil
 ---@field api table what require "luapilot" gives
 ---@field mistakes luapilot.Mistakes
+---@field cwd? string the working directory; without it relative paths are read as they are
 ---@field print? fun(...) default: nothing is printed
 ---@field searchpath? string where Lua rocks are, default package.path
 ---@field coroutine? table instead of Lua's library
@@ -34,6 +35,8 @@ M.LIMIT = 1024 ^ 2 -- bytes of one file: 1M
 ---@class luapilot.Loader
 ---@field env table the globals of the user's code
 ---@field path string|nil of the main file
+---@field directory string of the main file, as it was named: "conf/"
+---@field base string the directory in which that name was given: "/srv/", or "" while no code of the user has run
 local Loader = {}
 Loader.__index = Loader
 
@@ -76,7 +79,8 @@ end
 ---@return string|nil code "ENOENT" and the like
 ---@return string|nil line ":3", where the message is about one
 local function read_source(self, path)
-  local source, message, code = self.read(path, M.LIMIT)
+  local whole = path:find "^/" and path or self.base .. path
+  local source, message, code = self.read(whole, M.LIMIT)
   if not source then return nil, read_error(path, message, code), code end
   source = source:gsub("^\239\187\191", "")
   local why, line = refusal(source)
@@ -368,7 +372,7 @@ end
 function M.new(options)
   local self = setmetatable({
     read = options.read, api = options.api, mistakes = options.mistakes,
-    directory = "",
+    directory = "", base = "", cwd = options.cwd,
     files = {},   -- the user's files by path
     order = {},   -- … and in the order of their reading
     sources = {},
@@ -396,6 +400,7 @@ function Loader:load(path)
   self.order[#self.order + 1] = file
   self.loading = { path }
   compile_all(self, file)
+  if self.cwd then self.base = self.cwd:gsub("/$", "") .. "/" end -- a script may change it from now on
   return file.chunk
 end
 

@@ -11,6 +11,7 @@ local lazy = require "luapilot.lazy"
 local runner = require "luapilot.runner"
 local schema = require "luapilot.schema"
 
+local job_actions = lazy.require "luapilot.job_actions"
 local suggest = lazy.require "luapilot.suggest"
 
 local object = {}
@@ -153,6 +154,7 @@ methods.each = event_trigger("each")
 ---@return luapilot.Subscription
 function methods.on(self, event, options, fn)
   local h, r = of(self, "on")
+  if event == "output" and r and h.app.phase ~= "declaring" then job_actions.check_lines(r, 2) end
   local subscription = ask.subscribe(h.app, "job", object.topic(self), tostring(self), event, options, fn)
   if event == "output" and r then r:capture() end
   return subscription

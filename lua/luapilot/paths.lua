@@ -1,9 +1,11 @@
 -- paths: what a relative path in a pilot.lua means: a place below the directory of that file, as the file was named.
 --
 -- One rule for every path that luapilot itself opens, and for programs with a "/" in their name. The directory is made
--- absolute once. Until a version ago relative paths were relative to the working directory: so it is remembered how a
--- path was written, for messages and for what `check` warns of. It never looks at a file but to explain a failure.
+-- absolute before the file runs (loader.lua): a script that changes the working directory changes nothing of it. Until
+-- a version ago relative paths were relative to the working directory: so it is remembered how a path was written, for
+-- messages and for what `check` warns of. It never looks at a file but to explain a failure.
 
+local constant = require "luapilot.constant"
 local schema = require "luapilot.schema"
 
 local paths = {}
@@ -12,17 +14,25 @@ local KNOWN = 1000  -- paths whose writing is remembered
 
 local GONE = { ENOENT = true, ENOTDIR = true }
 
----How paths were written: the absolute path → { text, field }. Of so many; then it begins anew.
----@type table<string, { text: string, field: string? }>
-local written, count = {}, 0
+---How the paths of a file were written: the absolute path → { text, field }. Of so many; then it begins anew. It hangs
+---on the pilot: two of them in one process have two files.
+---@return table<string, { text: string, field: string? }>
+local function all_written() return schema.pilot and schema.pilot.written or constant.NONE end
 
--- The directory, with a "/" at its end.
-local function directory_of(app)
-  if not app.directory then
-    local named = app.loader.directory
-    app.directory = named:find "^/" and named or (app.port.cwd() or "."):gsub("/$", "") .. "/" .. named
+local function remember(app, path, text, field)
+  local known = app.written and app.written[path]
+  if known then
+    known.text, known.field = text, known.field or field
+    return
   end
-  return app.directory
+  if not app.written or app.paths == KNOWN then app.written, app.paths = {}, 0 end
+  app.written[path], app.paths = { text = text, field = field }, app.paths + 1
+end
+
+-- Where relative paths lead, with a "/" at its end.
+local function directory_of(source)
+  local named = source.directory
+  return named:find "^/" and named or source.base .. named
 end
 
 ---The absolute path of one that stands in the file.
@@ -32,14 +42,8 @@ end
 function paths.absolute(text, field)
   local app = schema.pilot
   if text:find "^/" or text == "" or not (app and app.loader) then return text end
-  local whole = directory_of(app) .. text:gsub("^%./+", "")
-  local known = written[whole]
-  if known then
-    known.text, known.field = text, known.field or field
-    return whole
-  end
-  if count == KNOWN then written, count = {}, 0 end
-  written[whole], count = { text = text, field = field }, count + 1
+  local whole = directory_of(app.loader) .. text:gsub("^%./+", "")
+  remember(app, whole, text, field)
   return whole
 end
 
@@ -66,7 +70,10 @@ end
 ---As the file has it: for messages that name a line of what stands there.
 ---@param path string
 ---@return string
-function paths.text(path) return written[path] and written[path].text or path end
+function paths.text(path)
+  local one = all_written()[path]
+  return one and one.text or path
+end
 
 -- Whole, as the port has it.
 local function quote(path) return '"' .. path .. '"' end
@@ -85,7 +92,7 @@ end
 ---@param path string?
 ---@return string
 function paths.explain(port, message, code, path)
-  local one = path and written[path]
+  local one = path and all_written()[path]
   if not one then return message end
   local text = quote(one.text)
   if schema.pilot.loader.directory == "" then return replaced(message, path, text) or message end
@@ -119,7 +126,7 @@ end
 ---@return { path: string, text: string, field: string? }[]
 function paths.all()
   local list = {}
-  for path, one in pairs(written) do list[#list + 1] = { path = path, text = one.text, field = one.field } end
+  for path, one in pairs(all_written()) do list[#list + 1] = { path = path, text = one.text, field = one.field } end
   table.sort(list, function(a, b) return a.path < b.path end)
   return list
 end

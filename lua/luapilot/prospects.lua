@@ -68,6 +68,12 @@ function Prospects:connect()
   end
 end
 
+-- Its source is over.
+local function may_lose(runner, source)
+  if runner.memory.state == "blocked" then return dependencies.loses(runner, source) end
+  return runner.starter:loses(source.topic)
+end
+
 -- Is a job in this state at work?
 local function is_active(state) return not (IDLE[state] or OVER[state]) end
 
@@ -84,8 +90,7 @@ function Prospects:moved(runner, before, after)
   if not OVER[after] then return end
   for _, dependent in ipairs(runner.dependents) do
     if self.held[dependent] then self.returning = nil end
-    local loses = dependent.memory.state == "blocked" or dependent.starter:loses(runner.topic)
-    if loses then self.doubtful[dependent] = true end
+    if may_lose(dependent, runner) then self.doubtful[dependent] = true end
   end
 end
 

@@ -3,12 +3,12 @@
 -- One request at a time for each service: what service.lua says is next. Of a thousand services a few have their turn
 -- at a time: an agent writes each registration to its disk, so they take seconds, and what must not be late goes first.
 -- When Consul is away all wait, and one of them asks again, after 0.5, 1, 2 … 5 s. What an agent has forgotten shows at
--- the next renewal; what somebody changed there is found by audit.lua.
+-- the next renewal; what somebody changed there shows when it is asked what it holds, twice in the shortest TTL, for
+-- all services at once.
 --
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
 
-local audit = require "luapilot.audit"
 local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
 local duration = require "luapilot.duration"
@@ -21,12 +21,14 @@ local utf8 = require "luapilot.utf8"
 
 local registrar = {}
 
-local TIMEOUT = 5                             -- seconds, of the first request
+local TIMEOUT = 5                             -- seconds, to say what it holds
 local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
 local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
+local LOOKS = 2                               -- at what the agent holds, in the shortest TTL …
+local CLOSELY = 4                             -- … which is so long at most while another instance may leave it
 
 ---@class luapilot.Registrar
 ---@field app luapilot.App
@@ -39,17 +41,16 @@ local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- the
 local Registrar = {}
 Registrar.__index = Registrar
 
-local resume, empty_line, next_in_line, ask_again, reserve -- forward
+local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forward
 
 ---@param app luapilot.App     with its client
 ---@param away luapilot.Outage
 ---@return luapilot.Registrar
 function registrar.new(app, away)
   local self = setmetatable({
-    app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, lost = {},
-    tries = 0, under_way = 0,
+    app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
+    touched = {}, lost = {}, tries = 0, under_way = 0,
   }, Registrar)
-  self.audit = audit.new(self)
   self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
   empty_line(self)
   away:when_back(function(who)
@@ -111,13 +112,7 @@ function requests.update(record) return status(record, record.want.status, recor
 
 -- --- one service -----------------------------------------------------------------------------
 
----Says something about a service in the log.
----@param level string
----@param record luapilot.ServiceRecord
----@param message string
----@param event string
----@param reason string?
-function Registrar:log(level, record, message, event, reason)
+local function log(self, level, record, message, event, reason)
   self.app:log(level, ("service %q: %s"):format(record.id, message), nil, event, nil,
     { service = record.id, reason = reason })
 end
@@ -136,8 +131,8 @@ end
 local function retire(self, record)
   untimer(self, record)
   self.app.consul:granted(record)
-  self.records[record.id], self.refusals[record.id], self.lost[record.id] = nil, nil, nil
-  self.audit:forget(record)
+  self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
+  self.lost[record.id] = nil
   self.app.dirty = true
   release(self, record)
 end
@@ -156,6 +151,12 @@ local function send(self, record, step)
     next_in_line(self)
   end)
   if self.flights[record.id] then self.flights[record.id] = cancel end
+end
+
+-- A table that the agent answers with; nil: it is none.
+local function decoded(response)
+  local fine, value = pcall(json.decode, response.body)
+  return fine and type(value) == "table" and value or nil
 end
 
 local looked -- forward
@@ -179,7 +180,7 @@ local function ask_first(self, record)
       self.flights[each.id] = nil
       if self.trying == each then self.trying = nil end
     end
-    looked(self, askers, response and audit.decoded(response), not response and is_away(code, message) and code,
+    looked(self, askers, response and decoded(response), not response and is_away(code, message) and code,
       said or message)
   end)
   if self.flights[record.id] then self.flights[record.id] = cancel end
@@ -190,11 +191,13 @@ local function take(self, record, step)
   if step == "look" then ask_first(self, record) else send(self, record, step) end
 end
 
+local pump
+
 local function timer(self, record, seconds)
   untimer(self, record)
   self.timers[record.id] = self.app.loop:after(math.max(0, seconds), function()
     self.timers[record.id] = nil
-    self:pump(record)
+    pump(self, record)
   end)
 end
 
@@ -215,7 +218,7 @@ function next_in_line(self)
     local record = self.others:pop() or self.registrations:pop()
     if not record then return end
     self.in_line[record.id] = nil
-    if self.records[record.id] == record then self:pump(record) end
+    if self.records[record.id] == record then pump(self, record) end
   end
 end
 
@@ -225,9 +228,8 @@ local function is_meant(refusal, record, step)
   return step ~= "register" or not refusal.final or copy.equal(refusal.told, record.want.registration)
 end
 
----Takes the next step of a service, as far as it may be taken now.
----@param record luapilot.ServiceRecord
-function Registrar:pump(record)
+-- The next step of a service, as far as it may be taken now.
+function pump(self, record)
   if self.paused or self.trying or self.flights[record.id] then return end
   local now = self.app.port.now()
   local step, due = service.next(record, now)
@@ -249,13 +251,13 @@ local SAID = { register = "registered", deregister = "deregistered" }
 local function taken(self, record, step, told)
   local port = self.app.port
   service.done(record, step, told, port.now(), port.random)
-  self.audit:touch(record)
-  if self.refusals[record.id] then self:log("info", record, "Consul takes it now", "service_accepted") end
+  self.touched[record.id] = self.looks
+  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
   self.refusals[record.id] = nil
   self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
-  if SAID[step] then self:log("info", record, SAID[step], "service_" .. SAID[step]) end
-  if step == "register" and record.want then self.audit:look_soon(record) end
+  if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
+  if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
 
 -- What is the same of a refusal that comes again: the text may have the id of a request in it, another one each time.
@@ -275,7 +277,7 @@ local function refused(self, record, step, message, code)
   local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(step, message, code)
   service.refused(record, step)
   if not former or former.kind ~= kind then
-    self:log("error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
+    log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = {
@@ -291,14 +293,12 @@ local function forgotten(self, record, message, code)
   service.forget(record)
   if self.lost[record.id] then return refused(self, record, "register", message, code) end
   self.lost[record.id] = true
-  self:log("warn", record, "Consul has forgotten it: registered again", "service_lost")
+  log(self, "warn", record, "Consul has forgotten it: registered again", "service_lost")
 end
 
 -- --- Consul is away --------------------------------------------------------------------------
 
----All services, by id.
----@return luapilot.ServiceRecord[]
-function Registrar:in_order()
+local function in_order(self)
   local list = {}
   for _, record in pairs(self.records) do list[#list + 1] = record end
   table.sort(list, function(a, b) return a.id < b.id end)
@@ -308,11 +308,11 @@ end
 -- There is another token: who was refused with the former one is asked for at once.
 function ask_again(self)
   if self.stopped then return end
-  for _, record in ipairs(self:in_order()) do
+  for _, record in ipairs(in_order(self)) do
     local refusal = self.refusals[record.id]
     if refusal then
       refusal.due = self.app.port.now()
-      self:pump(record)
+      pump(self, record)
     end
   end
 end
@@ -320,7 +320,7 @@ end
 -- One asks for all. Nobody has a question: nobody waits for an answer either.
 local function try(self)
   self.paused = nil
-  for _, record in ipairs(self:in_order()) do
+  for _, record in ipairs(in_order(self)) do
     local step = service.next(record, self.app.port.now())
     if step and not self.flights[record.id] then
       self.trying = record
@@ -349,7 +349,7 @@ local function pause(self, message, code)
   blame(self, message, code)
   if self.paused then return end
   empty_line(self)
-  for _, record in ipairs(self:in_order()) do release(self, record) end
+  for _, record in ipairs(in_order(self)) do release(self, record) end
   local delay = math.min(FIRST_PAUSE * 2 ^ self.tries, LONGEST_PAUSE) * (1 - self.app.port.random() / 4)
   self.tries = math.min(self.tries + 1, 10)
   self.paused = self.app.loop:after(delay, function() try(self) end)
@@ -359,15 +359,15 @@ end
 function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   self.paused, self.trying, self.tries = nil, nil, 0
-  self.audit:look_later(0)
+  look_later(self, 0)
   for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
-  for _, record in ipairs(self:in_order()) do self:pump(record) end
+  for _, record in ipairs(in_order(self)) do pump(self, record) end
 end
 
 local function go_on(self, records)
   works(self)
   if self.tries > 0 then return resume(self) end
-  for _, record in ipairs(records) do self:pump(record) end
+  for _, record in ipairs(records) do pump(self, record) end
 end
 
 function done(self, record, step, told)
@@ -381,7 +381,7 @@ function looked(self, records, held, away, message)
   for _, record in ipairs(records) do
     local other = service.seen(record, held and held[record.id])
     if other then
-      self:log("info", record, "not deregistered: another instance holds this id now: Consul's entry has " .. other,
+      log(self, "info", record, "not deregistered: another instance holds this id now: Consul's entry has " .. other,
         "service_contested", other)
     end
   end
@@ -400,13 +400,131 @@ function failed(self, record, step, message, code, said)
   go_on(self, { record })
 end
 
+-- --- what the agent holds --------------------------------------------------------------------
+
+local function is_settled(self, record, number)
+  local want, have = record.want, record.have
+  return want and have and not self.flights[record.id] and (self.touched[record.id] or 0) < number
+    and copy.equal(want.registration, have.registration) -- else it may have heard of what is wanted now, or not
+end
+
+local function tell_contest(self, record, held, differs, seconds)
+  local other = service.anothers(record, held)
+  local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
+    .. "id of its own, by service.id or by its hostname"):format(other)
+    or ("Consul's entry %s again: somebody changes it each time"):format(differs)
+  log(self, "warn", record, ("%s; left alone for %s, then longer each time"):format(what, duration.words(seconds)),
+    "service_contested", other or differs)
+end
+
+-- Once is an accident.
+local function altered(self, record, held, differs)
+  local port, round, seconds = self.app.port, nil, nil
+  if held then round, seconds = service.contested(record, port.now(), port.random) end
+  if seconds then
+    if round == 2 then tell_contest(self, record, held, differs, seconds) end
+    service.yield(record, held, port.now() + seconds)
+    look_later(self)
+  else
+    log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
+    record.truce = nil
+    service.forget(record)
+  end
+  pump(self, record)
+end
+
+-- What is left alone for a while is only looked at for whether it is still there.
+local function found(self, record, held, number)
+  if record.truce then
+    local is_gone = record.want and not held and not self.flights[record.id]
+    return is_gone and altered(self, record, nil, "is gone")
+  end
+  local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
+  if differs then altered(self, record, held, differs) end
+end
+
+local function compare(self, held, number)
+  for _, record in ipairs(in_order(self)) do found(self, record, held[record.id], number) end
+end
+
+local function is_silent(record) return record.truce ~= nil and record.want ~= nil and not record.have end
+
+-- Who can be found instead of an instance that is not well, or has died, is to be found.
+local function compare_rivals(self, checks)
+  for _, record in ipairs(in_order(self)) do
+    local check = is_silent(record) and record.want.status ~= "critical" and checks["service:" .. record.id]
+    if check and check.Status == "critical" and not self.flights[record.id] then
+      log(self, "warn", record, "Consul's entry is another instance's and critical: registered again", "service_lost")
+      record.truce = nil
+      pump(self, record)
+    end
+  end
+end
+
+-- Maintenance is a check of its own. One that somebody else has begun is left alone.
+local function compare_checks(self, checks, number)
+  compare_rivals(self, checks)
+  for _, record in ipairs(in_order(self)) do
+    local lost = is_settled(self, record, number) and record.have.maintenance
+      and not checks["_service_maintenance:" .. record.id]
+    if lost then
+      log(self, "warn", record, "Consul has forgotten its maintenance: told again", "service_lost")
+      record.have.maintenance = nil
+      pump(self, record)
+    end
+  end
+end
+
+local function ask(self, what, fn)
+  local number = self.looks
+  self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT, browses = true }, function(response)
+    if not response or self.stopped then return end -- renewals notice an outage
+    local held = decoded(response)
+    if held then fn(self, held, number) end
+  end)
+end
+
+local function look(self)
+  self.looks = self.looks + 1
+  local matters = false
+  for _, record in pairs(self.records) do
+    matters = matters or record.have ~= nil and record.have.maintenance ~= nil or is_silent(record)
+  end
+  ask(self, "services", compare)
+  if matters then ask(self, "checks", compare_checks) end
+end
+
+local function pause_between_looks(self)
+  local least
+  for _, record in pairs(self.records) do
+    local ttl = record.truce and math.min(record.ttl, CLOSELY) or record.ttl
+    if record.want then least = math.min(least or ttl, ttl) end
+  end
+  return least and least / LOOKS
+end
+
+-- After `seconds`, unless that will be sooner; without, when it is time again.
+function look_later(self, seconds)
+  seconds = seconds or pause_between_looks(self)
+  if not seconds or self.stopped then return end
+  local due = self.app.port.now() + seconds
+  if self.looker and self.look_due <= due then return end
+  if self.looker then self.app.loop:cancel(self.looker) end
+  self.look_due = due
+  self.looker = self.app.loop:after(seconds, function()
+    self.looker = nil
+    if not self.paused and pause_between_looks(self) then look(self) end
+    look_later(self)
+  end)
+end
+
 -- --- what services.lua wants -----------------------------------------------------------------
 
 ---What is wanted of a service is something else now.
 ---@param record luapilot.ServiceRecord
 function Registrar:wanted(record)
   self.records[record.id] = record
-  self:pump(record)
+  pump(self, record)
 end
 
 ---May others have found it? Not while nobody was there who could have heard of it.
@@ -447,8 +565,8 @@ function Registrar:stop()
   if self.reserving then self.reserving() end
   self.app.consul.starved:forget(self)
   if self.paused then self.app.loop:cancel(self.paused) end
-  self.audit:stop()
-  self.flights, self.timers, self.paused = {}, {}, true
+  if self.looker then self.app.loop:cancel(self.looker) end
+  self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil
   empty_line(self)
 end
 

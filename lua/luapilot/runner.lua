@@ -116,7 +116,7 @@ end
 -- --- effects: timers, log, events ------------------------------------------------------------
 
 -- What a job is given to end, not what is waited for: see Loop:allow.
-local BUDGETS = { run = true, handlers = true, kill = true }
+local BUDGETS = { run = true, handlers = true, kill = true, unbind = true }
 
 -- A timer that was taken back after it fired, but before its input was applied, is none.
 function apply.timer(self, key, seconds)
@@ -517,10 +517,6 @@ end
 
 ---Lines reach Lua from now on (somebody subscribed to `output`).
 function Runner:capture()
-  local mode = self.spec.log.mode
-  if mode ~= "lines" and self.app.phase ~= "declaring" then
-    error(('job %q: its log is %q, so its "output" event can never come'):format(self.spec.name, mode), 3)
-  end
   if not self.process or self.streams > 0 then return end
   self.late = true -- when its streams end is not known any more
   self.app.loop.port.capture(self.process, true)

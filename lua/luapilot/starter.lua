@@ -44,13 +44,16 @@ local busy = {
 }
 busy.queue = busy.latest
 
+local CLOCK = { every = true, cron = true }
+
 -- Decided when what was fired before has been done: of two intervals that are due together one starts the job, and the
 -- other finds it running.
 local function fire(self, leaf)
   local runner = self.runner
+  if runner.memory.state == "blocked" and not CLOCK[leaf.kind] then return end -- the start that waits serves it
   self.app:command(function()
     if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
-    if leaf.kind == "every" or leaf.kind == "cron" then
+    if CLOCK[leaf.kind] then
       return runner:log("info", "the last run is not over: this one is skipped", nil, "skipped")
     end
     busy[leaf.options and leaf.options.when_busy or "latest"](runner)

@@ -10,12 +10,12 @@ local trigger = require "luapilot.trigger"
 local calls = lazy.require "luapilot.calls"
 local circles = lazy.require "luapilot.circles"
 local dependencies = lazy.require "luapilot.dependencies"
+local mentions = lazy.require "luapilot.mentions"
 local order = lazy.require "luapilot.order"
 local paths = lazy.require "luapilot.paths"
 local raised = lazy.require "luapilot.raised"
 local rivals = lazy.require "luapilot.rivals"
 local shutdown_signals = lazy.require "luapilot.shutdown_signals"
-local suggest = lazy.require "luapilot.suggest"
 local templates = lazy.require "luapilot.templates"
 local watches = lazy.require "luapilot.watches"
 
@@ -33,49 +33,6 @@ function validate.run(app, chunk)
 end
 
 -- --- jobs ------------------------------------------------------------------------------------
-
-local HINTS = 20 -- so many names are compared with all others
-
-local function incomplete_jobs(app)
-  local known, hints = {}, 0
-  for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
-  for _, object in ipairs(app.declared) do
-    local name = object.name
-    if not app.jobs[name] and not app.raised then
-      hints = hints + 1
-      local meant = hints <= HINTS and suggest.near(name, known)
-      local hint = meant and (" (did you mean %q?)"):format(meant) or ""
-      app.mistakes:add(object.where, ("job %q"):format(name),
-        ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
-          :format(hint, name))
-    end
-  end
-end
-
-local function leaf_path(runner) return ("job %q.when"):format(runner.spec.name) end
-
-local function check_leaf(app, runner, leaf)
-  local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
-  if not source then return end
-  local healthless = #source.spec.health == 0 and not source.spec.failed
-  if healthless and (leaf.event == "healthy" or leaf.event == "unhealthy") then
-    app.mistakes:add(runner.spec.where, leaf_path(runner),
-      ("waits for %q of job %q, which has no health check: give it health = { … }, or wait for another event")
-        :format(leaf.event, source.spec.name))
-  end
-  if leaf.options and leaf.options.when_busy == "parallel" then
-    app.mistakes:add(runner.spec.where, leaf_path(runner),
-      'when_busy = "parallel" would run two processes of one job: use "latest", "drop" or "restart"')
-  end
-end
-
--- Lines that never pass through the pilot.
-local function check_output(app, runner)
-  local mode = runner.spec.log.mode
-  if mode == "lines" or not app.bus:has(runner.topic, "output") then return end
-  app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
-    ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)'):format(mode))
-end
 
 -- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
 -- put down in `heard`: source → { runner, leaf, sum, trigger }.
@@ -128,15 +85,7 @@ end
 -- `app:reload()` in a handler would raise when it is called, perhaps at night.
 local function reloads(app)
   for path, source in pairs(app.loader.sources) do
-    local list = may_have(source, "reload", ":%s*reload") and calls.on_jobs(source, "reload")
-    for _, call in ipairs(list or constant.NONE) do
-      local runner = app.jobs[call.job]
-      if runner and not runner.spec.reload then
-        app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
-          ('%s:reload() is called here, and the job has none: describe it with reload = "SIGHUP", or a function')
-            :format(call.name))
-      end
-    end
+    if may_have(source, "reload", ":%s*reload") then mentions.reloads(app, path, source) end
   end
 end
 
@@ -179,10 +128,12 @@ end
 ---@param app luapilot.App
 ---@param path string
 function validate.declarations(app, path)
-  incomplete_jobs(app)
+  if #app.declared > #app.order and not app.raised then mentions.undescribed(app) end
   for _, runner in ipairs(app.order) do
-    for _, leaf in ipairs(runner.starter.trigger.leaves) do check_leaf(app, runner, leaf) end
-    check_output(app, runner)
+    for _, leaf in ipairs(runner.starter.trigger.leaves) do
+      if leaf.topic then mentions.event(app, runner, leaf) end
+    end
+    if runner.spec.log.mode ~= "lines" and app.bus:has(runner.topic, "output") then mentions.output(app, runner) end
     if runner.spec.depends_on or runner.spec.bind then order.check(app, runner) end
   end
   if not app.raised then

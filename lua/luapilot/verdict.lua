@@ -4,6 +4,7 @@
 -- itself never start because another one failed; or nothing failed, and what it waits for just cannot come any more.
 -- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's. Most pilots never load it.
 
+local constant = require "luapilot.constant"
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
@@ -17,8 +18,26 @@ local verdict = {}
 ---@field why string        "job \"migrate\": exited with code 7"
 ---@field code integer?     of what failed; nil: nothing failed
 ---@field at number?        when it failed
+---@field root string?      the first cause: "job \"migrate\" failed: exited with code 7". That alone is told of a chain
 
 local OVER = { complete = true, held = true }
+
+-- How a dependency is that will never be there.
+local function fate_of(source)
+  local m = source.memory
+  if m.unmet then return "can never start: " .. m.unmet.why end
+  if m.state == "held" then return "was stopped" end
+  if m.exit and m.exit.code ~= 0 then return "failed: " .. source:exit_text() end
+  return m.state == "complete" and "is over" or "cannot start any more"
+end
+
+-- Why one is not there, down to the first cause; and was that another one?
+local function root_of(source)
+  local m = source.memory
+  local from = m.unmet or m.exit or constant.NONE
+  if from.root then return from.root, true end
+  return ("job %q %s"):format(source.spec.name, fate_of(source)), false
+end
 
 -- The failure of a source that is over, or the one for which that could never start.
 ---@param source luapilot.Runner
@@ -28,7 +47,10 @@ local function failure_of(source)
   local exit, never = m.exit, m.unmet
   if never then return never.code and never or nil end
   if not (exit and OVER[m.state]) or exit.code == 0 or exit.asked then return nil end
-  return { code = exit.code, at = exit.at, why = ("job %q: %s"):format(source.spec.name, source:exit_text()) }
+  return {
+    code = exit.code, at = exit.at, root = root_of(source),
+    why = ("job %q: %s"):format(source.spec.name, source:exit_text()),
+  }
 end
 
 -- The job that a part of a trigger names, another than the one that waits.
@@ -50,15 +72,6 @@ local function missing_part(runner)
   return missing or own.node
 end
 
--- How a dependency is that will never be there.
-local function fate_of(source)
-  local m = source.memory
-  if m.unmet then return "can never start: " .. m.unmet.why end
-  if m.state == "held" then return "was stopped" end
-  if m.exit and m.exit.code ~= 0 then return "failed: " .. source:exit_text() end
-  return m.state == "complete" and "is over" or "cannot start any more"
-end
-
 -- What a job depends on in vain. Of several that failed the first in time counts.
 local function unmet_dependency(runner)
   local first, lost
@@ -68,9 +81,11 @@ local function unmet_dependency(runner)
     if earlier then first = failure end
     if earlier or not lost or not first and OVER[one.runner.memory.state] then lost = one end
   end
+  local root, inherited = root_of(lost.runner)
   return {
-    why = ("depends on job %q (%s), which %s"):format(lost.runner.spec.name, lost.state, fate_of(lost.runner)),
-    code = first and first.code, at = first and first.at,
+    why = ("depends on job %q (%s), %s"):format(lost.runner.spec.name, lost.state,
+      inherited and "for which " .. root or "which " .. fate_of(lost.runner)),
+    code = first and first.code, at = first and first.at, root = root,
   }
 end
 

@@ -17,7 +17,8 @@ function waiting.seconds(timeout, what, level)
   return seconds
 end
 
----Waits until begin's done(…) is called, and returns what it was given; nil, "timeout" otherwise.
+---Waits until begin's done(…) is called, and returns what it was given; nil, "timeout" otherwise. The time runs once
+---begin has returned: where that raises, no timer is left.
 ---@param app luapilot.App
 ---@param what string
 ---@param seconds number?
@@ -25,15 +26,18 @@ end
 ---@return ...
 function waiting.until_done(app, what, seconds, begin)
   return app.tasks:await(what, function(wake)
-    local stop
-    local timer = seconds and app.loop:after(seconds, function()
-      stop()
-      wake(nil, "timeout")
-    end)
-    stop = begin(function(...)
+    local over, timer = false, nil
+    local stop = begin(function(...)
+      over = true
       if timer then app.loop:cancel(timer) end
       wake(...)
     end)
+    if seconds and not over then
+      timer = app.loop:after(seconds, function()
+        stop()
+        wake(nil, "timeout")
+      end)
+    end
     return function()
       stop()
       if timer then app.loop:cancel(timer) end

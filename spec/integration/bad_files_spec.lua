@@ -746,9 +746,11 @@ local function port_over(files)
   local function missing(path) return nil, path .. ": no such file or directory", "ENOENT" end
   return {
     read = function(path)
-      if files[path] then return files[path] end
+      local text = files[path:gsub("^/", "")]
+      if text then return text end
       return missing(path)
     end,
+    cwd = function() return "/" end,
     open = missing, -- what the user reads
     environ = function() return {} end,
     contain = function() return true end,

@@ -54,27 +54,64 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
   describe("a web app with migrations", function()
     local recipe = book.recipe "A web app with migrations"
+    local USER = "useradd --system migrate"
 
     local function need()
-      machine.need("nsenter", "curl", "/usr/lib/postgresql/15/bin/postgres")
+      machine.need("nsenter", "curl", "useradd", "runuser", "/usr/lib/postgresql/15/bin/postgres")
       if not machine.can "/usr/bin/python3 -c 'import psycopg2'" then machine.skip "no psycopg2" end
+    end
+
+    local function run_it(options)
+      options = options or {}
+      options.room = USER .. (options.room and " && " .. options.room or "")
+      return recipe:run(options)
     end
 
     it("comes up in its order, and ends in the reverse one", function()
       need()
-      local p = recipe:run()
+      local p = run_it()
       recipe:saw(p, SEE)
       recipe:try(p, SEE)
       ends(p, 0)
-      story.assert_order(p, { 'migrate": waits for db', 'db": is healthy', 'migrate": started',
-        'migrate": exited with code 0', 'app": started', 'app": is healthy', 'app": stopped', 'db": stopping',
-        'db": stopped', "ended code=0" })
+      story.assert_order(p, { 'migrate": waits for db', 'db": is healthy', 'roles": started',
+        'roles": exited with code 0', 'migrate": started', 'migrate": exited with code 0', 'app": started',
+        'app": is healthy', 'app": stopped', 'db": stopping', 'db": stopped', "ended code=0" })
       story.assert_lines(p, 0, "killed")
+    end)
+
+    it("gives nobody who breaks into the app more than the app", function()
+      need()
+      local p = run_it()
+      healthy(p, "app")
+      local function refused(options, question, why)
+        local psql = "runuser -u www-data -- psql -h /run/postgresql %s -c '%s' app"
+        local thief = book.enter(p, psql:format(options, question))
+        assert.message(thief:output()).not_equal(0, thief:wait())
+        assert.matches(why, thief:output())
+      end
+      local program = [[copy visits to program $$touch /run/postgresql/stolen$$]]
+      refused("-U postgres", program, "Peer authentication failed")
+      refused("-U migrate", "drop table visits", "Peer authentication failed")
+      refused("", program, "must be superuser")
+      refused("", "create table mine ()", "permission denied for schema public")
+      assert.not_equal(0, book.enter(p, "test -e /run/postgresql/stolen"):wait())
+      recipe:complains(p, "Peer authentication failed")
+      ends(p, 0)
+    end)
+
+    it("follows as root no link that the database's user has made", function()
+      need()
+      local p = run_it { room = "ln -s /etc /var/lib/postgresql/data" }
+      recipe:complains(p, "exists but is not empty")
+      local owner = book.enter(p, "stat -c '%U %a' /etc")
+      owner:wait()
+      assert.equal("root 755\n", owner:stdout())
+      stops(p)
     end)
 
     it("tells of a server that is started as a service", function()
       need()
-      local p = recipe:run { change = { [PILOT] = { {
+      local p = run_it { change = { [PILOT] = { {
         [[bin .. "postgres", "-D", data, "-k", "/run/postgresql", "-c", "listen_addresses="]],
         [[bin .. "pg_ctl", "start", "-D", data, "-o", "-k /run/postgresql -c listen_addresses="]],
       } } } }
@@ -84,7 +121,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     it("ends with the code of a migration that fails", function()
       need()
-      local p = recipe:run { files = { ["/srv/app/migrations/002-oops.sql"] = "create tabel oops ();\n" } }
+      local p = run_it { files = { ["/srv/app/migrations/002-oops.sql"] = "create tabel oops ();\n" } }
       story.assert_ends(p, 1)
       recipe:complains(p, "the main job")
       story.assert_lines(p, 1, "applied")
@@ -93,12 +130,12 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     it("kills a server that waits for a client", function()
       need()
-      local p = recipe:run { change = { [PILOT] = {
+      local p = run_it { change = { [PILOT] = {
         { '"SIGINT"', '"SIGTERM"' }, { 'stop_timeout = "15s"', 'stop_timeout = "1s"' },
       } } }
       healthy(p, "app")
       local client = book.enter(p, [[
-        exec psql -h /run/postgresql -U postgres -c '\echo here' -c 'select pg_sleep(3600)']])
+        exec runuser -u postgres -- psql -h /run/postgresql -c '\echo here' -c 'select pg_sleep(3600)']])
       client:wait_for_line "here"
       ends(p, 124)
       recipe:complains(p, "was cut short")
@@ -165,7 +202,14 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
   describe("cron", function()
     local recipe = book.recipe "Cron"
-    local ROOM = "mkdir -p /srv/data/tmp && touch /srv/data/a-file && rmdir /srv/data/tmp"
+    local ROOM = "mkdir /srv/data && touch /srv/data/a-file && chown -R www-data /srv/data"
+
+    local function run_it()
+      machine.need("nsenter", "tar", "runuser")
+      local p = recipe:run { room = ROOM }
+      p:wait_for("the pilot to hear signals", function() return #p:processes() >= 2 and p:pilot() end)
+      return p
+    end
 
     it("has a spec that passes", function()
       local p = recipe:run { command = "test", pilot = "/etc/pilot_spec.lua" }
@@ -174,14 +218,30 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("runs by hand, and tells of a failure", function()
-      machine.need("nsenter", "tar")
-      local p = recipe:run { room = ROOM }
-      p:wait_for("the pilot to hear signals", function() return #p:processes() >= 2 and p:pilot() end)
+      local p = run_it()
       recipe:try(p, SEE)
       p:wait_for_line 'job "backup": exited with code 0'
       assert.equal(0, book.enter(p, "rm -r /srv/data && touch /srv/data"):wait())
       book.enter(p, "kill -USR2 1")
       recipe:saw(p, SEE)
+      stops(p)
+    end)
+
+    it("follows no link of the app's, and shows nobody what only root may read", function()
+      local p = run_it()
+      book.enter(p, "echo precious >/etc/precious; echo secret >/srv/data/key; chmod 600 /srv/data/key"):wait()
+      local link = "mkdir /srv/data/backups; ln -s /etc/precious /srv/data/backups/new"
+      book.enter(p, ("runuser -u www-data -- sh -c '%s'"):format(link)):wait()
+      book.enter(p, "kill -USR2 1")
+      p:wait_for_line 'job "backup": exited with code 0'
+      local seen = book.enter(p, "cat /etc/precious; tar -xzOf /srv/backups/*.gz ./key")
+      seen:wait()
+      assert.equal("precious\nsecret\n", seen:output())
+      for _, act in ipairs { "cat /srv/backups/*.gz", "ln -s /etc/precious /srv/backups/new" } do
+        local thief = book.enter(p, ("runuser -u www-data -- sh -c '%s'"):format(act))
+        assert.not_equal(0, thief:wait())
+        assert.matches("Permission denied", thief:output())
+      end
       stops(p)
     end)
 
@@ -223,6 +283,36 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       story.assert_lines(p, 5, "has done")
     end)
 
+    -- One worker, which does not wait long before it comes again.
+    local function one_worker()
+      machine.need "nsenter"
+      return recipe:run { room = ROOM, env = { WORKERS = "1" }, change = { [PILOT] = {
+        { 'restart      = "always"', 'restart = { policy = "always", backoff = "10ms" }' },
+      } } }
+    end
+
+    it("does again what a worker that was killed had begun", function()
+      local p = one_worker()
+      give(p, "long", "3600")
+      p:wait_for_line "begins long"
+      local pid = p:output():match 'job "worker%-1": started pid=(%d+)'
+      assert.equal(0, book.enter(p, "echo 0 >/srv/queue/long+.worker-1 && kill -KILL " .. pid):wait())
+      p:wait_for_line "was killed by SIGKILL"
+      p:wait_for_line "has done long%+%+.worker%-1"
+      ends(p, 0)
+    end)
+
+    it("gives up what ends three workers, and goes on", function()
+      local p = one_worker()
+      give(p, "5", "oops")
+      recipe:complains(p, "gives up")
+      give(p, "6", "0")
+      p:wait_for_line "has done 6"
+      assert.equal(0, book.enter(p, "test -e /srv/queue/5+++.failed"):wait())
+      story.assert_lines(p, 3, "begins 5")
+      ends(p, 0)
+    end)
+
     it("is cut off where it is not given the time", function()
       machine.need "nsenter"
       local p = recipe:run { room = ROOM, change = { [PILOT] = { { '"30s"', '"1s"' } } } }
@@ -240,7 +330,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       }
       give(p, "one", "0")
       p:wait_for("the work to be done", function()
-        return book.enter(p, "ls /srv/queue/one.*.done"):wait() == 0
+        return book.enter(p, "ls /srv/queue/one*.done"):wait() == 0
       end)
       story.assert_lines(p, 0, "has done")
       ends(p, 0)

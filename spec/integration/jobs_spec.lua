@@ -757,6 +757,36 @@ describe("a job's", function()
         story.assert_ends(p, 0)
       end)
 
+      -- A TCP socket for which whoever lets it go last waits for an hour: not the loop, of which the guardian would
+      -- think that it hangs.
+      it("no descriptor that comes along is waited for", function()
+        machine.need "python3"
+        local p = job([[exec = { "python3", "pass.py" }, health = { notify = true },]], { files = { ["pass.py"] = [[
+import os, signal, socket, struct, time
+to = os.environ["NOTIFY_SOCKET"].replace("@", "\0", 1)
+sink = socket.create_server(("127.0.0.1", 0))
+for text in (b"READY=1", b"STATUS=once more", b"STATUS=the last"):
+    tcp = socket.create_connection(sink.getsockname())
+    tcp.setblocking(False)
+    try:
+        while True: tcp.send(b"x" * 65536)
+    except BlockingIOError: pass
+    tcp.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    pilot = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    pilot.connect(to)
+    os.kill(os.getppid(), signal.SIGSTOP) # luapilot: it lets go after us
+    pilot.sendmsg([text], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", tcp.fileno()))])
+    tcp.close()
+    os.kill(os.getppid(), signal.SIGCONT)
+print("passed", flush=True)
+time.sleep(1000)
+        ]] } })
+        p:wait_for_line "passed"
+        p:wait_for_line "app healthy"
+        p:signal "SIGTERM"
+        story.assert_ends(p, 0)
+      end)
+
       it("a stranger is not believed", function()
         local p = job [[
           exec = pilot.sh [==[

@@ -6,7 +6,7 @@ local story = require "support.story"
 
 -- The first line of a connection says what comes of it.
 local SERVER = [[
-import os, socket, struct, threading
+import os, signal, socket, struct, threading
 
 def line(conn):
     data = b""
@@ -18,6 +18,32 @@ def line(conn):
 
 def reset(conn):
     conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+# A TCP socket for which whoever lets it go last waits for an hour.
+sink = socket.create_server(("127.0.0.1", 0))
+def lingering():
+    other = socket.create_connection(sink.getsockname())
+    other.setblocking(False)
+    try:
+        while True: other.send(b"x" * 65536)
+    except BlockingIOError: pass
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 3600))
+    return other
+
+def hand_over(conn, data):
+    other = lingering()
+    os.kill(os.getppid(), signal.SIGSTOP) # luapilot: it lets go after us
+    try: conn.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, struct.pack("i", other.fileno()))])
+    except PermissionError: other.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 0, 0))
+    other.close()
+    os.kill(os.getppid(), signal.SIGCONT)
+    with open("handed", "a") as file: file.write("x")
+
+# May the other end refuse descriptors, as luapilot does where it can?
+def can_be_refused():
+    try: socket.socket(socket.AF_UNIX).setsockopt(socket.SOL_SOCKET, 83, 0)
+    except OSError: return False
+    return True
 
 def talk(conn):
     words = (line(conn) or b"").decode().split()
@@ -36,6 +62,13 @@ def talk(conn):
     elif kind == "cut":
         conn.sendall(b"+OK\r\n$5\r\n\0\xff\n\rx\r\n"[:int(words[1])])
         if len(words) > 2: reset(conn)
+    elif kind == "pass":
+        conn.sendall(b"hello\n")
+        hand_over(conn, b"take it\n")
+    elif kind == "GET":
+        conn.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
+        if can_be_refused(): hand_over(conn, b"ok")
+        conn.sendall(b"ok")
     elif kind == "swallow":
         size, count = 0, int(words[1])
         while size < count: size += len(conn.recv(65536))
@@ -206,6 +239,26 @@ describe("pilot.net with a real server", machine.unless(machine.lacking "python3
       tell(kept:read_line())
     ]]
     assert.same({ "0", "0", "> still here" }, lines)
+  end)
+
+  -- With the last reference goes the wait: an hour in the loop, of which the guardian grants half a minute.
+  it("does not wait for a descriptor that a server passes, read or not", function()
+    local lines = told [[
+      local function handed(times)
+        pilot.exec(pilot.sh("while test \"$(cat handed)\" != " .. ("x"):rep(times) .. "; do sleep 0.02; done"))
+      end
+      local s = connect("pass", UNIX)
+      tell(s:read_line())
+      handed(1)
+      pcall(s.read_line, s)
+      s:close()
+      s = connect("pass", UNIX)
+      handed(2)
+      s:close()
+      tell(pilot.http.get("http://app/", { socket = pilot.exec("pwd").stdout:match "[^\n]+" .. "/app.sock" }).body)
+      tell "alive"
+    ]]
+    assert.same({ "hello", "ok", "alive" }, lines)
   end)
 
   it("holds up no end: a stream that is read and one that is written are given up", function()

@@ -78,11 +78,12 @@ end
 
 -- --- running -----------------------------------------------------------------------------------------
 
--- A copy of /etc, and room where recipes write. The first place has what is mounted meanwhile.
+-- A copy of /etc, and room where recipes write, of whom Debian's packages gave it to. The first place has what is mounted
+-- meanwhile.
 local ROOM = [[
   mkdir place && mount -t tmpfs -o mode=755 tmpfs place && cp -a /etc/. place && mount --move place /etc &&
   for dir in /srv /run /var/lib/nginx /var/lib/postgresql; do
-    if [ -d $dir ]; then mount -t tmpfs -o mode=755 tmpfs $dir; fi
+    if [ -d $dir ]; then mount -t tmpfs -o $(stat -c mode=%a,uid=%u,gid=%g $dir) tmpfs $dir; fi
   done]]
 
 -- Commands that put the files where they belong, and what they are in the program's own directory until then.

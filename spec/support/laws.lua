@@ -155,6 +155,9 @@ local function has_bound(self, book)
   end
 end
 
+-- Its stop was asked for, and waits: a process of its own may be gone meanwhile.
+local function waits_for_bound(self, book) return book.asked and has_bound(self, book) end
+
 -- Whose dependency is gone is stopped at once.
 local function tick_bound(self, book, now)
   local last = book.children[#book.children]
@@ -171,15 +174,24 @@ end
 -- It was stopped with a job that it is bound to, and comes back with that: a reason for its next start.
 local function note_bound_stop(self, book, at)
   if self.closing or not book.job.bind then return end
-  book.credits[#book.credits + 1] = { at = at, till = math.huge }
+  book.credits[#book.credits + 1] = { at = at, till = math.huge, single = true, bound = true }
   if not book.asked then book.expected = at end -- nobody else has told it to stop
+end
+
+-- How long those that are bound to a job may take: a second each for SIGKILL.
+local function longest_wait(self, book)
+  local longest = 0
+  for _, other in pairs(self.books) do
+    for _, source in ipairs(bound_to(self, other)) do
+      if source == book then longest = math.max(longest, other.job.stop_timeout + 1 + longest_wait(self, other)) end
+    end
+  end
+  return longest
 end
 
 -- Those that are bound to a job are stopped before it is.
 local function check_bound_first(self, book, at)
-  if self.closing or not book.asked then return end
-  local budget = book.job.stop_timeout
-  if at >= book.asked + budget - math.min(1, 0.2 * budget) - NOW then return end
+  if self.closing or not book.asked or at >= book.asked + longest_wait(self, book) - NOW then return end
   for _, other in pairs(self.books) do
     for _, source in ipairs(bound_to(self, other)) do
       if source == book and alive(other) then
@@ -255,12 +267,20 @@ local function near_minute(self, leaf, at)
   return self.box.world.clock:wall() % 60 <= leaf.jitter + 2 * NOW or at < self.shifted + 120
 end
 
+-- One event, one start: one that has waited for what it depends on serves the event that brought that.
+local function is_served(book, credit, at)
+  local oldest = book.credits[1]
+  return has_waited(book, at) and oldest.at < at - NOW and credit.till <= credit.at
+end
+
 -- Is there a reason for a start now, other than the policy? Reasons that are older than the beginning are used up.
+-- The second result: it may have been stopped with what it is bound to, for which the policy does not count anew.
 local function take_credit(self, book, at)
-  local explained, kept = false, {}
+  local explained, bound, kept = false, false, {}
   for _, credit in ipairs(book.credits) do
-    explained = true
-    if credit.till >= at - SAME and not credit.single then kept[#kept + 1] = credit end
+    if credit.bound then bound = true else explained = true end
+    local lasts = credit.till >= at - SAME and not credit.single and not is_served(book, credit, at)
+    if lasts then kept[#kept + 1] = credit end
   end
   book.credits = kept
   each_leaf(book.job.when, function(leaf)
@@ -268,10 +288,10 @@ local function take_credit(self, book, at)
     if leaf.kind == "every" and (near_tick(leaf, at) or has_waited(book, at, leaf.interval)) then explained = true end
     local clock = leaf.kind == "cron" or leaf.kind == "every" -- a tick came soon after a start that had failed
     if clock and book.failed_at and math.abs(at - book.failed_at - AGAIN) < NOW then explained = true end
-    local last = not (explained or book.retry or book.function_used or policy_allows(book))
+    local last = not (explained or bound or book.retry or book.function_used or policy_allows(book))
     if leaf.kind == "function" and last then book.function_used, explained = true, true end -- whenever it returned
   end)
-  return explained
+  return explained, bound
 end
 
 -- An event that a trigger may have heard.
@@ -402,6 +422,24 @@ end
 
 -- --- a job begins ------------------------------------------------------------------------------------
 
+-- By the policy, or after a refusal.
+local function check_next_try(self, book, at)
+  if not book.retry then return check_policy(self, book, at) end
+  if at < book.retry_from - SAME then
+    self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
+  end
+end
+
+-- Is there a reason other than the policy, for which that counts anew? Where the policy may have been the reason, too,
+-- the counters are unknown; with what it is bound to the job goes on where it was.
+local function counts_anew(self, book, at)
+  local explained, bound = take_credit(self, book, at)
+  if not explained then return bound end
+  book.vague = book.restartable or book.retry or bound
+  book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
+  return true
+end
+
 -- Its `prepare` begins, or its process, or its Lua run.
 local function begins(self, book, at)
   -- A function may have been started, and not have come to its first line.
@@ -412,13 +450,8 @@ local function begins(self, book, at)
   check_provided(self, book)
   if book.after_handoff then -- what the old core prepared or ran: what came meanwhile counts still
     book.count, book.times, book.step_known, book.vague = 0, {}, false, true
-  elseif take_credit(self, book, at) then -- where the policy may have been the reason as well, the counters are unknown
-    book.vague = book.restartable or book.retry
-    book.count, book.times, book.step, book.step_known = 0, {}, 0, not book.vague
-  elseif not book.retry then
-    check_policy(self, book, at)
-  elseif at < book.retry_from - SAME then
-    self:breach("%s: tried again after a refusal %.3f s too early", book.name, book.retry_from - at)
+  elseif not counts_anew(self, book, at) then
+    check_next_try(self, book, at)
   end
   book.retry, book.after_handoff, book.restartable, book.expected, book.idle_since = nil, nil, nil, nil, nil
   book.last_begin, book.started, book.over = at, nil, nil
@@ -598,7 +631,9 @@ local function check_asked_for(self, book, at)
   local ticks = book.after_handoff -- what the former core began
   book.after_handoff = nil
   each_leaf(book.job.when, function(leaf) ticks = ticks or CLOCK[leaf.kind] end)
-  if ticks or book.retry or policy_allows(book) or take_credit(self, book, at) then return end
+  if ticks or book.retry or policy_allows(book) then return end
+  local explained, bound = take_credit(self, book, at)
+  if explained or bound then return end
   self:breach("%s: a start failed, and neither its trigger, nor a call, nor its restart policy explains it", book.name)
 end
 
@@ -667,23 +702,12 @@ local function depends_on(self, other, name, seen)
   return false
 end
 
--- Those that are bound to a job have a part of its budget: `stopping` is told when they are gone.
-local function begin_of_stop(self, book, at)
-  if self.closing then return at end
-  for _, other in pairs(self.books) do
-    for _, source in ipairs(bound_to(self, other)) do
-      if source == book then return book.asked or at - book.job.stop_timeout end
-    end
-  end
-  return at
-end
-
 local function see_stopping(self, book, at)
   if book.stopping then self:breach("%s: stopping twice", book.name) end
   check_bound_first(self, book, at)
   note_bound_stop(self, book, at)
   book.stopping, book.last_end, book.must_end, book.idle_since = at, "stop", nil, nil
-  book.stop_by, book.stop_from = at + book.job.stop_timeout, begin_of_stop(self, book, at)
+  book.stop_by = at + book.job.stop_timeout -- waiting for those that are bound takes nothing of it
   forget_results(book)
   local last = math.min(1, 0.15 * self.plan.shutdown_timeout) -- of a shutdown, belongs to SIGKILL
   local kills = self.killing or self.closing and at > self.closing + self.plan.shutdown_timeout - last - NOW
@@ -801,7 +825,7 @@ local function check_kill(self, book, at)
     return
   end
   if book.stopping then
-    if at < book.stop_from + job.stop_timeout - SAME then
+    if at < book.stopping + job.stop_timeout - SAME then
       self:breach("%s: killed %.3f s after it was asked to stop, it may take %.3f s", book.name, at - book.stopping,
         job.stop_timeout)
     end
@@ -964,6 +988,7 @@ end
 -- A trigger that fired, or a policy, is followed by a start.
 local function tick_start(self, book, now)
   if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  if waits_for_bound(self, book) then return end
   local from = math.max(book.expected or math.huge, book.idle_since, book.provided_from, (book.failed_at or -1) + AGAIN)
   if now > from + NOW then
     self:breach("%s: its trigger fired at %.6f, and it was not started", book.name, book.expected)
@@ -983,11 +1008,13 @@ end
 local function tick_clock(self, book, now)
   local leaf = book.job.when
   if self.closing or active(book) or book.stopping or not book.idle_since or not book.is_provided then return end
+  if waits_for_bound(self, book) then return end
   local is_late = now > book.provided_from + NOW
   if leaf.kind == "startup" and not (book.last_begin or book.exit or book.stop_called) and is_late then
     self:breach("%s: not started at start-up", book.name)
   elseif leaf.kind == "every" then
-    local tick = math.ceil((math.max(book.idle_since, book.provided_from) + NOW) / leaf.interval) * leaf.interval
+    local from = math.max(book.idle_since, book.provided_from, book.stop_called or 0) -- a stop takes back what waits
+    local tick = math.ceil((from + NOW) / leaf.interval) * leaf.interval
     local due = math.max(tick, (book.failed_at or -1) + AGAIN)
     local taken_back = book.stop_called and book.stop_called >= tick -- before it was due
     if now > due + NOW and not taken_back then

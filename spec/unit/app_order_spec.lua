@@ -158,6 +158,24 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("once for the event that brings what it depends on", function()
+      local box = run(database() .. [[
+        local app = pilot.job "app" { exec = "app", when = db:each "healthy", depends_on = { db } }
+        pilot.job "other" { exec = "other", when = db:each("healthy", { when_busy = "restart" }), depends_on = { db } }
+        local migrate = pilot.job "migrate" { exec = "migrate" }
+        local index = pilot.job "index" { exec = "index", when = migrate:each "exit_success",
+          depends_on = { migrate = "exit_success" } }
+        pilot.after("1s", function() app:start() end)
+        pilot.after("1s", function() pilot.job "other":start() end)
+        pilot.after("1s", function() index:start() end)
+      ]], { app = { exit = 0, after = "1s" }, migrate = { exit = 0, after = "2s" }, index = { exit = 0, after = "1s" },
+        other = {} }, "1m")
+      assert.same({ 4 }, spawned(box, "app"))
+      assert.same({ 4 }, spawned(box, "other"))
+      assert.same({ 2 }, spawned(box, "index"))
+      box:stop()
+    end)
+
     it("which takes nothing of its timeout", function()
       local box = run(database() .. [[ pilot.job "app" { exec = "app", timeout = "2s", depends_on = { db } } ]], nil,
         "5500ms")
@@ -297,8 +315,33 @@ describe("depends_on", function()
       assert.is_true(box.ended)
       assert.equal(7, box.exit_code)
       assert.equal(7, box:job("front").exit.code)
-      assert.matches('depends on job "app" %(running%), which failed: depends on job "migrate"',
+      assert.equal('depends on job "app" (running), for which job "migrate" failed: exited with code 7',
         box:job("front").exit.error)
+    end)
+
+    it("and names the first cause alone, however long the chain", function()
+      local box = run(MIGRATE:format "" .. [[
+        local first = pilot.job "first" { exec = "app", depends_on = { app }, restart = 1 }
+        local second = pilot.job "second" { exec = "app", when = first:once "exit_success" }
+        local third = pilot.job "third" { exec = "app", when = second:once "exit_success" }
+        pilot.job "fourth" { exec = "app", depends_on = { third } }
+        pilot.every("1h", function() end)
+      ]], FAILS, "2s")
+      assert.equal('depends on job "third" (running), for which job "migrate" failed: exited with code 7',
+        box:job("fourth").exit.error)
+      assert.equal(7, box:job("fourth").exit.code)
+      box:stop()
+    end)
+
+    it("with five names of many that it waits for", function()
+      local box = run(database() .. [[
+        local needs = { db }
+        for i = 1, 6 do needs[i + 1] = pilot.job("need-" .. i) { exec = "app", depends_on = { db } } end
+        pilot.job "app" { exec = "app", depends_on = needs }
+      ]], nil, "1s")
+      assert.same({ "waits for db (healthy), need-1 (running), need-2 (running), need-3 (running), need-4 (running), "
+        .. "2 more" }, told(box, "app", "waits"))
+      box:stop()
     end)
 
     it("when it is over although nothing failed, or can never start itself", function()
@@ -453,16 +496,64 @@ describe("depends_on", function()
       box:stop()
     end)
 
-    it("waits no longer than the budget of that stop allows", function()
-      local box = bound([[ pilot.after("6s", function() db:stop() end) ]], 'stop_timeout = "1h"',
-        { app = { ignores = { "SIGTERM" } } }, 'stop_timeout = "5s"')
-      box:advance "4900ms"
-      assert.equal("stopping app", story(box, 5))
-      box:advance "2s"
-      assert.equal("stopping app, stopping db, stopped db", story(box, 5))
-      assert.is_nil(box:job("db"):process().ended.signal)
-      assert.equal(1, #box:job("app"):process().group.members)
+    it("starts it once where its trigger hears the same event", function()
+      local box = run(database() .. [[
+        pilot.job "app" { exec = "app", when = db:each("healthy", { when_busy = "restart" }), depends_on = { db },
+          bind = true }
+        pilot.job "task" { exec = "task", when = db:each "healthy", depends_on = { db }, bind = true }
+        pilot.after("6s", function() db:restart() end)
+      ]], { task = { exit = 0, after = "4s" } }, "1m")
+      assert.equal(2, box:job("app"):starts())
+      assert.equal(2, box:job("task"):starts())
       box:stop()
+    end)
+
+    it("takes nothing of the time that its dependency has to stop", function()
+      local box = bound([[ pilot.after("6s", function() db:restart() end) ]], nil,
+        { app = { ignores = { "SIGTERM" } }, db = { start_delay = "3s", listens = "localhost:1", term_delay = "8s" } })
+      box:advance "10900ms"
+      assert.equal("stopping app", story(box, 5))
+      box:advance "7s"
+      assert.equal("stopping app, stopped app, stopping db", story(box, 5))
+      box:advance "1200ms"
+      assert.equal("stopping app, stopped app, stopping db, stopped db, start db", story(box, 5))
+      assert.same({}, told(box, "db", "killed"))
+      box:stop()
+    end)
+
+    it("says how long it was asked to end when it is killed", function()
+      local box = bound([[ pilot.after("6s", function() db:restart() end) ]], nil,
+        { app = { ignores = { "SIGTERM" } },
+          db = { start_delay = "3s", listens = "localhost:1", ignores = { "SIGTERM" } } })
+      box:advance "1m"
+      assert.same({ "did not end within 10s of being asked to: killed" }, told(box, "db", "killed$"))
+      assert.near(26, boxes.times(box, "db", "stopped")[1], 0.1)
+      box:stop()
+    end)
+
+    it("waits along a chain as long as each of it may take", function()
+      local box = bound([[
+        pilot.job "front" { exec = "front", depends_on = { app }, bind = true, stop_timeout = "4s" }
+        pilot.after("6s", function() db:restart() end)
+      ]], 'stop_timeout = "3s"', { app = { ignores = { "SIGTERM" } }, front = { ignores = { "SIGTERM" } } })
+      box:advance "1m"
+      assert.equal("stopping front, stopped front, stopping app, stopped app, stopping db, stopped db, start db, "
+        .. "start app, start front", story(box, 5))
+      assert.near(13, boxes.times(box, "db", "stopping")[1], 0.1)
+      box:stop()
+    end)
+
+    it("is cut short by a shutdown that has no time left, which says that it was not asked yet", function()
+      local box = bound([[
+        pilot.shutdown_timeout "4s"
+        db:on("stopping", function() print "db hears of it" end)
+        pilot.after("6s", function() db:stop() end)
+      ]], 'stop_timeout = "1m"', { app = { ignores = { "SIGTERM" } } })
+      box:advance "1500ms"
+      assert.equal(124, box:stop())
+      assert.same({ "killed before it was asked to end" }, told(box, "db", "killed"))
+      assert.same({}, told(box, "db", "handlers"))
+      assert.equal(0, boxes.logged(box, "db hears of it"))
     end)
 
     it("does not stop it for a dependency that is merely unhealthy", function()
@@ -509,6 +600,21 @@ describe("depends_on", function()
       box:advance "1m"
       assert.equal("stopped", box:job("app").state)
       assert.equal(2, box:job("db"):starts())
+      box:stop()
+    end)
+
+    it("leaves the restart policy where it was", function()
+      local box = run(database() .. [[
+        pilot.job "app" { exec = "app", restart = { count = 3, backoff = "2s" }, depends_on = { db }, bind = true }
+        pilot.on("SIGUSR2", function() db:restart() end)
+      ]], { app = { { exit = 1, after = "1s" }, { exit = 1, after = "1s" }, {}, { exit = 1, after = "1s" } } }, "15s")
+      assert.equal(3, box:job("app"):starts())
+      box:signal "SIGUSR2"
+      box:advance "30s"
+      assert.equal(5, box:job("app"):starts()) -- with the database, and the last of three times by the policy
+      assert.is_false(box:job("app").running)
+      local exits, starts = boxes.times(box, "app", "exit_failed"), spawned(box, "app")
+      assert.is_true(starts[5] - exits[3] > 5, "the third backoff") -- of 8 s at most
       box:stop()
     end)
 

@@ -168,6 +168,35 @@ describe("pilot", function()
       end
     end)
 
+    it("which is said at the line that asks, and nothing stays behind", function()
+      local box = boxes.run([[
+        local app = pilot.job "app" { exec = "app", log = "raw" }
+        pilot.after("1s", function()
+          print(pcall(function() app:next("output", "1s") end))
+          print(pcall(function() app:on("output", print) end))
+          pilot.sleep "5s"
+          print "still here"
+        end)
+      ]], { app = {} })
+      box:advance "10s"
+      local lines = said(box)
+      local why = 'job "app": its log is "raw", so its "output" event can never come: use "lines"'
+      assert.equal("false\tpilot.lua:3: " .. why, lines[1])
+      assert.equal("false\tpilot.lua:4: " .. why, lines[2])
+      assert.equal("still here", lines[3])
+      assert.same({}, box:errors())
+      assert.is_false(box.app.bus:has("job:app", "output"))
+    end)
+
+    it("and nothing waits for what it says", function()
+      local message = boxes.mistakes [[
+        local app = pilot.job "app" { exec = "app", log = "raw" }
+        pilot.job "other" { exec = "other", when = app:each "output" }
+      ]]
+      assert.is_truthy(message:find(
+        'pilot.lua:2: job "other": when: waits for "output" of job "app", whose log is "raw"', 1, true), message)
+    end)
+
     it("takes nothing else", function()
       local message = boxes.mistakes [[ pilot.job "app" { exec = "app", log = { mode = "none", level = "warn" } } ]]
       assert.is_truthy(message:find('log.level: needs mode = "lines": with "none" all output is discarded', 1, true))

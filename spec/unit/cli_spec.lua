@@ -17,6 +17,7 @@ local function port_over(files, environ, has)
   local port = {
     environ = function() return environ or {} end,
     contain = function() return true end,
+    cwd = function() return "/" end,
     logging = function() return true end,
     now = function() return 0 end,
     cancel = function() return true end,

@@ -234,6 +234,36 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
       pilot.after("1s", pilot.shutdown)
     ]], ONCE), 10 },
+  { "jobs that one depends on, and that come one after the other", 200, pilot([[
+      local names = {}
+      for i = 1, N do
+        names[i] = "j" .. i
+        pilot.job(names[i]) { exec = "app", prepare = function() pilot.sleep(i * 0.001) end }
+      end
+      pilot.job "last" { exec = "app", depends_on = names }
+    ]], SERVERS) },
+  { "jobs that one depends on, and that end one after the other", 200, pilot([[
+      local ends = {}
+      for i = 1, N do
+        ends["j" .. i] = "exit_success"
+        pilot.job("j" .. i) { run = function() pilot.sleep(i * 0.001) end }
+      end
+      pilot.job "last" { exec = "app", depends_on = ends }
+    ]], SERVERS) },
+  { "a chain of jobs of which the first fails", 160, pilot([[
+      pilot.job "j0" { exec = "fails" }
+      for i = 1, N do pilot.job("j" .. i) { exec = "app", depends_on = { ["j" .. i - 1] = "exit_success" } } end
+    ]], { programs = { app = { exit = 0 }, fails = { exit = 1 } } }) },
+  { "jobs that are bound to one that is restarted, and end slowly in turn", 160, pilot([[
+      local db = pilot.job "db" { exec = "app" }
+      for i = 1, N do
+        pilot.job("j" .. i) { depends_on = { db }, bind = true, run = function()
+          pilot.defer(function() pilot.sleep(i * 0.001) end)
+          pilot.sleep "1h"
+        end }
+      end
+      pilot.after("1s", function() db:restart() end)
+    ]], SERVERS) },
   { "jobs, handed over", 160, handed_over [[
       for i = 1, N do pilot.job("j" .. i) { exec = "app", when = "manual" } end
     ]] },

@@ -412,6 +412,42 @@ describe("pilot.http", function()
       assert.same({}, open(box))
     end)
 
+    -- Calls fn(task) between the head's arrival and the moment when the task that asked goes on.
+    local function between(box, fn)
+      local t, tasks = box.app.jobs.app.lua_run, box.app.tasks
+      local run_tasks = tasks.run
+      function tasks.run(...)
+        local woken = t.wake_with and t.wake_with[1]
+        if type(woken) == "table" and woken.status then
+          tasks.run = nil
+          fn(t)
+        end
+        return run_tasks(...)
+      end
+      box:advance "1m"
+      assert.is_nil(rawget(tasks, "run"))
+    end
+
+    it("is its task's from its head on: one that is abandoned then leaves nothing open", function()
+      local box = run({ "http://api/s", { body = { "a\n" }, endless = true } }, 'http.stream "http://api/s"')
+      between(box, function(t) t:abandon() end)
+      assert.same({}, open(box))
+      box:stop()
+    end)
+
+    it("says why it broke, also before its task goes on", function()
+      local box = run({ "http://api/s", { body = { "a\n" }, endless = true } }, [[
+        local stream = http.stream "http://api/s"
+        say(pcall(stream:lines()))
+      ]])
+      between(box, function()
+        local id = open(box)[1]
+        box.app.loop.routes[id] { type = "response", id = id, error = "the server has gone", code = "ECONNRESET" }
+      end)
+      assert.matches("the server has gone", said(box)[1])
+      box:forget_errors()
+    end)
+
     it("survives a read that was given up", function()
       assert.same({ "nil timeout", "a" }, (says({ "http://api/s", { body = { "a" }, every = "10s" } }, [[
         local stream = http.stream "http://api/s"

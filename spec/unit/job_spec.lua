@@ -770,21 +770,44 @@ describe("job", function()
         local m = machine()
         m.spec.bound = true
         m.go(START, SPAWNED)
-        assert.equal("stopping (again=user): untimer run, untimer reload, unprobe, timer handlers 9, timer kill 10, "
-          .. "unbind", m.feed("stop", { again = "user" }))
+        assert.equal("stopping (again=user): untimer run, untimer reload, unprobe, unbind",
+          m.feed("stop", { again = "user" }))
+        assert.equal("stopping (again=user): timer unbind 11", m.feed("awaits", { seconds = 11 }))
+        m.pass(8)
         return m
       end
+      local BEGUN = "stopping (again=user): untimer unbind, timer handlers 9, timer kill 10, stopping"
       local m = stopping()
-      assert.equal("stopping (again=user): stopping", m.feed "released")
+      assert.equal(BEGUN, m.feed "released")
       assert.equal("stopping (again=user)", m.feed "released")
+      m.pass(10)
+      m.feed "kill_due"
+      assert.equal("did not end within 10s of being asked to: killed", m.logged)
       m = stopping()
-      assert.matches(": stopping, .*signal SIGTERM$", m.feed "handlers_due")
-      m = stopping()
-      assert.matches(": stopping, .*signal SIGKILL, .*$", m.feed "kill_due")
+      assert.equal(BEGUN, m.feed "unbind_due")
+      assert.equal("stopping (again=user)", m.feed "released")
       m = machine()
       m.spec.bound = true
       m.go(START, SPAWNED)
       assert.matches(", stopping$", m.feed "close") -- in a shutdown they are gone
+    end)
+
+    it("is told to stop by a shutdown as soon as nobody needs it, and killed when that has no time left", function()
+      local function stopping()
+        local m = machine()
+        m.spec.bound = true
+        m.go(START, SPAWNED, { "stop" })
+        m.feed("awaits", { seconds = 11 })
+        return m
+      end
+      local m = stopping()
+      assert.matches("untimer unbind, timer handlers 4, timer kill 5, stopping$", m.feed("close", { budget = 5 }))
+      m = stopping()
+      assert.matches("^stopping[^:]*$", m.feed "close")
+      assert.equal("stopping (hold closing): log warn, signal SIGKILL, untimer unbind", m.feed("kill_due"))
+      assert.equal("killed before it was asked to end", m.logged)
+      assert.matches("^stopping[^:]*$", m.feed "released")
+      assert.matches("^complete.*publish stopped", m.feed "group_gone")
     end)
   end)
 

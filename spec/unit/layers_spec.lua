@@ -29,7 +29,7 @@ local lua_layers = {
   { "consul.txn" },
   -- jobs at work
   { "service", "catalogue" },
-  { "audit", "prober" },
+  { "prober" },
   { "awaited" },
   { "starter", "render", "records", "registrar" },
   { "dependencies" },
@@ -44,7 +44,7 @@ local lua_layers = {
   { "templates" },
   { "init" },
   -- the whole
-  { "circles", "order", "raised", "rivals", "verdict" },
+  { "circles", "mentions", "order", "raised", "rivals", "verdict" },
   { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
   { "app" },
 }

@@ -234,6 +234,26 @@ describe("loader: require", function()
     assert.same({ 3, true, n = 2 }, { n = 2, new_box(files).run "etc/pilot.lua" })
   end)
 
+  it("beside a file in /dev/shm as well, and never in the working directory", function()
+    local files = {
+      ["/dev/shm/pilot.lua"] = "local name = 'b'; return require 'a', require(name), dofile 'c.lua'",
+      ["/dev/shm/a.lua"] = "return 1", ["/dev/shm/b.lua"] = "return 2", ["/dev/shm/c.lua"] = "return 3",
+      ["a.lua"] = "return 'wrong'", ["b.lua"] = "return 'wrong'", ["c.lua"] = "return 'wrong'",
+    }
+    assert.same({ 1, 2, 3 }, { new_box(files).run "/dev/shm/pilot.lua" })
+    files["/dev/shm/a.lua"] = nil
+    local ok, message = pcall(new_box(files).run, "/dev/shm/pilot.lua")
+    assert.is_false(ok)
+    assert.is_truthy(message:find("there is neither /dev/shm/a.lua nor /dev/shm/a/init.lua", 1, true), message)
+  end)
+
+  it("in the working directory, when the file comes from a stream", function()
+    for _, stream in ipairs { "/dev/stdin", "/dev/fd/3" } do
+      local files = { [stream] = "return require 'a'", ["a.lua"] = "return 1", ["/dev/a.lua"] = "return 'wrong'" }
+      assert.equal(1, new_box(files).run(stream))
+    end
+  end)
+
   it("runs a module once, and takes true for no result", function()
     local files = { ["count.lua"] = "n = (n or 0) + 1" }
     assert.same({ true, true, 1 }, { run("local a, b = require 'count', require 'count'; return a, b, n",

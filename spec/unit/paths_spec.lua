@@ -184,6 +184,19 @@ describe("relative paths", function()
     end)
   end)
 
+  it("of two pilots in one process are each told as its own file has them", function()
+    local function pilot(source)
+      return load(('pilot.template "out" { source = %q }'):format(source), { files = { ["a.tmpl"] = "<%= x %>" } })
+    end
+    local first, second = pilot "./a.tmpl", pilot "a.tmpl"
+    for _, one in ipairs { { first, "./a.tmpl:1:" }, { second, '"out": a.tmpl:1:' } } do
+      box = one[1]
+      box:start()
+      assert.is_truthy(logged(one[2]:gsub("[.]", "%%.")), box:history())
+      box:forget_errors()
+    end
+  end)
+
   it("in the lines of an env_file and a template are told as written", function()
     load([[
       pilot.job "app" { exec = "app", env_file = "app.env" }
