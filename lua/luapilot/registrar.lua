@@ -37,7 +37,6 @@ local CLOSELY = 4                             -- … which is so long at most wh
 ---@field flights table<string, fun()>     by id: cancels the request that is under way
 ---@field paused integer|true|nil          Consul is away: the timer of the next try
 ---@field stopped true?
----@field audit luapilot.Audit
 local Registrar = {}
 Registrar.__index = Registrar
 

@@ -78,8 +78,8 @@ end
 
 -- --- running -----------------------------------------------------------------------------------------
 
--- A copy of /etc, and room where recipes write, of whom Debian's packages gave it to. The first place has what is mounted
--- meanwhile.
+-- A copy of /etc, and room where recipes write, owned as Debian's packages left it. The first place has what is
+-- mounted meanwhile.
 local ROOM = [[
   mkdir place && mount -t tmpfs -o mode=755 tmpfs place && cp -a /etc/. place && mount --move place /etc &&
   for dir in /srv /run /var/lib/nginx /var/lib/postgresql; do
