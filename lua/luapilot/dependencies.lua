@@ -168,7 +168,7 @@ function dependencies.depend(runner)
   if not dependencies.can_come(runner) then return end -- which is told when this turn comes to rest
   local text = words(list)
   runner:log("info", "waits for " .. text, nil, "waits", { reason = text })
-  starter.look_later(runner.app)
+  starter.look_later(runner)
 end
 
 ---It waits no more.
