@@ -133,7 +133,7 @@ end
 
 local function leave(runner)
   for _, unwatch in ipairs(runner.unwatch or constant.NONE) do unwatch() end
-  runner.unwatch, runner.lacking, runner.missing = nil, nil, nil
+  runner.unwatch, runner.lacking, runner.missing, runner.skipped = nil, nil, nil, nil
 end
 
 local look_soon -- forward
@@ -169,6 +169,16 @@ function dependencies.depend(runner)
   local text = words(list)
   runner:log("info", "waits for " .. text, nil, "waits", { reason = text })
   starter.look_later(runner)
+end
+
+---A tick of the clock comes meanwhile: said once a wait.
+---@param runner luapilot.Runner    blocked
+function dependencies.skip(runner)
+  local list = runner.skipped and constant.NONE or dependencies.lacking(runner)
+  if not list[1] then return end
+  runner.skipped = true
+  local text = words(list)
+  runner:log("info", ("still waits for %s: this one is skipped"):format(text), nil, "skipped", { reason = text })
 end
 
 ---It waits no more.

@@ -53,9 +53,7 @@ local function fire(self, leaf)
   if runner.memory.state == "blocked" and not CLOCK[leaf.kind] then return end -- the start that waits serves it
   self.app:command(function()
     if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
-    if CLOCK[leaf.kind] then
-      return runner:log("info", "the last run is not over: this one is skipped", nil, "skipped")
-    end
+    if CLOCK[leaf.kind] then return runner:skip() end
     busy[leaf.options and leaf.options.when_busy or "latest"](runner)
   end)
 end

@@ -155,9 +155,13 @@ describe("depends_on", function()
         pilot.job "task" { exec = "task", when = pilot.every "2s", depends_on = { db } }
       ]], { task = { exit = 0, after = "100ms" } }, "5s")
       assert.same({ 4 }, spawned(box, "task")) -- the tick of the fourth second came before
-      assert.equal(2, #told(box, "task", "this one is skipped"))
+      assert.same({ "still waits for db (healthy): this one is skipped" }, told(box, "task", "skipped"))
       box:advance "1500ms"
       assert.same({ 4, 6 }, spawned(box, "task"))
+      box:job("db"):process():crash "SIGKILL" -- the next wait tells it again
+      box:advance "4s"
+      assert.equal(2, #told(box, "task", "still waits"))
+      assert.same({}, told(box, "task", "the last run"))
       box:stop()
     end)
 
