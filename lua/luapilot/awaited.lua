@@ -26,6 +26,7 @@ local PARTS = 5                   -- of a trigger
 -- The first check that does not pass.
 local function check_state(runner)
   local probes = runner.prober
+  if probes and probes.paused then return "its checks pause for maintenance" end
   for i, one in ipairs(probes and probes.memory.checks or {}) do
     if one.status ~= "passing" then
       local label = prober.label(runner.app, runner.spec.health[i])

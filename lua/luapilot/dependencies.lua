@@ -113,17 +113,20 @@ function dependencies.loses(runner, source)
   return one == nil or is_lost(one) -- nil: its trigger names it
 end
 
-local function hint(source)
-  if source.memory.state == "held" then return "; it was stopped" end
-  local idle = source.memory.state == "waiting" and source.starter:is_manual()
-  return idle and "; nothing starts it by itself" or ""
+local function hint(one)
+  local source = one.runner
+  local state = source.memory.state
+  if state == "held" then return "; it was stopped" end
+  if state == "waiting" and source.starter:is_manual() then return "; nothing starts it by itself" end
+  local paused = one.state == "healthy" and source.app.services:is_maintained(source)
+  return paused and "; its checks pause for maintenance" or ""
 end
 
 local function words(list)
   local texts = {}
   for i = 1, math.min(#list, SHOWN) do
     local one = list[i]
-    texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one.runner))
+    texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one))
   end
   if #list > SHOWN then texts[SHOWN + 1] = ("%d more"):format(#list - SHOWN) end
   return table.concat(texts, ", ")

@@ -610,6 +610,25 @@ describe("depends_on", function()
       box:stop()
     end)
 
+    it("holds it until a maintenance ends, in which nothing is checked, and says so", function()
+      local box = bound [[
+        pilot.after("6s", function()
+          pilot.maintenance(true, "upgrade")
+          db:restart()
+        end)
+        pilot.after("26s", function() pilot.maintenance(false) end)
+      ]]
+      box:advance "20s"
+      assert.equal("blocked", box:job("app").state)
+      assert.same({ "waits for db (healthy)", "waits for db (healthy; its checks pause for maintenance)" },
+        told(box, "app", "waits"))
+      assert.same({ 'has waited 10s for job "db" to be healthy (it is running, its checks pause for maintenance)' },
+        told(box, "app", "has waited"))
+      box:advance "10s"
+      assert.is_true(box:job("app").running)
+      box:stop()
+    end)
+
     it("leaves the restart policy where it was", function()
       local box = run(database() .. [[
         pilot.job "app" { exec = "app", restart = { count = 3, backoff = "2s" }, depends_on = { db }, bind = true }
