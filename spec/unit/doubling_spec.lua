@@ -246,7 +246,7 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
       pilot.after("1s", pilot.shutdown)
     ]], ONCE), 10 },
-  { "manual jobs that others depend on, foreseen", 200, foreseen(function(n)
+  { "manual jobs that others depend on, foreseen", 320, foreseen(function(n)
     local lines = {}
     for i = 1, n do
       lines[#lines + 1] = ('do local j%d = pilot.job "j%d" { exec = "app", when = "manual" }'):format(i, i)
