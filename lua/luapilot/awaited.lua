@@ -1,11 +1,11 @@
 -- awaited: what the jobs wait for that have never started, or whose start waits for what they depend on, told in the
--- log: after 10 s, after a minute, then each ten minutes while they wait.
+-- log: of each 10 s after it began to wait, after a minute, then each ten minutes.
 --
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
 --
--- It owns nothing: the one timer of that is the app's, begun and cancelled by starter.lua. It starts nothing, and what
--- it says of a source is what this source says of itself.
+-- It owns nothing: the one timer of that is the app's, for whom it is to be told first, and set by starter.lua.
+-- It starts nothing, and what it says of a source is what this source says of itself.
 
 local duration = require "luapilot.duration"
 local lazy = require "luapilot.lazy"
@@ -16,8 +16,8 @@ local prober = lazy.require "luapilot.prober"
 
 local awaited = {}
 
-local FIRST = 10                  -- seconds until the first look, by starter.lua …
-local SECOND, LATER = 50, 600     -- … from there to the second, and to each after it
+local SECOND, LATER = 60, 600     -- seconds until it is told again (first by starter.lua), and between further times
+local PAUSE = 1                   -- … between two looks at least; half of it is none: together rather than one by one
 local MOST = 20                   -- jobs told in a look
 local PARTS = 5                   -- of a trigger
 
@@ -26,6 +26,7 @@ local PARTS = 5                   -- of a trigger
 -- The first check that does not pass.
 local function check_state(runner)
   local probes = runner.prober
+  if probes and probes.paused then return "its checks pause for maintenance" end
   for i, one in ipairs(probes and probes.memory.checks or {}) do
     if one.status ~= "passing" then
       local label = prober.label(runner.app, runner.spec.health[i])
@@ -154,30 +155,50 @@ local function tell_more(app, count)
     { jobs = count })
 end
 
-local function tell(app, since)
+-- When it is told next.
+local function due_after(since, now)
+  local waited = now - since + PAUSE / 2
+  if waited < SECOND then return since + SECOND end
+  return since + SECOND + LATER * (math.floor((waited - SECOND) / LATER) + 1)
+end
+
+local function tell_one(runner, text, seconds)
+  runner:log("info", ("has waited %s for %s"):format(duration.words(seconds), text), nil, "waits",
+    { reason = text, seconds = seconds })
+end
+
+-- Tells what those wait for whose time has come.
+local function tell(app, now)
   local count = 0
   for _, runner in ipairs(app.order) do
-    local text, seconds = awaited.of(app, runner), app.port.now() - since
-    if text then
-      if runner.memory.state == "blocked" then seconds = app.port.now() - runner.memory.since end
-      count = count + 1
-      if count <= MOST then
-        runner:log("info", ("has waited %s for %s"):format(duration.words(seconds), text), nil, "waits",
-          { reason = text, seconds = math.floor(seconds) })
-      end
+    local waits = runner.waits
+    if waits and waits.due <= now + PAUSE / 2 then
+      local text = awaited.of(app, runner)
+      if text and count < MOST then tell_one(runner, text, math.floor(now - waits.since + PAUSE / 2)) end
+      count = count + (text and 1 or 0)
+      waits.due = due_after(waits.since, now)
+      if not text then runner.waits = nil end
     end
   end
   if count > MOST then tell_more(app, count - MOST) end
-  return count > 0
 end
 
----Tells what is waited for, and comes again as long as there is something.
+local function next_due(app)
+  local first
+  for _, runner in ipairs(app.order) do
+    if runner.waits then first = math.min(first or runner.waits.due, runner.waits.due) end
+  end
+  return first
+end
+
+---Tells what is waited for.
 ---@param app luapilot.App
----@param since number?     from when on the jobs have waited; nil: this is the first look
-function awaited.look(app, since)
-  local pause = since and LATER or SECOND
-  since = since or app.port.now() - FIRST
-  app.look = tell(app, since) and app.loop:after(pause, function() awaited.look(app, since) end) or nil
+---@return number? due    when it is to be looked again; nil: nobody waits
+function awaited.look(app)
+  local now = app.port.now()
+  tell(app, now)
+  local due = next_due(app)
+  return due and math.max(due, now + PAUSE)
 end
 
 return awaited

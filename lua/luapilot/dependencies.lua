@@ -113,17 +113,20 @@ function dependencies.loses(runner, source)
   return one == nil or is_lost(one) -- nil: its trigger names it
 end
 
-local function hint(source)
-  if source.memory.state == "held" then return "; it was stopped" end
-  local idle = source.memory.state == "waiting" and source.starter:is_manual()
-  return idle and "; nothing starts it by itself" or ""
+local function hint(one)
+  local source = one.runner
+  local state = source.memory.state
+  if state == "held" then return "; it was stopped" end
+  if state == "waiting" and source.starter:is_manual() then return "; nothing starts it by itself" end
+  local paused = one.state == "healthy" and source.app.services:is_maintained(source)
+  return paused and "; its checks pause for maintenance" or ""
 end
 
 local function words(list)
   local texts = {}
   for i = 1, math.min(#list, SHOWN) do
     local one = list[i]
-    texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one.runner))
+    texts[i] = ("%s (%s%s)"):format(one.runner.spec.name, one.state, hint(one))
   end
   if #list > SHOWN then texts[SHOWN + 1] = ("%d more"):format(#list - SHOWN) end
   return table.concat(texts, ", ")
@@ -133,7 +136,7 @@ end
 
 local function leave(runner)
   for _, unwatch in ipairs(runner.unwatch or constant.NONE) do unwatch() end
-  runner.unwatch, runner.lacking, runner.missing = nil, nil, nil
+  runner.unwatch, runner.lacking, runner.missing, runner.skipped = nil, nil, nil, nil
 end
 
 local look_soon -- forward
@@ -168,7 +171,17 @@ function dependencies.depend(runner)
   if not dependencies.can_come(runner) then return end -- which is told when this turn comes to rest
   local text = words(list)
   runner:log("info", "waits for " .. text, nil, "waits", { reason = text })
-  starter.look_later(runner.app)
+  starter.look_later(runner)
+end
+
+---A tick of the clock comes meanwhile: said once a wait.
+---@param runner luapilot.Runner    blocked
+function dependencies.skip(runner)
+  local list = runner.skipped and constant.NONE or dependencies.lacking(runner)
+  if not list[1] then return end
+  runner.skipped = true
+  local text = words(list)
+  runner:log("info", ("still waits for %s: this one is skipped"):format(text), nil, "skipped", { reason = text })
 end
 
 ---It waits no more.

@@ -65,6 +65,12 @@ function Runner:log(level, message, fields, event, facts)
   self.app:log(level, message, fields, event, self.spec.name, facts)
 end
 
+---A tick of the clock comes while it is at work.
+function Runner:skip()
+  if self.memory.state == "blocked" then return dependencies.skip(self) end
+  self:log("info", "the last run is not over: this one is skipped", nil, "skipped")
+end
+
 ---Is there a process, or about to be one?
 ---@return boolean
 function Runner:is_active()

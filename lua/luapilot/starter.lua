@@ -53,9 +53,7 @@ local function fire(self, leaf)
   if runner.memory.state == "blocked" and not CLOCK[leaf.kind] then return end -- the start that waits serves it
   self.app:command(function()
     if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
-    if CLOCK[leaf.kind] then
-      return runner:log("info", "the last run is not over: this one is skipped", nil, "skipped")
-    end
+    if CLOCK[leaf.kind] then return runner:skip() end
     busy[leaf.options and leaf.options.when_busy or "latest"](runner)
   end)
 end
@@ -96,15 +94,29 @@ local function give_up(self, leaf, why)
   self.runner:post("give_up", { message = type(why) == "string" and why or why() })
 end
 
--- Who waits long says for what.
-function starter.look_later(app)
-  app.look = app.look or app.loop:after(LONG, function() awaited.look(app) end)
+-- One timer for all who wait: that of whom it is to be told first.
+local function look_at(app, due)
+  if app.look and app.look.due <= due then return end
+  if app.look then app.loop:cancel(app.look.timer) end
+  app.look = { due = due, timer = app.loop:after(due - app.port.now(), function()
+    app.look = nil
+    local following = awaited.look(app)
+    if following then look_at(app, following) end
+  end) }
+end
+
+---Who waits long says for what: a job that begins to wait, or, after a handoff, goes on.
+---@param runner luapilot.Runner
+function starter.look_later(runner)
+  local memory, now = runner.memory, runner.app.port.now()
+  runner.waits = { since = memory.state == "blocked" and memory.since or now, due = now + LONG }
+  look_at(runner.app, runner.waits.due)
 end
 
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
-  if leaf.topic ~= "pilot" then starter.look_later(self.app) end
+  if leaf.topic ~= "pilot" then starter.look_later(self.runner) end
   add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
   if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
@@ -128,7 +140,7 @@ end
 arm["function"] = function(self, leaf)
   if self.quiet then return hear(self, leaf) end
   if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
-  starter.look_later(self.app)
+  starter.look_later(self.runner)
   self.task = self.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)
@@ -224,7 +236,7 @@ function Starter:stop()
     loop:cancel(state.latest)
   end
   if self.task then self.task:cancel("shutdown") end
-  if self.app.look then loop:cancel(self.app.look) end
+  if self.app.look then loop:cancel(self.app.look.timer) end
   self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
 end
 

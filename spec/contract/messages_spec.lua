@@ -85,6 +85,7 @@ function stories.order()
     local tool = pilot.job "tool" { exec = "app", when = "manual" }
     pilot.job "app" { exec = "app", depends_on = { db, tool }, bind = true }
     pilot.job "late" { exec = "app", depends_on = { db, once = "exit_success" } }
+    pilot.job "tick" { exec = "app", when = pilot.every "6s", depends_on = { tool } }
     pilot.after("12s", function() tool:start() db:restart() end)
   ]], { db = {}, once = { exit = 7, after = "5s" }, ok = { exit = 0 }, app = {} })
   box:advance "1m"

@@ -152,9 +152,13 @@ describe("depends_on", function()
         pilot.job "task" { exec = "task", when = pilot.every "2s", depends_on = { db } }
       ]], { task = { exit = 0, after = "100ms" } }, "5s")
       assert.same({ 4 }, spawned(box, "task")) -- the tick of the fourth second came before
-      assert.equal(2, #told(box, "task", "this one is skipped"))
+      assert.same({ "still waits for db (healthy): this one is skipped" }, told(box, "task", "skipped"))
       box:advance "1500ms"
       assert.same({ 4, 6 }, spawned(box, "task"))
+      box:job("db"):process():crash "SIGKILL" -- the next wait tells it again
+      box:advance "4s"
+      assert.equal(2, #told(box, "task", "still waits"))
+      assert.same({}, told(box, "task", "the last run"))
       box:stop()
     end)
 
@@ -600,6 +604,25 @@ describe("depends_on", function()
       box:advance "1m"
       assert.equal("stopped", box:job("app").state)
       assert.equal(2, box:job("db"):starts())
+      box:stop()
+    end)
+
+    it("holds it until a maintenance ends, in which nothing is checked, and says so", function()
+      local box = bound [[
+        pilot.after("6s", function()
+          pilot.maintenance(true, "upgrade")
+          db:restart()
+        end)
+        pilot.after("26s", function() pilot.maintenance(false) end)
+      ]]
+      box:advance "20s"
+      assert.equal("blocked", box:job("app").state)
+      assert.same({ "waits for db (healthy)", "waits for db (healthy; its checks pause for maintenance)" },
+        told(box, "app", "waits"))
+      assert.same({ 'has waited 10s for job "db" to be healthy (it is running, its checks pause for maintenance)' },
+        told(box, "app", "has waited"))
+      box:advance "10s"
+      assert.is_true(box:job("app").running)
       box:stop()
     end)
 

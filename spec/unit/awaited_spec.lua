@@ -38,6 +38,48 @@ describe("a job that waits", function()
     box:stop()
   end)
 
+  it("counts from when it began to wait itself", function()
+    local box = run(DB .. [[
+      pilot.job "app" { exec = "run", when = db:once "healthy" }
+      local up = pilot.job "up" { exec = "run" }
+      pilot.job "late" { exec = "run", depends_on = { up }, bind = true, restart = "always" }
+      pilot.job "later" { exec = "run", depends_on = { up }, bind = true, restart = "always" }
+      pilot.after("65s", function() up:stop() end)
+    ]], { db = {} })
+    box:advance "13m"
+    local BLOCKED = ' job "up" to run (it was stopped)'
+    local list = said(box)
+    table.sort(list)
+    assert.same({
+      "10 10s app " .. REFUSED, "125 1m late" .. BLOCKED, "125 1m later" .. BLOCKED, "60 1m app " .. REFUSED,
+      "660 11m app " .. REFUSED, "725 11m late" .. BLOCKED, "725 11m later" .. BLOCKED,
+      "75 10s late" .. BLOCKED, "75 10s later" .. BLOCKED,
+    }, list)
+    box:stop()
+  end)
+
+  it("tells of many that began one after the other once a second at most, twenty at a time", function()
+    local box = run([[
+      local up = pilot.job "up" { exec = "run", when = "manual" }
+      for i = 1, 90 do
+        local job = pilot.job("j" .. i) { exec = "run", when = "manual", depends_on = { up } }
+        pilot.after(i / 30, function() job:start() end)
+      end
+    ]])
+    box:advance "20s"
+    local at = {}
+    for _, line in ipairs(box:log()) do
+      if line.message:find "has waited" then at[line.at] = (at[line.at] or 0) + 1 end
+    end
+    local looks = 0
+    for _, count in pairs(at) do
+      looks = looks + 1
+      assert.is_true(count <= 20)
+    end
+    assert.is_true(looks <= 4)
+    box:stop()
+  end)
+
   it("says nothing when it has started before", function()
     local box = run(DB .. 'pilot.job "app" { exec = "run", when = db:each "healthy" }', { db = {} })
     box:advance "5s"

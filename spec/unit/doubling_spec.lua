@@ -11,6 +11,7 @@ local cost = require "support.cost"
 local diagram = require "luapilot.cli.diagram"
 local masks = require "luapilot.masks"
 local mermaid = require "luapilot.cli.mermaid"
+local outlook = require "luapilot.cli.outlook"
 local registrar = require "luapilot.registrar"
 local sim = require "luapilot.sim"
 
@@ -150,6 +151,17 @@ local function checked(source)
   end
 end
 
+-- What `check` warns of.
+local function foreseen(source)
+  return function(n)
+    local text = type(source) == "function" and source(n) or "local N = tonumber(pilot.env 'N') " .. source
+    return function()
+      local box = boxes.load(text, { env = { N = tostring(n) } })
+      outlook.look(box.app)
+    end
+  end
+end
+
 -- A core hands over to the next one, which loads the same file.
 local function handed_over(source)
   return function(n)
@@ -234,6 +246,22 @@ local TRIGGERS = {
       for i = 1, 10 do pilot.job("b" .. i) { exec = "app", when = part } end
       pilot.after("1s", pilot.shutdown)
     ]], ONCE), 10 },
+  { "manual jobs that others depend on, foreseen", 320, foreseen(function(n)
+    local lines = {}
+    for i = 1, n do
+      lines[#lines + 1] = ('do local j%d = pilot.job "j%d" { exec = "app", when = "manual" }'):format(i, i)
+      lines[#lines + 1] = ('pilot.job "k%d" { exec = "app", depends_on = { j%d } }'):format(i, i)
+      lines[#lines + 1] = ('pilot.after("1s", function() j%d:start() end) end'):format(i)
+    end
+    return table.concat(lines, "\n")
+  end) },
+  { "one-shots that servers need, foreseen", 160, foreseen [[
+      for i = 1, N do
+        local once = pilot.job("once" .. i) { exec = "app" }
+        pilot.job("server" .. i) { exec = "app", restart = "always", depends_on = { [once] = "exit_success" } }
+      end
+      pilot.every("1h", function() end)
+    ]] },
   { "jobs that one depends on, and that come one after the other", 200, pilot([[
       local names = {}
       for i = 1, N do

@@ -63,16 +63,23 @@ local function waits_for_ends(app)
   end
 end
 
+-- The topics of jobs whose failure starts another one.
+local function topics_heard(app)
+  local heard = {}
+  for _, runner in ipairs(app.order) do
+    for _, leaf in ipairs(runner.starter.trigger.leaves) do
+      if FAILURES[leaf.event] then heard[leaf.topic] = true end
+    end
+  end
+  return heard
+end
+
 -- Does the file say what is to be done when it fails?
-local function is_cared_for(app, runner)
+local function is_cared_for(app, runner, heard)
   for event in pairs(FAILURES) do
     if app.bus:has(runner.topic, event) then return true end
   end
-  for _, other in ipairs(app.order) do
-    for _, leaf in ipairs(other.starter.trigger.leaves) do
-      if leaf.topic == runner.topic and FAILURES[leaf.event] then return true end
-    end
-  end
+  return heard[runner.topic]
 end
 
 local CLOCK = { every = true, cron = true }
@@ -122,9 +129,9 @@ end
 local function one_shots(app)
   local keeper = keeper_of(app)
   if not keeper or has_main(app) or waits_for_ends(app) then return end -- the end of a main job is the pilot's
-  local needed = all_needed(app)
+  local needed, heard = all_needed(app), topics_heard(app)
   for _, source in ipairs(app.order) do
-    if needed[source] and fails_for_good(source) and not is_cared_for(app, source) then
+    if needed[source] and fails_for_good(source) and not is_cared_for(app, source, heard) then
       local name = needed[source].spec.name
       app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
         ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
@@ -168,23 +175,26 @@ end
 
 -- --- what is waited for ----------------------------------------------------------------------
 
--- Does the file call a method that starts it? As far as its text shows.
-local function is_called(app, name)
+-- The names of jobs that the file calls a method of that starts them. As far as its text shows.
+local function called_jobs(app)
+  local called = {}
   for _, source in pairs(app.loader.sources) do
     for _, method in ipairs { "start", "restart" } do
-      for _, call in ipairs(calls.on_jobs(source, method)) do
-        if call.job == name then return true end
-      end
+      for _, call in ipairs(calls.on_jobs(source, method)) do called[call.job] = true end
     end
   end
+  return called
 end
 
 -- A dependency that only a call starts.
 local function manual_dependencies(app)
+  local called -- not before somebody asks
   for _, runner in ipairs(app.order) do
     for _, one in ipairs(dependencies.of(runner)) do
       local name = one.runner.spec.name
-      if one.runner.starter:is_manual() and not is_called(app, name) then
+      local manual = one.runner.starter:is_manual()
+      called = called or manual and called_jobs(app)
+      if manual and not called[name] then
         app.mistakes:warn(runner.spec.where, ("job %q.depends_on%s"):format(runner.spec.name, one.path),
           ('job %q has when = "manual", so nothing starts it by itself: job %q waits until a handler calls its '
           .. ":start()"):format(name, runner.spec.name))
