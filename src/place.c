@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -546,4 +547,34 @@ int place_open_file(const char *path, enum place_use use, struct stat *status,
   int fd = place_file(&place, use, path, status, failure);
   place_close(&place);
   return fd;
+}
+
+/* --- unix sockets ------------------------------------------------------------------------ */
+
+int place_socket(const char *path, struct failure *failure) {
+  struct place place;
+  struct stat status;
+  char text[TEXT_SIZE];
+  if (place_open(&place, path, true, failure) != 0) return -1;
+  int fd = -1, code = ENOTSOCK;
+  if (place.name[0] != '\0') {
+    fd = openat(place.directory, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    code = errno;
+  }
+  place_close(&place);
+  if (fd >= 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode)) return fd;
+  if (fd < 0 && code != ENOTSOCK)
+    return fail(failure, "open", code, "cannot connect to unix:%s: %s", path,
+                error_text(code, text));
+  const char *kind = fd < 0 ? "a directory" : place_kind(status.st_mode);
+  (void)fail(failure, "open", ENOTSOCK, "cannot connect to unix:%s: it is %s, and no socket", path,
+             kind);
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+socklen_t place_address(int found, struct sockaddr_un *address) {
+  *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+  int length = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d", found);
+  return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length + 1);
 }
