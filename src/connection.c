@@ -79,38 +79,15 @@ static void reach_done(struct reach *reach, int fd) {
   conclude(CONNECTION_OF(reach, reach), fd);
 }
 
-/* An O_PATH descriptor of the socket. Returns it, or -1 with `failure`. */
-static int find_socket(const char *path, struct failure *failure) {
-  struct place place;
-  struct stat status;
-  char text[TEXT_SIZE];
-  if (place_open(&place, path, true, failure) != 0) return -1;
-  int fd = -1, code = ENOTSOCK;
-  if (place.name[0] != '\0') {
-    fd = openat(place.directory, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    code = errno;
-  }
-  place_close(&place);
-  if (fd >= 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode)) return fd;
-  if (fd < 0 && code != ENOTSOCK)
-    return fail(failure, "open", code, "cannot connect to unix:%s: %s", path,
-                error_text(code, text));
-  const char *kind = fd < 0 ? "a directory" : place_kind(status.st_mode);
-  (void)fail(failure, "open", ENOTSOCK, "cannot connect to unix:%s: it is %s, and no socket", path,
-             kind);
-  if (fd >= 0) close(fd);
-  return -1;
-}
-
 /* Through its descriptor: the very socket that was found, however long its path. Returns a descriptor, or -1
  * with errno. */
 static int connect_socket(int found, bool *may_bring) {
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  (void)snprintf(address.sun_path, sizeof address.sun_path, "/proc/self/fd/%d", found);
+  struct sockaddr_un address;
+  socklen_t size = place_address(found, &address);
   int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
   if (fd < 0) return -1;
   *may_bring = !passed_refuse(fd);
-  if (connect(fd, (struct sockaddr *)&address, sizeof address) == 0) return fd;
+  if (connect(fd, (struct sockaddr *)&address, size) == 0) return fd;
   int code = errno;
   close(fd);
   errno = code;
@@ -152,7 +129,7 @@ static bool try_later(struct connection *connection) {
 static void try_path(struct timer *timer) {
   struct connection *connection = CONNECTION_OF(timer, timer);
   struct failure failure = {0};
-  int found = find_socket(connection->path, &failure);
+  int found = place_socket(connection->path, &failure);
   if (found < 0) {
     give_up(connection, failure.code, failure.message);
     return;

@@ -73,8 +73,11 @@ static void no_connection(const struct http_trouble *trouble, char *code, char *
   char name[NAME_SIZE], text[TEXT_SIZE];
   int number = trouble->system ? trouble->system : ECONNREFUSED;
   (void)snprintf(code, HTTP_CODE, "%s", error_name(number, name));
-  (void)snprintf(error, HTTP_ERROR, "cannot connect to %s: %s", trouble->target,
-                 error_text(number, text));
+  if (trouble->refusal)
+    (void)snprintf(error, HTTP_ERROR, "%s", trouble->refusal);
+  else
+    (void)snprintf(error, HTTP_ERROR, "cannot connect to %s: %s", trouble->target,
+                   error_text(number, text));
 }
 
 static void untrusted(const struct http_trouble *trouble, char *code, char *error) {

@@ -14,12 +14,13 @@
 
 struct http_trouble {
   CURLcode result;
-  const char *target; /* "host:port", "unix:/run/x" */
-  const char *words;  /* curl's own */
-  int system;         /* errno of the last system call; 0 = none */
-  long verify;        /* what OpenSSL said of the certificate; 0 = nothing */
-  bool gone;          /* refused: no kept connection is left */
-  bool lookups;       /* refused: too many names are being looked up */
+  const char *target;  /* "host:port", "unix:/run/x" */
+  const char *words;   /* curl's own */
+  const char *refusal; /* the sentence, with the code of `system`; NULL = none */
+  int system;          /* errno of the last system call; 0 = none */
+  long verify;         /* what OpenSSL said of the certificate; 0 = nothing */
+  bool gone;           /* refused: no kept connection is left */
+  bool lookups;        /* refused: too many names are being looked up */
 };
 
 /* Puts a sentence in the place of `*sentence`, whose memory is the caller's to free. NULL: there is no

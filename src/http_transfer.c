@@ -9,10 +9,13 @@
 #include <strings.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
 
 #include "http.h"
 #include "http_fault.h"
 #include "passed.h"
+#include "place.h"
 
 #define IDLE_CONNECTIONS 64L
 #define IDLE_SECONDS 60
@@ -32,6 +35,7 @@ struct transfers {
   struct timer timer, idle;
   size_t count; /* transfers, lost ones included */
   size_t lost;  /* those whose lookup nobody waits for */
+  int found;    /* the unix socket that curl connects to just now; -1 = none */
 };
 
 struct transfer {
@@ -42,9 +46,11 @@ struct transfer {
   bool added, looking_up, refused;
   bool kept, gone; /* no connection may be opened; it was about to */
   bool probed;
+  bool local;       /* to a unix socket: the target is "unix:" and its path */
   bool sent, broke; /* of `once`: the request has gone out; the connection broke then */
   int socket_error; /* errno of a socket that could not be made */
   char *target;     /* owned; for messages: "host:port", "unix:/run/x" */
+  char *refusal;    /* owned; why the unix socket is none to connect to; NULL = it is one */
   char text[CURL_ERROR_SIZE];
 };
 
@@ -75,9 +81,15 @@ static void take_finished(struct transfers *all) {
   }
 }
 
+static void forget_found(struct transfers *all) {
+  if (all->found >= 0) close(all->found);
+  all->found = -1;
+}
+
 static void drive(struct transfers *all, curl_socket_t fd, int events) {
   int running;
   (void)curl.multi_socket_action(all->multi, fd, events, &running);
+  forget_found(all);
   take_finished(all);
 }
 
@@ -172,6 +184,7 @@ struct transfers *transfers_new(struct loop *loop) {
   struct transfers *all = calloc(1, sizeof *all);
   if (all == NULL) return NULL;
   all->loop = loop;
+  all->found = -1;
   all->timer.fire = timer_fires;
   all->idle.fire = idle_too_long;
   return all;
@@ -231,6 +244,27 @@ static int on_sending(void *context, char *to, char *from, int to_port, int from
   return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
+/* The path is walked as that of a file (place.h), and curl connects to what was found: at once, when this has
+ * returned, and by the address that stands here then. It goes on knowing the connection by the path. */
+static bool find_server(struct transfer *transfer, struct curl_sockaddr *address) {
+  struct failure failure = {0};
+  struct sockaddr_un found;
+  const char *path = transfer->target + strlen("unix:");
+  forget_found(transfer->all);
+  transfer->all->found = place_socket(path, &failure);
+  if (transfer->all->found >= 0) {
+    address->addrlen = place_address(transfer->all->found, &found);
+    memcpy((char *)address + offsetof(struct curl_sockaddr, addr), &found, address->addrlen);
+    if (access(found.sun_path, F_OK) == 0) return true;
+    (void)fail(&failure, "open", errno,
+               "cannot connect to unix:%s: /proc is not mounted, by which a socket is opened",
+               path);
+  }
+  transfer->socket_error = failure.code;
+  http_word(&transfer->refusal, "%s", failure.message);
+  return false;
+}
+
 /* The name is found, and nothing connects to it yet. Nobody's transfer connects to nowhere. */
 static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_sockaddr *address) {
   (void)purpose;
@@ -238,6 +272,7 @@ static curl_socket_t on_open(void *context, curlsocktype purpose, struct curl_so
   transfer->looking_up = false;
   transfer->gone = transfer->kept;
   if (transfer->owner == NULL || transfer->kept) return CURL_SOCKET_BAD;
+  if (transfer->local && !find_server(transfer, address)) return CURL_SOCKET_BAD;
   int type = address->socktype | SOCK_CLOEXEC | SOCK_NONBLOCK;
   int fd = socket(address->family, type, address->protocol);
   transfer->socket_error = fd < 0 ? errno : 0;
@@ -318,7 +353,8 @@ static void find_target(const char *url, const char **start, size_t *size) {
 static bool name_target(struct transfer *transfer, const struct http_options *options) {
   const char *start;
   size_t size;
-  if (options->socket) {
+  transfer->local = options->socket != NULL;
+  if (transfer->local) {
     http_word(&transfer->target, "unix:%s", options->socket);
   } else {
     find_target(options->proxy ? options->proxy : options->url, &start, &size);
@@ -516,6 +552,7 @@ void transfer_drop(struct transfer *transfer) {
   curl.slist_free_all(transfer->headers);
   curl.slist_free_all(transfer->connect_to);
   free(transfer->target);
+  free(transfer->refusal);
   free(transfer);
 }
 
@@ -538,6 +575,7 @@ void transfer_fault(const struct transfer *transfer, CURLcode result, char code[
       .result = result,
       .target = transfer->target,
       .words = transfer->text[0] ? transfer->text : curl.easy_strerror(result),
+      .refusal = transfer->refusal,
       .lookups = transfer->refused,
       .gone = transfer->gone,
   };

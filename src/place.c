@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/file.h>
@@ -546,4 +547,48 @@ int place_open_file(const char *path, enum place_use use, struct stat *status,
   int fd = place_file(&place, use, path, status, failure);
   place_close(&place);
   return fd;
+}
+
+/* --- unix sockets ------------------------------------------------------------------------ */
+
+/* Why what was opened in the place, or was not, is no socket to connect to; 0: it is one. */
+static int check_socket(const struct place *place, const char *path, int fd, int code,
+                        struct failure *failure) {
+  struct stat status = {.st_mode = S_IFDIR}; /* the path's own end, which has no name */
+  char text[TEXT_SIZE];
+  if (fd < 0 && code != 0)
+    return fail(failure, "open", code, "cannot connect to unix:%s: %s", path,
+                error_text(code, text));
+  if (fd >= 0 && fstat(fd, &status) != 0)
+    return fail(failure, "open", errno, "cannot connect to unix:%s: %s", path,
+                error_text(errno, text));
+  if (!S_ISSOCK(status.st_mode))
+    return fail(failure, "open", ENOTSOCK, "cannot connect to unix:%s: it is %s, and no socket",
+                path, place_kind(status.st_mode));
+  if (!is_smuggled(place->directory, fd, &status)) return 0;
+  return fail(failure, "open", EMLINK,
+              "cannot connect to unix:%s: it may be somebody else's socket: it has another name (a "
+              "hard link), or lost its own, in a directory that others may write into",
+              path);
+}
+
+int place_socket(const char *path, struct failure *failure) {
+  struct place place;
+  if (place_open(&place, path, true, failure) != 0) return -1;
+  int fd = -1, code = 0;
+  if (place.name[0] != '\0') {
+    fd = openat(place.directory, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) code = errno;
+  }
+  int status = check_socket(&place, path, fd, code, failure);
+  place_close(&place);
+  if (status == 0) return fd;
+  if (fd >= 0) close(fd);
+  return -1;
+}
+
+socklen_t place_address(int found, struct sockaddr_un *address) {
+  *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+  int length = snprintf(address->sun_path, sizeof address->sun_path, "/proc/self/fd/%d", found);
+  return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + (size_t)length + 1);
 }

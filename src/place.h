@@ -25,7 +25,9 @@
 
 #include <limits.h>
 #include <stdbool.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 
 #include "names.h"
 
@@ -65,6 +67,12 @@ int place_file(const struct place *place, enum place_use use, const char *path, 
 /* Both in one. */
 int place_open_file(const char *path, enum place_use use, struct stat *status,
                     struct failure *failure);
+
+/* The unix socket at `path`, to connect to: an O_PATH descriptor, or -1 with `failure`. */
+int place_socket(const char *path, struct failure *failure);
+/* Its address, by way of /proc, while the descriptor is open: the very socket that was found, however long its
+ * path. Returns the address's size. */
+socklen_t place_address(int found, struct sockaddr_un *address);
 
 /* Makes a directory there, with this mode whatever the umask. Returns 0, or -1 with errno. */
 int place_mkdir(const struct place *place, mode_t mode);

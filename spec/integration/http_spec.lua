@@ -219,6 +219,35 @@ describe("HTTP", function()
     assert.matches("cannot connect to unix:/nonexistent.sock: no such file or directory", lines[2])
   end)
 
+  it("walks the path of a unix socket as that of a file: a stranger's link leads nowhere", function()
+    if io.popen("id -u"):read "*l" ~= "0" then machine.skip "needs root" end
+    local directory = run.program({ "true" })
+    local server, his = web.start(directory:path "web.sock"), directory:path "his"
+    run.program({ "sh", "-c", 'mkdir "$0" && ln -s "$1" "$0/theirs" && ln -s "$1" "$2" && echo x > "$0/file"'
+      .. ' && chown -Rh nobody "$0"', his, server.socket, directory:path "ours" }):wait()
+    local lines = told(([[
+      local function get(path) return http.get("http://localhost%s", { socket = path }) end
+      for _ = 1, 3 do tell(get(%q).body) end
+      local his = %q
+      try(get, his .. "/theirs")
+      try(get, his .. "/file")
+      try(get, his .. "/gone/app.sock")
+      try(get, his)
+      local count = 0
+      for _, name in ipairs(pilot.fs.list "/proc/self/fd") do
+        local found = pilot.fs.stat("/proc/self/fd/" .. name)
+        if found and found.target and found.target:find("web.sock", 1, true) then count = count + 1 end
+      end
+      tell(count)
+    ]]):format(web.path { body = "over it" }, directory:path "ours", his))
+    assert.same({ "over it", "over it", "over it" }, { lines[1], lines[2], lines[3] })
+    assert.matches("his/theirs\" is a symbolic link of user 65534, who does not own what it leads to", lines[4])
+    assert.matches("cannot connect to unix:/%S+/his/file: it is a file, and no socket", lines[5])
+    assert.matches("his/gone.*no such file or directory", lines[6])
+    assert.matches("his: it is a directory, and no socket", lines[7])
+    assert.equal("0", lines[8])
+  end)
+
   it("takes an explicit proxy, and the environment's for what is not loopback", function()
     local server = web.start()
     local url = "http://far.example" .. web.path { body = "by proxy" }
