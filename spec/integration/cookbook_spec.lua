@@ -171,6 +171,16 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
         'php": stopped' })
     end)
 
+    it("gives each of the two its time at the end, within that of the shutdown", function()
+      local function seconds(path, pattern) return tonumber(recipe.files[path]:match(pattern)) end
+      local php = seconds("/etc/php/fpm.conf", "process_control_timeout = (%d+)s")
+      local nginx = seconds(PILOT, 'stop_timeout = "(%d+)s"')
+      local all = seconds(PILOT, 'shutdown_timeout "(%d+)s"')
+      assert.is_true(php < nginx)
+      assert.is_true(php + nginx < all)
+      check(recipe, 0)
+    end)
+
     it("tells which of the two is in the background", function()
       need()
       local p = recipe:run { change = { [PILOT] = { { '"-g", "daemon off;", ', "" } } } }
@@ -388,6 +398,19 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       p:wait_for_line 'job "blue": stopped'
       assert.matches("^HTTP/1.1 502 ", web.get(80))
       recipe:complains(p, "Connection refused")
+      ends(p, 0)
+    end)
+
+    it("begin with the one that was live, also where somebody wrote it by hand", function()
+      need()
+      local p = recipe:run { room = ROOM .. " && echo green >/srv/state/live" }
+      healthy(p, "nginx")
+      assert.matches("\ngreen\n$", web.get(80))
+      ends(p, 0)
+      p = recipe:run { room = ROOM .. " && echo orange >/srv/state/live" }
+      recipe:complains(p, "names neither")
+      healthy(p, "nginx")
+      assert.matches("\nblue\n$", web.get(80))
       ends(p, 0)
     end)
 
