@@ -148,7 +148,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       ["/srv/www/slow.php"] = "<?php error_log('begun'); while (!file_exists('/run/go')) usleep(1000); echo 'whole';",
     }
 
-    local function need() machine.need("nginx", "php-fpm8.2", "nsenter", "curl") end
+    local function need() machine.need("nginx", "php-fpm8.2", "nsenter", "curl", "ps") end
 
     it("answers, is reloaded, and finishes what it has begun", function()
       need()
@@ -277,12 +277,14 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     local recipe = book.recipe "A pool of workers"
     local ROOM = "mkdir -p /srv/queue && chown www-data /srv/queue"
 
+    local function need() machine.need("nsenter", "/usr/bin/python3") end
+
     local function give(p, name, seconds)
       book.enter(p, ("cd /srv/queue && echo %s >%s && mv %s %s.todo"):format(seconds, name, name, name)):wait()
     end
 
     it("takes work, and new workers take the places of old ones at the end of their work", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run { room = ROOM }
       recipe:try(p, SEE)
       recipe:saw(p, SEE)
@@ -295,7 +297,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     -- One worker, which does not wait long before it comes again.
     local function one_worker()
-      machine.need "nsenter"
+      need()
       return recipe:run { room = ROOM, env = { WORKERS = "1" }, change = { [PILOT] = {
         { 'restart      = "always"', 'restart = { policy = "always", backoff = "10ms" }' },
       } } }
@@ -324,7 +326,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("is cut off where it is not given the time", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run { room = ROOM, change = { [PILOT] = { { '"30s"', '"1s"' } } } }
       give(p, "long", "3600")
       p:wait_for_line "begins long"
@@ -334,7 +336,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("says nothing until it ends where its lines are buffered", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run {
         room = ROOM, env = { PYTHONUNBUFFERED = false }, change = { [PILOT] = { { '"-u", ', "" } } },
       }
@@ -348,6 +350,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("becomes smaller by a bound on restarts", function()
+      need()
       local p = recipe:run { change = { [PILOT] = {
         { 'restart      = "always"', 'restart = { limit = 2, backoff = "10ms" }' }, { "worker.py", "nothing.py" },
       } } }
@@ -360,7 +363,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     local recipe = book.recipe "Blue and green"
     local ROOM = "mkdir -p /srv/state"
 
-    local function need() machine.need("nginx", "ab", "nsenter", "curl") end
+    local function need() machine.need("nginx", "ab", "nsenter", "curl", "/usr/bin/python3") end
 
     it("change over and back under load, and lose no request", function()
       need()
@@ -471,7 +474,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       end)
     end
 
-    local function need() machine.need("nginx", "ab", "nsenter", "curl", "pgrep") end
+    local function need() machine.need("nginx", "ab", "nsenter", "curl", "pgrep", "/usr/bin/python3") end
 
     it("loses no request, of those neither that are sent once only", function()
       need()
@@ -549,7 +552,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     -- The log after a request, read by Python.
     local function read(options)
-      machine.need("nginx", "nsenter", "curl")
+      machine.need("nginx", "nsenter", "curl", "/usr/bin/python3")
       local p = recipe:run(options)
       p:wait_for_line '"nginx","msg":"is healthy"'
       p:wait_for_line "somebody else"
@@ -601,7 +604,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       "--inh-caps", "-all", "--no-new-privs" }
 
     local function run_it(change, mode)
-      machine.need("nginx", "setpriv", "nsenter", "curl")
+      machine.need("nginx", "setpriv", "nsenter", "curl", "/usr/bin/python3")
       return recipe:run { room = ROOM:format(mode or "1777"), wrap = USER, change = change }
     end
 
