@@ -12,12 +12,22 @@ pilot.consul()    -- CONSUL_HTTP_ADDR, or 127.0.0.1:8500
 
 local app = pilot.watch "app" { cached = true } -- the agent asks the servers once, for all that watch this through it
 
+-- Who may register a service in Consul writes into HAProxy's configuration and to its runtime API: an IP address with a
+-- port, and nothing else.
+local function backends()
+  local list = {}
+  for _, each in ipairs(app.instances) do
+    if each.authority:find "^[%x.:%[%]]+:%d+$" then list[#list + 1] = each end
+  end
+  return list
+end
+
 -- The configuration of a start: the first slots have the backends of now, the others wait.
 local function configure()
   pilot.fs.mkdir(dir)
-  local servers = {}
+  local servers, list = {}, backends()
   for i = 1, slots do
-    local each = app.instances[i]
+    local each = list[i]
     servers[i] = { place = each and each.authority or "127.0.0.1:1", disabled = not each }
   end
   pilot.render {
@@ -77,7 +87,7 @@ end
 -- Who stays keeps his slot; who is gone gives his to one that is new.
 local function fill()
   local new, free, commands = {}, {}, {}
-  for _, each in ipairs(app.instances) do new[each.authority] = true end
+  for _, each in ipairs(backends()) do new[each.authority] = true end
   for _, slot in ipairs(look()) do
     if slot.ready and new[slot.place] then
       new[slot.place] = nil
@@ -85,7 +95,7 @@ local function fill()
       free[#free + 1] = slot
     end
   end
-  for _, each in ipairs(app.instances) do
+  for _, each in ipairs(backends()) do
     local slot = new[each.authority] and table.remove(free, 1)
     if slot then
       commands[#commands + 1] = ("set server app/%s addr %s port %d"):format(slot.name, each.address, each.port)

@@ -115,6 +115,23 @@ describe("haproxy", function()
     for _, entry in ipairs(box:log()) do assert.not_equal("a backend has no slot", entry.message) end
   end)
 
+  it("gives no slot to what is no address, neither in the configuration nor later", function()
+    box.consul:add("app", "10.0.0.2\nprogram x\n command sh", { id = "evil" })
+    box:advance "5s"
+    box.consul:add("app", "10.0.0.1")
+    box.consul:add("app", "10.0.0.3;shutdown sessions server app/app1", { id = "worse" })
+    box:advance "5s"
+    haproxy:process():crash "SIGSEGV"
+    box:advance "10s"
+    assert.equal("1=10.0.0.1:80", served())
+    assert.is_nil(box:file(CONF):find "program")
+    local warned = 0
+    for _, entry in ipairs(box:log()) do
+      if entry.message == "a backend has no slot" then warned = warned + 1 end
+    end
+    assert.is_true(warned >= 2)
+  end)
+
   it("says which backend finds no slot, and gives it the next that is free", function()
     for i = 1, 11 do box.consul:add("app", ("10.0.0.%02d"):format(i)) end
     box:advance "5s"

@@ -82,6 +82,19 @@ describe("nginx-upstreams", function()
     assert.equal(1, nginx:received "SIGHUP")
   end)
 
+  it("leaves out what is no address with a port, and says so", function()
+    box.consul:add("app", "10.0.0.1", { port = 8001 })
+    box.consul:add("app", "10.0.0.2; } server { listen 81; root /", { port = 80, id = "evil" })
+    box.consul:add("app", "10.0.0.3", { port = 0 })
+    box:advance "20s"
+    assert.same({ "10.0.0.1:8001" }, served())
+    local warned = {}
+    for _, entry in ipairs(box:log()) do
+      if entry.message:find "^left out" then warned[entry.fields.id] = true end
+    end
+    assert.same({ evil = true, ["app-10.0.0.3"] = true }, warned)
+  end)
+
   it("keeps the old file, and does not reload, when nginx refuses the new one", function()
     box.consul:add("app", "10.0.0.1", { port = 8001 })
     box:advance "20s"

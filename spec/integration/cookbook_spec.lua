@@ -148,7 +148,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       ["/srv/www/slow.php"] = "<?php error_log('begun'); while (!file_exists('/run/go')) usleep(1000); echo 'whole';",
     }
 
-    local function need() machine.need("nginx", "php-fpm8.2", "nsenter", "curl") end
+    local function need() machine.need("nginx", "php-fpm8.2", "nsenter", "curl", "ps") end
 
     it("answers, is reloaded, and finishes what it has begun", function()
       need()
@@ -169,6 +169,16 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       story.assert_ends(p, 0)
       story.assert_order(p, { 'php": is healthy', 'nginx": started', 'nginx": stopped', 'php": stopping',
         'php": stopped' })
+    end)
+
+    it("gives each of the two its time at the end, within that of the shutdown", function()
+      local function seconds(path, pattern) return tonumber(recipe.files[path]:match(pattern)) end
+      local php = seconds("/etc/php/fpm.conf", "process_control_timeout = (%d+)s")
+      local nginx = seconds(PILOT, 'stop_timeout = "(%d+)s"')
+      local all = seconds(PILOT, 'shutdown_timeout "(%d+)s"')
+      assert.is_true(php < nginx)
+      assert.is_true(php + nginx < all)
+      check(recipe, 0)
     end)
 
     it("tells which of the two is in the background", function()
@@ -267,12 +277,14 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     local recipe = book.recipe "A pool of workers"
     local ROOM = "mkdir -p /srv/queue && chown www-data /srv/queue"
 
+    local function need() machine.need("nsenter", "/usr/bin/python3") end
+
     local function give(p, name, seconds)
       book.enter(p, ("cd /srv/queue && echo %s >%s && mv %s %s.todo"):format(seconds, name, name, name)):wait()
     end
 
     it("takes work, and new workers take the places of old ones at the end of their work", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run { room = ROOM }
       recipe:try(p, SEE)
       recipe:saw(p, SEE)
@@ -285,7 +297,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     -- One worker, which does not wait long before it comes again.
     local function one_worker()
-      machine.need "nsenter"
+      need()
       return recipe:run { room = ROOM, env = { WORKERS = "1" }, change = { [PILOT] = {
         { 'restart      = "always"', 'restart = { policy = "always", backoff = "10ms" }' },
       } } }
@@ -314,7 +326,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("is cut off where it is not given the time", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run { room = ROOM, change = { [PILOT] = { { '"30s"', '"1s"' } } } }
       give(p, "long", "3600")
       p:wait_for_line "begins long"
@@ -324,7 +336,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("says nothing until it ends where its lines are buffered", function()
-      machine.need "nsenter"
+      need()
       local p = recipe:run {
         room = ROOM, env = { PYTHONUNBUFFERED = false }, change = { [PILOT] = { { '"-u", ', "" } } },
       }
@@ -338,6 +350,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     end)
 
     it("becomes smaller by a bound on restarts", function()
+      need()
       local p = recipe:run { change = { [PILOT] = {
         { 'restart      = "always"', 'restart = { limit = 2, backoff = "10ms" }' }, { "worker.py", "nothing.py" },
       } } }
@@ -350,7 +363,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
     local recipe = book.recipe "Blue and green"
     local ROOM = "mkdir -p /srv/state"
 
-    local function need() machine.need("nginx", "ab", "nsenter", "curl") end
+    local function need() machine.need("nginx", "ab", "nsenter", "curl", "/usr/bin/python3") end
 
     it("change over and back under load, and lose no request", function()
       need()
@@ -388,6 +401,19 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       p:wait_for_line 'job "blue": stopped'
       assert.matches("^HTTP/1.1 502 ", web.get(80))
       recipe:complains(p, "Connection refused")
+      ends(p, 0)
+    end)
+
+    it("begin with the one that was live, also where somebody wrote it by hand", function()
+      need()
+      local p = recipe:run { room = ROOM .. " && echo green >/srv/state/live" }
+      healthy(p, "nginx")
+      assert.matches("\ngreen\n$", web.get(80))
+      ends(p, 0)
+      p = recipe:run { room = ROOM .. " && echo orange >/srv/state/live" }
+      recipe:complains(p, "names neither")
+      healthy(p, "nginx")
+      assert.matches("\nblue\n$", web.get(80))
       ends(p, 0)
     end)
 
@@ -448,7 +474,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       end)
     end
 
-    local function need() machine.need("nginx", "ab", "nsenter", "curl", "pgrep") end
+    local function need() machine.need("nginx", "ab", "nsenter", "curl", "pgrep", "/usr/bin/python3") end
 
     it("loses no request, of those neither that are sent once only", function()
       need()
@@ -483,6 +509,32 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       ends(front, 0)
     end)
 
+    local function register(id, address)
+      local body = ('{"ID": "%s", "Name": "app", "Port": 80, "Address": "%s"}'):format(id, address)
+      agent:api("PUT", "/v1/agent/service/register", body)
+    end
+
+    it("leaves out what is no address, and keeps what nginx knows where it refuses an entry", function()
+      need()
+      local front, first = proxy(), app(1)
+      serves(front, "8001")
+      register("evil", [[127.0.0.1:9; } server { listen 81; root /; } upstream zz { server 127.0.0.1]])
+      recipe:complains(front, "left out")
+      register("poison", "1::2::3")
+      recipe:complains(front, "invalid IPv6")
+      local seen = book.enter(front, "cat /run/servers.conf")
+      seen:wait()
+      assert.equal("server 127.0.0.2:8001;\n", seen:stdout())
+      story.assert_lines(front, 0, 'job "nginx": exited')
+      agent:api("PUT", "/v1/agent/service/deregister/evil")
+      agent:api("PUT", "/v1/agent/service/deregister/poison")
+      local second = app(2)
+      serves(front, "8001", "8002")
+      ends(first, 0)
+      ends(second, 0)
+      ends(front, 0)
+    end)
+
     it("takes an id of each app's own", function()
       need()
       local change = { [PILOT] = { { 'interval = "2s"', 'interval = "500ms"' } } }
@@ -500,7 +552,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
 
     -- The log after a request, read by Python.
     local function read(options)
-      machine.need("nginx", "nsenter", "curl")
+      machine.need("nginx", "nsenter", "curl", "/usr/bin/python3")
       local p = recipe:run(options)
       p:wait_for_line '"nginx","msg":"is healthy"'
       p:wait_for_line "somebody else"
@@ -552,7 +604,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       "--inh-caps", "-all", "--no-new-privs" }
 
     local function run_it(change, mode)
-      machine.need("nginx", "setpriv", "nsenter", "curl")
+      machine.need("nginx", "setpriv", "nsenter", "curl", "/usr/bin/python3")
       return recipe:run { room = ROOM:format(mode or "1777"), wrap = USER, change = change }
     end
 

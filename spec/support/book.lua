@@ -13,9 +13,10 @@
 --
 --   a line that ends with `/a/path`:          the block that follows is that file
 --   ```text                                   lines of a log, without their times
---   ```console                                "$ a command", and what it writes
+--   ```console                                "$ a command", and all that it writes; without any, it succeeds
 --
--- In both a number stands for any number, and … for any text: pids and times are others each time.
+-- In both a number stands for any number, and … for any text: pids and times are others each time. A line of a command's
+-- that is … alone stands for any lines.
 --
 -- The place is a mount and a PID namespace, in the network that the spec has entered: /etc is a copy of the machine's,
 -- the directories that recipes write into are empty. Nothing outside changes.
@@ -200,12 +201,20 @@ local function commands_under(recipe, heading)
   return list
 end
 
-local function says(output, lines)
-  local at = 1
-  for line in output:gmatch "[^\n]+" do
-    if lines[at] and line:find("^" .. pattern_of(lines[at]) .. "$") then at = at + 1 end
+-- The lines from `at` on are those that are shown from `from` on, and no others; … alone is any number of them.
+local function are(lines, at, shown, from)
+  if shown[from] == "…" then
+    return are(lines, at, shown, from + 1) or lines[at] ~= nil and are(lines, at + 1, shown, from)
   end
-  return at > #lines
+  if not shown[from] or not lines[at] then return shown[from] == lines[at] end
+  return lines[at]:find("^" .. pattern_of(shown[from]) .. "$") and are(lines, at + 1, shown, from + 1)
+end
+
+-- Does a command say that, and nothing else? One of which nothing is shown must succeed as well.
+local function says(p, shown)
+  local code, lines = p:wait(), {}
+  for line in p:output():gmatch "[^\n]+" do lines[#lines + 1] = line end
+  return are(lines, 1, shown, 1) and (#shown > 0 or code == 0)
 end
 
 ---Types the commands that are shown, each until it says what the page says.
@@ -213,11 +222,8 @@ end
 ---@param heading string
 function Recipe:try(p, heading)
   for _, each in ipairs(commands_under(self, heading)) do
-    local last
     p:wait_for(each.command .. " to say what the page says", function()
-      last = book.enter(p, each.command)
-      last:wait()
-      return says(last:output(), each.lines)
+      return says(book.enter(p, each.command), each.lines)
     end)
   end
 end
