@@ -185,6 +185,13 @@ Name it: luapilot run FILE. luapilot init writes a first one.
 ]] }, checked({}, {}))
   end)
 
+  it("not that of standard input by its name", function()
+    local result = checked({ "-" }, everywhere)
+    assert.equal('luapilot: "-" is no file. To read one from standard input: /dev/stdin <FILE (no pipe); a file of that '
+      .. "name is ./-\n", result.err)
+    assert.equal(2, result.code)
+  end)
+
   it("a wrong one of $LUAPILOT is not silently another", function()
     local result = checked({}, { "pilot.lua" }, { LUAPILOT = "gone.lua" })
     assert.equal("gone.lua: there is no such file; luapilot init writes a first one\n"
