@@ -139,9 +139,18 @@ local function check_work(options, path, report)
   end
 end
 
+-- Fields of which others speak: a mistake in one of them is no second mistake of those, nor is a field nobody knows.
+local SPOKEN_OF = { exec = true, run = true, health = true, reload = true, depends_on = true }
+
+local function is_spoken_of(path, message)
+  local field = path:match '"%.([%l_]+)'
+  return not field or SPOKEN_OF[field] or message:find("unknown field", 1, true) ~= nil
+end
+
 ---@class luapilot.JobSpec
 ---@field name string|nil nil only after a mistake
 ---@field where string|nil
+---@field failed boolean|nil what others may say of it may follow from a mistake of its own
 ---@field exec string[]|nil
 ---@field run fun(job: table)|nil
 ---@field prepare fun(job: table)|nil
@@ -182,7 +191,11 @@ end
 ---@return luapilot.JobSpec
 function M.job(name, options, where, mistakes)
   local given = schema.is_table(options) and options or {}
-  local function report(path, message) mistakes:add(where, path, meant.better(given, path, message)) end
+  local failed
+  local function report(path, message)
+    failed = failed or is_spoken_of(path, message)
+    mistakes:add(where, path, meant.better(given, path, message))
+  end
   name = job_name(name, given, report)
   local path = name and "job " .. describe.quote(name) or "job"
 
@@ -193,9 +206,10 @@ function M.job(name, options, where, mistakes)
   else
     schema.expected(path, report, "a table of fields", options)
   end
-  if spec.drain and not spec.service then
+  if spec.drain and schema.field(given, "service") == nil then
     report(schema.join(path, "drain"), "needs service: it is the time between deregistering and stop_signal")
   end
+  spec.failed = failed
   return spec
 end
 

@@ -27,8 +27,7 @@ local validate = {}
 function validate.run(app, chunk)
   local ok, err = app.tasks:run_alone(chunk)
   if not ok then
-    app.raised = true
-    raised.tell(app, err)
+    app.raised = raised.tell(app, err)
   end
 end
 
@@ -131,7 +130,7 @@ local function reloads(app)
     local list = may_have(source, "reload", ":%s*reload") and calls.on_jobs(source, "reload")
     for _, call in ipairs(list or constant.NONE) do
       local runner = app.jobs[call.job]
-      if runner and not runner.spec.reload then
+      if runner and not (runner.spec.reload or runner.spec.failed) then
         app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
           ('%s:reload() is called here, and the job has none: describe it with reload = "SIGHUP", or a function')
             :format(call.name))

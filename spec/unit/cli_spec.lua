@@ -185,10 +185,25 @@ Name it: luapilot run FILE. luapilot init writes a first one.
 ]] }, checked({}, {}))
   end)
 
+  it("up to the line that ends it, and says which", function()
+    local function ends(text, files)
+      files = files or {}
+      files["pilot.lua"] = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x | y" }\n' .. text
+      return luapilot({ "check" }, files).err
+    end
+    assert.matches("pilot.lua: 2 mistakes; line 4 ended the file: what follows was not checked\n$",
+      ends 'local x = nil\nx.y = 1\npilot.job "b" { exec = "x | y" }')
+    assert.matches("pilot.lua: 2 mistakes; line 3 ended the file: what follows was not checked\n$",
+      ends "pilot.sleep(1)")
+    assert.matches("pilot.lua: 2 mistakes; more.lua:1 ended the file: what follows was not checked\n$",
+      ends('dofile "more.lua"', { ["more.lua"] = "error 'no'" }))
+    assert.matches("pilot.lua: 2 mistakes\n$", ends 'pilot.job "b" { exec = "x | y" }')
+  end)
+
   it("not that of standard input by its name", function()
     local result = checked({ "-" }, everywhere)
-    assert.equal('luapilot: "-" is no file. To read one from standard input: /dev/stdin <FILE (no pipe); a file of that '
-      .. "name is ./-\n", result.err)
+    assert.equal('luapilot: "-" is no file. To read one from standard input: /dev/stdin <FILE (no pipe); a file of '
+      .. "that name is ./-\n", result.err)
     assert.equal(2, result.code)
   end)
 

@@ -98,6 +98,19 @@ local GOLDEN = {
     .. '"always"): wait for "running" or "healthy", or give it restart = "on_failure"',
     'job "d": depends_on.c: waits for "exit_success" of job "c", which has no program that ends: wait for "healthy" or '
     .. '"running"' },
+  -- what others say of a job may follow from a mistake of its own
+  { 'pilot.job "a" { exec = "x | y" } pilot.job "b" { exec = "b", health = { tpc = "x:1" } } local r = pilot.job "r" '
+    .. '{ exec = "r", reload = 5 } pilot.job "c" { exec = "c", depends_on = { a = "exit_success", b = "healthy" } } '
+    .. 'pilot.job "d" { exec = "d", depends_on = "a", bind = true, when = pilot.job "b":once "healthy" } '
+    .. 'pilot.job "e" { exec = "e", drain = "1s", service = 5 } pilot.on("SIGHUP", function() r:reload() end)',
+    'job "a": exec: | at column 3 is a pipe, and there is no shell here: write pilot.sh "…" to use one, or a list of '
+    .. 'words { "a", "b" } for the literal text',
+    'job "b": health.tpc: unknown field (did you mean "tcp"?)',
+    'job "b": health: checks nothing: it needs one of http, tcp, exec, check, notify',
+    'job "r": reload: expected a signal such as "SIGHUP", or a function, got a number: 5',
+    'job "d": depends_on: ' .. LIST .. 'got a string: "a"; write depends_on = { "a" }',
+    'job "e": service: expected a table such as { port = 8000 }, or a list of them, got a number: 5; write service = '
+    .. '{ port = 5 }' },
   { 'local a = pilot.job "a" { exec = "a", bind = true } pilot.job "b" { exec = "b", depends_on = {}, bind = true } '
     .. 'pilot.job "c" { exec = "c", depends_on = { [a] = "exit_success" }, bind = true }',
     'job "a": bind: needs depends_on: it is stopped and started with those, such as { "db" }',

@@ -39,6 +39,15 @@ function load.covered(found, text)
   return masks and masks:cover(text) or text
 end
 
+-- What ended the file: there may be more mistakes behind it.
+local function ended_by(found)
+  local where = found.pilot.raised
+  if not where then return "" end
+  local file, line = where:match "^(.*):(%d+)$"
+  local what = file == found.path and "line " .. line or file and where or "an error"
+  return ("; %s ended the file: what follows was not checked"):format(what)
+end
+
 ---Tells warnings and mistakes on stderr.
 ---@param screen luapilot.Terminal
 ---@param found luapilot.Loaded
@@ -49,7 +58,8 @@ function load.tell(screen, found, after)
   for _, warning in ipairs(list:warnings()) do tell("warning: ", warning) end
   if found.ok then return end
   for _, mistake in ipairs(list:list()) do tell("", mistake) end
-  screen.err(("%s%s: %s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"), after or ""))
+  screen.err(("%s%s: %s%s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"),
+    ended_by(found), after or ""))
 end
 
 ---Reads and tells.
