@@ -139,14 +139,6 @@ local function check_work(options, path, report)
   end
 end
 
--- Fields of which others speak: a mistake in one of them is no second mistake of those, nor is a field nobody knows.
-local SPOKEN_OF = { exec = true, run = true, health = true, reload = true, depends_on = true }
-
-local function is_spoken_of(path, message)
-  local field = path:match '"%.([%l_]+)'
-  return not field or SPOKEN_OF[field] or message:find("unknown field", 1, true) ~= nil
-end
-
 ---@class luapilot.JobSpec
 ---@field name string|nil nil only after a mistake
 ---@field where string|nil
@@ -193,7 +185,7 @@ function M.job(name, options, where, mistakes)
   local given = schema.is_table(options) and options or {}
   local failed
   local function report(path, message)
-    failed = failed or is_spoken_of(path, message)
+    failed = failed or meant.may_lead_on(path, message)
     mistakes:add(where, path, meant.better(given, path, message))
   end
   name = job_name(name, given, report)

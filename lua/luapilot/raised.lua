@@ -46,4 +46,14 @@ function raised.tell(app, err)
   return where
 end
 
+---What ended the file, so that there may be more mistakes behind it.
+---@param where string      as above
+---@param path string       of the file
+---@return string
+function raised.ending(where, path)
+  local file, line = where:match "^(.*):(%d+)$"
+  local what = file == path and "line " .. line or file and where or "an error"
+  return ("; %s ended the file: what follows was not checked"):format(what)
+end
+
 return raised

@@ -100,6 +100,17 @@ describe("luapilot", function()
     end
   end)
 
+  it("keeps the lines of a help as they are written, and the names of an option on one", function()
+    for _, command in ipairs(cli.commands) do
+      local help = luapilot({ command.name, "-h" }).out
+      for _, text in ipairs { command.description or "", command.epilog or "" } do
+        assert.is_truthy(help:find(text, 1, true), command.name .. ":\n" .. help)
+      end
+    end
+    assert.matches("\n   %-f FORMAT, %-%-format FORMAT\n {25}text or json", (luapilot({ "check", "-h" }).out
+      :gsub((" "):rep(25), " {25}")))
+  end)
+
   it("tells its version", function()
     local expected = ("luapilot 1.2.3\n%s (%s, %s)\n"):format(jit.version, jit.os, jit.arch)
     for _, word in ipairs { "version", "--version", "-V" } do assert.equal(expected, luapilot({ word }).out) end
@@ -719,7 +730,6 @@ flowchart LR
   source_1(["start-up"])
   source_2(["job:start()"])
   source_1 --> job_db
-  source_1 --> job_migrate
   job_db -.->|"depends_on: healthy"| job_migrate
   source_2 -.-> job_app
   job_migrate -.->|"depends_on: exit_success"| job_app

@@ -4,8 +4,11 @@
 
 local app = require "luapilot.app"
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
 local locate = require "luapilot.cli.locate"
 local mistakes = require "luapilot.mistakes"
+
+local raised = lazy.require "luapilot.raised"
 
 local load = {}
 
@@ -39,15 +42,6 @@ function load.covered(found, text)
   return masks and masks:cover(text) or text
 end
 
--- What ended the file: there may be more mistakes behind it.
-local function ended_by(found)
-  local where = found.pilot.raised
-  if not where then return "" end
-  local file, line = where:match "^(.*):(%d+)$"
-  local what = file == found.path and "line " .. line or file and where or "an error"
-  return ("; %s ended the file: what follows was not checked"):format(what)
-end
-
 ---Tells warnings and mistakes on stderr.
 ---@param screen luapilot.Terminal
 ---@param found luapilot.Loaded
@@ -58,8 +52,9 @@ function load.tell(screen, found, after)
   for _, warning in ipairs(list:warnings()) do tell("warning: ", warning) end
   if found.ok then return end
   for _, mistake in ipairs(list:list()) do tell("", mistake) end
+  local where = found.pilot.raised
   screen.err(("%s%s: %s%s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"),
-    ended_by(found), after or ""))
+    where and raised.ending(where, found.path) or "", after or ""))
 end
 
 ---Reads and tells.
