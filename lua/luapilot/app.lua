@@ -352,6 +352,13 @@ local function ask_to_end(self, event)
   self:shutdown()
 end
 
+local function has_log_files(self)
+  for _, runner in ipairs(self.order) do
+    if runner.spec.log.file then return true end
+  end
+  return self.logging and self.logging.output:find "^/" ~= nil
+end
+
 ---@private
 function App:outside(event)
   if event.type == "memory" then return self:exhausted() end
@@ -359,7 +366,7 @@ function App:outside(event)
   if ends_pilot(self, event) then return ask_to_end(self, event) end
   if event.name == "SIGUSR1" then
     self.port.reopen()
-    self:log("info", "SIGUSR1: log files were opened anew", nil, "logs_reopened")
+    if has_log_files(self) then self:log("info", "SIGUSR1: log files were opened anew", nil, "logs_reopened") end
   elseif not self.bus:has("pilot", event.name) then
     self:log("debug", event.name .. ": nobody listens for it", nil, "unheard", nil, { signal = event.name })
   end

@@ -142,6 +142,7 @@ end
 ---@class luapilot.JobSpec
 ---@field name string|nil nil only after a mistake
 ---@field where string|nil
+---@field failed boolean|nil what others may say of it may follow from a mistake of its own
 ---@field exec string[]|nil
 ---@field run fun(job: table)|nil
 ---@field prepare fun(job: table)|nil
@@ -182,7 +183,11 @@ end
 ---@return luapilot.JobSpec
 function M.job(name, options, where, mistakes)
   local given = schema.is_table(options) and options or {}
-  local function report(path, message) mistakes:add(where, path, meant.better(given, path, message)) end
+  local failed
+  local function report(path, message)
+    failed = failed or meant.may_lead_on(path, message)
+    mistakes:add(where, path, meant.better(given, path, message))
+  end
   name = job_name(name, given, report)
   local path = name and "job " .. describe.quote(name) or "job"
 
@@ -193,9 +198,10 @@ function M.job(name, options, where, mistakes)
   else
     schema.expected(path, report, "a table of fields", options)
   end
-  if spec.drain and not spec.service then
+  if spec.drain and schema.field(given, "service") == nil then
     report(schema.join(path, "drain"), "needs service: it is the time between deregistering and stop_signal")
   end
+  spec.failed = failed
   return spec
 end
 

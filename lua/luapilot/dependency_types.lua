@@ -23,7 +23,6 @@ local one_state = schema.one_of { "running", "healthy", "exit_success" }
 local MEANT = { -- of other tools
   service_started = "running", service_healthy = "healthy", service_completed_successfully = "exit_success",
   started = "running", ready = "healthy", completed = "exit_success", exited = "exit_success", success = "exit_success",
-  stopped = "exit_success",
 }
 
 local function state_of(value, path, report)

@@ -530,7 +530,8 @@ machine.running = {
       emit(c, "publish", input.change, { output = input.output }, input.check)
     end
     if input.restart and not m.killed_by then
-      emit(c, "log", "warn", "failed too many checks: restarted", {
+      local failed = input.restart == 1 and "a check" or input.restart .. " checks in a row"
+      emit(c, "log", "warn", ("failed %s (restart_after): is stopped and started again"):format(failed), {
         event = "restarted", shown = { check = input.check, output = input.output }, reason = "health",
       })
       emit(c, "unprobe")

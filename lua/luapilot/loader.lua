@@ -49,11 +49,15 @@ local FILE_ERRORS = {
   EACCES = "may not be read by this user (permission denied)",
 }
 
+local PIPE = "a pipe: write it to a file, and give that FILE, or /dev/stdin <FILE"
 local NO_SOURCE = "contains %s: it is no Lua source"
 
 local function read_error(path, message, code)
   local text = FILE_ERRORS[code]
-  if not text then return "cannot be read: " .. tostring(message or code or "unknown error") end
+  if not text then
+    message = tostring(message or code or "unknown error"):gsub('^cannot %l+ ".*": ', "")
+    return "cannot be read: " .. message:gsub("a FIFO, not a file$", PIPE)
+  end
   return (text:gsub("%%s", (path:gsub("/+$", ""):gsub("%%", "%%%%"))))
 end
 

@@ -1,8 +1,8 @@
 -- meant: what was probably meant by a value of the wrong shape: health = "http://localhost/" for
 -- health = { http = "http://localhost/" }.
 --
--- It owns these guesses, a function for each field of a job, and is loaded with the first mistake. It never decides
--- that a value is wrong: it adds to the message of who did.
+-- It owns these guesses, a function for each field of a job, and the fields of other tools, and is loaded with the
+-- first mistake. It never decides that a value is wrong: it adds to the message of who did.
 
 local cron = require "luapilot.cron"
 local describe = require "luapilot.describe"
@@ -100,12 +100,37 @@ function by.env_file(value)
   if type(value) == "table" then return nil, "a job has one: write its path" end
 end
 
+-- Fields of other tools that no spelling leads to, beside those of config.lua.
+local FIELDS = {
+  stop_grace_period = "stop_timeout", stop_grace = "stop_timeout", grace_period = "stop_timeout",
+  kill_timeout = "stop_timeout", entrypoint = "exec", env_vars = "env", restart_policy = "restart",
+}
+local OF_CHECKS = {
+  cmd = "exec", test = "exec", period = "interval", period_seconds = "interval", initial_delay = "start_period",
+  initial_delay_seconds = "start_period", failure_threshold = "fall", success_threshold = "rise",
+}
+local OF_THE_CONTAINER = {}
+for name in ("build configs expose hostname image labels mounts networks privileged secrets volumes"):gmatch "%l+" do
+  OF_THE_CONTAINER[name] = true
+end
+
+-- What is said of a field that nobody knows.
+local function unknown(path, message)
+  local check, field = path:match "(%.health%[?%d*%]?)%.([%a_]+)$"
+  field = field or path:match '"%.([%a_]+)$'
+  local name = (check and OF_CHECKS or FIELDS)[field]
+  if name then return ("%s (did you mean %s?)"):format(message, quote(name)) end
+  if check or not OF_THE_CONTAINER[field] then return message end
+  return message .. ": it is the container's (docker run, compose.yaml), not a job's"
+end
+
 ---A message about a field of a job, with what to write in the place of its value.
 ---@param given table        the job as it was described
 ---@param path string        'job "app".health', 'job "app".health[2]'
 ---@param message string
 ---@return string
 function meant.better(given, path, message)
+  if message == "unknown field" then return unknown(path, message) end
   local field, index = path:match "%.([%a_]+)%[?(%d*)%]?$"
   if not by[field] or message:find "; %l" then return message end
   local value = schema.field(given, field)
@@ -115,6 +140,18 @@ function meant.better(given, path, message)
   local words, instead = by[field](value)
   if words then instead = ("write %s%s"):format(index == "" and field .. " = " or "", words) end
   return instead and ("%s; %s"):format(message, instead) or message
+end
+
+-- Fields of which mistakes of others speak: "which has no health check".
+local SPOKEN_OF = { exec = true, run = true, health = true, reload = true, depends_on = true }
+
+---May mistakes that are found in what others say of a job follow from this one?
+---@param path string
+---@param message string
+---@return boolean
+function meant.may_lead_on(path, message)
+  local field = path:match '"%.([%l_]+)'
+  return not field or SPOKEN_OF[field] or message:find("unknown field", 1, true) ~= nil
 end
 
 return meant

@@ -71,7 +71,7 @@ end
 function mentions.reloads(app, path, source)
   for _, call in ipairs(calls.on_jobs(source, "reload")) do
     local runner = app.jobs[call.job]
-    if runner and not runner.spec.reload then
+    if runner and not (runner.spec.reload or runner.spec.failed) then
       app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
         ('%s:reload() is called here, and the job has none: describe it with reload = "SIGHUP", or a function')
           :format(call.name))

@@ -259,13 +259,20 @@ M.http_options = options_reader(function() return {
   retry    = { schema.span },
 } end, 'a table such as { timeout = "5s" }', one_body)
 
----Options of pilot.net.connect: { timeout, retry, max_line }.
----@type luapilot.OptionsReader
-M.net_options = options_reader({
+local net_options = options_reader({
   timeout  = { schema.span, default = 5 },
   retry    = { schema.span },
   max_line = { schema.size, default = 64 * 1024 },
 }, 'a table such as { timeout = "5s" }')
+
+---Options of pilot.net.connect: { timeout, retry, max_line }.
+---@type luapilot.OptionsReader
+function M.net_options(options, path, where, mistakes)
+  if schema.is_table(options) and schema.field(options, "tls") ~= nil then
+    schema.reporter(mistakes, where)(schema.join(path, "tls"), "there is no TLS: for HTTP there is pilot.http")
+  end
+  return net_options(options, path, where, mistakes)
+end
 
 ---Options of a call of a stream that this gives: { timeout }.
 ---@type luapilot.OptionsReader

@@ -36,6 +36,7 @@ end
 
 -- Why a job can never be in a state, and what to do.
 local function impossible(spec, state)
+  if spec.failed then return nil end -- it may follow from that
   if state == "healthy" and not spec.health[1] then
     return 'has no health check: give it health = { … }, or wait for "running"'
   end
@@ -57,6 +58,7 @@ end
 local function check_bind(app, runner)
   if not runner.spec.bind then return end
   if not (runner.spec.depends_on and runner.spec.depends_on[1]) then
+    if runner.spec.failed then return end
     return add(app, runner, "bind", 'needs depends_on: it is stopped and started with those, such as { "db" }')
   end
   for _, one in ipairs(runner.spec.depends_on) do

@@ -110,6 +110,9 @@ end
 ---@param file string?      of its log
 ---@return string
 function paths.why(port, message, code, stage, cwd, argv, file)
+  if stage == "exec" and cwd and argv[1]:find "^[^/].*/" then
+    return replaced(message, argv[1], ("%s (in %s)"):format(quote(argv[1]), quote((cwd:gsub("/%.$", ""))))) or message
+  end
   local path = stage == "cwd" and cwd or stage == "exec" and paths.argv(argv, cwd)[1] or stage == "output" and file
   return paths.explain(port, message, code, path or nil)
 end

@@ -283,6 +283,7 @@ local function report(self, index, status, output, early)
     health.result(self.memory, self.checks, index, status, output, time_of(self, now), early)
   if not (change or restart) then return self.app.services:refresh(self.runner) end
   local check = prober.label(self.app, self.checks[index])
+  restart = restart and self.memory.checks[index].fails
   self.app:command(function() -- unless the process has ended meanwhile
     if self.stopped then return end
     self.runner:input("health", { change = change, restart = restart, output = output, check = check })

@@ -35,6 +35,7 @@ end
 ---Adds what the top level of a file raised to the mistakes, with the line that it is about.
 ---@param app luapilot.App
 ---@param err any           a TaskError
+---@return string where      "pilot.lua:7"
 function raised.tell(app, err)
   local where, text = split(task.message(err))
   if not (where and app:is_user_source("@" .. where:match "^(.*):%d+$")) then
@@ -42,6 +43,17 @@ function raised.tell(app, err)
     where = user_line(app, tostring(err)) or app.loader.path
   end
   if not is_reported(app, where) then app.mistakes:add(where, nil, text) end
+  return where
+end
+
+---What ended the file, so that there may be more mistakes behind it.
+---@param where string      as above
+---@param path string       of the file
+---@return string
+function raised.ending(where, path)
+  local file, line = where:match "^(.*):(%d+)$"
+  local what = file == path and "line " .. line or file and where or "an error"
+  return ("; %s ended the file: what follows was not checked"):format(what)
 end
 
 return raised

@@ -173,7 +173,9 @@ local say = {
   exit_success = function() return "info", "exited with code 0" end,
   exit_failed = function(fields, code, spec)
     if fields.reason == "prepare" then return "error", "prepare failed" end -- why was told with its traceback
-    return "error", exit_line(fields, code, spec)
+    local final = fields.reason == "dependency" and not spec.main -- which ends the pilot
+    local line = exit_line(fields, code, spec)
+    return "error", final and line .. "; not started again until a trigger or job:start()" or line
   end,
   healthy = function() return "info", "is healthy" end,
   unhealthy = function(fields, check)

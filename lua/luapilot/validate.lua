@@ -27,8 +27,7 @@ local validate = {}
 function validate.run(app, chunk)
   local ok, err = app.tasks:run_alone(chunk)
   if not ok then
-    app.raised = true
-    raised.tell(app, err)
+    app.raised = raised.tell(app, err)
   end
 end
 

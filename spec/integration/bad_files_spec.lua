@@ -9,7 +9,8 @@ local run = require "support.run"
 ---@type { name: string, file: string, beside: table<string, string>?, says: string }[]
 local bad_files = {}
 
--- bad "what is wrong" { file = pilot.lua's text, beside = other files, says = every line of the answer }
+-- bad "what is wrong" { file = pilot.lua's text, beside = other files, says = every line of the answer,
+--                        ends = what ended the file before its end }
 local function bad(name)
   return function(entry)
     entry.name = name
@@ -102,6 +103,7 @@ pilot.lua:3: undefined global "prot" (did you mean "port"?)
 }
 
 bad "the first line forgotten" {
+  ends = "line 1",
   file = [[
 pilot.job "app" { exec = "server" }
 ]],
@@ -264,6 +266,7 @@ pilot.lua:2: contains NUL bytes: it is no Lua source
 }
 
 bad "sleeping at the top level" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 pilot.sleep "1s"
@@ -274,6 +277,7 @@ pilot.lua:2: pilot.sleep waits, and the top level of a pilot.lua only declares: 
 }
 
 bad "running a program at the top level" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 local version = pilot.exec("server --version").stdout
@@ -284,6 +288,7 @@ pilot.lua:2: pilot.exec waits, and the top level of a pilot.lua only declares: c
 }
 
 bad "waiting for a job at the top level" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local app = pilot.job "app" { exec = "server" }
@@ -295,6 +300,7 @@ pilot.lua:3: job:wait_for waits, and the top level of a pilot.lua only declares:
 }
 
 bad "acting at the top level" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local app = pilot.job "app" { exec = "server" }
@@ -306,6 +312,7 @@ pilot.lua:3: job:start acts, and the top level of a pilot.lua only declares: cal
 }
 
 bad "os.execute" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 os.execute("mkdir -p /run/app")
@@ -391,6 +398,7 @@ pilot.lua:3: job "app": when: waits for "healthy" of job "db", which has no heal
 }
 
 bad "a function of pilot misspelt" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 pilot.jop "app" { exec = "server" }
@@ -401,6 +409,7 @@ pilot.lua:2: pilot has no "jop" (did you mean "job"?)
 }
 
 bad "a name of a later version" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 pilot.job "app" { exec = "server" }
@@ -422,6 +431,7 @@ pilot.lua:2: job "app": health.http: expected a URL such as "http://localhost/he
 }
 
 bad "a dot where a colon belongs" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local app = pilot.job "app" { exec = "server" }
@@ -433,6 +443,7 @@ pilot.lua:3: job:on: call it with a colon: job:on(…)
 }
 
 bad "a colon where a dot belongs" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 pilot:job "app" { exec = "server" }
@@ -443,6 +454,7 @@ pilot.lua:2: pilot.job: call it with a dot, not with a colon
 }
 
 bad "a method misspelt" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local app = pilot.job "app" { exec = "server" }
@@ -468,6 +480,7 @@ pilot.lua:4: job "after": restrat: unknown field (did you mean "restart"?)
 }
 
 bad "a file rendered at the top level, and not even described" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 pilot.render ""
@@ -518,6 +531,7 @@ pilot.lua:2: job.name: expected a name of letters, digits and "-" that begins wi
 }
 
 bad "a call where a handler belongs" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local app = pilot.job "app" { exec = "server" }
@@ -562,6 +576,7 @@ pilot.lua:4: unknown signal "HUP" (did you mean "SIGHUP"?)
 }
 
 bad "a field of pilot set" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 pilot.myapp = pilot.job "app" { exec = "server" }
@@ -572,6 +587,7 @@ pilot.lua:2: pilot.myapp cannot be set: use a local, or pilot.state
 }
 
 bad "an assertion of the user's own" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 local config = assert(pilot.fs.read "/etc/app.conf", "no config")
@@ -582,6 +598,7 @@ pilot.lua:2: no config
 }
 
 bad "an error of Lua" {
+  ends = "line 3",
   file = [[
 local pilot = require "luapilot"
 local config = {}
@@ -604,6 +621,7 @@ pilot.lua:3: pilot.all[2]: expected a trigger such as db:once "healthy", got a s
 }
 
 bad "a module that is not there" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 local helper = require "helper"
@@ -614,6 +632,7 @@ pilot.lua:2: module "helper" not found: there is neither helper.lua nor helper/i
 }
 
 bad "luapilot misspelt" {
+  ends = "line 1",
   file = [[
 local pilot = require "luapiolt"
 ]],
@@ -623,6 +642,7 @@ pilot.lua:1: module "luapiolt" not found (did you mean "luapilot"?): there is ne
 }
 
 bad "the simulator in a pilot.lua" {
+  ends = "line 2",
   file = [[
 local pilot = require "luapilot"
 local sim = require "luapilot.sim"
@@ -654,6 +674,7 @@ pilot.lua:3: job "app": restrat: unknown field (did you mean "restart"?)
 }
 
 bad "a syntax error in a module beside it" {
+  ends = "jobs.lua:3",
   file = [[
 local pilot = require "luapilot"
 local jobs = require "jobs"
@@ -776,7 +797,8 @@ describe("luapilot check", function()
 
     it("tells of " .. entry.name, function()
       local result = luapilot({ "check" }, files)
-      assert.equal(entry.says .. summary("pilot.lua", entry.says) .. "\n", result.err)
+      local ends = entry.ends and ("; %s ended the file: what follows was not checked"):format(entry.ends) or ""
+      assert.equal(entry.says .. summary("pilot.lua", entry.says) .. ends .. "\n", result.err)
       assert.equal("", result.out)
       assert.equal(2, result.code)
     end)

@@ -477,6 +477,13 @@ describe("luapilot test", function()
     assert.equal(1, result.code)
   end)
 
+  it("says so where a path is not there", function()
+    local result = test({ ["pilot_spec.lua"] = PASSING }, { "pilot_spec.lua", "nope_spec.lua" })
+    assert.equal('luapilot test: there is no "nope_spec.lua": name spec files, or directories of them\n', result.err)
+    assert.equal("", result.out)
+    assert.equal(2, result.code)
+  end)
+
   it("fails when a spec ends the process", function()
     local result = test { ["exit_spec.lua"] = 'it("exits", function() os.exit(0) end) it("goes on", function() end)' }
     assert.matches("1 success / 0 failures / 1 error", result.out)
@@ -517,7 +524,6 @@ describe("luapilot test", function()
     local result = test {}
     assert.matches("^luapilot test: there are no specs: ", result.err)
     assert.equal(2, result.code)
-    assert.equal(1, test({}, { "gone_spec.lua" }).code)
   end)
 
   it("says what to install when busted is not there", function()

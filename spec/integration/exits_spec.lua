@@ -41,12 +41,12 @@ describe("the exit code", function()
 
   it("is 127 for a program that is not there, 126 for one that cannot be run", function()
     local files = { interpreter = "#!/nosuch/interpreter\n", plain = "true\n", empty = "" }
-    local function assert_spawn(code, program, message)
+    local function assert_spawn(code, program, message, more)
       local p = assert_code(code, ([[
         tell(pilot.job "app" {
-          prepare = function() pilot.exec "chmod 755 interpreter empty" end, exec = { %q },
+          prepare = function() pilot.exec "chmod 755 interpreter empty" end, exec = { %q }, %s
         })
-      ]]):format(program), { files = files })
+      ]]):format(program, more or ""), { files = files })
       story.assert_lines(p, 1, ("app exit_failed code=%d reason=spawn signal=nil;"):format(code))
       story.assert_lines(p, 1, 'job "app": ' .. message)
       story.assert_lines(p, 0, "started pid=")
@@ -54,6 +54,8 @@ describe("the exit code", function()
     assert_spawn(127, "nosuch", 'cannot find program "nosuch" on PATH')
     assert_spawn(127, "/nosuch", 'cannot run "/nosuch": no such file or directory')
     assert_spawn(127, "./interpreter", 'cannot run "/%S+/interpreter" %(written "./interpreter"%): .*interpreter.*')
+    assert_spawn(127, "./x", 'cannot run "./x" %(in "/usr/lib"%): no such file or directory', 'cwd = "/usr/lib"')
+    assert_spawn(127, "./x", 'cannot run "./x" %(in "/[^"]*[^."/]"%): no such file or directory', 'cwd = "."')
     assert_spawn(126, "./plain", 'cannot run "/%S+/plain" %(written "./plain"%): permission denied')
     assert_spawn(126, "/etc", 'cannot run "/etc"')
     assert_spawn(126, "./empty", 'cannot run "/%S+/empty" %(written "./empty"%)')

@@ -155,6 +155,14 @@ describe("relative paths", function()
     assert.matches("no mistakes\n", p:stdout())
   end)
 
+  it("are shown by check without what means nothing", function()
+    local p = luapilot("conf", { "check" }, {
+      ["conf/pilot.lua"] = 'require "luapilot".job "app" { exec = "./gone", cwd = "." }',
+    })
+    story.assert_ends(p, 0)
+    assert.matches('exec: there is no program "/[^"]*/conf/gone" on this machine', p:stderr())
+  end)
+
   describe("that once were those of the working directory", function()
     local OLD = 'require "luapilot".job "app" { exec = "./say.sh", env_file = "app.env" }'
 

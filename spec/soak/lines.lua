@@ -20,7 +20,7 @@ local EXPECTED = {
   '^job "[%w-]+": ran longer than its timeout', '^job "[%w-]+": is unhealthy: ', '^job "[%w-]+": health.* fails',
   '^job "[%w-]+": health.* has not passed for ', '^job "[%w-]+": health.* has no verdict',
   '^job "[%w-]+": health.* has had no verdict for ',
-  '^job "[%w-]+": failed too many checks: restarted', '^job "[%w-]+": did not end within',
+  '^job "[%w-]+": failed .*%(restart_after%): is stopped and started again', '^job "[%w-]+": did not end within',
   '^job "[%w-]+": what it left running did not end within', '^job "[%w-]+": its stopping handlers took too long',
   '^job "[%w-]+": not started again: ',
   '^job "missing": .*no such file', '^job "refused": .*ermission denied', '^job "[%w-]+": prepare failed$',

@@ -166,8 +166,21 @@ describe("the pilot ends", function()
       assert.equal(1, boxes.logged(box, "SIGHUP\ttrue\t1767225600"))
       assert.equal(1, boxes.logged(box, "reopened"))
       assert.equal(1, box.port.reopened)
+      assert.equal(0, boxes.logged(box, "opened anew"))
       assert.is_false(box.ended)
     end)
+  end)
+
+  it("tells of log files only where there are any", function()
+    for _, text in ipairs {
+      [[ pilot.job "app" { exec = "app", log = { file = "/var/log/app.log" } } ]],
+      [[ pilot.logging { output = "/var/log/pilot.log" } pilot.on("SIGHUP", function() end) ]],
+    } do
+      local box = boxes.run(text, { app = {} }, { files = { ["/var/log"] = true } })
+      box:signal "SIGUSR1"
+      assert.equal(1, boxes.logged(box, "SIGUSR1: log files were opened anew"))
+      box:stop()
+    end
   end)
 
   it("not while a trigger settles, though no job is left that could fire it", function()

@@ -172,10 +172,11 @@ describe("the log says of a check", function()
 
   it("when it is the reason for a restart", function()
     local box = run([[{ exec = "check", interval = "1s", fall = 1, restart_after = 2 }]], { check = { exit = 1 } })
-    box:run_until(function() return boxes.logged(box, "failed too many checks") == 1 end)
+    local SAID = "failed 2 checks in a row (restart_after): is stopped and started again"
+    box:run_until(function() return boxes.logged(box, SAID) == 1 end)
     local line = box:log()[#box:log()]
     for _, each in ipairs(box:log()) do
-      if each.message:find "too many" then line = each end
+      if each.message:find "in a row" then line = each end
     end
     assert.same({ check = "health (exec check)", output = "exit code 1" }, line.fields)
   end)

@@ -101,6 +101,17 @@ describe("luapilot", function()
     end
   end)
 
+  it("keeps the lines of a help as they are written, and the names of an option on one", function()
+    for _, command in ipairs(cli.commands) do
+      local help = luapilot({ command.name, "-h" }).out
+      for _, text in ipairs { command.description or "", command.epilog or "" } do
+        assert.is_truthy(help:find(text, 1, true), command.name .. ":\n" .. help)
+      end
+    end
+    assert.matches("\n   %-f FORMAT, %-%-format FORMAT\n {25}text or json", (luapilot({ "check", "-h" }).out
+      :gsub((" "):rep(25), " {25}")))
+  end)
+
   it("tells its version", function()
     local expected = ("luapilot 1.2.3\n%s (%s, %s)\n"):format(jit.version, jit.os, jit.arch)
     for _, word in ipairs { "version", "--version", "-V" } do assert.equal(expected, luapilot({ word }).out) end
@@ -184,6 +195,28 @@ luapilot: there is no pilot.lua. Looked for:
   /etc/pilot.lua   does not exist
 Name it: luapilot run FILE. luapilot init writes a first one.
 ]] }, checked({}, {}))
+  end)
+
+  it("up to the line that ends it, and says which", function()
+    local function ends(text, files)
+      files = files or {}
+      files["pilot.lua"] = 'local pilot = require "luapilot"\npilot.job "a" { exec = "x | y" }\n' .. text
+      return luapilot({ "check" }, files).err
+    end
+    assert.matches("pilot.lua: 2 mistakes; line 4 ended the file: what follows was not checked\n$",
+      ends 'local x = nil\nx.y = 1\npilot.job "b" { exec = "x | y" }')
+    assert.matches("pilot.lua: 2 mistakes; line 3 ended the file: what follows was not checked\n$",
+      ends "pilot.sleep(1)")
+    assert.matches("pilot.lua: 2 mistakes; more.lua:1 ended the file: what follows was not checked\n$",
+      ends('dofile "more.lua"', { ["more.lua"] = "error 'no'" }))
+    assert.matches("pilot.lua: 2 mistakes\n$", ends 'pilot.job "b" { exec = "x | y" }')
+  end)
+
+  it("not that of standard input by its name", function()
+    local result = checked({ "-" }, everywhere)
+    assert.equal('luapilot: "-" is no file. To read one from standard input: /dev/stdin <FILE (no pipe); a file of '
+      .. "that name is ./-\n", result.err)
+    assert.equal(2, result.code)
   end)
 
   it("a wrong one of $LUAPILOT is not silently another", function()
@@ -698,7 +731,6 @@ flowchart LR
   source_1(["start-up"])
   source_2(["job:start()"])
   source_1 --> job_db
-  source_1 --> job_migrate
   job_db -.->|"depends_on: healthy"| job_migrate
   source_2 -.-> job_app
   job_migrate -.->|"depends_on: exit_success"| job_app

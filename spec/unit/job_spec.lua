@@ -87,7 +87,7 @@ describe("job", function()
       ["spawn_failed"] = { code = 127, message = "m" },
       ["spawn_failed transient"] = { message = "m", transient = true },
       ["exited 0"] = { code = 0 }, ["exited by signal"] = { code = 143, signal = "SIGTERM" }, ["group_gone"] = {},
-      ["handlers_done"] = {}, ["health"] = { change = "healthy" }, ["health restart"] = { restart = true },
+      ["handlers_done"] = {}, ["health"] = { change = "healthy" }, ["health restart"] = { restart = 3 },
       ["reload"] = {}, ["dead"] = {}, ["give_up"] = { message = "m" }, ["restart_due"] = {}, ["run_due"] = {},
       ["lost"] = {}, ["kill_due"] = {}, ["handlers_due"] = {}, ["drain_due"] = {}, ["reload_due"] = {},
       ["freeze"] = {},
@@ -365,7 +365,7 @@ describe("job", function()
 
     it("that failed checks were to bring about are told when it is killed", function()
       local j = running()
-      j.feed("health", { restart = true })
+      j.feed("health", { restart = 3 })
       j.pass(10)
       assert.equal("running (killed_by=health): log warn, signal SIGKILL", j.feed "kill_due")
       assert.equal("did not end within 10s of being asked to: killed", j.logged)
@@ -397,7 +397,7 @@ describe("job", function()
   end)
 
   it("for failing checks are failures, also with code 0", function()
-      local exit = exit_of(nil, { code = 0 }, { "health", { restart = true } })
+      local exit = exit_of(nil, { code = 0 }, { "health", { restart = 3 } })
       assert.same({ code = 1, reason = "health", at = 1025 }, exit)
     end)
 
@@ -487,7 +487,7 @@ describe("job", function()
     assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM leader", j.feed "handlers_done")
     assert.matches("signal SIGKILL$", j.feed "kill_due")
     j = running { stop_mode = "mixed", health = { {} } }
-    assert.matches("signal SIGTERM leader, timer kill 10$", j.feed("health", { restart = true }))
+    assert.matches("signal SIGTERM leader, timer kill 10$", j.feed("health", { restart = 3 }))
     assert.matches("signal SIGKILL$", j.feed "kill_due")
   end)
 
@@ -508,7 +508,7 @@ describe("job", function()
     j.feed "handlers_done"
     assert.equal("stopping (hold): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
     j = running { stop_mode = "mixed", health = { {} } }
-    j.feed("health", { restart = true })
+    j.feed("health", { restart = 3 })
     assert.equal("running (killed_by=health): log info, signal SIGTERM leader", j.feed("succeeded", { pid = 9 }))
     j = running { health = { {} } } -- all have heard it
     j.go(STOP, HANDLED)
@@ -706,8 +706,8 @@ describe("job", function()
     it("that fails too often ends it, and starts it again even with restart = \"never\"", function()
       local m = running()
       assert.equal("running (killed_by=health): publish unhealthy, log warn, unprobe, untimer run, signal SIGTERM, "
-        .. "timer kill 10", m.feed("health", { change = "unhealthy", restart = true, output = "x" }))
-      assert.equal("running (killed_by=health)", m.feed("health", { restart = true }))
+        .. "timer kill 10", m.feed("health", { change = "unhealthy", restart = 3, output = "x" }))
+      assert.equal("running (killed_by=health)", m.feed("health", { restart = 3 }))
       assert.equal("running (killed_by=health): log warn, signal SIGKILL", m.feed "kill_due")
       assert.equal("ending (killed_by=health): untimer run, untimer reload, unprobe, "
         .. "publish exit_failed 137 health SIGKILL", m.feed("exited", { code = 137, signal = "SIGKILL" }))
@@ -716,7 +716,7 @@ describe("job", function()
     end)
 
     it("a stop meanwhile goes on as a stop", function()
-      local m = running().go({ "health", { restart = true } }, STOP, HANDLED, ENDED)
+      local m = running().go({ "health", { restart = 3 } }, STOP, HANDLED, ENDED)
       assert.equal("held (hold killed_by=health): untimer handlers, untimer drain, untimer kill, publish stopped",
         m.feed "group_gone")
     end)

@@ -92,6 +92,10 @@ describe("loader: files", function()
       { { "EISDIR", "Is a directory" }, "is a directory: give the file in it, such as pilot.lua/pilot.lua" },
       { { "EACCES", "Permission denied" }, "may not be read by this user (permission denied)" },
       { { "EIO", "Input/output error" }, "cannot be read: Input/output error" },
+      { { "EINVAL", 'cannot read "/dev/tty": it is a device, not a file' },
+        "cannot be read: it is a device, not a file" },
+      { { "EINVAL", 'cannot read "/dev/stdin": it is a FIFO, not a file' },
+        "cannot be read: it is a pipe: write it to a file, and give that FILE, or /dev/stdin <FILE" },
     }
     for _, case in ipairs(cases) do
       local lines, chunk = wrong(case[1])

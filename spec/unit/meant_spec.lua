@@ -26,6 +26,8 @@ local GOLDEN = {
   { 'health = { "true" }',
     'expected a check, or a list of checks, got a string: "true"; write health = { exec = { "true" } }' },
   { 'health = { { notify = true }, "db:1" }', CHECK .. 'a string: "db:1"; write { tcp = "db:1" }' },
+  { 'stop_grace_period = "5s"', 'unknown field (did you mean "stop_timeout"?)' },
+  { "volumes = {}", "unknown field: it is the container's (docker run, compose.yaml), not a job's" },
   { 'when = "healthy"', TRIGGER .. 'a string: "healthy"; write when = pilot.job("name"):once "healthy"' },
   { 'when = "startup"', TRIGGER .. 'a string: "startup"; leave it out: it starts with the pilot' },
   { "when = true", TRIGGER .. "a boolean: true; leave it out: it starts with the pilot" },
@@ -79,6 +81,19 @@ describe("a field of the wrong shape:", function()
       assert.equal(row[2], (found:gsub(prefix, "")))
     end)
   end
+end)
+
+describe("a field of a check that nobody knows", function()
+  after_each(boxes.check)
+
+  it("may be that of another tool", function()
+    local UNKNOWN = 'pilot.lua:1: job "a": health%s: unknown field%s'
+    assert.equal(UNKNOWN:format(".test", ' (did you mean "exec"?)') .. '\n  pilot.lua:1: job "a": health: checks '
+      .. "nothing: it needs one of http, tcp, exec, check, notify", (mistakes_of "health = { test = 'x' }"))
+    assert.equal(UNKNOWN:format("[1].period", ' (did you mean "interval"?)'),
+      (mistakes_of "health = { { tcp = 'a:1', period = 5 } }"))
+    assert.equal(UNKNOWN:format(".volumes", ""), (mistakes_of "health = { notify = true, volumes = 5 }"))
+  end)
 end)
 
 describe("a name that a library does not have", function()

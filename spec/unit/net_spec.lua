@@ -244,6 +244,8 @@ describe("pilot.net", function()
       assert.equal("pilot.net.connect: contains a NUL byte", message 'pilot.net.connect "unix:/a\\0b"')
       assert.equal('pilot.net.connect.timout: unknown field (did you mean "timeout"?)',
         message 'pilot.net.connect("a:1", { timout = 1 })')
+      assert.equal("pilot.net.connect.tls: there is no TLS: for HTTP there is pilot.http",
+        message 'pilot.net.connect("a:1", { tls = true })')
       assert.matches("^pilot.net.connect: expected a table such as", message 'pilot.net.connect("a:1", 5)')
     end)
 

@@ -180,3 +180,64 @@ describe("check warns of a stop_signal", function()
     end
   end)
 end)
+
+describe("check warns of a job that is to be there and fails for good", function()
+  after_each(boxes.check)
+
+  local OTHER = 'pilot.job "other" { exec = "db", restart = "always" } '
+  local CHECK = 'health = { exec = "fails" }'
+  local function source(fields)
+    return ('local migrate = pilot.job "migrate" { exec = "fails", %s } '):format(fields)
+  end
+
+  local FIRES = {
+    ["before it is healthy"] = source(CHECK) .. OTHER .. app("pilot.startup", ALWAYS .. ", depends_on = { migrate }"),
+    ["before it is healthy, as a trigger has it"] = source(CHECK) .. OTHER .. app('migrate:once "healthy"', ALWAYS),
+    ["and is tried three times"] = source(CHECK .. ", restart = 3") .. OTHER .. app('migrate:once "healthy"', ALWAYS),
+    ["when it cannot be started"] = OTHER .. source 'prepare = function() error "no" end'
+      .. app("pilot.startup", ALWAYS .. ", depends_on = { migrate }"),
+    ["two steps before"] = source(CHECK) .. OTHER
+      .. 'pilot.job "seed" { exec = "works", depends_on = { migrate }, restart = "on_failure" } '
+      .. app("pilot.startup", ALWAYS .. ', depends_on = { seed = "exit_success" }'),
+  }
+  for what, text in pairs(FIRES) do
+    it(what, function()
+      local names, nothing = judged(text:gsub("when = pilot.startup, ", ""))
+      assert.is_true(nothing)
+      assert.equal("migrate", names)
+    end)
+  end
+
+  local WITH = source(CHECK)
+  local NEEDS = app("pilot.startup", ALWAYS .. ", depends_on = { migrate }"):gsub("when = pilot.startup, ", "")
+  local SILENT = {
+    ["where nothing else keeps the pilot up"] = WITH .. NEEDS,
+    ["where it is started again"] = source('health = { exec = "works" }, restart = "always"')
+      :gsub('"fails"', '"sooner-or-later"') .. OTHER .. NEEDS,
+    ["where it has no program"] = 'local migrate = pilot.job "migrate" { health = { exec = "works" } } ' .. OTHER
+      .. NEEDS,
+    ["where the job is main"] = WITH .. OTHER .. NEEDS:gsub("exec", "main = true, exec"),
+    ["where a handler hears of its failure"] = WITH .. OTHER .. NEEDS .. 'migrate:on("exit_failed", ' .. CARED .. ")",
+    ["where a task waits for it"] = WITH .. OTHER .. NEEDS
+      .. 'pilot.spawn(function() if not migrate:wait_for "healthy" then pilot.shutdown(5) end end)',
+  }
+  for what, text in pairs(SILENT) do
+    it("and is silent " .. what, function()
+      local box = boxes.load(text)
+      box:program("sooner-or-later", { { exit = 1 }, { exit = 1 }, {} })
+      assert.equal("", warned(box))
+      assert.is_false(serves_nothing(box))
+      box:forget_errors()
+      if not box.ended then box:stop() end
+    end)
+  end
+
+  it("and says what helps", function()
+    local box = boxes.load(WITH .. OTHER .. NEEDS)
+    outlook.look(box.app)
+    local warning = box.app.mistakes:warnings()[1]
+    assert.equal('when it ends before it is healthy, job "app" never starts, and job "other" keeps the pilot alive: '
+      .. 'with restart = "always" it is started again, with main = true in job "app" the pilot ends then',
+      warning.message)
+  end)
+end)

@@ -84,10 +84,12 @@ local GOLDEN = {
     'job "b": depends_on: ' .. LIST .. 'got a job; write depends_on = { "db" }' },
   { DB .. 'pilot.job "a" { exec = "a", depends_on = { db = "helthy" } } '
     .. 'pilot.job "b" { exec = "b", depends_on = { [db] = "service_started" } } '
-    .. 'pilot.job "c" { exec = "c", depends_on = { db = 5 } } pilot.job "d" { exec = "d", depends_on = { pilot } }',
+    .. 'pilot.job "c" { exec = "c", depends_on = { db = 5 } } '
+    .. 'pilot.job "s" { exec = "s", depends_on = { db = "stopped" } } pilot.job "d" { exec = "d", depends_on = { pilot } }',
     'job "a": depends_on.db: ' .. STATE .. 'got a string: "helthy"; did you mean "healthy"?',
     'job "b": depends_on.db: ' .. STATE .. 'got a string: "service_started"; did you mean "running"?',
     'job "c": depends_on.db: ' .. STATE .. "got a number: 5",
+    'job "s": depends_on.db: ' .. STATE .. 'got a string: "stopped"',
     'job "d": depends_on[1]: expected the name of a job such as "db", or the job, got a luapilot library' },
   { DB .. 'pilot.job "a" { exec = "a", depends_on = { db = "healthy" } } '
     .. 'pilot.job "b" { exec = "b", depends_on = { db = "exit_success" } } '
@@ -98,6 +100,19 @@ local GOLDEN = {
     .. '"always"): wait for "running" or "healthy", or give it restart = "on_failure"',
     'job "d": depends_on.c: waits for "exit_success" of job "c", which has no program that ends: wait for "healthy" or '
     .. '"running"' },
+  -- what others say of a job may follow from a mistake of its own
+  { 'pilot.job "a" { exec = "x | y" } pilot.job "b" { exec = "b", health = { tpc = "x:1" } } local r = pilot.job "r" '
+    .. '{ exec = "r", reload = 5 } pilot.job "c" { exec = "c", depends_on = { a = "exit_success", b = "healthy" } } '
+    .. 'pilot.job "d" { exec = "d", depends_on = "a", bind = true, when = pilot.job "b":once "healthy" } '
+    .. 'pilot.job "e" { exec = "e", drain = "1s", service = 5 } pilot.on("SIGHUP", function() r:reload() end)',
+    'job "a": exec: | at column 3 is a pipe, and there is no shell here: write pilot.sh "…" to use one, or a list of '
+    .. 'words { "a", "b" } for the literal text',
+    'job "b": health.tpc: unknown field (did you mean "tcp"?)',
+    'job "b": health: checks nothing: it needs one of http, tcp, exec, check, notify',
+    'job "r": reload: expected a signal such as "SIGHUP", or a function, got a number: 5',
+    'job "d": depends_on: ' .. LIST .. 'got a string: "a"; write depends_on = { "a" }',
+    'job "e": service: expected a table such as { port = 8000 }, or a list of them, got a number: 5; write service = '
+    .. '{ port = 5 }' },
   { 'local a = pilot.job "a" { exec = "a", bind = true } pilot.job "b" { exec = "b", depends_on = {}, bind = true } '
     .. 'pilot.job "c" { exec = "c", depends_on = { [a] = "exit_success" }, bind = true }',
     'job "a": bind: needs depends_on: it is stopped and started with those, such as { "db" }',

@@ -34,9 +34,15 @@ local function parser_of(cmd)
   return parser
 end
 
+-- argparse sets the two names of an option that takes a value below each other.
+local TWO_NAMES = "\n +(%-%a %u+), +([^\n]*)\n +(%-%-%l+ %u+)"
+
 ---@param cmd luapilot.Command
 ---@return string
-function command.help(cmd) return parser_of(cmd):get_help() .. "\n" end
+function command.help(cmd)
+  local help = parser_of(cmd):get_help():gsub(TWO_NAMES, "\n   %1, %3\n" .. (" "):rep(25) .. "%2")
+  return help .. "\n"
+end
 
 ---For commands that are mostly given a file, or nothing: argparse takes longer to load than all the rest of them.
 ---@param words string[]

@@ -169,7 +169,9 @@ function diagram.of(pilot)
   local self = setmetatable({ pilot = pilot, nodes = {}, edges = {}, counts = {}, sources = {}, groups = {} }, Builder)
   for _, runner in ipairs(pilot.order) do self.nodes[#self.nodes + 1] = job_node(runner) end
   for _, runner in ipairs(pilot.order) do
-    self:connect(runner.starter.trigger.node, diagram.job_id(runner.spec.name))
+    local node = runner.starter.trigger.node -- at start-up is nothing to see of one that waits for others
+    local plain = node.kind == "startup" and dependencies.of(runner)[1]
+    if not plain then self:connect(node, diagram.job_id(runner.spec.name)) end
     self:depend(runner)
   end
   return { nodes = self.nodes, edges = self.edges, footer = shutdown.line(shutdown.plan(pilot)) }

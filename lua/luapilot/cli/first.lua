@@ -20,7 +20,7 @@ local setup = pilot.job "setup" {
 -- The service: put your own program here. A crash costs a second, then two, then four ... up to a minute.
 local app = pilot.job "app" {
   exec         = { "sleep", "infinity" },
-  when         = setup:once "exit_success",
+  depends_on   = { [setup] = "exit_success" },
   restart      = "always",
   stop_timeout = "5s",                          -- from SIGTERM to SIGKILL
   health       = { exec = { "test", "-d", "/tmp/app" }, interval = "5s" },      -- or tcp = "localhost:8000"

@@ -12,9 +12,9 @@ local DRAW = { mermaid = mermaid.draw, dot = dot.draw }
 local graph = {
   name = "graph", usage = "graph [FILE]",
   summary = "who starts whom, as Mermaid or DOT",
-  description = "Draws the jobs of a pilot.lua, what starts each of them, and (dashed) what each depends on. The last\n"
-    .. "line, a comment, is the order of the shutdown and how long it takes at most. Starts nothing; variables\n"
-    .. "that are not set do not matter.",
+  description = "Draws the jobs of a pilot.lua, what starts each of them, and (dashed) what each\n"
+    .. "depends on. The last line, a comment, is the order of the shutdown and how long\n"
+    .. "it takes at most. Starts nothing; variables that are not set do not matter.",
   epilog = [[
 Exit codes:
    0                     the drawing is on stdout
@@ -22,7 +22,7 @@ Exit codes:
    70                    an error inside luapilot
 
 Examples:
-   luapilot graph >pilot.mmd                     for a ```mermaid block in a README
+   luapilot graph >pilot.mmd               for a ```mermaid block in a README
    luapilot graph --format dot | dot -Tsvg >pilot.svg]],
 }
 

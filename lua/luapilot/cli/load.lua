@@ -4,8 +4,11 @@
 
 local app = require "luapilot.app"
 local describe = require "luapilot.describe"
+local lazy = require "luapilot.lazy"
 local locate = require "luapilot.cli.locate"
 local mistakes = require "luapilot.mistakes"
+
+local raised = lazy.require "luapilot.raised"
 
 local load = {}
 
@@ -49,7 +52,9 @@ function load.tell(screen, found, after)
   for _, warning in ipairs(list:warnings()) do tell("warning: ", warning) end
   if found.ok then return end
   for _, mistake in ipairs(list:list()) do tell("", mistake) end
-  screen.err(("%s%s: %s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"), after or ""))
+  local where = found.pilot.raised
+  screen.err(("%s%s: %s%s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"),
+    where and raised.ending(where, found.path) or "", after or ""))
 end
 
 ---Reads and tells.

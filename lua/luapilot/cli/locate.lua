@@ -8,6 +8,9 @@ local locate = {}
 local PLACES = { "pilot.lua", "/etc/pilot.lua" }
 local WIDTH = 16
 
+local STDIN = 'luapilot: "-" is no file. To read one from standard input: /dev/stdin <FILE (no pipe); a file of that '
+  .. "name is ./-\n"
+
 local function not_found(looked)
   local lines = { "luapilot: there is no pilot.lua. Looked for:" }
   for _, each in ipairs(looked) do
@@ -22,6 +25,7 @@ end
 ---@return string? path
 ---@return string? message   without a path: where it looked, in lines; with one: " (from $LUAPILOT)", if it is
 function locate.file(port, file)
+  if file == "-" then return nil, STDIN end
   if file then return file end
   local named = port.environ().LUAPILOT
   if named and named ~= "" then return named, " (from $LUAPILOT)" end

@@ -26,7 +26,7 @@ Look.__index = Look
 
 local function join(directory, path)
   if path:sub(1, 1) == "/" or not directory then return path end
-  return directory .. "/" .. path:gsub("^%./+", "")
+  return directory:gsub("/%.$", "") .. "/" .. path:gsub("^%./+", "")
 end
 
 -- --- files -----------------------------------------------------------------------------------

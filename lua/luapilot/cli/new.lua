@@ -14,8 +14,9 @@ local MODE = tonumber("755", 8)
 local new = {
   name = "init", usage = "init [DIR]",
   summary = "a first pilot.lua, a spec for it, and settings for the editor",
-  description = "Writes pilot.lua, spec/pilot_spec.lua and .luarc.json (for editors with the Lua language server).\n"
-    .. "Existing files stay as they are: if one of them is there, nothing is written.",
+  description = "Writes pilot.lua, spec/pilot_spec.lua and .luarc.json (for editors with the Lua\n"
+    .. "language server). Existing files stay as they are: if one of them is there,\n"
+    .. "nothing is written.",
   epilog = [[
 Exit codes:
    0                     written

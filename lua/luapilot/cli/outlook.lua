@@ -1,7 +1,7 @@
 -- outlook: what a loaded file will do that its author may not expect. Pure: it looks at the file alone.
 --
---   * a one-shot that fails for good, and with it the only way to a job that should run on, while another job keeps
---     the pilot alive: a container that is up and serves nothing;
+--   * a job that fails for good, and with it the only way to a job that should run on, while another job keeps the
+--     pilot alive: a container that is up and serves nothing;
 --   * a dependency that nothing starts by itself;
 --   * a stop_timeout that the shutdown's bound cuts short;
 --   * a stop_signal that ends no program which does not catch it.
@@ -26,12 +26,16 @@ local function needed_leaves(node, list)
   return list
 end
 
--- The jobs that must end well before this one starts.
-local function needed_ends(app, runner)
+local NEEDS = { exit_success = true, healthy = true, running = true }
+
+-- What must be so before this one starts: { source, state }.
+local function needs_of(app, runner)
   local list, own = {}, runner.spec.depends_on and dependencies.as_trigger(runner) or runner.starter.trigger
   for _, leaf in ipairs(needed_leaves(own.node, {})) do
     local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
-    if source and source ~= runner and leaf.event == "exit_success" then list[#list + 1] = source end
+    if source and source ~= runner and NEEDS[leaf.event] then
+      list[#list + 1] = { source = source, state = leaf.event }
+    end
   end
   return list
 end
@@ -43,21 +47,22 @@ local function runs_on(runner)
   return policy.policy == "always" and not policy.count and not policy.limit
 end
 
--- Does nothing bring it back when it has failed?
+-- Can it fail, and nothing brings it back then?
 local function fails_for_good(runner)
-  local policy = runner.spec.restart
+  local spec, policy = runner.spec, runner.spec.restart
+  if not (spec.exec or spec.run) then return false end
   return policy.policy == "never" or policy.count ~= nil or policy.limit ~= nil
 end
 
 local FAILURES = { exit_failed = true, stopped = true }
 local ENDS = { exit_success = true, exit_failed = true, exited = true, stopped = true }
 
--- Does a task of the file wait for the end of a job? Of which one only a run would tell.
-local function waits_for_ends(app)
+-- Does a task of the file wait for one of these of a job? Of which one only a run would tell.
+local function is_awaited(app, events)
   for _, source in pairs(app.loader.sources) do
     for _, word in ipairs { "wait_for", "next" } do
       for event in source:gmatch(":%s*" .. word .. "[%s(]*[\"'](%l[%l_]*)") do
-        if ENDS[event] then return true end
+        if events[event] then return true end
       end
     end
   end
@@ -92,12 +97,8 @@ local function comes_again(runner)
   end
 end
 
--- The first thing that keeps a pilot alive whatever becomes of those that must end well, in words.
-local function keeper_of(app)
-  for _, runner in ipairs(app.order) do
-    local stays = runs_on(runner) and not runner.starter:is_manual() or comes_again(runner)
-    if stays and not needed_ends(app, runner)[1] then return ("job %q"):format(runner.spec.name) end
-  end
+-- What keeps a pilot alive besides jobs, in words.
+local function other_keeper(app)
   for _, holder in ipairs(app:sorted_holders()) do
     if holder.label then return holder.label end -- a template does not last; watches and timers have labels
   end
@@ -105,14 +106,49 @@ local function keeper_of(app)
   return hears > 0 and "a handler of a signal" or nil
 end
 
--- The jobs that must end well before one that is to run on, directly or by way of others: job → the first of those.
+-- How sure it is that a job starts whatever fails: 1: it needs nothing that can fail for good, 2: no one-shot.
+local function certainty(app, runner)
+  local level = 1
+  for _, need in ipairs(needs_of(app, runner)) do
+    if need.state == "exit_success" then return nil end
+    if fails_for_good(need.source) then level = 2 end
+  end
+  return level
+end
+
+-- The jobs that keep a pilot alive whatever becomes of others, two of each certainty: one of them may be what fails.
+local function keepers_of(app)
+  local keepers = { {}, {} }
+  for _, runner in ipairs(app.order) do
+    local stays = runs_on(runner) and not runner.starter:is_manual() or comes_again(runner)
+    local list = keepers[stays and certainty(app, runner)]
+    if list and not list[2] then list[#list + 1] = runner end
+  end
+  return keepers
+end
+
+-- What keeps the pilot alive when this job has failed, in words.
+local function keeper_without(keepers, need)
+  for level = 1, need.state == "exit_success" and 2 or 1 do
+    for _, runner in ipairs(keepers[level]) do
+      if runner ~= need.source then return ("job %q"):format(runner.spec.name) end
+    end
+  end
+  return keepers.other
+end
+
+-- What one that is to run on needs, directly or by way of others: job → the first of these needs, with `by`, the name
+-- of the one that is to run on.
 local function all_needed(app)
   local needed = {}
   for _, runner in ipairs(app.order) do
     local list, i = { runs_on(runner) and runner or nil }, 1
     while list[i] do
-      for _, source in ipairs(needed_ends(app, list[i])) do
-        if not needed[source] then needed[source], list[#list + 1] = runner, source end
+      for _, need in ipairs(needs_of(app, list[i])) do
+        local source = need.source
+        if not needed[source] then
+          needed[source], list[#list + 1], need.by = need, source, runner.spec.name
+        end
       end
       i = i + 1
     end
@@ -126,17 +162,28 @@ local function has_main(app)
   end
 end
 
-local function one_shots(app)
-  local keeper = keeper_of(app)
-  if not keeper or has_main(app) or waits_for_ends(app) then return end -- the end of a main job is the pilot's
-  local needed, heard = all_needed(app), topics_heard(app)
+local FAILS = {
+  exit_success = "when it fails", healthy = "when it ends before it is healthy", running = "when it cannot be started",
+}
+
+local function warn_of(app, need, keeper)
+  local source = need.source.spec
+  app.mistakes:warn(source.where, ("job %q"):format(source.name),
+    ("%s, job %q never starts, and %s keeps the pilot alive: %swith main = true in job %q the pilot ends then"):format(
+      FAILS[need.state], need.by, keeper,
+      need.state ~= "exit_success" and 'with restart = "always" it is started again, ' or "", need.by))
+end
+
+local function dead_ends(app)
+  local keepers = keepers_of(app)
+  keepers.other = other_keeper(app)
+  if has_main(app) or is_awaited(app, ENDS) then return end -- the end of a main job is the pilot's
+  local needed, awaited, heard = all_needed(app), is_awaited(app, NEEDS), topics_heard(app)
   for _, source in ipairs(app.order) do
-    if needed[source] and fails_for_good(source) and not is_cared_for(app, source, heard) then
-      local name = needed[source].spec.name
-      app.mistakes:warn(source.spec.where, ("job %q"):format(source.spec.name),
-        ("when it fails, job %q never starts, and %s keeps the pilot alive: with main = true in job %q the pilot "
-          .. "ends then"):format(name, keeper, name))
-    end
+    local need = needed[source]
+    local keeper = need and keeper_without(keepers, need)
+    local open = keeper and fails_for_good(source) and not is_cared_for(app, source, heard)
+    if open and not (awaited and need.state ~= "exit_success") then warn_of(app, need, keeper) end
   end
 end
 
@@ -206,7 +253,7 @@ end
 ---Adds a warning for each.
 ---@param app luapilot.App      loaded, without mistakes
 function outlook.look(app)
-  one_shots(app)
+  dead_ends(app)
   stop_timeouts(app)
   stop_signals(app)
   manual_dependencies(app)

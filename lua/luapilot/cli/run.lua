@@ -16,11 +16,13 @@ local run = {
   plain = command.one_file,
   name = "run", usage = "[run] [FILE]", rest = "ARGS",
   summary = "run it: the container's ENTRYPOINT",
-  description = "Runs a pilot.lua to its end. All of it is checked first: a file with mistakes starts nothing.\n"
-    .. 'ARGS are pilot.args. The word "run" may be left out before a FILE with "." or "/" in it.',
+  description = "Runs a pilot.lua to its end. All of it is checked first: a file with mistakes\n"
+    .. 'starts nothing. ARGS are pilot.args. The word "run" may be left out before a\n'
+    .. 'FILE with "." or "/" in it.',
   epilog = [[
 Signals:
-   SIGTERM, SIGINT       end the pilot in order; a second one, a second later (SIGINT: 0.1 s), kills
+   SIGTERM, SIGINT       end the pilot in order; a second one, a second later
+                         (SIGINT: 0.1 s), kills
    SIGQUIT               likewise, unless the file listens for it
    SIGUSR1               opens log files anew
 
@@ -28,8 +30,9 @@ Exit codes:
    2                     mistakes; nothing was started
    70                    an error inside luapilot
    71                    the machine refuses what luapilot needs
-   else the pilot's own  pilot.shutdown(code), 124 if a job had to be killed, the main job's, that of
-                         the first job that failed for good, or 0
+   else the pilot's own  pilot.shutdown(code), 124 if a job had to be killed,
+                         that of the main job, of the first job that failed for
+                         good, or 0
 
 Examples:
    luapilot                                  the pilot.lua that is found

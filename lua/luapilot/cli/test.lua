@@ -5,6 +5,7 @@
 -- both become an exit code here, so that what was written is flushed.
 
 local command = require "luapilot.cli.command"
+local describe = require "luapilot.describe"
 
 local NO_BUSTED = [[
 luapilot test: busted is not installed. One of these installs it:
@@ -23,20 +24,21 @@ local FAILED = 1
 local test = {
   name = "test", usage = "test [PATH...]", rest = "OPTIONS",
   summary = "your specs, on a simulated container",
-  description = "Runs specs of a pilot.lua with busted. They load it with require \"luapilot.sim\": the real rules,\n"
-    .. "simulated programs, virtual time. Needs busted (Debian: lua-busted).",
+  description = "Runs specs of a pilot.lua with busted. They load it with\n"
+    .. "require \"luapilot.sim\": the real rules, simulated programs, virtual time. Needs\n"
+    .. "busted (Debian: lua-busted).",
   epilog = [[
 OPTIONS are busted's: --filter=PATTERN, --list, --output=TAP, --shuffle …
 
 Exit codes:
    0                     all specs passed
    1                     some failed
-   2                     busted is not installed, or there are no specs
+   2                     busted is not installed, or there are no such specs
 
 Examples:
    luapilot test
    luapilot test spec/nginx_spec.lua -- --filter=reload
-   LUAPILOT_SEED=random luapilot test            other latencies, another order of ties]],
+   LUAPILOT_SEED=random luapilot test            other latencies]],
 }
 
 function test.define(parser)
@@ -67,6 +69,13 @@ local function default_paths()
   local here = dir.getfiles(".", "*_spec.lua")
   table.sort(here)
   return #here > 0 and here or nil
+end
+
+-- The first path that is not there.
+local function missing(paths)
+  for _, path in ipairs(paths) do
+    if not require "pl.path".exists(path) then return path end
+  end
 end
 
 -- --- running ---------------------------------------------------------------------------------
@@ -110,6 +119,12 @@ function test.act(arguments, screen)
   local paths = #arguments.paths > 0 and arguments.paths or default_paths()
   if not paths then
     screen.err(NO_SPECS)
+    return command.MISTAKES
+  end
+  local gone = missing(arguments.paths)
+  if gone then
+    gone = describe.quote(gone)
+    screen.err(("luapilot test: there is no %s: name spec files, or directories of them\n"):format(gone))
     return command.MISTAKES
   end
   local words = { [0] = "luapilot test", "--ignore-lua" }
