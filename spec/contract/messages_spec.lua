@@ -238,6 +238,8 @@ function stories.consul()
     box:advance "16s"
   end
   box:advance "1h"
+  box.consul:add("db", "10.0.0.2; x", { id = "odd" })
+  box:advance "10s"
   box:stop()
   return box
 end
