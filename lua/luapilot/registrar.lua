@@ -149,10 +149,13 @@ local function send(self, record, step)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
 
--- A table that the agent answers with; nil: it is none.
+-- What the agent answers with: id → entry; nil: it is no table. What is no entry is left out.
 local function decoded(response)
   local fine, value = pcall(json.decode, response.body)
-  return fine and type(value) == "table" and value or nil
+  if not fine or type(value) ~= "table" then return nil end
+  local entries = {}
+  for id, entry in pairs(value) do entries[id] = type(entry) == "table" and entry or nil end
+  return entries
 end
 
 local looked -- forward

@@ -149,13 +149,19 @@ function read.key(status, body)
   return { value = status == 200 and body or nil }
 end
 
+local function value_of(pair)
+  if pair.Value == nil then return "" end
+  return is_string(pair.Value) and base64.decode(pair.Value) or error("a value in it is no base64", 0)
+end
+
 -- The key that is the prefix itself has the name "", unless it is nothing but a folder: "a/" without a value, which
 -- Consul's UI writes for its own sake.
 function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
-    values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
+    if not is_table(pair) or not is_string(pair.Key) then error("its list has what is no key", 0) end
+    if pair.Key:sub(1, #name) == name then values[pair.Key:sub(#name + 1)] = value_of(pair) end
   end
   if values[""] == "" and name:find "/$" then values[""] = nil end
   return values

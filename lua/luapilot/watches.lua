@@ -71,8 +71,7 @@ local function view_of(self)
   end
 end
 
-local function tell(self, before)
-  local fields = watch.difference(self.spec.kind, before, self.content)
+local function tell(self, before, fields)
   local event = publish(self, "changed", fields)
   pasts[event] = { before = before, after = self.content }
   if self.spec.kind ~= "service" then return end
@@ -100,8 +99,9 @@ function Core:answered(content)
   self.keeps = nil
   local before, first = self.content, not self.known
   if not first and copy.equal(before, content) then return false end
+  local fields = watch.difference(self.spec.kind, before, content)
   self.known, self.content = true, content
-  tell(self, before)
+  tell(self, before, fields)
   return true
 end
 

@@ -73,7 +73,8 @@ describe("watch", function()
       ["a port above 65535"] = { port = 65536 }, ["tags that are no list"] = { tags = "x" },
       ["tags by names"] = { tags = { x = "y" } }, ["a tag that is no text"] = { tags = { "x", 5 } },
       ["meta that is no table"] = { meta = 5 }, ["meta with a table in it"] = { meta = { v = { "x" } } },
-      ["weights that are no numbers"] = { weights = { Passing = "x" } }, ["weights that are no table"] = { weights = 5 },
+      ["weights that are no numbers"] = { weights = { Passing = "x" } },
+      ["weights that are no table"] = { weights = 5 },
       ["a node that is no text"] = { node = 5 }, ["checks that are no list"] = { checks = 5 },
     } do
       it("without an instance that has " .. what, function()
@@ -123,6 +124,21 @@ describe("watch", function()
     assert.same({ a = "self", ab = "2" }, watch.read("prefix", "", 200, body))
     assert.same({ empty = "" }, watch.read("prefix", "a/", 200, '[{"Key":"a/empty","Value":null}]'))
     assert.same({}, watch.read("prefix", "a/", 404, ""))
+  end)
+
+  it("reads a prefix without keys that are not below it, and says when it is none", function()
+    local body = '[{"Key":"zz","Value":"eA=="},{"Key":"p/x","Value":"eA=="}]'
+    assert.same({ x = "x" }, watch.read("prefix", "p/", 200, body))
+    for said, wrong in pairs {
+      ["a value in it is no base64"] = '[{"Key":"p/a","Value":"!!!"}]',
+      ["its list has what is no key"] = '[{"Value":"eA=="}]', ["it is no list"] = "{}",
+    } do
+      local content, message = watch.read("prefix", "p/", 200, wrong)
+      assert.same({ nil, "this is no answer of Consul's: " .. said }, { content, message })
+    end
+    for _, wrong in ipairs { "[5]", '[{"Key":5}]', '[{"Key":"p/a","Value":5}]', '[{"Key":"p/a","Value":{}}]' } do
+      assert.is_nil(watch.read("prefix", "p/", 200, wrong))
+    end
   end)
 
   describe("tells what changed", function()

@@ -193,7 +193,7 @@ local event = {
   fire = { "PUT", "event/fire/:name", options = "WRITE node service tag payload", payload = true, result = id_of },
   ---The latest events that this agent knows.
   list = { "GET", "event/list", options = "LOCAL name index wait", browses = true, result = function(value)
-    for _, each in ipairs(value or {}) do each.payload = each.payload and base64.decode(each.payload) or "" end
+    for _, each in ipairs(value or {}) do each.payload = each.payload and assert(base64.decode(each.payload)) or "" end
     return value or {}
   end },
 }
