@@ -11,6 +11,7 @@
 
 local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
@@ -45,7 +46,7 @@ local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forwar
 function registrar.new(app, away)
   local self = setmetatable({
     app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
-    touched = {}, lost = {}, tries = 0, under_way = 0,
+    touched = {}, lost = {}, unsure = {}, strange = {}, tries = 0, under_way = 0,
   }, Registrar)
   self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
   empty_line(self)
@@ -128,7 +129,7 @@ local function retire(self, record)
   untimer(self, record)
   self.app.consul:granted(record)
   self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
-  self.lost[record.id] = nil
+  self.lost[record.id], self.unsure[record.id], self.strange[record.id] = nil, nil, nil
   self.app.dirty = true
   release(self, record)
 end
@@ -255,6 +256,7 @@ local function taken(self, record, step, told)
   self.refusals[record.id] = nil
   self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
+  if step == "register" then self.unsure[record.id] = true end
   if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
@@ -394,7 +396,8 @@ function failed(self, record, step, message, code, said)
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
     return pause(self, said or message, code)
   end
-  if unknown and step == "deregister" then return done(self, record, step) end
+  local is_over = step == "deregister" or step == "resume" and not record.have
+  if unknown and is_over then return done(self, record, step) end
   if unknown then forgotten(self, record, message, code) else refused(self, record, step, message, code) end
   go_on(self, { record })
 end
@@ -460,13 +463,26 @@ local function compare_rivals(self, checks)
   end
 end
 
+-- An entry that was there before may be in maintenance: of somebody, or of a pilot that is no more.
+local function tell_strange(self, record, check)
+  self.unsure[record.id] = nil
+  local is_strange = check and not record.maintained and not record.have.maintenance
+  if is_strange and not self.strange[record.id] then
+    local notes = client.one_line(tostring(check.Notes or ""))
+    local text = "it is in maintenance that this pilot did not begin: %s; nobody finds it until that ends: "
+      .. "consul maint -disable -service=%s"
+    log(self, "warn", record, text:format(describe.quote(notes), describe.quote(record.id)), "service_maintained", notes)
+  end
+  self.strange[record.id] = is_strange or nil
+end
+
 -- Maintenance is a check of its own. One that somebody else has begun is left alone.
 local function compare_checks(self, checks, number)
   compare_rivals(self, checks)
   for _, record in ipairs(in_order(self)) do
-    local lost = is_settled(self, record, number) and record.have.maintenance
-      and not checks["_service_maintenance:" .. record.id]
-    if lost then
+    local is_known, check = is_settled(self, record, number), checks["_service_maintenance:" .. record.id]
+    if is_known and self.unsure[record.id] then tell_strange(self, record, check) end
+    if is_known and record.have.maintenance and not check then
       log(self, "warn", record, "Consul has forgotten its maintenance: told again", "service_lost")
       record.have.maintenance = nil
       pump(self, record)
@@ -488,6 +504,7 @@ local function look(self)
   local matters = false
   for _, record in pairs(self.records) do
     matters = matters or record.have ~= nil and record.have.maintenance ~= nil or is_silent(record)
+      or self.unsure[record.id]
   end
   ask(self, "services", compare)
   if matters then ask(self, "checks", compare_checks) end

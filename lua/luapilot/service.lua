@@ -9,7 +9,7 @@
 --
 -- Two instances that use one id overwrite each other. Who finds another's entry instead of its own registers once more,
 -- then leaves it alone for a while, longer each time, and is silent: a renewal would be for the other's entry. Nor is
--- another's entry taken back at the end.
+-- another's entry taken back at the end. But maintenance of ours ends first, in both cases: it would be the other's.
 --
 -- It owns the rules. It sends nothing (registrar.lua does) and keeps no time.
 
@@ -161,6 +161,8 @@ end
 ---@return number? due
 function service.next(record, now)
   local want, have, truce = record.want, record.have, record.truce
+  local is_anothers = not have and (not want and not record.stray or truce and now < truce)
+  if is_anothers and record.maintained then return "resume" end
   if not want then return (have or record.stray) and (record.looked and "deregister" or "look") or nil end
   if truce and not have and now < truce then return nil, truce end
   local is_due = not have or truce and now >= truce
@@ -204,7 +206,10 @@ end
 
 function done.maintain(record, told) record.have.maintenance = told.maintenance end
 
-function done.resume(record) record.have.maintenance, record.maintained = nil, nil end
+function done.resume(record)
+  record.maintained = nil
+  if record.have then record.have.maintenance = nil end
+end
 
 function done.cover(record) record.have.status = "critical" end
 
@@ -315,8 +320,11 @@ end
 function service.seen(record, held)
   record.looked = true
   local other = not record.want and service.anothers(record, held)
-  if other then done.deregister(record) end
-  return other or nil
+  if not other then return nil end
+  local maintained = record.maintained
+  done.deregister(record)
+  record.maintained = maintained
+  return other
 end
 
 ---The agent's entry is not what we have told it: how often it was found so, and for how long it is left alone now.

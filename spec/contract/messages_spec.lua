@@ -238,6 +238,13 @@ function stories.consul()
     box:advance "16s"
   end
   box:advance "1h"
+  box.port.consul.server:accept({
+    method = "PUT", path = "/v1/agent/service/maintenance/app-box?enable=true&reason=disk",
+  }, function() end)
+  box.port.consul.server:accept({
+    method = "PUT", path = "/v1/agent/service/register", body = '{"ID":"app-box","Name":"app","Port":81}',
+  }, function() end)
+  box:advance "1h"
   box.consul:add("db", "10.0.0.2; x", { id = "odd" })
   box:advance "10s"
   box:stop()
