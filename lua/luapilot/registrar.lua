@@ -28,6 +28,7 @@ local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
 local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
+local PATIENCE = 1                            -- … for an attempt on behalf of those who leave
 local LOOKS = 2                               -- at what the agent holds, in the shortest TTL …
 local CLOSELY = 4                             -- … which is so long at most while another instance may leave it
 
@@ -318,17 +319,31 @@ function ask_again(self)
   end
 end
 
--- One asks for all. Nobody has a question: nobody waits for an answer either.
+-- One asks for all: one that leaves, if there is such. Nobody has a question: nobody waits for an answer either.
 local function try(self)
   self.paused = nil
+  local chosen, chosen_step
   for _, record in ipairs(in_order(self)) do
-    local step = service.next(record, self.app.port.now())
-    if step and not self.flights[record.id] then
-      self.trying = record
-      return take(self, record, step)
-    end
+    local step = not self.flights[record.id] and service.next(record, self.app.port.now())
+    if step and (not chosen or chosen.want and not record.want) then chosen, chosen_step = record, step end
   end
-  resume(self)
+  if not chosen then return resume(self) end
+  self.trying = chosen
+  take(self, chosen, chosen_step)
+end
+
+-- Somebody leaves, who cannot wait for the end of a pause: it is cut short, once in each.
+local function hurry(self)
+  if self.hurried or not self.paused and not self.trying then return end
+  self.hurried = self.app.port.now()
+  if not self.paused then return end
+  self.app.loop:cancel(self.paused)
+  try(self)
+end
+
+-- Is there no more hope that Consul hears of who leaves? One attempt, of a second, is for all.
+local function is_hopeless(self)
+  return self.paused or self.trying and self.hurried and self.app.port.now() - self.hurried >= PATIENCE
 end
 
 -- The agent is there, and has no connection for us; or it is away.
@@ -351,15 +366,19 @@ local function pause(self, message, code)
   if self.paused then return end
   empty_line(self)
   for _, record in ipairs(in_order(self)) do release(self, record) end
+  self.app.dirty = true -- who only waits for what leaves waits no longer
   local delay = math.min(FIRST_PAUSE * 2 ^ self.tries, LONGEST_PAUSE) * (1 - self.app.port.random() / 4)
   self.tries = math.min(self.tries + 1, 10)
-  self.paused = self.app.loop:after(delay, function() try(self) end)
+  self.paused = self.app.loop:after(delay, function()
+    self.hurried = nil
+    try(self)
+  end)
 end
 
 -- It answers. It may be another agent than before: it is asked what it holds.
 function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
-  self.paused, self.trying, self.tries = nil, nil, 0
+  self.paused, self.trying, self.hurried, self.tries = nil, nil, nil, 0
   look_later(self, 0)
   for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
   for _, record in ipairs(in_order(self)) do pump(self, record) end
@@ -471,7 +490,8 @@ local function tell_strange(self, record, check)
     local notes = client.one_line(tostring(check.Notes or ""))
     local text = "it is in maintenance that this pilot did not begin: %s; nobody finds it until that ends: "
       .. "consul maint -disable -service=%s"
-    log(self, "warn", record, text:format(describe.quote(notes), describe.quote(record.id)), "service_maintained", notes)
+    text = text:format(describe.quote(notes), describe.quote(record.id))
+    log(self, "warn", record, text, "service_maintained", notes)
   end
   self.strange[record.id] = is_strange or nil
 end
@@ -551,11 +571,12 @@ function Registrar:is_found(record)
   return record.have ~= nil or record.stray == true and heard
 end
 
----Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away.
+---Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away: it was asked again.
 ---@param record luapilot.ServiceRecord
 ---@param fn fun()
 function Registrar:when_gone(record, fn)
-  if not self.records[record.id] or self.paused or self.trying then return fn() end
+  hurry(self)
+  if not self.records[record.id] or is_hopeless(self) then return fn() end
   local list = self.waiting[record.id] or {}
   self.waiting[record.id] = list
   list[#list + 1] = fn
@@ -564,17 +585,26 @@ end
 ---Is a service being taken back at this moment?
 ---@return boolean
 function Registrar:is_leaving()
-  if self.paused or self.trying then return false end
-  for id in pairs(self.flights) do
-    local record = self.records[id]
-    if record and not record.want then return true end
+  if is_hopeless(self) then return false end
+  for id, record in pairs(self.records) do
+    if not record.want and (self.flights[id] or self.trying) then return true end
   end
   return false
+end
+
+local LEFT = "not deregistered: Consul did not answer in time; it is critical when its ttl is over, and stays until "
+  .. "somebody removes it or its deregister_after is over"
+
+local function tell_left(self)
+  for _, record in ipairs(in_order(self)) do
+    if self:is_found(record) and not record.truce then log(self, "warn", record, LEFT, "service_left") end
+  end
 end
 
 ---Asks nothing any more.
 function Registrar:stop()
   self.stopped = true
+  tell_left(self)
   for _, cancel in pairs(self.flights) do cancel() end
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
   for _, record in pairs(self.records) do self.app.consul:granted(record) end

@@ -251,6 +251,20 @@ function stories.consul()
   return box
 end
 
+-- Consul goes, and does not come back.
+function stories.left()
+  local box = boxes.load [[
+    pilot.consul "consul:8500"
+    pilot.job "app" { exec = "app", service = { port = 80 } }
+  ]]
+  box:program("app", sim.server)
+  box:start()
+  box:advance "5s"
+  box.consul:down()
+  box:stop()
+  return box
+end
+
 -- A machine that has no timer left for what ends endless loops.
 local function load_uncontained(source)
   local interface = sim_port.interface
@@ -348,7 +362,7 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors", "order" } do
+    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "left", "successors", "order" } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()
