@@ -47,7 +47,7 @@ local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forwar
 function registrar.new(app, away)
   local self = setmetatable({
     app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
-    touched = {}, lost = {}, unsure = {}, strange = {}, tries = 0, under_way = 0,
+    touched = {}, lost = {}, unsure = {}, strange = {}, troubled = {}, answered = 0, tries = 0, under_way = 0,
   }, Registrar)
   self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
   empty_line(self)
@@ -131,6 +131,7 @@ local function retire(self, record)
   self.app.consul:granted(record)
   self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
   self.lost[record.id], self.unsure[record.id], self.strange[record.id] = nil, nil, nil
+  self.troubled[record.id] = nil
   self.app.dirty = true
   release(self, record)
 end
@@ -253,8 +254,11 @@ local function taken(self, record, step, told)
   local port = self.app.port
   service.done(record, step, told, port.now(), port.random)
   self.touched[record.id] = self.looks
-  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
-  self.refusals[record.id] = nil
+  local refusal = self.refusals[record.id]
+  if refusal and refusal.step == step then
+    log(self, "info", record, "Consul takes it now", "service_accepted")
+    self.refusals[record.id] = nil
+  end
   self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
   if step == "register" then self.unsure[record.id] = true end
@@ -267,24 +271,24 @@ local function kind_of(step, message, code)
   return ("%s %s %s"):format(step, code, (message:gsub("%S+", function(word) return word:find "%d" and "#" end)))
 end
 
-local function outlook(record, step, final)
+local function outlook(record, final)
   if not final then return "asked again until it is granted" end
-  local again = ("asked again when Consul was away, and each %s"):format(duration.format(FINAL_REFUSAL))
-  if step ~= "register" then return again end
-  return ("Consul never takes it so: change %s (%s)"):format(record.of or "it", again)
+  return ("Consul never takes it so: change %s (asked again when Consul was away, and each %s)"):format(
+    record.of or "it", duration.format(FINAL_REFUSAL))
 end
 
--- It may be granted later, unless the request is wrong in itself.
+-- It may be granted later, unless the registration is wrong in itself: only that is the user's.
 local function refused(self, record, step, message, code)
-  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(step, message, code)
+  local former, kind = self.refusals[record.id], kind_of(step, message, code)
+  local final = step == "register" and service.is_final(code)
   service.refused(record, step)
   if not former or former.kind ~= kind then
-    log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
+    log(self, "error", record, message .. "; " .. outlook(record, final), "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = {
     step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
-    final = final, told = record.told,
+    final = final, told = record.told, is_alone = self.troubled[record.id] ~= nil,
   }
   if code == 403 then self.app.consul:refused(record) else self.app.consul:granted(record) end
   release(self, record)
@@ -319,17 +323,31 @@ function ask_again(self)
   end
 end
 
--- One asks for all: one that leaves, if there is such. Nobody has a question: nobody waits for an answer either.
+-- What may be asked of a record now.
+local function open_step(self, record)
+  local now, refusal = self.app.port.now(), self.refusals[record.id]
+  local step = not self.flights[record.id] and service.next(record, now)
+  if step and not (refusal and now < refusal.due and is_meant(refusal, record, step)) then return step end
+end
+
+-- One that leaves, if there is such; and each in its turn, since an agent may fail with one service alone.
+local function choose(self)
+  local chosen, chosen_step, least
+  for _, record in ipairs(in_order(self)) do
+    local step = open_step(self, record)
+    local rank = (record.want and 2 or 0) + (record.id > (self.turn or "") and 0 or 1)
+    if step and (not least or rank < least) then chosen, chosen_step, least = record, step, rank end
+  end
+  return chosen, chosen_step
+end
+
+-- One asks for all. Nobody has a question: nobody waits for an answer either.
 local function try(self)
   self.paused = nil
-  local chosen, chosen_step
-  for _, record in ipairs(in_order(self)) do
-    local step = not self.flights[record.id] and service.next(record, self.app.port.now())
-    if step and (not chosen or chosen.want and not record.want) then chosen, chosen_step = record, step end
-  end
-  if not chosen then return resume(self) end
-  self.trying = chosen
-  take(self, chosen, chosen_step)
+  local record, step = choose(self)
+  if not record then return resume(self) end
+  self.trying = record
+  take(self, record, step)
 end
 
 -- Somebody leaves, who cannot wait for the end of a pause: it is cut short, once in each.
@@ -379,6 +397,7 @@ end
 function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   self.paused, self.trying, self.hurried, self.tries = nil, nil, nil, 0
+  self.first_look = self.looks + 1 -- at an agent that may be another one
   look_later(self, 0)
   for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
   for _, record in ipairs(in_order(self)) do pump(self, record) end
@@ -391,6 +410,7 @@ local function go_on(self, records)
 end
 
 function done(self, record, step, told)
+  self.answered, self.troubled[record.id] = self.answered + 1, nil
   taken(self, record, step, told)
   go_on(self, { record })
 end
@@ -409,9 +429,18 @@ function looked(self, records, held, away, message)
   next_in_line(self)
 end
 
+-- It has failed before, and others were answered since then: that is no outage, until it is taken.
+local function is_alone(self, record, code)
+  if type(code) ~= "number" or code < 500 then return false end
+  local former, refusal = self.troubled[record.id], self.refusals[record.id]
+  self.troubled[record.id] = self.answered
+  return former ~= nil and (former < self.answered or refusal ~= nil and refusal.is_alone)
+end
+
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and is_away(code, message) then
+  if not unknown and is_away(code, message) and not is_alone(self, record, code) then
+    self.turn = record.id
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
     return pause(self, said or message, code)
   end
@@ -431,17 +460,18 @@ end
 
 local function tell_contest(self, record, held, differs, seconds)
   local other = service.anothers(record, held)
+  local who = held and "changes" or "removes"
   local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
     .. "id of its own, by service.id or by its hostname"):format(other)
-    or ("Consul's entry %s again: somebody changes it each time"):format(differs)
+    or ("Consul's entry %s again: somebody %s it each time"):format(differs, who)
   log(self, "warn", record, ("%s; left alone for %s, then longer each time"):format(what, duration.words(seconds)),
     "service_contested", other or differs)
 end
 
--- Once is an accident.
-local function altered(self, record, held, differs)
+-- Once is an accident. So is what another agent lacks, or an entry that another instance has taken back.
+local function altered(self, record, held, differs, is_accident)
   local port, round, seconds = self.app.port, nil, nil
-  if held then round, seconds = service.contested(record, port.now(), port.random) end
+  if not is_accident then round, seconds = service.contested(record, port.now(), port.random) end
   if seconds then
     if round == 2 then tell_contest(self, record, held, differs, seconds) end
     service.yield(record, held, port.now() + seconds)
@@ -457,11 +487,11 @@ end
 -- What is left alone for a while is only looked at for whether it is still there.
 local function found(self, record, held, number)
   if record.truce then
-    local is_gone = record.want and not held and not self.flights[record.id]
-    return is_gone and altered(self, record, nil, "is gone")
+    local is_gone = record.want and not held and not record.vanishes and not self.flights[record.id]
+    return is_gone and altered(self, record, nil, "is gone", true)
   end
   local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
-  if differs then altered(self, record, held, differs) end
+  if differs then altered(self, record, held, differs, not held and number == self.first_look) end
 end
 
 local function compare(self, held, number)
@@ -510,12 +540,21 @@ local function compare_checks(self, checks, number)
   end
 end
 
+-- Once, until there is a good answer: whoever answers all with 200 seems to take registrations, too.
+local function tell_garbled(self, what)
+  if self.garbled then return end
+  local message = ("consul: GET /v1/agent/%s: the answer is none of Consul's: is this Consul?"):format(what)
+  self.app:log("error", message .. " Nobody may find the services of this pilot", nil, "consul_garbled", nil,
+    { reason = message })
+end
+
 local function ask(self, what, fn)
   local number = self.looks
   self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT, browses = true }, function(response)
     if not response or self.stopped then return end -- renewals notice an outage
     local held = decoded(response)
-    if held then fn(self, held, number) end
+    if held then fn(self, held, number) else tell_garbled(self, what) end
+    self.garbled = not held
   end)
 end
 

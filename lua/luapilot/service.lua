@@ -145,6 +145,7 @@ end
 ---@field told table?          the registration that was sent last
 ---@field looked boolean?      the agent was asked what it holds, before it is taken back
 ---@field contest { round: integer, at: number }?   the entry was altered so often, lastly then
+---@field vanishes boolean?    it was gone each time
 ---@field truce number?        until then an entry that is not as wanted is left alone
 
 ---@alias luapilot.ServiceStep "register"|"look"|"deregister"|"maintain"|"resume"|"cover"|"update"
@@ -201,7 +202,7 @@ end
 function done.register(record, told, now)
   local have = record.have or {}
   have.registration, have.status, have.output, have.renew = told.registration, told.status, "", now
-  record.have, record.truce = have, nil
+  record.have, record.truce, record.vanishes = have, nil, nil
 end
 
 function done.maintain(record, told) record.have.maintenance = told.maintenance end
@@ -341,13 +342,13 @@ function service.contested(record, now, random)
   return round, math.min(FIRST_TRUCE * 2 ^ (round - 2), LONGEST_TRUCE) * (3 / 4 + random() / 2)
 end
 
----It is left alone until then. If it leads to another instance, nothing is told of ours meanwhile.
+---It is left alone until then. If it is gone, or leads to another instance, nothing is told of ours meanwhile.
 ---@param record luapilot.ServiceRecord
----@param held table
+---@param held table?
 ---@param till number
 function service.yield(record, held, till)
-  record.truce = till
-  if service.anothers(record, held) then service.forget(record) end
+  record.truce, record.vanishes = till, not held or nil
+  if not held or service.anothers(record, held) then service.forget(record) end
 end
 
 ---The name that a service has in Consul, and the id of this instance.

@@ -260,6 +260,8 @@ function stories.left()
   box:program("app", sim.server)
   box:start()
   box:advance "5s"
+  box.consul:fail(200) -- a text that is no JSON: whoever listens there now
+  box:advance "1m"
   box.consul:down()
   box:stop()
   return box
@@ -362,7 +364,9 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "left", "successors", "order" } do
+    for _, name in ipairs {
+      "jobs", "ends", "surroundings", "files", "alone", "consul", "left", "successors", "order",
+    } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()

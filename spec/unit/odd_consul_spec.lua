@@ -77,6 +77,78 @@ describe("where Consul answers oddly", function()
     end)
   end
 
+  -- --- refusals of one request, or of one service ------------------------------------------------------
+
+  it("with a 400 to one renewal it is asked again soon, and that renewal is what Consul takes now", function()
+    local renewals = 0
+    run(JOB, function(request)
+      renewals = renewals + (request.path:find "check/update" and 1 or 0)
+      if renewals == 3 and request.path:find "check/update" then return 400, "Bad Request" end
+    end)
+    box:advance "20s"
+    assert.equal("passing", held().status)
+    assert.is_true(renewals >= 8, renewals)
+    assert.equal(1, boxes.logged(box, "400: Bad Request; asked again until it is granted"))
+    assert.equal(1, boxes.logged(box, "Consul takes it now"))
+  end)
+
+  it("with a 400 to a maintenance the renewals go on, and are not what Consul takes now", function()
+    run(JOB .. [[pilot.on("SIGUSR1", function() app:maintenance(true, "disk") end)]], function(request)
+      if request.path:find "/maintenance/" then return 400, "no" end
+    end)
+    box:advance "5s"
+    box:signal "SIGUSR1"
+    box:advance "1m"
+    assert.equal(0, boxes.logged(box, "Consul takes it now"))
+    assert.is_true(count "/maintenance/" <= 8)
+  end)
+
+  it("with a 500 to one service alone the others are renewed in time, and it has a pause of its own", function()
+    local broken = false
+    run([[
+      pilot.consul "consul:8500"
+      for _, id in ipairs { "a", "b", "c" } do
+        pilot.job(id) { exec = "app", health = { exec = "check", interval = "1s", ttl = "4s" },
+          service = { id = id, port = 80, interfaces = "static:10.0.0.1" } }
+      end
+    ]], function(request)
+      local is_a = request.path:find "service%%3Aa$" or (request.body or ""):find '"ID":"a"'
+      if broken and is_a then return 500, "some trouble with this one service" end
+    end)
+    box:advance "5s"
+    broken = true
+    local from = #asked + 1
+    for _ = 1, 120 do
+      box:advance "1s"
+      for _, id in ipairs { "b", "c" } do assert.equal("passing", box.consul:service(id).status) end
+    end
+    assert.is_true(count("service%%3Aa$", from) <= 20, count("service%%3Aa$", from))
+    assert.equal(1, boxes.logged(box, 'service "a": consul: PUT /v1/agent/check/update/service%3Aa: 500: some trouble'))
+    assert.is_true(boxes.logged(box, "Consul is away") <= 1)
+    broken = false
+    box:advance "40s"
+    assert.equal("passing", box.consul:service("a").status)
+    assert.equal(1, boxes.logged(box, 'service "a": Consul takes it now'))
+  end)
+
+  -- --- no Consul at all --------------------------------------------------------------------------------
+
+  it("with an entry that is gone each time it is registered more and more seldom", function()
+    run(JOB, function(request) return 200, request.method == "GET" and "{}" or "" end)
+    box:advance "10m"
+    assert.equal(1, boxes.logged(box, "Consul's entry is gone: registered again"))
+    assert.equal(1, boxes.logged(box, "Consul's entry is gone again: somebody removes it each time; left alone for "))
+    assert.is_true(count "/register$" <= 10, count "/register$")
+    box:stop()
+    assert.equal(0, box.exit_code)
+  end)
+
+  it("with a page for everything the log says once that this may be no Consul", function()
+    run(JOB, function() return 200, "<html>hello</html>" end)
+    box:advance "10m"
+    assert.equal(1, boxes.logged(box, "GET /v1/agent/services: the answer is none of Consul's: is this Consul?"))
+  end)
+
   it("a call raises, and says that this is none of Consul's answers", function()
     local calls = {
       ["agent.node_name()"] = "{}", ["agent.self()"] = "5", ["event.list()"] = "[5]", ["kv.get 'a'"] = "[5]",
