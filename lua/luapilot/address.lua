@@ -10,6 +10,19 @@ local address = {}
 
 address.DEFAULT = { "eth0:inet", "inet" }
 
+---Can it be the host of an instance? Consul takes any text for one, of whoever may register a service, and what is made
+---of it stands in files and commands.
+---@param value any
+---@return boolean
+function address.is_host(value) return type(value) == "string" and value:find "^[%w%.%-_:%%%[%]]+$" ~= nil end
+
+---… and its port; 0: it has none.
+---@param value any
+---@return boolean
+function address.is_port(value)
+  return type(value) == "number" and value >= 0 and value <= 65535 and value % 1 == 0
+end
+
 ---"10.0.0.1:80", "db.example:80", "[fd00::1]:80"; without a port (nil or 0) the host alone.
 ---@param host string
 ---@param port integer?

@@ -223,7 +223,9 @@ function methods:restored()
   end
   for _, id in ipairs(schema.keys(self.former)) do
     local former = self.former[id]
-    self:backend():wanted { id = id, ttl = former.ttl, have = former.have, stray = true }
+    self:backend():wanted {
+      id = id, ttl = former.ttl, have = former.have, stray = true, maintained = former.maintained,
+    }
   end
   self.former = {}
 end

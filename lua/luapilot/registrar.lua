@@ -11,6 +11,7 @@
 
 local client = require "luapilot.consul.client"
 local copy = require "luapilot.copy"
+local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local json = require "luapilot.json"
 local outage = require "luapilot.outage"
@@ -27,6 +28,7 @@ local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
 local FINAL_REFUSAL = 600                     -- … for good: but the agent may become another one, unnoticed
 local UNHEARD = { ECONNREFUSED = true, ENOENT = true, EAI_NONAME = true } -- there was nobody to hear a request
+local PATIENCE = 1                            -- … for an attempt on behalf of those who leave
 local LOOKS = 2                               -- at what the agent holds, in the shortest TTL …
 local CLOSELY = 4                             -- … which is so long at most while another instance may leave it
 
@@ -48,7 +50,7 @@ local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forwar
 function registrar.new(app, away)
   local self = setmetatable({
     app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
-    touched = {}, lost = {}, tries = 0, under_way = 0,
+    touched = {}, lost = {}, unsure = {}, strange = {}, troubled = {}, answered = 0, tries = 0, under_way = 0,
   }, Registrar)
   self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
   empty_line(self)
@@ -131,7 +133,8 @@ local function retire(self, record)
   untimer(self, record)
   self.app.consul:granted(record)
   self.records[record.id], self.refusals[record.id], self.touched[record.id] = nil, nil, nil
-  self.lost[record.id] = nil
+  self.lost[record.id], self.unsure[record.id], self.strange[record.id] = nil, nil, nil
+  self.troubled[record.id] = nil
   self.app.dirty = true
   release(self, record)
 end
@@ -152,10 +155,13 @@ local function send(self, record, step)
   if self.flights[record.id] then self.flights[record.id] = cancel end
 end
 
--- A table that the agent answers with; nil: it is none.
+-- What the agent answers with: id → entry; nil: it is no table. What is no entry is left out.
 local function decoded(response)
   local fine, value = pcall(json.decode, response.body)
-  return fine and type(value) == "table" and value or nil
+  if not fine or type(value) ~= "table" then return nil end
+  local entries = {}
+  for id, entry in pairs(value) do entries[id] = type(entry) == "table" and entry or nil end
+  return entries
 end
 
 local looked -- forward
@@ -251,10 +257,14 @@ local function taken(self, record, step, told)
   local port = self.app.port
   service.done(record, step, told, port.now(), port.random)
   self.touched[record.id] = self.looks
-  if self.refusals[record.id] then log(self, "info", record, "Consul takes it now", "service_accepted") end
-  self.refusals[record.id] = nil
+  local refusal = self.refusals[record.id]
+  if refusal and refusal.step == step then
+    log(self, "info", record, "Consul takes it now", "service_accepted")
+    self.refusals[record.id] = nil
+  end
   self.app.consul:granted(record)
   if step == "update" then self.lost[record.id] = nil end
+  if step == "register" then self.unsure[record.id] = true end
   if SAID[step] then log(self, "info", record, SAID[step], "service_" .. SAID[step]) end
   if step == "register" and record.want then look_later(self, record.ttl / LOOKS) end
 end
@@ -264,24 +274,24 @@ local function kind_of(step, message, code)
   return ("%s %s %s"):format(step, code, (message:gsub("%S+", function(word) return word:find "%d" and "#" end)))
 end
 
-local function outlook(record, step, final)
+local function outlook(record, final)
   if not final then return "asked again until it is granted" end
-  local again = ("asked again when Consul was away, and each %s"):format(duration.format(FINAL_REFUSAL))
-  if step ~= "register" then return again end
-  return ("Consul never takes it so: change %s (%s)"):format(record.of or "it", again)
+  return ("Consul never takes it so: change %s (asked again when Consul was away, and each %s)"):format(
+    record.of or "it", duration.format(FINAL_REFUSAL))
 end
 
--- It may be granted later, unless the request is wrong in itself.
+-- It may be granted later, unless the registration is wrong in itself: only that is the user's.
 local function refused(self, record, step, message, code)
-  local former, final, kind = self.refusals[record.id], service.is_final(code), kind_of(step, message, code)
+  local former, kind = self.refusals[record.id], kind_of(step, message, code)
+  local final = step == "register" and service.is_final(code)
   service.refused(record, step)
   if not former or former.kind ~= kind then
-    log(self, "error", record, message .. "; " .. outlook(record, step, final), "service_refused", message)
+    log(self, "error", record, message .. "; " .. outlook(record, final), "service_refused", message)
   end
   local delay = math.min(former and 2 * former.delay or FIRST_REFUSAL, LONGEST_REFUSAL)
   self.refusals[record.id] = {
     step = step, kind = kind, delay = delay, due = self.app.port.now() + (final and FINAL_REFUSAL or delay),
-    final = final, told = record.told,
+    final = final, told = record.told, is_alone = self.troubled[record.id] ~= nil,
   }
   if code == 403 then self.app.consul:refused(record) else self.app.consul:granted(record) end
   release(self, record)
@@ -316,17 +326,45 @@ function ask_again(self)
   end
 end
 
+-- What may be asked of a record now.
+local function open_step(self, record)
+  local now, refusal = self.app.port.now(), self.refusals[record.id]
+  local step = not self.flights[record.id] and service.next(record, now)
+  if step and not (refusal and now < refusal.due and is_meant(refusal, record, step)) then return step end
+end
+
+-- One that leaves, if there is such; and each in its turn, since an agent may fail with one service alone.
+local function choose(self)
+  local chosen, chosen_step, least
+  for _, record in ipairs(in_order(self)) do
+    local step = open_step(self, record)
+    local rank = (record.want and 2 or 0) + (record.id > (self.turn or "") and 0 or 1)
+    if step and (not least or rank < least) then chosen, chosen_step, least = record, step, rank end
+  end
+  return chosen, chosen_step
+end
+
 -- One asks for all. Nobody has a question: nobody waits for an answer either.
 local function try(self)
   self.paused = nil
-  for _, record in ipairs(in_order(self)) do
-    local step = service.next(record, self.app.port.now())
-    if step and not self.flights[record.id] then
-      self.trying = record
-      return take(self, record, step)
-    end
-  end
-  resume(self)
+  local record, step = choose(self)
+  if not record then return resume(self) end
+  self.trying = record
+  take(self, record, step)
+end
+
+-- Somebody leaves, who cannot wait for the end of a pause: it is cut short, once in each.
+local function hurry(self)
+  if self.hurried or not self.paused and not self.trying then return end
+  self.hurried = self.app.port.now()
+  if not self.paused then return end
+  self.app.loop:cancel(self.paused)
+  try(self)
+end
+
+-- Is there no more hope that Consul hears of who leaves? One attempt, of a second, is for all.
+local function is_hopeless(self)
+  return self.paused or self.trying and self.hurried and self.app.port.now() - self.hurried >= PATIENCE
 end
 
 -- The agent is there, and has no connection for us; or it is away.
@@ -349,15 +387,20 @@ local function pause(self, message, code)
   if self.paused then return end
   empty_line(self)
   for _, record in ipairs(in_order(self)) do release(self, record) end
+  self.app.dirty = true -- who only waits for what leaves waits no longer
   local delay = math.min(FIRST_PAUSE * 2 ^ self.tries, LONGEST_PAUSE) * (1 - self.app.port.random() / 4)
   self.tries = math.min(self.tries + 1, 10)
-  self.paused = self.app.loop:after(delay, function() try(self) end)
+  self.paused = self.app.loop:after(delay, function()
+    self.hurried = nil
+    try(self)
+  end)
 end
 
 -- It answers. It may be another agent than before: it is asked what it holds.
 function resume(self)
   if self.paused then self.app.loop:cancel(self.paused) end
-  self.paused, self.trying, self.tries = nil, nil, 0
+  self.paused, self.trying, self.hurried, self.tries = nil, nil, nil, 0
+  self.first_look = self.looks + 1 -- at an agent that may be another one
   look_later(self, 0)
   for _, refusal in pairs(self.refusals) do refusal.due = refusal.final and 0 or refusal.due end
   for _, record in ipairs(in_order(self)) do pump(self, record) end
@@ -370,6 +413,7 @@ local function go_on(self, records)
 end
 
 function done(self, record, step, told)
+  self.answered, self.troubled[record.id] = self.answered + 1, nil
   taken(self, record, step, told)
   go_on(self, { record })
 end
@@ -388,13 +432,23 @@ function looked(self, records, held, away, message)
   next_in_line(self)
 end
 
+-- It has failed before, and others were answered since then: that is no outage, until it is taken.
+local function is_alone(self, record, code)
+  if type(code) ~= "number" or code < 500 then return false end
+  local former, refusal = self.troubled[record.id], self.refusals[record.id]
+  self.troubled[record.id] = self.answered
+  return former ~= nil and (former < self.answered or refusal ~= nil and refusal.is_alone)
+end
+
 function failed(self, record, step, message, code, said)
   local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
-  if not unknown and is_away(code, message) then
+  if not unknown and is_away(code, message) and not is_alone(self, record, code) then
+    self.turn = record.id
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
     return pause(self, said or message, code)
   end
-  if unknown and step == "deregister" then return done(self, record, step) end
+  local is_over = step == "deregister" or step == "resume" and not record.have
+  if unknown and is_over then return done(self, record, step) end
   if unknown then forgotten(self, record, message, code) else refused(self, record, step, message, code) end
   go_on(self, { record })
 end
@@ -409,17 +463,18 @@ end
 
 local function tell_contest(self, record, held, differs, seconds)
   local other = service.anothers(record, held)
+  local who = held and "changes" or "removes"
   local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
     .. "id of its own, by service.id or by its hostname"):format(other)
-    or ("Consul's entry %s again: somebody changes it each time"):format(differs)
+    or ("Consul's entry %s again: somebody %s it each time"):format(differs, who)
   log(self, "warn", record, ("%s; left alone for %s, then longer each time"):format(what, duration.words(seconds)),
     "service_contested", other or differs)
 end
 
--- Once is an accident.
-local function altered(self, record, held, differs)
+-- Once is an accident. So is what another agent lacks, or an entry that another instance has taken back.
+local function altered(self, record, held, differs, is_accident)
   local port, round, seconds = self.app.port, nil, nil
-  if held then round, seconds = service.contested(record, port.now(), port.random) end
+  if not is_accident then round, seconds = service.contested(record, port.now(), port.random) end
   if seconds then
     if round == 2 then tell_contest(self, record, held, differs, seconds) end
     service.yield(record, held, port.now() + seconds)
@@ -435,11 +490,11 @@ end
 -- What is left alone for a while is only looked at for whether it is still there.
 local function found(self, record, held, number)
   if record.truce then
-    local is_gone = record.want and not held and not self.flights[record.id]
-    return is_gone and altered(self, record, nil, "is gone")
+    local is_gone = record.want and not held and not record.vanishes and not self.flights[record.id]
+    return is_gone and altered(self, record, nil, "is gone", true)
   end
   local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
-  if differs then altered(self, record, held, differs) end
+  if differs then altered(self, record, held, differs, not held and number == self.first_look) end
 end
 
 local function compare(self, held, number)
@@ -460,13 +515,27 @@ local function compare_rivals(self, checks)
   end
 end
 
+-- An entry that was there before may be in maintenance: of somebody, or of a pilot that is no more.
+local function tell_strange(self, record, check)
+  self.unsure[record.id] = nil
+  local is_strange = check and not record.maintained and not record.have.maintenance
+  if is_strange and not self.strange[record.id] then
+    local notes = client.one_line(tostring(check.Notes or ""))
+    local text = "it is in maintenance that this pilot did not begin: %s; nobody finds it until that ends: "
+      .. "consul maint -disable -service=%s"
+    text = text:format(describe.quote(notes), describe.quote(record.id))
+    log(self, "warn", record, text, "service_maintained", notes)
+  end
+  self.strange[record.id] = is_strange or nil
+end
+
 -- Maintenance is a check of its own. One that somebody else has begun is left alone.
 local function compare_checks(self, checks, number)
   compare_rivals(self, checks)
   for _, record in ipairs(in_order(self)) do
-    local lost = is_settled(self, record, number) and record.have.maintenance
-      and not checks["_service_maintenance:" .. record.id]
-    if lost then
+    local is_known, check = is_settled(self, record, number), checks["_service_maintenance:" .. record.id]
+    if is_known and self.unsure[record.id] then tell_strange(self, record, check) end
+    if is_known and record.have.maintenance and not check then
       log(self, "warn", record, "Consul has forgotten its maintenance: told again", "service_lost")
       record.have.maintenance = nil
       pump(self, record)
@@ -474,12 +543,21 @@ local function compare_checks(self, checks, number)
   end
 end
 
+-- Once, until there is a good answer: whoever answers all with 200 seems to take registrations, too.
+local function tell_garbled(self, what)
+  if self.garbled then return end
+  local message = ("consul: GET /v1/agent/%s: the answer is none of Consul's: is this Consul?"):format(what)
+  self.app:log("error", message .. " Nobody may find the services of this pilot", nil, "consul_garbled", nil,
+    { reason = message })
+end
+
 local function ask(self, what, fn)
   local number = self.looks
   self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT, browses = true }, function(response)
     if not response or self.stopped then return end -- renewals notice an outage
     local held = decoded(response)
-    if held then fn(self, held, number) end
+    if held then fn(self, held, number) else tell_garbled(self, what) end
+    self.garbled = not held
   end)
 end
 
@@ -488,6 +566,7 @@ local function look(self)
   local matters = false
   for _, record in pairs(self.records) do
     matters = matters or record.have ~= nil and record.have.maintenance ~= nil or is_silent(record)
+      or self.unsure[record.id]
   end
   ask(self, "services", compare)
   if matters then ask(self, "checks", compare_checks) end
@@ -534,11 +613,12 @@ function Registrar:is_found(record)
   return record.have ~= nil or record.stray == true and heard
 end
 
----Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away.
+---Calls fn() when Consul does not hold it any more; at once if that is so, or if Consul is away: it was asked again.
 ---@param record luapilot.ServiceRecord
 ---@param fn fun()
 function Registrar:when_gone(record, fn)
-  if not self.records[record.id] or self.paused or self.trying then return fn() end
+  hurry(self)
+  if not self.records[record.id] or is_hopeless(self) then return fn() end
   local list = self.waiting[record.id] or {}
   self.waiting[record.id] = list
   list[#list + 1] = fn
@@ -547,17 +627,26 @@ end
 ---Is a service being taken back at this moment?
 ---@return boolean
 function Registrar:is_leaving()
-  if self.paused or self.trying then return false end
-  for id in pairs(self.flights) do
-    local record = self.records[id]
-    if record and not record.want then return true end
+  if is_hopeless(self) then return false end
+  for id, record in pairs(self.records) do
+    if not record.want and (self.flights[id] or self.trying) then return true end
   end
   return false
+end
+
+local LEFT = "not deregistered: Consul did not answer in time; it is critical when its ttl is over, and stays until "
+  .. "somebody removes it or its deregister_after is over"
+
+local function tell_left(self)
+  for _, record in ipairs(in_order(self)) do
+    if self:is_found(record) and not record.truce then log(self, "warn", record, LEFT, "service_left") end
+  end
 end
 
 ---Asks nothing any more.
 function Registrar:stop()
   self.stopped = true
+  tell_left(self)
   for _, cancel in pairs(self.flights) do cancel() end
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
   for _, record in pairs(self.records) do self.app.consul:granted(record) end

@@ -9,7 +9,7 @@
 --
 -- Two instances that use one id overwrite each other. Who finds another's entry instead of its own registers once more,
 -- then leaves it alone for a while, longer each time, and is silent: a renewal would be for the other's entry. Nor is
--- another's entry taken back at the end.
+-- another's entry taken back at the end. But maintenance of ours ends first, in both cases: it would be the other's.
 --
 -- It owns the rules. It sends nothing (registrar.lua does) and keeps no time.
 
@@ -145,6 +145,7 @@ end
 ---@field told table?          the registration that was sent last
 ---@field looked boolean?      the agent was asked what it holds, before it is taken back
 ---@field contest { round: integer, at: number }?   the entry was altered so often, lastly then
+---@field vanishes boolean?    it was gone each time
 ---@field truce number?        until then an entry that is not as wanted is left alone
 
 ---@alias luapilot.ServiceStep "register"|"look"|"deregister"|"maintain"|"resume"|"cover"|"update"
@@ -161,6 +162,8 @@ end
 ---@return number? due
 function service.next(record, now)
   local want, have, truce = record.want, record.have, record.truce
+  local is_anothers = not have and (not want and not record.stray or truce and now < truce)
+  if is_anothers and record.maintained then return "resume" end
   if not want then return (have or record.stray) and (record.looked and "deregister" or "look") or nil end
   if truce and not have and now < truce then return nil, truce end
   local is_due = not have or truce and now >= truce
@@ -198,12 +201,15 @@ end
 function done.register(record, told, now)
   local have = record.have or {}
   have.registration, have.status, have.output, have.renew = told.registration, told.status, "", now
-  record.have, record.truce = have, nil
+  record.have, record.truce, record.vanishes = have, nil, nil
 end
 
 function done.maintain(record, told) record.have.maintenance = told.maintenance end
 
-function done.resume(record) record.have.maintenance, record.maintained = nil, nil end
+function done.resume(record)
+  record.maintained = nil
+  if record.have then record.have.maintenance = nil end
+end
 
 function done.cover(record) record.have.status = "critical" end
 
@@ -314,8 +320,11 @@ end
 function service.seen(record, held)
   record.looked = true
   local other = not record.want and service.anothers(record, held)
-  if other then done.deregister(record) end
-  return other or nil
+  if not other then return nil end
+  local maintained = record.maintained
+  done.deregister(record)
+  record.maintained = maintained
+  return other
 end
 
 ---The agent's entry is not what we have told it: how often it was found so, and for how long it is left alone now.
@@ -332,13 +341,13 @@ function service.contested(record, now, random)
   return round, math.min(FIRST_TRUCE * 2 ^ (round - 2), LONGEST_TRUCE) * (3 / 4 + random() / 2)
 end
 
----It is left alone until then. If it leads to another instance, nothing is told of ours meanwhile.
+---It is left alone until then. If it is gone, or leads to another instance, nothing is told of ours meanwhile.
 ---@param record luapilot.ServiceRecord
----@param held table
+---@param held table?
 ---@param till number
 function service.yield(record, held, till)
-  record.truce = till
-  if service.anothers(record, held) then service.forget(record) end
+  record.truce, record.vanishes = till, not held or nil
+  if not held or service.anothers(record, held) then service.forget(record) end
 end
 
 ---The name that a service has in Consul, and the id of this instance.

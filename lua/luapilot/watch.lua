@@ -11,6 +11,7 @@
 local address = require "luapilot.address"
 local base64 = require "luapilot.base64"
 local copy = require "luapilot.copy"
+local describe = require "luapilot.describe"
 local json = require "luapilot.json"
 
 local watch = {}
@@ -34,22 +35,70 @@ local WORSE = { passing = 1, warning = 2, critical = 3 }
 local function status_of(checks)
   local worst = "passing"
   for _, check in ipairs(checks or {}) do
-    if (WORSE[check.Status] or 3) > WORSE[worst] then worst = WORSE[check.Status] and check.Status or "critical" end
+    local status = type(check) == "table" and check.Status
+    if (WORSE[status] or 3) > WORSE[worst] then worst = WORSE[status] and status or "critical" end
   end
   return worst
 end
 
----@return luapilot.Instance
+local function is_string(value) return type(value) == "string" end
+
+local function is_weight(value) return type(value) == "number" and value >= 0 and value < math.huge end
+
+local function is_all(value, key_type, is_one)
+  if type(value) ~= "table" then return false end
+  for key, each in pairs(value) do
+    if type(key) ~= key_type or not is_one(each) then return false end
+  end
+  return true
+end
+
+local function is_table(value) return type(value) == "table" end
+
+-- What each field of an instance has to be: { field, in words, is it so? }. Whoever may register a service writes them,
+-- and Consul looks at few.
+local REQUIRED = {
+  { "id", "a string", function(value) return is_string(value) and value ~= "" end },
+  { "node", "a string", is_string },
+  { "address", "a host", address.is_host },
+  { "port", "an integer from 0 to 65535", address.is_port },
+  { "tags", "a list of strings", function(value) return is_all(value, "number", is_string) end },
+  { "meta", "a table of strings", function(value) return is_all(value, "string", is_string) end },
+  { "checks", "a list", function(value) return is_all(value, "number", function() return true end) end },
+  { "weights", "two numbers", function(value) return is_all(value, "string", is_weight) end },
+}
+
+local function fault_of(instance)
+  for _, rule in ipairs(REQUIRED) do
+    local value = instance[rule[1]]
+    if not rule[3](value) then return ("%s: expected %s, got %s"):format(rule[1], rule[2], describe.value(value)) end
+  end
+end
+
+local function weights_of(service)
+  local weights = service.Weights or {}
+  if not is_table(weights) then return weights end
+  return { passing = weights.Passing or 1, warning = weights.Warning or 1 }
+end
+
+local function named(value) return is_string(value) and describe.quote(value) or describe.value(value) end
+
+-- nil and why: it is none.
+---@return luapilot.Instance?
+---@return string? fault
 local function instance_of(entry)
   local service, node = entry.Service, entry.Node
-  local host, port = service.Address, service.Port or 0
+  local host = service.Address
   if not host or host == "" then host = node.Address end
-  local weights = service.Weights or {}
-  return {
-    id = service.ID, address = host, port = port, authority = address.authority(host, port),
-    tags = service.Tags or {}, meta = service.Meta or {}, node = node.Node, status = status_of(entry.Checks),
-    weights = { passing = weights.Passing or 1, warning = weights.Warning or 1 },
+  local instance = {
+    id = service.ID, address = host, port = service.Port or 0, tags = service.Tags or {}, meta = service.Meta or {},
+    node = node.Node, weights = weights_of(service), checks = entry.Checks or {},
   }
+  local fault = fault_of(instance)
+  if fault then return nil, ("%s on node %s: %s"):format(named(instance.id), named(instance.node), fault) end
+  instance.authority = address.authority(host, instance.port)
+  instance.status, instance.checks = status_of(instance.checks), nil
+  return instance
 end
 
 ---In the order in which users get them: by id, and by node where one id is on several.
@@ -71,18 +120,38 @@ local function list_of(body)
   return json.decode(body) or {}
 end
 
+local function is_entry(entry) return is_table(entry) and is_table(entry.Service) and is_table(entry.Node) end
+
+local function tell_left_out(count, first)
+  if count == 1 then return "an instance is left out: " .. first end
+  if count > 1 then return ("%d instances are left out, the first of them: %s"):format(count, first) end
+end
+
+-- A list without a single entry of Consul's is none of its answers: what was known stays.
 function read.service(status, body)
   if status ~= 200 then return nil, "status " .. status end
-  local list = list_of(body)
-  local instances = {}
-  for i, entry in ipairs(list) do instances[i] = instance_of(entry) end
+  local list, instances, count, first, has_entry = list_of(body), {}, 0, nil, false
+  for _, entry in ipairs(list) do
+    local instance, fault = nil, "it has no service and node"
+    if is_entry(entry) then
+      has_entry, instance, fault = true, instance_of(entry)
+    end
+    instances[#instances + 1] = instance
+    if not instance then count, first = count + 1, first or fault end
+  end
+  if not has_entry and count > 0 then error("its list has no service with a node", 0) end
   table.sort(instances, watch.before)
-  return instances
+  return instances, tell_left_out(count, first)
 end
 
 -- The answer to ?raw: any bytes.
 function read.key(status, body)
   return { value = status == 200 and body or nil }
+end
+
+local function value_of(pair)
+  if pair.Value == nil then return "" end
+  return is_string(pair.Value) and base64.decode(pair.Value) or error("a value in it is no base64", 0)
 end
 
 -- The key that is the prefix itself has the name "", unless it is nothing but a folder: "a/" without a value, which
@@ -91,7 +160,8 @@ function read.prefix(status, body, name)
   local values = {}
   if status ~= 200 then return values end
   for _, pair in ipairs(list_of(body)) do
-    values[pair.Key:sub(#name + 1)] = pair.Value and base64.decode(pair.Value) or ""
+    if not is_table(pair) or not is_string(pair.Key) then error("its list has what is no key", 0) end
+    if pair.Key:sub(1, #name) == name then values[pair.Key:sub(#name + 1)] = value_of(pair) end
   end
   if values[""] == "" and name:find "/$" then values[""] = nil end
   return values
@@ -103,7 +173,7 @@ end
 ---@param status integer
 ---@param body string
 ---@return table? content
----@return string? message    it is not what Consul answers
+---@return string? message    there is none: it is not what Consul answers; or what of it is left out
 function watch.read(kind, name, status, body)
   local fine, content, message = pcall(read[kind], status, body, name)
   if not fine then return nil, "this is no answer of Consul's: " .. tostring(content) end

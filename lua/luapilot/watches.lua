@@ -71,8 +71,7 @@ local function view_of(self)
   end
 end
 
-local function tell(self, before)
-  local fields = watch.difference(self.spec.kind, before, self.content)
+local function tell(self, before, fields)
   local event = publish(self, "changed", fields)
   pasts[event] = { before = before, after = self.content }
   if self.spec.kind ~= "service" then return end
@@ -100,8 +99,9 @@ function Core:answered(content)
   self.keeps = nil
   local before, first = self.content, not self.known
   if not first and copy.equal(before, content) then return false end
+  local fields = watch.difference(self.spec.kind, before, content)
   self.known, self.content = true, content
-  tell(self, before)
+  tell(self, before, fields)
   return true
 end
 
@@ -147,6 +147,15 @@ local function garbled(self, message)
     { watch = self.label, reason = message })
 end
 
+-- Once, until an answer has none such.
+local function leaves_out(self, message)
+  if message and not self.leaves_out then
+    self.app:log("warn", ("%s: %s"):format(self.label, message), nil, "instance_left_out", nil,
+      { watch = self.label, reason = message })
+  end
+  self.leaves_out = message
+end
+
 -- Content from Consul. Is it news to anybody?
 local function took(self, event)
   local content, message = watch.read(self.spec.kind, self.spec.name, event.status, event.body)
@@ -158,6 +167,7 @@ local function took(self, event)
     self.app:log("info", ("%s: answered again"):format(self.label), nil, "watch_recovered", nil, { watch = self.label })
   end
   self.said, self.garbled = nil, nil
+  leaves_out(self, message)
   return self:answered(content)
 end
 

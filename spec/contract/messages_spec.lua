@@ -239,6 +239,31 @@ function stories.consul()
     box:advance "16s"
   end
   box:advance "1h"
+  box.port.consul.server:accept({
+    method = "PUT", path = "/v1/agent/service/maintenance/app-box?enable=true&reason=disk",
+  }, function() end)
+  box.port.consul.server:accept({
+    method = "PUT", path = "/v1/agent/service/register", body = '{"ID":"app-box","Name":"app","Port":81}',
+  }, function() end)
+  box:advance "1h"
+  box.consul:add("db", "10.0.0.2; x", { id = "odd" })
+  box:advance "10s"
+  box:stop()
+  return box
+end
+
+-- Consul goes, and does not come back.
+function stories.left()
+  local box = boxes.load [[
+    pilot.consul "consul:8500"
+    pilot.job "app" { exec = "app", service = { port = 80 } }
+  ]]
+  box:program("app", sim.server)
+  box:start()
+  box:advance "5s"
+  box.consul:fail(200) -- a text that is no JSON: whoever listens there now
+  box:advance "1m"
+  box.consul:down()
   box:stop()
   return box
 end
@@ -340,7 +365,9 @@ describe("what luapilot says", function()
 
   it("is the same to people and machines, in each format", function()
     local all = {}
-    for _, name in ipairs { "jobs", "ends", "surroundings", "files", "alone", "consul", "successors", "order" } do
+    for _, name in ipairs {
+      "jobs", "ends", "surroundings", "files", "alone", "consul", "left", "successors", "order",
+    } do
       for _, entry in ipairs(messages(stories[name]())) do all[#all + 1] = entry end
     end
     local text = written(all) .. unread()

@@ -461,6 +461,23 @@ describe("a watch of Consul", function()
     assert.equal(1, boxes.logged(box, 'watch "db": answered again'))
   end)
 
+  it("leaves out an instance whose address is no host, and says so once until it is gone", function()
+    local box = run(SHOW .. [[ show("db", pilot.watch "db") ]])
+    box.consul:add("db", "10.0.0.9; }\nserver { listen 81; }", { id = "evil" })
+    box.consul:add("db", "10.0.0.1")
+    box:start()
+    box:advance "5s"
+    box.consul:add("db", "10.0.0.2")
+    box:advance "5s"
+    assert.same({ "db [db-10.0.0.1] +db-10.0.0.1 - ~", "db [db-10.0.0.1,db-10.0.0.2] +db-10.0.0.2 - ~" }, printed(box))
+    assert.equal(1, boxes.logged(box, 'watch "db": an instance is left out: "evil" on node'))
+    box.consul:remove "evil"
+    box:advance "5s"
+    box.consul:add("db", "10.0.0.9\n", { id = "evil" })
+    box:advance "5s"
+    assert.equal(2, boxes.logged(box, "an instance is left out"))
+  end)
+
   it("starts jobs, once and each time", function()
     local box = run(CONSUL .. [[
       local db = pilot.watch "db"

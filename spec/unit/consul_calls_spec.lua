@@ -170,6 +170,18 @@ describe("consul.calls", function()
     assert.same(expected, authorities("catalog.connect 'a'", catalogue))
   end)
 
+  it("gives what has no host or no port no authority, and leaves the rows as they are", function()
+    answers [=[[{"Node":{"Address":"10.0.0.9"},"Service":{"Address":"10.0.0.1; }\nserver {","Port":80}},
+      {"Node":{"Address":"10.0.0.9"},"Service":{"Port":"80"}},{"Node":5,"Service":{"Address":7,"Port":-1}}, 5]]=]
+    local _, list = box:run "return (pilot.consul.health.service 'a')"
+    assert.same({ "10.0.0.1; }\nserver {", 4, 5 }, { list[1].service.address, #list, list[4] })
+    for i = 1, 3 do assert.is_nil(list[i].authority) end
+    answers [=[[{"Address":"10.0.0.9 x","ServicePort":80},{"Address":"10.0.0.9","ServicePort":65536}, 5]]=]
+    _, list = box:run "return (pilot.consul.catalog.service 'a')"
+    assert.equal(65536, list[2].service_port)
+    for i = 1, 2 do assert.is_nil(list[i].authority) end
+  end)
+
   it("tells the health of a service by the status of the answer", function()
     for status, health in pairs { [200] = "passing", [429] = "warning", [503] = "critical" } do
       answers { status = status, body = '{"AggregatedStatus":"x","Checks":[]}' }

@@ -647,6 +647,63 @@ describe("the registrar", function()
     end
   end)
 
+  it("takes back at once what is stopped while it pauses after a failure that has passed", function()
+    for _, how in ipairs { "signal", "exit", "stop" } do
+      run((job "main = true,":gsub('"always"', '"never"')) .. [[
+        for i = 1, 3 do
+          pilot.job("more-" .. i) { exec = "app", service = { port = 80 + i, interfaces = "static:10.0.0.1" } }
+        end
+        pilot.on("SIGUSR1", function() app:stop() end)
+      ]])
+      box:advance "5s"
+      box.consul:fail(500)
+      box:run_until(function() return boxes.logged(box, "Consul is away") == 1 end, "1m")
+      box.consul:up()
+      local from = box.world:elapsed()
+      if how == "signal" then box:stop() end
+      if how == "exit" then box:job("app"):process():exit(0) end
+      if how == "stop" then box:signal "SIGUSR1" end
+      box:run_until(function() return held() == nil end, "1s")
+      if how == "stop" then box:stop() end
+      box:run_until(function() return box.ended end, "2s")
+      assert.same({}, box.consul:services())
+      assert.is_true(asked(from).deregister >= 4)
+      assert.equal(0, boxes.logged(box, "not deregistered"))
+    end
+  end)
+
+  it("says at the end which services Consul still has", function()
+    run(job() .. [[
+      pilot.job "other" { exec = "app", service = { port = 81, interfaces = "static:10.0.0.1" } }
+      pilot.job "never" { exec = "app", when = "manual", service = { port = 82, interfaces = "static:10.0.0.1" } }
+    ]])
+    box:advance "5s"
+    box.consul:down()
+    box:run_until(function() return boxes.logged(box, "Consul is away") == 1 end, "1m")
+    box:stop()
+    assert.equal(2, boxes.logged(box, "not deregistered: Consul did not answer in time"))
+    for _, id in ipairs { "app-h", "other-h" } do
+      assert.equal(1, boxes.logged(box, ('service "%s": not deregistered: Consul did not answer in time'):format(id)))
+    end
+  end)
+
+  it("asks once more, not once for each, where Consul is away when they are stopped one after the other", function()
+    run(job() .. [[
+      local last
+      for i = 1, 5 do
+        last = pilot.job("more-" .. i) { exec = "app", depends_on = last and { last } or {},
+          service = { port = 80 + i, interfaces = "static:10.0.0.1" } }
+      end
+    ]])
+    box:advance "20s"
+    box.consul:hang()
+    box:run_until(function() return boxes.logged(box, "Consul is away") == 1 end, "1m")
+    local from = box.world:elapsed()
+    box:stop()
+    local seconds = box.world:elapsed() - from
+    assert.is_true(seconds < 2.5, seconds) -- one of them has waited for an answer
+  end)
+
   it("does not say that Consul is back when the pilot ends", function()
     run(job() .. 'pilot.watch "db"')
     box:advance "5s"

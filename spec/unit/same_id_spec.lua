@@ -11,6 +11,7 @@ local FILE = [[
     service = { id = "app", port = pilot.env "PORT", interfaces = "static:10.0.0.1", %s },
   }
   pilot.on("SIGUSR1", function() pilot.state.bad = true end)
+  pilot.on("SIGUSR2", function() pilot.job "app":maintenance(true, "deploy") end)
 ]]
 
 describe("two pilots with one id", function()
@@ -122,6 +123,51 @@ describe("two pilots with one id", function()
     assert.equal(0, boxes.logged(a, ": deregistered"))
     b:stop()
     assert.equal(1, boxes.logged(b, ": deregistered"))
+  end)
+
+  it("end the maintenance that was their own when the entry is the other's, or when they stop", function()
+    for _, stops in ipairs { false, true } do
+      world = sim.world { seed = 7 }
+      local a = pilot(8001)
+      a:advance "2s"
+      a:signal "SIGUSR2"
+      a:advance "1s"
+      local b = pilot(8002)
+      a:advance "1s"
+      assert.same({ 8002, "deploy" }, { port_of(b), b.consul:service("app").maintenance })
+      if stops then
+        a:stop()
+      else
+        a:run_until(function() return boxes.logged(a, CONTESTED) == 1 end, "2m")
+        a:run_until(function() return port_of(b) == 8002 end, "1m")
+        a:advance "2s"
+      end
+      assert.same({ 8002, false }, { port_of(b), b.consul:service("app").maintenance })
+      a:stop()
+      b:stop()
+      assert.is_nil(port_of(b))
+    end
+  end)
+
+  it("say once that an entry is in maintenance which they did not begin", function()
+    local a = pilot(8001)
+    a:advance "30s"
+    a.port.consul.server:accept({ method = "PUT",
+      path = "/v1/agent/service/maintenance/app?enable=true&reason=disk%0Afull" }, function() end)
+    a:advance "1m"
+    a:stop()
+    a.port.consul.server:accept({ method = "PUT", path = "/v1/agent/service/register",
+      body = '{"ID":"app","Name":"app","Port":8002}' }, function() end)
+    a.port.consul.server:accept({ method = "PUT",
+      path = "/v1/agent/service/maintenance/app?enable=true&reason=disk%0Afull" }, function() end)
+    local b = pilot(8002)
+    b:advance "10m"
+    local text = 'service "app": it is in maintenance that this pilot did not begin: "disk; full"; nobody finds it '
+      .. 'until that ends: consul maint -disable -service="app"'
+    assert.same({ 0, 1 }, { boxes.logged(a, "did not begin"), boxes.logged(b, text) })
+    b:signal "SIGUSR2"
+    b:advance "10m"
+    assert.equal(1, boxes.logged(b, "did not begin"))
   end)
 
   it("take back what is theirs although others have altered it", function()

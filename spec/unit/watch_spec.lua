@@ -64,6 +64,39 @@ describe("watch", function()
       assert.equal("critical", status("passing", "maintenance"))
     end)
 
+    -- Whoever may register a service writes these texts: what is no host or port must not reach a template.
+    for what, o in pairs {
+      ["an address with more in it than an address"] = { address = "10.0.0.9; }\nserver { listen 81; }" },
+      ["an address with a line break behind it"] = { address = "10.0.0.9\n" },
+      ["an address that is no text"] = { address = 7 }, ["a port that is a text"] = { port = "80" },
+      ["a port that is no integer"] = { port = 80.5 }, ["a port below 0"] = { port = -1 },
+      ["a port above 65535"] = { port = 65536 }, ["tags that are no list"] = { tags = "x" },
+      ["tags by names"] = { tags = { x = "y" } }, ["a tag that is no text"] = { tags = { "x", 5 } },
+      ["meta that is no table"] = { meta = 5 }, ["meta with a table in it"] = { meta = { v = { "x" } } },
+      ["weights that are no numbers"] = { weights = { Passing = "x" } },
+      ["weights that are no table"] = { weights = 5 },
+      ["a node that is no text"] = { node = 5 }, ["checks that are no list"] = { checks = 5 },
+    } do
+      it("without an instance that has " .. what, function()
+        local body = json.encode { entry("bad", o), entry "good" }
+        local list, left_out = watch.read("service", "db", 200, body)
+        assert.equal("good", ids(list))
+        assert.matches('^an instance is left out: "bad" on node .+: %l+: expected .+, got ', left_out)
+        assert.is_nil(left_out:find "\n")
+      end)
+    end
+
+    it("without what has no id, no node, no address, or is no instance at all", function()
+      local body = [=[[null, 5, [], {"Service":{"ID":"a","Port":80},"Node":{"Address":"10.0.0.1"}},
+        {"Service":{"ID":{},"Port":80},"Node":{"Node":"n","Address":"10.0.0.1"}},
+        {"Service":{"ID":"b","Port":80},"Node":{"Node":"n"}},
+        {"Service":{"ID":"c","Port":80},"Node":{"Node":"n","Address":"10.0.0.1"},"Checks":[5]}]]=]
+      local list, left_out = watch.read("service", "db", 200, body)
+      assert.equal("c", ids(list))
+      assert.equal("critical", list[1].status)
+      assert.matches("^6 instances are left out, the first of them: ", left_out)
+    end)
+
     it("and says when it is none", function()
       for _, body in ipairs { "", "[{", '{"a":1', "{}", '{"message":"no"}', "[1]", '[{"Service":{}}]' } do
         local content, message = watch.read("service", "db", 200, body)
@@ -91,6 +124,21 @@ describe("watch", function()
     assert.same({ a = "self", ab = "2" }, watch.read("prefix", "", 200, body))
     assert.same({ empty = "" }, watch.read("prefix", "a/", 200, '[{"Key":"a/empty","Value":null}]'))
     assert.same({}, watch.read("prefix", "a/", 404, ""))
+  end)
+
+  it("reads a prefix without keys that are not below it, and says when it is none", function()
+    local body = '[{"Key":"zz","Value":"eA=="},{"Key":"p/x","Value":"eA=="}]'
+    assert.same({ x = "x" }, watch.read("prefix", "p/", 200, body))
+    for said, wrong in pairs {
+      ["a value in it is no base64"] = '[{"Key":"p/a","Value":"!!!"}]',
+      ["its list has what is no key"] = '[{"Value":"eA=="}]', ["it is no list"] = "{}",
+    } do
+      local content, message = watch.read("prefix", "p/", 200, wrong)
+      assert.same({ nil, "this is no answer of Consul's: " .. said }, { content, message })
+    end
+    for _, wrong in ipairs { "[5]", '[{"Key":5}]', '[{"Key":"p/a","Value":5}]', '[{"Key":"p/a","Value":{}}]' } do
+      assert.is_nil(watch.read("prefix", "p/", 200, wrong))
+    end
   end)
 
   describe("tells what changed", function()

@@ -91,8 +91,8 @@ local function returned(app, spec, request, response)
   local value
   if response.status ~= 404 then value = requests.decode(app, request, response, result == "map") end
   local read = results[result] or result
-  if spec.tells then return read(value), requests.meta(response) end
-  return read(value, response)
+  if spec.tells then return requests.read(app, request, read, value), requests.meta(response) end
+  return requests.read(app, request, read, value, response)
 end
 
 local function bind(app, call, entry)

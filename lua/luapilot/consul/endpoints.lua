@@ -103,24 +103,29 @@ local agent = {
 
 -- --- health and catalogue ------------------------------------------------------------------------
 
--- Where an instance is: its own address, or else its node's.
+local function fields_of(value) return type(value) == "table" and value or {} end
+
+-- Where an instance is: its own address, or else its node's. None, where these are no host and port: Consul takes any
+-- text for them.
 local function put_authority(entry, own, node, port)
-  local host = own and own ~= "" and own or node
-  entry.authority = host and host ~= "" and address.authority(host, port) or nil
+  local host = own ~= nil and own ~= "" and own or node
+  local is_place = address.is_host(host) and (port == nil or address.is_port(port))
+  entry.authority = is_place and address.authority(host, port) or nil
 end
 
 -- Of { node, service, checks }.
 local function instances(value)
-  for _, entry in ipairs(value or {}) do
-    local service, node = entry.service or {}, entry.node or {}
-    put_authority(entry, service.address, node.address, service.port)
+  for _, entry in ipairs(fields_of(value)) do
+    local service, node = fields_of(fields_of(entry).service), fields_of(fields_of(entry).node)
+    put_authority(fields_of(entry), service.address, node.address, service.port)
   end
   return value or {}
 end
 
 -- Of { node, address, service_address, service_port, … }.
 local function catalogued(value)
-  for _, entry in ipairs(value or {}) do
+  for _, entry in ipairs(fields_of(value)) do
+    entry = fields_of(entry)
     put_authority(entry, entry.service_address, entry.address, entry.service_port)
   end
   return value or {}
@@ -188,7 +193,7 @@ local event = {
   fire = { "PUT", "event/fire/:name", options = "WRITE node service tag payload", payload = true, result = id_of },
   ---The latest events that this agent knows.
   list = { "GET", "event/list", options = "LOCAL name index wait", browses = true, result = function(value)
-    for _, each in ipairs(value or {}) do each.payload = each.payload and base64.decode(each.payload) or "" end
+    for _, each in ipairs(value or {}) do each.payload = each.payload and assert(base64.decode(each.payload)) or "" end
     return value or {}
   end },
 }

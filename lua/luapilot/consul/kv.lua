@@ -59,12 +59,26 @@ end
 -- Everything but "/" is escaped.
 local function path_of(key) return "/v1/kv/" .. url.escape(key):gsub("%%2F", "/") end
 
----Takes a pair as Consul has it: its value decoded. An empty one is null there.
+---Takes a pair as Consul has it: its value decoded. An empty one is null there. Raises where it is no such pair.
 ---@param pair table
 ---@return table
 function kv.decoded(pair)
-  pair.value = pair.value and base64.decode(pair.value) or ""
+  if type(pair.key) ~= "string" then error("a pair without a key", 0) end
+  pair.value = pair.value and assert(base64.decode(pair.value)) or ""
   return pair
+end
+
+local function first(list) return list[1] and kv.decoded(list[1]) end
+
+local function all(list)
+  for _, pair in ipairs(list) do kv.decoded(pair) end
+  table.sort(list, function(a, b) return a.key < b.key end)
+  return list
+end
+
+local function sorted(list)
+  table.sort(list)
+  return list
 end
 
 -- --- the library ---------------------------------------------------------------------------------
@@ -88,12 +102,12 @@ function kv.library(app)
     return requests.add({ method = method, path = path_of(key), what = call }, read), read
   end
 
-  -- The pairs below a prefix, or the one of a key.
-  local function pairs_of(self, request)
+  -- What is read of the pairs below a prefix, or the one of a key.
+  local function answer_of(self, request, read)
     request.accept = MISSING
     local response = self:call(request)
-    if response.status == 404 then return {}, requests.meta(response) end
-    return requests.decode(app, request, response) or {}, requests.meta(response)
+    local list = response.status ~= 404 and requests.decode(app, request, response) or {}
+    return requests.read(app, request, read, list), requests.meta(response)
   end
 
   ---The value of a key, and what else Consul knows of it; nil when there is none.
@@ -103,8 +117,7 @@ function kv.library(app)
   function library.get(key, options)
     local call = "pilot.consul.kv.get"
     local self = requests.enter(app, call)
-    local list, meta = pairs_of(self, request_of(call, "GET", key, kv.key, options, GET))
-    local details = list[1] and kv.decoded(list[1])
+    local details, meta = answer_of(self, request_of(call, "GET", key, kv.key, options, GET), first)
     if not details then return nil, nil, meta end
     local value = details.value
     details.value = nil
@@ -121,10 +134,7 @@ function kv.library(app)
     local self = requests.enter(app, call)
     local request = request_of(call, "GET", prefix, kv.prefix, options, GET)
     request.query.recurse = true
-    local list, meta = pairs_of(self, request)
-    for _, pair in ipairs(list) do kv.decoded(pair) end
-    table.sort(list, function(a, b) return a.key < b.key end)
-    return list, meta
+    return answer_of(self, request, all)
   end
 
   ---The keys that begin so, sorted; with `separator` only up to its next place.
@@ -136,9 +146,7 @@ function kv.library(app)
     local self = requests.enter(app, call)
     local request = request_of(call, "GET", prefix, kv.prefix, options, KEYS)
     request.query.keys = true
-    local list, meta = pairs_of(self, request)
-    table.sort(list)
-    return list, meta
+    return answer_of(self, request, sorted)
   end
 
   local function put(call, key, value, options, reads, cas)

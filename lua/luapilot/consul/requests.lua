@@ -185,6 +185,22 @@ function requests.meta(response)
   }
 end
 
+local function raise_answer(app, request, why)
+  local _, path = app.consul:path(request)
+  client.raise(app, ("consul: %s %s: the answer is %s"):format(request.method or "GET", path, why))
+end
+
+local function understood(app, request, fine, ...)
+  if fine then return ... end
+  raise_answer(app, request, "none of Consul's: it has other types than those (is this Consul?)")
+end
+
+---What fn makes of a value; raises at the user's line when it is not as Consul answers.
+---@param app luapilot.App
+---@param request luapilot.ConsulCall
+---@param fn fun(...): any
+function requests.read(app, request, fn, ...) return understood(app, request, pcall(fn, ...)) end
+
 ---The value of an answer; raises when it is no JSON.
 ---@param app luapilot.App
 ---@param request luapilot.ConsulCall
@@ -194,9 +210,7 @@ end
 function requests.decode(app, request, response, is_map)
   local value, message = names.decode(response.body, is_map)
   if not message then return value end
-  local _, path = app.consul:path(request)
-  client.raise(app, ("consul: %s %s: the answer is no JSON (is this Consul?): %s"):format(request.method or "GET", path,
-    message))
+  raise_answer(app, request, "no JSON (is this Consul?): " .. message)
 end
 
 return requests

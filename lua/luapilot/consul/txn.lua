@@ -83,6 +83,12 @@ local function conflict(list, answer)
   return ("consul: PUT /v1/txn: nothing was changed: %s"):format(table.concat(parts, "; "))
 end
 
+local function pairs_of(answer)
+  local list = {}
+  for i, result in ipairs(answer.results or {}) do list[i] = kv.decoded(result.kv) end
+  return list
+end
+
 ---pilot.consul.txn of one pilot.
 ---@param app luapilot.App
 ---@return fun(operations: table[], options: table?): table[], luapilot.ConsulMeta
@@ -98,10 +104,8 @@ function txn.library(app)
     }, read)
     local response = self:call(request)
     local answer = requests.decode(app, request, response)
-    if response.status == 409 then client.raise(app, conflict(wanted, answer)) end
-    local pairs_read = {}
-    for i, result in ipairs(answer.results or {}) do pairs_read[i] = kv.decoded(result.kv) end
-    return pairs_read, requests.meta(response)
+    if response.status == 409 then client.raise(app, requests.read(app, request, conflict, wanted, answer)) end
+    return requests.read(app, request, pairs_of, answer), requests.meta(response)
   end
 end
 
