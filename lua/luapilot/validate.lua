@@ -54,6 +54,15 @@ end
 
 local function leaf_path(runner) return ("job %q.when"):format(runner.spec.name) end
 
+-- Lines that never pass through the pilot. `waits`: whose trigger hears them; else it may be a handler.
+local function check_output(app, runner, waits)
+  local mode = runner.spec.log.mode
+  if mode == "lines" or not (waits or app.bus:has(runner.topic, "output")) then return end
+  app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
+    ('is %q, so its "output" event can never come: use "lines", or leave out %s'):format(mode,
+      waits and "what waits for it: " .. leaf_path(waits) or 'on("output", …)'))
+end
+
 local function check_leaf(app, runner, leaf)
   local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
   if not source then return end
@@ -63,18 +72,11 @@ local function check_leaf(app, runner, leaf)
       ("waits for %q of job %q, which has no health check: give it health = { … }, or wait for another event")
         :format(leaf.event, source.spec.name))
   end
+  if leaf.event == "output" then check_output(app, source, runner) end
   if leaf.options and leaf.options.when_busy == "parallel" then
     app.mistakes:add(runner.spec.where, leaf_path(runner),
       'when_busy = "parallel" would run two processes of one job: use "latest", "drop" or "restart"')
   end
-end
-
--- Lines that never pass through the pilot.
-local function check_output(app, runner)
-  local mode = runner.spec.log.mode
-  if mode == "lines" or not app.bus:has(runner.topic, "output") then return end
-  app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
-    ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)'):format(mode))
 end
 
 -- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is

@@ -168,6 +168,19 @@ describe("pilot", function()
       end
     end)
 
+    it("and no trigger can wait for it", function()
+      for _, when in ipairs { 'app:each "output"', 'pilot.any { pilot.once "startup", app:once "output" }' } do
+        for _, mode in ipairs { "none", "raw" } do
+          local message = boxes.mistakes(([[
+            local app = pilot.job "app" { exec = "app", log = %q }
+            pilot.job "other" { exec = "app", when = %s }
+          ]]):format(mode, when))
+          assert.is_truthy(message:find(('job "app": log: is %q, so its "output" event can never come: use "lines", or '
+            .. 'leave out what waits for it: job "other".when'):format(mode), 1, true), message)
+        end
+      end
+    end)
+
     it("takes nothing else", function()
       local message = boxes.mistakes [[ pilot.job "app" { exec = "app", log = { mode = "none", level = "warn" } } ]]
       assert.is_truthy(message:find('log.level: needs mode = "lines": with "none" all output is discarded', 1, true))
