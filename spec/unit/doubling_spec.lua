@@ -189,7 +189,7 @@ end
 local TRIGGERS = {
   { "jobs", 160, pilot([[ for i = 1, N do pilot.job("j" .. i) { exec = "app" } end ]], ONCE) },
   { "a chain of jobs", 160, pilot(CHAIN, ONCE) },
-  { "a chain of jobs that was written backwards", 160, pilot(CHAIN_BACKWARDS, ONCE) },
+  { "a chain of jobs that was written backwards", 200, pilot(CHAIN_BACKWARDS, ONCE) },
   { "a chain of jobs, checked and drawn", 200, checked(CHAIN) },
   { "a chain of jobs that was written backwards, checked and drawn", 200, checked(CHAIN_BACKWARDS) },
   { "a chain of servers that end one after the other", 220, pilot([[
