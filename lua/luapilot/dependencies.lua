@@ -9,7 +9,7 @@
 -- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.constant"
-local starter = require "luapilot.starter"
+local reminder = require "luapilot.reminder"
 local trigger = require "luapilot.trigger"
 
 local dependencies = {}
@@ -171,7 +171,7 @@ function dependencies.depend(runner)
   if not dependencies.can_come(runner) then return end -- which is told when this turn comes to rest
   local text = words(list)
   runner:log("info", "waits for " .. text, nil, "waits", { reason = text })
-  starter.look_later(runner)
+  reminder.later(runner)
 end
 
 ---A tick of the clock comes meanwhile: said once a wait.

@@ -8,12 +8,11 @@ local lazy = require "luapilot.lazy"
 local trigger = require "luapilot.trigger"
 
 local awaited = lazy.require "luapilot.awaited"
+local reminder = lazy.require "luapilot.reminder"
 local schedule = lazy.require "luapilot.schedule"
 local trigger_text = lazy.require "luapilot.trigger_text"
 
 local starter = {}
-
-local LONG = 10 -- seconds that a job waits in silence
 
 ---@class luapilot.Starter
 ---@field trigger table    of trigger.lua
@@ -94,29 +93,10 @@ local function give_up(self, leaf, why)
   self.runner:post("give_up", { message = type(why) == "string" and why or why() })
 end
 
--- One timer for all who wait: that of whom it is to be told first.
-local function look_at(app, due)
-  if app.look and app.look.due <= due then return end
-  if app.look then app.loop:cancel(app.look.timer) end
-  app.look = { due = due, timer = app.loop:after(due - app.port.now(), function()
-    app.look = nil
-    local following = awaited.look(app)
-    if following then look_at(app, following) end
-  end) }
-end
-
----Who waits long says for what: a job that begins to wait, or, after a handoff, goes on.
----@param runner luapilot.Runner
-function starter.look_later(runner)
-  local memory, now = runner.memory, runner.app.port.now()
-  runner.waits = { since = memory.state == "blocked" and memory.since or now, due = now + LONG }
-  look_at(runner.app, runner.waits.due)
-end
-
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
-  if leaf.topic ~= "pilot" then starter.look_later(self.runner) end
+  if leaf.topic ~= "pilot" then reminder.later(self.runner) end
   add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
   if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
@@ -140,7 +120,7 @@ end
 arm["function"] = function(self, leaf)
   if self.quiet then return hear(self, leaf) end
   if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
-  starter.look_later(self.runner)
+  reminder.later(self.runner)
   self.task = self.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)

@@ -30,7 +30,7 @@ local lua_layers = {
   -- jobs at work
   { "service", "catalogue" },
   { "prober" },
-  { "awaited" },
+  { "awaited" }, { "reminder" },
   { "starter", "render", "records", "registrar" },
   { "dependencies" },
   { "renders", "services", "adoption" },
