@@ -79,27 +79,35 @@ static void reach_done(struct reach *reach, int fd) {
   conclude(CONNECTION_OF(reach, reach), fd);
 }
 
-/* An O_PATH descriptor of the socket. Returns it, or -1 with `failure`. */
+static int refuse(int fd, const char *path, int code, const char *why, struct failure *failure) {
+  if (fd >= 0) close(fd);
+  return fail(failure, "open", code, "cannot connect to unix:%s: %s", path, why);
+}
+
+/* An O_PATH descriptor of what stands there, if that is a socket. Returns it, or -1 with `failure`. */
+static int open_socket(const struct place *place, const char *path, struct failure *failure) {
+  struct stat status;
+  char why[256];
+  if (place->name[0] == '\0')
+    return refuse(-1, path, ENOTSOCK, "it is a directory, and no socket", failure);
+  int fd = openat(place->directory, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &status) != 0) {
+    int code = errno;
+    return refuse(fd, path, code, error_text(code, why), failure);
+  }
+  (void)snprintf(why, sizeof why, "it is %s, and no socket", place_kind(status.st_mode));
+  if (!S_ISSOCK(status.st_mode)) return refuse(fd, path, ENOTSOCK, why, failure);
+  if (place_smuggled(place, fd, &status, why, sizeof why))
+    return refuse(fd, path, EMLINK, why, failure);
+  return fd;
+}
+
 static int find_socket(const char *path, struct failure *failure) {
   struct place place;
-  struct stat status;
-  char text[TEXT_SIZE];
   if (place_open(&place, path, true, failure) != 0) return -1;
-  int fd = -1, code = ENOTSOCK;
-  if (place.name[0] != '\0') {
-    fd = openat(place.directory, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    code = errno;
-  }
+  int fd = open_socket(&place, path, failure);
   place_close(&place);
-  if (fd >= 0 && fstat(fd, &status) == 0 && S_ISSOCK(status.st_mode)) return fd;
-  if (fd < 0 && code != ENOTSOCK)
-    return fail(failure, "open", code, "cannot connect to unix:%s: %s", path,
-                error_text(code, text));
-  const char *kind = fd < 0 ? "a directory" : place_kind(status.st_mode);
-  (void)fail(failure, "open", ENOTSOCK, "cannot connect to unix:%s: it is %s, and no socket", path,
-             kind);
-  if (fd >= 0) close(fd);
-  return -1;
+  return fd;
 }
 
 /* Through its descriptor: the very socket that was found, however long its path. Returns a descriptor, or -1

@@ -403,19 +403,23 @@ static int check_kind(enum place_use use, const char *path, mode_t mode, struct 
               uses[use].verb, path, place_kind(mode), S_ISDIR(mode) ? "" : ", not a file");
 }
 
-/* A second name for a file, in a directory where others may make names: whose file is it? */
+bool place_smuggled(const struct place *place, int fd, const struct stat *status, char *why,
+                    size_t size) {
+  if (place->object >= 0 || !is_smuggled(place->directory, fd, status)) return false;
+  char names[64] = "its name was taken away meanwhile";
+  if (status->st_nlink > 1)
+    (void)snprintf(names, sizeof names, "it has %lu names (hard links)",
+                   (unsigned long)status->st_nlink);
+  (void)snprintf(why, size,
+                 "%s in a directory that others may write into, and may be somebody else's", names);
+  return true;
+}
+
 static int check_names(const struct place *place, enum place_use use, const char *path, int fd,
                        const struct stat *status, struct failure *failure) {
-  if (!S_ISREG(status->st_mode) || place->object >= 0) return 0;
-  if (!is_smuggled(place->directory, fd, status)) return 0;
-  char why[64] = "its name was taken away meanwhile";
-  if (status->st_nlink > 1)
-    (void)snprintf(why, sizeof why, "it has %lu names (hard links)",
-                   (unsigned long)status->st_nlink);
-  return fail(failure, "open", EMLINK,
-              "cannot %s \"%s\": %s in a directory that others may write into, and may be somebody "
-              "else's file",
-              uses[use].verb, path, why);
+  char why[192];
+  if (!S_ISREG(status->st_mode) || !place_smuggled(place, fd, status, why, sizeof why)) return 0;
+  return fail(failure, "open", EMLINK, "cannot %s \"%s\": %s file", uses[use].verb, path, why);
 }
 
 int place_look(const struct place *place, struct stat *status) {

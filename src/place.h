@@ -56,6 +56,11 @@ enum place_use {
   PLACE_LOG,
 };
 
+/* May what was opened there be somebody else's, under a name that was made for it in a directory of others? Then `why`
+ * says so, up to "may be somebody else's". */
+bool place_smuggled(const struct place *place, int fd, const struct stat *status, char *why,
+                    size_t size);
+
 /* What is there; a link is not followed. Returns 0, or -1 with errno. */
 int place_look(const struct place *place, struct stat *status);
 /* Opens a file there, and tells in `status` what it is. `path` is for messages. Returns a descriptor, or
