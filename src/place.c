@@ -404,19 +404,24 @@ static int check_kind(enum place_use use, const char *path, mode_t mode, struct 
               uses[use].verb, path, place_kind(mode), S_ISDIR(mode) ? "" : ", not a file");
 }
 
-/* A second name for a file, in a directory where others may make names: whose file is it? */
+/* Is it such a name, of what was opened in the place? Then `why` says so, up to "may be somebody else's". */
+static bool is_smuggled_here(const struct place *place, int fd, const struct stat *status,
+                             char *why, size_t size) {
+  if (place->object >= 0 || !is_smuggled(place->directory, fd, status)) return false;
+  char names[64] = "its name was taken away meanwhile";
+  if (status->st_nlink > 1)
+    (void)snprintf(names, sizeof names, "it has %lu names (hard links)",
+                   (unsigned long)status->st_nlink);
+  (void)snprintf(why, size,
+                 "%s in a directory that others may write into, and may be somebody else's", names);
+  return true;
+}
+
 static int check_names(const struct place *place, enum place_use use, const char *path, int fd,
                        const struct stat *status, struct failure *failure) {
-  if (!S_ISREG(status->st_mode) || place->object >= 0) return 0;
-  if (!is_smuggled(place->directory, fd, status)) return 0;
-  char why[64] = "its name was taken away meanwhile";
-  if (status->st_nlink > 1)
-    (void)snprintf(why, sizeof why, "it has %lu names (hard links)",
-                   (unsigned long)status->st_nlink);
-  return fail(failure, "open", EMLINK,
-              "cannot %s \"%s\": %s in a directory that others may write into, and may be somebody "
-              "else's file",
-              uses[use].verb, path, why);
+  char why[192];
+  if (!S_ISREG(status->st_mode) || !is_smuggled_here(place, fd, status, why, sizeof why)) return 0;
+  return fail(failure, "open", EMLINK, "cannot %s \"%s\": %s file", uses[use].verb, path, why);
 }
 
 int place_look(const struct place *place, struct stat *status) {
@@ -551,40 +556,35 @@ int place_open_file(const char *path, enum place_use use, struct stat *status,
 
 /* --- unix sockets ------------------------------------------------------------------------ */
 
-/* Why what was opened in the place, or was not, is no socket to connect to; 0: it is one. */
-static int check_socket(const struct place *place, const char *path, int fd, int code,
-                        struct failure *failure) {
-  struct stat status = {.st_mode = S_IFDIR}; /* the path's own end, which has no name */
-  char text[TEXT_SIZE];
-  if (fd < 0 && code != 0)
-    return fail(failure, "open", code, "cannot connect to unix:%s: %s", path,
-                error_text(code, text));
-  if (fd >= 0 && fstat(fd, &status) != 0)
-    return fail(failure, "open", errno, "cannot connect to unix:%s: %s", path,
-                error_text(errno, text));
-  if (!S_ISSOCK(status.st_mode))
-    return fail(failure, "open", ENOTSOCK, "cannot connect to unix:%s: it is %s, and no socket",
-                path, place_kind(status.st_mode));
-  if (!is_smuggled(place->directory, fd, &status)) return 0;
-  return fail(failure, "open", EMLINK,
-              "cannot connect to unix:%s: it may be somebody else's socket: it has another name (a "
-              "hard link), or lost its own, in a directory that others may write into",
-              path);
+static int no_socket(int fd, const char *path, int code, const char *why, struct failure *failure) {
+  if (fd >= 0) close(fd);
+  return fail(failure, "open", code, "cannot connect to unix:%s: %s", path, why);
+}
+
+/* An O_PATH descriptor of what stands there, if that is a socket. Returns it, or -1 with `failure`. */
+static int open_socket(const struct place *place, const char *path, struct failure *failure) {
+  struct stat status;
+  char why[256];
+  if (place->name[0] == '\0')
+    return no_socket(-1, path, ENOTSOCK, "it is a directory, and no socket", failure);
+  int fd = openat(place->directory, place->name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+  if (fd < 0 || fstat(fd, &status) != 0) {
+    int code = errno;
+    return no_socket(fd, path, code, error_text(code, why), failure);
+  }
+  (void)snprintf(why, sizeof why, "it is %s, and no socket", place_kind(status.st_mode));
+  if (!S_ISSOCK(status.st_mode)) return no_socket(fd, path, ENOTSOCK, why, failure);
+  if (is_smuggled_here(place, fd, &status, why, sizeof why))
+    return no_socket(fd, path, EMLINK, why, failure);
+  return fd;
 }
 
 int place_socket(const char *path, struct failure *failure) {
   struct place place;
   if (place_open(&place, path, true, failure) != 0) return -1;
-  int fd = -1, code = 0;
-  if (place.name[0] != '\0') {
-    fd = openat(place.directory, place.name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-    if (fd < 0) code = errno;
-  }
-  int status = check_socket(&place, path, fd, code, failure);
+  int fd = open_socket(&place, path, failure);
   place_close(&place);
-  if (status == 0) return fd;
-  if (fd >= 0) close(fd);
-  return -1;
+  return fd;
 }
 
 socklen_t place_address(int found, struct sockaddr_un *address) {

@@ -90,7 +90,7 @@ static struct lookup *lookup_new(const struct reach_target *target) {
   code = errno;
   if (lookup->done < 0) goto fail;
   bool allowed = atomic_fetch_add(&lookups, 1) < REACH_LOOKUPS;
-  code = allowed ? thread_start(lookup_main, lookup) : EAGAIN;
+  code = allowed ? thread_start(lookup_main, lookup) : EUSERS;
   if (code == 0) return lookup;
   atomic_fetch_sub(&lookups, 1);
   close(lookup->done);
@@ -136,20 +136,24 @@ static void conclude(struct reach *reach, int fd) {
 
 static void give_up(struct reach *reach, const char *code, const char *doing, const char *why) {
   struct reached *reached = reach->reached;
-  bool six = strchr(reach->target.host, ':') != NULL;
+  bool six = strchr(reach->target.host, ':') != NULL, connects = strcmp(doing, "resolve") != 0;
   (void)snprintf(reached->code, sizeof reached->code, "%s", code);
-  (void)snprintf(reached->error, sizeof reached->error, "cannot %s %s%s%s:%s: %s", doing,
-                 six ? "[" : "", reach->target.host, six ? "]" : "", reach->target.port, why);
+  (void)snprintf(reached->error, sizeof reached->error, "cannot %s %s%s%s%s%s: %s", doing,
+                 six ? "[" : "", reach->target.host, six ? "]" : "", connects ? ":" : "",
+                 connects ? reach->target.port : "", why);
   conclude(reach, -1);
 }
 
-static void give_up_errno(struct reach *reach, int code) {
+/* What was being done: "connect to", or "resolve". EUSERS: too many do that. */
+static void give_up_errno(struct reach *reach, const char *doing, int code) {
   char name[NAME_SIZE], text[TEXT_SIZE], time[NAME_SIZE];
   if (code == ETIMEDOUT)
     (void)snprintf(text, sizeof text, "no answer within %s", duration_text(reach->timeout, time));
+  else if (code == EUSERS)
+    (void)snprintf(text, sizeof text, "%d lookups are under way", REACH_LOOKUPS);
   else
     error_text(code, text);
-  give_up(reach, error_name(code, name), "connect to", text);
+  give_up(reach, error_name(code == EUSERS ? EAGAIN : code, name), doing, text);
 }
 
 static void give_up_lookup(struct reach *reach, int error) {
@@ -205,7 +209,7 @@ static void try_addresses(struct reach *reach) {
     (void)loop_timer(reach->loop, &reach->timer, share_of(reach)); /* has its place: cannot fail */
     return;
   }
-  give_up_errno(reach, reach->last);
+  give_up_errno(reach, "connect to", reach->last);
 }
 
 static void next_address(struct reach *reach, int code) {
@@ -215,10 +219,21 @@ static void next_address(struct reach *reach, int code) {
   try_addresses(reach);
 }
 
+/* A connection to a port from which connections are made may be given that very port, and come to itself where
+ * nobody listens. */
+static bool is_to_itself(int fd) {
+  struct sockaddr_storage here = {0}, there = {0};
+  socklen_t size = sizeof here, other = sizeof there;
+  return getsockname(fd, (struct sockaddr *)&here, &size) == 0 &&
+         getpeername(fd, (struct sockaddr *)&there, &other) == 0 && size == other &&
+         memcmp(&here, &there, size) == 0;
+}
+
 static void socket_ready(struct reach *reach) {
   int code = 0;
   socklen_t size = sizeof code;
   if (getsockopt(reach->watcher.fd, SOL_SOCKET, SO_ERROR, &code, &size) != 0) code = errno;
+  if (code == 0 && is_to_itself(reach->watcher.fd)) code = ECONNREFUSED;
   if (code != 0) {
     next_address(reach, code);
     return;
@@ -255,17 +270,18 @@ static void timed_out(struct timer *timer) {
   if (reach->current)
     next_address(reach, ETIMEDOUT);
   else
-    give_up_errno(reach, ETIMEDOUT); /* still looking the name up */
+    give_up_errno(reach, "resolve", ETIMEDOUT);
 }
 
 static void look_up(struct reach *reach) {
   reach->lookup = lookup_new(&reach->target);
   if (reach->lookup == NULL) {
-    give_up_errno(reach, errno);
+    give_up_errno(reach, "resolve", errno);
     return;
   }
   reach->watcher.fd = reach->lookup->done;
-  if (loop_watch(reach->loop, &reach->watcher, EPOLLIN) != 0) give_up_errno(reach, errno);
+  if (loop_watch(reach->loop, &reach->watcher, EPOLLIN) != 0)
+    give_up_errno(reach, "resolve", errno);
 }
 
 int reach_prepare(struct reach *reach, struct loop *loop, const struct reach_target *target,

@@ -4,7 +4,8 @@
 --
 -- Only what a call asks for is read, a piece at a time: the rest stays in the kernel, which holds the other end up, and
 -- who floods a stream that nobody reads costs nothing. One task at a time reads, and one writes: two would tear each
--- other's answers apart. After an error nobody knows where in the protocol the two ends are, so the stream is closed.
+-- other's answers apart. After an error, and when a call is cancelled on its way, nobody knows where in the protocol the
+-- two ends are, so the stream is closed. To one who reads no more nothing is written, but what it has said is read.
 --
 -- It owns the streams: what is open hangs on the task that opened it. It knows no protocol.
 
@@ -12,6 +13,7 @@ local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
 local duration = require "luapilot.duration"
 local option_types = require "luapilot.option_types"
+local patience = require "luapilot.patience"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
 local size = require "luapilot.size"
@@ -25,6 +27,10 @@ local PIECE = 16 * 1024       -- received at once
 local MOST = 1024 ^ 2         -- of read(n)
 local STRETCH = 256 * 1024    -- written without letting others go on
 local LONGEST = 1e6           -- seconds of port.dial
+local SERVED = 64             -- calls in a row that had not to wait, until others go on
+local MOST_PAUSES = 3         -- of the machine, after which a connection has another try
+
+local NOBODY_READS = { EPIPE = true, ECONNRESET = true }
 
 -- What a stream is; users hold an object that leads to it. Nothing here knows that object: when nobody holds it any
 -- more, it takes its guard along, and the port tells.
@@ -46,8 +52,18 @@ local LONGEST = 1e6           -- seconds of port.dial
 ---@field busy string                what a second task is told
 ---@field task luapilot.Task?        which is at it
 ---@field wake fun()?                while it waits
+---@field cancelled string?          the call that was cancelled before it could wait
+---@field failed string?             nothing more is written, and why
+---@field served integer             calls since it waited last
 
-local function new_side(mode, busy) return { mode = mode, busy = busy } end
+---@class luapilot.StreamCall
+---@field name string
+---@field what string
+---@field timeout number
+---@field budget luapilot.Budget?    from its first wait on
+---@field over boolean?              the time is
+
+local function new_side(mode, busy) return { mode = mode, busy = busy, served = 0 } end
 
 local function close(self, why)
   if self.closed then return end
@@ -68,34 +84,63 @@ local function on_event(self, event)
   if event.writable and self.writer.wake then self.writer.wake() end
 end
 
--- Until the port says that it is ready, or the time is over, or the stream is closed; nil: it is ready, perhaps.
-local function await_ready(self, side, deadline, what)
-  local loop, port = self.app.loop, self.app.port
-  side.task = nil
-  return self.app.tasks:await(what, function(wake)
-    local timer
-    local function stop()
-      side.wake = nil
-      loop:cancel(timer)
-    end
-    timer = loop:after(math.max(0, deadline - port.now()), function() side.wake() end)
-    side.task = self.app.tasks.current
+-- From the first time on that it has to wait, a call has its time; a pause of the machine is none of it.
+local function allow(self, side, call)
+  call.budget = call.budget or self.app.loop:allow(call.timeout, function()
+    call.over = true
+    if side.wake then side.wake() end
+  end)
+end
+
+-- Until begin(wake), which may return a message and a code, has called that, the time is over, or the stream is closed;
+-- nil: go on.
+local function await(self, side, call, begin)
+  side.task, side.cancelled, side.served = nil, call.name, 0
+  return self.app.tasks:await(call.what, function(wake)
+    side.task, side.cancelled = self.app.tasks.current, nil
     function side.wake(...)
-      stop()
+      side.wake = nil
       wake(...)
     end
-    local asked, message, code = port.want(self.id, side.mode)
-    if not asked then side.wake(message, code) end
+    local undo = begin()
     return function()
-      side.task = nil
-      stop()
+      side.task, side.wake = nil, nil
+      if undo then undo() end
+      if call.budget then self.app.loop:cancel(call.budget) end
+      close(self, call.name .. " was cancelled")
     end
   end)
 end
 
-local function is_closed(self) return "it is closed: " .. self.closed end
+-- Until the port says that it is ready, perhaps.
+local function await_ready(self, side, call)
+  if call.over then return end
+  allow(self, side, call)
+  return await(self, side, call, function()
+    local asked, message, code = self.app.port.want(self.id, side.mode)
+    if not asked then side.wake(message, code) end
+  end)
+end
 
-local function is_over(self, call) return self.app.port.now() >= call.deadline end
+-- Others go on.
+local function rest(self, side, call)
+  local loop = self.app.loop
+  return await(self, side, call, function()
+    local timer = loop:after(0, function()
+      if side.wake then side.wake() end
+    end)
+    return function() loop:cancel(timer) end
+  end)
+end
+
+-- A task that was cancelled already comes no further than to where it would wait.
+local function close_what_was_cancelled(self)
+  for _, side in ipairs { self.reader, self.writer } do
+    if side.cancelled then close(self, side.cancelled .. " was cancelled") end
+  end
+end
+
+local function is_closed(self) return "it is closed: " .. self.closed end
 
 -- --- one call --------------------------------------------------------------------------------------
 
@@ -107,11 +152,14 @@ local function begin(self, side, name, options)
     if not read then return nil, message end
     call.timeout = read.timeout or call.timeout
   end
+  close_what_was_cancelled(self)
   if self.closed then return nil, is_closed(self) end
+  if side.failed then return nil, "it is closed for writing: " .. side.failed end
   local other = side.task
   if other and other ~= self.app.tasks.current and not other:is_ended() then return nil, side.busy end
-  side.task = self.app.tasks.current
-  call.deadline = self.app.port.now() + call.timeout
+  if side.served >= SERVED then rest(self, side, call) end
+  if self.closed then return nil, is_closed(self) end
+  side.task, side.served = self.app.tasks.current, side.served + 1
   return call
 end
 
@@ -119,12 +167,18 @@ local function raise(self, name, message, level)
   error(("pilot.net: %s: %s: %s"):format(self.name, name, message), level + 1)
 end
 
--- The call is over; with a message it has failed, and so has the stream.
+-- The call is over; with a message it has failed, and so has the stream, or its writing alone.
 local function finish(self, side, call, message, code)
   side.task = nil
+  if call.budget then self.app.loop:cancel(call.budget) end
   if not message or self.closed then return end
   self.app.tasks:fell_short(code)
-  close(self, ("%s failed before (%s)"):format(call.name, message))
+  local why = ("%s failed before (%s)"):format(call.name, message)
+  if side == self.writer and NOBODY_READS[code] then
+    side.failed = why
+  else
+    close(self, why)
+  end
 end
 
 -- --- reading -------------------------------------------------------------------------------------
@@ -138,7 +192,8 @@ end
 -- One piece more. False: there is none any more; nil, message, code.
 local function fill(self, call)
   while not self.ended do
-    local refused, why = await_ready(self, self.reader, call.deadline, call.what)
+    if call.over then return nil, no_answer(self, call), "ETIMEDOUT" end
+    local refused, why = await_ready(self, self.reader, call)
     if refused then return nil, refused, why end
     if self.closed then return nil, is_closed(self) end
     local data, message, code = self.app.port.receive(self.id, PIECE)
@@ -147,8 +202,6 @@ local function fill(self, call)
       self.unread:push(data)
     elseif code ~= "EAGAIN" then
       return nil, message, code
-    elseif is_over(self, call) then
-      return nil, no_answer(self, call), "ETIMEDOUT"
     end
     if data and data ~= "" then return true end
   end
@@ -211,11 +264,11 @@ local function send_all(self, call, data)
   while at <= #data do
     local sent, message, code = self.app.port.send(self.id, data, at)
     if not sent and code ~= "EAGAIN" then return message, code end
-    if not sent and is_over(self, call) then return no_room(call), "ETIMEDOUT" end
+    if not sent and call.over then return no_room(call), "ETIMEDOUT" end
     at, stretch = at + (sent or 0), stretch + (sent or 0)
     if not sent or stretch >= STRETCH then
       stretch = 0
-      message, code = await_ready(self, self.writer, call.deadline, call.what)
+      message, code = await_ready(self, self.writer, call)
       if message then return message, code end
       if self.closed then return is_closed(self) end
     end
@@ -335,12 +388,24 @@ local function begin_dial(core, target, wake)
 end
 
 -- A connection, or nil, message, code.
-local function dial(app, target, options)
+local function dial_once(app, target, options)
   return app.tasks:await("pilot.net.connect", function(wake)
     local core = new_core(app, target, options)
     begin_dial(core, target, wake)
     return function() close(core, "its task was cancelled") end
   end)
+end
+
+-- A pause of the machine may have used up the time of the port.
+local function dial(app, target, options)
+  local pauses, core, message, code = 0, nil, nil, nil
+  repeat
+    local budget = app.loop:allow(options.timeout, function() end)
+    core, message, code = dial_once(app, target, options)
+    app.loop:cancel(budget)
+    pauses = pauses + 1
+  until code ~= "ETIMEDOUT" or pauses > MOST_PAUSES or not patience.was_away(budget, app.port.now())
+  return core, message, code
 end
 
 local function new_stream(core)

@@ -1297,6 +1297,21 @@ local function contract(name, world)
         assert.same({ nil, "connection reset by peer", "ECONNRESET" }, { data, message, code })
       end)
 
+      it("gives what came before it broke", function()
+        local server = world.server "tcp"
+        local id = remember(port.dial { address = server.target.address })
+        assert.same({ type = "connected", id = id }, world.next(BOUND))
+        server.send "last words"
+        port.want(id, "r")
+        assert.same({ type = "ready", id = id, readable = true, writable = false }, world.next(BOUND))
+        server.reset()
+        assert.equal("last", port.receive(id, 4))
+        port.want(id, "r")
+        assert.same({ type = "ready", id = id, readable = true, writable = false }, world.next(BOUND))
+        assert.equal(" words", port.receive(id, 100))
+        assert.equal("ECONNRESET", select(3, port.receive(id, 100)))
+      end)
+
       local function fails(options, wanted, words)
         local id = port.dial(options)
         local event = world.next(BOUND)

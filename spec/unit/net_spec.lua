@@ -367,18 +367,123 @@ describe("pilot.net", function()
         .. "false\t%s: write: another task writes at this moment\ngot\ta\n"
         .. "false\t%s: write: it is closed: close() was called"):format(at, at, at), said(box))
     end)
+  end)
 
-    it("with the next one when who read was cancelled, and loses nothing that had come", function()
-      local box = talk(function(conn)
-        conn:write "ha"
-        conn:sleep "2s"
-        conn:write "lf\n"
-      end, [[
-        say(pilot.timeout("1s", function() return s:read_line { timeout = "1m" } end))
-        say(s:read_line())
+  describe("is closed by a call that is cancelled on its way", function()
+    it("to read: the answer would be taken for that of the next question", function()
+      local box = talk({ ["get *"] = function(line) return "value of " .. line:sub(5) .. "\n" end }, [[
+        local function get(key) s:write("get " .. key .. "\n") pilot.sleep "10ms" return s:read_line() end
+        say(pilot.timeout("1ms", s.read_line, s))
+        fails(get, "b")
+        fails(s.read_line, s)
       ]])
-      assert.equal("nil\ttimeout\nhalf", said(box))
+      assert.equal(("nil\ttimeout\nfalse\tpilot.net: %s: write: it is closed: read_line was cancelled\n"
+        .. "false\tpilot.net: %s: read_line: it is closed: read_line was cancelled"):format(PLACE, PLACE), said(box))
     end)
+
+    it("to write: what comes next would be a part of it", function()
+      local box = talk(function(conn) conn:sleep "1h" end, [[
+        say(pilot.timeout("1s", s.write, s, ("A"):rep(1e6)))
+        fails(s.write, s, "PING\n")
+      ]])
+      assert.equal(("nil\ttimeout\nfalse\tpilot.net: %s: write: it is closed: write was cancelled"):format(PLACE),
+        said(box))
+    end)
+
+    it("before it could wait", function()
+      local box = talk(function(conn) conn:sleep "1h" end, [[
+        local t = pilot.spawn(function()
+          pcall(pilot.sleep, "1h")
+          s:write(("A"):rep(1e6))
+        end)
+        pilot.sleep "1s"
+        t:cancel()
+        pilot.sleep "1s"
+        fails(s.read_line, s)
+      ]])
+      assert.equal(("false\tpilot.net: %s: read_line: it is closed: write was cancelled"):format(PLACE), said(box))
+    end)
+
+    it("and by none that waits no more", function()
+      local box = talk(says("one\n", "two\n"), [[
+        pilot.sleep "1s"
+        local line = pilot.timeout("1s", s.read_line, s)
+        pilot.sleep "2s"
+        say(line, s:read_line())
+      ]])
+      assert.equal("one\ttwo", said(box))
+    end)
+  end)
+
+  it("gives what one who reads no more has said", function()
+    local box = talk(says "-ERR max number of clients reached\n", [[
+      pilot.sleep "1s"
+      fails(s.write, s, "PING\n")
+      fails(s.write, s, "PING\n")
+      say(s:read_line(), s:read_line())
+    ]])
+    assert.equal(("false\tpilot.net: %s: write: broken pipe\nfalse\tpilot.net: %s: write: it is closed for writing: "
+      .. "write failed before (broken pipe)\n-ERR max number of clients reached\tnil"):format(PLACE, PLACE), said(box))
+  end)
+
+  it("gives what came before a reset", function()
+    local box = talk(function(conn)
+      conn:write "hello\nhalf"
+      conn:sleep "200ms"
+      conn:reset()
+    end, "pilot.sleep '1s' fails(s.read_line, s) fails(s.read_line, s)")
+    assert.equal(("true\thello\nfalse\tpilot.net: %s: read_line: connection reset by peer"):format(PLACE), said(box))
+  end)
+
+  it("lets others go on while it has all that it is asked for", function()
+    local box = talk(function(conn)
+      conn:write(("\n"):rep(10000))
+      conn:sleep "1h"
+    end, [[
+      local ticks = 0
+      local function tick() for _ = 1, 10 do pilot.sleep(0) ticks = ticks + 1 end end
+      pilot.sleep "1s"
+      pilot.spawn(tick)
+      for _ = 1, 1000 do s:read_line() end
+      say(ticks)
+      s = pilot.net.connect "127.0.0.1:6379"
+      pilot.spawn(tick)
+      for _ = 1, 1000 do s:write "x" end
+      say(ticks)
+    ]])
+    assert.equal("10\n20", said(box))
+  end)
+
+  it("counts no pause of the machine", function()
+    local box = load [[
+      pilot.job "main" { run = function()
+        local s = pilot.net.connect("127.0.0.1:6379", { timeout = "2s" })
+        say(s:read_line())
+        say(select(2, pcall(pilot.net.connect, "slow:1", { timeout = "2s" })))
+      end }
+    ]]
+    box:server(PLACE, function(conn)
+      conn:sleep "1500ms"
+      conn:write "answer\n"
+    end)
+    box:tcp("slow:1", "hangs")
+    box:start():advance "1s"
+    box:pause "1h"
+    box:advance "1s"
+    box:pause "1h"
+    box:advance "10s"
+    assert.matches("^answer\npilot.net.connect: cannot connect to slow:1: no answer within 2s", said(box))
+  end)
+
+  it("has no longest timeout", function()
+    local box = talk(says("a\n"), [[
+      say(pilot.net.connect("127.0.0.1:6379", { timeout = 1e300 }):read_line())
+      say(s:read_line { timeout = 1e300 })
+      say((pilot.timeout(1e300, s.read_line, s)))
+      pilot.after(1e300, function() end)
+      say(pilot.timeout("1s", pilot.sleep, 1e300))
+    ]])
+    assert.equal("a\na\nnil\nnil\ttimeout", said(box))
   end)
 
   it("lets others go on while a flood is read", function()

@@ -2,7 +2,7 @@
 -- a server.
 --
 -- Each direction holds what a kernel holds: 64 KiB that are not read yet, and after that who writes has to wait. What
--- is sent takes a moment and arrives in order, the end comes last, and a reset takes along what was not read. It owns
+-- is sent takes a moment and arrives in order, the end comes last, and a reset takes along what has not arrived. It owns
 -- both directions of each connection; what the server says is server.lua's, who listens where is network.lua's.
 
 local check = require "luapilot.sim.check"
@@ -77,9 +77,9 @@ function Direction:finish()
   end)
 end
 
----What has not been read is lost, and whoever waits hears of it a moment later.
+---What has not arrived is lost, and whoever waits hears of it a moment later.
 function Direction:cut()
-  self.broken, self.arrived, self.held = true, unread.new(), 0
+  self.broken, self.held = true, self.arrived.size
   self.port:later(self.line, function()
     self.on_data()
     self.on_room()
@@ -208,8 +208,8 @@ function link.calls.receive(self, id, most)
   local one = find(self, "receive", id)
   if not one then return self.stale("receive", id) end
   if not one.connected then return broken "ENOTCONN" end
-  if one.back.broken then return broken "ECONNRESET" end
   if one.back.arrived.size > 0 then return one.back:take(most) end
+  if one.back.broken then return broken "ECONNRESET" end
   if one.back.ended then return "" end
   return broken "EAGAIN"
 end
