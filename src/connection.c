@@ -98,7 +98,8 @@ static void give_up(struct connection *connection, int code, const char *message
   struct reached *reached = &connection->reached;
   char name[NAME_SIZE];
   (void)snprintf(reached->code, sizeof reached->code, "%s", error_name(code, name));
-  (void)snprintf(reached->error, sizeof reached->error, "%s", message);
+  (void)snprintf(reached->error, sizeof reached->error, "%.*s", (int)sizeof reached->error - 1,
+                 message);
   conclude(connection, -1);
 }
 

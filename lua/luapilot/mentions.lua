@@ -3,8 +3,10 @@
 --
 -- A part of validate.lua, for files in which one job is named for another, or in a handler: it adds to the mistakes.
 
-local calls = require "luapilot.calls"
-local suggest = require "luapilot.suggest"
+local lazy = require "luapilot.lazy"
+
+local calls = lazy.require "luapilot.calls"
+local suggest = lazy.require "luapilot.suggest"
 
 local mentions = {}
 
