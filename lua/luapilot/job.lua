@@ -239,7 +239,11 @@ end
 local function drain_or_signal(c, was_found)
   if not c.memory.stop.leaving then return end
   stay_found(c)
-  if was_found and c.spec.drain then return emit(c, "timer", "drain", c.spec.drain) end
+  local drain = was_found and c.spec.drain
+  if drain then
+    emit(c, "log", "info", "draining for " .. duration.words(drain), { event = "draining", seconds = drain })
+    return emit(c, "timer", "drain", drain)
+  end
   send_stop(c)
 end
 

@@ -189,7 +189,9 @@ end
 function stories.consul()
   local box = boxes.load([[
     pilot.consul { address = "consul:8500", token_file = "/run/token" }
-    pilot.job "app" { exec = "app", service = { port = 80 }, health = { exec = "ok", interval = "1s", ttl = "30s" } }
+    pilot.job "app" {
+      exec = "app", service = { port = 80 }, drain = "2s", health = { exec = "ok", interval = "1s", ttl = "30s" },
+    }
     local db = pilot.watch "db" { keep_last = true }
     db:on("changed", function() end)
     pilot.watch.key "colour":on("changed", function() end)

@@ -487,7 +487,7 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       recipe:try(front, SEE)
       story.assert_order(front, { 'rendered "/run/servers.conf"', "reloading signal=SIGHUP" })
       story.assert_order(first, { "is healthy", "registered", "SIGTERM: shutting down", '"app": stopping',
-        "deregistered", '"app": stopped', "ended code=0" })
+        "deregistered", '"app": draining for', '"app": stopped', "ended code=0" })
       ends(second, 0)
       ends(front, 0)
     end)
@@ -533,6 +533,11 @@ describe("docs/cookbook.md:", machine.unless(network.lacking(), function()
       ends(first, 0)
       ends(second, 0)
       ends(front, 0)
+    end)
+
+    it("says before it happens that a drain is cut short", function()
+      local long = { 'drain        = "5s"', 'drain = "30s"' }
+      recipe:complains(check(recipe, 0, { long }), "it is cut short")
     end)
 
     it("takes an id of each app's own", function()

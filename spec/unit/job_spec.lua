@@ -540,7 +540,8 @@ describe("job", function()
     it("drains between, within the same budget", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
       assert.equal("stopping (hold): timer deregister 1, deregister", m.feed "handlers_done")
-      assert.equal("stopping (hold): untimer deregister, timer drain 5", m.feed("deregistered", { was = true }))
+      assert.equal("stopping (hold): untimer deregister, log info, timer drain 5",
+        m.feed("deregistered", { was = true }))
       assert.equal("stopping (hold)", m.feed "deregister_due")
       assert.equal("stopping (hold): untimer handlers, untimer drain, signal SIGTERM", m.feed "drain_due")
       assert.equal("stopping (hold)", m.feed "drain_due")
@@ -570,7 +571,7 @@ describe("job", function()
     it("drains also when nobody answered the deregistration", function()
       local m = running { drain = 5, service = { {} } }.go(STOP)
       m.feed "handlers_done"
-      assert.equal("stopping (hold): untimer deregister, timer drain 5", m.feed "deregister_due")
+      assert.equal("stopping (hold): untimer deregister, log info, timer drain 5", m.feed "deregister_due")
     end)
 
     it("is deregistered without waiting when its handlers took too long, or when it is gone", function()

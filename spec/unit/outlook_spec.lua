@@ -148,6 +148,51 @@ describe("check warns of a one-shot that is depended on", function()
   end)
 end)
 
+describe("check warns of a drain", function()
+  after_each(boxes.check)
+
+  -- What it says, and how long the drain of a shutdown lasts.
+  local function drained(drain, stop_timeout, all)
+    local box = boxes.load(([[
+      pilot.consul "localhost:8500"
+      pilot.shutdown_timeout %q
+      pilot.job "a" { exec = "a", service = { port = 80 }, drain = %q, stop_timeout = %q }
+    ]]):format(all, drain, stop_timeout))
+    outlook.look(box.app)
+    local said = {}
+    for _, warning in ipairs(box.app.mistakes:warnings()) do
+      if warning.path:find "drain" then said[#said + 1] = warning.path .. ": " .. warning.message end
+    end
+    local asked
+    box:program("a", { on = { SIGTERM = function(process)
+      asked = box.world.clock:now()
+      process:exit(0)
+    end } })
+    box:start()
+    box:advance "10s"
+    local begun = box.world.clock:now()
+    box:stop()
+    return table.concat(said, "\n"), asked - begun
+  end
+
+  it("that a stop cuts short: the signal comes before its end", function()
+    local said, lasted = drained("30s", "20s", "1m")
+    assert.equal('job "a".drain: 30s is more than a stop leaves it: after 19s it is cut short (stop_timeout is 20s, '
+      .. "pilot.shutdown_timeout 1m)", said)
+    assert.near(19, lasted, 0.1)
+    said, lasted = drained("8s", "20s", "8s")
+    assert.equal('job "a".drain: 8s is more than a stop leaves it: after 6s it is cut short (stop_timeout is 20s, '
+      .. "pilot.shutdown_timeout 8s)", said)
+    assert.near(6, lasted, 0.1)
+  end)
+
+  it("and of none that has its time", function()
+    local said, lasted = drained("19s", "20s", "21s")
+    assert.equal("", said)
+    assert.near(19, lasted, 0.1)
+  end)
+end)
+
 describe("check warns of a stop_signal", function()
   after_each(boxes.check)
 

@@ -3,7 +3,7 @@
 --   * a job that fails for good, and with it the only way to a job that should run on, while another job keeps the
 --     pilot alive: a container that is up and serves nothing;
 --   * a dependency that nothing starts by itself;
---   * a stop_timeout that the shutdown's bound cuts short;
+--   * a stop_timeout that the shutdown's bound cuts short, a drain that either of them does;
 --   * a stop_signal that ends no program which does not catch it.
 
 local calls = require "luapilot.calls"
@@ -13,6 +13,7 @@ local duration = require "luapilot.duration"
 local outlook = {}
 
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of a shutdown, for the dead to be buried: as shutdown.lua has it
+local TERM_SHARE, TERM_MOST = 0.2, 1  -- of a stop, for the signal: as job.lua has it
 
 -- --- who is needed ---------------------------------------------------------------------------
 
@@ -189,15 +190,31 @@ end
 
 -- --- the bound -------------------------------------------------------------------------------
 
+-- How long a shutdown leaves a stop.
+local function most_of(app) return app.shutdown_timeout - math.min(LAST_MOST, LAST_SHARE * app.shutdown_timeout) end
+
 local function stop_timeouts(app)
-  local seconds = app.shutdown_timeout
-  local most = seconds - math.min(LAST_MOST, LAST_SHARE * seconds)
+  local seconds, most = app.shutdown_timeout, most_of(app)
   for _, runner in ipairs(app.order) do
     local given = rawget(runner.spec, "stop_timeout")
     if given and given > most then
       app.mistakes:warn(runner.spec.where, ("job %q.stop_timeout"):format(runner.spec.name),
         ("%s is more than a shutdown leaves it: after %s it is killed (pilot.shutdown_timeout is %s)")
           :format(duration.format(given), duration.format(most), duration.format(seconds)))
+    end
+  end
+end
+
+local function drains(app)
+  for _, runner in ipairs(app.order) do
+    local spec = runner.spec
+    local budget = math.min(spec.stop_timeout, most_of(app))
+    local most = budget - math.min(TERM_MOST, TERM_SHARE * budget)
+    if spec.drain and spec.drain > most then
+      app.mistakes:warn(spec.where, ("job %q.drain"):format(spec.name),
+        ("%s is more than a stop leaves it: after %s it is cut short (stop_timeout is %s, pilot.shutdown_timeout %s)")
+          :format(duration.format(spec.drain), duration.format(most), duration.format(spec.stop_timeout),
+            duration.format(app.shutdown_timeout)))
     end
   end
 end
@@ -255,6 +272,7 @@ end
 function outlook.look(app)
   dead_ends(app)
   stop_timeouts(app)
+  drains(app)
   stop_signals(app)
   manual_dependencies(app)
 end
