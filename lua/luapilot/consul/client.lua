@@ -19,6 +19,7 @@ local url = require "luapilot.url"
 local client = {}
 
 local TIMEOUT = 30
+local MAX_BODY = 64 * 1024 ^ 2 -- bytes of an answer, as of a watch: a value of Consul's store has half a megabyte
 local TOKEN_LIMIT = 64 * 1024 -- bytes of its file
 local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, while somebody is refused
 
@@ -41,7 +42,7 @@ Client.__index = Client
 ---@field dc string?                   default: that of pilot.consul, where the endpoint has one
 ---@field token string?                instead of pilot.consul's
 ---@field timeout number?              seconds, default 30
----@field max_body number?             bytes, default: the port's
+---@field max_body number?             bytes, default 64 MiB
 ---@field accept table<integer, true>? statuses, beside 200 to 299, that are answers and no failures
 ---@field browses boolean?              an answer without what the token may not read will do
 ---@field retry number?                seconds; only of `call`
@@ -344,7 +345,7 @@ function Client:send(request, done)
     local token = self.token
     local id, message, code = self.app.port.consul {
       method = method, path = path, body = request.body, token = request.token,
-      timeout = request.timeout or TIMEOUT, max_body = request.max_body,
+      timeout = request.timeout or TIMEOUT, max_body = request.max_body or MAX_BODY,
     }
     if not id then return done(nil, client.failure(method, bare, message, code), code) end
     current = id
