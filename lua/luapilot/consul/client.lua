@@ -306,6 +306,12 @@ local function is_answer(request, status, body)
   return request.accept ~= nil and request.accept[status] == true and not client.is_crowded(status, body or "")
 end
 
+-- What the header means where there is an answer at all.
+local function is_filtered(method, event)
+  local is_read = method == "GET" and (event.status == 200 or event.status == 404 and event.headers["x-consul-index"])
+  return is_read and event.headers[FILTERED] == "true"
+end
+
 -- Another token than the one that was refused: read by somebody else meanwhile, or now.
 local function has_other_token(self, request, refused)
   if request.token or not self.options.token_file then return false end
@@ -330,7 +336,7 @@ function Client:send(request, done)
     if event.error then
       return done(nil, client.failure(method, bare, event.error, event.code), event.code, event.error)
     end
-    local filtered = method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+    local filtered = not request.browses and is_filtered(method, event)
     if is_answer(request, event.status, event.body) and not filtered then return done(event) end
     if (event.status == 403 or filtered) and not again and has_other_token(self, request, token) then
       again = true
