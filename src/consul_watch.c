@@ -287,20 +287,20 @@ static void read_answer(struct watch *watch, struct http_response *response) {
     failed(watch, 0, response->code);
     return;
   }
+  uint64_t index = find_index(&response->head);
+  bool nothing = response->status == 404 && index > 0;
+  if (response->status != 200 && !nothing) {
+    complain(watch, response);
+    failed(watch, response->status, code_of(response->status));
+    return;
+  }
   if (is_filtered(&response->head)) {
     http_word(&watch->error, "the answer lacks what the token may not read "
                              "(X-Consul-Results-Filtered-By-ACLs)");
     failed(watch, response->status, "EACCES");
     return;
   }
-  uint64_t index = find_index(&response->head);
-  bool nothing = response->status == 404 && index > 0;
-  if (response->status == 200 || nothing) {
-    take_content(watch, response, index);
-    return;
-  }
-  complain(watch, response);
-  failed(watch, response->status, code_of(response->status));
+  take_content(watch, response, index);
 }
 
 static bool is_crowded(struct watch *watch, const struct http_response *response) {

@@ -23,6 +23,8 @@ local utf8 = require "luapilot.utf8"
 local registrar = {}
 
 local TIMEOUT = 5                             -- seconds, to say what it holds
+local LOOK_BODY = 8 * 1024 ^ 2                -- bytes of what it holds: ten thousand services
+local STEP_BODY = 64 * 1024                   -- … of what it says to a step: nothing, or a line
 local AT_ONCE = 32                            -- requests about services
 local FIRST_PAUSE, LONGEST_PAUSE = 0.5, 5     -- Consul is away
 local FIRST_REFUSAL, LONGEST_REFUSAL = 1, 30  -- one service is refused …
@@ -50,7 +52,8 @@ local resume, look_later, empty_line, next_in_line, ask_again, reserve -- forwar
 function registrar.new(app, away)
   local self = setmetatable({
     app = app, outage = away, records = {}, flights = {}, timers = {}, waiting = {}, refusals = {}, looks = 0,
-    touched = {}, lost = {}, unsure = {}, strange = {}, troubled = {}, answered = 0, tries = 0, under_way = 0,
+    touched = {}, lost = {}, unsure = {}, strange = {}, troubled = {}, garbled = {},
+    answered = 0, tries = 0, under_way = 0,
   }, Registrar)
   self.at_once = math.max(1, math.min(AT_ONCE, app.consul.options.max_connections - #schema.keys(app.watches)))
   empty_line(self)
@@ -143,7 +146,7 @@ local done, failed -- forward
 
 local function send(self, record, step)
   local told, request = record.want, requests[step](record)
-  request.method, request.timeout = "PUT", service.timeout(record)
+  request.method, request.timeout, request.max_body = "PUT", service.timeout(record), STEP_BODY
   self.flights[record.id], self.under_way = function() end, self.under_way + 1
   service.sent(record, step)
   local cancel = self.app.consul:send(request, function(response, message, code, said)
@@ -177,7 +180,9 @@ local function ask_first(self, record)
   table.insert(self.askers, record)
   if self.askers[2] then return end
   self.under_way = self.under_way + 1
-  local request = { path = { "agent", "services" }, timeout = service.timeout(record), browses = true }
+  local request = {
+    path = { "agent", "services" }, timeout = service.timeout(record), browses = true, max_body = LOOK_BODY,
+  }
   local cancel = self.app.consul:send(request, function(response, message, code, said)
     local askers = self.askers
     self.askers, self.under_way = nil, self.under_way - 1
@@ -544,20 +549,25 @@ local function compare_checks(self, checks, number)
 end
 
 -- Once, until there is a good answer: whoever answers all with 200 seems to take registrations, too.
-local function tell_garbled(self, what)
-  if self.garbled then return end
-  local message = ("consul: GET /v1/agent/%s: the answer is none of Consul's: is this Consul?"):format(what)
-  self.app:log("error", message .. " Nobody may find the services of this pilot", nil, "consul_garbled", nil,
-    { reason = message })
+local function tell_garbled(self, what, message)
+  local was_told = next(self.garbled) ~= nil
+  self.garbled[what] = true
+  if was_told then return end
+  message = message or ("consul: GET /v1/agent/%s: the answer is none of Consul's: is this Consul?"):format(what)
+  self.app:log("error", message .. " What becomes of this pilot's services there cannot be seen", nil, "consul_garbled",
+    nil, { reason = message })
 end
 
 local function ask(self, what, fn)
   local number = self.looks
-  self.app.consul:send({ path = { "agent", what }, timeout = TIMEOUT, browses = true }, function(response)
-    if not response or self.stopped then return end -- renewals notice an outage
+  local request = { path = { "agent", what }, timeout = TIMEOUT, browses = true, max_body = LOOK_BODY }
+  self.app.consul:send(request, function(response, message, code)
+    if self.stopped then return end
+    if not response then return code == "EMSGSIZE" and tell_garbled(self, what, message .. ".") end
     local held = decoded(response)
-    if held then fn(self, held, number) else tell_garbled(self, what) end
-    self.garbled = not held
+    if not held then return tell_garbled(self, what) end
+    self.garbled[what] = nil
+    fn(self, held, number)
   end)
 end
 

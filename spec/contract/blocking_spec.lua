@@ -341,6 +341,16 @@ describe("a watch", function()
     content(id, "[2]", "6")
   end)
 
+  it("tells an error as one, also where the header says that an answer would lack something", function()
+    local headers = { "X-Consul-Results-Filtered-By-ACLs: true" }
+    agent { ok(nil, "rpc error", { status = 500, headers = headers }),
+      ok(nil, "x", { status = 404, headers = headers }), ok(5, "a"), HANGS }
+    local id = watch()
+    assert.equal(500, failure(id, "EIO", "the agent answered 500: rpc error$").status)
+    assert.equal(404, failure(id, "ENOENT", "the agent answered 404: x$").status)
+    content(id, "a")
+  end)
+
   it("tells all lines of an error, without the ends", function()
     agent { refused(400, "2 errors occurred:\n\t* a\n\t* b\n\n"), refused(500, ("x"):rep(20000)) }
     local id = watch()

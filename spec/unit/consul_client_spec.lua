@@ -322,6 +322,8 @@ describe("consul.client", function()
         said(answer, 'pilot.consul.kv.list "app/"'))
       assert.matches("does the token allow node:read and service:read%?$",
         said(answer, 'pilot.consul.health.service "x"'))
+      assert.equal("consul: GET /v1/kv/app/: 500: rpc error",
+        said({ status = 500, body = "rpc error", headers = answer.headers }, 'pilot.consul.kv.list "app/"'))
       load('pilot.consul "x:1"', { ["GET /v1/catalog/nodes"] = answer, ["GET /v1/agent/checks"] = { body = "{}",
         headers = answer.headers } })
       assert.same({ true, true }, { box:run "return (select(2, pilot.consul.catalog.nodes())).filtered" })

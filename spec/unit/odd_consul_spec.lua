@@ -77,6 +77,28 @@ describe("where Consul answers oddly", function()
     end)
   end
 
+  it("an answer without an end is one error for calls, steps and looks", function()
+    local one = fake_consul.load('pilot.consul "localhost:8500"', { ["GET /v1/agent/host"] = "{}" })
+    one:run "return pilot.consul.agent.host()"
+    assert.equal(64 * 1024 ^ 2, one:last().max_body)
+
+    local long = ("x"):rep(9 * 1024 ^ 2)
+    run(JOB, function(request)
+      if request.path:find "^/v1/agent/service" or request.path:find "check/update" then return 200, long end
+    end)
+    box:advance "20s"
+    assert.equal(1, boxes.logged(box, "/register: the answer is larger than 65536 bytes"))
+    box:stop()
+    assert.equal(0, box.exit_code)
+
+    run(JOB, function(request)
+      if request.path:find "^/v1/agent/services" then return 200, long end
+    end)
+    box:advance "20s"
+    assert.equal(1, boxes.logged(box, "GET /v1/agent/services: the answer is larger than 8388608 bytes. What becomes"))
+    assert.equal("passing", held().status)
+  end)
+
   -- --- refusals of one request, or of one service ------------------------------------------------------
 
   it("with a 400 to one renewal it is asked again soon, and that renewal is what Consul takes now", function()

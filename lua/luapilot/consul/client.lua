@@ -19,6 +19,7 @@ local url = require "luapilot.url"
 local client = {}
 
 local TIMEOUT = 30
+local MAX_BODY = 64 * 1024 ^ 2 -- bytes of an answer, as of a watch: a value of Consul's store has half a megabyte
 local TOKEN_LIMIT = 64 * 1024 -- bytes of its file
 local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, while somebody is refused
 
@@ -41,7 +42,7 @@ Client.__index = Client
 ---@field dc string?                   default: that of pilot.consul, where the endpoint has one
 ---@field token string?                instead of pilot.consul's
 ---@field timeout number?              seconds, default 30
----@field max_body number?             bytes, default: the port's
+---@field max_body number?             bytes, default 64 MiB
 ---@field accept table<integer, true>? statuses, beside 200 to 299, that are answers and no failures
 ---@field browses boolean?              an answer without what the token may not read will do
 ---@field retry number?                seconds; only of `call`
@@ -311,9 +312,11 @@ local function has_other_token(self, request, refused)
   return self.token ~= refused or self:renew()
 end
 
--- Does an answer lack what the token may not read, to somebody who needs all?
+-- Does an answer lack what the token may not read, to somebody who needs all? (An error has no content to lack it.)
 local function is_filtered(request, method, event)
-  return not event.error and method == "GET" and not request.browses and event.headers[FILTERED] == "true"
+  if event.error or method ~= "GET" or request.browses then return false end
+  local has_content = event.status == 200 or event.status == 404 and event.headers["x-consul-index"]
+  return has_content and event.headers[FILTERED] == "true"
 end
 
 -- What came of a request: the response, or nil, message, code, said.
@@ -352,7 +355,7 @@ function Client:send(request, done)
     local token = self.token
     local id, message, code = self.app.port.consul {
       method = method, path = path, body = request.body, token = request.token,
-      timeout = request.timeout or TIMEOUT, max_body = request.max_body,
+      timeout = request.timeout or TIMEOUT, max_body = request.max_body or MAX_BODY,
     }
     if not id then return done(nil, client.failure(method, bare, message, code), code) end
     current = id

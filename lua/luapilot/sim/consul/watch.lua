@@ -163,12 +163,13 @@ end
 
 local function read(self, answer)
   if answer.error then return self:failed(nil, answer.code, answer.error) end
-  if answer.headers["x-consul-results-filtered-by-acls"] == "true" then
+  local index = index_of(answer.headers["x-consul-index"])
+  local is_content = answer.status == 200 or answer.status == 404 and index ~= "0"
+  if is_content and answer.headers["x-consul-results-filtered-by-acls"] == "true" then
     return self:failed(answer.status, "EACCES",
       "the answer lacks what the token may not read (X-Consul-Results-Filtered-By-ACLs)")
   end
-  local index = index_of(answer.headers["x-consul-index"])
-  if answer.status == 200 or answer.status == 404 and index ~= "0" then return self:took(answer, index) end
+  if is_content then return self:took(answer, index) end
   local said = answer.body:sub(1, EXCERPT):match "^(.-)%s*$"
   self:failed(answer.status, CODES[answer.status] or "EIO",
     ("the agent answered %d%s"):format(answer.status, said ~= "" and ": " .. said or ""))
