@@ -17,7 +17,7 @@ function stories.jobs()
     pilot.logging { level = "debug" }
     pilot.job "good" { exec = "good", reload = "SIGHUP" }
     pilot.job "bad" { exec = "bad", restart = { policy = "on_failure", limit = 1, backoff = "1s" } }
-    pilot.job "shot" { exec = "shot" }
+    pilot.job "shot" { exec = "shot", log = { file = "/shot.log" } }
     pilot.job "none" { exec = "none" }
     pilot.job "full" { exec = "full" }
     pilot.job "fails" { exec = "fails", stop_timeout = "3s" }

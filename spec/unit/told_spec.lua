@@ -85,7 +85,8 @@ local GOLDEN = {
   { DB .. 'pilot.job "a" { exec = "a", depends_on = { db = "helthy" } } '
     .. 'pilot.job "b" { exec = "b", depends_on = { [db] = "service_started" } } '
     .. 'pilot.job "c" { exec = "c", depends_on = { db = 5 } } '
-    .. 'pilot.job "s" { exec = "s", depends_on = { db = "stopped" } } pilot.job "d" { exec = "d", depends_on = { pilot } }',
+    .. 'pilot.job "s" { exec = "s", depends_on = { db = "stopped" } } '
+    .. 'pilot.job "d" { exec = "d", depends_on = { pilot } }',
     'job "a": depends_on.db: ' .. STATE .. 'got a string: "helthy"; did you mean "healthy"?',
     'job "b": depends_on.db: ' .. STATE .. 'got a string: "service_started"; did you mean "running"?',
     'job "c": depends_on.db: ' .. STATE .. "got a number: 5",
