@@ -24,7 +24,7 @@ static int l_dial(lua_State *L) {
   port_options(L, 1, "dial", dial_names);
   const char *address = port_optional_name(L, 1, "dial", "address");
   target.path = port_optional_name(L, 1, "dial", "path");
-  double timeout = port_optional_number(L, 1, "dial", "timeout", 0, 1e6, 1e6);
+  double timeout = port_optional_seconds(L, 1, "dial", "timeout", PORT_SECONDS);
   if ((address == NULL) == (target.path == NULL))
     return luaL_error(L, "dial: expected one of address and path");
   if (address && !reach_parse(address, &tcp))

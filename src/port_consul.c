@@ -81,7 +81,7 @@ static int l_consul(lua_State *L) {
   options.token = port_value(L, 1, "consul", "token");
   if (port_field(L, 1, "consul", "body", path))
     options.body = port_bytes(L, -1, path, &options.body_size);
-  options.timeout = port_optional_number(L, 1, "consul", "timeout", 0, 1e6, 0);
+  options.timeout = port_optional_seconds(L, 1, "consul", "timeout", 0);
   options.max_body = (size_t)port_optional_number(L, 1, "consul", "max_body", 0, 1e15, 1e15);
   return port_begun(L, consul_call(port.consul, &options, &failure), &failure);
 }

@@ -176,7 +176,7 @@ static int l_request(lua_State *L) {
   options.headers = check_headers(L);
   if (port_field(L, 1, "request", "body", path))
     options.body = port_bytes(L, -1, path, &options.body_size);
-  options.timeout = port_optional_number(L, 1, "request", "timeout", 0, 1e6, 0);
+  options.timeout = port_optional_seconds(L, 1, "request", "timeout", 0);
   options.max_body = (size_t)port_optional_number(L, 1, "request", "max_body", 0, 1e15, 1e15);
   options.socket = port_socket(L, 1, "request");
   options.proxy = port_optional_name(L, 1, "request", "proxy");

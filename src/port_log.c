@@ -154,7 +154,7 @@ static int l_reopen(lua_State *L) {
 }
 
 static int l_flush(lua_State *L) {
-  double seconds = port_number(L, 1, "flush: seconds", 0, 1e6);
+  double seconds = port_seconds(L, 1, "flush: seconds", PORT_SECONDS);
   lua_pushnumber(L, (double)output_flush(port.output, seconds));
   return 1;
 }

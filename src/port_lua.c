@@ -33,6 +33,14 @@ double port_number(lua_State *L, int index, const char *where, double least, dou
   return number;
 }
 
+double port_seconds(lua_State *L, int index, const char *where, double most) {
+  if (lua_type(L, index) != LUA_TNUMBER) port_wrong(L, where, "a number", index);
+  double number = lua_tonumber(L, index);
+  if (!(number >= 0 && number < HUGE_VAL))
+    luaL_error(L, "%s: expected a number of seconds from 0 on, got %f", where, number);
+  return number < most ? number : most;
+}
+
 int64_t port_integer(lua_State *L, int index, const char *where, double least, double most) {
   double number = port_number(L, index, where, least, most);
   if (number != floor(number)) luaL_error(L, "%s: expected a whole number, got %f", where, number);
@@ -122,6 +130,15 @@ double port_optional_number(lua_State *L, int table, const char *where, const ch
   double number = port_number(L, -1, path, least, most);
   lua_pop(L, 1);
   return number;
+}
+
+double port_optional_seconds(lua_State *L, int table, const char *where, const char *name,
+                             double otherwise) {
+  char path[PORT_PATH];
+  if (!port_field(L, table, where, name, path)) return otherwise;
+  double seconds = port_seconds(L, -1, path, PORT_SECONDS);
+  lua_pop(L, 1);
+  return seconds;
 }
 
 /* --- results ----------------------------------------------------------------------------- */

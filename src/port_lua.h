@@ -44,6 +44,9 @@ const char *port_word(lua_State *L, int index, const char *where);
 const char *port_bytes(lua_State *L, int index, const char *where, size_t *size);
 /* A finite number between `least` and `most`. */
 double port_number(lua_State *L, int index, const char *where, double least, double most);
+/* A length of time: what is longer than `most` counts as that, since nobody waits for the difference. */
+#define PORT_SECONDS 1e6
+double port_seconds(lua_State *L, int index, const char *where, double most);
 /* A whole one. */
 int64_t port_integer(lua_State *L, int index, const char *where, double least, double most);
 bool port_boolean(lua_State *L, int index, const char *where);
@@ -64,6 +67,8 @@ bool port_optional_boolean(lua_State *L, int table, const char *where, const cha
                            bool otherwise);
 double port_optional_number(lua_State *L, int table, const char *where, const char *name,
                             double least, double most, double otherwise);
+double port_optional_seconds(lua_State *L, int table, const char *where, const char *name,
+                             double otherwise);
 
 /* Of requests, in port_http.c. An address is a URL or the path of one. */
 const char *port_method(lua_State *L, int table, const char *where);

@@ -18,7 +18,7 @@ void port_push_connected(lua_State *L, const struct event *event) {
 
 static int l_connect(lua_State *L) {
   const char *address = port_word(L, 1, "connect: address");
-  double timeout = port_number(L, 2, "connect: timeout", 0, 1e6);
+  double timeout = port_seconds(L, 2, "connect: timeout", PORT_SECONDS);
   struct reach_target target;
   if (!reach_parse(address, &target))
     return luaL_error(L, "connect: address: expected host:port or [address]:port, got \"%s\"",

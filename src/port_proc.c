@@ -345,7 +345,7 @@ static void check_signals(lua_State *L, struct proc_options *options) {
   options->stop_signal = optional_signal(L, 1, "stop_signal");
   options->grace = 10000;
   if (port_field(L, 1, "spawn", "stop_timeout", path))
-    options->grace = (int)(port_number(L, -1, path, 0, 1e6) * 1000);
+    options->grace = (int)(port_seconds(L, -1, path, PORT_SECONDS) * 1000);
   options->leader_alone = port_optional_boolean(L, 1, "spawn", "leader_alone", false);
 }
 

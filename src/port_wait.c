@@ -63,8 +63,8 @@ static void alarm_fires(struct timer *timer) {
 }
 
 static int l_timer(lua_State *L) {
-  double seconds = port_number(L, 1, "timer: seconds", -CENTURY, CENTURY);
-  if (seconds < 0) seconds = 0; /* a moment that has passed is now */
+  bool passed = lua_type(L, 1) == LUA_TNUMBER && lua_tonumber(L, 1) < 0; /* that moment is now */
+  double seconds = passed ? 0 : port_seconds(L, 1, "timer: seconds", CENTURY);
   struct alarm *alarm = calloc(1, sizeof *alarm);
   if (alarm == NULL) return luaL_error(L, "timer: out of memory");
   alarm->handle = (struct handle){.kind = HANDLE_TIMER, .cancel = cancel_alarm};

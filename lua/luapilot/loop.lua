@@ -19,7 +19,6 @@ Loop.__index = Loop
 local patience = lazy.require "luapilot.patience"
 
 local ROUNDS = 1000 -- of the phases, then the world may speak
-local LONGEST = 36600 * 24 * 3600 -- seconds: a century, the most that the port counts
 
 local loop = {}
 
@@ -57,7 +56,7 @@ end
 ---@param fn fun()
 ---@return integer id      for `cancel`
 function Loop:after(seconds, fn)
-  local id = self.port.timer(seconds < LONGEST and seconds or LONGEST)
+  local id = self.port.timer(seconds)
   self.routes[id] = function()
     self.routes[id] = nil
     fn()

@@ -4,8 +4,8 @@
 --
 -- Only what a call asks for is read, a piece at a time: the rest stays in the kernel, which holds the other end up, and
 -- who floods a stream that nobody reads costs nothing. One task at a time reads, and one writes: two would tear each
--- other's answers apart. After an error, and when a call is cancelled on its way, nobody knows where in the protocol the
--- two ends are, so the stream is closed. To one who reads no more nothing is written, but what it has said is read.
+-- other's answers apart. After an error, and when a call is cancelled on its way, nobody knows where in the protocol
+-- the two ends are, so the stream is closed. To one who reads no more nothing is written, but what it has said is read.
 --
 -- It owns the streams: what is open hangs on the task that opened it. It knows no protocol.
 
@@ -26,7 +26,6 @@ local net = {}
 local PIECE = 16 * 1024       -- received at once
 local MOST = 1024 ^ 2         -- of read(n)
 local STRETCH = 256 * 1024    -- written without letting others go on
-local LONGEST = 1e6           -- seconds of port.dial
 local SERVED = 64             -- calls in a row that had not to wait, until others go on
 local MOST_PAUSES = 3         -- of the machine, after which a connection has another try
 
@@ -374,8 +373,8 @@ end
 
 -- It belongs to the task from the first moment on: one that is abandoned never sees that it is connected.
 local function begin_dial(core, target, wake)
-  local app, timeout = core.app, math.min(core.timeout, LONGEST)
-  core.id = app.port.dial { address = target.address, path = target.path, timeout = timeout }
+  local app = core.app
+  core.id = app.port.dial { address = target.address, path = target.path, timeout = core.timeout }
   app.loop:route(core.id, function(event)
     if event.type ~= "connected" then return on_event(core, event) end
     if not event.error then return wake(core) end
@@ -398,14 +397,13 @@ end
 
 -- A pause of the machine may have used up the time of the port.
 local function dial(app, target, options)
-  local pauses, core, message, code = 0, nil, nil, nil
-  repeat
+  for pauses = 0, MOST_PAUSES do
     local budget = app.loop:allow(options.timeout, function() end)
-    core, message, code = dial_once(app, target, options)
+    local core, message, code = dial_once(app, target, options)
     app.loop:cancel(budget)
-    pauses = pauses + 1
-  until code ~= "ETIMEDOUT" or pauses > MOST_PAUSES or not patience.was_away(budget, app.port.now())
-  return core, message, code
+    local paused = code == "ETIMEDOUT" and patience.was_away(budget, app.port.now())
+    if not paused or pauses == MOST_PAUSES then return core, message, code end
+  end
 end
 
 local function new_stream(core)

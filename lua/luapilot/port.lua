@@ -210,7 +210,7 @@ function port.connect(address, timeout) end
 ---@class luapilot.DialOptions       one of address and path
 ---@field address string?    as of `connect`
 ---@field path string?       of a unix socket: it is walked as that of a file (below)
----@field timeout number?    seconds; 1e6 at most, which is the default
+---@field timeout number?    seconds; more than 1e6 is 1e6, which is the default
 
 ---Opens a connection that stays: { type = "connected", id, error? }. With an error the handle is gone.
 ---@param options luapilot.DialOptions

@@ -1286,6 +1286,18 @@ local function contract(name, world)
     end
 
     describe("to a server", function()
+      it("takes any length of time", function()
+        for _, seconds in ipairs { 2e6, 1e300 } do
+          assert.is_true(port.cancel(port.timer(seconds)))
+          assert.is_true(port.cancel(port.dial { address = world.silent(), timeout = seconds }))
+          assert.is_true(port.cancel(port.connect(world.silent(), seconds)))
+        end
+        for _, seconds in ipairs { math.huge, 0 / 0 } do
+          refuses("timer: seconds", port.timer, seconds)
+          refuses("dial: timeout", port.dial, { address = "127.0.0.1:1", timeout = seconds })
+        end
+      end)
+
       it("tells of a connection that breaks", function()
         local server = world.server "tcp"
         local id = remember(port.dial { address = server.target.address })

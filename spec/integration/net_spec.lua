@@ -1,6 +1,7 @@
 -- pilot.net in the built program: a real server in Python that is polite, hostile or clumsy, by TCP and a unix socket.
 
 local machine = require "support.machine"
+local network = require "support.network"
 local run = require "support.run"
 local story = require "support.story"
 
@@ -273,5 +274,31 @@ describe("pilot.net with a real server", machine.unless(machine.lacking "python3
     p:signal "SIGTERM"
     assert.equal(0, p:wait(), p:output())
     story.assert_lines(p, 0, "abandoned")
+  end)
+end))
+
+-- A connection to a port from which connections are made may be given that very port, and come to itself.
+describe("pilot.net where nobody listens", machine.unless(network.lacking(), function()
+  after_each(run.cleanup)
+  teardown(run.finish)
+
+  it("connects to nobody: not to itself", function()
+    local p = run.pilot([[
+      local pilot = require "luapilot"
+      pilot.job "task" { main = true, run = function()
+        local refused = 0
+        for _ = 1, 300 do
+          local _, message = pcall(pilot.net.connect, "127.0.0.1:40000")
+          if tostring(message):find("connection refused", 1, true) then refused = refused + 1 end
+        end
+        print("> " .. refused)
+      end }
+    ]], { wrap = { "unshare", "--net", "sh", "-c", [[
+      busybox ip link set lo up
+      echo "40000 40001" >/proc/sys/net/ipv4/ip_local_port_range
+      exec "$@"
+    ]], "sh" } })
+    assert.equal(0, p:wait(), p:output())
+    assert.equal("> 300", p:lines("> ")[1]:match "> %d+")
   end)
 end))

@@ -44,6 +44,13 @@ function check.number(least, most)
   end
 end
 
+---A length of time, however long.
+function check.seconds(where, value)
+  check.any_number(where, value)
+  if value >= 0 and value < math.huge then return value end
+  error(("%s: expected a number of seconds from 0 on, got %f"):format(where, value), 0)
+end
+
 ---A whole number from `least` to `most`.
 function check.integer(least, most)
   local in_range = check.number(least, most)

@@ -55,7 +55,7 @@ local tls = check.fields {
 http.checks = { method = method, address = address, socket = socket, tls = tls }
 
 local check_request = check.fields {
-  method = method, url = address, headers = headers, body = check.string, timeout = check.number(0, 1e6),
+  method = method, url = address, headers = headers, body = check.string, timeout = check.seconds,
   socket = socket, proxy = word, stream = check.boolean, fresh = check.boolean,
   max_body = check.number(0, BIG), cut = check.boolean, tls = tls,
 }

@@ -2,8 +2,8 @@
 -- a server.
 --
 -- Each direction holds what a kernel holds: 64 KiB that are not read yet, and after that who writes has to wait. What
--- is sent takes a moment and arrives in order, the end comes last, and a reset takes along what has not arrived. It owns
--- both directions of each connection; what the server says is server.lua's, who listens where is network.lua's.
+-- is sent takes a moment and arrives in order, the end comes last, and a reset takes along what has not arrived. Both
+-- directions of each connection are its own; what the server says is server.lua's, who listens where is network.lua's.
 
 local check = require "luapilot.sim.check"
 local duration = require "luapilot.duration"
@@ -14,6 +14,7 @@ local link = {}
 
 local CAPACITY = 64 * 1024
 local MOST = 64 * 1024 -- received at once
+local LONGEST = 1e6    -- seconds
 
 local WORDS = {
   EAGAIN = "resource temporarily unavailable", ENOTCONN = "transport endpoint is not connected", EPIPE = "broken pipe",
@@ -159,7 +160,7 @@ local function address(where, value)
   error(("%s: expected host:port or [address]:port, got %q"):format(where, value), 0)
 end
 
-local check_dial = check.fields { address = address, path = filled, timeout = check.number(0, 1e6) }
+local check_dial = check.fields { address = address, path = filled, timeout = check.seconds }
 
 -- Who would answer, and whether. A spec describes what the pilot talks to.
 local function look(self, name)
@@ -185,7 +186,7 @@ function link.calls.dial(self, options)
   new.back.on_data = function() tell_ready(new) end
   new.there.on_room = new.back.on_data
   local state, accept = look(self, name)
-  local limit = options.timeout or 1e6
+  local limit = math.min(options.timeout or LONGEST, LONGEST)
   new.entry = self:later(new.line, function()
     if state == "up" then return connected(new, accept) end
     if state == "hangs" then return refused(new, "ETIMEDOUT", "no answer within " .. duration.format(limit)) end

@@ -142,7 +142,8 @@ function calls.clock(self) return self.clock:wall() end
 function calls.random(self) return self.random:next() end
 
 function calls.timer(self, seconds)
-  check.number(-CENTURY, CENTURY)("timer: seconds", seconds)
+  check.any_number("timer: seconds", seconds)
+  seconds = math.min(check.seconds("timer: seconds", seconds < 0 and 0 or seconds), CENTURY)
   local handle = { kind = "timer" }
   local id = self:handle(handle)
   handle.entry = self.clock:after(seconds, self.timers, function()
@@ -192,7 +193,7 @@ outcomes.unknown = outcomes.down
 
 function calls.connect(self, address, timeout)
   check.word("connect: address", address)
-  check.number(0, 1e6)("connect: timeout", timeout)
+  check.seconds("connect: timeout", timeout)
   local number = tonumber(address:match "^[^%[%]:]+:(%d+)$" or address:match "^%[[^%]]+%]:(%d+)$")
   if not number or number < 1 or number > 65535 then
     error(("connect: address: expected host:port or [address]:port, got %q"):format(address), 0)

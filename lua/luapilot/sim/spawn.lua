@@ -60,7 +60,7 @@ local check_options = check.fields {
   oom_score_adj = check.integer(-1000, 1000), output = check_output, stdin = check.string,
   input = check.choice { "open", "inherit" },
   capture = check.boolean, notify = check.boolean, end_signal = check.signal, stop_signal = check.signal,
-  stop_timeout = check.number(0, 1e6), leader_alone = check.boolean, mark = check.word,
+  stop_timeout = check.seconds, leader_alone = check.boolean, mark = check.word,
   pidfile = check.word,
   cgroup = check.fields {
     name = check.word, memory_max = check.number(1, BIG), cpu_max = check.number(1e-6, 1e6),

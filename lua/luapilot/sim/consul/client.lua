@@ -85,7 +85,7 @@ end
 
 local check_call = check.fields {
   method = http.checks.method, path = client.check_path, body = check.string, token = value_of,
-  timeout = check.number(0, 1e6), max_body = check.number(0, BIG),
+  timeout = check.seconds, max_body = check.number(0, BIG),
 }
 
 client.check_token = value_of
