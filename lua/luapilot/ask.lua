@@ -147,6 +147,8 @@ function ask.maintenance(what, on, reason)
   if reason ~= nil and (type(reason) ~= "string" or reason == "") then
     error(("%s: reason: expected a text, got %s"):format(what, describe.value(reason)), 3)
   end
+  local fault = reason and lazy.load("luapilot.characters").fault(reason)
+  if fault then error(("%s: reason: %s"):format(what, fault), 3) end
   return on, reason or "maintenance"
 end
 

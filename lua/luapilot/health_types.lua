@@ -96,6 +96,8 @@ local function kind_of(value, path, report)
   return kinds[1]
 end
 
+local LONGEST = 2 ^ 63 / 1e9 -- seconds of a ttl: Consul counts nanoseconds
+
 local function one_check(value, path, report)
   local check = read_check(value, path, report)
   if not check then return nil end
@@ -110,7 +112,9 @@ local function one_check(value, path, report)
       :format(duration.format(check.timeout), duration.format(check.interval)))
   end
   check.timeout = check.timeout or check.interval
+  local given = check.ttl and "ttl" or "interval"
   check.ttl = check.ttl or 3 * check.interval
+  if check.ttl >= LONGEST then report(schema.join(path, given), "is longer than Consul can count: 292 years") end
   return check
 end
 

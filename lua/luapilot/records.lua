@@ -12,6 +12,8 @@ local utf8 = require "luapilot.utf8"
 local address = lazy.require "luapilot.address"
 local health = lazy.require "luapilot.health"
 
+-- What is known of Consul's entry, of which a new core hears.
+local KNOWN = { "have", "stray", "maintained", "told", "truce", "vanishes", "contest" }
 local ADDRESS_RETRY = 2 -- seconds: an interface may come up after the pilot
 
 ---@class luapilot.Services
@@ -32,10 +34,9 @@ local function records_of(self, runner)
     local name, id = service.names(runner.spec.name, spec, hostname)
     local former = self.former[id]
     self.former[id] = nil
-    list[i] = { spec = spec, name = name, tags = former and former.tags, run = former and former.run, record = {
-      id = id, of = ("job %q.%s"):format(runner.spec.name, spec.path), ttl = ttl, want = nil,
-      have = former and former.have, stray = former and former.stray, maintained = former and former.maintained,
-    } }
+    local record = { id = id, of = ("job %q.%s"):format(runner.spec.name, spec.path), ttl = ttl, want = nil }
+    for _, field in ipairs(KNOWN) do record[field] = former and former[field] end
+    list[i] = { spec = spec, name = name, tags = former and former.tags, run = former and former.run, record = record }
   end
   runner.services = list
   return list
@@ -191,10 +192,9 @@ function methods:snapshot()
   for _, runner in ipairs(self.app.order) do
     data.maintenance[runner.spec.name] = runner.maintenance
     for _, one in ipairs(runner.services or {}) do
-      data.records[one.record.id] = {
-        have = copy.deep(one.record.have), stray = one.record.stray, maintained = one.record.maintained,
-        tags = one.tags, ttl = one.record.ttl, run = one.run,
-      }
+      local known = { tags = one.tags, ttl = one.record.ttl, run = one.run }
+      for _, field in ipairs(KNOWN) do known[field] = copy.deep(one.record[field]) end
+      data.records[one.record.id] = known
     end
   end
   return data
@@ -223,9 +223,10 @@ function methods:restored()
   end
   for _, id in ipairs(schema.keys(self.former)) do
     local former = self.former[id]
-    self:backend():wanted {
-      id = id, ttl = former.ttl, have = former.have, stray = true, maintained = former.maintained,
-    }
+    local record = { id = id, ttl = former.ttl }
+    for _, field in ipairs(KNOWN) do record[field] = former[field] end
+    record.stray = true
+    self:backend():wanted(record)
   end
   self.former = {}
 end

@@ -612,6 +612,7 @@ end
 ---@param record luapilot.ServiceRecord
 function Registrar:wanted(record)
   self.records[record.id] = record
+  if not self.looker and (record.have or record.truce) then look_later(self) end -- of a former core
   pump(self, record)
 end
 

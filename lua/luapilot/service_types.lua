@@ -193,18 +193,18 @@ end
 ---Of pilot.watch "name" { … }.
 ---@type table<string, luapilot.Field>
 M.watch_fields = {
-  tag       = { list_of_words("a tag, or a list of tags", schema.text) },
-  dc        = { schema.text },
-  near      = { schema.text },
-  filter    = { schema.text },
+  tag       = { list_of_words("a tag, or a list of tags", characters.text) },
+  dc        = { characters.text },
+  near      = { characters.text },
+  filter    = { characters.text },
   stale     = { schema.boolean, default = false },
   cached    = { schema.boolean, default = false },
   status    = { schema.one_of { "passing", "any" }, default = "passing" },
   keep_last = { schema.boolean, default = false },
 }
 
----The name of a service that a watch looks at: of others, so any that Consul may hold.
+---The name of a service that a watch looks at.
 ---@type luapilot.Type
-M.watched_name = schema.text
+M.watched_name = identity
 
 return M

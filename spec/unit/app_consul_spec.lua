@@ -628,6 +628,43 @@ describe("a new core", function()
     assert.equal("stopped", box:job("app").state)
   end)
 
+  it("knows of a contest: what was left alone is left alone, and told no second time", function()
+    local box = run((FILE:gsub('8s', '20s')))
+    box:advance "5s"
+    local function contest()
+      box.port.consul.server:accept({
+        method = "PUT", path = "/v1/agent/service/register", body = '{"ID":"app-box","Name":"app","Port":99}',
+      }, function() end)
+    end
+    contest()
+    box:run_until(function() return box.consul:service("app-box").port == 80 end, "30s")
+    contest()
+    box:run_until(function()
+      return boxes.logged(box, "another instance registers itself under this id, too") == 1
+    end, "30s")
+    local from = box.world:elapsed()
+    reload(box, (FILE:gsub('8s', '20s')))
+    box:advance "2s"
+    assert.same({}, puts(box, from))
+    box:run_until(function() return box.consul:service("app-box").port == 80 end, "30s")
+    assert.same({ "register" }, puts(box, from))
+    contest()
+    box:run_until(function() return box.consul:service("app-box").port == 80 end, "2m")
+    assert.equal(1, boxes.logged(box, "another instance registers itself under this id, too"))
+  end)
+
+  it("looks again at what Consul holds", function()
+    local box = run(FILE)
+    box:advance "5s"
+    reload(box, FILE)
+    box:advance "1s"
+    box.port.consul.server:accept({
+      method = "PUT", path = "/v1/agent/service/register", body = '{"ID":"app-box","Name":"app","Port":99}',
+    }, function() end)
+    box:advance "20s"
+    assert.equal(80, box.consul:service("app-box").port)
+  end)
+
   it("does not register again a job that drains", function()
     local box = run(FILE)
     box:advance "5s"

@@ -110,6 +110,15 @@ describe("config.job", function()
     assert.equal(80, job({ service = { port = 80 } }).service[1].port)
   end)
 
+  it("has a ttl that Consul can count", function()
+    for field, check in pairs { ttl = { ttl = 1e11 }, interval = { interval = 1e10 } } do
+      check.tcp = "db:1"
+      assert.same({ ("health.%s: is longer than Consul can count: 292 years"):format(field) },
+        wrong { exec = "a", health = check })
+    end
+    assert.equal(9e9, job({ exec = "a", health = { tcp = "db:1", ttl = 9e9 } }).health[1].ttl)
+  end)
+
   it("reports every mistake in one run", function()
     assert.same({
       'env.B: expected a string or a number, got a boolean: true; write "true"',

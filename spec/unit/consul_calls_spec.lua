@@ -226,6 +226,19 @@ describe("consul.calls", function()
       raises "agent.services { dc = 'x' }")
   end)
 
+  it("takes no timeout that the port cannot count, no token with a line break, and any wait", function()
+    assert.equal("pilot.consul.kv.get.timeout: is longer than 277h, the longest timeout",
+      raises "kv.get('x', { timeout = '300h' })")
+    for _, token in ipairs { "'abcd\\n'", "'ab cd'" } do
+      assert.equal("pilot.consul.kv.get.token: contains a space or a line break: it is no token",
+        raises("kv.get('x', { token = " .. token .. " })"))
+    end
+    answers "[]"
+    box:run "pilot.consul.kv.get('x', { index = 1, wait = '300h' })"
+    assert.equal("/v1/kv/x?index=1&wait=300h", box:last().path)
+    assert.equal(600 * 17 / 16 + 30, box:last().timeout) -- Consul holds ten minutes at most
+  end)
+
   it("sends no text that Consul would hold otherwise", function()
     local rest = "is not UTF-8: its byte 4 is \\233, and Consul would hold another text; write it in UTF-8"
     for call, field in pairs {
@@ -237,7 +250,23 @@ describe("consul.calls", function()
       ["session.create { name = 'caf\\233' }"] = "session.name",
       ["catalog.deregister { node = 'caf\\233' }"] = "deregistration.node",
       ["query.create { name = 'caf\\233' }"] = "query.name",
-      ["txn { { verb = 'set', key = 'caf\\233', value = 'x' } }"] = "operations[1].kv.key",
+      ["txn { { verb = 'set', key = 'caf\\233', value = 'x' } }"] = "operations[1].key",
+      ["agent.pass_ttl('x', 'caf\\233')"] = "note", ["agent.enable_node_maintenance 'caf\\233'"] = "reason",
+      ["agent.enable_service_maintenance('x', 'caf\\233')"] = "reason", ["event.fire 'caf\\233'"] = "name",
+      ["agent.service_deregister 'caf\\233'"] = "id", ["kv.get 'caf\\233'"] = "key",
+      ["kv.list 'caf\\233'"] = "key", ["kv.put('caf\\233', 'x')"] = "key",
+    } do
+      assert.equal(("pilot.consul.%s: %s: %s"):format(call:match "^[%w_.]+", field, rest), raises(call))
+    end
+    for call, field in pairs {
+      ["health.service('x', { tag = 'caf\\233' })"] = "tag[1]", ["health.service('x', { near = 'caf\\233' })"] = "near",
+      ["health.service('x', { filter = 'caf\\233' })"] = "filter", ["kv.get('x', { dc = 'caf\\233' })"] = "dc",
+      ["health.service('x', { node_meta = { k = 'caf\\233' } })"] = "node_meta.k",
+    } do
+      assert.equal(("pilot.consul.%s.%s: %s"):format(call:match "^[%w_.]+", field, rest), raises(call))
+    end
+    for call, field in pairs {
+      ["session.create { name = 'caf\\233' }"] = "session.name",
     } do
       assert.equal(("pilot.consul.%s: %s: %s"):format(call:match "^[%w_.]+", field, rest), raises(call))
     end
@@ -250,8 +279,8 @@ describe("consul.calls", function()
     box:run "pilot.consul.agent.update_ttl('a', 'caf\\233', 'passing')"
     assert.equal('{"Output":"caf\239\191\189","Status":"passing"}', box:last().body)
     answers "true"
-    box:run "pilot.consul.kv.put('caf\\233', 'caf\\233')"
-    assert.same({ "/v1/kv/caf%E9", "caf\233" }, { box:last().path, box:last().body })
+    box:run "pilot.consul.kv.put('caf', 'caf\\233')"
+    assert.same({ "/v1/kv/caf", "caf\233" }, { box:last().path, box:last().body })
   end)
 
   it("checks what is sent, down to the last field", function()

@@ -127,7 +127,18 @@ describe("consul.client", function()
       assert.equal("second-token", box.agents[2].token)
       assert.equal(2, #box.requests)
       box.app:log("info", "first-token second-token")
-      assert.equal("first-token ***", box.world.logs[#box.world.logs].message)
+      assert.equal("*** ***", box.world.logs[#box.world.logs].message)
+    end)
+
+    it("stays hidden for a few rotations: what was said of it may come late", function()
+      load(FILE, {}, { files = { ["/run/token"] = "token-number-0" } })
+      for i = 1, 5 do
+        box.world.files["/run/token"] = "token-number-" .. i
+        assert.is_true(box.box.app.consul:renew())
+      end
+      local said = {}
+      for i = 0, 5 do said[i + 1] = box.box.app.masks:cover("token-number-" .. i) end
+      assert.same({ "token-number-0", "token-number-1", "***", "***", "***", "***" }, said)
     end)
 
     it("that has not changed is no reason to ask again", function()

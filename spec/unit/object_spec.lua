@@ -61,6 +61,8 @@ describe("object", function()
     end
     assert.matches("expected a list of tags, got nothing", raised(function() app:set_tags() end))
     assert.matches('job "app" has no service', raised(function() app:set_tags { "a" } end))
+    assert.matches("job:maintenance: reason: is not UTF%-8: its byte 2 is \\255",
+      raised(function() app:maintenance(true, "r\255") end))
     assert.matches("job:maintenance: expected true or false, got a string", raised(function() app:maintenance "on" end))
     assert.matches("unknown signal", raised(function() app:signal "SIGFOO" end))
     assert.matches("has no reload", raised(function() app:reload() end))

@@ -82,6 +82,19 @@ describe("a service", function()
     end
   end)
 
+  it("is watched by such a name, and by options in UTF-8", function()
+    local schema = require "luapilot.schema"
+    assert.equal("a/b", (schema.first(service_types.watched_name, "a/b")))
+    for _, text in ipairs { "/a", "a//b", "..", "a/../b", "a\n", "caf\233" } do
+      assert.is_nil((schema.first(service_types.watched_name, text)))
+    end
+    for _, name in ipairs { "tag", "near", "filter", "dc" } do
+      local value, fault = schema.first(service_types.watch_fields[name][1], "caf\233")
+      assert.is_nil(value)
+      assert.matches("is not UTF%-8: its byte 4", fault)
+    end
+  end)
+
   it("is removed after a time that Consul can count", function()
     assert.equal(14 * 24 * 3600, read({ deregister_after = "336h" }).deregister_after)
     assert.equal("deregister_after: is longer than Consul can count: 292 years", message { deregister_after = 1e10 })

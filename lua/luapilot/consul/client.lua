@@ -52,6 +52,7 @@ Client.__index = Client
 
 -- A short one would hide half of every line.
 local HIDDEN = 4
+local TOKENS = 4 -- of a file, that stay hidden
 
 local function hide(self, secret)
   if secret and #secret >= HIDDEN then self.app:hide(secret) end
@@ -66,11 +67,12 @@ local function read_token(self)
   return token
 end
 
--- What the user hides stays hidden; of tokens from a file only the newest does.
+-- What the user hides stays hidden; of tokens from a file the last few do: what was said of one may come late.
 local function take_token(self, token)
-  if self.token then self.app:unhide(self.token) end
   hide(self, token)
   self.token = token
+  table.insert(self.tokens, token)
+  if #self.tokens > TOKENS then self.app:unhide(table.remove(self.tokens, 1)) end
 end
 
 ---The client of a pilot. Reports a token file that cannot be read.
@@ -80,7 +82,7 @@ end
 ---@return luapilot.Consul
 function client.new(app, read, report)
   local self = setmetatable({
-    app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
+    app = app, options = read, where = app:where(), tokens = {}, denied = {}, listeners = {}, pause = FIRST_LOOK,
     starved = starved.new(app),
   }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")

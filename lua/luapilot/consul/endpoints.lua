@@ -5,8 +5,8 @@
 
 local address = require "luapilot.address"
 local base64 = require "luapilot.base64"
+local characters = require "luapilot.characters"
 local names = require "luapilot.consul.names"
-local schema = require "luapilot.schema"
 local shapes = require "luapilot.consul.shapes"
 
 local endpoints = {}
@@ -26,7 +26,7 @@ local endpoints = {}
 ---                               list, map: an empty one instead of null; a map's keys stay. maybe: 404 and null are
 ---                               nil; first: so they are, else the first of a list. Default: nothing is returned
 
-local text = schema.text
+local text = characters.text
 
 -- --- the agent -----------------------------------------------------------------------------------
 

@@ -4,6 +4,7 @@
 -- that somebody else holds) is false; everything else that goes wrong raises.
 
 local base64 = require "luapilot.base64"
+local characters = require "luapilot.characters"
 local client = require "luapilot.consul.client"
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
@@ -34,7 +35,7 @@ end
 ---The beginning of keys.
 ---@type luapilot.Type
 function kv.prefix(value, path, report)
-  local prefix = shapes.bytes(value, path, report)
+  local prefix = characters.any(value, path, report)
   local message = prefix and part_message(prefix)
   if message then return report(path, message) end
   return prefix

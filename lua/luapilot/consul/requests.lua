@@ -7,6 +7,7 @@
 local characters = require "luapilot.characters"
 local client = require "luapilot.consul.client"
 local names = require "luapilot.consul.names"
+local options = require "luapilot.consul.options"
 local schema = require "luapilot.schema"
 local shapes = require "luapilot.consul.shapes"
 local utf8 = require "luapilot.utf8"
@@ -17,19 +18,28 @@ local requests = {}
 
 local function node_meta(value, path, report)
   local list = {}
+  characters.look(value, path, report)
   for name, one in pairs(shapes.map(value, path, report) or {}) do list[#list + 1] = name .. ":" .. one end
   table.sort(list)
   return list
 end
 
-local text, boolean = schema.text, schema.boolean
+local MOST = 1e6 -- seconds: of the port
+
+local function timeout(value, path, report)
+  local seconds = schema.span(value, path, report)
+  if seconds and seconds > MOST then return report(path, "is longer than 277h, the longest timeout") end
+  return seconds
+end
+
+local text, boolean = characters.text, schema.boolean
 
 ---Every option of every call: its type, and under which name it stands in the query (if it does).
 ---@type table<string, { [1]: luapilot.Type, query: string? }>
 local OPTIONS = {
   dc         = { text, query = "dc" },
-  token      = { text },
-  timeout    = { schema.span },                     -- default "30s", more where `index` waits
+  token      = { options.token },
+  timeout    = { timeout },                         -- default "30s", more where `index` waits
   retry      = { schema.span },
   stale      = { boolean, query = "stale" },
   consistent = { boolean, query = "consistent" },
@@ -121,11 +131,11 @@ function requests.argument(app, call, kind, value, name)
 end
 
 -- A blocking query takes as long as it may, and a sixteenth more at random.
-local HOLDS, SPREAD, GRACE = 300, 17 / 16, 30
+local HOLDS, LONGEST_HOLD, SPREAD, GRACE = 300, 600, 17 / 16, 30
 
 local function timeout_of(read)
   if read.timeout or not read.index then return read.timeout end
-  return (read.wait and shapes.seconds(read.wait) or HOLDS) * SPREAD + GRACE
+  return math.min(read.wait and shapes.seconds(read.wait) or HOLDS, LONGEST_HOLD) * SPREAD + GRACE
 end
 
 ---Puts options into a request.

@@ -3,6 +3,7 @@
 -- The fields are those of the official Go client in snake_case; names.lua turns them into Consul's. A misspelt field,
 -- which Consul would pass over, is an error. It owns these fields and nothing else.
 
+local characters = require "luapilot.characters"
 local describe = require "luapilot.describe"
 local exact = require "luapilot.exact"
 local duration = require "luapilot.duration"
@@ -61,7 +62,7 @@ end
 ---@type luapilot.Type
 function shapes.texts(value, path, report)
   if type(value) == "string" then value = { value } end
-  local list = schema.list(schema.text, "a list of strings")(value, path, report)
+  local list = schema.list(characters.text, "a list of strings")(value, path, report)
   return list and setmetatable(list, names.LIST)
 end
 
