@@ -53,7 +53,7 @@ local c_layers = {
   { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children", "remote",
     "thread" },
   { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
-  { "place", "mark", "reach" },
+  { "place", "mark", "reach", "passed" },
   { "output", "format", "parse", "sink", "stream" }, -- what output.h promises, and the four that keep it
   { "account", "cgroup", "program", "feed", "notify", "net", "connection", "session", "succession" },
   { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
