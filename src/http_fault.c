@@ -45,7 +45,9 @@ static const struct kind kinds[] = {
     {CURLE_SSL_CERTPROBLEM, "ETLS", "the client certificate for %s cannot be used"},
     {CURLE_SSL_CACERT_BADFILE, "ETLS", "the CA certificates for %s cannot be read"},
     {CURLE_SSL_CONNECT_ERROR, "ETLS", "no TLS with %s"},
-    {CURLE_OUT_OF_MEMORY, "ENOMEM", "out of memory"},
+    /* curl gives such a line up with this; that there is no memory is told by nobody else. */
+    {CURLE_OUT_OF_MEMORY, "EMSGSIZE",
+     "the answer of %s has a line in its head of more than 100 KB, or memory is short"},
 };
 
 /* Where curl's words would only repeat ours. */

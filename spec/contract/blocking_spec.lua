@@ -419,6 +419,13 @@ describe("a watch", function()
     content(id, "a")
   end)
 
+  it("tells a line of the head that is longer than any as such", function()
+    agent { ok(5, "a", { long = 150000 }), ok(5, "a"), HANGS }
+    local id = watch()
+    failure(id, "EMSGSIZE", "the answer of .* has a line in its head of more than 100 KB, or memory is short")
+    content(id, "a")
+  end)
+
   it("takes an answer that comes in pieces", function()
     agent { ok(5, nil, { chunks = { "a", "b", "c" }, every = 0.02 }), HANGS }
     content(watch(), "abc", "5")

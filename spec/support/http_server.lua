@@ -6,6 +6,7 @@
 -- spec/support/web.lua writes:
 --
 --   { status = 503, headers = { "X-A: 1" }, body = "…", after = 0.1 }
+--   { long = 150000 }                             with a header of so many bytes
 --   { size = 1000000 }                 a body of so many bytes
 --   { chunks = { "a", "b" }, every = 0.05 }   a chunked body, piece by piece; hangs = true: which never ends
 --   { echo = true }                    a body that tells the request
@@ -132,6 +133,7 @@ local function head(answer, length)
   local status = answer.status or 200
   local lines = { ("HTTP/1.1 %d %s"):format(status, REASONS[status] or "Whatever") }
   for _, header in ipairs(answer.headers or {}) do lines[#lines + 1] = header end
+  if answer.long then lines[#lines + 1] = "X-Long: " .. ("x"):rep(answer.long) end
   if length then lines[#lines + 1] = "Content-Length: " .. length end
   if not length then lines[#lines + 1] = "Transfer-Encoding: chunked" end
   if answer.close then lines[#lines + 1] = "Connection: close" end
