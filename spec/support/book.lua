@@ -15,8 +15,8 @@
 --   ```text                                   lines of a log, without their times
 --   ```console                                "$ a command", and all that it writes; without any, it succeeds
 --
--- In both a number stands for any number, and … for any text: pids and times are others each time. A line … of what a
--- command writes stands for any lines.
+-- In both a number stands for any number, but for the line of a pilot.lua, and … for any text: pids and times are others
+-- each time. A line … of what a command writes stands for any lines.
 --
 -- The place is a mount and a PID namespace, in the network that the spec has entered: /etc is a copy of the machine's,
 -- the directories that recipes write into are empty. Nothing outside changes.
@@ -150,10 +150,14 @@ end
 
 -- --- what the page says ------------------------------------------------------------------------------
 
--- A line of the page as a pattern; 0.25 may be 1 another time.
+-- Digits that stand for themselves, and back.
+local function kept(digits) return (digits:gsub("%d", function(digit) return string.char(digit + 16) end)) end
+local function digit_of(byte) return string.char(byte:byte() + 32) end
+
+-- A line of the page as a pattern; 0.25 may be 1 another time. Lines of a file are those of the page.
 local function pattern_of(line)
-  local pattern = line:gsub("…", "\1"):gsub("%d[%d.]*%f[^%d.]", "\2"):gsub("%p", "%%%0"):gsub("\1", ".*")
-  return (pattern:gsub("\2", "%%d[%%d.]*"))
+  local pattern = line:gsub("pilot%.lua:%d+", kept):gsub("…", "\1"):gsub("%d[%d.]*%f[^%d.]", "\2"):gsub("%p", "%%%0")
+  return (pattern:gsub("\1", ".*"):gsub("\2", "%%d[%%d.]*"):gsub("[\16-\25]", digit_of))
 end
 
 local function lines_under(recipe, heading, kind)
