@@ -11,6 +11,7 @@ local advice = require "luapilot.advice"
 local describe = require "luapilot.describe"
 local options = require "luapilot.consul.options"
 local paths = require "luapilot.paths"
+local queue = require "luapilot.queue"
 local retry = require "luapilot.retry"
 local schema = require "luapilot.schema"
 local starved = require "luapilot.starved"
@@ -71,8 +72,8 @@ end
 local function take_token(self, token)
   hide(self, token)
   self.token = token
-  table.insert(self.tokens, token)
-  if #self.tokens > TOKENS then self.app:unhide(table.remove(self.tokens, 1)) end
+  if token then self.tokens:push(token) end
+  if self.tokens.count > TOKENS then self.app:unhide(self.tokens:pop()) end
 end
 
 ---The client of a pilot. Reports a token file that cannot be read.
@@ -82,7 +83,8 @@ end
 ---@return luapilot.Consul
 function client.new(app, read, report)
   local self = setmetatable({
-    app = app, options = read, where = app:where(), tokens = {}, denied = {}, listeners = {}, pause = FIRST_LOOK,
+    app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
+    tokens = queue.new(),
     starved = starved.new(app),
   }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")
