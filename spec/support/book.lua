@@ -15,8 +15,8 @@
 --   ```text                                   lines of a log, without their times
 --   ```console                                "$ a command", and what it writes
 --
--- In both a number stands for any number, but for the line of a pilot.lua, and … for any text: pids and times are others
--- each time.
+-- In both a number stands for any number, but for the line of a pilot.lua, and … for any text: pids and times are
+-- others each time.
 --
 -- The place is a mount and a PID namespace, in the network that the spec has entered: /etc is a copy of the machine's,
 -- the directories that recipes write into are empty. Nothing outside changes.
