@@ -125,11 +125,11 @@ describe("haproxy", function()
     box:advance "10s"
     assert.equal("1=10.0.0.1:80", served())
     assert.is_nil(box:file(CONF):find "program")
-    local warned = 0
+    local warned = 0                           -- by luapilot itself, of the first
     for _, entry in ipairs(box:log()) do
-      if entry.message == "a backend has no slot" then warned = warned + 1 end
+      if entry.message:find "an instance is left out" then warned = warned + 1 end
     end
-    assert.is_true(warned >= 2)
+    assert.equal(1, warned)
   end)
 
   it("says which backend finds no slot, and gives it the next that is free", function()

@@ -69,6 +69,7 @@ local function close(self, why)
   self.closed = why
   if self.forget then self.forget() end
   if self.id then self.app.loop:cancel(self.id) end
+  if self.budget then self.app.loop:cancel(self.budget) end
   self.forget, self.id = nil, nil
   for _, side in ipairs { self.reader, self.writer } do
     if side.wake then side.wake() end
@@ -371,22 +372,25 @@ local function new_core(app, target, options)
   }
 end
 
--- It belongs to the task from the first moment on: one that is abandoned never sees that it is connected.
+-- It belongs to the task from the first moment on: one that is abandoned never sees that it is connected. The budget
+-- says whether there was a pause meanwhile.
 local function begin_dial(core, target, wake)
   local app = core.app
+  core.budget = app.loop:allow(core.timeout, function() end)
   core.id = app.port.dial { address = target.address, path = target.path, timeout = core.timeout }
   app.loop:route(core.id, function(event)
     if event.type ~= "connected" then return on_event(core, event) end
+    app.loop:cancel(core.budget)
     if not event.error then return wake(core) end
     app.loop:unroute(core.id)
     core.id = nil
     close(core, event.error)
-    wake(nil, event.error, event.code)
+    wake(nil, event.error, event.code, core.budget)
   end)
   core.forget = app.tasks.current:when_ended(function() close(core, "the task that opened it has ended") end)
 end
 
--- A connection, or nil, message, code.
+-- A connection, or nil, message, code, budget.
 local function dial_once(app, target, options)
   return app.tasks:await("pilot.net.connect", function(wake)
     local core = new_core(app, target, options)
@@ -398,9 +402,7 @@ end
 -- A pause of the machine may have used up the time of the port.
 local function dial(app, target, options)
   for pauses = 0, MOST_PAUSES do
-    local budget = app.loop:allow(options.timeout, function() end)
-    local core, message, code = dial_once(app, target, options)
-    app.loop:cancel(budget)
+    local core, message, code, budget = dial_once(app, target, options)
     local paused = code == "ETIMEDOUT" and patience.was_away(budget, app.port.now())
     if not paused or pauses == MOST_PAUSES then return core, message, code end
   end

@@ -125,7 +125,7 @@ describe("the nginx-upstreams example", machine.unless(room.lacking() or machine
   -- What nginx refuses: it never reads it.
   local function break_it()
     local reloads, before = #p:lines(RELOADING), configuration()
-    change({ ["app-broken"] = { address = "no { address", port = 1 } }, {})
+    change({ ["app-broken"] = { address = "1::2::3", port = 1 } }, {})
     p:wait_for_line "emerg"
     p:wait_for("the old configuration", function() return configuration() == before end)
     assert.equal(reloads, #p:lines(RELOADING))
