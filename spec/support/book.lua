@@ -136,13 +136,14 @@ function Recipe:run(options)
   })
 end
 
----Runs a shell command where the program lives. --root, because this machine may be a chroot (tools/fresh): who enters
----a mount namespace leaves that.
+---Runs a shell command where the program lives, in its root directory. --root, because this machine may be a chroot
+---(tools/fresh): who enters a mount namespace leaves that, and has no working directory any more.
 ---@param p spec.Program
 ---@param command string
 ---@return spec.Program
 function book.enter(p, command)
-  local enter = { "nsenter", "--target", tostring(p:guardian()), "--mount", "--root", "--pid", "sh", "-c", command }
+  local enter = { "nsenter", "--target", tostring(p:guardian()), "--mount", "--root", "--wdns=/", "--pid",
+    "sh", "-c", command }
   return run.program(enter, {
     env = { PATH = run.binary:match "^(.*)/" .. ":" .. os.getenv "PATH" }, -- luapilot is on it
   })
