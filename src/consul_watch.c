@@ -442,7 +442,8 @@ uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *
 int consul_watch_unchanged(struct handle *handle) {
   if (handle->cancel != cancel) return EINVAL;
   struct watch *watch = OF(struct watch, handle, handle);
-  (void)take(watch, TOKEN - watch->cost);
+  int64_t at = take(watch, TOKEN - watch->cost);
+  if (!watch->renewed && at > watch->next) watch->next = at; /* what it owes delays this one, too */
   watch->cost = TOKEN;
   return 0;
 }

@@ -14,6 +14,7 @@ local proxy = require "luapilot.proxy"
 local retry = require "luapilot.retry"
 local size = require "luapilot.size"
 local suggest = require "luapilot.suggest"
+local unread = require "luapilot.unread"
 local url = require "luapilot.url"
 
 local http = {}
@@ -178,34 +179,26 @@ function Stream:chunks()
   end
 end
 
--- The next whole line of the text that is there.
-local function take_line(self)
-  local stop = self.text:find("\n", self.at, true)
-  if not stop then return nil end
-  local line = self.text:sub(self.at, stop - 1):gsub("\r$", "")
-  self.at = stop + 1
-  return line
-end
+local function too_long() return nil, "a line is longer than max_body", "EMSGSIZE" end
 
--- Pieces are put together only when a line is whole: a long one costs no more than its length. The last one may
--- lack its end.
+-- The next line without its end, which the last one may lack, but where the stream broke off; nil at the end; nil,
+-- message, code.
 local function next_line(self)
-  local line = take_line(self)
-  if line then return line end
-  local parts = { self.text:sub(self.at) }
-  local length = #parts[1]
-  repeat
+  local pieces, most = self.unread, self.read.max_body
+  local length = pieces:line()
+  while not length do
+    if pieces.size > most then return too_long() end
     local piece, message, code = next_piece(self)
-    if message then return nil, message, code end
-    parts[#parts + 1] = piece
-    length = length + #(piece or "")
-    if length > self.read.max_body then return nil, "a line is longer than max_body", "EMSGSIZE" end
-  until not piece or piece:find("\n", 1, true)
-  self.text, self.at = table.concat(parts), 1
-  line = take_line(self)
-  if line then return line end
-  line, self.text = self.text, ""
-  return line ~= "" and line or nil
+    if message then
+      self.unread = unread.new()
+      return nil, message, code
+    end
+    if not piece then return pieces.size > 0 and pieces:take(pieces.size) or nil end
+    pieces:push(piece)
+    length = pieces:line()
+  end
+  if length - 1 > most then return too_long() end
+  return (pieces:take(length):sub(1, -2):gsub("\r$", ""))
 end
 
 ---for line in stream:lines() do … end
@@ -234,7 +227,7 @@ end
 
 local function new_stream(app, owner, call, request, read, event)
   local self = setmetatable({
-    app = app, call = call, request = request, read = read, text = "", at = 1,
+    app = app, call = call, request = request, read = read, unread = unread.new(),
     status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers),
     id = event.id, ended = event.last,
   }, Stream)

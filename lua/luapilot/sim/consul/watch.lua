@@ -236,7 +236,8 @@ function watch.calls.unchanged(port, id)
   local one = port.handles[id]
   if not one or one.kind ~= "watch" and one.kind ~= "consul" then return port.stale("unchanged: id", id) end
   if one.kind ~= "watch" then return nil, "unchanged: it is no watch: invalid argument", "EINVAL" end
-  take(one, TOKEN - one.cost)
+  local at = take(one, TOKEN - one.cost)
+  if not one.renewed then one.next = math.max(one.next, at) end -- what it owes delays this one, too
   one.cost = TOKEN
   return true
 end
