@@ -711,11 +711,13 @@ describe("the simulated Consul", function()
 
   -- --- how often a watch asks ---------------------------------------------------------------------
 
-  -- An agent that answers at once, the n-th question with body(n). Returns how many questions it gets in a minute.
+  -- An agent that answers at once, the n-th question with body(n). Returns how many questions it gets in a minute, and
+  -- when.
   local function in_a_minute(body, told)
-    local count = 0
+    local count, asked = 0, {}
     function box.port.consul.server:accept(_, done) -- luacheck: ignore self
       count = count + 1
+      asked[count] = world:elapsed()
       done { status = 200, headers = { ["x-consul-index"] = tostring(count) }, body = body(count) }
       return { cancel = function() end }
     end
@@ -726,7 +728,7 @@ describe("the simulated Consul", function()
       if event and told then told(event) end
     until not event
     port.cancel(id)
-    return count
+    return count, asked
   end
 
   describe("a watch of an endpoint that always answers at once asks", function()
@@ -750,6 +752,12 @@ describe("the simulated Consul", function()
     it("once a second when news are called unchanged", function()
       local count = in_a_minute(tostring, function(event) assert.is_true(port.unchanged(event.id)) end)
       assert.is_true(count >= 60 and count <= 64, count)
+    end)
+
+    it("within a second, whatever the answers before have brought", function()
+      local _, asked = in_a_minute(function(n) return tostring(n % 4 == 0 and n - 1 or n) end, -- the fourth is no news
+        function(event) port.unchanged(event.id) end)
+      for i = 2, #asked do assert.is_true(asked[i] - asked[i - 1] < 1.05, asked[i] - asked[i - 1]) end
     end)
   end)
 
