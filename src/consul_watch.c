@@ -115,12 +115,14 @@ static void give_up(struct watch *watch) {
 }
 
 /* The bucket is kept as the moment when it is full again: what is taken moves that. Returns when the
- * next question may go. */
+ * next question may go, in a second at the latest: what is taken after it was sent (see
+ * consul_watch_unchanged) delays those that follow, of which no more than one a second go then. */
 static int64_t take(struct watch *watch, int64_t cost) {
   int64_t now = loop_now();
   if (watch->full < now) watch->full = now;
   watch->full += cost;
   int64_t at = watch->full - BURST * TOKEN;
+  if (at > now + TOKEN) return now + TOKEN;
   return at > now ? at : now;
 }
 
@@ -442,8 +444,7 @@ uint64_t consul_watch(struct consul *consul, const struct consul_watch_options *
 int consul_watch_unchanged(struct handle *handle) {
   if (handle->cancel != cancel) return EINVAL;
   struct watch *watch = OF(struct watch, handle, handle);
-  int64_t at = take(watch, TOKEN - watch->cost);
-  if (!watch->renewed && at > watch->next) watch->next = at; /* what it owes delays this one, too */
+  (void)take(watch, TOKEN - watch->cost);
   watch->cost = TOKEN;
   return 0;
 }

@@ -98,11 +98,12 @@ function Watch:go_on()
   end)
 end
 
--- The bucket is kept as the moment when it is full again. Returns when the next question may go.
+-- The bucket is kept as the moment when it is full again. Returns when the next question may go, in a second at the
+-- latest: what `unchanged` takes after that was asked delays those that follow.
 local function take(self, cost)
   local at = now(self)
   self.full = math.max(self.full, at) + cost
-  return math.max(at, self.full - BURST * TOKEN)
+  return math.min(at + TOKEN, math.max(at, self.full - BURST * TOKEN))
 end
 
 local function cost_of(news, size)
@@ -236,8 +237,7 @@ function watch.calls.unchanged(port, id)
   local one = port.handles[id]
   if not one or one.kind ~= "watch" and one.kind ~= "consul" then return port.stale("unchanged: id", id) end
   if one.kind ~= "watch" then return nil, "unchanged: it is no watch: invalid argument", "EINVAL" end
-  local at = take(one, TOKEN - one.cost)
-  if not one.renewed then one.next = math.max(one.next, at) end -- what it owes delays this one, too
+  take(one, TOKEN - one.cost)
   one.cost = TOKEN
   return true
 end
