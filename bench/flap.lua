@@ -4,12 +4,16 @@
 --
 -- What is sampled is the memory that guardian and pilot have written (their share of files, which Pss counts, too,
 -- depends on what else runs), and what Lua says that it has, garbage included. What lives is counted after a full
--- collection, when the first tenth is over and at the end. Each value and each registration says when it was
--- written: the handler knows how late it hears of that. In the end the last change must have reached the handler and
+-- collection, when the first tenth is over and at the end. In the end the last change must have reached the handler and
 -- the file, or it fails.
+--
+-- Each value and each registration says when it was written: the handler knows how late it hears of that. What was not
+-- there before is counted apart. Consul answers a question about what is not there at each change of its neighbours,
+-- and a watch to which that is no news asks once a second.
 
 local agent = require "agent"
 local figures = require "figures"
+local json = require "cjson"
 local site = require "site"
 local supervisors = require "supervisors"
 local system = require "system"
@@ -22,13 +26,14 @@ local SERVICES, KEYS = 5, 5
 local PILOT = [[
 pilot.consul { address = "127.0.0.1:%d" }
 local heard, renders, starts, last = 0, 0, 0, nil
-local late = { count = 0, sum = 0, most = 0, over = 0 }
-local function came(text)
-  local at = tonumber((text or ""):match "at ([%%d.]+)")
+local function meter(bound) return { bound = bound, count = 0, sum = 0, most = 0, over = 0 } end
+local there, new = meter(0.5), meter(1.5)
+local function came(text, was_there)
+  local at, late = tonumber((text or ""):match "at ([%%d.]+)"), was_there and there or new
   if not at then return end
   local by = pilot.now() - at
   late.count, late.sum, late.most = late.count + 1, late.sum + by, math.max(late.most, by)
-  if by > 0.5 then late.over = late.over + 1 end
+  if by > late.bound then late.over = late.over + 1 end
 end
 local function hear() heard = heard + 1 end
 local told = {}
@@ -37,12 +42,12 @@ local function hear_service(event)
   local meta = event.instances[1] and event.instances[1].meta or {}
   if meta.n and meta.n ~= told[event.source] then -- what was written is told once
     told[event.source] = meta.n
-    came(meta.at)
+    came(meta.at, not event.added[1])
   end
 end
 local function hear_key(event)
   hear()
-  came(event.value)
+  came(event.value, event.previous)
 end
 
 local sources, watches = {}, {}
@@ -90,8 +95,10 @@ pilot.on("SIGUSR1", function()
   live = collectgarbage "count"
 end)
 pilot.job "report" { when = pilot.every "500ms", run = function()
-  pilot.fs.write(%q, ("%%d %%d %%d %%d %%s %%s %%d %%.6f %%.6f %%d\n"):format(
-    collectgarbage "count", heard, renders, starts, last, live, late.count, late.sum, late.most, late.over))
+  pilot.fs.write(%q, pilot.json.encode {
+    heap = collectgarbage "count", heard = heard, renders = renders, starts = starts, last = last, live = live,
+    there = there, new = new,
+  })
   live = nil
 end }
 ]]
@@ -109,11 +116,14 @@ local CHANGES = { -- each for the i-th of its kind, with the number of the chang
     one.Meta, one.Check = { n = tostring(n), at = stamp() }, { TTL = "1h", Status = "passing" }
     consul:api("PUT", "agent/service/register", one)
   end,
+  false, false, -- both once more: of what is there
   function(consul, i) consul:api("PUT", "agent/check/fail/service:flap-" .. i) end,
   function(consul, i) consul:api("PUT", "agent/check/pass/service:flap-" .. i) end,
   function(consul, i) consul:api("DELETE", "kv/flap/key-" .. i) end,
   function(consul, i) consul:api("PUT", "agent/service/deregister/flap-" .. i) end,
 }
+
+CHANGES[3], CHANGES[4] = CHANGES[1], CHANGES[2]
 
 -- All five of a kind, then the next kind.
 local function change(consul, n)
@@ -124,14 +134,11 @@ end
 -- --- samples ---------------------------------------------------------------------------------
 
 local function report(place)
-  local heap, heard, renders, starts, last, live, timed, sum, longest, over = (place:read "report" or "")
-    :match "^(%d+) (%d+) (%d+) (%d+) (%S+) (%S+) (%d+) (%S+) (%S+) (%d+)\n"
-  return heap and {
-    heap = tonumber(heap) * 1024, heard = tonumber(heard), renders = tonumber(renders), starts = tonumber(starts),
-    last = last, live = tonumber(live) and tonumber(live) * 1024,
-    timed = tonumber(timed), mean = tonumber(sum) / math.max(1, tonumber(timed)), longest = tonumber(longest),
-    over = tonumber(over),
-  }
+  local text = place:read "report" or ""
+  if text == "" then return nil end
+  local told = json.decode(text)
+  told.heap, told.live = told.heap * 1024, told.live and told.live * 1024
+  return told
 end
 
 -- Of the guardian and the pilot.
@@ -163,10 +170,17 @@ local function column(samples, field, from, to)
   return list
 end
 
+local function mean(meter) return meter.sum / math.max(1, meter.count) end
+
+local function lateness(meter)
+  return ("%s, %s, %d of %d"):format(figures.value(mean(meter), "s"), figures.value(meter.most, "s"), meter.over,
+    meter.count)
+end
+
 -- Six parts: of an hour, ten minutes each.
 local function tell(samples, seconds)
   local rows = { { "seconds", "written: median (least–most)", "Lua heap", "heard", "renders", "crashes",
-    "late: mean, most, over 0.5 s" } }
+    "late, of what is there: mean, most, over 0.5 s", "of what is new: mean, most, over 1.5 s" } }
   for part = 1, 6 do
     local from, to = (part - 1) * seconds / 6, part * seconds / 6
     local written = column(samples, "anonymous", from, to)
@@ -175,8 +189,7 @@ local function tell(samples, seconds)
     if written[1] then
       rows[#rows + 1] = { ("%.0f–%.0f"):format(from, to), figures.spread(written, "B"),
         figures.spread(column(samples, "heap", from, to), "B"), last.heard, last.renders, last.starts,
-        ("%s, %s, %d of %d"):format(figures.value(last.mean, "s"), figures.value(last.longest, "s"), last.over,
-          last.timed) }
+        lateness(last.there), lateness(last.new) }
     end
   end
   print(figures.markdown(rows) .. "\n")
@@ -242,7 +255,8 @@ local function measure(seconds)
       slope = slope(steady, "anonymous"),
       heap_slope = slope(steady, "heap"), live = live, live_growth = live_heap(place) - live,
       changes = changes / seconds, heard = last.heard / seconds, renders = last.renders / seconds,
-      cpu = cpu / seconds, lateness = last.mean, longest = last.longest, over = last.over,
+      cpu = cpu / seconds, late = mean(last.there), latest = last.there.most, over = last.there.over,
+      late_new = mean(last.new), latest_new = last.new.most, over_new = last.new.over,
     }
   end)
 end
@@ -263,14 +277,18 @@ return {
     { name = "heard", title = "events heard by handlers", unit = "/s" },
     { name = "renders", title = "renders", unit = "/s" },
     { name = "cpu", title = "CPU in a second", unit = "s" },
-    { name = "lateness", title = "how late a handler hears of a change: the mean", unit = "s" },
-    { name = "longest", title = "the most", unit = "s" },
-    { name = "over", title = "events that were late by more than half a second", unit = "" },
+    { name = "late", title = "how late a handler hears of a change of what is there: the mean", unit = "s" },
+    { name = "latest", title = "the most", unit = "s" },
+    { name = "over", title = "of these, by more than half a second", unit = "" },
+    { name = "late_new", title = "how late a handler hears of what was not there before: the mean", unit = "s" },
+    { name = "latest_new", title = "the most", unit = "s" },
+    { name = "over_new", title = "of these, by more than a second and a half", unit = "" },
   },
   goals = {
     { variant = "luapilot", figure = "growth", at_most = 256 * 1024 },
     { variant = "luapilot", figure = "live_growth", at_most = 64 * 1024 },
     { variant = "luapilot", figure = "over", at_most = 0 },
+    { variant = "luapilot", figure = "over_new", at_most = 0 },
   },
   rounds = 1,
   variants = function(smoke, seconds)

@@ -129,7 +129,7 @@ function Recipe:run(options)
   for path, changes in pairs(options.change or {}) do files[path] = changed(files[path], changes) end
   local command, here = installed(files)
   local wrap = { "unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "sh", "-c",
-    ROOM .. " && " .. command .. (options.room and " && " .. options.room or "") .. ' && exec "$0" "$@"' }
+    ROOM .. " && " .. command .. (options.room and " && " .. options.room or "") .. ' && cd / && exec "$0" "$@"' }
   for _, word in ipairs(options.wrap or {}) do wrap[#wrap + 1] = word end
   return run.luapilot({ options.command or "run", options.pilot or "/etc/pilot.lua" }, {
     files = here, wrap = wrap, env = options.env,
