@@ -31,6 +31,7 @@ struct consul {
   int64_t crowded;          /* until then the agent allows no more connections */
   unsigned room;            /* those that calls have meanwhile */
   unsigned spare;           /* those that calls have left open */
+  int64_t wanted;           /* when a call got none last; 0 = a watch has left one since */
   int doing[CONSUL_DOINGS]; /* how many holders do what */
 };
 
@@ -47,6 +48,7 @@ struct call {
   int64_t since;                 /* when Lua called */
   int64_t asked;                 /* when it was sent */
   bool waits;
+  bool shares; /* there was one that calls had left open when it was sent */
   struct failure failure;
   char code[HTTP_CODE];
 };
@@ -108,7 +110,7 @@ int consul_agent(struct consul *consul, const struct consul_agent *agent) {
   consul->words = block;
   consul->agent = kept;
   if (changed) {
-    consul->lost = consul->told = consul->crowded = 0;
+    consul->lost = consul->told = consul->crowded = consul->wanted = 0;
     consul->spare = 0;
     consul->away = false;
     tell_holders(consul);
@@ -282,9 +284,16 @@ void consul_bequeath(struct consul *consul) {
   consul->spare++;
 }
 
+/* A call waits for a connection, or got none just now and will come again. */
+static bool is_wanted(const struct consul *consul) {
+  return !TAILQ_EMPTY(&consul->queue) ||
+         (consul->wanted && loop_now() - consul->wanted < CROWDED);
+}
+
 bool consul_leave(struct consul *consul) {
-  if (!is_crowded(consul) || consul->room > 0 || TAILQ_EMPTY(&consul->queue)) return false;
+  if (!is_crowded(consul) || consul->room > 0 || !is_wanted(consul)) return false;
   consul->room = consul->spare = 1;
+  consul->wanted = 0;
   admit(consul);
   return true;
 }
@@ -353,11 +362,12 @@ static void answered(struct http_owner *owner, struct http_response *response) {
   char *sentence = NULL;
   if (response->code[0] == '\0')
     consul->spare++;
-  else if (response->opened)
+  else if (response->opened && call->shares)
     consul->spare = 0; /* else it would have had that */
   bool there = has_others(consul) || consul->busy > 0 || consul->doing[CONSUL_ASKS] > 0;
   bool crowded = look_crowded(consul, response, call->asked, there, &sentence);
   bool closed = crowded && response->status == 0;
+  if (crowded) consul->wanted = loop_now();
   (void)snprintf(call->code, sizeof call->code, "%s", closed ? CONSUL_CROWDED : response->code);
   (void)snprintf(call->failure.message, sizeof call->failure.message, "%s",
                  closed && sentence ? sentence : response->error);
@@ -383,7 +393,8 @@ static int begin(struct call *call) {
   free(call->body); /* the request has its own copy */
   call->body = NULL;
   consul->busy++;
-  if (consul->spare > 0) consul->spare--;
+  call->shares = consul->spare > 0;
+  if (call->shares) consul->spare--;
   return 0;
 }
 
@@ -401,12 +412,13 @@ static void waited_too_long(struct timer *timer) {
   struct consul *consul = call->consul;
   char time[NAME_SIZE];
   leave(call);
-  if (is_crowded(consul))
+  if (is_crowded(consul)) {
+    consul->wanted = loop_now();
     (void)fail(&call->failure, "consul", EUSERS,
                "no free connection to the agent within %s: it allows no more, and %u watches hold "
                "one each",
                duration_text(call->options.timeout, time), consul->held);
-  else
+  } else
     (void)fail(&call->failure, "consul", ETIMEDOUT,
                "no free connection to the agent within %s: max_connections is %u, and %u watches "
                "hold one each",

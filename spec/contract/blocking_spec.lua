@@ -467,6 +467,18 @@ describe("a watch", function()
     assert.is_true(quiet())
   end)
 
+  -- Both calls open one, since none is free when they are sent: so the second one's end says nothing of the first one's.
+  it("keeps no call from the connection that is open, when one that opened another is refused", function()
+    server = web.start()                -- to which no other connection is open
+    agent { ok(7, "a"), HANGS, ok(1, "call"), { closes = true, after = 0.1 }, ok(1, "call") }
+    content(watch(), "a")
+    paths(2)
+    local ids = { assert(port.consul { path = "/v1/call" }), assert(port.consul { path = "/v1/call" }) }
+    assert.equal("call", event("response", ids[1]).body)
+    assert.equal("EUSERS", event("response", ids[2]).code)
+    assert.equal("call", call({ timeout = 5 }).body)
+  end)
+
   it("is not asked anew after an answer that is too large, or an error", function()
     agent { ok(7, "a"), HANGS, ok(1, "large"), ok(1, "call"), refused(500), ok(1, "call") }
     local id = watch()

@@ -286,6 +286,18 @@ local function contract(fixture)
         end
       end)
 
+      it("a call that opens another is refused, and the one of a call under way is shared all the same", function()
+        fixture.agent_of_few(6)
+        watches(5, 600)
+        assert.equal(5, heard(5))
+        local calls, good = { call "/v1/kv/none", call "/v1/kv/none" }, 0
+        for _ = 1, #calls do
+          if next_event().status == 404 then good = good + 1 end
+        end
+        assert.equal(1, good)
+        for _ = 1, 3 do assert.equal(404, answer("/v1/kv/none").status) end
+      end)
+
       it("calls that have none are left one by the next watch that is answered", function()
         fixture.agent_of_few(6)
         watches(8, 1)
@@ -300,6 +312,18 @@ local function contract(fixture)
           assert.equal(id, event.id)
           assert.equal(404, event.status, event.error)
         end
+      end)
+
+      it("which has it for the next call, too, where the last one has just waited in vain", function()
+        fixture.agent_of_few(6)
+        watches(8, 3)
+        assert.equal(6, heard(8))
+        local event
+        local id = call { path = "/v1/kv/none", timeout = 0.1 }
+        repeat event = next_event() until event.id == id
+        assert.equal("EUSERS", event.code)
+        repeat event = next_event() until event.code == "EUSERS" -- who has left his
+        assert.equal(404, answer("/v1/kv/none").status)
       end)
 
       it("or hear in time that there is none", function()

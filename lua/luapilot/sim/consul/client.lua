@@ -30,6 +30,7 @@ local REST = 10 -- seconds between two moments at which all are told that the ag
 ---@field open integer        connections
 ---@field idle integer        of these, who may be used again
 ---@field spare integer       those that calls have left open
+---@field wanted number?      when a call got none last; nil: a watch has left one since
 ---@field doing table<"asks"|"waits"|"rests", integer>   how many watches do what
 ---@field crowded number?     until then the agent allows no more connections
 ---@field room integer?       those that calls have meanwhile
@@ -192,12 +193,18 @@ function Client:may_share()
   return true
 end
 
+local function now_crowded(self) return self.crowded ~= nil and self.port.clock:now() < self.crowded end
+
+-- A call waits for a connection, or got none just now and will come again.
+local function is_wanted(self)
+  return self.queue:peek() ~= nil or self.wanted ~= nil and self.port.clock:now() - self.wanted < CROWDED
+end
+
 ---A watch was answered, and does not need its connection just now. True: a call has it.
 ---@return boolean
 function Client:leave()
-  if not (self.crowded and self.port.clock:now() < self.crowded) then return false end
-  if self.room > 0 or not self.queue:peek() then return false end
-  self.room, self.spare = 1, 1
+  if not now_crowded(self) or self.room > 0 or not is_wanted(self) then return false end
+  self.room, self.spare, self.wanted = 1, 1, nil
   self:admit()
   return true
 end
@@ -294,8 +301,7 @@ local function tell(call, event)
 end
 
 local function has_room(self)
-  local crowded = self.crowded and self.port.clock:now() < self.crowded
-  if crowded and (self.room > 0 or has_others(self)) then return self.busy < self.room end
+  if now_crowded(self) and (self.room > 0 or has_others(self)) then return self.busy < self.room end
   return self.busy == 0 or self.busy + self.held < self.options.max_connections
 end
 
@@ -319,13 +325,14 @@ function Client:admit()
     if call.timer then self.port.clock:cancel(call.timer) end
     local options = copy.shallow(call.options)
     local asked = self.port.clock:now()
-    self.spare = math.max(0, self.spare - 1)
+    local shares = self.spare > 0
+    if shares then self.spare = self.spare - 1 end
     options.spent, options.call = asked - call.since, true
     call.ask = self:ask(options, function(answer)
       call.ask = nil
       self.busy = self.busy - 1
-      if not answer.error then self.spare = self.spare + 1 elseif answer.opened then self.spare = 0 end
-      self:is_crowded(answer)
+      if not answer.error then self.spare = self.spare + 1 elseif answer.opened and shares then self.spare = 0 end
+      if self:is_crowded(answer) then self.wanted = self.port.clock:now() end
       tell(call, answer)
       self:hears(answer, asked)
       self:admit()
@@ -340,7 +347,8 @@ local function waits(self, call)
     leave_line(self, call)
     local why = "no free connection to the agent within %s: max_connections is %d, and %d watches hold one each"
     local said = why:format(duration.format(limit), self.options.max_connections, self.held)
-    if self.crowded and self.port.clock:now() < self.crowded then
+    if now_crowded(self) then
+      self.wanted = self.port.clock:now()
       why = "no free connection to the agent within %s: it allows no more, and %d watches hold one each"
       return tell(call, { code = "EUSERS", error = why:format(duration.format(limit), self.held) })
     end
@@ -361,7 +369,7 @@ function client.calls.agent(port, options)
   local same = before and copy.shallow(before)
   if same then same.max_connections = now.max_connections end
   if same and not copy.equal(same, now) then
-    self.lost, self.told, self.away, self.crowded, self.spare, self.generation = nil, nil, nil, nil, 0, nil
+    self.lost, self.told, self.away, self.crowded, self.wanted, self.spare, self.generation = nil, nil, nil, nil, nil, 0, nil
     for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_changed() end
   end
   self:admit()
