@@ -207,9 +207,9 @@ local function does(self, status)
   return self.memory.state == "unknown" and "does not pass yet" or "fails"
 end
 
-local function say(self, index, status, what, output)
+local function say(self, index, status, what, output, level)
   local loud = status == "void" or status == "fail" and self.memory.state ~= "unknown"
-  self.runner:log(loud and "warn" or "info",
+  self.runner:log(level or loud and "warn" or "info",
     ("%s %s%s"):format(prober.label(self.app, self.checks[index]), what, output and ": " .. output or ""),
     nil, "check", { check = self.checks[index].path, status = status })
 end
@@ -226,11 +226,16 @@ local function is_due(told, now, text)
   return true, again
 end
 
--- What is said of a trouble: at first, when it is another one, and each minute.
-local function tell_trouble(self, index, status, output)
+-- What is said of a trouble: at first, when it is another one, and each minute. Of one that is early, at the second failure
+-- in a row: most programs that come up well are asked once before they listen.
+local function tell_trouble(self, index, status, output, early)
   local now, told, text = self.app.loop.port.now(), self.told[index], outline(output or "")
   if not told or told.status ~= status then
-    self.told[index] = { status = status, text = text, at = now, since = now, changes = 0 }
+    self.told[index] = { status = status, text = text, at = now, since = now, changes = 0, unsaid = early }
+    return say(self, index, status, does(self, status), output, early and "debug")
+  end
+  if told.unsaid then
+    told.unsaid, told.text, told.at = nil, text, now
     return say(self, index, status, does(self, status), output)
   end
   local due, again = is_due(told, now, text)
@@ -243,12 +248,15 @@ local function tell_trouble(self, index, status, output)
 end
 
 -- While it starts, "is healthy" will say the rest.
-local function tell(self, index, status, output)
-  if status == "fail" or status == "void" then return tell_trouble(self, index, status, output) end
-  local before = self.told[index] and self.told[index].status
-  self.told[index] = status == "warn" and (before == "warn" and self.told[index] or { status = "warn" }) or nil
+local function tell(self, index, status, output, early)
+  if status == "fail" or status == "void" then
+    return tell_trouble(self, index, status, output, status == "fail" and early)
+  end
+  local told = self.told[index]
+  local before, unsaid = told and told.status, told and told.unsaid
+  self.told[index] = status == "warn" and (before == "warn" and told or { status = "warn" }) or nil
   if before == status or not before and status == "pass" then return end
-  if self.memory.state ~= "unknown" or self.checks[2] and before then
+  if self.memory.state ~= "unknown" or self.checks[2] and before and not unsaid then
     return say(self, index, status, does(self, status), output)
   end
   self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.app, self.checks[index]), status,
@@ -278,7 +286,7 @@ end
 local function report(self, index, status, output, early)
   local now = self.app.loop.port.now()
   status, output = doubted(self, index, status, output)
-  tell(self, index, status, output)
+  tell(self, index, status, output, early)
   local change, restart =
     health.result(self.memory, self.checks, index, status, output, time_of(self, now), early)
   if not (change or restart) then return self.app.services:refresh(self.runner) end

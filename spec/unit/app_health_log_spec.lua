@@ -23,13 +23,26 @@ describe("the log says of a check", function()
     return box:start()
   end
 
-  it("that cannot pass: at its first failure, and each minute", function()
+  it("that passes at the second time: nothing but the job's health", function()
+    for _, checks in ipairs { '{ tcp = "db:1" }', '{ { tcp = "db:1" }, { exec = "check" } }' } do
+      local box = run(checks, { check = { exit = 0 } })
+      box:advance "100ms"
+      box:tcp("db:1", "up")
+      box:advance "1m"
+      assert.same({ "0.2 info is healthy" }, said(box))
+      box:tcp("db:1", "down")
+      box:advance "10s"
+      assert.matches("^%d+ warn health.* fails: cannot connect", said(box)[2]) -- no start excuses that one
+    end
+  end)
+
+  it("that cannot pass: at its second failure, and each minute", function()
     local box = run('{ exec = { "sh", "-c", "test -e  /db" } }', {
       sh = { exit = 1, stderr = "database is missing\n" },
     })
     box:advance "125s"
     assert.same({
-      "0 info health (exec sh -c test -e /db) does not pass yet: database is missing",
+      "0.2 info health (exec sh -c test -e /db) does not pass yet: database is missing",
       "30 warn is unhealthy: health (exec sh -c test -e /db): database is missing",
       "60 warn health (exec sh -c test -e /db) has not passed for 1m: database is missing",
       "120 warn health (exec sh -c test -e /db) has not passed for 2m: database is missing",
@@ -44,7 +57,7 @@ describe("the log says of a check", function()
     end, interval = "100ms", start_period = "1h" }]]
     box:advance "5s"
     assert.same({
-      "0 info health (check pilot.lua:1) does not pass yet: a 1",
+      "0.1 info health (check pilot.lua:1) does not pass yet: a 2",
       "1.5 info health (check pilot.lua:1) does not pass yet: b",
       "2.5 info health (check pilot.lua:1) does not pass yet: c",
       "4 info health (check pilot.lua:1) does not pass yet: d",
@@ -123,7 +136,7 @@ describe("the log says of a check", function()
     box:program("check", { exit = 3 })
     box:advance "3s"
     assert.same({
-      "0 info health[1] (tcp db:1) does not pass yet: cannot connect to db:1: connection refused",
+      "0.2 info health[1] (tcp db:1) does not pass yet: cannot connect to db:1: connection refused",
       "2 warn is unhealthy: health[1] (tcp db:1): cannot connect to db:1: connection refused",
       "4 info health[1] (tcp db:1) passes now",
       "4 info is healthy",
@@ -143,9 +156,9 @@ describe("the log says of a check", function()
     box:start()
     box:advance "500ms"
     assert.same({
-      ("0 info health[1] (exec check %s…) does not pass yet: exit code 1"):format(long:sub(1, 54)),
-      "0 info health[2] (http http://***@db:2/health?deep) does not pass yet: HTTP 500",
       "0 info health[3] (notify READY=1) does not pass yet: WATCHDOG=trigger",
+      ("0.2 info health[1] (exec check %s…) does not pass yet: exit code 1"):format(long:sub(1, 54)),
+      "0.2 info health[2] (http http://***@db:2/health?deep) does not pass yet: HTTP 500",
     }, (function(list) table.sort(list) return list end)(said(box)))
   end)
 
