@@ -63,6 +63,26 @@ describe("a fault", function()
     assert.equal("SIGKILL", app:process().ended.signal)
   end)
 
+  it("deaf takes nothing else from a program that is a script", function()
+    run({ kind = "deaf", target = "app -x", lasts = 30 }, [[
+      local app = pilot.job "app" { exec = "app -x", stop_timeout = "2s", health = { notify = true } }
+      pilot.on("SIGUSR1", function() app:restart() end)
+    ]], function(b)
+      b:program("app -x", function(process)
+        process:handle("SIGTERM", function() process:exit(0) end)
+        process:notify { READY = "1" }
+        process:sleep "24h"
+      end)
+    end)
+    for _ = 1, 2 do -- the one that ran before, and the one that was started meanwhile
+      assert.equal("healthy", app.health)
+      box:signal "SIGUSR1"
+      box:advance "1s"
+      assert.equal("alive", app:process().state)
+      box:advance "3s"
+    end
+  end)
+
   it("slow, hang, fail and spawn change what is started meanwhile, and nothing afterwards", function()
     local FILE = [[
       local app = pilot.job "app" { exec = "app -x", restart = { backoff = "1s", max_backoff = "1s" },

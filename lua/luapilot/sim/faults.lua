@@ -160,10 +160,10 @@ local function after(first, what)
   end
 end
 
+local function deafen(proc) proc:deafen(ENDING) end
+
 local function deaf(what)
-  if type(what) == "function" then
-    return { ignores = ENDING }
-  end
+  if type(what) == "function" then return after(deafen, what) end
   what = copy.shallow(what)
   what.ignores, what.term_delay = copy.shallow(ENDING), nil
   return what
@@ -175,9 +175,7 @@ kinds.deaf = {
   strike = function(box, fault)
     for _, proc in ipairs(box.port.kernel:alive()) do
       local entry = box.programs:entry(proc.argv)
-      if entry and entry.name == fault.target then
-        for _, signal in ipairs(ENDING) do proc:handle(signal, "ignore") end
-      end
+      if entry and entry.name == fault.target then deafen(proc) end
     end
     return disturb(box.programs.list, fault.target, deaf)
   end,

@@ -171,6 +171,13 @@ function Process:handle(signal, handler)
   self.handlers[signal] = handler
 end
 
+---Ignores them from now on, whatever else it says of them.
+---@param signals string[]
+function Process:deafen(signals)
+  self.deaf = self.deaf or {}
+  for _, signal in ipairs(signals) do self.deaf[signal] = true end
+end
+
 local function waiter(self, signal)
   for _, thread in ipairs(in_order(self.threads)) do
     if thread.hears and thread.hears[signal] then return thread end
@@ -178,6 +185,7 @@ local function waiter(self, signal)
 end
 
 local function take(self, signal)
+  if self.deaf and self.deaf[signal] then return end
   local thread, handler = waiter(self, signal), self.handlers[signal]
   if thread then
     if thread.entry then self.kernel.clock:cancel(thread.entry) end
