@@ -73,6 +73,7 @@ job.VISIBLE = {
 ---@field policy table          restart.lua's memory
 ---@field background luapilot.Background?   it has put itself into the background
 ---@field refused integer?      spawns that the machine refused in a row
+---@field due number?           in backoff: when the next start is
 ---@field unmet luapilot.Unmet?  it can never start, and why
 ---@field cut_short boolean?     the shutdown had to kill it
 
@@ -162,6 +163,11 @@ local function end_closing(c)
   return "complete"
 end
 
+local function back_off(c, delay)
+  c.memory.due = c.now + delay
+  emit(c, "timer", "restart", delay)
+end
+
 local function after_run(c)
   local m = c.memory
   if m.closing then return end_closing(c) end
@@ -177,7 +183,7 @@ local function after_run(c)
     return rest(c)
   end
   m.restarts = m.restarts + 1
-  emit(c, "timer", "restart", delay) -- a timer even for 0: between two runs the world may speak
+  back_off(c, delay) -- a timer even for 0: between two runs the world may speak
   if delay > 0 then
     emit(c, "log", "info", "will be started again in " .. duration.words(delay), {
       event = "backoff", shown = { restarts = m.restarts }, delay = delay,
@@ -202,7 +208,7 @@ local function refused(c, message)
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
   emit(c, "log", "error", ("cannot be started now: %s; the next try is in %s"):format(message,
     duration.words(delay)), { event = "start_delayed", reason = message, delay = delay })
-  emit(c, "timer", "restart", delay)
+  back_off(c, delay)
   return "backoff"
 end
 
@@ -322,13 +328,13 @@ end
 -- Each cell: function(c) → next state, or nil to stay. c = { spec, memory, input, now, random, effects }.
 local machine = {}
 
--- A trigger starts it so soon after a start that failed that it has to wait.
+-- A trigger starts it so soon after a start that failed that it has to wait, no longer than it waits already.
 local function start_later(c)
-  local exit = c.memory.exit
-  local due = c.input.again == "trigger" and exit and not c.memory.started and exit.at + AGAIN
+  local m = c.memory
+  local due = c.input.again == "trigger" and m.exit and not m.started and m.exit.at + AGAIN
   if not due or due <= c.now then return nil end
-  restart.triggered(c.memory.policy)
-  emit(c, "timer", "restart", due - c.now)
+  restart.triggered(m.policy)
+  if m.state ~= "backoff" or due < m.due then back_off(c, due - c.now) end
   return "backoff"
 end
 

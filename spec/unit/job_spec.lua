@@ -813,17 +813,24 @@ describe("job", function()
   end)
 
   it("is not started by its trigger within a second after a start that failed", function()
-    local m = machine { restart = "on_failure" }
+    local m = machine { restart = { policy = "on_failure", backoff = 10 } }
     local failed = { "spawn_failed", { code = 127, message = "no" } }
     m.go(START, failed)
     m.pass(0.25)
     assert.equal("backoff: timer restart 0.75", m.feed("start", { again = "trigger" }))
     m.pass(0.5)
-    assert.equal("backoff: timer restart 0.25", m.feed("start", { again = "trigger" }))
+    assert.equal("backoff", m.feed("start", { again = "trigger" })) -- it is due in a quarter of a second
     assert.equal("preparing: untimer restart, spawn", m.feed "start") -- by hand
     m.go(failed)
     m.pass(1)
     assert.equal("preparing: untimer restart, spawn", m.feed("start", { again = "trigger" }))
+  end)
+
+  it("is not started later than its policy says, since its trigger fires as well", function()
+    local m = machine { restart = { policy = "on_failure", backoff = 0.25 } }
+    m.go(START, { "spawn_failed", { code = 127, message = "no" } })
+    m.pass(0.125)
+    assert.equal("backoff", m.feed("start", { again = "trigger" }))
   end)
 
   it("knows when a process exists or is about to", function()
