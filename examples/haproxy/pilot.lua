@@ -43,7 +43,7 @@ local haproxy = pilot.job "haproxy" {
   when        = app:once "changed",                  -- as soon as Consul has said who is there, be it nobody
   restart     = "always",
   stop_signal = "SIGUSR1",                           -- it ends when its last request is answered
-  health      = { http = ("http://127.0.0.1:%d/health"):format(port), interval = "5s" },
+  health      = { http = ("http://127.0.0.1:%d/health"):format(port), interval = "5s", restart_after = 6 },
 }
 
 -- Commands to the runtime API: a line, which it answers before it closes; returns the lines that it says.

@@ -23,7 +23,7 @@ local nginx = pilot.job "nginx" {
   env          = { PATH = pilot.env "PATH" .. ":/usr/sbin" },     -- where Debian keeps it
   depends_on   = { setup = "exit_success" },
   restart      = { policy = "always", backoff = "1s", max_backoff = "30s" },
-  health       = { tcp = "127.0.0.1:" .. port, interval = "2s" },
+  health       = { tcp = "127.0.0.1:" .. port, interval = "2s", restart_after = 5 },
   reload       = "SIGHUP",
   service      = { name = "web", port = port, interfaces = "static:127.0.0.1" },  -- how others find it
   stop_signal  = "SIGQUIT",                -- for nginx: answer the open requests, then go

@@ -18,6 +18,7 @@ local backend = pilot.job "backend" {
     http = ("http://127.0.0.1:%d/ready"):format(port + 1), interval = "1s",
     rise = 3, fall = 2,                            -- so many passes, or failures, in a row change its health;
     start_period = "30s",                          -- no failure counts until then, or the first change
+    restart_after = 60,                            -- after so many failures in a row it is taken to hang
   },
 }
 
