@@ -263,7 +263,9 @@ static bool look_crowded(struct consul *consul, const struct http_response *resp
 bool consul_is_crowded(struct consul *consul, const struct http_response *response, int64_t asked,
                        char **sentence) {
   bool there = has_others(consul) || consul->busy + consul->spare > 0;
-  return look_crowded(consul, response, asked, there, sentence);
+  if (!look_crowded(consul, response, asked, there, sentence)) return false;
+  admit(consul);
+  return true;
 }
 
 static void relieved(struct timer *timer) {
@@ -282,6 +284,7 @@ bool consul_may_share(struct consul *consul) {
 
 void consul_bequeath(struct consul *consul) {
   consul->spare++;
+  if (is_crowded(consul)) consul->room++;
 }
 
 /* A call waits for a connection, or got none just now and will come again. */
@@ -292,7 +295,8 @@ static bool is_wanted(const struct consul *consul) {
 
 bool consul_leave(struct consul *consul) {
   if (!is_crowded(consul) || consul->room > 0 || !is_wanted(consul)) return false;
-  consul->room = consul->spare = 1;
+  consul->spare++;
+  consul->room = consul->busy + consul->spare;
   consul->wanted = 0;
   admit(consul);
   return true;
@@ -337,6 +341,7 @@ static void call_free(struct call *call) {
 static void cancel(struct handle *handle) {
   struct call *call = OF(struct call, handle, handle);
   struct consul *consul = call->consul;
+  if (call->waits && is_crowded(consul)) consul->wanted = loop_now();
   call_free(call);
   admit(consul);
 }

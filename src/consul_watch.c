@@ -133,9 +133,11 @@ static int64_t cost_of(bool news, size_t size) {
   return cost > LEAST_COST ? cost : LEAST_COST;
 }
 
+/* An error costs a token, too: no endpoint is asked more often for errors between its answers. */
 static void set_pause(struct watch *watch) {
-  int64_t half = watch->pause / 2;
+  int64_t half = watch->pause / 2, at = take(watch, TOKEN);
   watch->next = loop_now() + half + (int64_t)(random_share() * (double)half);
+  if (watch->next < at) watch->next = at;
   watch->pause = watch->pause < LONGEST_PAUSE / 2 ? watch->pause * 2 : LONGEST_PAUSE;
 }
 

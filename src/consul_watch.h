@@ -26,6 +26,7 @@
  *         nothing new                       1 token
  *         news                              1 for each MB, at least 0.1, at most 1
  *         news that Lua calls unchanged     1 (consul_watch_unchanged)
+ *         an error                          1, besides its pause
  *
  *       So a change is told when it happens, ten times a second if need be, and a loop of questions
  *       that return at once without one, whatever the reason, becomes a slow poll.

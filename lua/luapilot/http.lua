@@ -173,13 +173,19 @@ end
 ---@return fun(): string?
 function Stream:chunks()
   return function()
+    if self.unread.size > 0 and not self.wake then return self.unread:take(self.unread.size) end -- of a line
     local piece, message, code = next_piece(self)
     if message then raise(self, message, code, 2) end
     return piece
   end
 end
 
-local function too_long() return nil, "a line is longer than max_body", "EMSGSIZE" end
+-- Where its next line begins nobody knows: it ends.
+local function too_long(self)
+  self:close()
+  self.unread = unread.new()
+  return nil, "a line is longer than max_body", "EMSGSIZE"
+end
 
 -- The next line without its end, which the last one may lack, but where the stream broke off; nil at the end; nil,
 -- message, code.
@@ -187,18 +193,20 @@ local function next_line(self)
   local pieces, most = self.unread, self.read.max_body
   local length = pieces:line()
   while not length do
-    if pieces.size > most then return too_long() end
+    if pieces.size > most + 1 then return too_long(self) end -- one more: it may be a "\r"
     local piece, message, code = next_piece(self)
     if message then
-      self.unread = unread.new()
+      if self.ended then self.unread = unread.new() end
       return nil, message, code
     end
-    if not piece then return pieces.size > 0 and pieces:take(pieces.size) or nil end
+    if not piece then break end
     pieces:push(piece)
     length = pieces:line()
   end
-  if length - 1 > most then return too_long() end
-  return (pieces:take(length):sub(1, -2):gsub("\r$", ""))
+  if not length and pieces.size == 0 then return nil end
+  local line = length and pieces:take(length):sub(1, -2):gsub("\r$", "") or pieces:take(pieces.size)
+  if #line > most then return too_long(self) end
+  return line
 end
 
 ---for line in stream:lines() do … end

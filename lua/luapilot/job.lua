@@ -333,8 +333,9 @@ local function start_later(c)
   local m = c.memory
   local due = c.input.again == "trigger" and m.exit and not m.started and m.exit.at + AGAIN
   if not due or due <= c.now then return nil end
+  if m.state == "backoff" and m.due and m.due <= due then return "backoff" end -- that start serves it
   restart.triggered(m.policy)
-  if m.state ~= "backoff" or due < m.due then back_off(c, due - c.now) end
+  back_off(c, due - c.now)
   return "backoff"
 end
 

@@ -231,7 +231,11 @@ end
 local function tell_trouble(self, index, status, output, early)
   local now, told, text = self.app.loop.port.now(), self.told[index], outline(output or "")
   if not told or told.status ~= status then
-    self.told[index] = { status = status, text = text, at = now, since = now, changes = 0, unsaid = early }
+    local fails = status == "fail" or told and told.fails
+    early = early and not (told and told.fails) -- what had no verdict since then does not end the row
+    self.told[index] = {
+      status = status, text = text, at = now, since = now, changes = 0, unsaid = early, fails = fails,
+    }
     return say(self, index, status, does(self, status), output, early and "debug")
   end
   if told.unsaid then
@@ -250,13 +254,13 @@ end
 -- While it starts, "is healthy" will say the rest.
 local function tell(self, index, status, output, early)
   if status == "fail" or status == "void" then
-    return tell_trouble(self, index, status, output, status == "fail" and early)
+    return tell_trouble(self, index, status, output, early and status == "fail" and self.memory.state == "unknown")
   end
   local told = self.told[index]
   local before, unsaid = told and told.status, told and told.unsaid
   self.told[index] = status == "warn" and (before == "warn" and told or { status = "warn" }) or nil
   if before == status or not before and status == "pass" then return end
-  if self.memory.state ~= "unknown" or self.checks[2] and before and not unsaid then
+  if not unsaid and (self.memory.state ~= "unknown" or self.checks[2] and before) then
     return say(self, index, status, does(self, status), output)
   end
   self.runner:log("debug", ("%s: %s%s"):format(prober.label(self.app, self.checks[index]), status,

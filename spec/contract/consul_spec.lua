@@ -326,6 +326,15 @@ local function contract(fixture)
         assert.equal(404, answer("/v1/kv/none").status)
       end)
 
+      it("which has it for the next call, too, where nobody waits for the last one any more", function()
+        fixture.agent_of_few(6)
+        watches(8, 3)
+        assert.equal(6, heard(8))
+        port.cancel(call "/v1/kv/none")
+        repeat until next_event().code == "EUSERS" -- who has left his
+        assert.equal(404, answer("/v1/kv/none").status)
+      end)
+
       it("or hear in time that there is none", function()
         fixture.agent_of_few(6)
         watches(8, 600)

@@ -36,6 +36,33 @@ describe("the log says of a check", function()
     end
   end)
 
+  it("that fails again after one that had no verdict: at that second failure", function()
+    local box = run('{ exec = "check", interval = "10s" }', { check = { exit = 1 } })
+    box:advance "100ms"
+    box:program("check", { spawn_error = "EAGAIN" })
+    box:advance "300ms"
+    box:program("check", { exit = 1 })
+    box:advance "1s"
+    local list = said(box)
+    assert.equal(2, #list)
+    assert.matches("^0.2 warn health .* has no verdict", list[1])
+    assert.matches("^1.2 info health .* does not pass yet: exit code 1", list[2])
+  end)
+
+  it("whose first probe fails in a job that is unhealthy: that, before it says that it passes now", function()
+    local box = run [[{ { tcp = "db:1", interval = "1s", fall = 1 },
+      { check = function()
+        if pilot.state.warm then return true end
+        pilot.state.warm = true
+        pilot.sleep "3s"
+        return false, "cold"
+      end, interval = "1m" } }]]
+    box:advance "10s"
+    local list = said(box)
+    assert.matches("^3 warn health%[2%] .* fails: cold", list[#list - 1])
+    assert.matches("^3.2 info health%[2%] .* passes now", list[#list])
+  end)
+
   it("that cannot pass: at its second failure, and each minute", function()
     local box = run('{ exec = { "sh", "-c", "test -e  /db" } }', {
       sh = { exit = 1, stderr = "database is missing\n" },

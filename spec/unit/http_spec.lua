@@ -344,6 +344,36 @@ describe("pilot.http", function()
       assert.matches('GET http://api/s: a line is no JSON: "{oops"', list[3])
     end)
 
+    it("loses no line of a reader when another one asks meanwhile", function()
+      local list = says({ "http://api/s", { body = { "hal", "lo\nworld\n", "bar\n" }, every = "10s" } }, [[
+        local stream = http.stream "http://api/s"
+        local first = pilot.spawn(function() for line in stream:lines() do say(line) end end)
+        pilot.sleep "15s"
+        say(pcall(stream:lines()))
+        first:wait()
+      ]])
+      assert.matches("another task reads it at this moment", list[1])
+      assert.same({ "hallo", "world", "bar" }, { unpack(list, 2) })
+    end)
+
+    it("gives in pieces what has come of the next lines, too", function()
+      assert.same({ "one", "two\nth", "ree" }, (says({ "http://api/s", { body = { "one\ntwo\nth", "ree" } } }, [[
+        local stream = http.stream "http://api/s"
+        say(stream:lines()())
+        for chunk in stream:chunks() do say(chunk) end
+      ]])))
+    end)
+
+    it("ends with a line that is too long, and takes one that is not, whatever its end", function()
+      local list = says({ "http://api/s", { body = { "12345\r", "\n123", "456\nnext\n" } } }, [[
+        local next_line = http.stream("http://api/s", { max_body = 5 }):lines()
+        for _ = 1, 3 do say(pcall(next_line)) end
+      ]])
+      assert.equal("true 12345", list[1])
+      assert.matches("^false .*a line is longer than max_body", list[2])
+      assert.matches("^false .*it is closed", list[3])
+    end)
+
     it("bounds a line", function()
       local message = raises({ "http://api/s", { body = { ("x"):rep(60), ("x"):rep(60) } } },
         'for _ in http.stream("http://api/s", { max_body = 100 }):lines() do end')

@@ -831,6 +831,9 @@ describe("job", function()
     m.go(START, { "spawn_failed", { code = 127, message = "no" } })
     m.pass(0.125)
     assert.equal("backoff", m.feed("start", { again = "trigger" }))
+    assert.equal(1, m.memory.policy.restarts) -- which goes on counting
+    m.memory.due = nil                        -- as an older pilot left it
+    assert.equal("backoff: timer restart 0.875", m.feed("start", { again = "trigger" }))
   end)
 
   it("knows when a process exists or is about to", function()

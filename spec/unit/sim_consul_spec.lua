@@ -711,14 +711,14 @@ describe("the simulated Consul", function()
 
   -- --- how often a watch asks ---------------------------------------------------------------------
 
-  -- An agent that answers at once, the n-th question with body(n). Returns how many questions it gets in a minute, and
-  -- when.
-  local function in_a_minute(body, told)
+  -- An agent that answers at once, the n-th question with body(n), and status(n) if that is not 200. Returns how many
+  -- questions it gets in a minute, and when.
+  local function in_a_minute(body, told, status)
     local count, asked = 0, {}
     function box.port.consul.server:accept(_, done) -- luacheck: ignore self
       count = count + 1
       asked[count] = world:elapsed()
-      done { status = 200, headers = { ["x-consul-index"] = tostring(count) }, body = body(count) }
+      done { status = status and status(count) or 200, headers = { ["x-consul-index"] = tostring(count) }, body = body(count) }
       return { cancel = function() end }
     end
     local id = assert(port.watch { path = "/v1/kv/x?raw" })
@@ -752,6 +752,11 @@ describe("the simulated Consul", function()
     it("once a second when news are called unchanged", function()
       local count = in_a_minute(tostring, function(event) assert.is_true(port.unchanged(event.id)) end)
       assert.is_true(count >= 60 and count <= 64, count)
+    end)
+
+    it("no more often when every other answer is an error", function()
+      local count = in_a_minute(function() return "same" end, nil, function(n) return n % 2 == 0 and 500 or 200 end)
+      assert.is_true(count <= 116, count) -- an answer after an error is news
     end)
 
     it("within a second, whatever the answers before have brought", function()

@@ -200,11 +200,18 @@ local function is_wanted(self)
   return self.queue:peek() ~= nil or self.wanted ~= nil and self.port.clock:now() - self.wanted < CROWDED
 end
 
+---A watch that has ended leaves its connection.
+function Client:bequeath()
+  self.spare = self.spare + 1
+  if now_crowded(self) then self.room = self.room + 1 end
+end
+
 ---A watch was answered, and does not need its connection just now. True: a call has it.
 ---@return boolean
 function Client:leave()
   if not now_crowded(self) or self.room > 0 or not is_wanted(self) then return false end
-  self.room, self.spare, self.wanted = 1, 1, nil
+  self.spare = self.spare + 1
+  self.room, self.wanted = self.busy + self.spare, nil
   self:admit()
   return true
 end
@@ -396,6 +403,7 @@ end
 function client.cancel(call)
   local self = call.client
   if call.timer then self.port.clock:cancel(call.timer) end
+  if call.in_line and now_crowded(self) then self.wanted = self.port.clock:now() end
   leave_line(self, call)
   if call.ask then
     call.ask:cancel()

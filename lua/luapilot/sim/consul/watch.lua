@@ -123,8 +123,9 @@ end
 
 local CODES = { [401] = "EACCES", [403] = "EACCES", [404] = "ENOENT", [429] = "EAGAIN" }
 
+-- An error costs a token, too: no endpoint is asked more often for errors between its answers.
 local function set_pause(self)
-  self.next = now(self) + self.pause / 2 * (1 + self.client.port.latencies:next())
+  self.next = math.max(take(self, TOKEN), now(self) + self.pause / 2 * (1 + self.client.port.latencies:next()))
   self.pause = math.min(self.pause * 2, LONGEST_PAUSE)
 end
 
@@ -177,7 +178,10 @@ local function read(self, answer)
 end
 
 function Watch:answered(answer)
-  if self.client:is_crowded(answer) then return self:failed(nil, answer.code, answer.error) end
+  if self.client:is_crowded(answer) then
+    self.client:admit()
+    return self:failed(nil, answer.code, answer.error)
+  end
   if self.index == "0" and self.client:doubts(answer) then
     set_pause(self)
     return self:go_on()
@@ -246,7 +250,7 @@ end
 ---@param one luapilot.sim.consul.Watch
 function watch.cancel(one)
   one.over = true
-  if one.doing == "rests" then one.client.spare = one.client.spare + 1 end
+  if one.doing == "rests" then one.client:bequeath() end
   one:give_up()
   one:does(nil)
   if one.timer then one.client.port.clock:cancel(one.timer) end
