@@ -289,8 +289,7 @@ void consul_bequeath(struct consul *consul) {
 
 /* A call waits for a connection, or got none just now and will come again. */
 static bool is_wanted(const struct consul *consul) {
-  return !TAILQ_EMPTY(&consul->queue) ||
-         (consul->wanted && loop_now() - consul->wanted < CROWDED);
+  return !TAILQ_EMPTY(&consul->queue) || (consul->wanted && loop_now() - consul->wanted < CROWDED);
 }
 
 bool consul_leave(struct consul *consul) {

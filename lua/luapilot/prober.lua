@@ -226,8 +226,8 @@ local function is_due(told, now, text)
   return true, again
 end
 
--- What is said of a trouble: at first, when it is another one, and each minute. Of one that is early, at the second failure
--- in a row: most programs that come up well are asked once before they listen.
+-- What is said of a trouble: at first, when it is another one, and each minute. Of one that is early, at the second
+-- failure in a row: most programs that come up well are asked once before they listen.
 local function tell_trouble(self, index, status, output, early)
   local now, told, text = self.app.loop.port.now(), self.told[index], outline(output or "")
   if not told or told.status ~= status then

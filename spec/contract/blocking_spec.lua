@@ -467,7 +467,7 @@ describe("a watch", function()
     assert.is_true(quiet())
   end)
 
-  -- Both calls open one, since none is free when they are sent: so the second one's end says nothing of the first one's.
+  -- Both calls open one, since none is free when they are sent: so the second one's end says nothing of the first one.
   it("keeps no call from the connection that is open, when one that opened another is refused", function()
     server = web.start()                -- to which no other connection is open
     agent { ok(7, "a"), HANGS, ok(1, "call"), { closes = true, after = 0.1 }, ok(1, "call") }

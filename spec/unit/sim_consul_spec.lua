@@ -711,14 +711,17 @@ describe("the simulated Consul", function()
 
   -- --- how often a watch asks ---------------------------------------------------------------------
 
-  -- An agent that answers at once, the n-th question with body(n), and status(n) if that is not 200. Returns how many
-  -- questions it gets in a minute, and when.
-  local function in_a_minute(body, told, status)
+  -- An agent that answers at once: the n-th question with body(n), and status_of(n) if that is not 200. Returns how
+  -- many questions it gets in a minute, and when.
+  local function in_a_minute(body, told, status_of)
     local count, asked = 0, {}
     function box.port.consul.server:accept(_, done) -- luacheck: ignore self
       count = count + 1
       asked[count] = world:elapsed()
-      done { status = status and status(count) or 200, headers = { ["x-consul-index"] = tostring(count) }, body = body(count) }
+      done {
+        status = status_of and status_of(count) or 200, headers = { ["x-consul-index"] = tostring(count) },
+        body = body(count),
+      }
       return { cancel = function() end }
     end
     local id = assert(port.watch { path = "/v1/kv/x?raw" })

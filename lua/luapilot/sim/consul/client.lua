@@ -376,7 +376,8 @@ function client.calls.agent(port, options)
   local same = before and copy.shallow(before)
   if same then same.max_connections = now.max_connections end
   if same and not copy.equal(same, now) then
-    self.lost, self.told, self.away, self.crowded, self.wanted, self.spare, self.generation = nil, nil, nil, nil, nil, 0, nil
+    self.lost, self.told, self.away, self.crowded, self.wanted, self.generation = nil, nil, nil, nil, nil, nil
+    self.spare = 0
     for _, watch in ipairs(copy.shallow(self.watches)) do watch:agent_changed() end
   end
   self:admit()
