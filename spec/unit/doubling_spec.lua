@@ -429,8 +429,8 @@ local TASKS = {
       end)
     end }) },
   { "bytes that are written", 256, task([[
-      local parts = {} -- no two are equal, nor those of two sizes: Lua would keep them once
-      for i = 1, 64 * N do parts[i] = ("%016d%016d"):format(N, i) end
+      local parts = {} -- no two are equal, nor those of two sizes: Lua would keep them once. And few: the table of all
+      for i = 1, 2 * N do parts[i] = ("%016d%016d"):format(N, i):rep(32) end -- strings grows by leaps.
       pilot.net.connect "db:1":write(table.concat(parts))
     ]], { prepare = function(box)
       box:server("db:1", function(conn)
