@@ -61,15 +61,16 @@ function dead_disk.lacking()
   return not machine.can "unshare --mount true" and "no mount namespaces"
 end
 
-local is_apart = false
+local registry = debug.getregistry() -- of the process: busted loads this module anew for each file
+local APART = "support.dead_disk.apart"
 
 ---What is mounted from now on nobody else sees. To be called before the runtime looks at the mounts: it goes on to look
 ---at those that it knows.
 function dead_disk.be_apart()
-  if is_apart or dead_disk.lacking() then return end
+  if registry[APART] or dead_disk.lacking() then return end
   assert(C.unshare(NEW_MOUNTS) == 0)
   assert(C.mount("none", "/", nil, PRIVATE + RECURSIVE, nil) == 0)
-  is_apart = true
+  registry[APART] = true
 end
 
 -- --- who serves it --------------------------------------------------------------------------------
