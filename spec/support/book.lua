@@ -155,10 +155,11 @@ end
 local function kept(digits) return (digits:gsub("%d", function(digit) return string.char(digit + 16) end)) end
 local function digit_of(byte) return string.char(byte:byte() + 32) end
 
--- A line of the page as a pattern; 0.25 may be 1 another time. Lines of a file are those of the page.
+-- A line of the page as a pattern; 0.25 may be 1 another time, and 58.3s 1m. Lines of a file are those of the page.
 local function pattern_of(line)
-  local pattern = line:gsub("pilot%.lua:%d+", kept):gsub("…", "\1"):gsub("%d[%d.]*%f[^%d.]", "\2"):gsub("%p", "%%%0")
-  return (pattern:gsub("\1", ".*"):gsub("\2", "%%d[%%d.]*"):gsub("[\16-\25]", digit_of))
+  local pattern = line:gsub("pilot%.lua:%d+", kept):gsub("…", "\1"):gsub("%d[%d.]*%f[^%d.]", "\2")
+    :gsub("\2s%f[%W]", "\3"):gsub("%p", "%%%0"):gsub("\1", ".*"):gsub("\2", "%%d[%%d.]*")
+  return (pattern:gsub("\3", "%%d[%%d.hms]*"):gsub("[\16-\25]", digit_of))
 end
 
 local function lines_under(recipe, heading, kind)
