@@ -166,6 +166,7 @@ end
 local function back_off(c, delay)
   c.memory.due = c.now + delay
   emit(c, "timer", "restart", delay)
+  return "backoff"
 end
 
 local function after_run(c)
@@ -208,8 +209,7 @@ local function refused(c, message)
   local delay = math.min(2 ^ (m.refused - 1), SPAWN_BACKOFF_MAX) * (1 - 0.25 * c.random())
   emit(c, "log", "error", ("cannot be started now: %s; the next try is in %s"):format(message,
     duration.words(delay)), { event = "start_delayed", reason = message, delay = delay })
-  back_off(c, delay)
-  return "backoff"
+  return back_off(c, delay)
 end
 
 -- --- stopping --------------------------------------------------------------------------------
@@ -335,8 +335,7 @@ local function start_later(c)
   if not due or due <= c.now then return nil end
   if m.state == "backoff" and m.due and m.due <= due then return "backoff" end -- that start serves it
   restart.triggered(m.policy)
-  back_off(c, due - c.now)
-  return "backoff"
+  return back_off(c, due - c.now)
 end
 
 local function start(c) return start_later(c) or begin_anew(c) end
@@ -392,21 +391,21 @@ machine.blocked = blocked
 machine.held = { start = start, stop = hold, close = close }
 machine.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
 
+-- In place of the restart that it waits for.
+local function instead(what)
+  return function(c)
+    emit(c, "untimer", "restart")
+    return what(c)
+  end
+end
+
+local start_now = instead(begin_anew)
+
 machine.backoff = {
-  start = function(c)
-    if start_later(c) then return nil end
-    emit(c, "untimer", "restart")
-    return begin_anew(c)
-  end,
-  restart_due = function(c) return begin(c) end,
-  stop = function(c)
-    emit(c, "untimer", "restart")
-    return hold_waiting(c)
-  end,
-  close = function(c)
-    emit(c, "untimer", "restart")
-    return close_waiting(c)
-  end,
+  start = function(c) return start_later(c) or start_now(c) end,
+  restart_due = begin,
+  stop = instead(hold_waiting),
+  close = instead(close_waiting),
 }
 
 -- An event of the trigger while it runs: once more afterwards. A start by hand takes nothing of that away.

@@ -231,10 +231,10 @@ end
 local function tell_trouble(self, index, status, output, early)
   local now, told, text = self.app.loop.port.now(), self.told[index], outline(output or "")
   if not told or told.status ~= status then
-    local fails = status == "fail" or told and told.fails
-    early = early and not (told and told.fails) -- what had no verdict since then does not end the row
+    local row = told and told.fails -- what had no verdict since then does not end it
+    early = early and not row
     self.told[index] = {
-      status = status, text = text, at = now, since = now, changes = 0, unsaid = early, fails = fails,
+      status = status, text = text, at = now, since = now, changes = 0, unsaid = early, fails = row or status == "fail",
     }
     return say(self, index, status, does(self, status), output, early and "debug")
   end
