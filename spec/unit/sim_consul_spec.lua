@@ -709,6 +709,18 @@ describe("the simulated Consul", function()
     end)
   end)
 
+  it("gives a call that waits what a watch leaves that has ended", function()
+    world.consul:limit(4)
+    local ids = {}
+    for i = 1, 6 do ids[i] = assert(port.watch { path = "/v1/kv/x" .. i }) end
+    advance(1) -- four are answered, and ask again when that is taken; two are refused
+    local id = assert(port.consul { path = "/v1/kv/call", timeout = 60 })
+    assert.is_true(port.cancel(ids[1]))
+    local event
+    repeat event = assert(next_event(1), "no answer") until event.id == id
+    assert.equal(404, event.status)
+  end)
+
   -- --- how often a watch asks ---------------------------------------------------------------------
 
   -- An agent that answers at once: the n-th question with body(n), and status_of(n) if that is not 200. Returns how
