@@ -22,7 +22,7 @@
 #define EMBEDDED_PAGE 4096
 
 struct embedded_module {
-  const char *name; /* as required: "luapilot", "luapilot.job", "argparse" */
+  const char *name; /* as required: "luapilot", "luapilot.job.machine", "argparse" */
   size_t offset;    /* in embedded_code */
   size_t size;
 };

@@ -273,7 +273,7 @@ static int meaning(const siginfo_t *info) {
   return info->si_signo == SIGHUP && info->si_code == SI_KERNEL ? SIGTERM : info->si_signo;
 }
 
-/* What comes soon after the first request is the same one: the rule of lua/luapilot/signals.lua. */
+/* What comes soon after the first request is the same one: the rule of lua/luapilot/base/signals.lua. */
 static void count(struct guardian *guardian, int number) {
   if (!(atomic_load(&guardian->page->requests) & GUARDIAN_SIGNAL(number))) return;
   int64_t now = monotonic();

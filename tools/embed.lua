@@ -1,6 +1,6 @@
 -- Compiles Lua files to bytecode and writes them as a C file; src/embedded.h says what for.
 --
---   luajit tools/embed.lua build/embedded.c lua/luapilot/init.lua lua/luapilot/job.lua ...
+--   luajit tools/embed.lua build/embedded.c lua/luapilot/init.lua lua/luapilot/job/machine.lua ...
 --
 -- A file that begins with ---@meta is documentation for editors and stays out.
 

@@ -3,9 +3,9 @@
 
 package.path = "lua/?.lua;" .. package.path
 
-local bus = require "luapilot.bus"
-local loop = require "luapilot.loop"
-local tasks = require "luapilot.tasks"
+local bus = require "luapilot.task.bus"
+local loop = require "luapilot.task.loop"
+local tasks = require "luapilot.task.scheduler"
 
 local N = tonumber(arg[1])
 local handled = 0

@@ -7,22 +7,22 @@
 -- waits suspends the task. This file owns the names and what nearly every file says; the rest is in groups.lua,
 -- timers.lua, actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
 
-local ask = require "luapilot.ask"
-local copy = require "luapilot.copy"
-local describe = require "luapilot.describe"
-local lazy = require "luapilot.lazy"
-local object = require "luapilot.object"
-local schema = require "luapilot.schema"
+local ask = require "luapilot.schema.arguments"
+local copy = require "luapilot.base.copy"
+local describe = require "luapilot.base.describe"
+local lazy = require "luapilot.base.lazy"
+local object = require "luapilot.api.job"
+local schema = require "luapilot.schema.schema"
 
 local consul = lazy.require "luapilot.consul"
-local fs = lazy.require "luapilot.fs"
-local http = lazy.require "luapilot.http"
-local log = lazy.require "luapilot.log"
-local net = lazy.require "luapilot.net"
-local option_types = lazy.require "luapilot.option_types"
-local suggest = lazy.require "luapilot.suggest"
-local templates = lazy.require "luapilot.templates"
-local watches = lazy.require "luapilot.watches"
+local fs = lazy.require "luapilot.file.fs"
+local http = lazy.require "luapilot.net.http"
+local log = lazy.require "luapilot.api.log"
+local net = lazy.require "luapilot.net.connection"
+local option_types = lazy.require "luapilot.schema.options"
+local suggest = lazy.require "luapilot.base.suggest"
+local templates = lazy.require "luapilot.api.template"
+local watches = lazy.require "luapilot.api.watch"
 
 local luapilot = {}
 
@@ -35,7 +35,7 @@ local LATER = {
 -- Libraries that are loaded when a file first names them.
 local ON_DEMAND = {
   consul = consul, fs = fs, http = http, log = log, net = net, watch = watches,
-  json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.json"), "pilot.json") end },
+  json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.base.json"), "pilot.json") end },
 }
 
 ---@class luapilot.Pilot
@@ -43,12 +43,12 @@ local api = {} -- name → function(app, …)
 
 -- What most files do not need, by where it is.
 local ELSEWHERE = {
-  ["luapilot.groups"] = { "all", "any" },
-  ["luapilot.timers"] = { "every", "after", "cron", "poll" },
-  ["luapilot.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render",
+  ["luapilot.api.groups"] = { "all", "any" },
+  ["luapilot.api.timers"] = { "every", "after", "cron", "poll" },
+  ["luapilot.api.actions"] = { "sleep", "spawn", "timeout", "defer", "shutdown", "maintenance", "exec", "render",
     "jobs", "shutting_down" },
-  ["luapilot.shutdown_signals"] = { "shutdown_signals" },
-  ["luapilot.surroundings"] = { "env", "secret", "address", "hostname", "sh" },
+  ["luapilot.api.shutdown_signals"] = { "shutdown_signals" },
+  ["luapilot.api.environment"] = { "env", "secret", "address", "hostname", "sh" },
 }
 
 for module, names in pairs(ELSEWHERE) do

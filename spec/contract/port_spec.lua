@@ -2,7 +2,7 @@
 --
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
-local lines = require "luapilot.lines"
+local lines = require "luapilot.job.output"
 local machine = require "support.machine"
 
 local BOUND = 60        -- seconds in which anything that is promised must have come

@@ -6,7 +6,7 @@
 
 package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
 
-local app = require "luapilot.app"
+local app = require "luapilot.pilot.app"
 local cli = require "luapilot.cli"
 local json = require "cjson"
 local rt = require "luapilot.rt"

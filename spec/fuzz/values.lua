@@ -4,22 +4,22 @@
 
 package.path = "lua/?.lua;lua/?/init.lua;" .. package.path
 
-local address = require "luapilot.address"
-local argv = require "luapilot.argv"
-local base64 = require "luapilot.base64"
-local cron = require "luapilot.cron"
-local duration = require "luapilot.duration"
-local env_file = require "luapilot.env_file"
-local json = require "luapilot.json"
-local lexer = require "luapilot.lexer"
-local schema = require "luapilot.schema"
-local signals = require "luapilot.signals"
-local size = require "luapilot.size"
-local syntax = require "luapilot.syntax"
-local template = require "luapilot.template"
-local types = require "luapilot.types"
-local url = require "luapilot.url"
-local words = require "luapilot.words"
+local address = require "luapilot.base.address"
+local argv = require "luapilot.schema.argv"
+local base64 = require "luapilot.base.base64"
+local cron = require "luapilot.base.cron"
+local duration = require "luapilot.base.duration"
+local env_file = require "luapilot.job.env_file"
+local json = require "luapilot.base.json"
+local lexer = require "luapilot.base.lexer"
+local schema = require "luapilot.schema.schema"
+local signals = require "luapilot.base.signals"
+local size = require "luapilot.base.size"
+local syntax = require "luapilot.base.syntax"
+local template = require "luapilot.file.template"
+local types = require "luapilot.schema.process"
+local url = require "luapilot.base.url"
+local words = require "luapilot.base.shellwords"
 
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then return a == b end

@@ -2,7 +2,7 @@
 -- Bad files, and what luapilot says about them, word for word: file:line or the path of the field, what was found,
 -- what was expected, what to do. Each is given to `luapilot check`, the program, and to the core alone: the same words.
 
-local app = require "luapilot.app"
+local app = require "luapilot.pilot.app"
 local machine = require "support.machine"
 local run = require "support.run"
 

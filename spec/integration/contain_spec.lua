@@ -490,7 +490,7 @@ describe("a thousand interrupts", function()
     local p = run.runtime([[
       jit.off()
       local rt = require "luapilot.rt"
-      local app = require "luapilot.app"
+      local app = require "luapilot.pilot.app"
       local port = setmetatable({ contain = function(options)
         options.seconds = 0.01
         return rt.contain(options)

@@ -5,7 +5,7 @@
 --   local value, details = box:run [[return pilot.consul.kv.get "app"]]
 --   box:finish()
 
-local app = require "luapilot.app"
+local app = require "luapilot.pilot.app"
 
 local consul_pilot = {}
 

@@ -6,7 +6,7 @@
 --
 -- Nothing happens when the old core cannot hand over at this moment. Returns whether it could.
 
-local app = require "luapilot.app"
+local app = require "luapilot.pilot.app"
 local cjson = require "cjson"
 local contain = require "luapilot.sim.contain"
 local sandbox = require "luapilot.sim.sandbox"

@@ -13,7 +13,7 @@
 --   describe("with Docker", machine.unless(machine.lacking "dockerd", function()
 --     before_each(function() … end)
 --
--- spec/unit/specs_spec.lua sees to it that nobody skips in a before_each or setup.
+-- spec/unit/house/specs_spec.lua sees to it that nobody skips in a before_each or setup.
 
 local busted = require "busted.core"
 

@@ -6,8 +6,8 @@
 --   box.world:exit(box:process "app", { code = 1 })
 --   box:check()            -- at the end: ended in order, nothing left open
 
-local app = require "luapilot.app"
-local describe = require "luapilot.describe"
+local app = require "luapilot.pilot.app"
+local describe = require "luapilot.base.describe"
 local stub_port = require "support.stub_port"
 
 local stub_pilot = {}

@@ -2,14 +2,14 @@
 -- Starts nothing, changes nothing.
 
 local command = require "luapilot.cli.command"
-local describe = require "luapilot.describe"
-local duration = require "luapilot.duration"
-local json = require "luapilot.json"
+local describe = require "luapilot.base.describe"
+local duration = require "luapilot.base.duration"
+local json = require "luapilot.base.json"
 local load = require "luapilot.cli.load"
 local machine = require "luapilot.cli.machine"
 local outlook = require "luapilot.cli.outlook"
 local shutdown = require "luapilot.cli.shutdown"
-local utf8 = require "luapilot.utf8"
+local utf8 = require "luapilot.base.utf8"
 
 ---@type luapilot.Command
 local check = {

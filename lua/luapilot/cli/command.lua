@@ -3,7 +3,7 @@
 -- A command is a table; argparse reads the words up to "--", what follows belongs to the command as it is.
 -- Wrong words are told on stderr, with the usage, and are mistakes: exit code 2, never a raise.
 
-local lazy = require "luapilot.lazy"
+local lazy = require "luapilot.base.lazy"
 
 local command = {}
 

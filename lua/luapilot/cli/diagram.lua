@@ -8,8 +8,8 @@
 -- An edge goes from what happens to what it starts, and says which event, how often, and the options; a dashed one from
 -- what a job depends on to that job. Pure.
 
-local dependencies = require "luapilot.dependencies"
-local duration = require "luapilot.duration"
+local dependencies = require "luapilot.job.dependencies"
+local duration = require "luapilot.base.duration"
 local shutdown = require "luapilot.cli.shutdown"
 
 local diagram = {}

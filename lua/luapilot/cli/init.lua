@@ -7,7 +7,7 @@
 -- { name, summary, define, act } (see command.lua). Nothing here ends the process: main() returns the code.
 
 local command = require "luapilot.cli.command"
-local lazy = require "luapilot.lazy"
+local lazy = require "luapilot.base.lazy"
 local terminal = require "luapilot.cli.terminal"
 
 local cli = {}
@@ -21,7 +21,7 @@ local graph = lazy.require "luapilot.cli.graph"
 local test = lazy.require "luapilot.cli.test"
 local new = lazy.require "luapilot.cli.new"
 local version = lazy.require "luapilot.cli.version"
-local suggest = lazy.require "luapilot.suggest"
+local suggest = lazy.require "luapilot.base.suggest"
 
 ---In the order in which the help lists them.
 ---@type luapilot.Command[]

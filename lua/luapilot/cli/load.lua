@@ -2,13 +2,13 @@
 --
 -- Mistakes and warnings go to stderr, one a line, then one line that counts them. It never starts anything.
 
-local app = require "luapilot.app"
-local describe = require "luapilot.describe"
-local lazy = require "luapilot.lazy"
+local app = require "luapilot.pilot.app"
+local describe = require "luapilot.base.describe"
+local lazy = require "luapilot.base.lazy"
 local locate = require "luapilot.cli.locate"
-local mistakes = require "luapilot.mistakes"
+local mistakes = require "luapilot.base.mistakes"
 
-local raised = lazy.require "luapilot.raised"
+local raised = lazy.require "luapilot.script.load_error"
 
 local load = {}
 

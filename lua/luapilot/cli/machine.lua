@@ -4,9 +4,9 @@
 -- starts, sends and changes nothing. What it cannot see (a directory that is closed to it) it does not warn of.
 
 local bit = require "bit"
-local describe = require "luapilot.describe"
-local env_file = require "luapilot.env_file"
-local paths = require "luapilot.paths"
+local describe = require "luapilot.base.describe"
+local env_file = require "luapilot.job.env_file"
+local paths = require "luapilot.schema.paths"
 
 local machine = {}
 

@@ -6,9 +6,9 @@
 --   * a stop_timeout that the shutdown's bound cuts short, a drain that either of them does;
 --   * a stop_signal that ends no program which does not catch it.
 
-local calls = require "luapilot.calls"
-local dependencies = require "luapilot.dependencies"
-local duration = require "luapilot.duration"
+local calls = require "luapilot.script.job_calls"
+local dependencies = require "luapilot.job.dependencies"
+local duration = require "luapilot.base.duration"
 
 local outlook = {}
 

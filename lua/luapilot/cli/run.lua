@@ -3,7 +3,7 @@
 -- Loads, validates, runs to the end. The guardian was forked before this (src/main.c).
 
 local command = require "luapilot.cli.command"
-local describe = require "luapilot.describe"
+local describe = require "luapilot.base.describe"
 local load = require "luapilot.cli.load"
 
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end

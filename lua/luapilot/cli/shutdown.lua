@@ -5,8 +5,8 @@
 -- are awaited, and deferred functions, a reader of the log that is slow, Consul, and processes that a job has left
 -- behind. Pure.
 
-local dependencies = require "luapilot.dependencies"
-local duration = require "luapilot.duration"
+local dependencies = require "luapilot.job.dependencies"
+local duration = require "luapilot.base.duration"
 
 local shutdown = {}
 

@@ -5,7 +5,7 @@
 -- both become an exit code here, so that what was written is flushed.
 
 local command = require "luapilot.cli.command"
-local describe = require "luapilot.describe"
+local describe = require "luapilot.base.describe"
 
 local NO_BUSTED = [[
 luapilot test: busted is not installed. One of these installs it:

@@ -2,11 +2,11 @@
 --
 -- It owns this way, and the functions that it makes of the entries. It never knows a single endpoint.
 
-local characters = require "luapilot.characters"
-local copy = require "luapilot.copy"
+local characters = require "luapilot.schema.json_text"
+local copy = require "luapilot.base.copy"
 local endpoints = require "luapilot.consul.endpoints"
 local requests = require "luapilot.consul.requests"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 
 local calls = {}
 

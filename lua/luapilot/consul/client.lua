@@ -7,15 +7,15 @@
 -- refused: tokens rotate) and the words for failures: what Consul said, and what may be done about it. It never decodes
 -- an answer, and knows no endpoint.
 
-local advice = require "luapilot.advice"
-local describe = require "luapilot.describe"
+local advice = require "luapilot.net.hints"
+local describe = require "luapilot.base.describe"
 local options = require "luapilot.consul.options"
-local paths = require "luapilot.paths"
-local queue = require "luapilot.queue"
-local retry = require "luapilot.retry"
-local schema = require "luapilot.schema"
-local starved = require "luapilot.starved"
-local url = require "luapilot.url"
+local paths = require "luapilot.schema.paths"
+local queue = require "luapilot.base.queue"
+local retry = require "luapilot.task.retry"
+local schema = require "luapilot.schema.schema"
+local starved = require "luapilot.consul.starved"
+local url = require "luapilot.base.url"
 
 local client = {}
 

@@ -3,9 +3,9 @@
 -- The names, and those of fields, are the official Go client's in snake_case. An entry says how a request is made of a
 -- call's arguments, and what of its answer is returned. It owns the entries; calls.lua follows them.
 
-local address = require "luapilot.address"
-local base64 = require "luapilot.base64"
-local characters = require "luapilot.characters"
+local address = require "luapilot.base.address"
+local base64 = require "luapilot.base.base64"
+local characters = require "luapilot.schema.json_text"
 local names = require "luapilot.consul.names"
 local shapes = require "luapilot.consul.shapes"
 

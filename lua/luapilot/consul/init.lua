@@ -6,13 +6,13 @@
 -- It is loaded when a file first says pilot.consul, and by nothing else. It owns the table; the client, which it makes,
 -- is the app's.
 
-local ask = require "luapilot.ask"
+local ask = require "luapilot.schema.arguments"
 local calls = require "luapilot.consul.calls"
 local client = require "luapilot.consul.client"
 local kv = require "luapilot.consul.kv"
 local options = require "luapilot.consul.options"
-local schema = require "luapilot.schema"
-local suggest = require "luapilot.suggest"
+local schema = require "luapilot.schema.schema"
+local suggest = require "luapilot.base.suggest"
 local txn = require "luapilot.consul.txn"
 
 local consul = {}

@@ -3,15 +3,15 @@
 -- It owns the encoding of values. A missing key is nil, a write that Consul refuses for its conditions (cas, a lock
 -- that somebody else holds) is false; everything else that goes wrong raises.
 
-local base64 = require "luapilot.base64"
-local characters = require "luapilot.characters"
+local base64 = require "luapilot.base.base64"
+local characters = require "luapilot.schema.json_text"
 local client = require "luapilot.consul.client"
-local describe = require "luapilot.describe"
-local exact = require "luapilot.exact"
+local describe = require "luapilot.base.describe"
+local exact = require "luapilot.schema.numbers"
 local requests = require "luapilot.consul.requests"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 local shapes = require "luapilot.consul.shapes"
-local url = require "luapilot.url"
+local url = require "luapilot.base.url"
 
 local kv = {}
 

@@ -1,5 +1,5 @@
 ---@meta
--- pilot.consul for editors (LuaLS), as library.lua is for the rest. Never loaded; spec/unit/library_spec.lua keeps it
+-- pilot.consul for editors (LuaLS), as library.lua is for the rest. Never loaded; spec/unit/api/library_spec.lua keeps it
 -- equal to what the program gives. docs/reference.md says the same in prose.
 
 ---@class luapilot.ConsulDeclaration   what is absent here comes from the environment variables of the official tools

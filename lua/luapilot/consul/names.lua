@@ -8,7 +8,7 @@
 -- strings of digits; so is every other whole number beyond 2^53, for a number of Lua would round it.
 -- It owns nothing, and knows no endpoint.
 
-local describe = require "luapilot.describe"
+local describe = require "luapilot.base.describe"
 
 local byte, concat = string.byte, table.concat
 

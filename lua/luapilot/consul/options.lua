@@ -3,12 +3,12 @@
 --
 -- It owns the fields, and what an address may look like. It never reads a file and never connects.
 
-local copy = require "luapilot.copy"
-local describe = require "luapilot.describe"
-local http_types = require "luapilot.http_types"
-local paths = require "luapilot.paths"
-local schema = require "luapilot.schema"
-local url = require "luapilot.url"
+local copy = require "luapilot.base.copy"
+local describe = require "luapilot.base.describe"
+local http_types = require "luapilot.schema.http"
+local paths = require "luapilot.schema.paths"
+local schema = require "luapilot.schema.schema"
+local url = require "luapilot.base.url"
 
 local options = {}
 

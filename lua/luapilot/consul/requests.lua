@@ -4,13 +4,13 @@
 -- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
 -- described by others, with these words.
 
-local characters = require "luapilot.characters"
+local characters = require "luapilot.schema.json_text"
 local client = require "luapilot.consul.client"
 local names = require "luapilot.consul.names"
 local options = require "luapilot.consul.options"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 local shapes = require "luapilot.consul.shapes"
-local utf8 = require "luapilot.utf8"
+local utf8 = require "luapilot.base.utf8"
 
 local requests = {}
 

@@ -3,13 +3,13 @@
 -- The fields are those of the official Go client in snake_case; names.lua turns them into Consul's. A misspelt field,
 -- which Consul would pass over, is an error. It owns these fields and nothing else.
 
-local characters = require "luapilot.characters"
-local describe = require "luapilot.describe"
-local exact = require "luapilot.exact"
-local duration = require "luapilot.duration"
+local characters = require "luapilot.schema.json_text"
+local describe = require "luapilot.base.describe"
+local exact = require "luapilot.schema.numbers"
+local duration = require "luapilot.base.duration"
 local names = require "luapilot.consul.names"
-local schema = require "luapilot.schema"
-local utf8 = require "luapilot.utf8"
+local schema = require "luapilot.schema.schema"
+local utf8 = require "luapilot.base.utf8"
 
 local shapes = {}
 

@@ -8,13 +8,13 @@
 --
 -- It owns the verbs, and what each of them needs.
 
-local base64 = require "luapilot.base64"
+local base64 = require "luapilot.base.base64"
 local client = require "luapilot.consul.client"
-local describe = require "luapilot.describe"
+local describe = require "luapilot.base.describe"
 local kv = require "luapilot.consul.kv"
 local names = require "luapilot.consul.names"
 local requests = require "luapilot.consul.requests"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 local shapes = require "luapilot.consul.shapes"
 
 local txn = {}

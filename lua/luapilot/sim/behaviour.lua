@@ -13,9 +13,9 @@
 -- check and their meaning. A behaviour becomes a function(proc) that process.lua runs.
 
 local blame = require "luapilot.sim.blame"
-local duration = require "luapilot.duration"
-local signals = require "luapilot.signals"
-local suggest = require "luapilot.suggest"
+local duration = require "luapilot.base.duration"
+local signals = require "luapilot.base.signals"
+local suggest = require "luapilot.base.suggest"
 
 local behaviour = {}
 

@@ -7,13 +7,13 @@
 -- It owns the parts of the simulated world that are this container's own, and everything that a spec can
 -- ask. It never moves time by itself: the world does.
 
-local app = require "luapilot.app"
+local app = require "luapilot.pilot.app"
 local blame = require "luapilot.sim.blame"
 local client = require "luapilot.sim.consul.client"
 local contain = require "luapilot.sim.contain"
 local control = require "luapilot.sim.consul.control"
 local declared = require "luapilot.sim.declared"
-local describe = require "luapilot.describe"
+local describe = require "luapilot.base.describe"
 local files = require "luapilot.sim.files"
 local handle = require "luapilot.sim.handle"
 local history = require "luapilot.sim.history"
@@ -23,12 +23,12 @@ local network = require "luapilot.sim.network"
 local programs = require "luapilot.sim.programs"
 local random = require "luapilot.sim.random"
 local sandbox = require "luapilot.sim.sandbox"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 local server = require "luapilot.sim.server"
 local sim_port = require "luapilot.sim.port"
-local signals = require "luapilot.signals"
+local signals = require "luapilot.base.signals"
 local sites = require "luapilot.sim.sites"
-local suggest = require "luapilot.suggest"
+local suggest = require "luapilot.base.suggest"
 
 local box = {}
 

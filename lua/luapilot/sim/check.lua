@@ -3,7 +3,7 @@
 -- The real one is written in C and raises for a field it does not know; a simulator that let it pass would
 -- hide the core's mistakes. Every check raises "call: field: expected …, got …". It owns nothing.
 
-local signals = require "luapilot.signals"
+local signals = require "luapilot.base.signals"
 
 local check = {}
 

@@ -1,8 +1,8 @@
 -- declared: which line of a pilot.lua uses a program, a URL, an address or a file: for messages about what nobody
 -- described. Reads the declarations of the core; owns nothing.
 
-local paths = require "luapilot.paths"
-local url = require "luapilot.url"
+local paths = require "luapilot.schema.paths"
+local url = require "luapilot.base.url"
 
 local declared = {}
 

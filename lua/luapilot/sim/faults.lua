@@ -14,10 +14,10 @@
 local blame = require "luapilot.sim.blame"
 local behaviour = require "luapilot.sim.behaviour"
 local consul_faults = require "luapilot.sim.consul.faults"
-local copy = require "luapilot.copy"
-local describe = require "luapilot.describe"
+local copy = require "luapilot.base.copy"
+local describe = require "luapilot.base.describe"
 local link = require "luapilot.sim.link"
-local suggest = require "luapilot.suggest"
+local suggest = require "luapilot.base.suggest"
 
 local faults = {}
 

@@ -18,7 +18,7 @@ local blame = require "luapilot.sim.blame"
 local faults = require "luapilot.sim.faults"
 local random = require "luapilot.sim.random"
 local report = require "luapilot.sim.report"
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 local world = require "luapilot.sim.world"
 
 local fuzz = {}

@@ -4,9 +4,9 @@
 -- restarts.
 
 local blame = require "luapilot.sim.blame"
-local job = require "luapilot.job"
-local schema = require "luapilot.schema"
-local suggest = require "luapilot.suggest"
+local job = require "luapilot.job.machine"
+local schema = require "luapilot.schema.schema"
+local suggest = require "luapilot.base.suggest"
 
 local handle = {}
 

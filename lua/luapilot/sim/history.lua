@@ -2,7 +2,7 @@
 --
 -- Two runs with the same seed have the same history. Pure: moments in, text out.
 
-local schema = require "luapilot.schema"
+local schema = require "luapilot.schema.schema"
 
 local history = {}
 

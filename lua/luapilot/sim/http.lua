@@ -4,11 +4,11 @@
 -- piece for each `more`. Programs that listen, or do not, come first: where nobody listens no site answers.
 -- It checks what the core asks for, and owns exchanges while they last.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 local check = require "luapilot.sim.check"
-local duration = require "luapilot.duration"
-local queue = require "luapilot.queue"
-local url = require "luapilot.url"
+local duration = require "luapilot.base.duration"
+local queue = require "luapilot.base.queue"
+local url = require "luapilot.base.url"
 
 local http = {}
 

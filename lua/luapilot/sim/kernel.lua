@@ -6,8 +6,8 @@
 -- again. It owns the groups. It tells the port of ends at once; that the news takes time is the port's rule.
 
 local process = require "luapilot.sim.process"
-local queue = require "luapilot.queue"
-local roll = require "luapilot.roll"
+local queue = require "luapilot.base.queue"
+local roll = require "luapilot.base.waitlist"
 
 local kernel = {}
 

@@ -6,9 +6,9 @@
 -- directions of each connection are its own; what the server says is server.lua's, who listens where is network.lua's.
 
 local check = require "luapilot.sim.check"
-local duration = require "luapilot.duration"
+local duration = require "luapilot.base.duration"
 local files = require "luapilot.sim.files"
-local unread = require "luapilot.unread"
+local unread = require "luapilot.net.buffer"
 
 local link = {}
 

@@ -7,10 +7,10 @@
 -- It owns the handles and the queue of events. Processes behind handles are child.lua's, files are
 -- places.lua's and files.lua's, endpoints network.lua's. It decides nothing and knows nothing of jobs.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 local check = require "luapilot.sim.check"
 local client = require "luapilot.sim.consul.client"
-local duration = require "luapilot.duration"
+local duration = require "luapilot.base.duration"
 local http = require "luapilot.sim.http"
 local link = require "luapilot.sim.link"
 local places = require "luapilot.sim.places"

@@ -8,7 +8,7 @@
 -- its parent is, who is in its group and who is told of its end is the kernel's business (kernel.lua).
 
 local blame = require "luapilot.sim.blame"
-local duration = require "luapilot.duration"
+local duration = require "luapilot.base.duration"
 local server = require "luapilot.sim.server"
 
 local process = {}

@@ -9,7 +9,7 @@
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"
 local files = require "luapilot.sim.files"
-local words = require "luapilot.words"
+local words = require "luapilot.base.shellwords"
 
 local programs = {}
 

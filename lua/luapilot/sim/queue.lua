@@ -4,7 +4,7 @@
 -- turns: one event each. What a cancelled handle still has in a line is passed over when its turn comes. Owns what
 -- waits. Never knows what an event means.
 
-local fifo = require "luapilot.queue"
+local fifo = require "luapilot.base.queue"
 
 local queue = {}
 

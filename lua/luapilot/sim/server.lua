@@ -8,7 +8,7 @@
 -- are link.lua's. A server is a program of the box (process.lua), or somebody outside, who is always there.
 
 local blame = require "luapilot.sim.blame"
-local duration = require "luapilot.duration"
+local duration = require "luapilot.base.duration"
 
 local server = {}
 

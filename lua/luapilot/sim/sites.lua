@@ -13,9 +13,9 @@
 -- them while a fault lasts (faults.lua).
 
 local blame = require "luapilot.sim.blame"
-local duration = require "luapilot.duration"
-local suggest = require "luapilot.suggest"
-local url = require "luapilot.url"
+local duration = require "luapilot.base.duration"
+local suggest = require "luapilot.base.suggest"
+local url = require "luapilot.base.url"
 
 local sites = {}
 

@@ -3,7 +3,7 @@
 -- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
 -- It owns nothing; handles are the port's.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 local behaviour = require "luapilot.sim.behaviour"
 local check = require "luapilot.sim.check"
 local child = require "luapilot.sim.child"

@@ -7,8 +7,8 @@
 --
 -- It owns what has arrived and is not read, and the beginning of a line whose end has not come yet.
 
-local lines = require "luapilot.lines"
-local queue = require "luapilot.queue"
+local lines = require "luapilot.job.output"
+local queue = require "luapilot.base.queue"
 
 local stream = {}
 

@@ -9,9 +9,9 @@ local box = require "luapilot.sim.box"
 local clock = require "luapilot.sim.clock"
 local cluster = require "luapilot.sim.consul.cluster"
 local control = require "luapilot.sim.consul.control"
-local duration = require "luapilot.duration"
+local duration = require "luapilot.base.duration"
 local random = require "luapilot.sim.random"
-local suggest = require "luapilot.suggest"
+local suggest = require "luapilot.base.suggest"
 
 local world = {}
 

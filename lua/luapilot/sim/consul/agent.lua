@@ -8,7 +8,7 @@
 -- It owns the local services, checks and their timers. Requests are server.lua's.
 
 local catalog = require "luapilot.sim.consul.catalog"
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 
 local agent = {}
 

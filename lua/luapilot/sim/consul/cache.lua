@@ -10,7 +10,7 @@
 --
 -- It owns the answers and what keeps them up to date. HTTP is server.lua's.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 
 local cache = {}
 

@@ -6,7 +6,7 @@
 --
 -- It owns the three tables. It never looks at a clock.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 
 local catalog = {}
 

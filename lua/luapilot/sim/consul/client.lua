@@ -5,10 +5,10 @@
 -- under way and their queue.
 
 local check = require "luapilot.sim.check"
-local copy = require "luapilot.copy"
-local duration = require "luapilot.duration"
+local copy = require "luapilot.base.copy"
+local duration = require "luapilot.base.duration"
 local http = require "luapilot.sim.http"
-local queue = require "luapilot.queue"
+local queue = require "luapilot.base.queue"
 
 local client = {}
 

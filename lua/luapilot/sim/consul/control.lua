@@ -5,10 +5,10 @@
 
 local blame = require "luapilot.sim.blame"
 local catalog = require "luapilot.sim.consul.catalog"
-local copy = require "luapilot.copy"
-local duration = require "luapilot.duration"
+local copy = require "luapilot.base.copy"
+local duration = require "luapilot.base.duration"
 local snapshot = require "luapilot.sim.consul.snapshot"
-local suggest = require "luapilot.suggest"
+local suggest = require "luapilot.base.suggest"
 
 local control = {}
 

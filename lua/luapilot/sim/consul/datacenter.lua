@@ -7,11 +7,11 @@
 
 local blame = require "luapilot.sim.blame"
 local catalog = require "luapilot.sim.consul.catalog"
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 local kv = require "luapilot.sim.consul.kv"
 local sessions = require "luapilot.sim.consul.sessions"
 local store = require "luapilot.sim.consul.store"
-local suggest = require "luapilot.suggest"
+local suggest = require "luapilot.base.suggest"
 
 local datacenter = {}
 

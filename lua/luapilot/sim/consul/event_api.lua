@@ -1,7 +1,7 @@
 -- event_api: /v1/event/. Events go from agent to agent, and each keeps the last 256 that concern it.
 
 local answer = require "luapilot.sim.consul.answer"
-local base64 = require "luapilot.base64"
+local base64 = require "luapilot.base.base64"
 local json = require "luapilot.sim.consul.json"
 
 local KEPT = 256

@@ -5,7 +5,7 @@
 -- state is the same text. It owns nothing.
 
 local cjson = require "cjson".new()
-local utf8 = require "luapilot.utf8"
+local utf8 = require "luapilot.base.utf8"
 
 cjson.decode_invalid_numbers(false)
 

@@ -5,7 +5,7 @@
 --
 -- It owns the entries and the graveyard. Who may hold a lock is sessions.lua's, through `held_back`.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 
 local kv = {}
 

@@ -3,7 +3,7 @@
 local answer = require "luapilot.sim.consul.answer"
 local body = require "luapilot.sim.consul.body"
 local catalog_api = require "luapilot.sim.consul.catalog_api"
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 local json = require "luapilot.sim.consul.json"
 
 local QUERY = { fields = {

@@ -6,7 +6,7 @@
 --
 -- It owns nothing: a snapshot is plain data, and may be put back more than once.
 
-local copy = require "luapilot.copy"
+local copy = require "luapilot.base.copy"
 
 local snapshot = {}
 

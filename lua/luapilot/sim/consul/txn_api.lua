@@ -4,7 +4,7 @@
 -- are refused clearly.
 
 local answer = require "luapilot.sim.consul.answer"
-local base64 = require "luapilot.base64"
+local base64 = require "luapilot.base.base64"
 local body = require "luapilot.sim.consul.body"
 local json = require "luapilot.sim.consul.json"
 local view = require "luapilot.sim.consul.view"

@@ -2,7 +2,7 @@
 --
 -- The same thing has other fields at other endpoints, and what is empty is [], {}, null or absent, each at its place.
 
-local base64 = require "luapilot.base64"
+local base64 = require "luapilot.base.base64"
 local json = require "luapilot.sim.consul.json"
 
 local view = {}

@@ -1,0 +1,173 @@
+-- object: what `pilot.job "app"` gives: the thing that the user declares, asks and tells.
+--
+-- Before it is completed it is a name; completed it stands before its runner. It owns nothing that runs. What a file
+-- declares is here, what handlers do is in job_actions.lua.
+
+local ask = require "luapilot.schema.arguments"
+local config = require "luapilot.schema.job"
+local facade = require "luapilot.api.facade"
+local job = require "luapilot.job.machine"
+local lazy = require "luapilot.base.lazy"
+local runner = require "luapilot.job.runner"
+local schema = require "luapilot.schema.schema"
+
+local job_actions = lazy.require "luapilot.api.job_actions"
+local suggest = lazy.require "luapilot.base.suggest"
+
+local object = {}
+
+local methods = {}
+
+-- The last exit as the user sees it: a copy, in the time of events.
+local function last_exit(exit, app)
+  if not exit then return nil end
+  local at = app.port.clock() - (app.port.now() - exit.at)
+  return { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error, at = at }
+end
+
+-- What stands behind an object: { app, name, where }.
+local function runner_of(h) return h.app.jobs[h.name] end
+
+-- A field of the running job, and what it is before there is one.
+local function of_runner(read, before)
+  return function(h)
+    local r = runner_of(h)
+    if r then return read(r, h.app) end
+    return before
+  end
+end
+
+-- What :state and its like show, before and after the job is completed.
+local fields = {
+  name = function(h) return h.name end,
+  state = of_runner(function(r) return job.VISIBLE[r.memory.state] end, "waiting"),
+  pid = of_runner(function(r) return r.memory.pid end),
+  running = of_runner(function(r) return r.memory.state == "running" end, false),
+  health = of_runner(function(r) return r.memory.health end, "unknown"),
+  exit = of_runner(function(r, app) return last_exit(r.memory.exit, app) end),
+  restarts = of_runner(function(r) return r.memory.restarts end, 0),
+  since = of_runner(function(r, app) return app.port.clock() - (app.port.now() - r.memory.since) end),
+}
+
+---@class luapilot.Job
+---@field name string
+---@field state "waiting"|"blocked"|"preparing"|"running"|"stopping"|"backoff"|"stopped"|"complete"
+---@field pid integer?
+---@field running boolean
+---@field health "unknown"|"healthy"|"unhealthy"
+---@field exit { code: integer, signal: string?, reason: string, at: number }?   of the last run
+---@field restarts integer
+---@field since number       epoch seconds of the last change of state
+
+local front -- forward
+
+local function of(self, method)
+  local h = front.of(self, method, 2)
+  return h, runner_of(h)
+end
+
+front = facade.new {
+  kind = "job", methods = methods, fields = fields, set = 'describe the job with pilot.job "name" { … }',
+  describe = function(h) return ("job %q"):format(h.name) end,
+  call = function(self, h, options) -- `app { … }`: the later call that completes `pilot.job "app"`
+    object.complete(h.app, self, h.name, options)
+    return self
+  end,
+}
+
+---@param value any
+---@return boolean
+object.is = front.is
+
+---The topic of a job on the bus.
+---@param self table
+---@return string
+function object.topic(self) return "job:" .. front.inner(self).name end
+
+---The object of a name, made when it is named for the first time.
+---@param app luapilot.App
+---@param name string
+---@return luapilot.Job
+function object.named(app, name)
+  local existing = app.objects[name]
+  if existing then return existing end
+  if app.phase ~= "declaring" then
+    local others = {}
+    for other in pairs(app.jobs) do others[#others + 1] = other end
+    table.sort(others)
+    error(("there is no job %q%s%s"):format(name, suggest.hint(name, others), suggest.near(name, others) and "" or
+      ": a new one is described at the top level of the file, before the pilot runs"), 4)
+  end
+  local declaration = { app = app, name = name, where = app:where() }
+  local self = front.make(declaration)
+  app.objects[name] = self
+  app.declared[#app.declared + 1] = declaration
+  return self
+end
+
+---Describes a job. Every mistake goes to the app's list.
+---@param app luapilot.App
+---@param self luapilot.Job?      nil: pilot.job { name = … }
+---@param name string?
+---@param options any
+---@return luapilot.Job
+function object.complete(app, self, name, options)
+  local where = app:where()
+  if app.phase ~= "declaring" then
+    error("pilot.job declares, and the pilot runs already: describe jobs at the top level of the file", 3)
+  end
+  local spec = config.job(name, options, where, app.mistakes)
+  name = spec.name
+  if not name then -- told already; what follows in the file is looked at, too
+    return front.make { app = app, name = "?", where = where }
+  end
+  self = self or object.named(app, name)
+  if app.jobs[name] then
+    app.mistakes:add(where, ("job %q"):format(name),
+      ("is described twice: the first time at %s; a name belongs to one job"):format(app.jobs[name].spec.where))
+    return self
+  end
+  local node = ask.trigger(app, spec.when, where, ("job %q.when"):format(name))
+  if node and node.kind == "every" and not spec.timeout then spec.timeout = node.interval end
+  app:add(runner.new(app, spec, self, node))
+  return self
+end
+
+-- --- triggers and handlers -------------------------------------------------------------------
+
+local function event_trigger(kind)
+  return function(self, event, options)
+    local h = of(self, kind)
+    return ask.event_trigger(h.app, kind, "job", object.topic(self), event, options)
+  end
+end
+
+---A trigger: the first time that `event` happens (at once if it is so now).
+methods.once = event_trigger("once")
+---A trigger: every time that `event` happens.
+methods.each = event_trigger("each")
+
+---Calls fn(event) for each `event`, in a task of its own.
+---@param event string
+---@param options table|fun(event: table)    { when_busy, settle, max_wait, timeout }
+---@param fn fun(event: table)?
+---@return luapilot.Subscription
+function methods.on(self, event, options, fn)
+  local h, r = of(self, "on")
+  if event == "output" and r and h.app.phase ~= "declaring" then job_actions.check_lines(r, 2) end
+  local subscription = ask.subscribe(h.app, "job", object.topic(self), tostring(self), event, options, fn)
+  if event == "output" and r then r:capture() end
+  return subscription
+end
+
+-- What handlers ask of jobs, and do with them, comes with the first that does.
+lazy.methods(methods, function() return lazy.load("luapilot.api.job_actions").of(front) end, {
+  "wait_for", "next", "start", "stop", "restart", "reload", "signal", "set_tags", "maintenance",
+})
+
+---The names of all methods, and of all fields, sorted.
+---@return string[] methods
+---@return string[] fields
+function object.names() return schema.keys(methods), schema.keys(fields) end
+
+return object

@@ -1,0 +1,155 @@
+-- validate: runs the top level of a pilot.lua and looks at what it declared as a whole.
+--
+-- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
+-- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
+
+local constant = require "luapilot.base.constant"
+local lazy = require "luapilot.base.lazy"
+local trigger = require "luapilot.job.trigger"
+
+local calls = lazy.require "luapilot.script.job_calls"
+local circles = lazy.require "luapilot.script.cycles"
+local dependencies = lazy.require "luapilot.job.dependencies"
+local mentions = lazy.require "luapilot.script.references"
+local order = lazy.require "luapilot.script.dependency_check"
+local paths = lazy.require "luapilot.schema.paths"
+local raised = lazy.require "luapilot.script.load_error"
+local rivals = lazy.require "luapilot.script.conflicts"
+local shutdown_signals = lazy.require "luapilot.api.shutdown_signals"
+local templates = lazy.require "luapilot.api.template"
+local watches = lazy.require "luapilot.api.watch"
+
+local validate = {}
+
+---Runs the main chunk. What it raises is the last mistake of this run.
+---@param app luapilot.App
+---@param chunk function
+function validate.run(app, chunk)
+  local ok, err = app.tasks:run_alone(chunk)
+  if not ok then
+    app.raised = raised.tell(app, err)
+  end
+end
+
+-- --- jobs ------------------------------------------------------------------------------------
+
+-- What of a trigger needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
+-- put down in `heard`: source → { runner, leaf, sum, trigger }.
+local function begin_sum(app, runner, heard)
+  local own, whole = runner.starter.trigger, false
+  if runner.spec.depends_on then own = dependencies.as_trigger(runner) end
+  local sum = trigger.sum()
+  for _, leaf in ipairs(own.leaves) do
+    local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
+    if source then
+      heard[source] = heard[source] or {}
+      table.insert(heard[source], { runner, leaf, sum, own })
+    elseif trigger.add(own, sum, leaf) then
+      whole = true
+    end
+  end
+  return whole
+end
+
+-- Jobs that can start at all, if nobody else starts them by hand: those that need no job, then those that these start.
+local function startable_jobs(app)
+  local startable, list, heard = {}, {}, {}
+  local function add(runner)
+    if startable[runner] then return end
+    startable[runner], list[#list + 1] = true, runner
+  end
+  for _, runner in ipairs(app.order) do
+    if begin_sum(app, runner, heard) then add(runner) end
+  end
+  local i = 1
+  while list[i] do
+    for _, each in ipairs(heard[list[i]] or {}) do
+      if trigger.add(each[4], each[3], each[2]) then add(each[1]) end
+    end
+    i = i + 1
+  end
+  return startable, #list
+end
+
+local function cycles(app)
+  local startable, count = startable_jobs(app)
+  if count < #app.order then circles.tell(app, startable) end
+end
+
+-- What reads a file token by token is loaded where the words are there at all.
+local function may_have(source, word, pattern)
+  return source:find(word, 1, true) ~= nil and source:find(pattern) ~= nil
+end
+
+-- `app:reload()` in a handler would raise when it is called, perhaps at night.
+local function reloads(app)
+  for path, source in pairs(app.loader.sources) do
+    if may_have(source, "reload", ":%s*reload") then mentions.reloads(app, path, source) end
+  end
+end
+
+local function share(app)
+  for _, runner in ipairs(app.order) do
+    if runner.spec.service or runner.spec.stdin == "inherit" then return rivals.check(app) end
+  end
+end
+
+-- --- files from templates --------------------------------------------------------------------
+
+---The paths that this file renders, as far as it shows: templates, and what stands as to = "…". A pilot that was killed
+---may have left something there to be put back.
+---@param app luapilot.App
+---@return string[]
+function validate.rendered_files(app)
+  local found, seen = {}, {}
+  local function add(path)
+    if not seen[path] then found[#found + 1] = path end
+    seen[path] = true
+  end
+  if next(app.templates) then
+    for _, path in ipairs(templates.paths(app)) do add(path) end
+  end
+  for _, source in pairs(app.loader.sources) do
+    local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
+    for _, path in ipairs(list or constant.NONE) do add(paths.absolute(path)) end
+  end
+  table.sort(found)
+  return found
+end
+
+-- --- the file --------------------------------------------------------------------------------
+
+local function declares_something(app)
+  return #app.declared > 0 or next(app.holders) ~= nil or app.tasks.count > 0
+    or app.bus:count(function() return true end) > 0
+end
+
+---@param app luapilot.App
+---@param path string
+function validate.declarations(app, path)
+  if #app.declared > #app.order and not app.raised then mentions.undescribed(app) end
+  for _, runner in ipairs(app.order) do
+    for _, leaf in ipairs(runner.starter.trigger.leaves) do
+      if leaf.topic then mentions.event(app, runner, leaf) end
+    end
+    if runner.spec.log.mode ~= "lines" and app.bus:has(runner.topic, "output") then mentions.output(app, runner) end
+    if runner.spec.depends_on or runner.spec.bind then order.check(app, runner) end
+  end
+  if not app.raised then
+    if app.enders then shutdown_signals.check(app) end
+    if next(app.template_objects) then templates.check(app) end
+    if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
+    share(app)
+    if next(app.watches) and not app.consul and app.mistakes:count() == 0 then watches.check_names(app) end
+  end
+  if not app.raised then
+    cycles(app)
+    reloads(app)
+  end
+  if not app.raised and app.mistakes:count() == 0 and not declares_something(app) then
+    app.mistakes:add(path, nil, 'declares nothing: no job, no timer, no handler; start with '
+      .. 'local pilot = require "luapilot" and pilot.job "app" { exec = { "program" } }')
+  end
+end
+
+return validate
