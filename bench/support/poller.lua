@@ -1,5 +1,5 @@
 -- poller: a blocking query of Consul with nothing around it: one connection, the next question as soon as there is an
--- answer, no limit. Started by watches.lua as `luajit bench/support/poller.lua PORT PATH`; ended by its site.
+-- answer, no limit. Started by api/watch.lua as `luajit bench/support/poller.lua PORT PATH`; ended by its site.
 --
 -- It prints a line for each answer, "heard NUMBER TIME": the key's value, or the highest port of the instances.
 

@@ -5,7 +5,7 @@ package.path = "lua/?.lua;" .. package.path
 
 local bus = require "luapilot.task.bus"
 local loop = require "luapilot.task.loop"
-local tasks = require "luapilot.task.scheduler"
+local scheduler = require "luapilot.task.scheduler"
 
 local N = tonumber(arg[1])
 local handled = 0
@@ -13,7 +13,7 @@ local handled = 0
 local turns = loop.new { timer = function() return 1 end, cancel = function() end, now = function() return 0 end }
 turns:otherwise(function() end)
 local events = bus.new {
-  loop = turns, tasks = tasks.new(turns), log = function() end,
+  loop = turns, tasks = scheduler.new(turns), log = function() end,
   on_error = function(_, _, err) error(err) end,
 }
 events:subscribe("job:app", "healthy", { when_busy = "queue" }, function() handled = handled + 1 end, "bench")

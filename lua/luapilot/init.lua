@@ -4,25 +4,25 @@
 --   pilot.job "app" { exec = { "node", "server.js" }, restart = "always" }
 --
 -- Each pilot has a table of its own, made by `attach`. Functions declare (at the top level) or post commands; what
--- waits suspends the task. This file owns the names and what nearly every file says; the rest is in groups.lua,
--- timers.lua, actions.lua and surroundings.lua, and comes when it is named. Nothing here runs.
+-- waits suspends the task. This file owns the names and what nearly every file says; the rest is in api/groups.lua,
+-- api/timers.lua, api/actions.lua and api/environment.lua, and comes when it is named. Nothing here runs.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
-local object = require "luapilot.api.job"
+local job_api = require "luapilot.api.job"
 local schema = require "luapilot.schema.schema"
 
 local consul = lazy.require "luapilot.consul"
 local fs = lazy.require "luapilot.file.fs"
 local http = lazy.require "luapilot.net.http"
 local log = lazy.require "luapilot.api.log"
-local net = lazy.require "luapilot.net.connection"
-local option_types = lazy.require "luapilot.schema.options"
+local connection = lazy.require "luapilot.net.connection"
+local option_schema = lazy.require "luapilot.schema.options"
 local suggest = lazy.require "luapilot.base.suggest"
-local templates = lazy.require "luapilot.api.template"
-local watches = lazy.require "luapilot.api.watch"
+local template_api = lazy.require "luapilot.api.template"
+local watch_api = lazy.require "luapilot.api.watch"
 
 local luapilot = {}
 
@@ -34,7 +34,7 @@ local LATER = {
 
 -- Libraries that are loaded when a file first names them.
 local ON_DEMAND = {
-  consul = consul, fs = fs, http = http, log = log, net = net, watch = watches,
+  consul = consul, fs = fs, http = http, log = log, net = connection, watch = watch_api,
   json = { library = function() return suggest.guard(copy.shallow(lazy.load "luapilot.base.json"), "pilot.json") end },
 }
 
@@ -61,12 +61,12 @@ end
 ---@param first string|table
 ---@return luapilot.Job
 function api.job(app, first, more)
-  if schema.is_table(first) then return object.complete(app, nil, nil, first) end
+  if schema.is_table(first) then return job_api.complete(app, nil, nil, first) end
   if type(first) ~= "string" then
     error("pilot.job: expected a name or a table with a name, got " .. describe.value(first), 2)
   end
-  ask.alone("pilot.job", first, more, 3)
-  return object.named(app, first)
+  arguments.alone("pilot.job", first, more, 3)
+  return job_api.named(app, first)
 end
 
 local ENDS_PILOT = { SIGTERM = true, SIGINT = true }
@@ -82,31 +82,31 @@ end
 ---@return luapilot.Subscription
 function api.on(app, event, options, fn)
   if ends_pilot(app, event) then
-    ask.fail(app, nil, ("on(%q): this signal ends the pilot: use pilot.on(\"shutdown\", …)"):format(event))
+    arguments.fail(app, nil, ("on(%q): this signal ends the pilot: use pilot.on(\"shutdown\", …)"):format(event))
   end
-  return ask.subscribe(app, "pilot", "pilot", "pilot", event, options, fn)
+  return arguments.subscribe(app, "pilot", "pilot", "pilot", event, options, fn)
 end
 
 local function pilot_trigger(kind)
   return function(app, event, options)
     if ends_pilot(app, event) or event == "shutdown" then
-      ask.fail(app, nil, ("%s(%q): the pilot ends with it, and starts nothing any more: use pilot.on(\"shutdown\", …)")
-        :format(kind, event))
+      arguments.fail(app, nil, ("%s(%q): the pilot ends with it, and starts nothing any more: "
+        .. "use pilot.on(\"shutdown\", …)"):format(kind, event))
     end
-    return ask.event_trigger(app, kind, "pilot", "pilot", event, options)
+    return arguments.event_trigger(app, kind, "pilot", "pilot", event, options)
   end
 end
 api.once, api.each = pilot_trigger("once"), pilot_trigger("each")
 
 ---@param seconds string|number
 function api.shutdown_timeout(app, value)
-  app.shutdown_timeout = ask.span(app, value, "pilot.shutdown_timeout")
+  app.shutdown_timeout = arguments.span(app, value, "pilot.shutdown_timeout")
 end
 
 ---@param options { level: string?, format: string?, output: string? }
 function api.logging(app, options)
-  app.logging = ask.read(app, function(where, list)
-    return option_types.logging(options, "pilot.logging", where, list)
+  app.logging = arguments.read(app, function(where, list)
+    return option_schema.logging(options, "pilot.logging", where, list)
   end)
   if app.phase ~= "declaring" then return app:apply_logging() end
   app.port.logging { level = app.logging.level, format = app.logging.format } -- the output when the file is right
@@ -119,8 +119,8 @@ function api.now(app) return app.port.clock() end
 ---@param path string
 ---@return luapilot.Template
 function api.template(app, path, more)
-  ask.alone("pilot.template", path, more, 3)
-  local object_of_path = templates.named(app, path)
+  arguments.alone("pilot.template", path, more, 3)
+  local object_of_path = template_api.named(app, path)
   return object_of_path
 end
 

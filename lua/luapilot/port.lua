@@ -110,7 +110,7 @@ function port.cancel(id) end
 ---@field output luapilot.OutputOptions?   where lines go; nil with `capture`: nowhere
 ---@field capture boolean?           output events instead of (no `output`) or beside (`output`) the log. Beside the log
 ---                                  `data` holds whole lines, and of one over 64 KiB the parts that the log has,
----                                  without a newline at the end: lines.lua takes them apart
+---                                  without a newline at the end: job/output.lua takes them apart
 ---@field notify boolean?            give it a NOTIFY_SOCKET; datagrams arrive as notify events
 ---@field mark string?               "NAME=value" of its environment: by that strays are known, who left the session
 ---@field pidfile string?            names who follows the leader, see `successor`
@@ -501,7 +501,7 @@ function port.shutdown_signals(names) end
 
 ---Tells the guardian when, at the latest, everything must have ended, and with which exit code: a pilot that is there
 ---then is killed with all that is left. A pause of the machine does not count: the guardian counts these seconds as
----patience.lua does. When the `orderly` ones of them are over, by the clock, a stretch of user code may last 0.05 s,
+---task/budget.lua does. When the `orderly` ones of them are over, by the clock, a stretch of user code may last 0.05 s,
 ---whatever `contain` was told.
 ---@param seconds number?   from now; nil: as it was
 ---@param orderly number?   the same

@@ -2,7 +2,7 @@
 --
 -- Nothing here sleeps: a spec waits for an event, and a bound turns its absence into a failure.
 
-local lines = require "luapilot.job.output"
+local job_output = require "luapilot.job.output"
 local machine = require "support.machine"
 
 local BOUND = 60        -- seconds in which anything that is promised must have come
@@ -710,11 +710,11 @@ local function contract(name, world)
         return port.read(path)
       end
 
-      -- What lines.lua makes of all that came.
+      -- What job/output.lua makes of all that came.
       local function lines_of(text)
         local list, at = {}, 1
         while at <= #text do
-          local line, after, goes_on = lines.next(text, at)
+          local line, after, goes_on = job_output.next(text, at)
           at = after
           list[#list + 1] = line .. (goes_on and at <= #text and "…" or "")
         end

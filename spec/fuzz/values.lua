@@ -17,9 +17,9 @@ local signals = require "luapilot.base.signals"
 local size = require "luapilot.base.size"
 local syntax = require "luapilot.base.syntax"
 local template = require "luapilot.file.template"
-local types = require "luapilot.schema.process"
+local process_schema = require "luapilot.schema.process"
 local url = require "luapilot.base.url"
-local words = require "luapilot.base.shellwords"
+local shellwords = require "luapilot.base.shellwords"
 
 local function same(a, b)
   if type(a) ~= "table" or type(b) ~= "table" then return a == b end
@@ -90,10 +90,10 @@ function readers.d(text)
 end
 
 function readers.e(text)
-  local list = read(words.split, text)
+  local list = read(shellwords.split, text)
   if not list then return end
-  local again = assert(words.split(words.show(list)))
-  assert(same(list, again), "other words: " .. words.show(list))
+  local again = assert(shellwords.split(shellwords.show(list)))
+  assert(same(list, again), "other words: " .. shellwords.show(list))
 end
 
 function readers.f(text)
@@ -139,11 +139,11 @@ function readers.j(text)
 end
 
 function readers.k(text)
-  local target = read(schema.first, types.endpoint, text)
+  local target = read(schema.first, process_schema.endpoint, text)
   if not target then return end
   assert((target.address == nil) ~= (target.path == nil), "one of address and path")
   assert(not (target.path or target.address):find "%z", "a NUL byte")
-  assert(same(target, assert(schema.first(types.endpoint, target.shown))), "another one: " .. target.shown)
+  assert(same(target, assert(schema.first(process_schema.endpoint, target.shown))), "another one: " .. target.shown)
 end
 
 ---@param input string

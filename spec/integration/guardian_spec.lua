@@ -193,7 +193,7 @@ describe("the guardian", function()
 
     it("by an error of the core in the look whether it is over, has stopped its jobs itself, in order", function()
       local p = started(broken [[
-        app.prospects.bury = function() error "a bug" end
+        app.quiescence.bury = function() error "a bug" end
         app.dirty = true
       ]])
       p:signal "SIGUSR2"

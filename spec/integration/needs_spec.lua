@@ -51,7 +51,7 @@ end
 describe("luapilot run loads", function()
   after_each(run.cleanup)
 
-  -- When this fails because of a new module: does a pilot need it that does not use it? lazy.lua helps.
+  -- When this fails because of a new module: does a pilot need it that does not use it? base/lazy.lua helps.
   it("what a small file needs", function()
     assert.equal(SMALL, loaded 'require "luapilot".job "app" { exec = { "true" } }')
   end)

@@ -4,8 +4,8 @@
 -- init.lua lends them to a file when the first is called.
 
 local argv = require "luapilot.schema.argv"
-local ask = require "luapilot.schema.arguments"
-local option_types = require "luapilot.schema.options"
+local arguments = require "luapilot.schema.arguments"
+local option_schema = require "luapilot.schema.options"
 local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
@@ -77,7 +77,7 @@ end
 
 ---Runs fn(…) in a task of its own. What it raises goes to task:wait(), or to the log when nobody waits.
 function api.spawn(app, fn, ...)
-  fn = ask.callable(app, fn, "pilot.spawn")
+  fn = arguments.callable(app, fn, "pilot.spawn")
   return setmetatable({
     app = app, task = app.tasks:spawn(fn, options_of_spawn(app), ...),
   }, Handle)
@@ -129,11 +129,11 @@ function api.shutting_down(app) return app.phase == "closing" or app.phase == "e
 ---@param on boolean
 ---@param reason string?
 function api.maintenance(app, on, reason)
-  local wanted, why = ask.maintenance("pilot.maintenance", on, reason)
+  local wanted, why = arguments.maintenance("pilot.maintenance", on, reason)
   if app.phase == "declaring" then
     error("pilot.maintenance acts, and the top level of a pilot.lua only declares: call it in a handler", 2)
   end
-  app:command(function() app.services:maintain(nil, wanted, why) end)
+  app:command(function() app.advertiser:maintain(nil, wanted, why) end)
 end
 
 -- --- programs and files ----------------------------------------------------------------------
@@ -179,8 +179,8 @@ end
 function api.exec(app, command, options)
   local words, message = argv.parse(command)
   if not words then error("pilot.exec: " .. message, 2) end
-  local read = ask.read(app, function(where, list)
-    return option_types.exec_options(options, "pilot.exec", where, list)
+  local read = arguments.read(app, function(where, list)
+    return option_schema.exec_options(options, "pilot.exec", where, list)
   end)
   local result, failure, short_of = app.tasks:await("pilot.exec", function(wake)
     local all, cancel, why, code
@@ -206,11 +206,11 @@ end
 ---@param options table     { source | text, to, data, mode, owner, validate }
 ---@return boolean changed
 function api.render(app, options)
-  local spec = ask.read(app, function(where, list)
-    return option_types.render_options(options, "pilot.render", where, list)
+  local spec = arguments.read(app, function(where, list)
+    return option_schema.render_options(options, "pilot.render", where, list)
   end)
   if not app.tasks:inside() then app.tasks:await("pilot.render", function() end) end -- raises, and nothing is read
-  local changed, message = app.renders:render(spec)
+  local changed, message = app.trials:render(spec)
   if changed == nil then error("pilot.render: " .. message, 2) end
   return changed
 end

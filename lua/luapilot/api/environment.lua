@@ -1,9 +1,9 @@
--- surroundings: what a file asks of where it runs: variables, secrets, addresses.
+-- environment: what a file asks of where it runs: variables, secrets, addresses.
 --
 -- It keeps nothing; what a secret says is hidden by the app from then on. init.lua lends these functions to a file when
 -- it calls the first.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
 local paths = require "luapilot.schema.paths"
@@ -18,7 +18,7 @@ local function placeholder(app, path, message, name)
   if app.lenient then
     app.mistakes:warn(app:where(), path, message)
   else
-    ask.fail(app, path, message)
+    arguments.fail(app, path, message)
   end
   return "<" .. name .. ">"
 end
@@ -82,7 +82,7 @@ function api.hostname(app) return app.port.hostname() end
 ---@return string[]
 function api.sh(app, text, more)
   if type(text) == "string" and text ~= "" and more == nil then return { "/bin/sh", "-c", text } end
-  ask.fail(app, "pilot.sh", more == nil
+  arguments.fail(app, "pilot.sh", more == nil
     and "expected a shell command such as \"a | b\", got " .. describe.value(text)
     or "expected one text such as \"a | b\", got a second value: for a list of words leave pilot.sh out")
   return { "/bin/sh", "-c", "false" }

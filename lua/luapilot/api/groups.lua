@@ -2,7 +2,7 @@
 --
 -- It owns how deep they may be nested. init.lua lends these functions to a file when it names the first.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"
 
 ---@class luapilot.Pilot
@@ -19,19 +19,19 @@ local function add_part(node, part)
 end
 
 local function group(app, kind, parts)
-  local node = ask.node { kind = kind, parts = {}, depth = 1 }
+  local node = arguments.node { kind = kind, parts = {}, depth = 1 }
   local what = ("pilot.%s"):format(kind)
-  if type(parts) ~= "table" or ask.is_trigger(parts) or #parts == 0 then
-    ask.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }, got "
-      .. (ask.is_trigger(parts) and "one trigger" or describe.value(parts)))
+  if type(parts) ~= "table" or arguments.is_trigger(parts) or #parts == 0 then
+    arguments.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }, "
+      .. "got " .. (arguments.is_trigger(parts) and "one trigger" or describe.value(parts)))
     return node
   end
   for i, part in ipairs(parts) do
-    if not ask.is_trigger(part) or part.kind == "manual" or part.kind == "function" then
-      ask.fail(app, ("%s[%d]"):format(what, i), "expected a trigger such as db:once \"healthy\", got "
+    if not arguments.is_trigger(part) or part.kind == "manual" or part.kind == "function" then
+      arguments.fail(app, ("%s[%d]"):format(what, i), "expected a trigger such as db:once \"healthy\", got "
         .. describe.value(part))
     elseif not add_part(node, part) then
-      ask.fail(app, ("%s[%d]"):format(what, i),
+      arguments.fail(app, ("%s[%d]"):format(what, i),
         ("is nested more than %d deep: expected triggers that were collected in one list, and then %s(list)")
           :format(DEEPEST, what))
     end

@@ -1,10 +1,10 @@
--- object: what `pilot.job "app"` gives: the thing that the user declares, asks and tells.
+-- job: what `pilot.job "app"` gives: the thing that the user declares, asks and tells.
 --
 -- Before it is completed it is a name; completed it stands before its runner. It owns nothing that runs. What a file
--- declares is here, what handlers do is in job_actions.lua.
+-- declares is here, what handlers do is in api/job_actions.lua.
 
-local ask = require "luapilot.schema.arguments"
-local config = require "luapilot.schema.job"
+local arguments = require "luapilot.schema.arguments"
+local job_schema = require "luapilot.schema.job"
 local facade = require "luapilot.api.facade"
 local job = require "luapilot.job.machine"
 local lazy = require "luapilot.base.lazy"
@@ -14,7 +14,7 @@ local schema = require "luapilot.schema.schema"
 local job_actions = lazy.require "luapilot.api.job_actions"
 local suggest = lazy.require "luapilot.base.suggest"
 
-local object = {}
+local job_api = {}
 
 local methods = {}
 
@@ -70,25 +70,25 @@ front = facade.new {
   kind = "job", methods = methods, fields = fields, set = 'describe the job with pilot.job "name" { … }',
   describe = function(h) return ("job %q"):format(h.name) end,
   call = function(self, h, options) -- `app { … }`: the later call that completes `pilot.job "app"`
-    object.complete(h.app, self, h.name, options)
+    job_api.complete(h.app, self, h.name, options)
     return self
   end,
 }
 
 ---@param value any
 ---@return boolean
-object.is = front.is
+job_api.is = front.is
 
 ---The topic of a job on the bus.
 ---@param self table
 ---@return string
-function object.topic(self) return "job:" .. front.inner(self).name end
+function job_api.topic(self) return "job:" .. front.inner(self).name end
 
 ---The object of a name, made when it is named for the first time.
 ---@param app luapilot.App
 ---@param name string
 ---@return luapilot.Job
-function object.named(app, name)
+function job_api.named(app, name)
   local existing = app.objects[name]
   if existing then return existing end
   if app.phase ~= "declaring" then
@@ -111,23 +111,23 @@ end
 ---@param name string?
 ---@param options any
 ---@return luapilot.Job
-function object.complete(app, self, name, options)
+function job_api.complete(app, self, name, options)
   local where = app:where()
   if app.phase ~= "declaring" then
     error("pilot.job declares, and the pilot runs already: describe jobs at the top level of the file", 3)
   end
-  local spec = config.job(name, options, where, app.mistakes)
+  local spec = job_schema.job(name, options, where, app.mistakes)
   name = spec.name
   if not name then -- told already; what follows in the file is looked at, too
     return front.make { app = app, name = "?", where = where }
   end
-  self = self or object.named(app, name)
+  self = self or job_api.named(app, name)
   if app.jobs[name] then
     app.mistakes:add(where, ("job %q"):format(name),
       ("is described twice: the first time at %s; a name belongs to one job"):format(app.jobs[name].spec.where))
     return self
   end
-  local node = ask.trigger(app, spec.when, where, ("job %q.when"):format(name))
+  local node = arguments.trigger(app, spec.when, where, ("job %q.when"):format(name))
   if node and node.kind == "every" and not spec.timeout then spec.timeout = node.interval end
   app:add(runner.new(app, spec, self, node))
   return self
@@ -138,7 +138,7 @@ end
 local function event_trigger(kind)
   return function(self, event, options)
     local h = of(self, kind)
-    return ask.event_trigger(h.app, kind, "job", object.topic(self), event, options)
+    return arguments.event_trigger(h.app, kind, "job", job_api.topic(self), event, options)
   end
 end
 
@@ -155,7 +155,7 @@ methods.each = event_trigger("each")
 function methods.on(self, event, options, fn)
   local h, r = of(self, "on")
   if event == "output" and r and h.app.phase ~= "declaring" then job_actions.check_lines(r, 2) end
-  local subscription = ask.subscribe(h.app, "job", object.topic(self), tostring(self), event, options, fn)
+  local subscription = arguments.subscribe(h.app, "job", job_api.topic(self), tostring(self), event, options, fn)
   if event == "output" and r then r:capture() end
   return subscription
 end
@@ -168,6 +168,6 @@ lazy.methods(methods, function() return lazy.load("luapilot.api.job_actions").of
 ---The names of all methods, and of all fields, sorted.
 ---@return string[] methods
 ---@return string[] fields
-function object.names() return schema.keys(methods), schema.keys(fields) end
+function job_api.names() return schema.keys(methods), schema.keys(fields) end
 
-return object
+return job_api

@@ -1,16 +1,16 @@
 -- job_actions: what handlers ask of a job, and do with it: wait for it, start it, stop it …
 --
--- Methods of the object that pilot.job gives; object.lua lends them to it when the first is called. Methods that wait
+-- Methods of the object that pilot.job gives; api/job.lua lends them to it when the first is called. Methods that wait
 -- suspend the task; a failed :start() raises, conditions return. It owns nothing.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local events = require "luapilot.schema.events"
 local lazy = require "luapilot.base.lazy"
-local option_types = require "luapilot.schema.options"
+local option_schema = require "luapilot.schema.options"
 local schema = require "luapilot.schema.schema"
 local signals = require "luapilot.base.signals"
 
-local waiting = lazy.require "luapilot.task.condition"
+local condition = lazy.require "luapilot.task.condition"
 
 local job_actions = {}
 
@@ -48,7 +48,7 @@ end
 -- begin(done, give_up): what can come no more because the pilot shuts down ends the task, unless that was known before.
 local function wait(app, r, what, seconds, begin)
   local t, phase = app.tasks.current, app.phase
-  return waiting.until_done(app, what, seconds, function(done)
+  return condition.until_done(app, what, seconds, function(done)
     local over = false
     local function came(...)
       over, t.awaits = true, nil
@@ -86,7 +86,7 @@ function methods.wait_for(self, state, timeout)
   local h, r = of(self, "wait_for")
   local ok, message = events.check_state(state)
   if not ok then error("job:wait_for: " .. message, 2) end
-  local seconds = waiting.seconds(timeout, "job:wait_for", 2)
+  local seconds = condition.seconds(timeout, "job:wait_for", 2)
   return wait(h.app, r, "job:wait_for", seconds, function(done, give_up)
     local function look()
       if r:is(state) then done(true) return true end
@@ -108,7 +108,7 @@ function methods.next(self, event, timeout)
   local h, r = of(self, "next")
   local ok, message = events.check("job", event)
   if not ok then error("job:next: " .. message, 2) end
-  local seconds = waiting.seconds(timeout, "job:next", 2)
+  local seconds = condition.seconds(timeout, "job:next", 2)
   if event == "output" and r then job_actions.check_lines(r, 2) end
   return wait(h.app, r, "job:next", seconds, function(done, lost)
     local listener
@@ -249,12 +249,12 @@ end
 ---@param tags string[]
 function methods.set_tags(self, tags)
   local r = acting(self, "set_tags")
-  local read, message, path = schema.first(option_types.tags, tags)
+  local read, message, path = schema.first(option_schema.tags, tags)
   if not read then error(("job:set_tags: tags%s: %s"):format(path, message), 2) end
   if not r.spec.service then
     error(("job %q has no service: describe it with service = { port = … }"):format(r.spec.name), 2)
   end
-  r.app.services:set_tags(r, read)
+  r.app.advertiser:set_tags(r, read)
 end
 
 ---Maintenance of this job: Consul tells that its services are critical, and why; its checks pause. It stays so over
@@ -263,7 +263,7 @@ end
 ---@param reason string?
 function methods.maintenance(self, on, reason)
   local r = acting(self, "maintenance")
-  r.app.services:maintain(r, ask.maintenance("job:maintenance", on, reason))
+  r.app.advertiser:maintain(r, arguments.maintenance("job:maintenance", on, reason))
 end
 
 return job_actions

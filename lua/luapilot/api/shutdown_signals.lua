@@ -1,9 +1,9 @@
 -- shutdown_signals: which signals ask the pilot to end, beside SIGTERM, SIGINT and SIGQUIT: the STOPSIGNAL of an image.
 --
--- pilot.shutdown_signals { "SIGWINCH" } declares them; app.enders keeps them, and app.lua asks there. Who listens for
--- one of them would wait in vain: that is a mistake. It owns nothing, and ends nothing.
+-- pilot.shutdown_signals { "SIGWINCH" } declares them; app.enders keeps them, and pilot/app.lua asks there. Who
+-- listens for one of them would wait in vain: that is a mistake. It owns nothing, and ends nothing.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local schema = require "luapilot.schema.schema"
 local signals = require "luapilot.base.signals"
 
@@ -21,7 +21,7 @@ local signal_list = schema.list(signal, 'a list of signals such as { "SIGWINCH",
 ---@param list string[]     "SIGWINCH", "SIGRTMIN+3"
 function shutdown_signals.shutdown_signals(app, list)
   if app.phase ~= "declaring" then error(PATH .. " only declares: call it at the top level of the file", 2) end
-  local names = ask.read(app, function(where, mistakes)
+  local names = arguments.read(app, function(where, mistakes)
     return signal_list(list, PATH, schema.reporter(mistakes, where))
   end)
   app.enders = app.enders or {}

@@ -1,4 +1,4 @@
--- templates: what pilot.template "/etc/app.conf" { … } gives: a file that the pilot keeps as it is described.
+-- template: what pilot.template "/etc/app.conf" { … } gives: a file that the pilot keeps as it is described.
 --
 --   declared ──start──▶ rendering ──▶ rendered ◀──▶ :render()
 --                          ▲   │ failed
@@ -6,23 +6,23 @@
 --
 -- With `watch` it is rendered for the first time when all of them have answered, and again when one changes.
 -- Each success publishes `rendered`; where it gave another file, `reload = job` is told. The render itself is
--- render.lua's. Until a file is rendered, or tried again, its template keeps the pilot alive.
+-- file/render.lua's. Until a file is rendered, or tried again, its template keeps the pilot alive.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
 local facade = require "luapilot.api.facade"
-local object = require "luapilot.api.job"
-local option_types = require "luapilot.schema.options"
+local job_api = require "luapilot.api.job"
+local option_schema = require "luapilot.schema.options"
 local paths = require "luapilot.schema.paths"
 local restart = require "luapilot.schema.restart"
 local schema = require "luapilot.schema.schema"
 local suggest = require "luapilot.base.suggest"
 local task = require "luapilot.task.task"
-local waiting = require "luapilot.task.condition"
-local watches = require "luapilot.api.watch"
+local condition = require "luapilot.task.condition"
+local watch_api = require "luapilot.api.watch"
 
-local templates = {}
+local template_api = {}
 
 local BACKOFF = restart.parse "always"
 local HINTS = 20 -- so many paths that nobody described are compared with the others
@@ -152,7 +152,7 @@ end
 
 -- Renders in the running task. Nil and a message, or whether the file is another one; raises what data raises.
 local function render(self)
-  local changed, message = self.app.renders:render(self.spec)
+  local changed, message = self.app.trials:render(self.spec)
   if changed == nil then return nil, message end
   succeeded(self, changed)
   return changed
@@ -214,7 +214,7 @@ end
 local function topic_of(path) return "template:" .. path end
 
 local function check_reload(spec, path, where, mistakes)
-  if spec.reload == nil or object.is(spec.reload) then return end
+  if spec.reload == nil or job_api.is(spec.reload) then return end
   mistakes:add(where, path .. ".reload", ('expected a job, such as reload = app, got %s; for anything else there is '
     .. ':on("rendered", function(event) … end)'):format(describe.value(spec.reload)))
   spec.reload = nil
@@ -223,14 +223,14 @@ end
 -- A watch, or a list of them: becomes a list of what asks for them.
 local function check_watch(spec, path, where, mistakes)
   if spec.watch == nil then return end
-  local list = watches.is(spec.watch) and { spec.watch } or spec.watch
+  local list = watch_api.is(spec.watch) and { spec.watch } or spec.watch
   local cores, length = {}, schema.length(list)
   for i = 1, length do
-    if watches.is(list[i]) then
-      cores[#cores + 1] = watches.core(list[i], "watch")
+    if watch_api.is(list[i]) then
+      cores[#cores + 1] = watch_api.core(list[i], "watch")
     else
       mistakes:add(where, ("%s.watch[%d]"):format(path, i), ('expected a watch, such as pilot.watch "db", got %s')
-        :format(object.is(list[i]) and tostring(list[i]) or describe.value(list[i])))
+        :format(job_api.is(list[i]) and tostring(list[i]) or describe.value(list[i])))
     end
   end
   if length == 0 then
@@ -240,7 +240,7 @@ local function check_watch(spec, path, where, mistakes)
 end
 
 local function check_text(app, spec, path, where)
-  local message = spec.text and app.renders:mistake(spec.text)
+  local message = spec.text and app.trials:mistake(spec.text)
   if message then app.mistakes:add(where, path .. ".text", message) end
 end
 
@@ -255,7 +255,7 @@ function describe_as(self, h, options)
     app.mistakes:add(where, label, ("is described twice: the first time at %s"):format(app.templates[h.path].where))
     return
   end
-  local spec = option_types.template_options(options, label, where, app.mistakes)
+  local spec = option_schema.template_options(options, label, where, app.mistakes)
   spec.to = paths.absolute(h.path, label .. ".to")
   check_reload(spec, label, where, app.mistakes)
   check_watch(spec, label, where, app.mistakes)
@@ -275,7 +275,7 @@ end
 local function trigger_of(kind)
   return function(self, event, options)
     local h = of(self, kind)
-    return ask.event_trigger(h.app, kind, "template", topic_of(h.path), event, options)
+    return arguments.event_trigger(h.app, kind, "template", topic_of(h.path), event, options)
   end
 end
 
@@ -291,7 +291,7 @@ methods.each = trigger_of("each")
 ---@return luapilot.Subscription
 function methods.on(self, event, options, fn)
   local h = of(self, "on")
-  return ask.subscribe(h.app, "template", topic_of(h.path), tostring(self), event, options, fn)
+  return arguments.subscribe(h.app, "template", topic_of(h.path), tostring(self), event, options, fn)
 end
 
 ---Renders again, now; waits. Raises when that fails; it is then tried again as at the start.
@@ -318,9 +318,9 @@ function methods.wait_for(self, state, timeout)
   if state ~= "rendered" then
     error(('template:wait_for: a template can only be "rendered", got %s'):format(describe.value(state)), 2)
   end
-  local seconds = waiting.seconds(timeout, "template:wait_for", 2)
+  local seconds = condition.seconds(timeout, "template:wait_for", 2)
   if h.app.tasks:inside() and keeper.rendered then return true end
-  local event, why = waiting.event(h.app, "template:wait_for", seconds, topic_of(h.path), "rendered")
+  local event, why = condition.event(h.app, "template:wait_for", seconds, topic_of(h.path), "rendered")
   return event and true, why
 end
 
@@ -330,8 +330,8 @@ end
 ---@param app luapilot.App
 ---@param path any
 ---@return luapilot.Template
-function templates.named(app, path)
-  local good, message = schema.first(option_types.template_path, path)
+function template_api.named(app, path)
+  local good, message = schema.first(option_schema.template_path, path)
   if not good then error("pilot.template: " .. message, 3) end
   if app.template_objects[path] then return app.template_objects[path] end
   if app.phase ~= "declaring" then
@@ -360,7 +360,7 @@ end
 
 ---What only the whole file shows.
 ---@param app luapilot.App
-function templates.check(app)
+function template_api.check(app)
   local hints = 0
   for _, path in ipairs(schema.keys(app.template_objects)) do
     if not app.templates[path] then hints = hints + 1 end
@@ -370,7 +370,7 @@ end
 
 ---@param app luapilot.App
 ---@return string[]
-function templates.paths(app)
+function template_api.paths(app)
   local list = {}
   for i, path in ipairs(schema.keys(app.templates)) do list[i] = app.templates[path].spec.to end
   return list
@@ -378,9 +378,9 @@ end
 
 ---The names of all methods, sorted.
 ---@type string[]
-templates.METHODS = schema.keys(methods)
+template_api.METHODS = schema.keys(methods)
 ---… and of all fields.
 ---@type string[]
-templates.FIELDS = schema.keys(fields)
+template_api.FIELDS = schema.keys(fields)
 
-return templates
+return template_api

@@ -2,14 +2,14 @@
 --
 -- It owns the subscriptions that these give. init.lua lends them to a file when it names the first.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
-local option_types = require "luapilot.schema.options"
+local option_schema = require "luapilot.schema.options"
 
 local cron = lazy.require "luapilot.base.cron"
-local schedule = lazy.require "luapilot.task.ticker"
-local zone = lazy.require "luapilot.base.timezone"
+local ticker = lazy.require "luapilot.task.ticker"
+local timezone = lazy.require "luapilot.base.timezone"
 
 ---@class luapilot.Pilot
 local api = {} -- name → function(app, …)
@@ -55,7 +55,7 @@ end
 
 local function every_timer(app, interval, fn)
   return new_timer(app, "pilot.every", fn, function(self)
-    local ticks = schedule.every(app.loop, interval, interval, function() run_once(self) end)
+    local ticks = ticker.every(app.loop, interval, interval, function() run_once(self) end)
     self.stop = function() ticks:cancel() end
   end)
 end
@@ -63,16 +63,16 @@ end
 ---pilot.every("60s") is a trigger (first run at start-up); pilot.every("5s", fn) calls fn every 5 s, the first time
 ---after 5 s.
 function api.every(app, value, second)
-  local interval = ask.span(app, value, "pilot.every")
+  local interval = arguments.span(app, value, "pilot.every")
   if type(second) == "function" then return every_timer(app, interval, second) end
-  if second ~= nil then ask.fail(app, "pilot.every", "expected a function, got " .. describe.value(second)) end
-  return ask.node { kind = "every", interval = interval }
+  if second ~= nil then arguments.fail(app, "pilot.every", "expected a function, got " .. describe.value(second)) end
+  return arguments.node { kind = "every", interval = interval }
 end
 
 ---Calls fn once, after `value`.
 function api.after(app, value, fn)
-  local seconds = ask.seconds(app, value, "pilot.after")
-  return new_timer(app, "pilot.after", ask.callable(app, fn, "pilot.after"), function(self)
+  local seconds = arguments.seconds(app, value, "pilot.after")
+  return new_timer(app, "pilot.after", arguments.callable(app, fn, "pilot.after"), function(self)
     local id = app.loop:after(seconds, function()
       run_once(self)
       self:cancel()
@@ -83,7 +83,7 @@ end
 
 local function cron_timer(app, rule, options, fn)
   return new_timer(app, "pilot.cron", fn, function(self)
-    local ticks = schedule.cron(app.loop, rule, options.jitter, app.calendar, function() run_once(self) end)
+    local ticks = ticker.cron(app.loop, rule, options.jitter, app.calendar, function() run_once(self) end)
     self.stop = function() ticks:cancel() end
   end)
 end
@@ -92,7 +92,7 @@ end
 local function warn_of_zone(app)
   if app.zone_known then return end
   app.zone_known = true
-  local message = zone.complaint(app.port)
+  local message = timezone.complaint(app.port)
   if not message then return end
   if app.phase == "declaring" then return app.mistakes:warn(app:where(), "pilot.cron", message) end
   app:log("warn", "pilot.cron: " .. message, nil, "zone_unknown")
@@ -103,15 +103,15 @@ function api.cron(app, text, options, fn)
   if type(options) == "function" then options, fn = nil, options end
   local rule, message = cron.parse(text)
   if not rule then
-    ask.fail(app, "pilot.cron", message)
+    arguments.fail(app, "pilot.cron", message)
     rule = cron.parse("@yearly")
   end
-  local read = ask.read(app, function(where, list)
-    return option_types.cron_options(options, "pilot.cron", where, list)
+  local read = arguments.read(app, function(where, list)
+    return option_schema.cron_options(options, "pilot.cron", where, list)
   end)
   warn_of_zone(app)
-  if fn then return cron_timer(app, rule, read, ask.callable(app, fn, "pilot.cron")) end
-  return ask.node { kind = "cron", schedule = rule, text = text, jitter = read.jitter, options = read }
+  if fn then return cron_timer(app, rule, read, arguments.callable(app, fn, "pilot.cron")) end
+  return arguments.node { kind = "cron", schedule = rule, text = text, jitter = read.jitter, options = read }
 end
 
 ---Calls fn() whenever the descriptor is ready. It belongs to the caller, who must read (or write) it.
@@ -124,7 +124,7 @@ function api.poll(app, fd, mode, fn)
   if mode ~= "r" and mode ~= "w" and mode ~= "rw" then
     error('pilot.poll: expected "r", "w" or "rw", got ' .. describe.value(mode), 2)
   end
-  return new_timer(app, "pilot.poll", ask.callable(app, fn, "pilot.poll"), function(self)
+  return new_timer(app, "pilot.poll", arguments.callable(app, fn, "pilot.poll"), function(self)
     local function ask_again()
       if self.cancelled then return end
       local id, message = app.port.poll(fd, mode)

@@ -1,26 +1,26 @@
--- watches: what pilot.watch, pilot.watch.key and pilot.watch.prefix give, and the questions behind them.
+-- watch: what pilot.watch, pilot.watch.key and pilot.watch.prefix give, and the questions behind them.
 --
 --   declared ──start──▶ asked ──first answer──▶ known: .instances, .value, .values; changed, healthy, unhealthy
 --
 -- With Consul a watch is a blocking query of the port; without, it looks into this pilot's own catalogue. Watches that
 -- ask the same share one question. Who subscribes to `changed` is told what changed since *he* was last told.
 --
--- It owns the contents and the questions. What an answer means is watch.lua's.
+-- It owns the contents and the questions. What an answer means is service/watch.lua's.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
 local events = require "luapilot.schema.events"
 local facade = require "luapilot.api.facade"
-local option_types = require "luapilot.schema.options"
+local option_schema = require "luapilot.schema.options"
 local outage = require "luapilot.consul.outage"
 local schema = require "luapilot.schema.schema"
-local service = require "luapilot.service.reconciler"
+local reconciler = require "luapilot.service.reconciler"
 local suggest = require "luapilot.base.suggest"
-local waiting = require "luapilot.task.condition"
+local condition = require "luapilot.task.condition"
 local watch = require "luapilot.service.watch"
 
-local watches = {}
+local watch_api = {}
 
 ---@class luapilot.WatchSpec
 ---@field kind "service"|"key"|"prefix"
@@ -44,7 +44,7 @@ local watches = {}
 local Core = {}
 Core.__index = Core
 
-local KIND = { service = "watch", key = "key", prefix = "prefix" } -- of events.lua
+local KIND = { service = "watch", key = "key", prefix = "prefix" } -- of schema/events.lua
 
 -- --- contents and events ---------------------------------------------------------------------
 
@@ -192,7 +192,7 @@ local function ask_consul(self)
 end
 
 local function look_around(self)
-  local catalogue = self.app.services:backend()
+  local catalogue = self.app.advertiser:backend()
   local looker = catalogue:watch(self.spec, function(instances) self:answered(instances) end)
   self.stop = function() catalogue:forget(looker) end
   self.refresh = function() catalogue:tell(self.spec.name) end
@@ -254,8 +254,8 @@ local methods = {}
 
 local function trigger_of(kind)
   return function(self, event, options)
-    local core = watches.core(self, kind)
-    return ask.event_trigger(core.app, kind, KIND[core.spec.kind], core.topic, event, options)
+    local core = watch_api.core(self, kind)
+    return arguments.event_trigger(core.app, kind, KIND[core.spec.kind], core.topic, event, options)
   end
 end
 
@@ -270,8 +270,8 @@ methods.each = trigger_of("each")
 ---@param fn fun(event: table)?
 ---@return luapilot.Subscription
 function methods.on(self, event, options, fn)
-  local core = watches.core(self, "on")
-  local subscription = ask.subscribe(core.app, KIND[core.spec.kind], core.topic, core.label, event, options, fn)
+  local core = watch_api.core(self, "on")
+  local subscription = arguments.subscribe(core.app, KIND[core.spec.kind], core.topic, core.label, event, options, fn)
   subscription.view = view_of(core)
   return subscription
 end
@@ -283,13 +283,13 @@ end
 ---@return true?
 ---@return string? why     "timeout"
 function methods.wait_for(self, state, timeout)
-  local core = watches.core(self, "wait_for")
+  local core = watch_api.core(self, "wait_for")
   local ok, message = events.check(KIND[core.spec.kind], state)
   if not ok then error("watch:wait_for: " .. message, 2) end
-  local seconds = waiting.seconds(timeout, "watch:wait_for", 2)
+  local seconds = condition.seconds(timeout, "watch:wait_for", 2)
   local app = core.app
   if app.tasks:inside() and core:is(state) then return true end
-  local event, why = waiting.event(app, "watch:wait_for", seconds, core.topic, state)
+  local event, why = condition.event(app, "watch:wait_for", seconds, core.topic, state)
   return event and true, why
 end
 
@@ -299,11 +299,11 @@ end
 ---@return table? event
 ---@return string? why     "timeout"
 function methods.next(self, event, timeout)
-  local core = watches.core(self, "next")
+  local core = watch_api.core(self, "next")
   local ok, message = events.check(KIND[core.spec.kind], event)
   if not ok then error("watch:next: " .. message, 2) end
-  local seconds = waiting.seconds(timeout, "watch:next", 2)
-  return waiting.event(core.app, "watch:next", seconds, core.topic, event)
+  local seconds = condition.seconds(timeout, "watch:next", 2)
+  return condition.event(core.app, "watch:next", seconds, core.topic, event)
 end
 
 local function of_kind(kind, name, read)
@@ -347,12 +347,12 @@ local front = facade.new {
 ---@param object any
 ---@param method string
 ---@return luapilot.WatchCore
-function watches.core(object, method) return core_of(front.of(object, method, 2)) end
+function watch_api.core(object, method) return core_of(front.of(object, method, 2)) end
 
 ---Is this what pilot.watch gives?
 ---@param value any
 ---@return boolean
-watches.is = front.is
+watch_api.is = front.is
 
 -- --- declaring -------------------------------------------------------------------------------
 
@@ -410,7 +410,7 @@ function describe_as(draft, options)
     return app.mistakes:add(app:where(), path, ("is described already, at %s"):format(draft.where))
   end
   draft.where = app:where() or draft.where
-  local spec = option_types.watch_options(draft.kind, options, path, draft.where, app.mistakes)
+  local spec = option_schema.watch_options(draft.kind, options, path, draft.where, app.mistakes)
   spec.kind, spec.name = draft.kind, draft.name
   draft.core = share(app, spec, draft.where, draft.object)
 end
@@ -422,11 +422,11 @@ end
 
 -- A key or a prefix must be one that a request for it reaches: kv.lua knows.
 local function name_type(kind)
-  return kind == "service" and option_types.watched_name or require "luapilot.consul.kv"[kind]
+  return kind == "service" and option_schema.watched_name or require "luapilot.consul.kv"[kind]
 end
 
 local function named(app, kind, value, more)
-  ask.alone(call_of(kind), value, more, 3)
+  arguments.alone(call_of(kind), value, more, 3)
   local name, message = schema.first(name_type(kind), value)
   if not name then error(call_of(kind) .. ": " .. message, 2) end
   if app.phase ~= "declaring" then
@@ -442,7 +442,7 @@ end
 ---pilot.watch "name" [{ … }], pilot.watch.key "name", pilot.watch.prefix "name".
 ---@param app luapilot.App
 ---@return table
-function watches.library(app)
+function watch_api.library(app)
   local function of(kind)
     return function(name, more) return named(app, kind, name, more) end
   end
@@ -479,7 +479,7 @@ end
 
 ---What only the whole file shows.
 ---@param app luapilot.App
-function watches.check(app)
+function watch_api.check(app)
   for _, draft in ipairs(app.watch_drafts) do core_of(draft) end
   local labels = schema.keys(app.watches)
   if app.consul then return check_connections(app, labels) end
@@ -491,7 +491,7 @@ local function service_names(app)
   local names = {}
   for _, runner in ipairs(app.order) do
     for _, spec in ipairs(runner.spec.service or {}) do
-      names[service.names(runner.spec.name, spec, "")] = true
+      names[reconciler.names(runner.spec.name, spec, "")] = true
     end
   end
   return names
@@ -500,7 +500,7 @@ end
 ---Without Consul a watch sees the services of this file. One of another name waits for ever, which may be meant: the
 ---file runs in other places, too.
 ---@param app luapilot.App
-function watches.check_names(app)
+function watch_api.check_names(app)
   local names = service_names(app)
   for _, core in pairs(app.watches) do
     local name = core.spec.name
@@ -514,9 +514,9 @@ end
 
 ---The names of all methods, sorted.
 ---@type string[]
-watches.METHODS = schema.keys(methods)
+watch_api.METHODS = schema.keys(methods)
 ---… and of all fields.
 ---@type string[]
-watches.FIELDS = schema.keys(fields)
+watch_api.FIELDS = schema.keys(fields)
 
-return watches
+return watch_api

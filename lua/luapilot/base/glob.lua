@@ -2,7 +2,7 @@
 -- it is. None of them matches a slash, and a dot at the beginning of a name is matched by a dot only.
 --
 -- A match costs at most the length of the name times that of the pattern, whatever the two look like. Pure: what is in
--- a directory is fs.lua's.
+-- a directory is file/fs.lua's.
 
 local glob = {}
 

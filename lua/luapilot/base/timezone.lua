@@ -1,9 +1,9 @@
--- zone: is the time zone that TZ names known here?
+-- timezone: is the time zone that TZ names known here?
 --
 -- The C library says nothing when it is not: it goes on with UTC, and what was to run at three in the morning runs at
 -- four. Pure, but for a look at the file.
 
-local zone = {}
+local timezone = {}
 
 local DIRECTORY = "/usr/share/zoneinfo"
 local IS_UTC = { [""] = true, UTC = true, UCT = true, GMT = true, Z = true, Zulu = true, ["Etc/UTC"] = true,
@@ -14,7 +14,7 @@ local function is_rule(name) return name:find "^%a%a%a+[+-]?%d" or name:find "^<
 
 ---@param port luapilot.Port
 ---@return string? message
-function zone.complaint(port)
+function timezone.complaint(port)
   local environ = port.environ()
   local name = environ.TZ and environ.TZ:gsub("^:", "")
   if not name or IS_UTC[name] or is_rule(name) or name:find "%z" then return nil end
@@ -23,4 +23,4 @@ function zone.complaint(port)
   return ("TZ=%s is unknown here (no %s: install tzdata): UTC is used"):format(environ.TZ, path)
 end
 
-return zone
+return timezone

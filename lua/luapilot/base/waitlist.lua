@@ -1,15 +1,15 @@
--- roll: who waits for something, in the order in which they came. To leave costs the same however many are on it.
+-- waitlist: who waits for something, in the order in which they came. To leave costs the same however many are on it.
 --
 -- Who has left keeps the place until the roll is not being walked and most have gone. It owns nothing else.
 
-local roll = {}
+local waitlist = {}
 
----@class luapilot.Roll
-local Roll = {}
-Roll.__index = Roll
+---@class luapilot.Waitlist
+local Waitlist = {}
+Waitlist.__index = Waitlist
 
----@return luapilot.Roll
-function roll.new() return setmetatable({ gone = 0, walked = false }, Roll) end
+---@return luapilot.Waitlist
+function waitlist.new() return setmetatable({ gone = 0, walked = false }, Waitlist) end
 
 local function sweep(self)
   if self.walked or 2 * self.gone <= #self then return end
@@ -27,7 +27,7 @@ end
 
 ---@param value any
 ---@return table entry    for `remove`
-function Roll:add(value)
+function Waitlist:add(value)
   local entry = { value = value, gone = false }
   self[#self + 1] = entry
   return entry
@@ -35,7 +35,7 @@ end
 
 ---Twice is once.
 ---@param entry table
-function Roll:remove(entry)
+function Waitlist:remove(entry)
   if entry.gone then return end
   entry.gone, entry.value = true, nil
   self.gone = self.gone + 1
@@ -43,11 +43,11 @@ function Roll:remove(entry)
 end
 
 ---@return boolean
-function Roll:is_empty() return #self == self.gone end
+function Waitlist:is_empty() return #self == self.gone end
 
 ---Calls fn(value, entry) for each; who comes meanwhile is not called, nor who leaves before his turn.
 ---@param fn fun(value: any, entry: table)
-function Roll:walk(fn)
+function Waitlist:walk(fn)
   local outer = self.walked
   self.walked = true
   for i = 1, #self do
@@ -58,4 +58,4 @@ function Roll:walk(fn)
   sweep(self)
 end
 
-return roll
+return waitlist

@@ -8,7 +8,7 @@ local lazy = require "luapilot.base.lazy"
 local locate = require "luapilot.cli.locate"
 local mistakes = require "luapilot.base.mistakes"
 
-local raised = lazy.require "luapilot.script.load_error"
+local load_error = lazy.require "luapilot.script.load_error"
 
 local load = {}
 
@@ -54,7 +54,7 @@ function load.tell(screen, found, after)
   for _, mistake in ipairs(list:list()) do tell("", mistake) end
   local where = found.pilot.raised
   screen.err(("%s%s: %s%s%s\n"):format(found.path, found.from, describe.count(list:count(), "mistake"),
-    where and raised.ending(where, found.path) or "", after or ""))
+    where and load_error.ending(where, found.path) or "", after or ""))
 end
 
 ---Reads and tells.

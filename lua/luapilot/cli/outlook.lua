@@ -6,14 +6,14 @@
 --   * a stop_timeout that the shutdown's bound cuts short, a drain that either of them does;
 --   * a stop_signal that ends no program which does not catch it.
 
-local calls = require "luapilot.script.job_calls"
+local job_calls = require "luapilot.script.job_calls"
 local dependencies = require "luapilot.job.dependencies"
 local duration = require "luapilot.base.duration"
 
 local outlook = {}
 
 local LAST_SHARE, LAST_MOST = 0.15, 1 -- of a shutdown, for the dead to be buried: as shutdown.lua has it
-local TERM_SHARE, TERM_MOST = 0.2, 1  -- of a stop, for the signal: as job.lua has it
+local TERM_SHARE, TERM_MOST = 0.2, 1  -- of a stop, for the signal: as job/machine.lua has it
 
 -- --- who is needed ---------------------------------------------------------------------------
 
@@ -244,7 +244,7 @@ local function called_jobs(app)
   local called = {}
   for _, source in pairs(app.loader.sources) do
     for _, method in ipairs { "start", "restart" } do
-      for _, call in ipairs(calls.on_jobs(source, method)) do called[call.job] = true end
+      for _, call in ipairs(job_calls.on_jobs(source, method)) do called[call.job] = true end
     end
   end
   return called

@@ -2,7 +2,7 @@
 --
 -- It owns this way, and the functions that it makes of the entries. It never knows a single endpoint.
 
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local copy = require "luapilot.base.copy"
 local endpoints = require "luapilot.consul.endpoints"
 local requests = require "luapilot.consul.requests"
@@ -29,7 +29,7 @@ end
 
 -- A name that is a part of a path. "." and ".." would lead to another one.
 local function segment(value, path, report)
-  local name = characters.text(value, path, report)
+  local name = json_text.text(value, path, report)
   if name == "." or name == ".." then return schema.expected(path, report, "a name", value) end
   return name
 end

@@ -7,7 +7,7 @@
 -- refused: tokens rotate) and the words for failures: what Consul said, and what may be done about it. It never decodes
 -- an answer, and knows no endpoint.
 
-local advice = require "luapilot.net.hints"
+local hints = require "luapilot.net.hints"
 local describe = require "luapilot.base.describe"
 local options = require "luapilot.consul.options"
 local paths = require "luapilot.schema.paths"
@@ -262,7 +262,7 @@ end
 ---@param code string?
 ---@return string
 function client.failure(method, path, message, code)
-  return put_together(method, path, message, advice.of(message, code))
+  return put_together(method, path, message, hints.of(message, code))
 end
 
 ---Does a failure mean that the agent allows no further connection?

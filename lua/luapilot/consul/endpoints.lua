@@ -5,7 +5,7 @@
 
 local address = require "luapilot.base.address"
 local base64 = require "luapilot.base.base64"
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local names = require "luapilot.consul.names"
 local shapes = require "luapilot.consul.shapes"
 
@@ -26,7 +26,7 @@ local endpoints = {}
 ---                               list, map: an empty one instead of null; a map's keys stay. maybe: 404 and null are
 ---                               nil; first: so they are, else the first of a list. Default: nothing is returned
 
-local text = characters.text
+local text = json_text.text
 
 -- --- the agent -----------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@
 -- It is loaded when a file first says pilot.consul, and by nothing else. It owns the table; the client, which it makes,
 -- is the app's.
 
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local calls = require "luapilot.consul.calls"
 local client = require "luapilot.consul.client"
 local kv = require "luapilot.consul.kv"
@@ -25,9 +25,9 @@ local function declare(app, value)
   end
   if app.consul then
     local there = app.consul.where and ", at " .. app.consul.where or ""
-    return ask.fail(app, CALL, ("is declared already%s: a pilot talks to one agent"):format(there))
+    return arguments.fail(app, CALL, ("is declared already%s: a pilot talks to one agent"):format(there))
   end
-  app.consul = ask.read(app, function(where, list)
+  app.consul = arguments.read(app, function(where, list)
     local read = options.read(value, app:environ(), CALL, schema.reporter(list, where))
     return client.new(app, read, function(path, message)
       if app.lenient then list:warn(where, path, message) else list:add(where, path, message) end

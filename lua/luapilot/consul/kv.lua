@@ -4,10 +4,10 @@
 -- that somebody else holds) is false; everything else that goes wrong raises.
 
 local base64 = require "luapilot.base.base64"
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local client = require "luapilot.consul.client"
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local requests = require "luapilot.consul.requests"
 local schema = require "luapilot.schema.schema"
 local shapes = require "luapilot.consul.shapes"
@@ -35,7 +35,7 @@ end
 ---The beginning of keys.
 ---@type luapilot.Type
 function kv.prefix(value, path, report)
-  local prefix = characters.any(value, path, report)
+  local prefix = json_text.any(value, path, report)
   local message = prefix and part_message(prefix)
   if message then return report(path, message) end
   return prefix
@@ -52,7 +52,7 @@ end
 ---@type luapilot.Type
 function kv.value(value, path, report)
   if type(value) == "string" then return value end
-  if type(value) == "number" then return exact.text(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
   local advice = type(value) == "table" and "pilot.json.encode makes one" or nil
   return schema.expected(path, report, "a string", value, advice)
 end

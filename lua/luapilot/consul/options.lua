@@ -5,7 +5,7 @@
 
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
-local http_types = require "luapilot.schema.http"
+local http_schema = require "luapilot.schema.http"
 local paths = require "luapilot.schema.paths"
 local schema = require "luapilot.schema.schema"
 local url = require "luapilot.base.url"
@@ -40,7 +40,7 @@ local function from_url(text, path, report)
 end
 
 local function from_socket(text, path, report)
-  local socket = http_types.socket(text:match "^unix://(.*)$", path, report)
+  local socket = http_schema.socket(text:match "^unix://(.*)$", path, report)
   return socket and { scheme = "unix", url = "http://localhost", socket = socket }
 end
 
@@ -92,7 +92,7 @@ local read = schema.fields({
   auth            = { auth },
   dc              = { schema.text },
   max_connections = { schema.integer(1), default = 150 },
-  tls             = { http_types.tls },
+  tls             = { http_schema.tls },
 }, 'an address such as "localhost:8500", or a table such as { address = "localhost:8500" }', {
   url = "address", addr = "address", host = "address", server = "address", datacenter = "dc", ssl = "tls",
   acl_token = "token", http_auth = "auth", connections = "max_connections",
@@ -187,7 +187,7 @@ function options.read(value, environ, path, report)
   if not encrypted then
     result.tls = nil
   elseif not has_tls then
-    result.tls = http_types.tls(completed_tls({}, env), schema.join(path, "tls"), report)
+    result.tls = http_schema.tls(completed_tls({}, env), schema.join(path, "tls"), report)
   end
   result.token, result.token_file, result.token_path = token_of(result, env, path)
   result.auth = result.auth or env.value("CONSUL_HTTP_AUTH", auth)

@@ -6,7 +6,7 @@
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 
-local advice = lazy.require "luapilot.net.hints"
+local hints = lazy.require "luapilot.net.hints"
 
 local outage = {}
 
@@ -44,7 +44,7 @@ end
 local function certificate(self, message, code)
   if code ~= "ECERT" and code ~= "ETLS" or self.certificate then return message end
   self.certificate = true
-  local help = advice.of(message, code)
+  local help = hints.of(message, code)
   return help and message .. "; " .. help or message, self.since ~= nil
 end
 

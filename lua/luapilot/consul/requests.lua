@@ -4,7 +4,7 @@
 -- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
 -- described by others, with these words.
 
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local client = require "luapilot.consul.client"
 local names = require "luapilot.consul.names"
 local options = require "luapilot.consul.options"
@@ -18,7 +18,7 @@ local requests = {}
 
 local function node_meta(value, path, report)
   local list = {}
-  characters.look(value, path, report)
+  json_text.look(value, path, report)
   for name, one in pairs(shapes.map(value, path, report) or {}) do list[#list + 1] = name .. ":" .. one end
   table.sort(list)
   return list
@@ -32,7 +32,7 @@ local function timeout(value, path, report)
   return seconds
 end
 
-local text, boolean = characters.text, schema.boolean
+local text, boolean = json_text.text, schema.boolean
 
 ---Every option of every call: its type, and under which name it stands in the query (if it does).
 ---@type table<string, { [1]: luapilot.Type, query: string? }>
@@ -155,7 +155,7 @@ end
 -- Where the text is that Consul would hold otherwise. Only asked when there is one.
 local function where_altered(app, call, name, value)
   local message
-  characters.look(value, name, function(path, said) message = message or path .. ": " .. said end)
+  json_text.look(value, name, function(path, said) message = message or path .. ": " .. said end)
   client.raise(app, ("%s: %s"):format(call, message))
 end
 

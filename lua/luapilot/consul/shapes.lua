@@ -3,9 +3,9 @@
 -- The fields are those of the official Go client in snake_case; names.lua turns them into Consul's. A misspelt field,
 -- which Consul would pass over, is an error. It owns these fields and nothing else.
 
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local duration = require "luapilot.base.duration"
 local names = require "luapilot.consul.names"
 local schema = require "luapilot.schema.schema"
@@ -62,12 +62,12 @@ end
 ---@type luapilot.Type
 function shapes.texts(value, path, report)
   if type(value) == "string" then value = { value } end
-  local list = schema.list(characters.text, "a list of strings")(value, path, report)
+  local list = schema.list(json_text.text, "a list of strings")(value, path, report)
   return list and setmetatable(list, names.LIST)
 end
 
 local function text_or_number(value, path, report)
-  if type(value) == "number" then return exact.text(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
   if type(value) == "string" then return value end
   return schema.expected(path, report, "a string or a number", value)
 end

@@ -1,8 +1,8 @@
 -- fs: pilot.fs over the port: files read whole and replaced at once, directories, names.
 --
 -- How a path is followed, and what is refused in a directory that others may write into, is the port's; that nobody
--- sees half a file is swap.lua's. What is larger than one slice (slices.lua) is read and written with pauses, in a
--- task: others have their turns meanwhile, and what a task that was cancelled has begun is undone.
+-- sees half a file is file/swap.lua's. What is larger than one slice (file/slices.lua) is read and written with
+-- pauses, in a task: others have their turns meanwhile, and what a task that was cancelled has begun is undone.
 --
 -- It owns nothing between two calls. Everything raises what it fails at; what is not there is nil or false.
 
@@ -127,7 +127,7 @@ local function replace(app, path, data, mode)
   if not place then return nil, message, code end
   local function release() place:close() end
   return guarded(app, "pilot.fs.write", slices.are_many(#data), release, function(pause)
-    local left = app.renders:put_in_order(place)
+    local left = app.trials:put_in_order(place)
     if left then return nil, left end
     return swap.replace(place, data, { mode = mode }, pause)
   end)

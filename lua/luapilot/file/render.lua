@@ -1,15 +1,16 @@
 -- render: a template and its data become a file, which a validator may refuse.
 --
--- One render in its turn: what a killed pilot left is put back; the data is asked for (it may wait); text is made of it
--- and compared with what is there; if it is another text it is written beside the file, checked, and put in its place.
+-- One render, under its lock: what a killed pilot left is put back; the data is asked for (it may wait); text is made
+-- of it and compared with what is there; if it is another text it is written beside the file, checked, and put in its
+-- place.
 --
 --   validate with the word {file}    the candidate is checked, then swapped: nobody ever sees a wrong file
 --   validate without it              swapped, checked, put back: between the two the file is on trial, and no job
 --                                    starts or reloads
 --
--- It owns the turns, one for each file that a path leads to, and the place of each (swap.lua) for as long as its turn
--- lasts; which files are on trial is kept by renders.lua. What is expected to fail comes back as nil and a message;
--- only what the user's own functions raise is raised.
+-- It owns the locks, one for each file that a path leads to, and the place of each (file/swap.lua) for as long as its
+-- lock lasts; which files are on trial is kept by file/trials.lua. What is expected to fail comes back as nil and a
+-- message; only what the user's own functions raise is raised.
 
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
@@ -20,7 +21,7 @@ local program = lazy.require "luapilot.job.program"
 local swap = lazy.require "luapilot.file.swap"
 local task = lazy.require "luapilot.task.task"
 local template = lazy.require "luapilot.file.template"
-local turns = lazy.require "luapilot.task.mutex"
+local mutex = lazy.require "luapilot.task.mutex"
 
 local render = {}
 
@@ -39,10 +40,10 @@ local KNOWN = 1000                  -- directories, and places, that are remembe
 ---@field owner { user: string|integer|nil, group: string|integer|nil }?
 ---@field validate string[]?  an argv
 
----What renders.lua lends to every Renders: `self` is that.
----@class luapilot.Renders
-local Renders = {}
-render.methods = Renders
+---What file/trials.lua lends to every Trials: `self` is that.
+---@class luapilot.Trials
+local Trials = {}
+render.methods = Trials
 
 -- --- what was left ---------------------------------------------------------------------------
 
@@ -58,7 +59,7 @@ end
 
 ---Once in each directory: new files that killed pilots left are removed.
 ---@private
-function Renders:tidy(place)
+function Trials:tidy(place)
   if is_new(self, "tidied", place.directory) then swap.tidy(place) end
 end
 
@@ -66,8 +67,8 @@ end
 ---somebody else than a render writes there for the first time, and not in the middle of a render.
 ---@param place luapilot.Place
 ---@return string? message      the old file could not be put back
-function Renders:put_in_order(place)
-  if self.turns and self.turns:is_taken(place.target) or not is_new(self, "in_order", place.target) then return nil end
+function Trials:put_in_order(place)
+  if self.mutex and self.mutex:is_locked(place.target) or not is_new(self, "in_order", place.target) then return nil end
   self:tidy(place)
   local message = self:put_back_left_over(place)
   if message then self.in_order.keys[place.target] = nil end
@@ -77,7 +78,7 @@ end
 ---@private
 ---@param place luapilot.Place
 ---@return string? message
-function Renders:put_back_left_over(place)
+function Trials:put_back_left_over(place)
   local target = place.target
   local how, message = swap.recover(place)
   if how then
@@ -91,7 +92,7 @@ end
 -- --- the text --------------------------------------------------------------------------------
 
 ---@private
-function Renders:store()
+function Trials:store()
   self.templates = self.templates or template.store(self.app.loader.env)
   return self.templates
 end
@@ -99,7 +100,7 @@ end
 ---What is wrong with a template that stands in the file itself, or nil.
 ---@param text string
 ---@return string?
-function Renders:mistake(text)
+function Trials:mistake(text)
   local _, message = self:store():compile(text, "line")
   return message and message:gsub("^line:", "line ")
 end
@@ -212,40 +213,40 @@ local function numbers_of(self, spec)
 end
 
 -- Checks the candidate, then swaps.
-local function check_then_swap(self, spec, turn, new)
+local function check_then_swap(self, spec, lock, new)
   local path, message = new:candidate()
   local ok
-  if path then ok, message = verdict(self, spec, path, turn.undo) end
+  if path then ok, message = verdict(self, spec, path, lock.undo) end
   if ok then return new:commit(false) end
-  turn.undo()
+  lock.undo()
   return nil, message
 end
 
 -- Swaps, then checks.
-local function swap_then_check(self, spec, turn, new)
+local function swap_then_check(self, spec, lock, new)
   local ok, message = new:commit(true)
   if not ok then return nil, message end
   self:trial_begins()
   local over = false
   local function finish(accepted)
     if over then return end
-    over, turn.undo = true, nil
+    over, lock.undo = true, nil
     local back, why = true, nil
     if accepted then new:accept() else back, why = new:put_back() end
     if not back then self.app:log("error", why, nil, "file_not_restored", nil, { file = spec.to }) end
     self:trial_ends()
   end
   local function undo() finish(false) end
-  turn.undo = undo
-  ok, message = verdict(self, spec, turn.place.target, undo)
+  lock.undo = undo
+  ok, message = verdict(self, spec, lock.place.target, undo)
   finish(ok)
   return ok, message
 end
 
-local function put(self, spec, turn, new)
+local function put(self, spec, lock, new)
   if not spec.validate then return new:commit(false) end
-  if names_candidate(spec.validate) then return check_then_swap(self, spec, turn, new) end
-  return swap_then_check(self, spec, turn, new)
+  if names_candidate(spec.validate) then return check_then_swap(self, spec, lock, new) end
+  return swap_then_check(self, spec, lock, new)
 end
 
 local function is_dressed(look, stat)
@@ -261,8 +262,8 @@ local function pause_of(self)
 end
 
 -- The steps of one render. Nil and a message, or whether the file is another one now.
-local function work(self, spec, turn)
-  local place, pause = turn.place, pause_of(self)
+local function work(self, spec, lock)
+  local place, pause = lock.place, pause_of(self)
   self:tidy(place)
   local message = self:put_back_left_over(place)
   if message then return nil, message end
@@ -276,38 +277,38 @@ local function work(self, spec, turn)
   if old == nil then return nil, stat end
   if old == text and is_dressed(look, stat) then return false end
   local new = swap.new(place, text, look, pause)
-  function turn.undo() new:discard() end
+  function lock.undo() new:discard() end
   local ok, why = new:write()
-  if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, turn, new) end
-  turn.undo = nil
+  if ok and old == text then ok, why = new:commit(false) elseif ok then ok, why = put(self, spec, lock, new) end
+  lock.undo = nil
   if ok then
     self.app:log("info", ("rendered %q"):format(paths.text(spec.to)), nil, "rendered", nil, { file = spec.to })
   end
   return ok, why
 end
 
--- A turn ends with its place, and with what was not finished there.
-local function clean_up(turn)
+-- A lock ends with its place, and with what was not finished there.
+local function clean_up(lock)
   return function()
-    if turn.undo then turn.undo() end
-    if turn.place then turn.place:close() end
+    if lock.undo then lock.undo() end
+    if lock.place then lock.place:close() end
   end
 end
 
--- The turn of the file that a path leads to. While we wait for it the path may come to lead elsewhere.
+-- The lock of the file that a path leads to. While we wait for it the path may come to lead elsewhere.
 local function enter(self, path)
-  self.turns = self.turns or turns.new(self.app.tasks)
+  self.mutex = self.mutex or mutex.new(self.app.tasks)
   while true do
     local place, message, code = swap.place(self.app.port, path)
     if not place then return nil, paths.explain(self.app.port, message, code, path) end
     place:close()
-    local turn
-    turn, message = self.turns:enter(place.target, "pilot.render")
-    if not turn then return nil, message end
-    turn.cleanup = clean_up(turn)
-    turn.place = swap.place(self.app.port, path)
-    if turn.place and turn.place.target == place.target then return turn end
-    turn:leave()
+    local lock
+    lock, message = self.mutex:lock(place.target, "pilot.render")
+    if not lock then return nil, message end
+    lock.cleanup = clean_up(lock)
+    lock.place = swap.place(self.app.port, path)
+    if lock.place and lock.place.target == place.target then return lock end
+    lock:unlock()
   end
 end
 
@@ -315,18 +316,18 @@ end
 ---@param spec luapilot.RenderSpec
 ---@return boolean? changed
 ---@return string? message
-function Renders:render(spec)
-  local turn, message = enter(self, spec.to)
-  if not turn then return nil, message end
-  local ok, changed, why = xpcall(work, task.error, self, spec, turn)
-  turn:leave()
+function Trials:render(spec)
+  local lock, message = enter(self, spec.to)
+  if not lock then return nil, message end
+  local ok, changed, why = xpcall(work, task.error, self, spec, lock)
+  lock:unlock()
   if not ok then task.raise_again(changed) end
   return changed, why
 end
 
 ---Ends what is under way, as if its tasks had been cancelled: they will not run again.
-function Renders:let_go()
-  if self.turns then self.turns:leave_all() end
+function Trials:let_go()
+  if self.mutex then self.mutex:unlock_all() end
 end
 
 return render

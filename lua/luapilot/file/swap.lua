@@ -20,7 +20,7 @@
 -- looked at: its identity says so. So nobody who may write into the directory can have another file read or written.
 --
 -- It owns these files from `write` to `accept`, and what it has opened until the place is closed. It waits only where a
--- `pause` was lent to it (slices.lua).
+-- `pause` was lent to it (file/slices.lua).
 
 local bit = require "bit"
 local slices = require "luapilot.file.slices"

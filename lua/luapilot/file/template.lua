@@ -18,7 +18,7 @@
 
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local lexer = require "luapilot.base.lexer"
 local schema = require "luapilot.schema.schema"
 local suggest = require "luapilot.base.suggest"
@@ -269,7 +269,7 @@ local WRITABLE = "; a string, a number or a boolean can be written"
 local function text_of(value, part)
   local kind = type(value)
   if kind == "string" then return value end
-  if kind == "number" and exact.holds(value) then return describe.number(value) end
+  if kind == "number" and numbers.holds(value) then return describe.number(value) end
   if kind == "boolean" then return tostring(value) end
   local message = value == nil and shown(part) .. " is nil"
     or ("%s is %s%s"):format(shown(part), describe.value(value), WRITABLE)

@@ -1,37 +1,37 @@
--- renders: the files that are on trial now, between their swap and the verdict of their validator, and who waits for
+-- trials: the files that are on trial now, between their swap and the verdict of their validator, and who waits for
 -- it.
 --
--- It owns nothing else. How a file is rendered is render.lua's, and comes with the first of them: most pilots render
--- nothing, but all ask before they start a job.
+-- It owns nothing else. How a file is rendered is file/render.lua's, and comes with the first of them: most pilots
+-- render nothing, but all ask before they start a job.
 
 local lazy = require "luapilot.base.lazy"
 
 local swap = lazy.require "luapilot.file.swap"
 
-local renders = {}
+local trials = {}
 
----@class luapilot.Renders
+---@class luapilot.Trials
 ---@field app luapilot.App
 ---@field trials integer      files between swap and verdict
-local Renders = {}
-Renders.__index = Renders
+local Trials = {}
+Trials.__index = Trials
 
-lazy.methods(Renders, function() return lazy.load("luapilot.file.render").methods end, {
+lazy.methods(Trials, function() return lazy.load("luapilot.file.render").methods end, {
   "tidy", "put_in_order", "put_back_left_over", "store", "mistake", "render", "let_go",
 })
 
 ---@param app luapilot.App
----@return luapilot.Renders
-function renders.new(app)
+---@return luapilot.Trials
+function trials.new(app)
   return setmetatable({
     app = app, trials = 0, waiting = {},
-  }, Renders)
+  }, Trials)
 end
 
 ---Calls fn() when no file is on trial any more. Nil when none is now; else what takes it back.
 ---@param fn fun()
 ---@return fun()?
-function Renders:after_trials(fn)
+function Trials:after_trials(fn)
   if self.trials == 0 then return nil end
   local entry = { fn = fn }
   self.waiting[#self.waiting + 1] = entry
@@ -39,12 +39,12 @@ function Renders:after_trials(fn)
 end
 
 ---A file stands in its place, and has not been accepted yet.
-function Renders:trial_begins()
+function Trials:trial_begins()
   self.trials = self.trials + 1
 end
 
 ---It is accepted, or put back.
-function Renders:trial_ends()
+function Trials:trial_ends()
   self.trials = self.trials - 1
   if self.trials > 0 then return end
   local waiting = self.waiting
@@ -58,7 +58,7 @@ end
 
 ---Puts back what a pilot that was killed in the middle of a trial left at these paths.
 ---@param paths string[]
-function Renders:recover(paths)
+function Trials:recover(paths)
   for _, path in ipairs(paths) do
     local place = swap.place(self.app.port, path)
     if place then
@@ -69,4 +69,4 @@ function Renders:recover(paths)
   end
 end
 
-return renders
+return trials

@@ -1,13 +1,13 @@
 -- adoption: how a job goes over from one core to the next: what is told of it, and how the next one goes on with it.
 --
--- It owns that form of a job (plain data). What runner.lua does with a job that is its own stays there: the effects of
--- the machine are lent. Loaded with the first handoff.
+-- It owns that form of a job (plain data). What job/runner.lua does with a job that is its own stays there: the
+-- effects of the machine are lent. Loaded with the first handoff.
 
 local copy = require "luapilot.base.copy"
 local health = require "luapilot.job.health"
 local job = require "luapilot.job.machine"
 local lazy = require "luapilot.base.lazy"
-local patience = require "luapilot.task.budget"
+local budgets = require "luapilot.task.budget"
 local schema = require "luapilot.schema.schema"
 
 local dependencies = lazy.require "luapilot.job.dependencies"
@@ -19,7 +19,7 @@ local adoption = {}
 local function timers_left(self)
   local left, now = {}, self.app.loop.port.now()
   for key, timer in pairs(self.timers) do
-    left[key] = type(timer) == "table" and patience.left(timer, now) or math.max(0, self.due[key] - now)
+    left[key] = type(timer) == "table" and budgets.left(timer, now) or math.max(0, self.due[key] - now)
   end
   return left
 end

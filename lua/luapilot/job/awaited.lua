@@ -4,8 +4,8 @@
 -- Told is what a start needs: a job that becomes healthy or ends well, a watch, a template, a `when` function. What may
 -- never happen, and should not (unhealthy, exit_failed), the clock, signals and job:start() are waited for in silence.
 --
--- It owns nothing: reminder.lua has the time. It starts nothing, and what it says of a source is what this source says
--- of itself.
+-- It owns nothing: job/reminder.lua has the time. It starts nothing, and what it says of a source is what this source
+-- says of itself.
 
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
@@ -16,7 +16,7 @@ local prober = lazy.require "luapilot.job.prober"
 
 local awaited = {}
 
-local SECOND, LATER = 60, 600     -- seconds until it is told again (first by reminder.lua), and between further times
+local SECOND, LATER = 60, 600     -- seconds until it is told again (the first time is reminder.lua's), and so on
 local PAUSE = 1                   -- … between two looks at least; half of it is none: together rather than one by one
 local MOST = 20                   -- jobs told in a look
 local PARTS = 5                   -- of a trigger

@@ -1,6 +1,6 @@
--- blocked: what a job does that waits for what it depends on: the cells of that state of the machine (job.lua).
+-- blocked: what a job does that waits for what it depends on: the cells of that state of the machine (job/machine.lua).
 --
---   begin ──▶ blocked ──provided──▶ preparing        all that it depends on is there (dependencies.lua says so)
+--   begin ──▶ blocked ──provided──▶ preparing        all that it depends on is there (job/dependencies.lua says so)
 --                │ stop, close                       held, complete: as from a backoff, for there is no process
 --                └─ dead ──▶ waiting                 something will never be there: the start has failed
 --

@@ -5,8 +5,8 @@
 --   connect    once: who is bound to a job hears when that is gone, and is stopped
 --   unbind     a job is to stop: those that are bound to it first
 --
--- It owns the watchers of what a blocked job waits for. What follows from it is decided in job.lua
--- and blocked.lua; that a job waits in vain is found by prospects.lua. Loaded with the first `depends_on`.
+-- It owns the watchers of what a blocked job waits for. What follows from it is decided in job/machine.lua
+-- and job/blocked.lua; that a job waits in vain is found by pilot/quiescence.lua. Loaded with the first `depends_on`.
 
 local constant = require "luapilot.base.constant"
 local reminder = require "luapilot.job.reminder"
@@ -28,7 +28,7 @@ local function resolve(runner)
   local list, jobs = { at = {} }, runner.app.jobs
   for _, one in ipairs(runner.spec.depends_on or constant.NONE) do
     local source = jobs[one.name]
-    if source and source ~= runner then -- else a mistake, told by order.lua
+    if source and source ~= runner then -- else a mistake, told by script/dependency_check.lua
       local default = source.spec.health[1] and "healthy" or "running"
       list[#list + 1] = { runner = source, state = one.state or default, path = one.path }
       list.at[source] = #list
@@ -54,7 +54,7 @@ end
 
 ---All that a start needs, as one trigger: for questions about the file alone.
 ---@param runner luapilot.Runner
----@return table trigger      of trigger.lua
+---@return table trigger      of job/trigger.lua
 function dependencies.as_trigger(runner)
   local parts = { runner.starter.trigger.node }
   for _, one in ipairs(dependencies.of(runner)) do
@@ -118,7 +118,7 @@ local function hint(one)
   local state = source.memory.state
   if state == "held" then return "; it was stopped" end
   if state == "waiting" and source.starter:is_manual() then return "; nothing starts it by itself" end
-  local paused = one.state == "healthy" and source.app.services:is_maintained(source)
+  local paused = one.state == "healthy" and source.app.advertiser:is_maintained(source)
   return paused and "; its checks pause for maintenance" or ""
 end
 

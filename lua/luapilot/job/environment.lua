@@ -23,7 +23,7 @@ end
 
 local function add_address(env, app, runner)
   if not runner.spec.service then return true end
-  local found, message, code = app.services:address(runner)
+  local found, message, code = app.advertiser:address(runner)
   if code then return nil, message, code end
   env[variable(runner, "_IP")] = found
   return true

@@ -1,4 +1,4 @@
--- job: the machine of a job. State × input → next state and effects. Pure.
+-- machine: the machine of a job. State × input → next state and effects. Pure.
 --
 --            start                 prepared            exited              group_gone
 --   waiting ───────▶ preparing ────────────▶ running ─────────▶ ending ───────────────▶ waiting
@@ -8,13 +8,13 @@
 --
 --   waiting    for its trigger            backoff    will be started again after a delay
 --   preparing  `prepare` runs             held       stopped by hand: until start, or the trigger
---   blocked    before that: waits for what it depends on (blocked.lua)
+--   blocked    before that: waits for what it depends on (job/blocked.lua)
 --   running    its process lives          complete   nothing will start it again
 --   stopping   handlers, drain, signal, kill: one budget
 --   ending     its leader has exited by itself; the rest of its group is being ended
 --
 -- An input is a name and a table; what comes out is data: { "spawn" }, { "signal", "SIGTERM", "group" },
--- { "timer", "kill", 10 }, { "publish", "exit_failed", { code = 1, … } } … which runner.lua applies, in
+-- { "timer", "kill", 10 }, { "publish", "exit_failed", { code = 1, … } } … which job/runner.lua applies, in
 -- order. A new process is never asked for before the old one's group is gone.
 --
 -- It owns the state of one job (`memory`, plain data: it survives a reload). It never waits, never asks
@@ -26,7 +26,7 @@ local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 local restart = require "luapilot.schema.restart"
 
-local aftermath = lazy.require "luapilot.job.postmortem"
+local postmortem = lazy.require "luapilot.job.postmortem"
 local blocked = lazy.require "luapilot.job.blocked"
 
 local job = {}
@@ -70,7 +70,7 @@ job.VISIBLE = {
 ---@field started number?       when its last run began; nil: it has had none, or could not be started
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
----@field policy table          restart.lua's memory
+---@field policy table          schema/restart.lua's memory
 ---@field background luapilot.Background?   it has put itself into the background
 ---@field refused integer?      spawns that the machine refused in a row
 ---@field due number?           in backoff: when the next start is
@@ -312,9 +312,9 @@ end
 local function record_exit(c, asked)
   local m, input = c.memory, c.input
   local reason, why = m.killed_by or (input.signal and "signal" or (input.reason or "exit")), input.error
-  if input.oom and not m.killed_by then reason, why = aftermath.short_of_memory(c.spec, input, reason) end
+  if input.oom and not m.killed_by then reason, why = postmortem.short_of_memory(c.spec, input, reason) end
   local code = input.code
-  if input.unfollowed then aftermath.say_unfollowed(c, emit) end
+  if input.unfollowed then postmortem.say_unfollowed(c, emit) end
   if m.killed_by == "timeout" then code = 124 end
   if m.killed_by == "health" and code == 0 then code = 1 end -- it failed, however politely it then ended
   m.health, m.pid = "unknown", nil
@@ -484,7 +484,7 @@ end
 local function say_left(c)
   local input = c.input
   if not (input.strays or input.left or input.ended) then return end
-  local lives, ended = aftermath.gone(c.spec, c.memory, input, policy_of(c).policy == "always")
+  local lives, ended = postmortem.gone(c.spec, c.memory, input, policy_of(c).policy == "always")
   if lives then emit(c, "log", "warn", lives, { event = "left_behind" }) end
   if ended then emit(c, "log", "info", ended, { event = "left_behind", ended = input.ended }) end
 end
@@ -493,7 +493,7 @@ end
 local function kill_late(c)
   local m = c.memory
   if m.told then -- once: a shutdown may hurry afterwards
-    emit(c, "log", "warn", aftermath.killed(m, c.now), { event = "killed", reason = "stop_timeout" })
+    emit(c, "log", "warn", postmortem.killed(m, c.now), { event = "killed", reason = "stop_timeout" })
   end
   m.told = nil
   kill(c)
@@ -613,7 +613,7 @@ machine.stopping = {
   kill_due = function(c)
     local stop = c.memory.stop
     if not stop.gone and not stop.killed then -- a shutdown's time may be over at the same moment
-      emit(c, "log", "warn", aftermath.not_ended(stop, c.now), { event = "killed", reason = "stop_timeout" })
+      emit(c, "log", "warn", postmortem.not_ended(stop, c.now), { event = "killed", reason = "stop_timeout" })
       kill(c)
       stop.signalled, stop.killed = true, true
     end
@@ -653,7 +653,7 @@ machine.ending = {
 job.MACHINE = machine
 
 ---Feeds an input into a job. Inputs that mean nothing in the present state do nothing.
----@param spec table            of config.lua
+---@param spec table            of schema/job.lua
 ---@param memory luapilot.JobMemory    changed in place
 ---@param name string           start stop freeze close prepared prepare_failed spawned spawn_failed exited group_gone
 ---                             succeeded handlers_done deregistered health reload dead give_up lost provided awaits

@@ -1,4 +1,4 @@
--- lines: what a job writes, on its way from the port to the handlers of its `output`.
+-- output: what a job writes, on its way from the port to the handlers of its `output`.
 --
 -- A line is an event, one over 64 KiB is several: pieces, cut where the log cuts it. Lines are published as fast as the
 -- handlers take them. Where as much waits for one of these (when_busy = "queue") as the bus keeps, the rest stays here,
@@ -19,11 +19,11 @@ local queue = require "luapilot.base.queue"
 local subscription = require "luapilot.task.subscription"
 local utf8 = require "luapilot.base.utf8"
 
-local lines = {}
+local output = {}
 
 ---Bytes of a line, or of a piece: as src/output.h has it.
-lines.LONGEST = 64 * 1024
-local LONGEST = lines.LONGEST
+output.LONGEST = 64 * 1024
+local LONGEST = output.LONGEST
 
 local ENOUGH = subscription.BOUND / 2 -- of a queue that was full: with so much left it has room again
 local LONG = 8 * 1024       -- bytes of a line that weighs 1
@@ -39,7 +39,7 @@ local HOLDS = { running = true, ending = true } -- states of a job that may be h
 ---@return string line
 ---@return integer next     where the one after it begins
 ---@return boolean goes_on  it has no end here
-function lines.next(text, from)
+function output.next(text, from)
   local newline = text:find("\n", from, true)
   local to = (newline or #text + 1) - 1
   if to - from < LONGEST then return text:sub(from, to), to + 2, newline == nil end
@@ -49,14 +49,14 @@ end
 
 -- --- the handlers ----------------------------------------------------------------------------
 
----@class luapilot.Lines     of one process
+---@class luapilot.Output     of one process
 ---@field runner luapilot.Runner
 ---@field chunks luapilot.Queue      texts: { stream, text, at, last }
 ---@field held boolean               the pipes are not read
 ---@field full boolean               a queue was, and has no room yet
 ---@field looks integer              what looks count since a handler had room again, or since the job has exited
-local Lines = {}
-Lines.__index = Lines
+local Output = {}
+Output.__index = Output
 
 local function handlers(self)
   return self.app.bus:subscribers(self.runner.topic, "output")
@@ -147,7 +147,7 @@ end
 
 -- Publishes the next line, or piece, of a chunk. Returns what it weighs; nil: more than there is room for.
 local function publish(self, chunk, room)
-  local line, after, goes_on = lines.next(chunk.text, chunk.at)
+  local line, after, goes_on = output.next(chunk.text, chunk.at)
   local weight = math.max(1, #line / LONG)
   if weight > room then return nil end
   local ends, runner = chunk.last and after > #chunk.text, self.runner
@@ -183,7 +183,7 @@ end
 
 ---@private
 -- Publishes what may be published now. False: nothing.
-function Lines:pump()
+function Output:pump()
   local may = may_hold(self)
   local room = room_of(self)
   if may and self.full and room < ENOUGH then return false end
@@ -228,15 +228,15 @@ end
 -- --- the interface ---------------------------------------------------------------------------
 
 ---@param runner luapilot.Runner     of a process
----@return luapilot.Lines
-function lines.new(runner)
+---@return luapilot.Output
+function output.new(runner)
   return setmetatable({
     runner = runner, app = runner.app, id = runner.process, chunks = queue.new(), held = false, full = false, looks = 0,
-  }, Lines)
+  }, Output)
 end
 
 ---@param event table     the port's, of type "output"
-function Lines:take(event)
+function Output:take(event)
   self.chunks:push { stream = event.stream, text = event.data, at = 1, last = event.last }
   self:pump()
   if self:is_pending() then go_on(self) end
@@ -244,12 +244,12 @@ end
 
 ---Is there anything that is not published yet?
 ---@return boolean
-function Lines:is_pending() return self.chunks.count > 0 end
+function Output:is_pending() return self.chunks.count > 0 end
 
 ---Another process of the job begins: what a stranger still says for the former one is nobody's.
-function Lines:drop()
+function Output:drop()
   while self.chunks:pop() do end
   release(self)
 end
 
-return lines
+return output

@@ -1,4 +1,4 @@
--- aftermath: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself
+-- postmortem: what is to be said of an end that is no plain one: for lack of memory, of a program that has put itself
 -- into the background, with processes left behind that called setsid, or others of whom none could follow. Pure: texts,
 -- and what a job must remember of it.
 --
@@ -8,7 +8,7 @@
 local duration = require "luapilot.base.duration"
 local size = require "luapilot.base.size"
 
-local aftermath = {}
+local postmortem = {}
 
 local SOON = 10 -- seconds: whoever goes on in the background does so at his start
 
@@ -23,7 +23,7 @@ local LIVES, ENDED = "lives on", "was ended, since a job ends with its first pro
 ---What is said of processes that were left running: a job's, a check's, a program's.
 ---@param count integer
 ---@return string
-function aftermath.ended(count)
+function postmortem.ended(count)
   return count == 1 and "left a process running, which was ended" or ("left %d processes running, which were ended")
     :format(count)
 end
@@ -32,7 +32,7 @@ end
 ---@param memory luapilot.JobMemory
 ---@param now number
 ---@return string
-function aftermath.killed(memory, now)
+function postmortem.killed(memory, now)
   local what = memory.state == "ending" and "what it left running did not end within %s" or
     "did not end within %s of being asked to"
   return (what .. ": killed"):format(duration.words(now - memory.told))
@@ -42,7 +42,7 @@ end
 ---@param stop luapilot.JobStop
 ---@param now number
 ---@return string
-function aftermath.not_ended(stop, now)
+function postmortem.not_ended(stop, now)
   if not stop.asked then return "killed before it was asked to end" end
   return ("did not end within %s of being asked to: killed"):format(duration.words(now - stop.asked))
 end
@@ -84,7 +84,7 @@ end
 -- Who was seen in the session may have called setsid before the signal came: a stray is not counted among the ended.
 local function were_ended(gone)
   local count = (gone.ended or 0) - (gone.count or 0)
-  return count > 0 and aftermath.ended(count) or nil
+  return count > 0 and postmortem.ended(count) or nil
 end
 
 ---Nobody is left of a run but those who called setsid. What is to be said of those who live on, or did not while they
@@ -95,7 +95,7 @@ end
 ---@param always boolean    the job is started again
 ---@return string? warning
 ---@return string? note
-function aftermath.gone(spec, memory, gone, always)
+function postmortem.gone(spec, memory, gone, always)
   local early = memory.stop and memory.stop.exited == "early"
   local by_itself = not (memory.exit.asked or memory.killed_by)
   local strays = gone.strays
@@ -118,7 +118,7 @@ end
 ---@param reason string     otherwise
 ---@return string reason
 ---@return string error
-function aftermath.short_of_memory(spec, exit, reason)
+function postmortem.short_of_memory(spec, exit, reason)
   local max = spec.cgroup and spec.cgroup.memory_max
   local bound = max and (" (memory_max = %s)"):format(size.format(max)) or ""
   if exit.oom == "around" then return reason, "was killed by SIGKILL, probably for lack of memory" end
@@ -138,7 +138,7 @@ local WHY = {
 ---@param pidfile string?
 ---@param unfollowed luapilot.Unfollowed
 ---@return string
-function aftermath.unfollowed(pidfile, unfollowed)
+function postmortem.unfollowed(pidfile, unfollowed)
   local said = unfollowed.notify and "MAINPID" or unfollowed.why == "absent" and pidfile or "pidfile " .. pidfile
   return "nobody follows the main process: " .. WHY[unfollowed.why]:format(said, unfollowed.pid)
 end
@@ -146,9 +146,9 @@ end
 ---The same as an effect of the machine.
 ---@param c table           { spec, input }
 ---@param emit fun(c: table, name: string, ...)
-function aftermath.say_unfollowed(c, emit)
+function postmortem.say_unfollowed(c, emit)
   local pidfile, unfollowed = c.spec.pidfile, c.input.unfollowed
-  emit(c, "log", "warn", aftermath.unfollowed(pidfile, unfollowed), {
+  emit(c, "log", "warn", postmortem.unfollowed(pidfile, unfollowed), {
     event = "no_successor", pidfile = pidfile, pid = unfollowed.pid,
   })
 end
@@ -158,11 +158,11 @@ end
 ---@param memory luapilot.JobMemory
 ---@param strays luapilot.Stray[]?     of earlier runs; nil: that cannot be told
 ---@return string?
-function aftermath.doubt(memory, strays)
+function postmortem.doubt(memory, strays)
   local daemon = strays and strays[1]
   if strays and not daemon then memory.background.lives = nil end
   return daemon and ("pid %d (%s), which an earlier run left in the background, may be who answers")
     :format(daemon.pid, daemon.name)
 end
 
-return aftermath
+return postmortem

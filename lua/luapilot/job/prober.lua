@@ -8,18 +8,18 @@
 -- or the machine was paused while the check was under way. Such a check is tried again soon.
 --
 -- It owns the timers, processes and tasks of the checks under way, one at a time for each check. What results
--- mean is health.lua's; what follows from it is job.lua's.
+-- mean is job/health.lua's; what follows from it is job/machine.lua's.
 
 local duration = require "luapilot.base.duration"
 local health = require "luapilot.job.health"
 local lazy = require "luapilot.base.lazy"
-local patience = require "luapilot.task.budget"
+local budgets = require "luapilot.task.budget"
 local program = require "luapilot.job.program"
 local task = require "luapilot.task.task"
 
-local aftermath = lazy.require "luapilot.job.postmortem"
+local postmortem = lazy.require "luapilot.job.postmortem"
 local exchange = lazy.require "luapilot.net.exchange"
-local http_types = lazy.require "luapilot.schema.http"
+local http_schema = lazy.require "luapilot.schema.http"
 local url = lazy.require "luapilot.base.url"
 local utf8 = lazy.require "luapilot.base.utf8"
 
@@ -114,7 +114,7 @@ function start.http(self, check, done)
   local cancel = exchange.start(self.app.loop, request, function(response, message, code)
     if not response then return done("fail", note(self.app, message), lacks(code)) end
     local body = note(self.app, response.body, NOTE, MAX_BODY)
-    done(http_types.is_among(http.status, response.status) and "pass" or "fail",
+    done(http_schema.is_among(http.status, response.status) and "pass" or "fail",
       ("HTTP %d%s"):format(response.status, body and ": " .. body or ""))
   end)
   return function(why)
@@ -276,7 +276,7 @@ local function doubted(self, index, status, output)
   local memory = self.runner.memory
   local lives = memory.background and memory.background.lives
   if status == "fail" or not lives or self.checks[index].kind == "notify" then return status, output end
-  local why = aftermath.doubt(memory, self.app.loop.port.strays(self.runner.process))
+  local why = postmortem.doubt(memory, self.app.loop.port.strays(self.runner.process))
   if why then return "fail", why end
   return status, output
 end
@@ -284,7 +284,7 @@ end
 -- The time of the job, without pauses while it might be in its start period.
 local function time_of(self, now)
   if not self.starting then return now end
-  return self.began + patience.used(self.starting, now)
+  return self.began + budgets.used(self.starting, now)
 end
 
 local function report(self, index, status, output, early)
@@ -293,7 +293,7 @@ local function report(self, index, status, output, early)
   tell(self, index, status, output, early)
   local change, restart =
     health.result(self.memory, self.checks, index, status, output, time_of(self, now), early)
-  if not (change or restart) then return self.app.services:refresh(self.runner) end
+  if not (change or restart) then return self.app.advertiser:refresh(self.runner) end
   local check = prober.label(self.app, self.checks[index])
   restart = restart and self.memory.checks[index].fails
   self.app:command(function() -- unless the process has ended meanwhile
@@ -306,7 +306,7 @@ end
 local function excuse(self, index, output, code, budget)
   if program.SHORT[code] then return output, LATER end
   local pauses = self.pauses[index] or 0
-  if pauses == MOST_PAUSES or not patience.was_away(budget, self.app.loop.port.now()) then return nil end
+  if pauses == MOST_PAUSES or not budgets.was_away(budget, self.app.loop.port.now()) then return nil end
   self.pauses[index] = pauses + 1
   return "the machine or luapilot was paused meanwhile", SOON
 end
@@ -444,7 +444,7 @@ local function begin_start_period(self, now)
 end
 
 ---Begins to check a job that has just started.
----@param runner table     of runner.lua
+---@param runner table     of job/runner.lua
 ---@param memory luapilot.HealthMemory?   of a former core: goes on with what it knew
 ---@return luapilot.Prober
 function prober.start(runner, memory)

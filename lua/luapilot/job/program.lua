@@ -6,7 +6,7 @@
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 
-local aftermath = lazy.require "luapilot.job.postmortem"
+local postmortem = lazy.require "luapilot.job.postmortem"
 local paths = lazy.require "luapilot.schema.paths"
 
 local program = {}
@@ -105,7 +105,7 @@ end
 function program.left(result)
   local count = result.left
   result.left = nil
-  if count then return aftermath.ended(count), count end
+  if count then return postmortem.ended(count), count end
 end
 
 ---Starts a program; done(result) is called when it has ended and its group is gone, or done(nil, message, code, stage)

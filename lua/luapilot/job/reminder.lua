@@ -1,7 +1,8 @@
--- reminder: when it is told what jobs wait for (awaited.lua): of each by its own time, with one timer for all.
+-- reminder: when it is told what jobs wait for (job/awaited.lua): of each by its own time, with one timer for all.
 --
--- It owns that timer (`app.look`, which starter.lua cancels in a shutdown) and the time of each job (`runner.waits`).
--- It tells nothing itself. Loaded with the first job that waits for another one, a watch, a template or a function.
+-- It owns that timer (`app.look`, which job/starter.lua cancels in a shutdown) and the time of each job
+-- (`runner.waits`). It tells nothing itself. Loaded with the first job that waits for another one, a watch, a template
+-- or a function.
 
 local lazy = require "luapilot.base.lazy"
 

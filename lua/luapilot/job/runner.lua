@@ -1,7 +1,7 @@
--- runner: one job at work. It feeds what happens into the machine (job.lua) and does what comes out.
+-- runner: one job at work. It feeds what happens into the machine (job/machine.lua) and does what comes out.
 --
 -- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
--- It decides nothing: a decision belongs into job.lua. Inputs are posted to the app's queue, never nested.
+-- It decides nothing: a decision belongs into job/machine.lua. Inputs are posted to the app's queue, never nested.
 
 local constant = require "luapilot.base.constant"
 local job = require "luapilot.job.machine"
@@ -9,12 +9,12 @@ local lazy = require "luapilot.base.lazy"
 local starter = require "luapilot.job.starter"
 
 local dependencies = lazy.require "luapilot.job.dependencies"
-local late = lazy.require "luapilot.job.slow_start"
-local lines = lazy.require "luapilot.job.output"
+local slow_start = lazy.require "luapilot.job.slow_start"
+local output = lazy.require "luapilot.job.output"
 local paths = lazy.require "luapilot.schema.paths"
 local prober = lazy.require "luapilot.job.prober"
 local program = lazy.require "luapilot.job.program"
-local roll = lazy.require "luapilot.base.waitlist"
+local waitlist = lazy.require "luapilot.base.waitlist"
 local task = lazy.require "luapilot.task.task"
 
 local runner = {}
@@ -27,7 +27,7 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field memory luapilot.JobMemory
 ---@field object table          what the user holds
 ---@field topic string          "job:app"
----@field lines luapilot.Lines?  of its process, once that has said something that somebody hears
+---@field lines luapilot.Output?  of its process, once that has said something that somebody hears
 local Runner = {
   -- Until it needs some of its own.
   timers = constant.NONE, due = constant.NONE,
@@ -103,7 +103,7 @@ end
 ---@param fn fun(): boolean
 ---@return fun()
 function Runner:watch(fn)
-  self.watchers = self.watchers or roll.new()
+  self.watchers = self.watchers or waitlist.new()
   local watchers = self.watchers
   local entry = watchers:add(fn)
   return function() watchers:remove(entry) end
@@ -111,7 +111,7 @@ end
 
 ---@private
 function Runner:changed()
-  self.app.services:refresh(self)
+  self.app.advertiser:refresh(self)
   local watchers = self.watchers
   if not watchers then return end
   watchers:walk(function(fn, entry)
@@ -234,7 +234,7 @@ function apply.rest(self)
 end
 
 function apply.deregister(self)
-  self.app.services:leave(self, function(was)
+  self.app.advertiser:leave(self, function(was)
     self:post("deregistered", { was = was })
     if self.app.closing then self.app.closing:left(self) end
   end)
@@ -358,11 +358,11 @@ function on_event.group_gone(self, event)
 end
 
 function on_event.output(self, event)
-  self.lines = self.lines or lines.new(self)
+  self.lines = self.lines or output.new(self)
   self.lines:take(event)
 end
 
----All that the process has said so far is published (told by lines.lua).
+---All that the process has said so far is published (told by job/output.lua).
 function Runner:published() gone(self) end
 
 function on_event.notify(self, event)
@@ -380,7 +380,7 @@ local function route(self, id)
   if self.lines then self.lines:drop() end
   self.process, self.routed, self.lines = id, id, nil
   self.app.loop:route(id, function(event)
-    local fn = on_event[event.type] or late[event.type]
+    local fn = on_event[event.type] or slow_start[event.type]
     if fn then fn(self, event) end
   end)
 end
@@ -443,7 +443,7 @@ end
 -- always the last effect of its input.
 -- A file on trial may be this job's configuration: it waits for the verdict.
 function apply.spawn(self)
-  self.unheld = self.app.renders:after_trials(function() apply.spawn(self) end)
+  self.unheld = self.app.trials:after_trials(function() apply.spawn(self) end)
   if self.unheld then return end
   self.leaving = nil
   if self.spec.run then return spawn_task(self) end
@@ -478,7 +478,7 @@ end
 -- A reload function works alone: what is asked for meanwhile is done once more afterwards.
 function apply.reload(self)
   if self.reload_held then return end
-  self.reload_held = self.app.renders:after_trials(function()
+  self.reload_held = self.app.trials:after_trials(function()
     self.reload_held = nil
     self:post("reload")
   end)
@@ -507,7 +507,7 @@ end
 function apply.probe(self)
   if #self.spec.health == 0 then return end
   self.prober = prober.start(self)
-  self:pause(self.app.services:is_maintained(self))
+  self:pause(self.app.advertiser:is_maintained(self))
 end
 
 ---In maintenance nothing is checked.

@@ -1,7 +1,7 @@
 -- starter: makes the triggers of one job hear the world, and starts the job when they fire.
 --
--- It owns the subscriptions, timers and the task of a job's `when`. What the leaves add up to is trigger.lua's;
--- what a start does to a running job is said here (`when_busy`) and done by job.lua.
+-- It owns the subscriptions, timers and the task of a job's `when`. What the leaves add up to is job/trigger.lua's;
+-- what a start does to a running job is said here (`when_busy`) and done by job/machine.lua.
 
 local constant = require "luapilot.base.constant"
 local lazy = require "luapilot.base.lazy"
@@ -9,13 +9,13 @@ local trigger = require "luapilot.job.trigger"
 
 local awaited = lazy.require "luapilot.job.awaited"
 local reminder = lazy.require "luapilot.job.reminder"
-local schedule = lazy.require "luapilot.task.ticker"
+local ticker = lazy.require "luapilot.task.ticker"
 local trigger_text = lazy.require "luapilot.job.trigger_text"
 
 local starter = {}
 
 ---@class luapilot.Starter
----@field trigger table    of trigger.lua
+---@field trigger table    of job/trigger.lua
 ---@field quiet boolean?   what is heard counts, but starts nothing
 ---@field resumed boolean?  it goes on where a former core stopped: what is so was heard by that one, or never said
 local Starter = {
@@ -108,12 +108,12 @@ function arm.manual() end
 
 function arm.every(self, leaf)
   if not trigger.satisfied(self.trigger, leaf) then hear(self, leaf) end -- the first run is at start-up
-  add(self, "schedules", schedule.every(self.app.loop, leaf.interval, leaf.interval,
+  add(self, "schedules", ticker.every(self.app.loop, leaf.interval, leaf.interval,
     function() hear(self, leaf) end))
 end
 
 function arm.cron(self, leaf)
-  add(self, "schedules", schedule.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
+  add(self, "schedules", ticker.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
     function() hear(self, leaf) end))
 end
 
@@ -183,7 +183,7 @@ function Starter:can_fire()
   if self.stopped then return false end
   if next(self.settling) then return true end
   return trigger.can_fire(self.trigger, function(topic, event)
-    return self.app.prospects:can_speak(topic, event, self.runner)
+    return self.app.quiescence:can_speak(topic, event, self.runner)
   end)
 end
 

@@ -9,7 +9,7 @@
 --
 -- It owns which leaves have fired (plain data: fired triggers survive a reload). A node may be a part of several
 -- groups: every walk visits it once, and a leaf that fires costs as much as the groups above it, not as the whole. It
--- never subscribes, keeps no time and starts nothing: see starter.lua.
+-- never subscribes, keeps no time and starts nothing: see job/starter.lua.
 
 local constant = require "luapilot.base.constant"
 
@@ -43,8 +43,9 @@ local REPEATS = { each = true, every = true, cron = true }
 ---@field done table<luapilot.TriggerNode, true>      nodes that have all they need
 ---@field missing table<luapilot.TriggerNode, integer>   of groups: parts that are still needed, where some have come
 
----The leaves in the order in which they are written, every node numbered in `numbers`, and the groups that each node is
----a part of. A node that is written down twice counts once. Nodes are not nested deeper than ask.lua allows.
+---The leaves in the order in which they are written, every node numbered in `numbers`, and the groups that each node
+---is a part of. A node that is written down twice counts once. Nodes are not nested deeper than schema/arguments.lua
+---allows.
 ---@param node luapilot.TriggerNode
 ---@return luapilot.TriggerNode[] leaves
 ---@return table<luapilot.TriggerNode, integer> numbers

@@ -1,27 +1,27 @@
--- unread: bytes that have come and that nobody has taken yet, in pieces of any size.
+-- buffer: bytes that have come and that nobody has taken yet, in pieces of any size.
 --
 -- Pieces are put together only when somebody takes them, and searched for the end of a line only once: a long line in
 -- small pieces costs no more than its length. It owns the pieces; how many it may have is the affair of who fills it.
 
----@class luapilot.Unread
+---@class luapilot.Buffer
 ---@field size integer            bytes
 ---@field pieces string[]         from `first` on
 ---@field first integer
 ---@field at integer              where in the first piece unread bytes begin
 ---@field searched integer        bytes in which there is no newline
 ---@field next integer            the piece in which the search goes on; from its beginning, or from `at` in the first
-local Unread = {}
-Unread.__index = Unread
+local Buffer = {}
+Buffer.__index = Buffer
 
-local unread = {}
+local buffer = {}
 
----@return luapilot.Unread
-function unread.new()
-  return setmetatable({ size = 0, pieces = {}, first = 1, last = 0, at = 1, searched = 0, next = 1 }, Unread)
+---@return luapilot.Buffer
+function buffer.new()
+  return setmetatable({ size = 0, pieces = {}, first = 1, last = 0, at = 1, searched = 0, next = 1 }, Buffer)
 end
 
 ---@param piece string
-function Unread:push(piece)
+function Buffer:push(piece)
   if piece == "" then return end
   self.last = self.last + 1
   self.pieces[self.last] = piece
@@ -30,7 +30,7 @@ end
 
 ---The length of the first line, its newline included; nil: its end has not come.
 ---@return integer?
-function Unread:line()
+function Buffer:line()
   while self.next <= self.last do
     local piece, from = self.pieces[self.next], self.next == self.first and self.at or 1
     local stop = piece:find("\n", from, true)
@@ -48,7 +48,7 @@ end
 ---The first bytes, which are there no longer.
 ---@param count integer      `size` at most
 ---@return string
-function Unread:take(count)
+function Buffer:take(count)
   local parts, left = {}, count
   while left > 0 do
     local piece = self.pieces[self.first]
@@ -61,4 +61,4 @@ function Unread:take(count)
   return table.concat(parts)
 end
 
-return unread
+return buffer

@@ -1,4 +1,4 @@
--- net: pilot.net, for tasks: connections to servers that speak a protocol of their own, in lines or in bytes.
+-- connection: pilot.net, for tasks: connections to servers that speak a protocol of their own, in lines or in bytes.
 --
 --   connect ──▶ open ──close(), an error, or the end of the task that connected──▶ closed
 --
@@ -9,19 +9,19 @@
 --
 -- It owns the streams: what is open hangs on the task that opened it. It knows no protocol.
 
-local advice = require "luapilot.net.hints"
+local hints = require "luapilot.net.hints"
 local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
-local option_types = require "luapilot.schema.options"
-local patience = require "luapilot.task.budget"
+local option_schema = require "luapilot.schema.options"
+local budgets = require "luapilot.task.budget"
 local retry = require "luapilot.task.retry"
 local schema = require "luapilot.schema.schema"
 local size = require "luapilot.base.size"
 local suggest = require "luapilot.base.suggest"
-local types = require "luapilot.schema.process"
-local unread = require "luapilot.net.buffer"
+local process_schema = require "luapilot.schema.process"
+local buffer = require "luapilot.net.buffer"
 
-local net = {}
+local connection = {}
 
 local PIECE = 16 * 1024       -- received at once
 local MOST = 1024 ^ 2         -- of read(n)
@@ -39,7 +39,7 @@ local NOBODY_READS = { EPIPE = true, ECONNRESET = true }
 ---@field name string                of the other end, for messages
 ---@field timeout number             seconds
 ---@field max_line integer
----@field unread luapilot.Unread
+---@field unread luapilot.Buffer
 ---@field ended boolean              the other end sends no more
 ---@field closed string?             why
 ---@field reader luapilot.Side
@@ -148,7 +148,7 @@ local function is_closed(self) return "it is closed: " .. self.closed end
 local function begin(self, side, name, options)
   local call = { name = name, what = "stream:" .. name, timeout = self.timeout }
   if options ~= nil then
-    local read, message = option_types.of_call(option_types.stream_options, options, "options")
+    local read, message = option_schema.of_call(option_schema.stream_options, options, "options")
     if not read then return nil, message end
     call.timeout = read.timeout or call.timeout
   end
@@ -360,13 +360,13 @@ end
 function Stream:close() close(core_of(self, "close"), "close() was called") end
 
 ---Names of the methods, for the interface file's spec.
-net.METHODS = schema.keys(Stream)
+connection.METHODS = schema.keys(Stream)
 
 -- --- connecting ----------------------------------------------------------------------------------
 
 local function new_core(app, target, options)
   return {
-    app = app, name = target.shown, timeout = options.timeout, max_line = options.max_line, unread = unread.new(),
+    app = app, name = target.shown, timeout = options.timeout, max_line = options.max_line, unread = buffer.new(),
     ended = false, reader = new_side("r", "another task reads at this moment"),
     writer = new_side("w", "another task writes at this moment"),
   }
@@ -403,7 +403,7 @@ end
 local function dial(app, target, options)
   for pauses = 0, MOST_PAUSES do
     local core, message, code, budget = dial_once(app, target, options)
-    local paused = code == "ETIMEDOUT" and patience.was_away(budget, app.port.now())
+    local paused = code == "ETIMEDOUT" and budgets.was_away(budget, app.port.now())
     if not paused or pauses == MOST_PAUSES then return core, message, code end
   end
 end
@@ -413,7 +413,7 @@ local function new_stream(core)
 end
 
 local function failure(message, code)
-  local help = advice.of(message, code)
+  local help = hints.of(message, code)
   return ("pilot.net.connect: %s%s"):format(message, help and "; " .. help or "")
 end
 
@@ -422,7 +422,7 @@ local function may_get_better(core, _, code) return not core and not retry.FOR_G
 ---The library for one pilot.
 ---@param app luapilot.App
 ---@return table
-function net.library(app)
+function connection.library(app)
   local library = {}
 
   ---pilot.net.connect("127.0.0.1:6379", { timeout = "2s" }); "unix:///run/app.sock" for a unix socket.
@@ -430,9 +430,9 @@ function net.library(app)
   ---@param options { timeout: luapilot.Span?, retry: luapilot.Span?, max_line: string|integer|nil }?
   ---@return luapilot.Stream
   function library.connect(address, options)
-    local target, wrong = schema.first(types.endpoint, address)
+    local target, wrong = schema.first(process_schema.endpoint, address)
     if not target then error("pilot.net.connect: " .. wrong, 2) end
-    local read_options, mistake = option_types.of_call(option_types.net_options, options, "pilot.net.connect")
+    local read_options, mistake = option_schema.of_call(option_schema.net_options, options, "pilot.net.connect")
     if not read_options then error(mistake, 2) end
     local core, message, code = retry.run(app.tasks, "pilot.net.connect", read_options.retry, function()
       return dial(app, target, read_options)
@@ -445,4 +445,4 @@ function net.library(app)
   return suggest.guard(library, "pilot.net")
 end
 
-return net
+return connection

@@ -1,8 +1,8 @@
--- advice: what may be done about a failure of the network, to stand behind its message.
+-- hints: what may be done about a failure of the network, to stand behind its message.
 --
 -- It owns these words, for whoever talks to the web or to Consul. It never makes a message by itself.
 
-local advice = {}
+local hints = {}
 
 local BY_CODE = {
   ECONNREFUSED = 'nobody listens there: is it running, is the port right? retry = "30s" waits for it',
@@ -20,7 +20,7 @@ end
 ---@param message string     of the port
 ---@param code string?
 ---@return string?
-function advice.of(message, code)
+function hints.of(message, code)
   if code == "ECERT" then return of_certificate(message) end
   if code == "ETLS" and message:find("wrong version number", 1, true) then
     return 'is it TLS that is spoken there? "http://…" is without'
@@ -28,4 +28,4 @@ function advice.of(message, code)
   return BY_CODE[code]
 end
 
-return advice
+return hints

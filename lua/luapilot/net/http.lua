@@ -2,19 +2,19 @@
 --
 -- A status is an answer; what kept an answer from coming is raised, with what may be done about it. `retry` tries
 -- again, with pauses that double, less up to a quarter at random. A stream is read as fast as its loop asks, and
--- belongs to the task that opened it. It owns streams; a request is exchange.lua's, and gone when its task is
+-- belongs to the task that opened it. It owns streams; a request is net/exchange.lua's, and gone when its task is
 -- cancelled.
 
-local advice = require "luapilot.net.hints"
+local hints = require "luapilot.net.hints"
 local describe = require "luapilot.base.describe"
 local exchange = require "luapilot.net.exchange"
 local json = require "luapilot.base.json"
-local option_types = require "luapilot.schema.options"
+local option_schema = require "luapilot.schema.options"
 local proxy = require "luapilot.net.proxy"
 local retry = require "luapilot.task.retry"
 local size = require "luapilot.base.size"
 local suggest = require "luapilot.base.suggest"
-local unread = require "luapilot.net.buffer"
+local buffer = require "luapilot.net.buffer"
 local url = require "luapilot.base.url"
 
 local http = {}
@@ -25,7 +25,7 @@ local AGAIN = { [429] = true, [502] = true, [503] = true, [504] = true } -- an a
 
 local function advice_for(message, code, read)
   if code == "ELOOP" then return "follow = false shows the first answer" end
-  if code ~= "EMSGSIZE" then return advice.of(message, code) end
+  if code ~= "EMSGSIZE" then return hints.of(message, code) end
   return ("max_body is %s: raise it, or read with pilot.http.stream"):format(size.format(read.max_body))
 end
 
@@ -60,7 +60,7 @@ local function proxy_of(app, read)
   return function(target) return proxy.of(app:environ(), target) end
 end
 
--- What exchange.lua takes, of options that are in order.
+-- What net/exchange.lua takes, of options that are in order.
 local function request_of(app, read, method, target)
   local body, content_type, message = body_of(read)
   if message then return nil, message end
@@ -183,7 +183,7 @@ end
 -- Where its next line begins nobody knows: it ends.
 local function too_long(self)
   self:close()
-  self.unread = unread.new()
+  self.unread = buffer.new()
   return nil, "a line is longer than max_body", "EMSGSIZE"
 end
 
@@ -196,7 +196,7 @@ local function next_line(self)
     if pieces.size > most + 1 then return too_long(self) end -- one more: it may be a "\r"
     local piece, message, code = next_piece(self)
     if message then
-      if self.ended then self.unread = unread.new() end
+      if self.ended then self.unread = buffer.new() end
       return nil, message, code
     end
     if not piece then break end
@@ -235,7 +235,7 @@ end
 
 local function new_stream(app, owner, call, request, read, event)
   local self = setmetatable({
-    app = app, call = call, request = request, read = read, unread = unread.new(),
+    app = app, call = call, request = request, read = read, unread = buffer.new(),
     status = event.status, ok = is_ok(event.status), headers = setmetatable(event.headers, Headers),
     id = event.id, ended = event.last,
   }, Stream)
@@ -278,7 +278,7 @@ end
 local function perform(app, call, method, address, options, streams)
   local target, wrong = url.parse(address)
   if not target then return nil, ("%s: %s"):format(call, wrong) end
-  local read, message = option_types.of_call(option_types.http_options, options, call)
+  local read, message = option_schema.of_call(option_schema.http_options, options, call)
   if not read then return nil, message end
   local request, why = request_of(app, read, method, target)
   if not request then return nil, ("%s: %s"):format(call, why) end
@@ -298,7 +298,7 @@ local function split_options(call, options)
   local rest = {}
   for name, value in pairs(options) do rest[name] = value end
   rest.url, rest.method = nil, nil
-  local method, message = option_types.http_method(rawget(options, "method"))
+  local method, message = option_schema.http_method(rawget(options, "method"))
   if not method then return nil, ("%s: method: %s"):format(call, message) end
   return method, rest
 end

@@ -2,9 +2,9 @@
 --
 --   declaring ──load──▶ loaded ──start──▶ running ──shutdown──▶ closing ──▶ ended
 --
--- It owns the list of jobs and the queue of commands. Whether anything can still happen is prospects.lua's question,
--- the end is shutdown.lua's, the passing on to a new core handoff.lua's. It never talks to the world but through the
--- port, and it never runs user code outside a task, the top level of the file apart.
+-- It owns the list of jobs and the queue of commands. Whether anything can still happen is pilot/quiescence.lua's
+-- question, the end is pilot/shutdown.lua's, the passing on to a new core pilot/handoff.lua's. It never talks to the
+-- world but through the port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.task.bus"
 local constant = require "luapilot.base.constant"
@@ -14,14 +14,14 @@ local lazy = require "luapilot.base.lazy"
 local loader = require "luapilot.script.loader"
 local loop = require "luapilot.task.loop"
 local mistakes = require "luapilot.base.mistakes"
-local prospects = require "luapilot.pilot.quiescence"
+local quiescence = require "luapilot.pilot.quiescence"
 local queue = require "luapilot.base.queue"
-local renders = require "luapilot.file.trials"
+local trials = require "luapilot.file.trials"
 local schema = require "luapilot.schema.schema"
-local services = require "luapilot.service.advertiser"
+local advertiser = require "luapilot.service.advertiser"
 local signals = require "luapilot.base.signals"
 local luapilot = require "luapilot"
-local tasks = require "luapilot.task.scheduler"
+local scheduler = require "luapilot.task.scheduler"
 local validate = require "luapilot.script.validate"
 
 local dependencies = lazy.require "luapilot.job.dependencies"
@@ -34,19 +34,19 @@ local shutdown = lazy.require "luapilot.pilot.shutdown"
 local shutdown_signals = lazy.require "luapilot.api.shutdown_signals"
 local size = lazy.require "luapilot.base.size"
 local task = lazy.require "luapilot.task.task"
-local unheard = lazy.require "luapilot.task.dropped"
+local dropped = lazy.require "luapilot.task.dropped"
 local verdict = lazy.require "luapilot.pilot.verdict"
 
 local app = {}
 
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
-local PATIENCE = 1              -- seconds that user code may run without waiting
+local BUDGET = 1              -- seconds that user code may run without waiting
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
 
 ---@class luapilot.App
 ---@field port luapilot.Port
 ---@field loop luapilot.Loop
----@field tasks luapilot.Tasks
+---@field tasks luapilot.Scheduler
 ---@field bus luapilot.Bus
 ---@field jobs table<string, luapilot.Runner>
 ---@field order luapilot.Runner[]        in the order of declaration
@@ -55,12 +55,12 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field exit_code integer?
 ---@field broken boolean?       the core has had an error of its own
 ---@field judging boolean?      while it is looked whether the pilot is over
----@field prospects luapilot.Prospects
----@field services luapilot.Services     once it runs
+---@field quiescence luapilot.Quiescence
+---@field advertiser luapilot.Advertiser     once it runs
 ---@field closing luapilot.Shutdown?     once it has begun
 ---@field enders table<string, true>?    of pilot.shutdown_signals
 ---@field asked_at number?               when somebody first asked for the end: a signal, or pilot.shutdown()
----@field renders luapilot.Renders
+---@field trials luapilot.Trials
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
 ---@field errors { where: string, message: string }[]?   what handlers raised, the first thousand; nil: nobody asks
@@ -84,9 +84,9 @@ function app.new(options)
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
   }, App)
-  self.prospects = prospects.new(self)
+  self.quiescence = quiescence.new(self)
   self.loop = loop.new(options.port)
-  self.tasks = tasks.new(self.loop)
+  self.tasks = scheduler.new(self.loop)
   self.loop:phase(function() return self:run_commands() end)
   self.bus = bus.new {
     loop = self.loop, tasks = self.tasks,
@@ -100,7 +100,7 @@ function app.new(options)
   self.tasks.report = function(_, t, err, where)
     self:complain(where == "cancel" and t.name or t.name .. ": defer", err)
   end
-  self.renders = renders.new(self)
+  self.trials = trials.new(self)
   self.object = luapilot.attach(self)
   return self
 end
@@ -177,7 +177,7 @@ end
 -- From now on no code of the user runs for long without waiting, and none eats all memory.
 local function contain(self)
   self.memory = memory_bound(self)
-  local ok, message = self.port.contain { meter = self.loop.meter, seconds = PATIENCE, bytes = self.memory }
+  local ok, message = self.port.contain { meter = self.loop.meter, seconds = BUDGET, bytes = self.memory }
   if ok then return end
   self:log("warn", "endless loops will not be interrupted: " .. message, nil, "not_contained", nil,
     { reason = message })
@@ -303,7 +303,7 @@ local function open_catalogue(self)
     self.consul:open()
     self.registrar = registrar.new(self, self:outage())
   end
-  self.services = services.new(self, self.registrar)
+  self.advertiser = advertiser.new(self, self.registrar)
 end
 
 local function open(self)
@@ -312,8 +312,8 @@ local function open(self)
   self.port.signals(signals.taken)
   if self.enders or self.bus:has("pilot", "SIGQUIT") then shutdown_signals.tell(self) end
   self:apply_logging()
-  self.renders:recover(validate.rendered_files(self))
-  self.prospects:connect()
+  self.trials:recover(validate.rendered_files(self))
+  self.quiescence:connect()
 end
 
 ---Begins: every trigger is armed, tasks of the top level run.
@@ -393,7 +393,7 @@ end
 function App:add(runner)
   runner.number = #self.order + 1
   self.jobs[runner.spec.name], self.order[runner.number] = runner, runner
-  self.prospects:add(runner)
+  self.quiescence:add(runner)
 end
 
 ---@param runner luapilot.Runner
@@ -401,7 +401,7 @@ end
 ---@param after string
 function App:state_changed(runner, before, after)
   self.dirty = true
-  self.prospects:moved(runner, before, after)
+  self.quiescence:moved(runner, before, after)
   if after == "complete" and runner.spec.main and not self.main then self.main = runner end
   if self.phase == "closing" then self.closing:closed(runner) end
 end
@@ -409,7 +409,7 @@ end
 ---The trigger of a job may be unable to fire from now on: looked at when this turn comes to rest.
 ---@param runner luapilot.Runner
 function App:doubt(runner)
-  self.prospects:doubt(runner)
+  self.quiescence:doubt(runner)
   self.dirty = true
 end
 
@@ -457,8 +457,8 @@ function App:look_around()
   if not self.dirty or self.commands.count > 0 or self.bus:queued() > 0 then return false end
   self.dirty, self.judging = false, true
   if self.phase == "running" then
-    self.prospects:bury()
-    local over = self.main or self.prospects:is_over() and self.commands.count == 0
+    self.quiescence:bury()
+    local over = self.main or self.quiescence:is_over() and self.commands.count == 0
     if over then end_by_itself(self) end
   elseif self.phase == "closing" then
     self.closing:step()
@@ -489,7 +489,7 @@ function App:finish()
   self.port.reached "over"
   if self.registrar then self.registrar:stop() end
   self.loop:stop()
-  if self.bus.open > 0 or self.bus.owes_words then unheard.tell(self.bus) end
+  if self.bus.open > 0 or self.bus.owes_words then dropped.tell(self.bus) end
   self:say_rest()
   self.exit_code = shutdown.exit_code(self)
   self:log("info", "ended", { code = self.exit_code }, "ended")

@@ -1,4 +1,4 @@
--- mishap: what a pilot does when something in it has failed: code of the user, the core itself, memory.
+-- failure: what a pilot does when something in it has failed: code of the user, the core itself, memory.
 --
 -- Methods of the app that are loaded when the first of these happens. They tell it, and choose between going on and
 -- ending; they repair nothing.
@@ -6,17 +6,17 @@
 local size = require "luapilot.base.size"
 local task = require "luapilot.task.task"
 
-local mishap = {}
+local failure = {}
 
 local KEPT = 1000    -- errors, where somebody asks for them
-local EXHAUSTED = 70 -- the exit code, as that of an error of the core (shutdown.lua)
+local EXHAUSTED = 70 -- the exit code, as that of an error of the core (pilot/shutdown.lua)
 
 ---An error in the user's code: logged with its traceback, counted, published as `error`.
 ---@param self luapilot.App
 ---@param where string      "job \"app\": prepare"
 ---@param err any           a value, or a TaskError with its traceback
 ---@param event table?      that a handler was called for
-function mishap.complain(self, where, err, event)
+function failure.complain(self, where, err, event)
   local message = tostring(err)
   local kept = self.errors
   if kept and #kept < KEPT then kept[#kept + 1] = { where = where, message = message } end
@@ -44,7 +44,7 @@ end
 ---Without memory there is no going on: the jobs are the guardian's.
 ---@param self luapilot.App
 ---@param err string     with its traceback
-function mishap.own_error(self, err)
+function failure.own_error(self, err)
   if tostring(err):find "^not enough memory" then error(err, 0) end
   self:log("error", "an error inside luapilot, please report it: " .. tostring(err), nil, "internal_error")
   local judging = self.judging
@@ -55,10 +55,10 @@ end
 
 ---Lua has too much in use, and to end tasks for it did not help.
 ---@param self luapilot.App
-function mishap.exhausted(self)
+function failure.exhausted(self)
   self:log("error", ("Lua has more than %s of memory in use, and tasks were ended in vain: shutting down "
     .. "(LUAPILOT_MEMORY)"):format(size.format(self.memory)), nil, "shutdown", nil, { reason = "memory" })
   self:shutdown(EXHAUSTED)
 end
 
-return mishap
+return failure

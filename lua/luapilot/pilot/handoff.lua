@@ -44,7 +44,7 @@ function handoff.snapshot(app)
   for name, runner in pairs(app.jobs) do jobs[name] = runner:snapshot() end
   local watches = {}
   for label, core in pairs(app.watches) do watches[label] = core:snapshot() end
-  return { jobs = jobs, state = state, services = app.services:snapshot(), watches = watches }
+  return { jobs = jobs, state = state, services = app.advertiser:snapshot(), watches = watches }
 end
 
 ---@class luapilot.LeftOver
@@ -72,16 +72,16 @@ end
 -- Jobs that are in both files get their memories and processes back. What their triggers go on with.
 local function adopt(app, data)
   local starters = {}
-  app.services:restore(data.services)
+  app.advertiser:restore(data.services)
   for _, label in ipairs(schema.keys(data.watches or {})) do
     if app.watches[label] then app.watches[label]:restore(data.watches[label]) end
   end
   for _, runner in ipairs(app.order) do
     local former = data.jobs[runner.spec.name]
     starters[runner] = former and runner:restore(former) or nil
-    app.prospects:moved(runner, "waiting", runner.memory.state)
+    app.quiescence:moved(runner, "waiting", runner.memory.state)
   end
-  app.services:restored()
+  app.advertiser:restored()
   return starters
 end
 
@@ -108,7 +108,7 @@ function handoff.let_go(app)
   for id in pairs(app.loop.routes) do ids[#ids + 1] = id end
   table.sort(ids)
   for _, id in ipairs(ids) do app.loop:cancel(id) end
-  app.renders:let_go()
+  app.trials:let_go()
   if app.registrar then app.registrar:stop() end
   app.loop:stop()
   app.phase, app.ended = "ended", true

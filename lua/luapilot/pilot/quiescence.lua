@@ -1,4 +1,4 @@
--- prospects: can anything still happen? A pilot ends when nothing can, and a job at rest is complete when nothing can
+-- quiescence: can anything still happen? A pilot ends when nothing can, and a job at rest is complete when nothing can
 -- start it any more.
 --
 -- It keeps books, so that a turn costs the same with one job and with a thousand: which jobs rest (they wait for their
@@ -11,13 +11,13 @@ local lazy = require "luapilot.base.lazy"
 local dependencies = lazy.require "luapilot.job.dependencies"
 local verdict = lazy.require "luapilot.pilot.verdict"
 
-local prospects = {}
+local quiescence = {}
 
 local SPOKEN = { error = true, enter_maintenance = true, exit_maintenance = true } -- of the pilot, by what it runs
 local IDLE = { waiting = true, blocked = true } -- … in which it waits for others: nothing of it is at work
 local OVER = { complete = true, held = true } -- states in which a job waits for nothing
 
----@class luapilot.Prospects
+---@class luapilot.Quiescence
 ---@field app luapilot.App
 ---@field waiting table<luapilot.Runner, true>   they rest
 ---@field held table<luapilot.Runner, true>      by job:stop()
@@ -26,15 +26,15 @@ local OVER = { complete = true, held = true } -- states in which a job waits for
 ---@field unsure table<luapilot.Runner, true>    … as soon as nothing is at work: until then they may be started
 ---@field returning table<luapilot.Runner, true>?  those of the held that their triggers may start, while that holds
 ---@field manual boolean                         is there a job that only job:start() starts?
-local Prospects = {}
-Prospects.__index = Prospects
+local Quiescence = {}
+Quiescence.__index = Quiescence
 
 ---@param app luapilot.App
----@return luapilot.Prospects
-function prospects.new(app)
+---@return luapilot.Quiescence
+function quiescence.new(app)
   return setmetatable({
     app = app, waiting = {}, held = {}, active = 0, doubtful = {}, unsure = {}, manual = false,
-  }, Prospects)
+  }, Quiescence)
 end
 
 -- --- the books -------------------------------------------------------------------------------
@@ -50,7 +50,7 @@ end
 
 ---A job was declared: it waits.
 ---@param runner luapilot.Runner
-function Prospects:add(runner)
+function Quiescence:add(runner)
   runner.dependents = constant.NONE -- until it has some
   runner.leans = leans(runner.starter.trigger.leaves)
   self.waiting[runner], self.doubtful[runner] = true, true
@@ -58,7 +58,7 @@ function Prospects:add(runner)
 end
 
 ---All jobs are known: who waits for whom.
-function Prospects:connect()
+function Quiescence:connect()
   for _, runner in ipairs(self.app.order) do
     for _, source in ipairs(self.app:sources_of(runner)) do
       if source.dependents == constant.NONE then source.dependents = {} end
@@ -81,7 +81,7 @@ local function is_active(state) return not (IDLE[state] or OVER[state]) end
 ---@param runner luapilot.Runner
 ---@param before string
 ---@param after string
-function Prospects:moved(runner, before, after)
+function Quiescence:moved(runner, before, after)
   self.waiting[runner] = IDLE[after]
   self.held[runner] = after == "held" or nil
   self.active = self.active + (is_active(after) and 1 or 0) - (is_active(before) and 1 or 0)
@@ -96,7 +96,7 @@ end
 
 ---The trigger of a job may be unable to fire from now on.
 ---@param runner luapilot.Runner
-function Prospects:doubt(runner)
+function Quiescence:doubt(runner)
   self.doubtful[runner] = true
 end
 
@@ -104,7 +104,7 @@ end
 
 ---Is there a job at work, a task or a timer: something of the user's that may still act?
 ---@return boolean
-function Prospects:is_busy()
+function Quiescence:is_busy()
   return self.active > 0 or self.app.tasks.count > 0 or next(self.app.holders) ~= nil
 end
 
@@ -144,7 +144,7 @@ end
 ---@param event string
 ---@param asker luapilot.Runner
 ---@return boolean
-function Prospects:can_speak(topic, event, asker)
+function Quiescence:can_speak(topic, event, asker)
   if topic == "pilot" then return event:find("^SIG") ~= nil or (SPOKEN[event] and self:is_busy()) == true end
   if topic:find "^watch:" then return self.app.phase == "running" end
   if topic:find "^template:" then return self:is_busy() end -- it is tried again, or somebody may render it
@@ -198,7 +198,7 @@ end
 
 ---Jobs at rest whose trigger can never fire again become complete; that makes those doubtful that wait for them. These
 ---are looked at when they have heard what is published by then: "stopped" may be just what starts them.
-function Prospects:bury()
+function Quiescence:bury()
   self.returning = nil -- what they have heard since may be all
   if next(self.unsure) and not self:is_busy() then
     for runner in pairs(self.unsure) do self.doubtful[runner] = true end
@@ -242,9 +242,9 @@ end
 
 ---Can nothing happen any more? Then the jobs that are left wait for each other, and are dead.
 ---@return boolean
-function Prospects:is_over()
+function Quiescence:is_over()
   if not is_quiet(self) or wakes_by_itself(self.waiting) or wakes_by_itself(self.held) then return false end
   return bury_ring(self)
 end
 
-return prospects
+return quiescence

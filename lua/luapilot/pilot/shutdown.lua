@@ -3,8 +3,8 @@
 --   frozen: no new starts ─▶ jobs stop, dependents before their sources ─▶ handlers end ─▶ tasks are cancelled ─▶ over
 --
 -- It owns the order and the clock: whatever goes wrong below, the whole ends within its seconds, the last of which
--- belong to SIGKILL. It stops no job itself (job.lua does, told by an input), and it never ends the process: the app
--- hears that it is over.
+-- belong to SIGKILL. It stops no job itself (job/machine.lua does, told by an input), and it never ends the process:
+-- the app hears that it is over.
 
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
@@ -57,7 +57,7 @@ end
 -- Others may still find a job that has nothing to stop.
 local function leave(self, runner)
   if not self.found[runner] then return end
-  self.app.services:leave(runner, function() self:left(runner) end)
+  self.app.advertiser:leave(runner, function() self:left(runner) end)
   if self.found[runner] then self.app.loop:after(LEAVING, function() self:left(runner) end) end
 end
 
@@ -187,7 +187,7 @@ end
 -- The last job has ended; is Consul still being told so?
 local function is_leaving(self)
   local app = self.app
-  if self.killing or self.overdue or not app.services:is_leaving() then return false end
+  if self.killing or self.overdue or not app.advertiser:is_leaving() then return false end
   if not self.leaving then
     self.leaving = app.loop:after(LEAVING, function() self.overdue, app.dirty = true, true end)
   end

@@ -2,7 +2,8 @@
 --
 -- A job that was declared dead before its first run has a reason: a job that its trigger names failed for good, or can
 -- itself never start because another one failed; or nothing failed, and what it waits for just cannot come any more.
--- It owns nothing and decides nothing: what follows from it is job.lua's and shutdown.lua's. Most pilots never load it.
+-- It owns nothing and decides nothing: what follows from it is job/machine.lua's and pilot/shutdown.lua's. Most pilots
+-- never load it.
 
 local constant = require "luapilot.base.constant"
 local duration = require "luapilot.base.duration"

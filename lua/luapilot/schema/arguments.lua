@@ -1,4 +1,4 @@
--- ask: reads what the user asks for (triggers, handlers, durations) and turns it into the core's data.
+-- arguments: reads what the user asks for (triggers, handlers, durations) and turns it into the core's data.
 --
 -- One rule in one place: while the file is being loaded a mistake is collected and loading goes on; later it is
 -- raised at the user's line. It owns nothing.
@@ -10,26 +10,26 @@ local mistakes = require "luapilot.base.mistakes"
 local schema = require "luapilot.schema.schema"
 
 local events = lazy.require "luapilot.schema.events"
-local option_types = lazy.require "luapilot.schema.options"
+local option_schema = lazy.require "luapilot.schema.options"
 
-local ask = {}
+local arguments = {}
 
 -- Triggers are tables of the core; this tells them from the user's.
 local Trigger = { __name = "trigger", __tostring = function(self) return "trigger " .. self.kind end }
 
 ---@param node table
 ---@return luapilot.TriggerNode
-function ask.node(node) return setmetatable(node, Trigger) end
+function arguments.node(node) return setmetatable(node, Trigger) end
 
 ---@param value any
 ---@return boolean
-function ask.is_trigger(value) return getmetatable(value) == Trigger end
+function arguments.is_trigger(value) return getmetatable(value) == Trigger end
 
 ---Collects a mistake while loading, raises it later.
 ---@param app luapilot.App
 ---@param path string?
 ---@param message string
-function ask.fail(app, path, message)
+function arguments.fail(app, path, message)
   local where = app:where()
   if app.phase == "declaring" then return app.mistakes:add(where, path, message) end
   error(mistakes.format { where = where, path = path, message = message }, 0)
@@ -40,17 +40,17 @@ end
 ---@param name any
 ---@param more any
 ---@param level integer     of error()
-function ask.alone(call, name, more, level)
+function arguments.alone(call, name, more, level)
   if more == nil then return end
   error(("%s: expected one value, got a second one (%s): write %s %s { … }, without a comma")
     :format(call, describe.value(more), call, describe.quote(name)), level)
 end
 
----Reads a value with a parser of option_types.lua's kind: read(path, where, mistakes).
+---Reads a value with a parser of schema/options.lua's kind: read(path, where, mistakes).
 ---@param app luapilot.App
 ---@param read fun(where: string?, list: luapilot.Mistakes): any
 ---@return any
-function ask.read(app, read)
+function arguments.read(app, read)
   local where = app:where()
   if app.phase == "declaring" then return read(where, app.mistakes) end
   local list = mistakes.new()
@@ -62,21 +62,21 @@ end
 
 ---@param app luapilot.App
 ---@param kind "once"|"each"
----@param source_kind string      of events.lua
+---@param source_kind string      of schema/events.lua
 ---@param topic string
 ---@param event any
 ---@param options any
 ---@return luapilot.TriggerNode
-function ask.event_trigger(app, kind, source_kind, topic, event, options)
+function arguments.event_trigger(app, kind, source_kind, topic, event, options)
   local ok, message = events.check(source_kind, event)
   if not ok then
-    ask.fail(app, nil, message)
-    return ask.node { kind = kind, topic = topic, event = "?" }
+    arguments.fail(app, nil, message)
+    return arguments.node { kind = kind, topic = topic, event = "?" }
   end
-  local read = ask.read(app, function(where, list)
-    return option_types.trigger_options(options, ("%s(%q)"):format(kind, event), where, list)
+  local read = arguments.read(app, function(where, list)
+    return option_schema.trigger_options(options, ("%s(%q)"):format(kind, event), where, list)
   end)
-  return ask.node { kind = kind, topic = topic, event = event, options = read }
+  return arguments.node { kind = kind, topic = topic, event = event, options = read }
 end
 
 ---What stands in `when`, as a node; nil: at start-up.
@@ -85,10 +85,10 @@ end
 ---@param where string?
 ---@param path string
 ---@return luapilot.TriggerNode?
-function ask.trigger(app, value, where, path)
-  if value == nil or ask.is_trigger(value) then return value end
-  if value == "manual" then return ask.node { kind = "manual" } end
-  if type(value) == "function" then return ask.node { kind = "function", fn = value } end
+function arguments.trigger(app, value, where, path)
+  if value == nil or arguments.is_trigger(value) then return value end
+  if value == "manual" then return arguments.node { kind = "manual" } end
+  if type(value) == "function" then return arguments.node { kind = "function", fn = value } end
   local advice = "a trigger such as db:once \"healthy\", pilot.every \"60s\", pilot.all { … }, \"manual\" or a function"
   local found = describe.value(value)
   local source = schema.is_table(value) and schema.field(value, "source")
@@ -106,26 +106,26 @@ end
 
 ---Subscribes a handler: on(event, [options,] fn).
 ---@param app luapilot.App
----@param kind string         of events.lua
+---@param kind string         of schema/events.lua
 ---@param topic string
 ---@param label string        'job "app"'
 ---@param event any
 ---@param options any
 ---@param fn any
 ---@return luapilot.Subscription
-function ask.subscribe(app, kind, topic, label, event, options, fn)
+function arguments.subscribe(app, kind, topic, label, event, options, fn)
   if fn == nil then options, fn = nil, options end
   local ok, message = events.check(kind, event)
-  if not ok then ask.fail(app, nil, message) end
+  if not ok then arguments.fail(app, nil, message) end
   local name = describe.text(event)
   local path = ("%s.on %q"):format(label, name)
   local call = kind == "pilot" and path or ("%s:on %q"):format(label, name)
   if type(fn) ~= "function" then
-    ask.fail(app, path, "expected a function as the handler, got " .. describe.value(fn))
+    arguments.fail(app, path, "expected a function as the handler, got " .. describe.value(fn))
     fn = function() end
   end
-  local read = ask.read(app, function(where, list)
-    return option_types.handler_options(options, path, where, list)
+  local read = arguments.read(app, function(where, list)
+    return option_schema.handler_options(options, path, where, list)
   end)
   local where = app:where()
   if event == "changed" and not read.when_busy then read.when_busy = "latest" end
@@ -140,7 +140,7 @@ end
 ---@param on any
 ---@param reason any
 ---@return boolean on, string reason
-function ask.maintenance(what, on, reason)
+function arguments.maintenance(what, on, reason)
   if type(on) ~= "boolean" then
     error(("%s: expected true or false, got %s"):format(what, describe.value(on)), 3)
   end
@@ -157,10 +157,10 @@ end
 ---@param value any
 ---@param path string      of what was said: "pilot.after"
 ---@return number
-function ask.seconds(app, value, path)
+function arguments.seconds(app, value, path)
   local seconds, message = duration.parse(value)
   if seconds then return seconds end
-  ask.fail(app, path, message)
+  arguments.fail(app, path, message)
   return 1 -- loading goes on
 end
 
@@ -169,9 +169,9 @@ end
 ---@param value any
 ---@param path string
 ---@return function
-function ask.callable(app, value, path)
+function arguments.callable(app, value, path)
   if type(value) == "function" then return value end
-  ask.fail(app, path, "expected a function, got " .. describe.value(value))
+  arguments.fail(app, path, "expected a function, got " .. describe.value(value))
   return function() end
 end
 
@@ -180,11 +180,11 @@ end
 ---@param value any
 ---@param path string
 ---@return number
-function ask.span(app, value, path)
-  local seconds = ask.seconds(app, value, path)
+function arguments.span(app, value, path)
+  local seconds = arguments.seconds(app, value, path)
   if seconds > 0 then return seconds end
-  ask.fail(app, path, "expected a duration above zero, got " .. describe.value(value))
+  arguments.fail(app, path, "expected a duration above zero, got " .. describe.value(value))
   return 1
 end
 
-return ask
+return arguments

@@ -7,8 +7,8 @@ local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
 local schema = require "luapilot.schema.schema"
 
-local exact = lazy.require "luapilot.schema.numbers"
-local words = lazy.require "luapilot.base.shellwords"
+local numbers = lazy.require "luapilot.schema.numbers"
+local shellwords = lazy.require "luapilot.base.shellwords"
 
 local M = {}
 
@@ -29,7 +29,7 @@ local function word_advice(word)
 end
 
 local function word_in(word, path, report)
-  if type(word) == "number" then return exact.text(word, path, report) end
+  if type(word) == "number" then return numbers.text(word, path, report) end
   if type(word) ~= "string" then
     return schema.expected(path, report, "a string or a number", word, word_advice(word))
   end
@@ -53,7 +53,7 @@ end
 ---@type luapilot.Type
 function M.type(value, path, report)
   if type(value) == "string" then
-    local argv, message = words.split(value)
+    local argv, message = shellwords.split(value)
     if not argv then report(path, message) end
     return argv
   end

@@ -4,7 +4,7 @@
 --   { db = "healthy", … }        a name and its state; both may stand in one table
 --
 -- Owns how that is written. Whether there are such jobs, and whether they can ever be so, is asked when all of the file
--- was read: order.lua.
+-- was read: script/dependency_check.lua.
 
 local describe = require "luapilot.base.describe"
 local schema = require "luapilot.schema.schema"

@@ -7,9 +7,9 @@ local constant = require "luapilot.base.constant"
 local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 local schema = require "luapilot.schema.schema"
-local types = require "luapilot.schema.process"
+local process_schema = require "luapilot.schema.process"
 
-local http_types = lazy.require "luapilot.schema.http"
+local http_schema = lazy.require "luapilot.schema.http"
 
 local M = {}
 
@@ -36,19 +36,19 @@ local function must_be_true(value, path, report)
 end
 
 local read_http = schema.fields(function() return {
-  url     = { http_types.url },
-  method  = { http_types.method, default = "GET" },
-  headers = { http_types.headers, default = constant.NONE },
-  body    = { types.bytes },
-  status  = { http_types.status, default = constant.of { constant.of { 200, 399 } } },
-  tls     = { http_types.tls },
+  url     = { http_schema.url },
+  method  = { http_schema.method, default = "GET" },
+  headers = { http_schema.headers, default = constant.NONE },
+  body    = { process_schema.bytes },
+  status  = { http_schema.status, default = constant.of { constant.of { 200, 399 } } },
+  tls     = { http_schema.tls },
 } end, "a table", {
   uri = "url", address = "url", verb = "method", code = "status", expect = "status", insecure = "tls",
 })
 
 local http_check = schema.either("a URL or a table such as { url = \"http://localhost/\" }", {
   string = function(value, path, report)
-    local url = http_types.url(value, path, report)
+    local url = http_schema.url(value, path, report)
     local result = url and read_http({}, path, report)
     if result then result.url = url end
     return result
@@ -63,9 +63,9 @@ local http_check = schema.either("a URL or a table such as { url = \"http://loca
 
 local read_check = schema.record({
   http   = { http_check },
-  tcp    = { types.address },
+  tcp    = { process_schema.address },
   exec   = { argv.type },
-  env    = { types.env },
+  env    = { process_schema.env },
   check  = { schema.fn },
   notify = { must_be_true },
 

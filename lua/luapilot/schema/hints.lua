@@ -1,4 +1,4 @@
--- meant: what was probably meant by a value of the wrong shape: health = "http://localhost/" for
+-- hints: what was probably meant by a value of the wrong shape: health = "http://localhost/" for
 -- health = { http = "http://localhost/" }.
 --
 -- It owns these guesses, a function for each field of a job, and the fields of other tools, and is loaded with the
@@ -11,7 +11,7 @@ local events = require "luapilot.schema.events"
 local schema = require "luapilot.schema.schema"
 local size = require "luapilot.base.size"
 
-local meant = {}
+local hints = {}
 
 local quote = describe.quote
 
@@ -100,7 +100,7 @@ function by.env_file(value)
   if type(value) == "table" then return nil, "a job has one: write its path" end
 end
 
--- Fields of other tools that no spelling leads to, beside those of config.lua.
+-- Fields of other tools that no spelling leads to, beside those of schema/job.lua.
 local FIELDS = {
   stop_grace_period = "stop_timeout", stop_grace = "stop_timeout", grace_period = "stop_timeout",
   kill_timeout = "stop_timeout", entrypoint = "exec", env_vars = "env", restart_policy = "restart",
@@ -129,7 +129,7 @@ end
 ---@param path string        'job "app".health', 'job "app".health[2]'
 ---@param message string
 ---@return string
-function meant.better(given, path, message)
+function hints.better(given, path, message)
   if message == "unknown field" then return unknown(path, message) end
   local field, index = path:match "%.([%a_]+)%[?(%d*)%]?$"
   if not by[field] or message:find "; %l" then return message end
@@ -149,9 +149,9 @@ local SPOKEN_OF = { exec = true, run = true, health = true, reload = true, depen
 ---@param path string
 ---@param message string
 ---@return boolean
-function meant.may_lead_on(path, message)
+function hints.may_lead_on(path, message)
   local field = path:match '"%.([%l_]+)'
   return not field or SPOKEN_OF[field] or message:find("unknown field", 1, true) ~= nil
 end
 
-return meant
+return hints

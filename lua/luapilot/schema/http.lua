@@ -3,7 +3,7 @@
 -- Owns how these are written in pilot.lua and what they become. Never asks whether a host or a file exists.
 
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local paths = require "luapilot.schema.paths"
 local schema = require "luapilot.schema.schema"
 local url = require "luapilot.base.url"
@@ -33,7 +33,7 @@ local function header_message(name)
 end
 
 local function header_value(value, path, report)
-  if type(value) == "number" then return exact.text(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
   if type(value) ~= "string" then return schema.expected(path, report, "a string or a number", value) end
   if value:find "[%z\r\n]" then return report(path, "contains a line break or a NUL byte") end
   return value
@@ -62,7 +62,7 @@ end
 local PLAIN = { string = true, boolean = true }
 
 local function plain(value, path, report)
-  if type(value) == "number" then return exact.text(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
   if PLAIN[type(value)] then return value end
   return schema.expected(path, report, "a string, a number, a boolean or a list of them", value)
 end

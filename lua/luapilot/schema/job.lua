@@ -13,12 +13,12 @@ local restart = require "luapilot.schema.restart"
 local schema = require "luapilot.schema.schema"
 local signals = require "luapilot.base.signals"
 
-local dependency_types = lazy.require "luapilot.schema.dependency"
-local health_types = lazy.require "luapilot.schema.health"
-local meant = lazy.require "luapilot.schema.hints"
+local dependency_schema = lazy.require "luapilot.schema.dependency"
+local health_schema = lazy.require "luapilot.schema.health"
+local hints = lazy.require "luapilot.schema.hints"
 local paths = lazy.require "luapilot.schema.paths"
-local service_types = lazy.require "luapilot.schema.service"
-local types = lazy.require "luapilot.schema.process"
+local service_schema = lazy.require "luapilot.schema.service"
+local process_schema = lazy.require "luapilot.schema.process"
 
 local M = {}
 
@@ -50,29 +50,29 @@ local read_job = schema.record({
   prepare = { schema.fn },
 
   when    = { when },
-  depends_on = { later(dependency_types, "depends_on") },
+  depends_on = { later(dependency_schema, "depends_on") },
   bind    = { schema.boolean, default = false },
   restart = { restart.type, default = restart.NEVER },
   timeout = { schema.span },
-  stop_signal  = { later(types, "stop_signal"), default = "SIGTERM" },
+  stop_signal  = { later(process_schema, "stop_signal"), default = "SIGTERM" },
   stop_timeout = { schema.duration, default = 10 },
   stop_mode    = { schema.one_of { "group", "mixed" }, default = "group" },
   drain   = { schema.duration },
   reload  = { reload },
-  pidfile = { later(types, "pidfile") },
+  pidfile = { later(process_schema, "pidfile") },
   main    = { schema.boolean, default = false },
 
-  health  = { later(health_types, "health"), default = constant.NONE },
-  service = { later(service_types, "services") },
+  health  = { later(health_schema, "health"), default = constant.NONE },
+  service = { later(service_schema, "services") },
 
-  env           = { later(types, "env"), default = constant.NONE },
+  env           = { later(process_schema, "env"), default = constant.NONE },
   env_file      = { later(paths, "type") },
   env_clear     = { schema.boolean, default = false },
   cwd           = { later(paths, "type") },
-  user          = { later(types, "account") },
-  group         = { later(types, "account") },
-  umask         = { later(types, "umask") },
-  limits        = { later(types, "limits"), default = constant.NONE },
+  user          = { later(process_schema, "account") },
+  group         = { later(process_schema, "account") },
+  umask         = { later(process_schema, "umask") },
+  limits        = { later(process_schema, "limits"), default = constant.NONE },
   no_new_privs  = { schema.boolean, default = false },
   oom_score_adj = { schema.integer(-1000, 1000) },
   cgroup        = { schema.fields({
@@ -80,7 +80,7 @@ local read_job = schema.record({
     cpu_max    = { schema.positive },                       -- cores
     pids_max   = { schema.integer(1) },
   }, 'a table such as { memory_max = "256M" }') },
-  log           = { later(types, "log"), default = LINES },
+  log           = { later(process_schema, "log"), default = LINES },
   stdin         = { schema.one_of { "null", "inherit", "open" }, default = "null" },
 }, "a table of fields", {
   command = "exec", cmd = "exec", args = "exec", environment = "env", working_dir = "cwd",
@@ -185,8 +185,8 @@ function M.job(name, options, where, mistakes)
   local given = schema.is_table(options) and options or {}
   local failed
   local function report(path, message)
-    failed = failed or meant.may_lead_on(path, message)
-    mistakes:add(where, path, meant.better(given, path, message))
+    failed = failed or hints.may_lead_on(path, message)
+    mistakes:add(where, path, hints.better(given, path, message))
   end
   name = job_name(name, given, report)
   local path = name and "job " .. describe.quote(name) or "job"

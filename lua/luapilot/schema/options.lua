@@ -5,7 +5,7 @@
 -- given options.
 
 local argv = require "luapilot.schema.argv"
-local config = require "luapilot.schema.job"
+local job_schema = require "luapilot.schema.job"
 local constant = require "luapilot.base.constant"
 local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
@@ -13,15 +13,15 @@ local lazy = require "luapilot.base.lazy"
 local mistakes_of = require "luapilot.base.mistakes"
 local paths = require "luapilot.schema.paths"
 local schema = require "luapilot.schema.schema"
-local types = require "luapilot.schema.process"
+local process_schema = require "luapilot.schema.process"
 
-local http_types = lazy.require "luapilot.schema.http"
-local service_types = lazy.require "luapilot.schema.service"
+local http_schema = lazy.require "luapilot.schema.http"
+local service_schema = lazy.require "luapilot.schema.service"
 
 local M = {}
 
 -- Lines in the log come under the name of a job, or one that a job could have.
-local function config_name(value, path, report) return config.name(value, path, report) end
+local function config_name(value, path, report) return job_schema.name(value, path, report) end
 
 local LEVELS = { "debug", "info", "warn", "error" }
 
@@ -106,11 +106,11 @@ local data = schema.either("a table or a function that returns one", { table = s
 
 local function render_fields() return {
   source   = { paths.type },
-  text     = { types.bytes },
+  text     = { process_schema.bytes },
   to       = { file_path },
   data     = { data, default = constant.NONE },
-  mode     = { types.mode },
-  owner    = { types.owner },
+  mode     = { process_schema.mode },
+  owner    = { process_schema.owner },
   validate = { validator },
 } end
 
@@ -144,7 +144,7 @@ end
 local function template_fields()
   local fields = render_fields()
   fields.to = nil
-  fields.reload = { schema.any }                  -- templates.lua knows what a job is
+  fields.reload = { schema.any }                  -- api/template.lua knows what a job is
   fields.settle = { schema.duration }
   fields.watch  = { schema.either(WATCHES, { table = schema.any, string = named_watch }) } -- … and what a watch is
   return fields
@@ -162,7 +162,7 @@ local WATCH_SYNONYMS = {
   tags = "tag", datacenter = "dc", passing = "status", consistency = "stale", keep = "keep_last", sticky = "keep_last",
 }
 
-local read_watch = options_reader(function() return service_types.watch_fields end,
+local read_watch = options_reader(function() return service_schema.watch_fields end,
   'a table such as { tag = "primary" }', nil, WATCH_SYNONYMS)
 local function uncached(value, path, report)
   if not schema.boolean(value, path, report) then return nil end
@@ -170,7 +170,7 @@ local function uncached(value, path, report)
 end
 
 local read_key_watch = options_reader(function()
-  return { dc = service_types.watch_fields.dc, stale = service_types.watch_fields.stale, cached = { uncached } }
+  return { dc = service_schema.watch_fields.dc, stale = service_schema.watch_fields.stale, cached = { uncached } }
 end, 'a table such as { dc = "west" }', nil, WATCH_SYNONYMS)
 
 ---Options of pilot.watch, or of pilot.watch.key and pilot.watch.prefix.
@@ -182,11 +182,11 @@ end
 
 ---The name of a watch.
 ---@type luapilot.Type
-function M.watched_name(...) return service_types.watched_name(...) end
+function M.watched_name(...) return service_schema.watched_name(...) end
 
 ---The tags of job:set_tags.
 ---@type luapilot.Type
-function M.tags(...) return service_types.tags(...) end
+function M.tags(...) return service_schema.tags(...) end
 
 local read_exec_log = schema.fields({
   as     = { config_name },
@@ -220,14 +220,14 @@ local exec_log = schema.either(EXEC_LOG, {
 ---@type luapilot.OptionsReader
 M.exec_options = options_reader({
   check      = { schema.boolean, default = true },
-  env        = { types.env, default = constant.NONE },
+  env        = { process_schema.env, default = constant.NONE },
   cwd        = { paths.type },
-  user       = { types.account },
-  group      = { types.account },
-  umask      = { types.umask },
-  limits     = { types.limits, default = constant.NONE },
+  user       = { process_schema.account },
+  group      = { process_schema.account },
+  umask      = { process_schema.umask },
+  limits     = { process_schema.limits, default = constant.NONE },
   no_new_privs = { schema.boolean, default = false },
-  stdin      = { types.bytes },
+  stdin      = { process_schema.bytes },
   log        = { exec_log },
   timeout    = { schema.span },
   max_output = { schema.size, default = 1024 ^ 2 },
@@ -245,16 +245,16 @@ end
 ---Options of pilot.http.get and the like.
 ---@type luapilot.OptionsReader
 M.http_options = options_reader(function() return {
-  query    = { http_types.pairs },
-  headers  = { http_types.headers, default = constant.NONE },
-  body     = { types.bytes },
+  query    = { http_schema.pairs },
+  headers  = { http_schema.headers, default = constant.NONE },
+  body     = { process_schema.bytes },
   json     = { schema.any },
-  form     = { http_types.pairs },
+  form     = { http_schema.pairs },
   timeout  = { schema.span, default = 30 },
-  socket   = { http_types.socket },
-  tls      = { http_types.tls },
+  socket   = { http_schema.socket },
+  tls      = { http_schema.tls },
   follow   = { schema.boolean, default = false },
-  proxy    = { http_types.proxy },                -- default: what the environment says
+  proxy    = { http_schema.proxy },                -- default: what the environment says
   max_body = { schema.size, default = 16 * 1024 ^ 2 },
   retry    = { schema.span },
 } end, 'a table such as { timeout = "5s" }', one_body)
@@ -298,7 +298,7 @@ end
 ---@return string|nil message
 function M.http_method(value)
   if value == nil then return "GET" end
-  return schema.first(http_types.method, value)
+  return schema.first(http_schema.method, value)
 end
 
 return M

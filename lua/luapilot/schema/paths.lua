@@ -1,9 +1,9 @@
 -- paths: what a relative path in a pilot.lua means: a place below the directory of that file, as the file was named.
 --
 -- One rule for every path that luapilot itself opens, and for programs with a "/" in their name. The directory is made
--- absolute before the file runs (loader.lua): a script that changes the working directory changes nothing of it. Until
--- a version ago relative paths were relative to the working directory: so it is remembered how a path was written, for
--- messages and for what `check` warns of. It never looks at a file but to explain a failure.
+-- absolute before the file runs (script/loader.lua): a script that changes the working directory changes nothing of
+-- it. Until a version ago relative paths were relative to the working directory: so it is remembered how a path was
+-- written, for messages and for what `check` warns of. It never looks at a file but to explain a failure.
 
 local constant = require "luapilot.base.constant"
 local schema = require "luapilot.schema.schema"

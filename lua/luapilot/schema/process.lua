@@ -4,7 +4,7 @@
 -- address exists: a container's files may differ from those where `check` runs.
 
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local paths = require "luapilot.schema.paths"
 local schema = require "luapilot.schema.schema"
 local signals = require "luapilot.base.signals"
@@ -49,7 +49,7 @@ local function env_name_message(name, value)
 end
 
 local function env_value(value, path, report)
-  if type(value) == "number" then return exact.text(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
   if type(value) ~= "string" then
     local advice = type(value) == "boolean" and ('write "%s"'):format(tostring(value)) or nil
     return schema.expected(path, report, "a string or a number", value, advice)

@@ -15,7 +15,7 @@ local suggest = lazy.require "luapilot.base.suggest"
 
 local M = {}
 
----Whose file is being read or run: what relative paths are relative to is paths.lua's to say.
+---Whose file is being read or run: what relative paths are relative to is schema/paths.lua's to say.
 ---@type luapilot.App?
 M.pilot = nil
 
@@ -24,7 +24,7 @@ M.pilot = nil
 
 ---@class luapilot.Field
 ---@field [1] luapilot.Type
----@field default any what stands for a missing or a wrong value; a table is the same one for all: see constant.lua
+---@field default any what stands for a missing or a wrong value; a table is the same one for all: see base/constant.lua
 
 -- ------------------------------------------------------------------------------------------------ paths
 

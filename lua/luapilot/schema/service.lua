@@ -4,10 +4,10 @@
 -- the machine has: a container's differ from those where `check` runs.
 
 local address = require "luapilot.base.address"
-local characters = require "luapilot.schema.json_text"
+local json_text = require "luapilot.schema.json_text"
 local constant = require "luapilot.base.constant"
 local describe = require "luapilot.base.describe"
-local exact = require "luapilot.schema.numbers"
+local numbers = require "luapilot.schema.numbers"
 local schema = require "luapilot.schema.schema"
 
 local M = {}
@@ -37,7 +37,7 @@ end
 
 -- A name or an id of a service.
 local function identity(value, path, report)
-  local text = characters.text(value, path, report)
+  local text = json_text.text(value, path, report)
   local message = text and path_fault(text)
   if message then return report(path, message) end
   return text
@@ -60,11 +60,11 @@ local function list_of_words(what, word)
 end
 
 ---@type luapilot.Type
-M.tags = list_of_words("a list of tags", characters.text)
+M.tags = list_of_words("a list of tags", json_text.text)
 
 local function meta_value(value, path, report)
-  if type(value) == "number" then return exact.text(value, path, report) end
-  if type(value) == "string" then return characters.any(value, path, report) end
+  if type(value) == "number" then return numbers.text(value, path, report) end
+  if type(value) == "string" then return json_text.any(value, path, report) end
   return schema.expected(path, report, "a string or a number", value)
 end
 
@@ -193,10 +193,10 @@ end
 ---Of pilot.watch "name" { … }.
 ---@type table<string, luapilot.Field>
 M.watch_fields = {
-  tag       = { list_of_words("a tag, or a list of tags", characters.text) },
-  dc        = { characters.text },
-  near      = { characters.text },
-  filter    = { characters.text },
+  tag       = { list_of_words("a tag, or a list of tags", json_text.text) },
+  dc        = { json_text.text },
+  near      = { json_text.text },
+  filter    = { json_text.text },
   stale     = { schema.boolean, default = false },
   cached    = { schema.boolean, default = false },
   status    = { schema.one_of { "passing", "any" }, default = "passing" },

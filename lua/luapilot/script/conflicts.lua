@@ -1,20 +1,20 @@
--- rivals: what two jobs of a file may not both have: the id of a service, the standard input of the container. And what
--- may surprise of a service that Consul takes.
+-- conflicts: what two jobs of a file may not both have: the id of a service, the standard input of the container. And
+-- what may surprise of a service that Consul takes.
 --
--- A part of validate.lua, for files with a job that has such a thing: it adds to the mistakes and warnings.
+-- A part of script/validate.lua, for files with a job that has such a thing: it adds to the mistakes and warnings.
 
 local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
-local service = require "luapilot.service.reconciler"
-local service_types = require "luapilot.schema.service"
+local reconciler = require "luapilot.service.reconciler"
+local service_schema = require "luapilot.schema.service"
 
-local rivals = {}
+local conflicts = {}
 
 -- Two services of one id would take turns in Consul.
 local function check_services(app, runner, seen)
   local spec = runner.spec
   for _, one in ipairs(spec.service or {}) do
-    local _, id = service.names(spec.name, one, "<hostname>")
+    local _, id = reconciler.names(spec.name, one, "<hostname>")
     local path = ("job %q.%s"):format(spec.name, one.path)
     if seen[id] then
       app.mistakes:add(spec.where, path,
@@ -34,7 +34,7 @@ local function check_surprises(app, runner)
       app.mistakes:warn(spec.where, ("job %q.%s.%s"):format(spec.name, one.path, field), message)
     end
     local name = one.name
-    if name and not service_types.is_label(name) then
+    if name and not service_schema.is_label(name) then
       warn("name", describe.quote(name) .. " is no name of DNS (letters, digits and dashes, 63 at most): Consul takes "
         .. "it, but others cannot look the service up by DNS")
     end
@@ -57,7 +57,7 @@ local function check_stdin(app, runner, first)
 end
 
 ---@param app luapilot.App
-function rivals.check(app)
+function conflicts.check(app)
   local seen, first = {}, nil
   for _, runner in ipairs(app.order) do
     check_services(app, runner, seen)
@@ -66,4 +66,4 @@ function rivals.check(app)
   end
 end
 
-return rivals
+return conflicts

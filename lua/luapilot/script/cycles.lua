@@ -1,11 +1,11 @@
--- circles: jobs that can never start, because they wait for each other, or for themselves.
+-- cycles: jobs that can never start, because they wait for each other, or for themselves.
 --
--- validate.lua says which jobs those are; here is why, in words. Each circle is told once; who only waits for one of
--- its jobs is not told, for it starts when that is mended. Loaded when there is such a job.
+-- script/validate.lua says which jobs those are; here is why, in words. Each circle is told once; who only waits for
+-- one of its jobs is not told, for it starts when that is mended. Loaded when there is such a job.
 
 local dependencies = require "luapilot.job.dependencies"
 
-local circles = {}
+local cycles = {}
 
 local SHOWN = 20 -- names of a circle
 
@@ -73,7 +73,7 @@ end
 ---Adds to the mistakes.
 ---@param app luapilot.App
 ---@param startable table<luapilot.Runner, true>   the other jobs
-function circles.tell(app, startable)
+function cycles.tell(app, startable)
   local told = {}
   for _, runner in ipairs(app.order) do
     if not startable[runner] and not told[runner] then
@@ -88,4 +88,4 @@ function circles.tell(app, startable)
   end
 end
 
-return circles
+return cycles

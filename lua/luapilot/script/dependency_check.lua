@@ -1,12 +1,13 @@
--- order: what is wrong with `depends_on` and `bind` of a job, when all jobs are known: who is not there, and a state
--- that can never come.
+-- dependency_check: what is wrong with `depends_on` and `bind` of a job, when all jobs are known: who is not there,
+-- and a state that can never come.
 --
--- It adds to the mistakes. Circles are told by circles.lua. Loaded with the first job that has one of these fields.
+-- It adds to the mistakes. Circles are told by script/cycles.lua. Loaded with the first job that has one of these
+-- fields.
 
 local dependencies = require "luapilot.job.dependencies"
 local suggest = require "luapilot.base.suggest"
 
-local order = {}
+local dependency_check = {}
 
 local HINTS = 20 -- so many names of a file are compared with all others
 
@@ -70,10 +71,10 @@ end
 
 ---@param app luapilot.App
 ---@param runner luapilot.Runner    with depends_on, or bind
-function order.check(app, runner)
+function dependency_check.check(app, runner)
   for _, one in ipairs(runner.spec.depends_on or {}) do check_name(app, runner, one) end
   for _, one in ipairs(dependencies.of(runner)) do check_state(app, runner, one) end
   check_bind(app, runner)
 end
 
-return order
+return dependency_check

@@ -1,4 +1,4 @@
--- calls: which methods of which jobs a source calls, as far as its text shows.
+-- job_calls: which methods of which jobs a source calls, as far as its text shows.
 --
 --   local nginx = pilot.job "nginx" { … }     nginx is job "nginx", if nothing else of the file has that name
 --   … nginx:reload()                          a call
@@ -10,7 +10,7 @@ local lazy = require "luapilot.base.lazy"
 
 local lexer = lazy.require "luapilot.base.lexer"
 
-local calls = {}
+local job_calls = {}
 
 ---@class luapilot.JobCall
 ---@field job string      the job's name
@@ -52,7 +52,7 @@ end
 ---@param source string
 ---@param method string
 ---@return luapilot.JobCall[]
-function calls.on_jobs(source, method)
+function job_calls.on_jobs(source, method)
   -- To read a long file token by token is dear: only where the words are there at all.
   if not (source:find(method, 1, true) and source:find(":%s*" .. method)) then return {} end
   local tokens, jobs, found = lexer.tokens(source), {}, {}
@@ -73,7 +73,7 @@ end
 ---@param source string
 ---@param field string
 ---@return string[]
-function calls.fields(source, field)
+function job_calls.fields(source, field)
   if not (source:find(field, 1, true) and source:find(field .. "%s*=%s*[\"'[]")) then return {} end
   local tokens, found = lexer.tokens(source), {}
   for i, token in ipairs(tokens) do
@@ -85,4 +85,4 @@ function calls.fields(source, field)
   return found
 end
 
-return calls
+return job_calls

@@ -10,8 +10,8 @@ local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
 
 local finalisers = lazy.require "luapilot.script.finalisers"
-local standard = lazy.require "luapilot.script.stdio"
-local strings_view = lazy.require "luapilot.script.string_metatable"
+local stdio = lazy.require "luapilot.script.stdio"
+local string_metatable = lazy.require "luapilot.script.string_metatable"
 
 local libraries = {}
 
@@ -119,7 +119,7 @@ local function guard_strings(env)
   local view
   local function shown(value, get)
     if type(value) ~= "string" then return get(value) end
-    view = view or strings_view.of(env.string, OF_LUA)
+    view = view or string_metatable.of(env.string, OF_LUA)
     return view
   end
   function env.getmetatable(value) return (shown(value, getmetatable)) end
@@ -135,13 +135,13 @@ end
 
 -- --- what is written to stdout and stderr ---------------------------------------------------------
 
--- Written directly it would stop luapilot when its reader stalls: standard.lua has others, which come with the first
--- use.
+-- Written directly it would stop luapilot when its reader stalls: script/stdio.lua has others, which come with the
+-- first use.
 local function standard_streams(library, streams)
   for name in ("write output close flush type stdout stderr"):gmatch "%a+" do library[name] = nil end
   setmetatable(library, { __index = function(_, name)
     setmetatable(library, nil)
-    standard.lay(library, streams)
+    stdio.lay(library, streams)
     return library[name]
   end })
 end
@@ -151,7 +151,7 @@ end
 ---Lays Lua's libraries into an environment, which has a `package` of its own already.
 ---@param env table
 ---@param options { libraries: table<string, table>?, coroutine: table?, report: fun(err: any)?, streams: table? }
----       libraries: functions that stand in for those of a library, by its name; streams: of standard.lua
+---       libraries: functions that stand in for those of a library, by its name; streams: of script/stdio.lua
 function libraries.lay(env, options)
   for _, name in ipairs(PLAIN) do env[name] = _G[name] end
   for _, name in ipairs(libraries.names) do env[name] = copy.shallow(_G[name]) end

@@ -1,8 +1,8 @@
--- raised: where and why the top level of a pilot.lua failed, as a mistake. It owns nothing.
+-- load_error: where and why the top level of a pilot.lua failed, as a mistake. It owns nothing.
 
 local task = require "luapilot.task.task"
 
-local raised = {}
+local load_error = {}
 
 -- An undefined global is reported where it is read; the error that follows from it says the same again.
 local function is_reported(app, where)
@@ -36,7 +36,7 @@ end
 ---@param app luapilot.App
 ---@param err any           a TaskError
 ---@return string where      "pilot.lua:7"
-function raised.tell(app, err)
+function load_error.tell(app, err)
   local where, text = split(task.message(err))
   if not (where and app:is_user_source("@" .. where:match "^(.*):%d+$")) then
     text = (is_own(where) and "an error inside luapilot, please report it: " or "") .. task.message(err)
@@ -50,10 +50,10 @@ end
 ---@param where string      as above
 ---@param path string       of the file
 ---@return string
-function raised.ending(where, path)
+function load_error.ending(where, path)
   local file, line = where:match "^(.*):(%d+)$"
   local what = file == path and "line " .. line or file and where or "an error"
   return ("; %s ended the file: what follows was not checked"):format(what)
 end
 
-return raised
+return load_error

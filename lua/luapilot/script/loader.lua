@@ -30,7 +30,7 @@ M.LIMIT = 1024 ^ 2 -- bytes of one file: 1M
 ---@field coroutine? table instead of Lua's library
 ---@field libraries? table<string, table> functions that stand in for those of a library, by its name
 ---@field report? fun(err: any) gets what a finaliser raised
----@field streams? table of standard.lua; default: io writes to the real stdout and stderr
+---@field streams? table of script/stdio.lua; default: io writes to the real stdout and stderr
 
 ---@class luapilot.Loader
 ---@field env table the globals of the user's code

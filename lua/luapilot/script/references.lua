@@ -1,20 +1,21 @@
--- mentions: what a file says of a job that this job does not keep: it was never described, it never has the event, it
+-- references: what a file says of a job that this job does not keep: it was never described, it never has the event, it
 -- has no reload.
 --
--- A part of validate.lua, for files in which one job is named for another, or in a handler: it adds to the mistakes.
+-- A part of script/validate.lua, for files in which one job is named for another, or in a handler: it adds to the
+-- mistakes.
 
 local lazy = require "luapilot.base.lazy"
 
-local calls = lazy.require "luapilot.script.job_calls"
+local job_calls = lazy.require "luapilot.script.job_calls"
 local suggest = lazy.require "luapilot.base.suggest"
 
-local mentions = {}
+local references = {}
 
 local HINTS = 20 -- so many names are compared with all others
 
 ---Jobs that were named, and never described.
 ---@param app luapilot.App
-function mentions.undescribed(app)
+function references.undescribed(app)
   local known, hints = {}, 0
   for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
   for _, object in ipairs(app.declared) do
@@ -46,7 +47,7 @@ end
 ---@param app luapilot.App
 ---@param runner luapilot.Runner
 ---@param leaf luapilot.TriggerNode
-function mentions.event(app, runner, leaf)
+function references.event(app, runner, leaf)
   local source = app.jobs[leaf.topic:match "^job:(.*)$" or ""]
   if not source then return end
   local where, path, why = runner.spec.where, ("job %q.when"):format(runner.spec.name), never(source.spec, leaf.event)
@@ -60,7 +61,7 @@ end
 ---Somebody hears lines that never pass through the pilot.
 ---@param app luapilot.App
 ---@param runner luapilot.Runner
-function mentions.output(app, runner)
+function references.output(app, runner)
   app.mistakes:add(runner.spec.where, ("job %q.log"):format(runner.spec.name),
     ('is %q, so its "output" event can never come: use "lines", or leave out on("output", …)')
       :format(runner.spec.log.mode))
@@ -70,8 +71,8 @@ end
 ---@param app luapilot.App
 ---@param path string
 ---@param source string
-function mentions.reloads(app, path, source)
-  for _, call in ipairs(calls.on_jobs(source, "reload")) do
+function references.reloads(app, path, source)
+  for _, call in ipairs(job_calls.on_jobs(source, "reload")) do
     local runner = app.jobs[call.job]
     if runner and not (runner.spec.reload or runner.spec.failed) then
       app.mistakes:add(("%s:%d"):format(path, call.line), ("job %q.reload"):format(call.job),
@@ -81,4 +82,4 @@ function mentions.reloads(app, path, source)
   end
 end
 
-return mentions
+return references

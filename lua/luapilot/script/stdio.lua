@@ -1,4 +1,4 @@
--- standard: io.stdout and io.stderr of a pilot.lua, and what of io means them: io.write, io.output, io.close …
+-- stdio: io.stdout and io.stderr of a pilot.lua, and what of io means them: io.write, io.output, io.close …
 --
 -- What is written there goes where print goes, into the log, line by line; a line that has no end yet waits for it, and
 -- comes at the end of the pilot as it is. The real descriptors are luapilot's: a reader that stalls would stop the
@@ -11,7 +11,7 @@ local lazy = require "luapilot.base.lazy"
 
 local utf8 = lazy.require "luapilot.base.utf8"
 
-local standard = {}
+local stdio = {}
 
 local LONGEST = 64 * 1024 -- bytes of a line: of a longer one there are parts
 
@@ -26,7 +26,7 @@ local LEVELS = { stdout = "info", stderr = "warn" }
 
 local states = setmetatable({}, { __mode = "k" }) -- by object
 
--- A part of a line that is longer, and where the next one begins: as lines.lua cuts those of jobs.
+-- A part of a line that is longer, and where the next one begins: as job/output.lua cuts those of jobs.
 local function part_of(masks, line, from)
   local to = utf8.whole(line, from, from + LONGEST - 1)
   if not masks then return line:sub(from, to), to + 1 end
@@ -128,7 +128,7 @@ end
 ---@param library table
 ---@param streams { log: fun(level: string, message: string), masks: (fun(): luapilot.Masks?), rest: fun()? }
 ---     masks: of the texts that lines do not show; rest: says what still waits, at the end
-function standard.lay(library, streams)
+function stdio.lay(library, streams)
   local out, err = new_stream("stdout", streams), new_stream("stderr", streams)
   local own = functions(out)
   own.stdout, own.stderr = out, err
@@ -143,4 +143,4 @@ function standard.lay(library, streams)
   end
 end
 
-return standard
+return stdio

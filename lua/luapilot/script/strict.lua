@@ -1,7 +1,7 @@
 -- Undefined globals, found in the bytecode before anything runs.
 --
 -- Owns the walk through functions and their nested prototypes. Never runs the user's code and never reads a file: the
--- source, where given, only makes messages better (undefined.lua).
+-- source, where given, only makes messages better (script/undefined.lua).
 
 local bit = require "bit"
 local util = require "jit.util"

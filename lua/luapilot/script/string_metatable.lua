@@ -1,10 +1,10 @@
--- strings_view: what a script gets for getmetatable(""), in the place of the metatable that all strings share.
+-- string_metatable: what a script gets for getmetatable(""), in the place of the metatable that all strings share.
 --
 -- Its own __index answers for what is no method of Lua's (("text")[3]): those stay what they are, for luapilot calls
 -- them all the time. Operators ("%d" % 3) are set on all strings, for luapilot uses none on them. In one state the last
 -- file that sets something has it: boxes of a spec share their strings, as they share Lua. Loaded with the first look.
 
-local strings_view = {}
+local string_metatable = {}
 
 local SHARED = getmetatable ""
 local OPERATORS = { __add = true, __sub = true, __mul = true, __div = true, __mod = true, __pow = true, __unm = true,
@@ -23,7 +23,7 @@ end
 ---@param own table        the string library of the file
 ---@param methods table    Lua's own
 ---@return table view
-function strings_view.of(own, methods)
+function string_metatable.of(own, methods)
   local shown = { __index = own }
   return setmetatable({}, {
     __index = shown,
@@ -42,4 +42,4 @@ function strings_view.of(own, methods)
   })
 end
 
-return strings_view
+return string_metatable

@@ -1,23 +1,23 @@
 -- validate: runs the top level of a pilot.lua and looks at what it declared as a whole.
 --
--- Single fields are config.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
+-- Single fields are schema/job.lua's; here is what only the whole shows: a job that nobody completed, a trigger that
 -- can never fire, a cycle, a file that declares nothing. It adds to the mistakes and never starts anything.
 
 local constant = require "luapilot.base.constant"
 local lazy = require "luapilot.base.lazy"
 local trigger = require "luapilot.job.trigger"
 
-local calls = lazy.require "luapilot.script.job_calls"
-local circles = lazy.require "luapilot.script.cycles"
+local job_calls = lazy.require "luapilot.script.job_calls"
+local cycles = lazy.require "luapilot.script.cycles"
 local dependencies = lazy.require "luapilot.job.dependencies"
-local mentions = lazy.require "luapilot.script.references"
-local order = lazy.require "luapilot.script.dependency_check"
+local references = lazy.require "luapilot.script.references"
+local dependency_check = lazy.require "luapilot.script.dependency_check"
 local paths = lazy.require "luapilot.schema.paths"
-local raised = lazy.require "luapilot.script.load_error"
-local rivals = lazy.require "luapilot.script.conflicts"
+local load_error = lazy.require "luapilot.script.load_error"
+local conflicts = lazy.require "luapilot.script.conflicts"
 local shutdown_signals = lazy.require "luapilot.api.shutdown_signals"
-local templates = lazy.require "luapilot.api.template"
-local watches = lazy.require "luapilot.api.watch"
+local template_api = lazy.require "luapilot.api.template"
+local watch_api = lazy.require "luapilot.api.watch"
 
 local validate = {}
 
@@ -27,7 +27,7 @@ local validate = {}
 function validate.run(app, chunk)
   local ok, err = app.tasks:run_alone(chunk)
   if not ok then
-    app.raised = raised.tell(app, err)
+    app.raised = load_error.tell(app, err)
   end
 end
 
@@ -71,9 +71,9 @@ local function startable_jobs(app)
   return startable, #list
 end
 
-local function cycles(app)
+local function check_cycles(app)
   local startable, count = startable_jobs(app)
-  if count < #app.order then circles.tell(app, startable) end
+  if count < #app.order then cycles.tell(app, startable) end
 end
 
 -- What reads a file token by token is loaded where the words are there at all.
@@ -84,13 +84,13 @@ end
 -- `app:reload()` in a handler would raise when it is called, perhaps at night.
 local function reloads(app)
   for path, source in pairs(app.loader.sources) do
-    if may_have(source, "reload", ":%s*reload") then mentions.reloads(app, path, source) end
+    if may_have(source, "reload", ":%s*reload") then references.reloads(app, path, source) end
   end
 end
 
 local function share(app)
   for _, runner in ipairs(app.order) do
-    if runner.spec.service or runner.spec.stdin == "inherit" then return rivals.check(app) end
+    if runner.spec.service or runner.spec.stdin == "inherit" then return conflicts.check(app) end
   end
 end
 
@@ -107,10 +107,10 @@ function validate.rendered_files(app)
     seen[path] = true
   end
   if next(app.templates) then
-    for _, path in ipairs(templates.paths(app)) do add(path) end
+    for _, path in ipairs(template_api.paths(app)) do add(path) end
   end
   for _, source in pairs(app.loader.sources) do
-    local list = may_have(source, "to", "to%s*=%s*[\"'[]") and calls.fields(source, "to")
+    local list = may_have(source, "to", "to%s*=%s*[\"'[]") and job_calls.fields(source, "to")
     for _, path in ipairs(list or constant.NONE) do add(paths.absolute(path)) end
   end
   table.sort(found)
@@ -127,23 +127,23 @@ end
 ---@param app luapilot.App
 ---@param path string
 function validate.declarations(app, path)
-  if #app.declared > #app.order and not app.raised then mentions.undescribed(app) end
+  if #app.declared > #app.order and not app.raised then references.undescribed(app) end
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do
-      if leaf.topic then mentions.event(app, runner, leaf) end
+      if leaf.topic then references.event(app, runner, leaf) end
     end
-    if runner.spec.log.mode ~= "lines" and app.bus:has(runner.topic, "output") then mentions.output(app, runner) end
-    if runner.spec.depends_on or runner.spec.bind then order.check(app, runner) end
+    if runner.spec.log.mode ~= "lines" and app.bus:has(runner.topic, "output") then references.output(app, runner) end
+    if runner.spec.depends_on or runner.spec.bind then dependency_check.check(app, runner) end
   end
   if not app.raised then
     if app.enders then shutdown_signals.check(app) end
-    if next(app.template_objects) then templates.check(app) end
-    if next(app.watch_drafts) or next(app.watches) then watches.check(app) end
+    if next(app.template_objects) then template_api.check(app) end
+    if next(app.watch_drafts) or next(app.watches) then watch_api.check(app) end
     share(app)
-    if next(app.watches) and not app.consul and app.mistakes:count() == 0 then watches.check_names(app) end
+    if next(app.watches) and not app.consul and app.mistakes:count() == 0 then watch_api.check_names(app) end
   end
   if not app.raised then
-    cycles(app)
+    check_cycles(app)
     reloads(app)
   end
   if not app.raised and app.mistakes:count() == 0 and not declares_something(app) then

@@ -8,7 +8,7 @@
 local address = require "luapilot.base.address"
 local copy = require "luapilot.base.copy"
 local lazy = require "luapilot.base.lazy"
-local roll = require "luapilot.base.waitlist"
+local waitlist = require "luapilot.base.waitlist"
 
 local watch = lazy.require "luapilot.service.watch"
 
@@ -108,7 +108,7 @@ function Catalogue:is_leaving() return false end
 ---@param fn fun(instances: luapilot.Instance[])
 ---@return table looker
 function Catalogue:watch(spec, fn)
-  local lookers = self.lookers[spec.name] or roll.new()
+  local lookers = self.lookers[spec.name] or waitlist.new()
   self.lookers[spec.name] = lookers
   return { name = spec.name, entry = lookers:add { spec = spec, fn = fn } }
 end

@@ -1,12 +1,13 @@
--- records: what a job is doing → what is wanted of its services in the catalogue (service.lua), kept up to date there.
+-- desired: what a job is doing → what is wanted of its services in the catalogue (service/reconciler.lua), kept up to
+-- date there.
 --
 -- It owns the records, one for each service of a job, the tags that were set and the maintenance. It is loaded with the
--- first service: services.lua lends these methods to what all jobs tell of themselves.
+-- first service: service/advertiser.lua lends these methods to what all jobs tell of themselves.
 
 local copy = require "luapilot.base.copy"
 local lazy = require "luapilot.base.lazy"
 local schema = require "luapilot.schema.schema"
-local service = require "luapilot.service.reconciler"
+local reconciler = require "luapilot.service.reconciler"
 local utf8 = require "luapilot.base.utf8"
 
 local address = lazy.require "luapilot.base.address"
@@ -16,12 +17,12 @@ local health = lazy.require "luapilot.job.health"
 local KNOWN = { "have", "stray", "maintained", "told", "truce", "vanishes", "contest" }
 local ADDRESS_RETRY = 2 -- seconds: an interface may come up after the pilot
 
----@class luapilot.Services
+---@class luapilot.Advertiser
 ---@field reason string?    all jobs are in maintenance
 ---@field former table<string, table>   records of a former core that nobody has taken over yet, by id
 local methods = {}
 
-local records = { methods = methods }
+local desired = { methods = methods }
 
 -- --- the records -----------------------------------------------------------------------------
 
@@ -29,9 +30,9 @@ local records = { methods = methods }
 local function records_of(self, runner)
   if runner.services then return runner.services end
   local list, hostname = {}, utf8.repaired(self.app.port.hostname())
-  local ttl = service.ttl(runner.spec.health)
+  local ttl = reconciler.ttl(runner.spec.health)
   for i, spec in ipairs(runner.spec.service) do
-    local name, id = service.names(runner.spec.name, spec, hostname)
+    local name, id = reconciler.names(runner.spec.name, spec, hostname)
     local former = self.former[id]
     self.former[id] = nil
     local record = { id = id, of = ("job %q.%s"):format(runner.spec.name, spec.path), ttl = ttl, want = nil }
@@ -97,7 +98,7 @@ local function view_of(runner, one)
 end
 
 local function wanted(self, runner, one)
-  local status, output = service.status(view_of(runner, one), one.spec)
+  local status, output = reconciler.status(view_of(runner, one), one.spec)
   local at = status and address_of(self, runner, one)
   if not at then
     one.address, one.run = nil, nil
@@ -106,7 +107,7 @@ local function wanted(self, runner, one)
   one.run = one.run or runner.memory.runs
   local registration = one.record.want and one.record.want.registration
   if not registration or registration.Address ~= at or registration.Tags ~= (one.tags or one.spec.tags) then
-    registration = service.registration(one.spec, {
+    registration = reconciler.registration(one.spec, {
       id = one.record.id, name = one.name, address = at, ttl = one.record.ttl, tags = one.tags,
     })
   end
@@ -231,4 +232,4 @@ function methods:restored()
   self.former = {}
 end
 
-return records
+return desired

@@ -1,4 +1,4 @@
--- service: what Consul should hold for one service of a job, and the next step towards it. Pure.
+-- reconciler: what Consul should hold for one service of a job, and the next step towards it. Pure.
 --
 --   want   what is to be: registration, status, output, maintenance; nil: nothing
 --   have   what Consul was last told, or was found to hold
@@ -11,12 +11,12 @@
 -- then leaves it alone for a while, longer each time, and is silent: a renewal would be for the other's entry. Nor is
 -- another's entry taken back at the end. But maintenance of ours ends first, in both cases: it would be the other's.
 --
--- It owns the rules. It sends nothing (registrar.lua does) and keeps no time.
+-- It owns the rules. It sends nothing (service/registrar.lua does) and keeps no time.
 
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
 
-local service = {}
+local reconciler = {}
 
 local RENEWALS = 2      -- in each TTL: one may be lost
 local SPREAD = 1 / 8    -- of the time between them, at random: services registered together do not stay together
@@ -37,7 +37,7 @@ local CALM = 3 * LONGEST_TRUCE              -- then nothing is known of a contes
 ---How long Consul waits for a sign of life.
 ---@param checks luapilot.CheckSpec[]
 ---@return number seconds
-function service.ttl(checks)
+function reconciler.ttl(checks)
   local least
   for _, check in ipairs(checks) do least = math.min(least or check.ttl, check.ttl) end
   return least or DEFAULT_TTL
@@ -46,7 +46,7 @@ end
 ---How long an answer is waited for.
 ---@param record luapilot.ServiceRecord
 ---@return number seconds
-function service.timeout(record)
+function reconciler.timeout(record)
   return math.max(LEAST_TIMEOUT, math.min(LONGEST_TIMEOUT, TIMEOUT * record.ttl))
 end
 
@@ -57,7 +57,7 @@ local function in_seconds(value) return (("%.9f"):format(value):gsub("0+$", ""):
 ---@param spec luapilot.ServiceSpec
 ---@param o { id: string, name: string, address: string, ttl: number, tags: string[]? }
 ---@return table
-function service.registration(spec, o)
+function reconciler.registration(spec, o)
   return {
     ID = o.id, Name = o.name, Port = spec.port, Address = o.address, Tags = o.tags or spec.tags, Meta = spec.meta,
     Weights = { Passing = spec.weights.passing, Warning = spec.weights.warning },
@@ -104,7 +104,7 @@ end
 local BETWEEN = { blocked = true, preparing = true, ending = true, backoff = true }
 
 ---@class luapilot.JobView     what the status of a job's services depends on
----@field state string         of job.lua
+---@field state string         of job/machine.lua
 ---@field health string
 ---@field checked boolean      has it checks at all?
 ---@field checks { status: string, output: string? }[]     their results
@@ -119,7 +119,7 @@ local BETWEEN = { blocked = true, preparing = true, ending = true, backoff = tru
 ---@param spec luapilot.ServiceSpec
 ---@return "passing"|"warning"|"critical"|nil status
 ---@return string? output
-function service.status(view, spec)
+function reconciler.status(view, spec)
   if view.leaving then return nil end
   if ALIVE[view.state] then return of_running(view, spec) end
   if BETWEEN[view.state] then return of_gone(view) end
@@ -160,7 +160,7 @@ end
 ---@param now number
 ---@return luapilot.ServiceStep? step
 ---@return number? due
-function service.next(record, now)
+function reconciler.next(record, now)
   local want, have, truce = record.want, record.have, record.truce
   local is_anothers = not have and (not want and not record.stray or truce and now < truce)
   if is_anothers and record.maintained then return "resume" end
@@ -178,12 +178,12 @@ end
 ---The status that a new check begins with.
 ---@param record luapilot.ServiceRecord
 ---@return "passing"|"warning"|"critical"
-function service.first_status(record) return record.want.maintenance and "critical" or record.want.status end
+function reconciler.first_status(record) return record.want.maintenance and "critical" or record.want.status end
 
 ---A step is being taken: it may count, even where no answer comes.
 ---@param record luapilot.ServiceRecord
 ---@param step luapilot.ServiceStep
-function service.sent(record, step)
+function reconciler.sent(record, step)
   if step == "register" then
     record.stray, record.untold = true, not record.stray or nil
     record.told, record.looked = record.want.registration, nil
@@ -225,18 +225,18 @@ end
 ---@param told luapilot.Wanted?    what was wanted when it was sent
 ---@param now number
 ---@param random fun(): number
-function service.done(record, step, told, now, random) done[step](record, told, now, random) end
+function reconciler.done(record, step, told, now, random) done[step](record, told, now, random) end
 
 ---A step was refused. What was never held need not be taken back; who may not write may not see what is there, either.
 ---@param record luapilot.ServiceRecord
 ---@param step luapilot.ServiceStep
-function service.refused(record, step)
+function reconciler.refused(record, step)
   if step == "register" and record.untold then record.stray = nil end
 end
 
 ---Consul turned out not to hold it (any more), or something else.
 ---@param record luapilot.ServiceRecord
-function service.forget(record) record.have, record.stray = nil, true end
+function reconciler.forget(record) record.have, record.stray = nil, true end
 
 -- Statuses of a refusal that may pass: of a token, of what is not there yet, of an agent that is slow or busy.
 local PASSING = { [401] = true, [403] = true, [404] = true, [408] = true, [409] = true, [425] = true, [429] = true }
@@ -244,7 +244,7 @@ local PASSING = { [401] = true, [403] = true, [404] = true, [408] = true, [409] 
 ---Is this an answer that the same request will always get?
 ---@param status integer|string|nil
 ---@return boolean
-function service.is_final(status)
+function reconciler.is_final(status)
   return type(status) == "number" and status >= 400 and status < 500 and not PASSING[status]
 end
 
@@ -253,7 +253,7 @@ end
 ---@param status integer
 ---@param body string
 ---@return boolean
-function service.is_unknown(status, body)
+function reconciler.is_unknown(status, body)
   if status == 404 then return true end
   return status == 500 and (body:find("associated TTL", 1, true) or body:find("nknown check", 1, true)
     or body:find("nknown service", 1, true)) ~= nil
@@ -286,7 +286,7 @@ end
 ---@param registration table
 ---@param held table?       of /v1/agent/services, or nil: it is not there
 ---@return string?
-function service.difference(registration, held)
+function reconciler.difference(registration, held)
   if not held then return "is gone" end
   for _, field in ipairs(fields_of(registration, held)) do
     if not copy.equal(field[2], field[3]) then
@@ -300,7 +300,7 @@ end
 ---@param record luapilot.ServiceRecord
 ---@param held table?
 ---@return string?
-function service.anothers(record, held)
+function reconciler.anothers(record, held)
   local ours = record.told or record.have and record.have.registration
   if not ours or not held or not held.Service then return nil end
   local parts = {}
@@ -317,9 +317,9 @@ end
 ---@param record luapilot.ServiceRecord
 ---@param held table?
 ---@return string?
-function service.seen(record, held)
+function reconciler.seen(record, held)
   record.looked = true
-  local other = not record.want and service.anothers(record, held)
+  local other = not record.want and reconciler.anothers(record, held)
   if not other then return nil end
   local maintained = record.maintained
   done.deregister(record)
@@ -333,7 +333,7 @@ end
 ---@param random fun(): number
 ---@return integer round
 ---@return number? seconds      nil: not at all
-function service.contested(record, now, random)
+function reconciler.contested(record, now, random)
   local former = record.contest
   local round = former and now - former.at < CALM and former.round + 1 or 1
   record.contest = { round = round, at = now }
@@ -345,9 +345,9 @@ end
 ---@param record luapilot.ServiceRecord
 ---@param held table?
 ---@param till number
-function service.yield(record, held, till)
+function reconciler.yield(record, held, till)
   record.truce, record.vanishes = till, not held or nil
-  if not held or service.anothers(record, held) then service.forget(record) end
+  if not held or reconciler.anothers(record, held) then reconciler.forget(record) end
 end
 
 ---The name that a service has in Consul, and the id of this instance.
@@ -356,9 +356,9 @@ end
 ---@param hostname string
 ---@return string name
 ---@return string id
-function service.names(job, spec, hostname)
+function reconciler.names(job, spec, hostname)
   local name = spec.name or job
   return name, spec.id or name .. "-" .. hostname
 end
 
-return service
+return reconciler

@@ -1,10 +1,10 @@
 -- registrar: keeps what the Consul agent holds equal to what is wanted of it.
 --
--- One request at a time for each service: what service.lua says is next. Of a thousand services a few have their turn
--- at a time: an agent writes each registration to its disk, so they take seconds, and what must not be late goes first.
--- When Consul is away all wait, and one of them asks again, after 0.5, 1, 2 … 5 s. What an agent has forgotten shows at
--- the next renewal; what somebody changed there shows when it is asked what it holds, twice in the shortest TTL, for
--- all services at once.
+-- One request at a time for each service: what service/reconciler.lua says is next. Of a thousand services a few have
+-- their turn at a time: an agent writes each registration to its disk, so they take seconds, and what must not be late
+-- goes first. When Consul is away all wait, and one of them asks again, after 0.5, 1, 2 … 5 s. What an agent has
+-- forgotten shows at the next renewal; what somebody changed there shows when it is asked what it holds, twice in the
+-- shortest TTL, for all services at once.
 --
 -- It owns the requests under way, the timers and the pauses. It decides nothing about jobs, keeps nobody waiting, and
 -- does not keep a pilot alive.
@@ -17,7 +17,7 @@ local json = require "luapilot.base.json"
 local outage = require "luapilot.consul.outage"
 local queue = require "luapilot.base.queue"
 local schema = require "luapilot.schema.schema"
-local service = require "luapilot.service.reconciler"
+local reconciler = require "luapilot.service.reconciler"
 local utf8 = require "luapilot.base.utf8"
 
 local registrar = {}
@@ -84,7 +84,7 @@ function requests.register(record)
   local body = {}
   for name, value in pairs(record.want.registration) do body[name] = value end
   if #body.Tags == 0 then body.Tags = nil end -- an empty table is an object in JSON
-  body.Check = { Status = service.first_status(record) }
+  body.Check = { Status = reconciler.first_status(record) }
   for name, value in pairs(record.want.registration.Check) do body.Check[name] = value end
   return { path = { "agent", "service", "register" }, body = json.encode(body) }
 end
@@ -146,9 +146,9 @@ local done, failed -- forward
 
 local function send(self, record, step)
   local told, request = record.want, requests[step](record)
-  request.method, request.timeout, request.max_body = "PUT", service.timeout(record), STEP_BODY
+  request.method, request.timeout, request.max_body = "PUT", reconciler.timeout(record), STEP_BODY
   self.flights[record.id], self.under_way = function() end, self.under_way + 1
-  service.sent(record, step)
+  reconciler.sent(record, step)
   local cancel = self.app.consul:send(request, function(response, message, code, said)
     self.flights[record.id], self.under_way = nil, self.under_way - 1
     if self.trying == record then self.trying = nil end
@@ -181,7 +181,7 @@ local function ask_first(self, record)
   if self.askers[2] then return end
   self.under_way = self.under_way + 1
   local request = {
-    path = { "agent", "services" }, timeout = service.timeout(record), browses = true, max_body = LOOK_BODY,
+    path = { "agent", "services" }, timeout = reconciler.timeout(record), browses = true, max_body = LOOK_BODY,
   }
   local cancel = self.app.consul:send(request, function(response, message, code, said)
     local askers = self.askers
@@ -242,7 +242,7 @@ end
 function pump(self, record)
   if self.paused or self.trying or self.flights[record.id] then return end
   local now = self.app.port.now()
-  local step, due = service.next(record, now)
+  local step, due = reconciler.next(record, now)
   if not step then
     if due then return timer(self, record, due - now) end
     return retire(self, record)
@@ -260,7 +260,7 @@ local SAID = { register = "registered", deregister = "deregistered" }
 
 local function taken(self, record, step, told)
   local port = self.app.port
-  service.done(record, step, told, port.now(), port.random)
+  reconciler.done(record, step, told, port.now(), port.random)
   self.touched[record.id] = self.looks
   local refusal = self.refusals[record.id]
   if refusal and refusal.step == step then
@@ -288,8 +288,8 @@ end
 -- It may be granted later, unless the registration is wrong in itself: only that is the user's.
 local function refused(self, record, step, message, code)
   local former, kind = self.refusals[record.id], kind_of(step, message, code)
-  local final = step == "register" and service.is_final(code)
-  service.refused(record, step)
+  local final = step == "register" and reconciler.is_final(code)
+  reconciler.refused(record, step)
   if not former or former.kind ~= kind then
     log(self, "error", record, message .. "; " .. outlook(record, final), "service_refused", message)
   end
@@ -304,7 +304,7 @@ end
 
 -- Once is a loss; again without a renewal in between is a refusal, and not worth a request each millisecond.
 local function forgotten(self, record, message, code)
-  service.forget(record)
+  reconciler.forget(record)
   if self.lost[record.id] then return refused(self, record, "register", message, code) end
   self.lost[record.id] = true
   log(self, "warn", record, "Consul has forgotten it: registered again", "service_lost")
@@ -334,7 +334,7 @@ end
 -- What may be asked of a record now.
 local function open_step(self, record)
   local now, refusal = self.app.port.now(), self.refusals[record.id]
-  local step = not self.flights[record.id] and service.next(record, now)
+  local step = not self.flights[record.id] and reconciler.next(record, now)
   if step and not (refusal and now < refusal.due and is_meant(refusal, record, step)) then return step end
 end
 
@@ -427,7 +427,7 @@ end
 function looked(self, records, held, away, message)
   if away then return pause(self, message, away) end
   for _, record in ipairs(records) do
-    local other = service.seen(record, held and held[record.id])
+    local other = reconciler.seen(record, held and held[record.id])
     if other then
       log(self, "info", record, "not deregistered: another instance holds this id now: Consul's entry has " .. other,
         "service_contested", other)
@@ -446,7 +446,7 @@ local function is_alone(self, record, code)
 end
 
 function failed(self, record, step, message, code, said)
-  local unknown = step ~= "register" and type(code) == "number" and service.is_unknown(code, message)
+  local unknown = step ~= "register" and type(code) == "number" and reconciler.is_unknown(code, message)
   if not unknown and is_away(code, message) and not is_alone(self, record, code) then
     self.turn = record.id
     if step == "register" then record.unheard = UNHEARD[code] and (record.untold or record.unheard) or nil end
@@ -467,7 +467,7 @@ local function is_settled(self, record, number)
 end
 
 local function tell_contest(self, record, held, differs, seconds)
-  local other = service.anothers(record, held)
+  local other = reconciler.anothers(record, held)
   local who = held and "changes" or "removes"
   local what = other and ("another instance registers itself under this id, too: Consul's entry has %s; give each an "
     .. "id of its own, by service.id or by its hostname"):format(other)
@@ -479,15 +479,15 @@ end
 -- Once is an accident. So is what another agent lacks, or an entry that another instance has taken back.
 local function altered(self, record, held, differs, is_accident)
   local port, round, seconds = self.app.port, nil, nil
-  if not is_accident then round, seconds = service.contested(record, port.now(), port.random) end
+  if not is_accident then round, seconds = reconciler.contested(record, port.now(), port.random) end
   if seconds then
     if round == 2 then tell_contest(self, record, held, differs, seconds) end
-    service.yield(record, held, port.now() + seconds)
+    reconciler.yield(record, held, port.now() + seconds)
     look_later(self)
   else
     log(self, "warn", record, ("Consul's entry %s: registered again"):format(differs), "service_lost")
     record.truce = nil
-    service.forget(record)
+    reconciler.forget(record)
   end
   pump(self, record)
 end
@@ -498,7 +498,7 @@ local function found(self, record, held, number)
     local is_gone = record.want and not held and not record.vanishes and not self.flights[record.id]
     return is_gone and altered(self, record, nil, "is gone", true)
   end
-  local differs = is_settled(self, record, number) and service.difference(record.have.registration, held)
+  local differs = is_settled(self, record, number) and reconciler.difference(record.have.registration, held)
   if differs then altered(self, record, held, differs, not held and number == self.first_look) end
 end
 
@@ -606,7 +606,7 @@ function look_later(self, seconds)
   end)
 end
 
--- --- what services.lua wants -----------------------------------------------------------------
+-- --- what service/advertiser.lua wants -----------------------------------------------------------------
 
 ---What is wanted of a service is something else now.
 ---@param record luapilot.ServiceRecord

@@ -7,7 +7,7 @@
 
 local process = require "luapilot.sim.process"
 local queue = require "luapilot.base.queue"
-local roll = require "luapilot.base.waitlist"
+local waitlist = require "luapilot.base.waitlist"
 
 local kernel = {}
 
@@ -28,7 +28,7 @@ local FIRST_PID = 100
 ---@class luapilot.sim.Kernel
 ---@field clock luapilot.sim.Clock
 ---@field network luapilot.sim.Network
----@field all luapilot.Roll      processes that live, and leaders that nobody has reaped
+---@field all luapilot.Waitlist      processes that live, and leaders that nobody has reaped
 ---@field complain fun(message: string)
 ---@field latency fun(): number
 local Kernel = {}
@@ -39,7 +39,7 @@ Kernel.__index = Kernel
 function kernel.new(options)
   return setmetatable({
     clock = options.clock, network = options.network, complain = options.complain, latency = options.latency,
-    last_pid = FIRST_PID, all = roll.new(),
+    last_pid = FIRST_PID, all = waitlist.new(),
   }, Kernel)
 end
 

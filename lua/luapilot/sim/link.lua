@@ -8,7 +8,7 @@
 local check = require "luapilot.sim.check"
 local duration = require "luapilot.base.duration"
 local files = require "luapilot.sim.files"
-local unread = require "luapilot.net.buffer"
+local buffer = require "luapilot.net.buffer"
 
 local link = {}
 
@@ -27,7 +27,7 @@ local function broken(code) return nil, WORDS[code], code end
 
 ---@class luapilot.sim.Direction
 ---@field line table               of port.lua: what is sent arrives in order
----@field arrived luapilot.Unread
+---@field arrived luapilot.Buffer
 ---@field held integer             bytes that were sent and not read
 ---@field ended boolean            nothing more comes
 ---@field on_data fun()            something has arrived, or the end
@@ -39,7 +39,7 @@ local function nothing() end
 
 local function new_direction(port)
   return setmetatable({
-    port = port, line = port:line(), arrived = unread.new(), held = 0, ended = false, on_data = nothing,
+    port = port, line = port:line(), arrived = buffer.new(), held = 0, ended = false, on_data = nothing,
     on_room = nothing,
   }, Direction)
 end

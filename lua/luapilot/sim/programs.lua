@@ -9,7 +9,7 @@
 local behaviour = require "luapilot.sim.behaviour"
 local blame = require "luapilot.sim.blame"
 local files = require "luapilot.sim.files"
-local words = require "luapilot.base.shellwords"
+local shellwords = require "luapilot.base.shellwords"
 
 local programs = {}
 
@@ -26,7 +26,7 @@ local function prefix_of(pattern)
   if type(pattern) ~= "string" then
     blame.raise("box:program: expected the beginning of an argv or a function, got a %s", type(pattern))
   end
-  local prefix, message = words.split(pattern)
+  local prefix, message = shellwords.split(pattern)
   if not prefix then blame.raise("box:program: %s; or give a list of words", message) end
   return prefix
 end

@@ -7,7 +7,7 @@
 --
 -- It owns what has arrived and is not read, and the beginning of a line whose end has not come yet.
 
-local lines = require "luapilot.job.output"
+local output = require "luapilot.job.output"
 local queue = require "luapilot.base.queue"
 
 local stream = {}
@@ -68,11 +68,11 @@ end
 
 -- A part of a line is what has more behind it; what has not is kept until it comes.
 local function take_lines(self, data)
-  if self.carried + #data <= lines.LONGEST and not data:find("\n", 1, true) then return keep(self, data) end
+  if self.carried + #data <= output.LONGEST and not data:find("\n", 1, true) then return keep(self, data) end
   local text, at, whole = begun(self) .. data, 1, {}
   self.carry, self.carried = {}, 0
   while at <= #text do
-    local line, after, goes_on = lines.next(text, at)
+    local line, after, goes_on = output.next(text, at)
     at = after
     if goes_on and at > #text then
       keep(self, line)

@@ -1,4 +1,4 @@
--- patience: time that somebody is given, counted while the pilot is there to see what becomes of it.
+-- budget: time that somebody is given, counted while the pilot is there to see what becomes of it.
 --
 -- A container that was paused, a virtual machine that was suspended, a pilot that did not come to run: the clock went
 -- on meanwhile, and whoever had a second may have had none of it. So a budget of Loop:allow is counted in slices of a
@@ -9,7 +9,7 @@
 -- It owns the rest of a budget, from its second slice on. What is due at a time of the clock (an interval, cron, what
 -- Consul counts) is no budget, and never comes here.
 
-local patience = {}
+local budgets = {}
 
 local SLICE, PARTS = 1, 32        -- seconds; of a long budget
 local SOONEST, LATEST = 0.05, 0.1 -- seconds that a slice may be late: half of it, within these
@@ -33,14 +33,14 @@ end
 
 local function next_slice(loop, budget, seconds)
   budget.slice, budget.due = seconds, loop.port.now() + seconds
-  budget.id = loop:after(seconds, function() patience.over(loop, budget) end)
+  budget.id = loop:after(seconds, function() budgets.over(loop, budget) end)
   if budget.counted then budget.counted(budget.left + seconds) end
 end
 
 ---A slice is over.
 ---@param loop luapilot.Loop
 ---@param budget luapilot.Budget
-function patience.over(loop, budget)
+function budgets.over(loop, budget)
   if is_late(budget, loop.port.now()) then
     budget.away, budget.again = true, (budget.again or 0) + 1
     if budget.again <= AGAIN then return next_slice(loop, budget, budget.slice) end
@@ -56,7 +56,7 @@ end
 ---@param budget luapilot.Budget
 ---@param now number
 ---@return boolean
-function patience.was_away(budget, now)
+function budgets.was_away(budget, now)
   return budget.away or is_late(budget, now)
 end
 
@@ -64,7 +64,7 @@ end
 ---@param budget luapilot.Budget
 ---@param now number
 ---@return number seconds
-function patience.used(budget, now)
+function budgets.used(budget, now)
   local open = math.max(0, budget.due - now)
   return budget.seconds - budget.left - math.min(open, budget.slice)
 end
@@ -73,6 +73,6 @@ end
 ---@param budget luapilot.Budget
 ---@param now number
 ---@return number seconds
-function patience.left(budget, now) return budget.seconds - patience.used(budget, now) end
+function budgets.left(budget, now) return budget.seconds - budgets.used(budget, now) end
 
-return patience
+return budgets

@@ -2,7 +2,7 @@
 --
 -- Publishing enqueues; nobody is called from inside `publish`. A drain takes the events in order and gives
 -- each to its subscribers in the order in which they subscribed. Two kinds subscribe: listeners of the core
--- (called at once, must not wait) and handlers of the user (subscription.lua: each event a task of its own).
+-- (called at once, must not wait) and handlers of the user (task/subscription.lua: each event a task of its own).
 --
 -- It owns the queue, the lists of those who hear, and the count of what handlers still have. It never drops an event.
 

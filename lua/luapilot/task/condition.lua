@@ -1,16 +1,16 @@
--- waiting: a task waits until something is so, for a while at most. What :wait_for and :next are made of. It owns
+-- condition: a task waits until something is so, for a while at most. What :wait_for and :next are made of. It owns
 -- nothing.
 
 local duration = require "luapilot.base.duration"
 
-local waiting = {}
+local condition = {}
 
 ---Seconds of a `timeout` argument; raises when it is none.
 ---@param timeout string|number|nil
 ---@param what string       the call, for messages
 ---@param level integer?    whose line is to blame: 1 is the caller's
 ---@return number?
-function waiting.seconds(timeout, what, level)
+function condition.seconds(timeout, what, level)
   if timeout == nil then return nil end
   local seconds, message = duration.parse(timeout)
   if not seconds then error(what .. ": timeout: " .. message, (level or 1) + 1) end
@@ -24,7 +24,7 @@ end
 ---@param seconds number?
 ---@param begin fun(done: fun(...)): fun()     returns how to stop
 ---@return ...
-function waiting.until_done(app, what, seconds, begin)
+function condition.until_done(app, what, seconds, begin)
   return app.tasks:await(what, function(wake)
     local over, timer = false, nil
     local stop = begin(function(...)
@@ -53,8 +53,8 @@ end
 ---@param name string
 ---@return table? event
 ---@return string? why
-function waiting.event(app, what, seconds, topic, name)
-  return waiting.until_done(app, what, seconds, function(done)
+function condition.event(app, what, seconds, topic, name)
+  return condition.until_done(app, what, seconds, function(done)
     local listener
     local function stop() app.bus:forget(listener) end
     listener = app.bus:listen(topic, name, function(event)
@@ -65,4 +65,4 @@ function waiting.event(app, what, seconds, topic, name)
   end)
 end
 
-return waiting
+return condition

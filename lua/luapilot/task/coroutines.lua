@@ -37,7 +37,7 @@ local function resume(deep, co, ...)
 end
 
 ---The coroutine library for user code: the same, but waits pass through.
----@param tasks luapilot.Tasks
+---@param tasks luapilot.Scheduler
 ---@return table
 function coroutines.library(tasks)
   local library = copy.shallow(coroutine)

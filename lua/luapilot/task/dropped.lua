@@ -1,15 +1,15 @@
--- unheard: what the log says of events that a handler did not hear, or not to the end. It keeps the bus small for
+-- dropped: what the log says of events that a handler did not hear, or not to the end. It keeps the bus small for
 -- pilots whose handlers keep up. It owns nothing.
 
 local describe = require "luapilot.base.describe"
 
-local unheard = {}
+local dropped = {}
 
 local function were(count) return describe.count(count, "event") .. (count == 1 and " was" or " were") end
 
 ---A handler dropped events; its queue is short again, or the end has come.
 ---@param handler luapilot.Subscription
-function unheard.lost(handler)
+function dropped.lost(handler)
   handler.bus.log("warn", ("%s: %s dropped in all: it was too slow for them"):format(handler.label,
     were(handler.lost)), nil, "events_dropped", nil, { handler = handler.label, dropped = handler.lost })
   handler.lost = nil
@@ -17,9 +17,9 @@ end
 
 ---The last word on handlers: what each of them did not hear.
 ---@param bus luapilot.Bus
-function unheard.tell(bus)
+function dropped.tell(bus)
   bus:each(function(handler)
-    if handler.lost then unheard.lost(handler) end
+    if handler.lost then dropped.lost(handler) end
     local count = handler.runs + (handler.unheard or 0)
     if count == 0 then return end
     bus.log("warn", ("%s: the shutdown did not let it end: %s not heard"):format(handler.label, were(count)), nil,
@@ -27,4 +27,4 @@ function unheard.tell(bus)
   end)
 end
 
-return unheard
+return dropped

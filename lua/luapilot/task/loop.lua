@@ -16,7 +16,7 @@ local lazy = require "luapilot.base.lazy"
 local Loop = {}
 Loop.__index = Loop
 
-local patience = lazy.require "luapilot.task.budget"
+local budgets = lazy.require "luapilot.task.budget"
 
 local ROUNDS = 1000 -- of the phases, then the world may speak
 
@@ -64,8 +64,8 @@ function Loop:after(seconds, fn)
   return id
 end
 
----Calls `fn` once, when somebody has had `seconds`: a pause of the machine is none of them. See patience.lua, which is
----loaded when the first second of them is over.
+---Calls `fn` once, when somebody has had `seconds`: a pause of the machine is none of them. See task/budget.lua, which
+---is loaded when the first second of them is over.
 ---@param seconds number
 ---@param fn fun()
 ---@param tolerance number?  seconds that a part of it may be late without being counted again
@@ -79,7 +79,7 @@ function Loop:allow(seconds, fn, tolerance)
   }
   routes[id] = function()
     routes[id] = nil
-    patience.over(self, budget)
+    budgets.over(self, budget)
   end
   return budget
 end

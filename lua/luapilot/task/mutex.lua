@@ -1,31 +1,31 @@
--- turns: one task at a time, for each of many things. Whoever comes while somebody is at it waits in a queue.
+-- mutex: one task at a time for each key. Whoever comes while somebody has the lock waits in a queue.
 --
--- A turn ends by leave(), or with its task, however that ends: a task that was cancelled, or given up in the middle of
--- a wait, never leaves a door locked behind it. A task that is cancelled while it waits leaves the queue.
+-- A lock ends by unlock(), or with its task, however that ends: a task that was cancelled, or given up in the middle of
+-- a wait, leaves no lock behind. A task that is cancelled while it waits leaves the queue.
 --
--- It owns the queues. It knows nothing of what is done in a turn.
+-- It owns the queues. It knows nothing of what is done under a lock.
 
 local queue = require "luapilot.base.queue"
 
-local turns = {}
+local mutex = {}
 
----@class luapilot.Turn
+---@class luapilot.Lock
 ---@field cleanup fun()?    called when it ends, unless taken away before
-local Turn = {}
-Turn.__index = Turn
+local Lock = {}
+Lock.__index = Lock
 
----@class luapilot.Turns
-local Turns = {}
-Turns.__index = Turns
+---@class luapilot.Mutex
+local Mutex = {}
+Mutex.__index = Mutex
 
----@param tasks luapilot.Tasks
----@return luapilot.Turns
-function turns.new(tasks)
-  return setmetatable({ tasks = tasks, lines = {} }, Turns)
+---@param tasks luapilot.Scheduler
+---@return luapilot.Mutex
+function mutex.new(tasks)
+  return setmetatable({ tasks = tasks, lines = {} }, Mutex)
 end
 
----The end of the turn; the next one begins. Ending it twice does nothing.
-function Turn:leave()
+---Ends the lock; the next in the queue gets it. Ending a lock twice does nothing.
+function Lock:unlock()
   if self.over then return end
   self.over = true
   local cleanup = self.cleanup
@@ -44,8 +44,8 @@ function Turn:leave()
   end
 end
 
----Ends all turns.
-function Turns:leave_all()
+---Ends all locks.
+function Mutex:unlock_all()
   local keys = {}
   for key in pairs(self.lines) do keys[#keys + 1] = key end
   table.sort(keys)
@@ -53,47 +53,47 @@ function Turns:leave_all()
     local line, list = self.lines[key], {}
     self.lines[key] = nil
     for i = 1, line.count do list[i] = line:pop() end
-    for i = #list, 1, -1 do list[i]:leave() end
+    for i = #list, 1, -1 do list[i]:unlock() end
   end
 end
 
----Is a task at it?
+---Has a task the lock?
 ---@param key string
 ---@return boolean
-function Turns:is_taken(key) return self.lines[key] ~= nil end
+function Mutex:is_locked(key) return self.lines[key] ~= nil end
 
 -- The last in the line from now on.
 local function join(self, key, line)
   local t = self.tasks.current
-  local turn = setmetatable({ owner = self, key = key, task = t }, Turn)
+  local lock = setmetatable({ owner = self, key = key, task = t }, Lock)
   self.lines[key] = line
-  line:push(turn)
-  turn.forget = t:when_ended(function()
-    turn.forget = nil
-    turn:leave()
+  line:push(lock)
+  lock.forget = t:when_ended(function()
+    lock.forget = nil
+    lock:unlock()
   end)
-  return turn
+  return lock
 end
 
----Waits until it is this task's turn.
+---Waits until this task has the lock.
 ---@param key string
 ---@param what string     for messages: "pilot.render"
----@return luapilot.Turn? turn
+---@return luapilot.Lock? lock
 ---@return string? message    the task itself is at it
-function Turns:enter(key, what)
+function Mutex:lock(key, what)
   local tasks = self.tasks
   if not tasks:inside() then tasks:await(what, function() end) end -- raises: the top level never waits
   local line = self.lines[key] or queue.new()
   local first = line:peek()
   if not first then return join(self, key, line) end
   if first.task == tasks.current then return nil, "this task is at it already: it would wait for itself" end
-  local turn
+  local lock
   tasks:await(what, function(wake)
-    turn = join(self, key, line)
-    turn.wake = wake
-    return function() turn:leave() end
+    lock = join(self, key, line)
+    lock.wake = wake
+    return function() lock:unlock() end
   end)
-  return turn
+  return lock
 end
 
-return turns
+return mutex

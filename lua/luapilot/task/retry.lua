@@ -15,7 +15,7 @@ local FIRST_PAUSE, LONGEST_PAUSE = 0.25, 5
 
 ---Calls attempt() until it succeeds, fails for good, or `seconds` would be over before the next; what the last one
 ---returned. Waits.
----@param tasks luapilot.Tasks
+---@param tasks luapilot.Scheduler
 ---@param what string               names the call
 ---@param seconds number?           nil: once
 ---@param attempt fun(): any, string?, any

@@ -8,7 +8,7 @@ local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 local queue = require "luapilot.base.queue"
 
-local unheard = lazy.require "luapilot.task.dropped"
+local dropped = lazy.require "luapilot.task.dropped"
 
 local TOLD_EVERY = 100 -- of the dropped events
 
@@ -31,7 +31,7 @@ subscription.BOUND = BOUND
 ---@field waiting luapilot.Queue  events that wait for the run to end
 ---@field load number             what they weigh
 ---@field running table<luapilot.Task, true>
----@field behind boolean?          it does not keep up: see lines.lua
+---@field behind boolean?          it does not keep up: see job/output.lua
 ---@field lost integer?            events that were dropped since its queue was full, where that is told
 ---@field unheard integer?         what it did not hear to the end, because the bus was closed
 ---@field runs integer             how many of it are at work
@@ -51,7 +51,7 @@ end
 local function take(self)
   local event = self.waiting:pop()
   self.load = event and self.load - (self.bus.weights[event] or 1) or 0
-  if self.lost and self.load <= BOUND / 2 then unheard.lost(self) end -- the queue is short again
+  if self.lost and self.load <= BOUND / 2 then dropped.lost(self) end -- the queue is short again
   return event
 end
 

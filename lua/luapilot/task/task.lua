@@ -9,13 +9,13 @@
 -- cancelled task raises at its next wait, and at the next; at the fourth it is abandoned, so that no
 -- `pcall` in a loop can hold up a shutdown.
 --
--- It owns the coroutines, what waits and how it is cancelled; the table of all tasks and their queue are in tasks.lua,
--- which loads this file with the first. It never calls user code outside a coroutine and never blocks: `await` suspends
--- the task, not the program.
+-- It owns the coroutines, what waits and how it is cancelled; the table of all tasks and their queue are in
+-- task/scheduler.lua, which loads this file with the first. It never calls user code outside a coroutine and never
+-- blocks: `await` suspends the task, not the program.
 
 local constant = require "luapilot.base.constant"
 local coroutines = require "luapilot.task.coroutines"
-local roll = require "luapilot.base.waitlist"
+local waitlist = require "luapilot.base.waitlist"
 
 local co_create, co_resume, co_yield = coroutine.create, coroutine.resume, coroutine.yield
 local co_running, co_status, co_yieldable = coroutine.running, coroutine.status, coroutine.isyieldable
@@ -159,7 +159,7 @@ function task.error(value) return post_mortem(co_running(), value) end
 ---@field ok boolean?         how it ended
 ---@field results table?      { n = …, … } when it ended well
 ---@field short_of string?    the code of what failed in it last, where a call of the library told one
----@field awaits luapilot.Runner?   the job that it waits for: see job_actions.lua
+---@field awaits luapilot.Runner?   the job that it waits for: see api/job_actions.lua
 ---@field awaits_task luapilot.Task?   the task for whose end it waits, however long
 ---@field error any           a TaskError or a Cancelled when it did not
 local Task = { children = constant.NONE, raises = 0, listeners = 0 } -- until it has some
@@ -171,10 +171,10 @@ Task.__index = Task
 ---@field members table<luapilot.Task, true>
 ---@field count integer
 
----What tasks.lua lends to every Tasks: `self` is that.
----@class luapilot.Tasks
-local Tasks = {}
-task.methods = Tasks
+---What task/scheduler.lua lends to every Scheduler: `self` is that.
+---@class luapilot.Scheduler
+local Scheduler = {}
+task.methods = Scheduler
 
 local NO_RESULTS = constant.of { n = 0 }
 
@@ -218,7 +218,7 @@ end
 ---@param options { name: string?, parent: luapilot.Task?, detached: boolean?, ended: fun(t: luapilot.Task)? }
 ---@param ... any                 arguments of fn
 ---@return luapilot.Task
-function Tasks:spawn(fn, options, ...)
+function Scheduler:spawn(fn, options, ...)
   local parent = options.parent or (not options.detached and self.current) or nil
   self.born = self.born + 1
   local t = setmetatable({ -- with all that every task comes to have: it is made in one piece
@@ -286,7 +286,7 @@ end
 ---@private
 -- The function of the task is over: children, then defers in a coroutine of their own (the task's may
 -- have been abandoned in the middle of anything), then the end.
-function Tasks:conclude(t)
+function Scheduler:conclude(t)
   take_back(t)
   if t.ok then
     leave_children(t)
@@ -357,16 +357,16 @@ local function step(self, t)
   return resumed(self, t, co_resume(t.co))
 end
 
----The top level of a file as a task would run it: what run_alone of tasks.lua makes of its end.
+---The top level of a file as a task would run it: what run_alone of task/scheduler.lua makes of its end.
 ---@param co thread
 ---@param alive boolean
 ---@param err any
 ---@return any err          a TaskError
-function Tasks.not_alone(_, co, alive, err) return alive and YIELDED or post_mortem(co, err) end
+function Scheduler.not_alone(_, co, alive, err) return alive and YIELDED or post_mortem(co, err) end
 
 ---Runs all that is ready. What becomes ready meanwhile is left to the next phase, and so is the rest when it takes
 ---long.
-function Tasks:run_ready()
+function Scheduler:run_ready()
   local meter, looks = self.loop.meter, self.loop.meter[2]
   for _ = 1, self.queue.count do
     step(self, self.queue:pop())
@@ -397,7 +397,7 @@ end
 ---@param what string
 ---@param start fun(wake: fun(...: any)): fun()?
 ---@return any ...
-function Tasks:await(what, start)
+function Scheduler:await(what, start)
   local t = self.current
   if not t then
     error(what .. " waits, and the top level of a pilot.lua only declares: call it in a handler, in run, "
@@ -438,7 +438,7 @@ end
 
 ---Live tasks, oldest first.
 ---@return luapilot.Task[]
-function Tasks:list() return in_order(self.live) end
+function Scheduler:list() return in_order(self.live) end
 
 local function may_be_cancelled(t) return not (t.ended or t.reason or t.deferring) end
 
@@ -511,7 +511,7 @@ function Task:when_ended(fn)
     fn(self)
     return function() end
   end
-  self.waiters = self.waiters or roll.new()
+  self.waiters = self.waiters or waitlist.new()
   local waiters = self.waiters
   local entry = waiters:add(fn)
   return function() waiters:remove(entry) end
@@ -524,7 +524,7 @@ function Task:is_awaited() return self.listeners > 0 end
 ---Suspends the running task for `seconds`.
 ---@param seconds number
 ---@param what string?
-function Tasks:sleep(seconds, what)
+function Scheduler:sleep(seconds, what)
   self:await(what or "pilot.sleep", function(wake)
     local id = self.loop:after(seconds, wake)
     return function() self.loop:cancel(id) end
@@ -534,7 +534,7 @@ end
 ---A call of the running task failed with this code of the port: what runs a task may ask whether the pilot was the
 ---reason.
 ---@param code string?
-function Tasks:fell_short(code)
+function Scheduler:fell_short(code)
   if self.current then self.current.short_of = code end
 end
 
@@ -619,7 +619,7 @@ end
 ---@param t luapilot.Task
 ---@param seconds number?
 ---@return any ...
-function Tasks:wait(t, seconds)
+function Scheduler:wait(t, seconds)
   if not await_end(self, t, seconds, "task:wait") then return nil, "timeout" end
   return outcome_of(t)
 end
@@ -628,7 +628,7 @@ end
 ---@param seconds number
 ---@param fn function
 ---@return any ...
-function Tasks:timeout(seconds, fn, ...)
+function Scheduler:timeout(seconds, fn, ...)
   local owner = self.current
   if not owner then self:await("pilot.timeout", function() end) end
   local t = self:spawn(fn, { name = owner.name }, ...)
@@ -642,7 +642,7 @@ end
 
 ---Runs fn(reason) when the running task ends, however it ends.
 ---@param fn fun(reason: string)
-function Tasks:defer(fn)
+function Scheduler:defer(fn)
   local t = self.current
   if not t then error("pilot.defer belongs to a task, and the top level of a pilot.lua is none", 0) end
   if t.deferring then error("pilot.defer: the task is ending already", 3) end

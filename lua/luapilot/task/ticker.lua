@@ -1,4 +1,4 @@
--- schedule: ticks at an interval or by cron.
+-- ticker: ticks at an interval or by cron.
 --
 -- Intervals are counted from their start on the clock that never goes back, so they do not drift and a wall
 -- clock set back an hour changes nothing. Cron looks at the wall clock, at least once a minute: it may jump.
@@ -9,18 +9,18 @@ local lazy = require "luapilot.base.lazy"
 
 local cron = lazy.require "luapilot.base.cron"
 
-local schedule = {}
+local ticker = {}
 
 local LOOK = 60              -- seconds between two looks of cron at the wall clock
 local CLOCK_FIXED = 3 * 3600 -- set back by more than this, the clock was wrong before
 
----@class luapilot.Schedule
+---@class luapilot.Ticker
 ---@field due number      the next tick: of port.now() for `every`, epoch seconds for `cron`
-local Schedule = {}
-Schedule.__index = Schedule
+local Ticker = {}
+Ticker.__index = Ticker
 
 ---No more ticks.
-function Schedule:cancel()
+function Ticker:cancel()
   self.cancelled = true
   if self.timer then self.loop:cancel(self.timer) end
   self.timer = nil
@@ -46,9 +46,9 @@ end
 ---@param interval number
 ---@param first number
 ---@param tick fun()
----@return luapilot.Schedule
-function schedule.every(loop, interval, first, tick)
-  local self = setmetatable({ loop = loop, interval = interval, tick = tick }, Schedule)
+---@return luapilot.Ticker
+function ticker.every(loop, interval, first, tick)
+  local self = setmetatable({ loop = loop, interval = interval, tick = tick }, Ticker)
   self.due = loop.port.now() + first
   arm(self, first, tick_interval)
   return self
@@ -86,9 +86,9 @@ end
 ---@param jitter number?
 ---@param calendar table?       of cron.next
 ---@param tick fun()
----@return luapilot.Schedule
-function schedule.cron(loop, rule, jitter, calendar, tick)
-  local self = setmetatable({ loop = loop, rule = rule, jitter = jitter, calendar = calendar, tick = tick }, Schedule)
+---@return luapilot.Ticker
+function ticker.cron(loop, rule, jitter, calendar, tick)
+  local self = setmetatable({ loop = loop, rule = rule, jitter = jitter, calendar = calendar, tick = tick }, Ticker)
   self.seen = loop.port.clock()
   next_due(self, self.seen)
   plan(self)
@@ -97,12 +97,12 @@ end
 
 ---When it is due: what a new core needs to go on without a gap or a double run.
 ---@return table
-function Schedule:snapshot()
+function Ticker:snapshot()
   return { due = self.due, late = self.late }
 end
 
 ---@param data table    of snapshot()
-function Schedule:restore(data)
+function Ticker:restore(data)
   if self.timer then self.loop:cancel(self.timer) end
   self.due = data.due
   if self.rule then
@@ -113,4 +113,4 @@ function Schedule:restore(data)
   end
 end
 
-return schedule
+return ticker

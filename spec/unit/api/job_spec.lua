@@ -1,4 +1,4 @@
-local object = require "luapilot.api.job"
+local job_api = require "luapilot.api.job"
 local stub_pilot = require "support.stub_pilot"
 
 describe("object", function()
@@ -45,8 +45,8 @@ describe("object", function()
     app.exit.code = 0
     assert.equal(3, app.exit.code)
     assert.equal('job "app"', tostring(app))
-    assert.is_true(object.is(app))
-    assert.is_false(object.is {})
+    assert.is_true(job_api.is(app))
+    assert.is_false(job_api.is {})
   end)
 
   it("refuses what it does not know", function()

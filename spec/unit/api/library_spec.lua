@@ -1,6 +1,6 @@
 -- The interface file for editors says what the program gives: no name more, no name less.
 
-local config = require "luapilot.schema.job"
+local job_schema = require "luapilot.schema.job"
 local mistakes = require "luapilot.base.mistakes"
 
 local function library(path)
@@ -63,7 +63,7 @@ describe("the interface file for editors", function()
     local section = library():match "@class luapilot.JobOptions\n(.-)\n\n"
     for field in section:gmatch "@field ([%w_]+)" do
       local list = mistakes.new()
-      config.job("app", { exec = "x", [field] = {} }, "here", list)
+      job_schema.job("app", { exec = "x", [field] = {} }, "here", list)
       for _, mistake in ipairs(list:list()) do assert.is_nil(mistake.message:find "unknown field", field) end
     end
   end)
@@ -81,7 +81,7 @@ describe("the interface file for editors", function()
   end)
 
   it("has the methods of a job", function()
-    local object = require "luapilot.api.job"
-    assert.same((object.names()), names "\nfunction job:([%w_]+)%(")
+    local job_api = require "luapilot.api.job"
+    assert.same((job_api.names()), names "\nfunction job:([%w_]+)%(")
   end)
 end)

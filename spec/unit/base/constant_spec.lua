@@ -1,5 +1,5 @@
 local boxes = require "support.boxes"
-local config = require "luapilot.schema.job"
+local job_schema = require "luapilot.schema.job"
 local constant = require "luapilot.base.constant"
 local copy = require "luapilot.base.copy"
 local mistakes = require "luapilot.base.mistakes"
@@ -22,8 +22,8 @@ describe("a constant", function()
   -- What there is already can be changed unseen; so a life of jobs that use all of it is looked at.
   it("is, in the form of a job's defaults, the same after jobs have lived by them", function()
     local function defaults()
-      local spec = config.job("app", { exec = "app", restart = "always", log = "lines" }, nil, mistakes.new())
-      local bare = config.job("app", { exec = "app", health = { http = "http://localhost/" } }, nil, mistakes.new())
+      local spec = job_schema.job("app", { exec = "app", restart = "always", log = "lines" }, nil, mistakes.new())
+      local bare = job_schema.job("app", { exec = "app", health = { http = "http://localhost/" } }, nil, mistakes.new())
       local fields = { "restart", "log", "env", "limits", "health" }
       local found = { bare_restart = bare.restart, bare_log = bare.log, status = bare.health[1].http.status,
         headers = bare.health[1].http.headers }

@@ -1,7 +1,7 @@
-local words = require "luapilot.base.shellwords"
+local shellwords = require "luapilot.base.shellwords"
 
 local function refused(text)
-  local argv, message = words.split(text)
+  local argv, message = shellwords.split(text)
   assert.is_nil(argv)
   return message
 end
@@ -11,18 +11,18 @@ local WAY_OUT = 'there is no shell here: write pilot.sh "…" to use one, or a l
 
 describe("words", function()
   it("splits at blanks", function()
-    assert.same({ "node", "server.js", "-p", "8000" }, words.split "node server.js  -p\t8000")
-    assert.same({ "a", "b" }, words.split "  a\n  b \n")
-    assert.same({ "a", "b=c", "x#y", "x~y", "50%", "a,b", "!" }, words.split "a b=c x#y x~y 50% a,b !")
+    assert.same({ "node", "server.js", "-p", "8000" }, shellwords.split "node server.js  -p\t8000")
+    assert.same({ "a", "b" }, shellwords.split "  a\n  b \n")
+    assert.same({ "a", "b=c", "x#y", "x~y", "50%", "a,b", "!" }, shellwords.split "a b=c x#y x~y 50% a,b !")
   end)
 
   it("reads quotes and backslashes", function()
-    assert.same({ "nginx", "-g", "daemon off;" }, words.split [[nginx -g "daemon off;"]])
-    assert.same({ "nginx", "-g", "daemon off;" }, words.split [[nginx -g 'daemon off;']])
-    assert.same({ "echo", "a b", "$x|`y`", "" }, words.split [[echo a\ b '$x|`y`' '']])
-    assert.same({ "echo", [[a"b\c$d]] .. "`", [[\n]] }, words.split [[echo "a\"b\\c\$d\`" "\n"]])
-    assert.same({ "echo", "abc", "|" }, words.split [[echo a"b"'c' \|]])
-    assert.same({ "echo", "ab", "cd" }, words.split "echo a\\\nb \"c\\\nd\"")
+    assert.same({ "nginx", "-g", "daemon off;" }, shellwords.split [[nginx -g "daemon off;"]])
+    assert.same({ "nginx", "-g", "daemon off;" }, shellwords.split [[nginx -g 'daemon off;']])
+    assert.same({ "echo", "a b", "$x|`y`", "" }, shellwords.split [[echo a\ b '$x|`y`' '']])
+    assert.same({ "echo", [[a"b\c$d]] .. "`", [[\n]] }, shellwords.split [[echo "a\"b\\c\$d\`" "\n"]])
+    assert.same({ "echo", "abc", "|" }, shellwords.split [[echo a"b"'c' \|]])
+    assert.same({ "echo", "ab", "cd" }, shellwords.split "echo a\\\nb \"c\\\nd\"")
   end)
 
   it("refuses what only a shell understands", function()
@@ -60,9 +60,9 @@ describe("words", function()
   end)
 
   it("shows an argv so that it can be read back", function()
-    assert.equal("nginx -g 'daemon off;'", words.show { "nginx", "-g", "daemon off;" })
+    assert.equal("nginx -g 'daemon off;'", shellwords.show { "nginx", "-g", "daemon off;" })
     for _, argv in ipairs { { "a", "" }, { "it's", "$x" }, { "A=b", "A=b" }, { "a\nb", "\\", '"' } } do
-      assert.same(argv, words.split(words.show(argv)))
+      assert.same(argv, shellwords.split(shellwords.show(argv)))
     end
   end)
 end)

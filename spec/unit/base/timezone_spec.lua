@@ -1,9 +1,9 @@
 local boxes = require "support.boxes"
-local zone = require "luapilot.base.timezone"
+local timezone = require "luapilot.base.timezone"
 
 describe("zone", function()
   local function complaint(environ, files)
-    return zone.complaint {
+    return timezone.complaint {
       environ = function() return environ end,
       stat = function(path) return (files or {})[path] and { type = "file" } end,
     }

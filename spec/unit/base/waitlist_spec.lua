@@ -1,4 +1,4 @@
-local roll = require "luapilot.base.waitlist"
+local waitlist = require "luapilot.base.waitlist"
 
 local function names(r)
   local list = {}
@@ -8,7 +8,7 @@ end
 
 describe("a roll", function()
   it("has everybody in order, until they leave", function()
-    local r = roll.new()
+    local r = waitlist.new()
     assert.is_true(r:is_empty())
     local a, b, c = r:add "a", r:add "b", r:add "c"
     assert.equal("a b c", names(r))
@@ -24,7 +24,7 @@ describe("a roll", function()
   end)
 
   it("calls nobody who came, or left, while it is walked", function()
-    local r, called, entries = roll.new(), {}, {}
+    local r, called, entries = waitlist.new(), {}, {}
     for i = 1, 6 do entries[i] = r:add(i) end
     r:walk(function(i, entry)
       called[#called + 1] = i
@@ -40,7 +40,7 @@ describe("a roll", function()
   end)
 
   it("keeps no place for those who left", function()
-    local r = roll.new()
+    local r = waitlist.new()
     for _ = 1, 1000 do r:remove(r:add "x") end
     assert.is_true(#r < 3)
     assert.is_true(r:is_empty())

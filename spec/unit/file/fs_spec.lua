@@ -2,7 +2,7 @@
 -- the contract of the port's.
 local boxes = require "support.boxes"
 local fs = require "luapilot.file.fs"
-local renders = require "luapilot.file.trials"
+local trials = require "luapilot.file.trials"
 local sim = require "luapilot.sim"
 
 local MIB = 1024 ^ 2
@@ -14,7 +14,7 @@ describe("pilot.fs", function()
   local function fresh(files)
     machine = sim.world():machine { files = files or {}, closed = true }
     app = { port = machine.interface, phase = "running", tasks = {} }
-    app.renders = renders.new(app)
+    app.trials = trials.new(app)
     lib = fs.library(app)
     return lib
   end

@@ -9,20 +9,20 @@ local app = require "luapilot.pilot.app"
 local boxes = require "luapilot.sim.box"
 local behaviour = require "luapilot.sim.behaviour"
 local cli = require "luapilot.cli"
-local config = require "luapilot.schema.job"
-local health_types = require "luapilot.schema.health"
-local option_types = require "luapilot.schema.options"
-local types = require "luapilot.schema.process"
+local job_schema = require "luapilot.schema.job"
+local health_schema = require "luapilot.schema.health"
+local option_schema = require "luapilot.schema.options"
+local process_schema = require "luapilot.schema.process"
 local consul_options = require "luapilot.consul.options"
 local events = require "luapilot.schema.events"
-local object = require "luapilot.api.job"
+local job_api = require "luapilot.api.job"
 local requests = require "luapilot.consul.requests"
 local restart = require "luapilot.schema.restart"
 local sim = require "luapilot.sim"
-local service_types = require "luapilot.schema.service"
-local templates = require "luapilot.api.template"
+local service_schema = require "luapilot.schema.service"
+local template_api = require "luapilot.api.template"
 local txn = require "luapilot.consul.txn"
-local watches = require "luapilot.api.watch"
+local watch_api = require "luapilot.api.watch"
 
 local function read(path)
   local file = assert(io.open(path, "rb"))
@@ -96,8 +96,8 @@ local function a_pilot()
 end
 
 local pilot_table = a_pilot()
-local job_fields = fields_of(upvalue(config.job, "read_job"))
-local check_fields = fields_of(upvalue(upvalue(health_types.health, "one_check"), "read_check"))
+local job_fields = fields_of(upvalue(job_schema.job, "read_job"))
+local check_fields = fields_of(upvalue(upvalue(health_schema.health, "one_check"), "read_check"))
 
 local reference = read "docs/reference.md"
 
@@ -204,7 +204,7 @@ describe("docs/reference.md tells", function()
   end)
 
   it("every method and field of a job", function()
-    local methods, fields = object.names()
+    local methods, fields = job_api.names()
     assert.same({}, untold(methods, "job:"))
     assert.same({}, untold(fields))
   end)
@@ -213,31 +213,31 @@ describe("docs/reference.md tells", function()
     assert.same({}, untold(keys(job_fields)))
     assert.same({}, untold(keys(check_fields)))
     assert.same({}, untold(keys(fields_of(upvalue(upvalue(restart.type, "from_table"), "read_fields")))))
-    assert.same({}, untold(keys(fields_of(types.limits))))
+    assert.same({}, untold(keys(fields_of(process_schema.limits))))
     assert.same({}, untold(keys(fields_of(job_fields.cgroup[1]))))
-    assert.same({}, untold(keys(fields_of(upvalue(upvalue(types.log, "by_type").table, "read_log")))))
+    assert.same({}, untold(keys(fields_of(upvalue(upvalue(process_schema.log, "by_type").table, "read_log")))))
   end)
 
   it("every option of a call", function()
     for _, name in ipairs { "handler_options", "trigger_options", "cron_options", "logging", "exec_options",
                             "http_options", "render_options", "template_options" } do
-      assert.same({}, untold(keys(fields_of(upvalue(option_types[name], "read")))), name)
+      assert.same({}, untold(keys(fields_of(upvalue(option_schema[name], "read")))), name)
     end
   end)
 
   it("every method and field of a template", function()
-    assert.same({}, untold(templates.METHODS, "template:"))
-    assert.same({}, untold(templates.FIELDS))
+    assert.same({}, untold(template_api.METHODS, "template:"))
+    assert.same({}, untold(template_api.FIELDS))
   end)
 
   it("every method and field of a watch, and every option", function()
-    assert.same({}, untold(watches.METHODS, "watch:"))
-    assert.same({}, untold(watches.FIELDS))
-    assert.same({}, untold(keys(service_types.watch_fields)))
+    assert.same({}, untold(watch_api.METHODS, "watch:"))
+    assert.same({}, untold(watch_api.FIELDS))
+    assert.same({}, untold(keys(service_schema.watch_fields)))
   end)
 
   it("every field of a service", function()
-    local one_service = upvalue(service_types.services, "one_service")
+    local one_service = upvalue(service_schema.services, "one_service")
     assert.same({}, untold(keys(fields_of(upvalue(one_service, "read_service")))))
   end)
 
@@ -290,7 +290,7 @@ describe("the words of the fuzz (spec/fuzz/load.dict) are", function()
   it("every field of a job, of its checks and of its log", function()
     assert.same({}, unknown(keys(job_fields)))
     assert.same({}, unknown(keys(check_fields)))
-    assert.same({}, unknown(keys(fields_of(upvalue(upvalue(types.log, "by_type").table, "read_log")))))
+    assert.same({}, unknown(keys(fields_of(upvalue(upvalue(process_schema.log, "by_type").table, "read_log")))))
   end)
 
   it("every function of pilot", function()

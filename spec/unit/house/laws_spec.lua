@@ -105,7 +105,8 @@ describe("the laws", function()
   end)
 
   it("want starts to have a reason", function()
-    finds("neither its trigger, nor a call, nor its restart policy explains it", require "luapilot.schema.restart", "decide",
+    finds("neither its trigger, nor a call, nor its restart policy explains it",
+      require "luapilot.schema.restart", "decide",
       function(real)
         return function(policy, ...)
           local delay, why = real(policy, ...)
@@ -137,8 +138,8 @@ describe("the laws", function()
   end)
 
   it("want a published event to start whom it names, whatever the books say", function()
-    local prospects = require "luapilot.pilot.quiescence"
-    finds_in_brief("it ended by itself, and the trigger of %w+ had fired", prospects, "new", function(real)
+    local quiescence = require "luapilot.pilot.quiescence"
+    finds_in_brief("it ended by itself, and the trigger of %w+ had fired", quiescence, "new", function(real)
       return function(app)
         local one = real(app)
         local bury = one.bury

@@ -83,7 +83,7 @@ describe("environment", function()
         runner.spec.service, runner.sources = { {} }, {}
         return runner
       end
-      app.services = { address = function(_, runner) return runner.spec.name == "db" and "10.0.0.2" or nil end }
+      app.advertiser = { address = function(_, runner) return runner.spec.name == "db" and "10.0.0.2" or nil end }
       local own, none = service "db", service "web"
       assert.same({ LUAPILOT_PID = "2", LUAPILOT_JOB = "db", LUAPILOT_DB_IP = "10.0.0.2" },
         (environment.build(app, {}, own)))
@@ -102,7 +102,7 @@ describe("environment", function()
     it("says that addresses cannot be asked for, instead of leaving them out", function()
       local runner = job "db"
       runner.spec.service, runner.sources = { {} }, {}
-      app.services = { address = function() return nil, "too many open files", "EMFILE" end }
+      app.advertiser = { address = function() return nil, "too many open files", "EMFILE" end }
       assert.same({ "too many open files", "EMFILE" }, { select(2, environment.build(app, {}, runner)) })
       assert.same({ "too many open files", "EMFILE" },
         { select(2, environment.build(app, {}, { spec = {}, sources = { runner } })) })

@@ -4,7 +4,7 @@ local restart = require "luapilot.schema.restart"
 
 local function least() return 0 end -- random numbers: no jitter
 
--- A spec as config.lua makes it, the fields that the machine reads.
+-- A spec as schema/job.lua makes it, the fields that the machine reads.
 local function describe_job(options)
   local spec = {
     name = "app", stop_timeout = 10, stop_signal = "SIGTERM", health = {}, reload = "SIGHUP",

@@ -1,8 +1,8 @@
 -- What is said of ends that are no plain ones: the words that job_spec does not look at.
-local aftermath = require "luapilot.job.postmortem"
+local postmortem = require "luapilot.job.postmortem"
 
 describe("aftermath", function()
-  local function gone(input) return aftermath.gone({}, { exit = { at = 5 }, started = 0 }, input, false) end
+  local function gone(input) return postmortem.gone({}, { exit = { at = 5 }, started = 0 }, input, false) end
 
   it("names whom a job has left behind, and how many more there are", function()
     local rest = ": what calls setsid lives until the pilot ends (of a job with cgroup it ends with the job)"
@@ -24,7 +24,7 @@ describe("aftermath", function()
     local exit = { at = 5, asked = true }
     local function ended(memory, mode)
       memory.started = 0
-      return (select(2, aftermath.gone({ stop_mode = mode }, memory, { ended = 1 }, false)))
+      return (select(2, postmortem.gone({ stop_mode = mode }, memory, { ended = 1 }, false)))
     end
     assert.is_nil(ended { exit = exit, stop = { exited = "asked" } })
     assert.is_nil(ended { exit = { at = 5 }, killed_by = "health" })
@@ -38,7 +38,7 @@ describe("aftermath", function()
     assert.matches("^left behind: a %(8%), perhaps sh %(9%): what", (gone { strays = { other, marked }, count = 2 }))
     local memory, input = { exit = { at = 5 }, started = 0 }, { strays = { other }, count = 1, left = other }
     assert.matches("^perhaps it has put itself into the background: pid 9 %(sh%) lives on",
-      (aftermath.gone({}, memory, input, true)))
+      (postmortem.gone({}, memory, input, true)))
   end)
 
   it("says why nobody followed a main process", function()
@@ -51,19 +51,19 @@ describe("aftermath", function()
       unfollowed = "pidfile /run/x.pid names 7, which luapilot has no memory or descriptors to follow",
     } do
       local unfollowed = { why = why, pid = 7 }
-      assert.equal("nobody follows the main process: " .. text, aftermath.unfollowed("/run/x.pid", unfollowed))
+      assert.equal("nobody follows the main process: " .. text, postmortem.unfollowed("/run/x.pid", unfollowed))
     end
     assert.equal("nobody follows the main process: MAINPID names 7: there is no such process",
-      aftermath.unfollowed(nil, { why = "ended", pid = 7, notify = true }))
+      postmortem.unfollowed(nil, { why = "ended", pid = 7, notify = true }))
   end)
 
   it("doubts a check while somebody of an earlier run lives", function()
     local memory = { background = { lives = true } }
     assert.equal("pid 9 (daemon), which an earlier run left in the background, may be who answers",
-      aftermath.doubt(memory, { { name = "daemon", pid = 9 } }))
-    assert.is_nil(aftermath.doubt(memory, nil)) -- that cannot be told
+      postmortem.doubt(memory, { { name = "daemon", pid = 9 } }))
+    assert.is_nil(postmortem.doubt(memory, nil)) -- that cannot be told
     assert.is_true(memory.background.lives)
-    assert.is_nil(aftermath.doubt(memory, {}))
+    assert.is_nil(postmortem.doubt(memory, {}))
     assert.is_nil(memory.background.lives)
   end)
 end)

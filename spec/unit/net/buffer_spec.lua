@@ -1,9 +1,9 @@
-local unread = require "luapilot.net.buffer"
+local buffer = require "luapilot.net.buffer"
 
 describe("unread", function()
   local bytes
 
-  before_each(function() bytes = unread.new() end)
+  before_each(function() bytes = buffer.new() end)
 
   local function push(...)
     for _, piece in ipairs { ... } do bytes:push(piece) end

@@ -284,7 +284,7 @@ describe("an error of the core itself", function()
 
   it("where it is looked whether the pilot is over ends it, in order, with 70", function()
     local box = broken(function(app)
-      app.prospects.bury = function() error "a bug" end
+      app.quiescence.bury = function() error "a bug" end
       local turn = app.turn
       app.turn = function(self, event) -- as App:run has it: a box would raise the error
         local ok, err = xpcall(turn, debug.traceback, self, event)

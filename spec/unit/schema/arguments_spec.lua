@@ -1,4 +1,4 @@
-local ask = require "luapilot.schema.arguments"
+local arguments = require "luapilot.schema.arguments"
 local groups = require "luapilot.api.groups"
 local mistakes = require "luapilot.base.mistakes"
 
@@ -29,13 +29,13 @@ describe("ask", function()
     return message
   end
 
-  local function leaf() return ask.event_trigger(app, "once", "job", "job:db", "healthy") end
+  local function leaf() return arguments.event_trigger(app, "once", "job", "job:db", "healthy") end
 
   it("collects a mistake while the file is loaded, and raises it later", function()
-    ask.fail(app, "path", "wrong")
+    arguments.fail(app, "path", "wrong")
     assert.same({ "pilot.lua:7: path: wrong" }, said())
     app.phase = "running"
-    assert.equal("pilot.lua:7: path: wrong", raised(ask.fail, app, "path", "wrong"))
+    assert.equal("pilot.lua:7: path: wrong", raised(arguments.fail, app, "path", "wrong"))
   end)
 
   it("reads with a reader: all mistakes while loading, the first one later", function()
@@ -44,43 +44,43 @@ describe("ask", function()
       list:add(where, "b", "second")
       return "result"
     end
-    assert.equal("result", ask.read(app, read))
+    assert.equal("result", arguments.read(app, read))
     assert.equal(2, #said())
     app.phase = "running"
-    assert.equal("pilot.lua:7: a: first", raised(ask.read, app, read))
+    assert.equal("pilot.lua:7: a: first", raised(arguments.read, app, read))
   end)
 
   describe("a trigger", function()
     it("knows its own from the user's tables", function()
-      assert.is_true(ask.is_trigger(leaf()))
-      assert.is_false(ask.is_trigger { kind = "once" })
-      assert.is_false(ask.is_trigger(nil))
+      assert.is_true(arguments.is_trigger(leaf()))
+      assert.is_false(arguments.is_trigger { kind = "once" })
+      assert.is_false(arguments.is_trigger(nil))
       assert.equal("trigger once", tostring(leaf()))
     end)
 
     it("of an event has its options read", function()
-      local node = ask.event_trigger(app, "each", "pilot", "pilot", "SIGHUP", { settle = "1s", timeout = "1m" })
+      local node = arguments.event_trigger(app, "each", "pilot", "pilot", "SIGHUP", { settle = "1s", timeout = "1m" })
       assert.same({ "each", "pilot", "SIGHUP" }, { node.kind, node.topic, node.event })
       assert.same({ settle = 1, max_wait = 4, timeout = 60 }, node.options)
     end)
 
     it("of an event that does not exist is a mistake, and loading goes on", function()
-      assert.equal("?", ask.event_trigger(app, "once", "job", "job:db", "helthy").event)
+      assert.equal("?", arguments.event_trigger(app, "once", "job", "job:db", "helthy").event)
       assert.matches('unknown event "helthy" of a job %(did you mean "healthy"%?%)', said()[1])
-      ask.event_trigger(app, "once", "job", "job:db", "healthy", { settel = "1s" })
+      arguments.event_trigger(app, "once", "job", "job:db", "healthy", { settel = "1s" })
       assert.matches("settel: unknown field", said()[2])
     end)
 
     it("may stand in `when`; anything else may not", function()
       local node, fn = leaf(), function() end
-      assert.equal(node, ask.trigger(app, node, "here", "when"))
-      assert.is_nil(ask.trigger(app, nil, "here", "when"))
-      assert.equal("manual", ask.trigger(app, "manual", "here", "when").kind)
-      assert.equal(fn, ask.trigger(app, fn, "here", "when").fn)
+      assert.equal(node, arguments.trigger(app, node, "here", "when"))
+      assert.is_nil(arguments.trigger(app, nil, "here", "when"))
+      assert.equal("manual", arguments.trigger(app, "manual", "here", "when").kind)
+      assert.equal(fn, arguments.trigger(app, fn, "here", "when").fn)
       local job = setmetatable({}, { __tostring = function() return 'job "db"' end })
-      assert.is_nil(ask.trigger(app, job, "here", "when"))
-      assert.is_nil(ask.trigger(app, { "x" }, "here", "when"))
-      assert.is_nil(ask.trigger(app, { source = "db", once = "healthy" }, "here", "when"))
+      assert.is_nil(arguments.trigger(app, job, "here", "when"))
+      assert.is_nil(arguments.trigger(app, { "x" }, "here", "when"))
+      assert.is_nil(arguments.trigger(app, { source = "db", once = "healthy" }, "here", "when"))
       assert.matches('got the job "db" itself: add :once "healthy"', said()[1])
       assert.matches("got a table$", said()[2])
       assert.matches('got a table; write pilot.job "db":once "…"$', said()[3])
@@ -89,7 +89,7 @@ describe("ask", function()
     it("groups", function()
       local a, b = leaf(), leaf()
       assert.same({ a, b }, groups.all(app, { a, b }).parts)
-      for i, wrong in ipairs { {}, "x", leaf(), { leaf(), 5 }, { ask.node { kind = "manual" } } } do
+      for i, wrong in ipairs { {}, "x", leaf(), { leaf(), 5 }, { arguments.node { kind = "manual" } } } do
         groups.any(app, wrong)
         assert.equal(i, #said())
       end
@@ -99,7 +99,7 @@ describe("ask", function()
   end)
 
   describe("subscribe", function()
-    local function subscribe(...) return ask.subscribe(app, "job", "job:app", 'job "app"', ...) end
+    local function subscribe(...) return arguments.subscribe(app, "job", "job:app", 'job "app"', ...) end
 
     it("takes options or not", function()
       local fn = function() end

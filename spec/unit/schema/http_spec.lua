@@ -1,9 +1,9 @@
-local http_types = require "luapilot.schema.http"
+local http_schema = require "luapilot.schema.http"
 local schema = require "luapilot.schema.schema"
 
 describe("http_types", function()
   local function read(kind, value)
-    local result, message, path = schema.first(http_types[kind], value)
+    local result, message, path = schema.first(http_schema[kind], value)
     if message then return path ~= "" and path .. ": " .. message or message end
     return result
   end
@@ -47,7 +47,7 @@ describe("http_types", function()
   end)
 
   it("proxy", function()
-    assert.is_false(http_types.proxy(false, "", error))
+    assert.is_false(http_schema.proxy(false, "", error))
     assert.equal("http://proxy:3128", read("proxy", "http://proxy:3128"))
     assert.equal("socks5h://proxy", read("proxy", "socks5h://proxy"))
     for _, wrong in ipairs { "proxy:3128", "ftp://x", "http://x/path", true, 1 } do
@@ -62,7 +62,7 @@ describe("http_types", function()
     for _, wrong in ipairs { "2xx", "399-200", "", "200,", 99, 600, "200-", true } do
       assert.matches('expected a status such as 200 or "200%-399"', read("status", wrong))
     end
-    assert.is_true(http_types.is_among({ { 200, 204 }, { 301, 301 } }, 204))
-    assert.is_false(http_types.is_among({ { 200, 204 }, { 301, 301 } }, 205))
+    assert.is_true(http_schema.is_among({ { 200, 204 }, { 301, 301 } }, 204))
+    assert.is_false(http_schema.is_among({ { 200, 204 }, { 301, 301 } }, 205))
   end)
 end)

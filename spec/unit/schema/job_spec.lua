@@ -1,5 +1,5 @@
-local config = require "luapilot.schema.job"
-local option_types = require "luapilot.schema.options"
+local job_schema = require "luapilot.schema.job"
+local option_schema = require "luapilot.schema.options"
 local mistakes = require "luapilot.base.mistakes"
 
 
@@ -12,7 +12,7 @@ end
 ---The normalised job; fails on any mistake.
 local function job(options, ctx)
   local found = mistakes.new()
-  local spec = config.job("app", options, "pilot.lua:12", found, ctx)
+  local spec = job_schema.job("app", options, "pilot.lua:12", found, ctx)
   assert.same({}, lines(found))
   return spec
 end
@@ -20,7 +20,7 @@ end
 ---The mistakes about a job, without the "pilot.lua:12: job "app": " in front.
 local function wrong(options, ctx)
   local found = mistakes.new()
-  local spec = config.job("app", options, "pilot.lua:12", found, ctx)
+  local spec = job_schema.job("app", options, "pilot.lua:12", found, ctx)
   assert.is_table(spec.health)
   assert.is_table(spec.restart)
   local result = lines(found)
@@ -101,7 +101,7 @@ describe("config.job", function()
 
   it("names the path of a check also in a job called health", function()
     local found = mistakes.new()
-    local spec = config.job("health", { exec = "x", health = { notify = true } }, nil, found)
+    local spec = job_schema.job("health", { exec = "x", health = { notify = true } }, nil, found)
     assert.equal("health", spec.health[1].path)
   end)
 
@@ -245,7 +245,7 @@ describe("config.job", function()
   describe("names", function()
     local function named(name, options)
       local found = mistakes.new()
-      local spec = config.job(name, options, nil, found)
+      local spec = job_schema.job(name, options, nil, found)
       return spec.name, lines(found)
     end
     local RULE = 'expected a name of letters, digits and "-" that begins with a small letter, got '
@@ -278,13 +278,13 @@ describe("config options", function()
   local function refused(reader, options) return select(2, read(reader, options))[1] end
 
   it("of handlers and triggers", function()
-    for _, reader in ipairs { option_types.handler_options, option_types.trigger_options } do
+    for _, reader in ipairs { option_schema.handler_options, option_schema.trigger_options } do
       assert.same({ {}, {} }, { read(reader, nil) })
       assert.same({ { when_busy = "latest", settle = 1, max_wait = 4, timeout = 30 }, {} },
         { read(reader, { when_busy = "latest", settle = "1s", timeout = "30s" }) })
       assert.same({ { settle = 1, max_wait = 5 }, {} }, { read(reader, { settle = "1s", max_wait = "5s" }) })
     end
-    local reader = option_types.handler_options
+    local reader = option_schema.handler_options
     assert.equal('pilot.lua:3: handler "changed": when_busy: expected "queue", "latest", "drop", "restart" '
       .. 'or "parallel", got a string: "lastest"; did you mean "latest"?', refused(reader,
         { when_busy = "lastest" }))
@@ -298,29 +298,29 @@ describe("config options", function()
   end)
 
   it("of cron", function()
-    assert.same({ { jitter = 300 }, {} }, { read(option_types.cron_options, { jitter = "5m" }) })
-    assert.same({ { jitter = 0 }, {} }, { read(option_types.cron_options, nil) })
+    assert.same({ { jitter = 300 }, {} }, { read(option_schema.cron_options, { jitter = "5m" }) })
+    assert.same({ { jitter = 0 }, {} }, { read(option_schema.cron_options, nil) })
   end)
 
   it("of logging", function()
-    assert.same({ { level = "info", format = "default", output = "stdout" }, {} }, { read(option_types.logging,
+    assert.same({ { level = "info", format = "default", output = "stdout" }, {} }, { read(option_schema.logging,
       nil) })
     assert.same({ { level = "warn", format = "json", output = "/log" }, {} },
-      { read(option_types.logging, { level = "warn", format = "json", output = "/log" }) })
+      { read(option_schema.logging, { level = "warn", format = "json", output = "/log" }) })
     assert.equal('pilot.lua:3: handler "changed": output: expected "stdout", "stderr" or an absolute path, '
-      .. 'got a string: "log"', refused(option_types.logging, { output = "log" }))
+      .. 'got a string: "log"', refused(option_schema.logging, { output = "log" }))
   end)
 
   it("of exec", function()
     assert.same({ { check = true, env = {}, limits = {}, no_new_privs = false, max_output = 1024 ^ 2 }, {} },
-      { read(option_types.exec_options, nil) })
+      { read(option_schema.exec_options, nil) })
     assert.same({ { check = false, env = { A = "1" }, cwd = "/", user = "app", stdin = "", timeout = 30,
       max_output = 65536, group = "web", umask = 23, limits = { nofile = { 64, 64 } }, no_new_privs = true,
       log = { as = "backup", level = "warn", prefix = true } }, {} },
-      { read(option_types.exec_options, { check = false, env = { A = 1 }, cwd = "/", user = "app", stdin = "",
+      { read(option_schema.exec_options, { check = false, env = { A = 1 }, cwd = "/", user = "app", stdin = "",
       timeout = "30s", max_output = "64K", group = "web", umask = "027", limits = { nofile = 64 }, no_new_privs = true,
       log = { as = "backup", level = "warn" } }) })
-    local function log_refused(log) return refused(option_types.exec_options, { log = log }):match ": (log.*)" end
+    local function log_refused(log) return refused(option_schema.exec_options, { log = log }):match ": (log.*)" end
     assert.equal('log: has no name for the log: give it as = "backup", such as the name of a job', log_refused {})
     assert.equal('log.as: expected a name of letters, digits and "-" that begins with a small letter, got a string: '
       .. '"A b"; write "a-b"', log_refused { as = "A b" })
@@ -329,8 +329,8 @@ describe("config options", function()
     assert.equal('log.level_from: needs parse = "json": it names a field of what is parsed',
       log_refused { as = "a", level_from = "level" })
     assert.equal('pilot.lua:3: handler "changed": stdin: expected a string, got a number: 5',
-      refused(option_types.exec_options, { stdin = 5 }))
+      refused(option_schema.exec_options, { stdin = 5 }))
     assert.equal('pilot.lua:3: handler "changed": tiemout: unknown field (did you mean "timeout"?)',
-      refused(option_types.exec_options, { tiemout = 5 }))
+      refused(option_schema.exec_options, { tiemout = 5 }))
   end)
 end)

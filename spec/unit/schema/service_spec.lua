@@ -3,16 +3,16 @@
 
 local boxes = require "support.boxes"
 local words = require "luapilot.base.describe"
-local service_types = require "luapilot.schema.service"
+local service_schema = require "luapilot.schema.service"
 
 local function message(service)
   local first
-  service_types.services(service, "", function(path, said) first = first or path .. ": " .. said end)
+  service_schema.services(service, "", function(path, said) first = first or path .. ": " .. said end)
   return first
 end
 
 local function read(service)
-  local list = service_types.services(service, "", error)
+  local list = service_schema.services(service, "", error)
   return list[1]
 end
 
@@ -84,12 +84,12 @@ describe("a service", function()
 
   it("is watched by such a name, and by options in UTF-8", function()
     local schema = require "luapilot.schema.schema"
-    assert.equal("a/b", (schema.first(service_types.watched_name, "a/b")))
+    assert.equal("a/b", (schema.first(service_schema.watched_name, "a/b")))
     for _, text in ipairs { "/a", "a//b", "..", "a/../b", "a\n", "caf\233" } do
-      assert.is_nil((schema.first(service_types.watched_name, text)))
+      assert.is_nil((schema.first(service_schema.watched_name, text)))
     end
     for _, name in ipairs { "tag", "near", "filter", "dc" } do
-      local value, fault = schema.first(service_types.watch_fields[name][1], "caf\233")
+      local value, fault = schema.first(service_schema.watch_fields[name][1], "caf\233")
       assert.is_nil(value)
       assert.matches("is not UTF%-8: its byte 4", fault)
     end

@@ -1,8 +1,8 @@
-local calls = require "luapilot.script.job_calls"
+local job_calls = require "luapilot.script.job_calls"
 
 local function reloads(source)
   local list = {}
-  for i, call in ipairs(calls.on_jobs(source, "reload")) do
+  for i, call in ipairs(job_calls.on_jobs(source, "reload")) do
     list[i] = ("%s %s %d"):format(call.name, call.job, call.line)
   end
   return list
@@ -53,6 +53,6 @@ describe("calls", function()
       pilot.render { to = path; from_to = "/f" }
       x.y { to = [=[/g]=]; }
     ]]
-    assert.same({ "/a", "/b", "/g" }, calls.fields(source, "to"))
+    assert.same({ "/a", "/b", "/g" }, job_calls.fields(source, "to"))
   end)
 end)

@@ -1,7 +1,7 @@
 -- io.write, io.stdout and io.stderr of a pilot.lua: lines of the log.
 local boxes = require "support.boxes"
 local masks = require "luapilot.base.masks"
-local standard = require "luapilot.script.stdio"
+local stdio = require "luapilot.script.stdio"
 
 describe("what a pilot.lua writes by io", function()
   after_each(boxes.check)
@@ -93,7 +93,7 @@ describe("what a pilot.lua writes by io", function()
     function streams.log(level, line) -- as the app's, it hides what is whole in a line
       lines[#lines + 1] = level .. " " .. (hidden and hidden:cover(line) or line)
     end
-    standard.lay(own, streams)
+    stdio.lay(own, streams)
     return own, lines, streams
   end
 
@@ -178,7 +178,7 @@ describe("what a pilot.lua writes by io", function()
 
   it("leaves functions alone that a box has put there", function()
     local own = { output = "theirs" }
-    standard.lay(own, { log = function() end })
+    stdio.lay(own, { log = function() end })
     assert.equal("theirs", own.output)
     assert.equal("function", type(own.write))
   end)

@@ -1,4 +1,4 @@
-local service = require "luapilot.service.reconciler"
+local reconciler = require "luapilot.service.reconciler"
 
 local SPEC = {
   tags = { "a" }, meta = {}, weights = { passing = 1, warning = 1 }, port = 80, enable_tag_override = false,
@@ -8,7 +8,7 @@ local function registration(changes)
   local spec = {}
   for name, value in pairs(SPEC) do spec[name] = value end
   for name, value in pairs(changes or {}) do spec[name] = value end
-  return service.registration(spec, { id = "app-h", name = "app", address = "10.0.0.1", ttl = 15 })
+  return reconciler.registration(spec, { id = "app-h", name = "app", address = "10.0.0.1", ttl = 15 })
 end
 
 local function view(changes)
@@ -19,10 +19,10 @@ local function view(changes)
 end
 
 local function status(changes, initial)
-  return (service.status(view(changes), { initial_status = initial }))
+  return (reconciler.status(view(changes), { initial_status = initial }))
 end
 
-local function output(changes) return select(2, service.status(view(changes), {})) end
+local function output(changes) return select(2, reconciler.status(view(changes), {})) end
 
 describe("the status of a service", function()
   it("comes with the first pass", function()
@@ -83,8 +83,8 @@ describe("a registration", function()
   end)
 
   it("has the shortest ttl of the checks", function()
-    assert.equal(15, service.ttl { { ttl = 30 }, { ttl = 15 } })
-    assert.equal(30, service.ttl {})
+    assert.equal(15, reconciler.ttl { { ttl = 30 }, { ttl = 15 } })
+    assert.equal(30, reconciler.ttl {})
   end)
 end)
 
@@ -99,13 +99,13 @@ describe("the next step", function()
   end
 
   local function step()
-    local name, due = service.next(record, now)
+    local name, due = reconciler.next(record, now)
     if not name then return due end
     if name == "look" then
-      service.seen(record, held)
+      reconciler.seen(record, held)
     else
-      service.sent(record, name)
-      service.done(record, name, record.want, now, function() return 0 end)
+      reconciler.sent(record, name)
+      reconciler.done(record, name, record.want, now, function() return 0 end)
     end
     return name
   end
@@ -133,8 +133,8 @@ describe("the next step", function()
   it("renews up to an eighth earlier, at random", function()
     want {}
     step()
-    service.done(record, "update", record.want, now, function() return 0.999999 end)
-    local _, due = service.next(record, now)
+    reconciler.done(record, "update", record.want, now, function() return 0.999999 end)
+    local _, due = reconciler.next(record, now)
     assert.is_true(due > 106.5 and due < 106.6)
   end)
 
@@ -158,9 +158,9 @@ describe("the next step", function()
 
   it("lets nobody find a service that is to be in maintenance before it is", function()
     want {}
-    assert.equal("passing", service.first_status(record))
+    assert.equal("passing", reconciler.first_status(record))
     want { maintenance = "deploy" }
-    assert.equal("critical", service.first_status(record))
+    assert.equal("critical", reconciler.first_status(record))
   end)
 
   it("is critical while one maintenance takes the place of another: Consul keeps the first reason else", function()
@@ -183,12 +183,12 @@ describe("the next step", function()
 
   it("takes back what may have been heard, although no answer came", function()
     want { maintenance = "deploy" }
-    service.sent(record, "register")
+    reconciler.sent(record, "register")
     record.want = nil
     assert.same({ "look", "deregister" }, steps())
     want { maintenance = "deploy" }
     step()
-    service.sent(record, "maintain")
+    reconciler.sent(record, "maintain")
     want {}
     assert.same({ "resume", "update", 107.5 }, steps())
   end)
@@ -197,13 +197,13 @@ describe("the next step", function()
     want {}
     steps()
     want { status = "critical" }
-    service.sent(record, "update")
+    reconciler.sent(record, "update")
     want {}
     assert.same({ "update", 107.5 }, steps())
     want { maintenance = "deploy" }
     steps()
     want { maintenance = "upgrade" }
-    service.sent(record, "cover")
+    reconciler.sent(record, "cover")
     want { maintenance = "deploy" }
     assert.same({ "update", 107.5 }, steps())
   end)
@@ -211,15 +211,15 @@ describe("the next step", function()
   it("does not take a maintenance that Consul may still hold for the one that is to be", function()
     want { maintenance = "deploy" }
     steps()
-    service.forget(record)
+    reconciler.forget(record)
     want { maintenance = "upgrade" }
     assert.same({ "register", "cover", "resume", "maintain", "update", 107.5 }, steps())
   end)
 
   it("takes nothing back that was refused", function()
     want {}
-    service.sent(record, "register")
-    service.refused(record, "register")
+    reconciler.sent(record, "register")
+    reconciler.refused(record, "register")
     record.want = nil
     assert.same({}, steps())
   end)
@@ -227,9 +227,9 @@ describe("the next step", function()
   it("takes back what was held, although it was refused when it seemed to be gone", function()
     want {}
     steps()
-    service.forget(record)
-    service.sent(record, "register")
-    service.refused(record, "register")
+    reconciler.forget(record)
+    reconciler.sent(record, "register")
+    reconciler.refused(record, "register")
     record.want = nil
     assert.same({ "look", "deregister" }, steps())
   end)
@@ -237,15 +237,15 @@ describe("the next step", function()
   it("begins anew when Consul has forgotten it", function()
     want {}
     steps()
-    service.forget(record)
+    reconciler.forget(record)
     assert.same({ "register", "update", 107.5 }, steps())
-    service.forget(record)
+    reconciler.forget(record)
     record.want = nil
     assert.same({ "look", "deregister" }, steps()) -- it may hold it all the same
   end)
 
   it("waits a quarter of a ttl for an answer: a renewal that is lost comes once more in time", function()
-    local function timeout(ttl) return service.timeout { id = "x", ttl = ttl } end
+    local function timeout(ttl) return reconciler.timeout { id = "x", ttl = ttl } end
     assert.same({ 1, 1, 2.5, 5, 5 }, { timeout(1), timeout(4), timeout(10), timeout(20), timeout(3600) })
   end)
 end)
@@ -261,31 +261,31 @@ describe("an entry that is another instance's", function()
 
   before_each(function()
     record = { id = "app-h", ttl = 15, want = { registration = registration(), status = "passing", output = "" } }
-    service.sent(record, "register")
-    service.done(record, "register", record.want, 100, function() return 0 end)
+    reconciler.sent(record, "register")
+    reconciler.done(record, "register", record.want, 100, function() return 0 end)
   end)
 
   it("is known by its name, address and port, and told with what ours were", function()
-    assert.is_nil(service.anothers(record, other()))
-    assert.is_nil(service.anothers(record, nil))
-    assert.equal("port 81 instead of 80", service.anothers(record, other { Port = 81 }))
+    assert.is_nil(reconciler.anothers(record, other()))
+    assert.is_nil(reconciler.anothers(record, nil))
+    assert.equal("port 81 instead of 80", reconciler.anothers(record, other { Port = 81 }))
     assert.equal('name "b" instead of "app", address "10.0.0.2" instead of "10.0.0.1"',
-      service.anothers(record, other { Service = "b", Address = "10.0.0.2" }))
-    assert.is_nil(service.anothers({ id = "app-h" }, other { Port = 81 })) -- nothing is known of ours
+      reconciler.anothers(record, other { Service = "b", Address = "10.0.0.2" }))
+    assert.is_nil(reconciler.anothers({ id = "app-h" }, other { Port = 81 })) -- nothing is known of ours
   end)
 
   it("is not taken back, and ours is", function()
     record.want = nil
-    assert.equal("look", service.next(record, 100))
-    assert.equal("port 81 instead of 80", service.seen(record, other { Port = 81 }))
-    assert.is_nil(service.next(record, 100))
+    assert.equal("look", reconciler.next(record, 100))
+    assert.equal("port 81 instead of 80", reconciler.seen(record, other { Port = 81 }))
+    assert.is_nil(reconciler.next(record, 100))
   end)
 
   it("is taken back where it is ours, or nobody can say", function()
     for _, held in ipairs { other(), {}, false } do
       record.want, record.looked = nil, nil
-      assert.is_nil(service.seen(record, held or nil))
-      assert.equal("deregister", service.next(record, 100))
+      assert.is_nil(reconciler.seen(record, held or nil))
+      assert.equal("deregister", reconciler.next(record, 100))
     end
   end)
 
@@ -293,31 +293,31 @@ describe("an entry that is another instance's", function()
     local function middle() return 0.5 end
     local now, pauses = 100, {}
     for i = 1, 9 do
-      local round, seconds = service.contested(record, now, middle)
+      local round, seconds = reconciler.contested(record, now, middle)
       assert.equal(i, round)
       pauses[i] = seconds or 0
       now = now + 300
     end
     assert.same({ 0, 10, 20, 40, 80, 160, 300, 300, 300 }, pauses)
-    assert.equal(225, select(2, service.contested(record, now, function() return 0 end)))
-    assert.same({ 1 }, { service.contested(record, now + 1000, middle) })
+    assert.equal(225, select(2, reconciler.contested(record, now, function() return 0 end)))
+    assert.same({ 1 }, { reconciler.contested(record, now + 1000, middle) })
   end)
 
   it("gets nothing of ours while it is left alone, and then the registration", function()
-    service.yield(record, other { Port = 81 }, 130)
-    assert.same({ nil, 130 }, { service.next(record, 129) })
-    assert.equal("register", service.next(record, 130))
+    reconciler.yield(record, other { Port = 81 }, 130)
+    assert.same({ nil, 130 }, { reconciler.next(record, 129) })
+    assert.equal("register", reconciler.next(record, 130))
   end)
 
   it("that leads to us is renewed while it is left alone", function()
-    service.done(record, "update", record.want, 100, function() return 0 end)
-    service.yield(record, other(), 130)
-    assert.same({ nil, 107.5 }, { service.next(record, 101) })
-    assert.equal("update", service.next(record, 108))
-    assert.equal("register", service.next(record, 130))
-    service.sent(record, "register")
-    service.done(record, "register", record.want, 130, function() return 0 end)
-    assert.equal("update", service.next(record, 130))
+    reconciler.done(record, "update", record.want, 100, function() return 0 end)
+    reconciler.yield(record, other(), 130)
+    assert.same({ nil, 107.5 }, { reconciler.next(record, 101) })
+    assert.equal("update", reconciler.next(record, 108))
+    assert.equal("register", reconciler.next(record, 130))
+    reconciler.sent(record, "register")
+    reconciler.done(record, "register", record.want, 130, function() return 0 end)
+    assert.equal("update", reconciler.next(record, 130))
   end)
 end)
 
@@ -331,28 +331,28 @@ describe("what the agent holds", function()
 
   it("is compared field by field", function()
     local mine = registration()
-    assert.is_nil(service.difference(mine, held()))
-    assert.equal("is gone", service.difference(mine, nil))
-    assert.equal("has the name \"other\"", service.difference(mine, held { Service = "other" }))
-    assert.equal("has the port 81", service.difference(mine, held { Port = 81 }))
+    assert.is_nil(reconciler.difference(mine, held()))
+    assert.equal("is gone", reconciler.difference(mine, nil))
+    assert.equal("has the name \"other\"", reconciler.difference(mine, held { Service = "other" }))
+    assert.equal("has the port 81", reconciler.difference(mine, held { Port = 81 }))
     for field, value in pairs { Port = 81, Address = "10.0.0.2", Service = "other", EnableTagOverride = true } do
-      assert.is_string(service.difference(mine, held { [field] = value }))
+      assert.is_string(reconciler.difference(mine, held { [field] = value }))
     end
     for field, value in pairs { Tags = { "b" }, Meta = { x = "y" }, Weights = { Passing = 2, Warning = 1 } } do
-      assert.matches("^has other ", service.difference(mine, held { [field] = value }))
+      assert.matches("^has other ", reconciler.difference(mine, held { [field] = value }))
     end
   end)
 
   it("may have other tags where others may set them", function()
     local mine = registration { enable_tag_override = true }
-    assert.is_nil(service.difference(mine, held { EnableTagOverride = true, Tags = { "theirs" } }))
+    assert.is_nil(reconciler.difference(mine, held { EnableTagOverride = true, Tags = { "theirs" } }))
   end)
 
   it("is unknown in the words of old agents and of new ones", function()
-    assert.is_true(service.is_unknown(404, 'Unknown check ID "x"'))
-    assert.is_true(service.is_unknown(500, 'CheckID "service:x" does not have associated TTL'))
-    assert.is_true(service.is_unknown(500, 'Unknown service "x"'))
-    assert.is_false(service.is_unknown(500, "No cluster leader"))
-    assert.is_false(service.is_unknown(403, "Permission denied"))
+    assert.is_true(reconciler.is_unknown(404, 'Unknown check ID "x"'))
+    assert.is_true(reconciler.is_unknown(500, 'CheckID "service:x" does not have associated TTL'))
+    assert.is_true(reconciler.is_unknown(500, 'Unknown service "x"'))
+    assert.is_false(reconciler.is_unknown(500, "No cluster leader"))
+    assert.is_false(reconciler.is_unknown(403, "Permission denied"))
   end)
 end)

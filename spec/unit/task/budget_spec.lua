@@ -1,5 +1,5 @@
 local loop = require "luapilot.task.loop"
-local patience = require "luapilot.task.budget"
+local budgets = require "luapilot.task.budget"
 local stub_port = require "support.stub_port"
 
 describe("patience", function()
@@ -64,7 +64,7 @@ describe("patience", function()
     local budget = allow(10)
     world:advance(0.9)
     pause(0.19)
-    assert.is_false(patience.was_away(budget, now()))
+    assert.is_false(budgets.was_away(budget, now()))
     world:advance(9)
     assert.near(10.09, ended, 1e-6)
     ended = nil
@@ -84,22 +84,22 @@ describe("patience", function()
   it("knows a pause before any timer was heard of", function()
     local budget = allow(10)
     world:advance(0.5)
-    assert.is_false(patience.was_away(budget, now()))
+    assert.is_false(budgets.was_away(budget, now()))
     world.time = world.time + 2
-    assert.is_true(patience.was_away(budget, now()))
+    assert.is_true(budgets.was_away(budget, now()))
     world:advance(0)
-    assert.is_true(patience.was_away(budget, now()))
+    assert.is_true(budgets.was_away(budget, now()))
     l:cancel(budget)
   end)
 
   it("knows what was used up, and what is left", function()
     local budget = allow(10)
     world:advance(2.5)
-    assert.near(2.5, patience.used(budget, now()), 1e-6)
+    assert.near(2.5, budgets.used(budget, now()), 1e-6)
     pause(100)
-    assert.near(2, patience.used(budget, now()), 1e-6)
+    assert.near(2, budgets.used(budget, now()), 1e-6)
     world:advance(0.5)
-    assert.near(7.5, patience.left(budget, now()), 1e-6)
+    assert.near(7.5, budgets.left(budget, now()), 1e-6)
     l:cancel(budget)
   end)
 

@@ -1,5 +1,5 @@
 -- The last words on handlers: lines and fields, of buses that are tables.
-local unheard = require "luapilot.task.dropped"
+local dropped = require "luapilot.task.dropped"
 
 describe("unheard", function()
   local function said_of(...)
@@ -12,7 +12,7 @@ describe("unheard", function()
         fn(handler)
       end
     end
-    unheard.tell(bus)
+    dropped.tell(bus)
     return said
   end
 

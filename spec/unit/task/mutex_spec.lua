@@ -1,8 +1,8 @@
 local loop = require "luapilot.task.loop"
 local stub_port = require "support.stub_port"
-local turns = require "luapilot.task.mutex"
+local mutex = require "luapilot.task.mutex"
 
-describe("turns", function()
+describe("a mutex", function()
   local world, l, tasks, doors, said
 
   before_each(function()
@@ -11,7 +11,7 @@ describe("turns", function()
     world.turn = function(event) l:turn(event) end
     world.rest = function() l:rest() end
     tasks = require "luapilot.task.scheduler".new(l)
-    doors, said = turns.new(tasks), {}
+    doors, said = mutex.new(tasks), {}
   end)
 
   after_each(function()
@@ -24,13 +24,13 @@ describe("turns", function()
 
   local function spawn(name, seconds, key)
     return tasks:spawn(function()
-      local turn = assert(doors:enter(key or "door", "spec"))
-      turn.cleanup = function() say(name .. " cleans up") end
+      local lock = assert(doors:lock(key or "door", "spec"))
+      lock.cleanup = function() say(name .. " cleans up") end
       say(name)
       tasks:sleep(seconds)
-      turn.cleanup = nil
-      turn:leave()
-      turn:leave()
+      lock.cleanup = nil
+      lock:unlock()
+      lock:unlock()
     end, { name = name, detached = true })
   end
 
@@ -120,16 +120,16 @@ describe("turns", function()
   it("are refused to who is at it already", function()
     local message
     tasks:spawn(function()
-      local turn = doors:enter("door", "spec")
-      message = select(2, doors:enter("door", "spec"))
-      turn:leave()
+      local lock = doors:lock("door", "spec")
+      message = select(2, doors:lock("door", "spec"))
+      lock:unlock()
     end, { name = "a", detached = true })
     world:advance(1)
     assert.matches("would wait for itself", message)
   end)
 
   it("need a task", function()
-    assert.has_error(function() doors:enter("door", "spec") end, "spec waits, and the top level of a pilot.lua only "
+    assert.has_error(function() doors:lock("door", "spec") end, "spec waits, and the top level of a pilot.lua only "
       .. "declares: call it in a handler, in run, in prepare, or in pilot.spawn(function() … end)")
   end)
 
@@ -137,7 +137,7 @@ describe("turns", function()
     local a = spawn("a", 5)
     local b, c = spawn("b", 5), spawn("w", 5, "window")
     world:advance(1)
-    doors:leave_all()
+    doors:unlock_all()
     assert.same({ "a", "w", "a cleans up", "w cleans up" }, said)
     for _, t in ipairs { a, b, c } do t:abandon() end
   end)

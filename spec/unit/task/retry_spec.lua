@@ -1,7 +1,7 @@
 local loops = require "luapilot.task.loop"
 local retry = require "luapilot.task.retry"
 local stub_port = require "support.stub_port"
-local tasks = require "luapilot.task.scheduler"
+local scheduler = require "luapilot.task.scheduler"
 
 describe("retry", function()
   local world, all, attempts, result
@@ -11,7 +11,7 @@ describe("retry", function()
     local loop = loops.new(world.port)
     world.turn = function(event) loop:turn(event) end
     world.rest = function() loop:rest() end
-    all = tasks.new(loop)
+    all = scheduler.new(loop)
     attempts, result = {}, nil
   end)
 

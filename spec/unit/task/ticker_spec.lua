@@ -1,7 +1,7 @@
 local cjson = require "cjson"
 local cron = require "luapilot.base.cron"
 local loop = require "luapilot.task.loop"
-local schedule = require "luapilot.task.ticker"
+local ticker = require "luapilot.task.ticker"
 local stub_port = require "support.stub_port"
 
 local HOUR, MINUTE = 3600, 60
@@ -38,7 +38,7 @@ describe("schedule", function()
   describe("every", function()
     before_each(function() start = world.port.now() end)
 
-    local function every(interval, first, fn) return keep(schedule.every(l, interval, first, fn or tick)) end
+    local function every(interval, first, fn) return keep(ticker.every(l, interval, first, fn or tick)) end
 
     it("ticks at its interval", function()
       every(10, 10)
@@ -128,7 +128,7 @@ describe("schedule", function()
     end)
 
     local function at(text, jitter)
-      return keep(schedule.cron(l, assert(cron.parse(text)), jitter, calendar, tick))
+      return keep(ticker.cron(l, assert(cron.parse(text)), jitter, calendar, tick))
     end
 
     it("ticks when it is time", function()
@@ -195,7 +195,7 @@ describe("schedule", function()
       -- at 02:00 wall time the clock goes back an hour
       local change = MIDNIGHT + 2 * HOUR
       local twice = { date = function(epoch) return os.date("!*t", epoch < change and epoch or epoch - HOUR) end }
-      keep(schedule.cron(l, assert(cron.parse "30 1 * * *"), nil, twice, tick))
+      keep(ticker.cron(l, assert(cron.parse "30 1 * * *"), nil, twice, tick))
       world:advance(20 * HOUR)
       assert.equal(1, #ticks)
     end)
