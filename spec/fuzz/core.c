@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "port.h"
+#include "port/port.h"
 
 #define LOADS 1000                         /* with one state */
 #define MEMORY ((size_t)192 * 1024 * 1024) /* of Lua, where a container has its limit */

@@ -7,7 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "output.h"
+#include "output/output.h"
 
 #define LINE_PAIRS 16
 

@@ -10,7 +10,7 @@
  * reading of the protocol finds in it; no datagram of a stranger; one at a time; all that was sent
  * before the job's end before its end is told. One message in the log says that something was
  * ignored. No descriptor is left open. */
-#include "notify.h"
+#include "process/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,7 +25,7 @@
 #include <unistd.h>
 
 #include "input.h"
-#include "thread.h"
+#include "loop/thread.h"
 
 #define ID 42
 #define SENDS 512 /* less than notify.c reads at the end */

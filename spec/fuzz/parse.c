@@ -9,7 +9,7 @@
 
 #include "input.h"
 #include "object.h"
-#include "parse.h"
+#include "output/parse.h"
 
 static void check_level(const struct parse_object *found) {
   enum log_level level = (enum log_level)99;
