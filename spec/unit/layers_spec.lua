@@ -56,7 +56,7 @@ local c_wings = {
   { "loop", "loop", "handle", "thread" },
   { "file", "place", "remote" },
   { "net", "reach", "net", "passed", "connection" },
-  { "guardian", "guardian", "ending", "lastwords", "manager" },
+  { "guardian", "page", "lastwords", "ending", "manager", "guardian" },
   { "output", "output", "format", "parse", "sink", "stream" },
   { "process", "account", "cgroup", "program", "launch", "spawn", "feed", "notify", "mark", "session", "succession",
     "errand", "proc" },
@@ -68,7 +68,7 @@ local c_wings = {
 }
 
 -- In these wings the files share one header and may see each other.
-local c_families = { guardian = true, output = true, http = true }
+local c_families = { output = true, http = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }

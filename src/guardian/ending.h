@@ -14,7 +14,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
-#include "guardian/guardian.h"
+#include "guardian/page.h"
 
 #define ENDING_NAMES 128
 

@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -22,11 +21,11 @@
 #include "guardian/ending.h"
 #include "guardian/lastwords.h"
 #include "guardian/manager.h"
+#include "guardian/page.h"
 
 #define MILLISECOND 1000000LL /* in nanoseconds */
 #define LOOK 5000             /* milliseconds */
 #define PATIENCE 6            /* looks */
-#define PROBES 64             /* how far a note may stand from where its pid says */
 #define BATCH 256             /* children that are reaped at a time */
 #define GIVE_UP 5000          /* milliseconds from the last SIGKILL until we leave without them */
 #define SLACK 250 /* milliseconds after its deadline in which the pilot may still end by itself */
@@ -74,117 +73,6 @@ struct guardian {
   bool more;       /* children may be left to reap */
   unsigned reaped; /* since the end began; the pilot does not count */
 };
-
-/* --- notes ------------------------------------------------------------------------------- */
-
-/* A note stands at its pid's place or soon after it. Neighbouring pids have neighbouring places, so
- * there are few collisions, and the search has a bound. */
-static struct guardian_note *find_note(struct guardian_page *page, pid_t pid) {
-  for (unsigned i = 0; i < PROBES; i++) {
-    struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
-    if (atomic_load(&note->pid) == pid) return note;
-  }
-  return NULL;
-}
-
-static struct guardian_note *free_note(struct guardian_page *page, pid_t pid) {
-  for (unsigned i = 0; i < PROBES; i++) {
-    struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
-    if (atomic_load(&note->pid) == 0) return note;
-  }
-  return NULL;
-}
-
-const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid) {
-  return pid > 0 ? find_note(page, pid) : NULL;
-}
-
-void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
-                   bool leader_alone) {
-  if (page == NULL || pid <= 0) return;
-  struct guardian_note *note = find_note(page, pid);
-  if (signal == 0) {
-    if (note) atomic_store(&note->pid, 0);
-    return;
-  }
-  if (note == NULL) note = free_note(page, pid);
-  if (note == NULL) return;
-  note->signal = signal;
-  note->grace = grace;
-  note->leader_alone = leader_alone;
-  note->killed = false;
-  note->main = pid;
-  atomic_store(&note->pid, pid);
-}
-
-void guardian_note_killed(struct guardian_page *page, pid_t pid) {
-  struct guardian_note *note = page ? find_note(page, pid) : NULL;
-  if (note) note->killed = true;
-}
-
-void guardian_note_main(struct guardian_page *page, pid_t pid, pid_t main) {
-  struct guardian_note *note = page ? find_note(page, pid) : NULL;
-  if (note) note->main = main;
-}
-
-/* --- wards ------------------------------------------------------------------------------- */
-
-static uint64_t ward_of(pid_t pid) {
-  return (uint64_t)(uint32_t)pid << 32;
-}
-
-struct guardian_ward *guardian_ward(struct guardian_page *page, pid_t pid) {
-  for (unsigned i = 0; page && i < GUARDIAN_WARDS; i++) {
-    struct guardian_ward *ward = &page->wards[i];
-    if (atomic_load(&ward->word) != 0) continue;
-    atomic_store(&ward->word, ward_of(pid));
-    atomic_fetch_add(&page->ward_count, 1);
-    return ward;
-  }
-  return NULL;
-}
-
-bool guardian_has_ended(const struct guardian_ward *ward, int *status) {
-  uint64_t word = atomic_load(&ward->word);
-  *status = (int)(word & (GUARDIAN_ENDED - 1));
-  return word & GUARDIAN_ENDED;
-}
-
-void guardian_dismiss(struct guardian_page *page, struct guardian_ward *ward) {
-  if (ward == NULL) return;
-  atomic_store(&ward->word, 0);
-  atomic_fetch_sub(&page->ward_count, 1);
-}
-
-/* Few have any. */
-static void note_end(struct guardian_page *page, pid_t pid, int status) {
-  if (atomic_load(&page->ward_count) == 0) return;
-  for (unsigned i = 0; i < GUARDIAN_WARDS; i++) {
-    uint64_t alive = ward_of(pid), ended = alive | GUARDIAN_ENDED | (uint32_t)status;
-    (void)atomic_compare_exchange_strong(&page->wards[i].word, &alive, ended);
-  }
-}
-
-/* --- the pilot's word -------------------------------------------------------------------- */
-
-/* Not when we were left by a guardian that was killed: whoever adopted us would be meant. */
-static void wake(const struct guardian_page *page) {
-  if (getppid() == page->guardian) (void)kill(page->guardian, SIGCHLD);
-}
-
-void guardian_deadline(struct guardian_page *page, int64_t budget, int code) {
-  if (page == NULL || (budget == 0 && code == GUARDIAN_NO_CODE)) return;
-  if (code != GUARDIAN_NO_CODE) atomic_store(&page->code, code);
-  if (budget != 0) atomic_store(&page->budget, budget);
-  wake(page);
-}
-
-void guardian_reached(struct guardian_page *page, enum guardian_stage stage, const char *status) {
-  if (page == NULL || atomic_load(&page->stage) >= (int)stage) return;
-  if (status) (void)snprintf(page->status, sizeof page->status, "%s", status);
-  atomic_store(&page->stage, (int)stage);
-  wake(page);
-}
 
 /* --- small things ------------------------------------------------------------------------ */
 
@@ -251,7 +139,7 @@ static bool reap(struct guardian *guardian) {
       pilot_changed(guardian, status);
     } else if (!WIFSTOPPED(status) && !WIFCONTINUED(status)) {
       guardian->reaped++;
-      note_end(guardian->page, pid, status);
+      guardian_ward_ended(guardian->page, pid, status);
     }
   }
   return guardian->more = true;
@@ -583,16 +471,11 @@ struct guardian_page *guardian_start(void) {
   static struct guardian guardian;
   guardian.look = heartbeat_setting() * MILLISECOND;
   manager_read(&guardian.manager);
-  guardian.page =
-      mmap(NULL, sizeof *guardian.page, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (guardian.page == MAP_FAILED) refuse(CODE_MACHINE, "cannot share memory with the pilot");
-  atomic_store(&guardian.page->requests,
-               GUARDIAN_SIGNAL(SIGTERM) | GUARDIAN_SIGNAL(SIGINT) | GUARDIAN_SIGNAL(SIGQUIT));
+  guardian.page = guardian_page_new();
+  if (guardian.page == NULL) refuse(CODE_MACHINE, "cannot share memory with the pilot");
   (void)signal(SIGCHLD,
                SIG_DFL); /* where it is ignored (which is inherited) nobody can be reaped */
-  pid_t self = getpid();
-  guardian.page->guardian = self;
-  atomic_store(&guardian.page->code, GUARDIAN_NO_CODE);
+  pid_t self = guardian.page->guardian;
   guardian.pilot = fork();
   if (guardian.pilot < 0) refuse(CODE_MACHINE, "cannot fork the pilot");
   if (guardian.pilot > 0) {

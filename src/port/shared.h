@@ -13,7 +13,7 @@
 
 #include "base/buffer.h"
 #include "consul/consul.h"
-#include "guardian/guardian.h"
+#include "guardian/page.h"
 #include "http/http.h"
 #include "loop/handle.h"
 #include "loop/loop.h"

@@ -34,7 +34,7 @@
 #include <sys/types.h>
 
 #include "base/names.h"
-#include "guardian/guardian.h"
+#include "guardian/page.h"
 #include "loop/handle.h"
 #include "loop/loop.h"
 #include "output/output.h"
