@@ -160,7 +160,7 @@ fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c object.c) \
                 $(addprefix src/,base/buffer.c base/names.c file/place.c loop/loop.c) \
                 $(wildcard src/output/*.c)
 fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,loop/loop.c net/passed.c process/notify.c)
-fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,base/buffer.c output/format.c output/parse.c)
+fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,base/buffer.c output/format.c output/parse.c output/utf8.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
 fuzz_headers := $(headers) $(wildcard spec/fuzz/*.h)
 wrap_output   = -include spec/fuzz/limits.h -lm $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))

@@ -57,7 +57,7 @@ local c_wings = {
   { "file", "place", "remote" },
   { "net", "reach", "net", "passed", "connection" },
   { "guardian", "page", "lastwords", "ending", "manager", "guardian" },
-  { "output", "output", "format", "parse", "sink", "stream" },
+  { "output", "style", "message", "utf8", "parse", "format", "sink", "stream", "output" },
   { "process", "account", "cgroup", "program", "launch", "spawn", "feed", "notify", "mark", "session", "succession",
     "errand", "proc" },
   { "http", "http", "curl", "fault", "transfer" },
@@ -68,7 +68,7 @@ local c_wings = {
 }
 
 -- In these wings the files share one header and may see each other.
-local c_families = { output = true, http = true }
+local c_families = { http = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "output/parse.h"
+#include "output/utf8.h"
 
 #define OWN_NAME "luapilot"
 
@@ -51,140 +52,20 @@ void format_time(char text[FORMAT_STAMP], int64_t milliseconds) {
   digits(text + 20, 3, milliseconds - seconds * 1000);
 }
 
-/* --- UTF-8 ------------------------------------------------------------------------------- */
-
-/* The length that a leading byte announces; 0: no byte that may lead. */
-static size_t announced(unsigned char lead) {
-  if (lead < 0x80) return 1;
-  if (lead < 0xc2) return 0; /* a continuation, or an overlong form */
-  if (lead < 0xe0) return 2;
-  if (lead < 0xf0) return 3;
-  return lead < 0xf5 ? 4 : 0;
-}
-
-/* The second byte carries what the first cannot exclude: overlong forms, surrogates, the end. */
-static bool follows(unsigned char lead, unsigned char second) {
-  if (lead == 0xe0) return second >= 0xa0 && second <= 0xbf;
-  if (lead == 0xed) return second >= 0x80 && second <= 0x9f;
-  if (lead == 0xf0) return second >= 0x90 && second <= 0xbf;
-  if (lead == 0xf4) return second >= 0x80 && second <= 0x8f;
-  return second >= 0x80 && second <= 0xbf;
-}
-
-/* How many of `size` bytes belong to a valid character, or to the beginning of one. */
-static size_t prefix_of_character(const unsigned char *data, size_t size, size_t length) {
-  size_t i = 1;
-  if (i < size && i < length && follows(data[0], data[1])) i++;
-  if (i < 2) return i;
-  while (i < size && i < length && (data[i] & 0xc0) == 0x80) i++;
-  return i;
-}
-
-/* The length of the character at `data`; 0: it is not valid UTF-8. */
-static size_t character(const unsigned char *data, size_t size) {
-  size_t length = announced(data[0]);
-  if (length == 0 || length > size) return 0;
-  return prefix_of_character(data, size, length) == length ? length : 0;
-}
-
-size_t format_whole(const char *data, size_t size) {
-  const unsigned char *bytes = (const unsigned char *)data;
-  for (size_t back = 1; back <= 3 && back < size; back++) {
-    const unsigned char *lead = bytes + size - back;
-    if ((*lead & 0xc0) == 0x80) continue;
-    size_t length = announced(*lead);
-    bool cut = length > back && prefix_of_character(lead, back, length) == back;
-    return cut ? size - back : size;
-  }
-  return size;
-}
-
 /* --- quoting ----------------------------------------------------------------------------- */
-
-/* JSON's escapes serve logfmt, too: its readers undo them in quoted values. */
-
-static inline bool plain(unsigned char byte) {
-  return (byte >= 0x20) & (byte < 0x80) & (byte != '"') & (byte != '\\');
-}
-
-#define BLOCK 32
-
-/* Without a branch inside, so that compilers make it a few vector instructions. */
-static bool block_plain(const unsigned char *data) {
-  unsigned char odd = 0;
-  for (int i = 0; i < BLOCK; i++) odd |= (unsigned char)!plain(data[i]);
-  return odd == 0;
-}
-
-static size_t unquoted(const unsigned char *data, size_t size) {
-  size_t i = 0;
-  while (i < size) {
-    if (size - i >= BLOCK && block_plain(data + i)) {
-      i += BLOCK;
-      continue;
-    }
-    size_t stop = size - i >= BLOCK ? i + BLOCK : size;
-    while (i < stop && plain(data[i])) i++;
-    if (i == stop) continue;
-    size_t length = data[i] < 0x80 ? 0 : character(data + i, size - i);
-    if (length == 0) return i;
-    i += length;
-  }
-  return size;
-}
-
-size_t format_clean(const char *data, size_t size) {
-  return unquoted((const unsigned char *)data, size);
-}
-
-/* Escapes one byte that is not plain and not part of a character. Six bytes at most. */
-static size_t escape(char *out, unsigned char byte) {
-  static const char hex[] = "0123456789abcdef";
-  static const char short_forms[] = "\"\"\\\\\bb\ff\nn\rr\tt";
-  if (byte >= 0x80) {
-    memcpy(out, "\xef\xbf\xbd", 3);
-    return 3;
-  }
-  for (const char *form = short_forms; *form; form += 2)
-    if ((unsigned char)*form == byte) {
-      out[0] = '\\';
-      out[1] = form[1];
-      return 2;
-    }
-  memcpy(out, "\\u00", 4);
-  out[4] = hex[byte >> 4];
-  out[5] = hex[byte & 15];
-  return 6;
-}
-
-static bool put_escaped(struct buffer *out, const char *text, size_t size) {
-  const unsigned char *data = (const unsigned char *)text;
-  while (size > 0) {
-    size_t clean = unquoted(data, size);
-    if (!buffer_reserve(out, clean + 6)) return false;
-    buffer_put(out, data, clean);
-    data += clean;
-    size -= clean;
-    for (; size > 0 && !plain(*data) && character(data, size) < 2; data++, size--) {
-      if (!buffer_reserve(out, 6)) return false;
-      out->end += escape(out->data + out->end, *data);
-    }
-  }
-  return true;
-}
 
 static bool put_text(struct buffer *out, const char *text) {
   return buffer_append(out, text, strlen(text));
 }
 
 static bool put_quoted(struct buffer *out, const char *text, size_t size) {
-  return put_text(out, "\"") && put_escaped(out, text, size) && put_text(out, "\"");
+  return put_text(out, "\"") && utf8_escape(out, text, size) && put_text(out, "\"");
 }
 
 /* A logfmt value needs quotes when a reader would end it early, or undo an escape in it. */
 static bool needs_quotes(const char *text, size_t size) {
   for (size_t i = 0; i < size; i++)
-    if (!plain((unsigned char)text[i]) || text[i] == ' ' || text[i] == '=') return true;
+    if (!utf8_plain((unsigned char)text[i]) || text[i] == ' ' || text[i] == '=') return true;
   return size == 0;
 }
 
@@ -307,7 +188,7 @@ void format_stamp(struct format *format, int64_t milliseconds) {
 /* The rest of a line, from the first byte on that is not plain. */
 static bool put_difficult(struct buffer *out, const char *line, size_t size,
                           const struct format_tail *tail) {
-  return put_escaped(out, line, size) && buffer_append(out, tail->text, tail->size);
+  return utf8_escape(out, line, size) && buffer_append(out, tail->text, tail->size);
 }
 
 static bool put_line(const struct format *format, struct buffer *out, const char *line, size_t size,
@@ -315,7 +196,7 @@ static bool put_line(const struct format *format, struct buffer *out, const char
   size_t before = buffer_size(out);
   if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
   bool quoted = format->kind != OUTPUT_DEFAULT;
-  size_t clean = quoted ? unquoted((const unsigned char *)line, size) : size;
+  size_t clean = quoted ? utf8_clean(line, size) : size;
   buffer_put(out, format->head, format->head_size);
   buffer_put(out, line, clean);
   if (clean == size) {
@@ -381,7 +262,7 @@ static bool is_taken(const char *name) {
 
 /* They get one more underscore: no key comes twice. */
 static bool put_key(struct buffer *out, const char *name) {
-  return put_escaped(out, name, strlen(name)) && (!is_taken(name) || put_text(out, "_"));
+  return utf8_escape(out, name, strlen(name)) && (!is_taken(name) || put_text(out, "_"));
 }
 
 /* logfmt has no quotes for a key: what would end it, or needs an escape, becomes an underscore. */

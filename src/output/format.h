@@ -32,7 +32,8 @@
 #include <stdint.h>
 
 #include "base/buffer.h"
-#include "output/output.h"
+#include "output/message.h"
+#include "output/style.h"
 
 #define FORMAT_STAMP (sizeof "2026-11-22T12:47:31.123Z" - 1)
 
@@ -80,11 +81,7 @@ bool format_line(const struct format *format, struct buffer *out, const char *li
 bool format_own(enum output_format kind, struct buffer *out, int64_t milliseconds,
                 const struct log_message *message);
 
-/* How many bytes from the front may stand between quotes as they are: valid UTF-8, no control, quote or backslash. */
-size_t format_clean(const char *data, size_t size);
 /* Writes the time as text, in UTC, without a terminator. Years 0 to 9999. */
 void format_time(char text[FORMAT_STAMP], int64_t milliseconds);
-/* How much of `data` to take so that no UTF-8 character is cut in two: at least size - 3. */
-size_t format_whole(const char *data, size_t size);
 
 #endif

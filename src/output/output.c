@@ -129,8 +129,31 @@ static void sink_news(struct sink *sink, enum sink_news news, size_t count) {
 
 /* --- sinks ------------------------------------------------------------------------------- */
 
+/* One that nobody uses stays while it still has something to write (a full disk): it goes when
+ * somebody looks again. */
+static void sweep(struct output *output) {
+  for (struct sink **link = &output->files, *sink; (sink = *link);) {
+    if (sink->references > 0 || buffer_size(&sink->buffer) > 0) {
+      link = &sink->next;
+      continue;
+    }
+    *link = sink->next;
+    if (sink->lost > 0) { /* to tell it may change the list */
+      tell_lost(output, sink, sink->lost);
+      link = &output->files;
+    }
+    sink_close(sink);
+    free(sink);
+  }
+}
+
+static void sink_unused(struct sink *sink) {
+  sweep(sink->context);
+}
+
 static void adopt(struct output *output, struct sink *sink) {
   sink->news = sink_news;
+  sink->unused = sink_unused;
   sink->context = output;
   sink->spare = &output->spare;
 }
@@ -181,24 +204,6 @@ static struct sink *add_file(struct output *output, const char *path, struct fai
   return sink;
 }
 
-/* One that nobody uses stays while it still has something to write (a full disk): it goes when
- * somebody looks again. */
-static void sweep(struct output *output) {
-  for (struct sink **link = &output->files, *sink; (sink = *link);) {
-    if (sink->references > 0 || buffer_size(&sink->buffer) > 0) {
-      link = &sink->next;
-      continue;
-    }
-    *link = sink->next;
-    if (sink->lost > 0) { /* to tell it may change the list */
-      tell_lost(output, sink, sink->lost);
-      link = &output->files;
-    }
-    sink_close(sink);
-    free(sink);
-  }
-}
-
 struct sink *output_file(struct output *output, const char *path, struct failure *failure) {
   sweep(output);
   struct sink *sink = find_file(output, path);
@@ -207,11 +212,8 @@ struct sink *output_file(struct output *output, const char *path, struct failure
   return sink;
 }
 
-/* Stdout and stderr are counted, too, and stay nevertheless. */
 void output_release(struct sink *sink) {
-  if (--sink->references > 0 || sink->path == NULL) return;
-  sink_flush(sink);
-  sweep(sink->context);
+  sink_release(sink);
 }
 
 static struct sink *find_sink(struct output *output, const char *where, struct failure *failure) {

@@ -4,7 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "output/format.h"
+#include "output/utf8.h"
 
 #define INTEGER_DIGITS 308 /* DBL_MAX has one more */
 
@@ -70,13 +70,13 @@ static bool read_escape(struct reader *reader) {
 
 #define SHORT 16
 
-/* Keys and most values are short: format_clean() is for what is longer. */
+/* Keys and most values are short: utf8_clean() is for what is longer. */
 static void skip_clean(struct reader *reader) {
   const char *at = reader->at, *end = reader->end - at > SHORT ? at + SHORT : reader->end;
   while (at < end && (unsigned char)(*at - ' ') < 0x80 - ' ' && *at != '"' && *at != '\\') at++;
   bool more = at == end || (unsigned char)*at >= 0x80;
   reader->at = at;
-  if (more) reader->at += format_clean(at, (size_t)(reader->end - at));
+  if (more) reader->at += utf8_clean(at, (size_t)(reader->end - at));
 }
 
 static bool read_string(struct reader *reader) {

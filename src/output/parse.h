@@ -20,7 +20,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "output/output.h"
+#include "output/message.h"
 
 #define PARSE_DEPTH 32
 

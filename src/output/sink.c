@@ -14,7 +14,6 @@
 #include <unistd.h>
 
 #include "file/place.h"
-#include "output/output.h"
 
 #define RETRY NANOSECONDS
 #define WIDE_PIPE (256 * 1024)
@@ -357,6 +356,12 @@ int sink_reopen(struct sink *sink, struct failure *failure) {
   if (sink->state == SINK_GONE) sink->state = SINK_OPEN;
   sink_flush(sink);
   return 0;
+}
+
+void sink_release(struct sink *sink) {
+  if (--sink->references > 0 || sink->path == NULL) return;
+  sink_flush(sink);
+  sink->unused(sink);
 }
 
 void sink_close(struct sink *sink) {

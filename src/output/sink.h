@@ -46,6 +46,7 @@
 #ifndef SINK_HIGH /* fuzzing has smaller ones */
 #  define SINK_HIGH (256 * 1024)
 #  define SINK_LOW (64 * 1024)
+#  define OUTPUT_OWN (1024 * 1024)
 #endif
 
 enum sink_way { SINK_OWN, SINK_CAUTIOUS, SINK_SOCKET, SINK_DIRECT };
@@ -74,7 +75,7 @@ struct sink {
   struct watcher
       watcher;         /* .fd is what is written to; owned unless it is `inherited`; -1: closed */
   char *path;          /* owned; NULL: 1 or 2 */
-  unsigned references; /* the owner's business */
+  unsigned references; /* who writes there; counted up by them, down by sink_release() */
   bool widened;        /* its pipe, if it is one */
   bool shared;         /* others write there, too: for good, as nobody knows who inherited it */
   dev_t device;        /* which pipe, terminal or socket it is; */
@@ -98,7 +99,9 @@ struct sink {
 
   /* May write into this very sink, or another; must not free it. */
   void (*news)(struct sink *sink, enum sink_news news, size_t count);
-  void *context;     /* of `news` */
+  /* The last reference to a file has gone; may free it. */
+  void (*unused)(struct sink *sink);
+  void *context;     /* of both */
   struct sink *next; /* the owner's list */
 };
 
@@ -111,6 +114,8 @@ int sink_open(struct sink *sink, struct loop *loop, const char *path, struct fai
 int sink_reopen(struct sink *sink, struct failure *failure);
 /* Whether both write into one pipe, terminal or socket. */
 bool sink_same(const struct sink *sink, const struct sink *other);
+/* Gives a reference back. Stdout and stderr are counted, too, and stay nevertheless. */
+void sink_release(struct sink *sink);
 /* Gives everything back but the struct. Feeders are forgotten, not resumed. */
 void sink_close(struct sink *sink);
 

@@ -11,6 +11,7 @@
 
 #include "output/format.h"
 #include "output/sink.h"
+#include "output/utf8.h"
 
 /* A pipe that is found full is widened: the job can go on writing while we write. Only so many, as
  * an unprivileged user may have but 64 MiB in pipes: beyond that every new pipe of his, the
@@ -107,7 +108,7 @@ static void free_stream(struct stream *stream) {
   unlink_stream(stream);
   if (stream->sink) {
     format_free(&stream->format);
-    output_release(stream->sink);
+    sink_release(stream->sink);
   }
   buffer_free(&stream->carry);
   buffer_free(&stream->held);
@@ -182,7 +183,7 @@ static void put_carry(struct stream *stream, enum line_end end) {
 /* The carry is full and the line goes on: writes a part, keeps the character that is cut. */
 static void put_part(struct stream *stream) {
   const char *data = buffer_front(&stream->carry);
-  size_t whole = format_whole(data, buffer_size(&stream->carry));
+  size_t whole = utf8_whole(data, buffer_size(&stream->carry));
   put_line(stream, data, whole, LINE_PART);
   buffer_consume(&stream->carry, whole);
 }
@@ -401,7 +402,7 @@ void stream_redirect(struct stream_set *set, struct sink *from, struct sink *to)
     if (stream->sink != from) continue;
     stream->sink = to;
     to->references++;
-    output_release(from);
+    sink_release(from);
     if (stream->feeder.next == NULL) continue;
     sink_unwait(&stream->feeder);
     read_on(stream);

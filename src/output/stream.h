@@ -1,5 +1,4 @@
-/* stream: one pipe of a job, being read. The interface that the rest of the runtime uses is in
- * output.h; this is what output.c needs beside it.
+/* stream: one pipe of a job, being read. It is made by stream_new() of output.h, which knows all of them.
  *
  * A stream is always in one of these, and reads only in the first:
  *
@@ -14,7 +13,45 @@
 #ifndef LUAPILOT_STREAM_H
 #define LUAPILOT_STREAM_H
 
-#include "output/output.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop/loop.h"
+#include "output/style.h"
+
+#ifndef OUTPUT_LINE /* fuzzing has a smaller one */
+#  define OUTPUT_LINE (64 * 1024)
+#endif
+
+struct stream; /* one pipe being read */
+struct sink;   /* one place being written */
+
+/* A piece of output on its way to Lua: event.type is EVENT_OUTPUT, event.id the process's. */
+struct output_event {
+  struct event event;
+  const char *stream; /* "stdout" or "stderr" */
+  const char *data;   /* not terminated; valid until event.taken() */
+  size_t size;
+  bool last;
+};
+
+/* Events on or off. A stream has one event at a time and reads on when Lua has taken it. */
+void stream_capture(struct stream *stream, bool on);
+/* Not read, or read again, while its events are on: the pipe pushes back on the job, and the log waits,
+ * too. What ends the events ends the hold. */
+void stream_hold(struct stream *stream, bool on);
+/* Not read until it is woken: nobody may hear what is written before he knows by whom. */
+void stream_sleep(struct stream *stream, bool on);
+/* The group is gone: what is in the pipe now is the rest: the events end when that is read, even if a
+ * stranger still holds the pipe. With a sink the stream then lives on by itself, as after
+ * stream_abandon(); one that nobody captures goes on anyway. */
+void stream_group_gone(struct stream *stream);
+/* Nobody wants events any more and `ended` must not be called: a capture-only stream is closed and
+ * freed at once, one with a sink lives on by itself until its end of file. */
+void stream_abandon(struct stream *stream);
+
+/* --- for output.c --- */
 
 /* All streams, and what they share. Owned by output.c. */
 struct stream_set {
