@@ -60,15 +60,12 @@ local c_wings = {
   { "output", "style", "message", "utf8", "parse", "format", "sink", "stream", "output" },
   { "process", "account", "cgroup", "program", "launch", "spawn", "feed", "notify", "mark", "session", "succession",
     "errand", "proc" },
-  { "http", "http", "curl", "fault", "transfer" },
+  { "http", "options", "curl", "fault", "transfer", "http" },
   { "consul", "consul", "watch" },
   { "port", "shared", "connection", "consul", "contain", "file", "http", "log", "net", "proc", "stack", "wait",
     "port" },
   { ".", "embedded", "main" }, -- the door
 }
-
--- In these wings the files share one header and may see each other.
-local c_families = { http = true }
 
 -- Interface files, never loaded: of the port, and for editors.
 local stubs = { port = true, library = true, ["consul.library"] = true }
@@ -224,8 +221,7 @@ describe("the layers", function()
     for _, path in ipairs(c_files()) do
       local name = c_name(path)
       for _, other in ipairs(included_by(path)) do
-        local family = c_families[wing_of(name)] and wing_of(other) == wing_of(name)
-        if other ~= name and not family and not (rank[other] and rank[other] < rank[name]) then
+        if other ~= name and not (rank[other] and rank[other] < rank[name]) then
           wrong[#wrong + 1] = name .. " → " .. other
         end
       end

@@ -10,7 +10,8 @@
 #include <curl/curl.h>
 #include <stdbool.h>
 
-#include "http/http.h"
+#define HTTP_CODE 32   /* bytes of a code */
+#define HTTP_ERROR 512 /* bytes of a sentence */
 
 struct http_trouble {
   CURLcode result;

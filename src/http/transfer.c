@@ -14,7 +14,7 @@
 
 #include "file/place.h"
 #include "http/fault.h"
-#include "http/http.h"
+#include "http/options.h"
 #include "net/passed.h"
 
 #define IDLE_CONNECTIONS 64L
