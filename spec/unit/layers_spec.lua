@@ -62,8 +62,8 @@ local c_wings = {
     "errand", "proc" },
   { "http", "options", "curl", "fault", "transfer", "http" },
   { "consul", "consul", "watch" },
-  { "port", "shared", "connection", "consul", "contain", "file", "http", "log", "net", "proc", "stack", "wait",
-    "port" },
+  { "port", "shared", "themes", "http", "consul", "connection", "net", "file", "log", "proc", "contain", "stack",
+    "wait", "port" },
   { ".", "embedded", "main" }, -- the door
 }
 

@@ -5,6 +5,7 @@
 #include "base/names.h"
 #include "net/connection.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define MOST (64 * 1024) /* bytes received at once */
 

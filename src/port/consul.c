@@ -7,7 +7,9 @@
 #include "base/names.h"
 #include "consul/consul.h"
 #include "consul/watch.h"
+#include "port/http.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define CONNECTIONS                                                                                \
   150 /* an agent allows 200 to one client, and we are not the only one on its host */

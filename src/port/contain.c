@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define LONGEST 50000000 /* nanoseconds of processor time between two ticks */
 #define TICKS 20         /* in the time that a stretch may last */

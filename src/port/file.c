@@ -16,6 +16,7 @@
 
 #include "file/place.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define FIRST_READ 4096 /* /proc says 0 and has more */
 #define KEEP_SCRATCH (256 * 1024)

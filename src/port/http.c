@@ -1,5 +1,7 @@
 /* The port: requests by HTTP. What Lua gives is checked field by field and borrowed from its table
  * while we work; what does not fit there, lines of headers, lives in Lua strings on the stack. */
+#include "port/http.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
@@ -9,6 +11,7 @@
 #include "base/names.h"
 #include "http/http.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 /* --- the event --------------------------------------------------------------------------- */
 
@@ -148,14 +151,6 @@ const char *port_socket(lua_State *L, int table, const char *where) {
   if (path && strlen(path) > HTTP_SOCKET)
     luaL_error(L, "%s: socket: longer than %d bytes", where, HTTP_SOCKET);
   return path;
-}
-
-int port_begun(lua_State *L, uint64_t id, const struct failure *failure) {
-  if (id != 0) {
-    lua_pushnumber(L, (double)id);
-    return 1;
-  }
-  return port_failed(L, failure);
 }
 
 /* --- the calls --------------------------------------------------------------------------- */

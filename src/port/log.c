@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define FIELDS 64 /* in one message */
 #define NUMBER 32 /* bytes that hold any */

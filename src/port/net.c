@@ -8,6 +8,7 @@
 #include "base/names.h"
 #include "net/net.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 void port_push_connected(lua_State *L, const struct event *event) {
   const struct reached *reached = (const struct reached *)event;

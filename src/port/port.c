@@ -8,8 +8,7 @@
 
 #include "base/names.h"
 #include "port/shared.h"
-
-struct port port;
+#include "port/themes.h"
 
 void port_guardian(struct guardian_page *page) {
   port.page = page;

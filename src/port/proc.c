@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "port/shared.h"
+#include "port/themes.h"
 #include "process/notify.h"
 
 /* --- events ------------------------------------------------------------------------------ */

@@ -7,6 +7,8 @@
 
 #include "base/names.h"
 
+struct port port;
+
 /* --- arguments --------------------------------------------------------------------------- */
 
 int port_wrong(lua_State *L, const char *where, const char *expected, int index) {
@@ -161,6 +163,14 @@ int port_failed(lua_State *L, const struct failure *failure) {
   lua_pushstring(L, failure->message);
   lua_pushstring(L, error_name(failure->code, name));
   return 3;
+}
+
+int port_begun(lua_State *L, uint64_t id, const struct failure *failure) {
+  if (id != 0) {
+    lua_pushnumber(L, (double)id);
+    return 1;
+  }
+  return port_failed(L, failure);
 }
 
 int port_done(lua_State *L) {

@@ -1,4 +1,4 @@
-/* port_lua: what the port's files share: the one runtime, arguments, failures, events.
+/* shared: what the port's files share: the one runtime, arguments, results.
  *
  * An error message about an argument names the function, the field and what was found there:
  * `spawn: argv[2]: expected a string, got nil`. Where a field's name is computed it is written into
@@ -70,15 +70,6 @@ double port_optional_number(lua_State *L, int table, const char *where, const ch
 double port_optional_seconds(lua_State *L, int table, const char *where, const char *name,
                              double otherwise);
 
-/* Of requests, in port_http.c. An address is a URL or the path of one. */
-const char *port_method(lua_State *L, int table, const char *where);
-const char *port_address(lua_State *L, int table, const char *where, const char *name);
-const char *port_url(lua_State *L, int table, const char *where);
-const char *port_socket(lua_State *L, int table, const char *where);
-void port_tls(lua_State *L, int table, const char *caller, struct http_tls *tls);
-/* A word that goes into a line of a head; NULL: nil. */
-const char *port_value(lua_State *L, int table, const char *where, const char *name);
-
 /* --- results --- */
 
 /* nil, message, CODE. The message is `format`, followed by ": " and the text of the code. */
@@ -98,40 +89,5 @@ void port_set_boolean(lua_State *L, const char *name, bool value);
  * not ANY_HANDLE), and nil, message, "EBADF" has been pushed: return 3. */
 #define ANY_HANDLE (-1)
 struct handle *port_handle(lua_State *L, int index, const char *where, int kind);
-
-/* --- events: each adds its fields to the table on the top of the stack, which has type and id --- */
-
-void port_push_news(lua_State *L, const struct event *event);
-void port_push_exit(lua_State *L, const struct event *event);
-void port_push_main(lua_State *L, const struct event *event);
-void port_push_group_gone(lua_State *L, const struct event *event);
-void port_push_output(lua_State *L, const struct event *event);
-void port_push_notify(lua_State *L, const struct event *event);
-void port_push_connected(lua_State *L, const struct event *event);
-void port_push_ready(lua_State *L, const struct event *event);
-void port_push_response(lua_State *L, const struct event *event);
-void port_push_watch(lua_State *L, const struct event *event);
-
-/* --- the functions, by theme --- */
-
-extern const luaL_Reg port_wait_functions[];
-extern const luaL_Reg port_proc_functions[];
-extern const luaL_Reg port_file_functions[];
-extern const luaL_Reg port_net_functions[];
-extern const luaL_Reg port_connection_functions[];
-extern const luaL_Reg port_http_functions[];
-extern const luaL_Reg port_consul_functions[];
-extern const luaL_Reg port_log_functions[];
-extern const luaL_Reg port_contain_functions[];
-extern const luaL_Reg port_stack_functions[];
-
-/* Ends the signals of port_wait.c. */
-void port_wait_close(void);
-/* The functions of Lua that could exhaust the stack of C look at it from now on. */
-void port_stack_open(lua_State *L);
-/* From this loop_now() time on stretches of user code must be short. */
-void port_contain_hurry(int64_t from);
-/* Ends the ticks and the hook of port_contain.c. */
-void port_contain_close(void);
 
 #endif

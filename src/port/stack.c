@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define WANTED (8U * 1024 * 1024) /* Linux gives as much to a main thread, if nobody changed it */
 

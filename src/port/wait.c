@@ -13,6 +13,7 @@
 #include "base/names.h"
 #include "base/random.h"
 #include "port/shared.h"
+#include "port/themes.h"
 
 #define CENTURY                                                                                    \
   (100.0 * 366 * 24 * 3600) /* of seconds: longer timers would overflow, and no one waits */
