@@ -21,7 +21,7 @@ local utf8 = require "luapilot.utf8"
 
 local lines = {}
 
----Bytes of a line, or of a piece: as src/output.h has it.
+---Bytes of a line, or of a piece: as src/output/stream.h has it.
 lines.LONGEST = 64 * 1024
 local LONGEST = lines.LONGEST
 

@@ -28,7 +28,7 @@
 #include "loop/thread.h"
 
 #define ID 42
-#define SENDS 512 /* less than notify.c reads at the end */
+#define SENDS 512 /* less than process/notify.c reads at the end */
 #define LARGEST (NOTIFY_SIZE + 256)
 #define PASSED 253     /* SCM_MAX_FD */
 #define DESCRIPTORS 64 /* that can be open without one that is passed; those come above */
@@ -101,7 +101,7 @@ static bool must_be_heard(const struct datagram *datagram) {
   return datagram->from->heard && datagram->size <= NOTIFY_SIZE;
 }
 
-/* --- what notify.c sees ------------------------------------------------------------------ */
+/* --- what process/notify.c sees ---------------------------------------------------------- */
 
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags);

@@ -216,6 +216,17 @@ describe("the layers", function()
     assert.same({}, unknown)
   end)
 
+  -- Two wings may have headers of one name: both can be included.
+  it("give each header a guard of its own, named as the header is", function()
+    local wrong = {}
+    for _, path in ipairs(files "src/*.h src/*/*.h") do
+      local guard = "LUAPILOT_" .. path:match "^src/(.*)$":gsub("[/.]", "_"):upper()
+      local opening = ("#ifndef %s\n#define %s\n"):format(guard, guard)
+      if not lines_of(path):find(opening, 1, true) then wrong[#wrong + 1] = path end
+    end
+    assert.same({}, wrong)
+  end)
+
   it("are never climbed by an include", function()
     local rank, wrong = c_ranks(), {}
     for _, path in ipairs(c_files()) do

@@ -3,8 +3,8 @@
  * One contiguous run, so that what is in it can be handed to write() as it is. It moves its content
  * to the front or grows only when there is no room at the end. Nothing is shared; whoever embeds it
  * owns it. Zero-initialised it is empty. */
-#ifndef LUAPILOT_BUFFER_H
-#define LUAPILOT_BUFFER_H
+#ifndef LUAPILOT_BASE_BUFFER_H
+#define LUAPILOT_BASE_BUFFER_H
 
 #include <stdbool.h>
 #include <stddef.h>

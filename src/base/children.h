@@ -3,15 +3,15 @@
  * An orphan becomes a child of the guardian, so the guardian's list names whoever has lost his parent,
  * in one read of some microseconds, where all of /proc takes as many milliseconds as there are hundreds of
  * processes. A number that it names may be a stranger's as soon as the guardian has reaped: whoever acts on
- * it must hold the process first, and look again (session.h).
+ * it must hold the process first, and look again (process/session.h).
  *
  * What a process says of itself (its name) is its own invention: it is read within bounds, made printable, and
  * good for messages only. Nothing is read that takes a lock of the process's memory, which it can hold for ever:
- * stat, not cmdline, and environ only as mark.h does it.
+ * stat, not cmdline, and environ only as process/mark.h does it.
  *
  * It allocates nothing: the guardian, too, uses it, and that may be because memory is short. */
-#ifndef LUAPILOT_CHILDREN_H
-#define LUAPILOT_CHILDREN_H
+#ifndef LUAPILOT_BASE_CHILDREN_H
+#define LUAPILOT_BASE_CHILDREN_H
 
 #include <stdbool.h>
 #include <sys/types.h>

@@ -4,8 +4,8 @@
  *
  * Not more than DESCRIPTORS_WANTED: somewhere a library goes through all numbers up to the limit, and some machines have a
  * thousand million. */
-#ifndef LUAPILOT_DESCRIPTORS_H
-#define LUAPILOT_DESCRIPTORS_H
+#ifndef LUAPILOT_BASE_DESCRIPTORS_H
+#define LUAPILOT_BASE_DESCRIPTORS_H
 
 #include <stdbool.h>
 #include <sys/resource.h>

@@ -6,8 +6,8 @@
  * file or directory`.
  *
  * It owns nothing and allocates nothing. */
-#ifndef LUAPILOT_NAMES_H
-#define LUAPILOT_NAMES_H
+#ifndef LUAPILOT_BASE_NAMES_H
+#define LUAPILOT_BASE_NAMES_H
 
 #include <stddef.h>
 

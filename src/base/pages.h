@@ -6,8 +6,8 @@
  * is used again comes back from the page cache. It never gives back what could not come back: a segment
  * that is writable, or into whose code the linker has written. (A breakpoint that a debugger has set in
  * a library is lost.) */
-#ifndef LUAPILOT_PAGES_H
-#define LUAPILOT_PAGES_H
+#ifndef LUAPILOT_BASE_PAGES_H
+#define LUAPILOT_BASE_PAGES_H
 
 void pages_give_back(void);
 

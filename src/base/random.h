@@ -1,7 +1,7 @@
 /* random: chance, from the kernel each time: nothing to seed, nothing to guess, nothing that a fork
  * would repeat. */
-#ifndef LUAPILOT_RANDOM_H
-#define LUAPILOT_RANDOM_H
+#ifndef LUAPILOT_BASE_RANDOM_H
+#define LUAPILOT_BASE_RANDOM_H
 
 #include <stdint.h>
 #include <sys/random.h>

@@ -7,7 +7,7 @@
  *
  * An agent closes what one client opens beyond its `http_max_conns_per_client` (200). So at most
  * `max_connections` are used. Whoever waits for changes holds one of them all the time
- * (consul_watch.h); calls share the rest and wait in order for a free one, and one always goes, or
+ * (consul/watch.h); calls share the rest and wait in order for a free one, and one always goes, or
  * too many watches would be the end of all calls. The wait counts against a call's timeout.
  *
  * All programs at one address share the agent's bound, so it may be used up before `max_connections`
@@ -25,8 +25,8 @@
  * It owns the agent's settings, the calls and their queue. It knows nothing of what is asked, and
  * repeats no write: of one whose connection broke, whether it may be sent again is the caller's to
  * know. */
-#ifndef LUAPILOT_CONSUL_H
-#define LUAPILOT_CONSUL_H
+#ifndef LUAPILOT_CONSUL_CONSUL_H
+#define LUAPILOT_CONSUL_CONSUL_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -75,7 +75,7 @@ int consul_agent(struct consul *consul, const struct consul_agent *agent);
 uint64_t consul_call(struct consul *consul, const struct consul_options *options,
                      struct failure *failure);
 
-/* --- for those who hold a connection: consul_watch.c --- */
+/* --- for those who hold a connection: consul/watch.c --- */
 
 /* Owned by whoever embeds it. */
 struct consul_holder {

@@ -1,4 +1,4 @@
-/* consul_watch: Consul's blocking queries, by the book:
+/* watch: Consul's blocking queries, by the book:
  * https://developer.hashicorp.com/consul/api-docs/features/blocking
  *
  * A question with `index` is answered when the thing has changed since then, or when `wait` is
@@ -42,7 +42,7 @@
  * may have come back without its state, and would hold back a question with an index that it has
  * not reached. The two together cost one token. Only if that fails, too, is there an error to tell.
  *
- * When somebody else's request is answered after some were not (consul.h), a question that was asked
+ * When somebody else's request is answered after some were not (consul/consul.h), a question that was asked
  * before is given up, and asked anew without an index, on another connection: also one that is in its
  * pause.
  *

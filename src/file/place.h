@@ -20,8 +20,8 @@
  * What cannot be helped: who owns a directory may rename what root has put into it.
  *
  * A place owns its descriptors. Nothing here waits for a FIFO's other end or a terminal. */
-#ifndef LUAPILOT_PLACE_H
-#define LUAPILOT_PLACE_H
+#ifndef LUAPILOT_FILE_PLACE_H
+#define LUAPILOT_FILE_PLACE_H
 
 #include <limits.h>
 #include <stdbool.h>

@@ -10,8 +10,8 @@
  * remote. What another user may lead astray between the look and the deed counts as remote, too.
  *
  * It owns a descriptor of the table and its copy of what was found there. One for the whole program. */
-#ifndef LUAPILOT_REMOTE_H
-#define LUAPILOT_REMOTE_H
+#ifndef LUAPILOT_FILE_REMOTE_H
+#define LUAPILOT_FILE_REMOTE_H
 
 #include <stdbool.h>
 

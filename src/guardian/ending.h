@@ -6,8 +6,8 @@
  *
  * It owns nothing but that table, and the descriptors in it. It signals children and their groups, and reaps; the waiting is the
  * guardian's. */
-#ifndef LUAPILOT_ENDING_H
-#define LUAPILOT_ENDING_H
+#ifndef LUAPILOT_GUARDIAN_ENDING_H
+#define LUAPILOT_GUARDIAN_ENDING_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -10,7 +10,7 @@
  * a container with zombies, leaked jobs, or an undead supervisor.
  *
  * It never decides anything about a job that lives under a living pilot. Whom such a job hands over to
- * (succession.h) is an orphan that only the guardian can wait for, so the pilot is told
+ * (process/succession.h) is an orphan that only the guardian can wait for, so the pilot is told
  * its status, in the page that they share (guardian/page.h).
  *
  * Signals. All are passed on but those that cannot be caught, CHLD, CONT, TSTP, TTIN, TTOU and the
@@ -29,7 +29,7 @@
  * guardian counts this time itself, by the rules of lua/luapilot/patience.lua: a pause of the container
  * is nobody's time, and a pilot that its scripts keep busy gets no more of it.
  *
- * The service manager outside hears from the guardian what the pilot does: see manager.h.
+ * The service manager outside hears from the guardian what the pilot does: see guardian/manager.h.
  *
  * The end. However the pilot ended, it has killed nobody on the way: an error of the core, no memory, a
  * crash and a kill all leave the jobs to the guardian. Each group among its children gets the signal and
@@ -38,14 +38,14 @@
  * are SIGTERM, SIGINT and SIGQUIT, or what the pilot wrote down instead; one that comes within a second of
  * the first is the same (a SIGINT: within 100 ms). Those who lose their parents by this become its
  * children, so it looks again until there are none. Its own group is never signalled, it may be shared
- * with strangers. What they say meanwhile is heard, see lastwords.h. What even SIGKILL does not end (a
+ * with strangers. What they say meanwhile is heard, see guardian/lastwords.h. What even SIGKILL does not end (a
  * process that waits for a dead disk) is named and left behind.
  *
  * The exit code: the pilot's; 128 + n when signal n killed it; 70 when it ended with 0 in the middle of
  * its work; 124 when its shutdown took too long, unless the pilot was told another; 64 when
  * LUAPILOT_HEARTBEAT makes no sense, 71 when the machine refuses to fork. */
-#ifndef LUAPILOT_GUARDIAN_H
-#define LUAPILOT_GUARDIAN_H
+#ifndef LUAPILOT_GUARDIAN_GUARDIAN_H
+#define LUAPILOT_GUARDIAN_GUARDIAN_H
 
 struct guardian_page;
 

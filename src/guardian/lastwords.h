@@ -10,8 +10,8 @@
  * or for a job of another user when we lack CAP_SYS_PTRACE, nothing can be opened.
  *
  * It owns the descriptors, in a table without malloc; they end with the process. */
-#ifndef LUAPILOT_LASTWORDS_H
-#define LUAPILOT_LASTWORDS_H
+#ifndef LUAPILOT_GUARDIAN_LASTWORDS_H
+#define LUAPILOT_GUARDIAN_LASTWORDS_H
 
 #include <sys/types.h>
 

@@ -11,8 +11,8 @@
  *
  * It never blocks and never allocates. What the manager has no room for is said again; what cannot be said at all
  * is told to people once. It owns its socket. */
-#ifndef LUAPILOT_MANAGER_H
-#define LUAPILOT_MANAGER_H
+#ifndef LUAPILOT_GUARDIAN_MANAGER_H
+#define LUAPILOT_GUARDIAN_MANAGER_H
 
 #include <stdbool.h>
 #include <stdint.h>

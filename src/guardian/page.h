@@ -8,8 +8,8 @@
  * and the notes are read when the pilot is dead. Nothing is allocated after the start.
  *
  * The mapping is made before the fork and lives as long as either of them. */
-#ifndef LUAPILOT_PAGE_H
-#define LUAPILOT_PAGE_H
+#ifndef LUAPILOT_GUARDIAN_PAGE_H
+#define LUAPILOT_GUARDIAN_PAGE_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

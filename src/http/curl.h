@@ -1,4 +1,4 @@
-/* http_curl: libcurl, loaded when somebody asks for something by HTTP, and not before.
+/* curl: libcurl, loaded when somebody asks for something by HTTP, and not before.
  *
  * Most of its price is paid on loading: some thirty libraries, and TLS that is set up even for plain
  * http. A pilot that never speaks HTTP pays nothing of that, and does not even need the library. So it

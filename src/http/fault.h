@@ -1,4 +1,4 @@
-/* http_fault: what curl calls an error, told so that it can be acted on.
+/* fault: what curl calls an error, told so that it can be acted on.
  *
  * A code is the name of an errno where there is one ("ECONNREFUSED"), EAI_NONAME for a name that
  * nobody knows, ETLS for an encryption that did not come about, ECERT for a certificate that is not

@@ -15,8 +15,8 @@
  *
  * It owns requests and what was read of their answers. curl is behind http/transfer.h, and is loaded
  * by the first request. */
-#ifndef LUAPILOT_HTTP_H
-#define LUAPILOT_HTTP_H
+#ifndef LUAPILOT_HTTP_HTTP_H
+#define LUAPILOT_HTTP_HTTP_H
 
 #include <stdbool.h>
 #include <stddef.h>

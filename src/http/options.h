@@ -1,4 +1,4 @@
-/* options: what is asked for by HTTP: one request, as http.h takes it and transfer.c sends it. */
+/* options: what is asked for by HTTP: one request, as http/http.h takes it and http/transfer.c sends it. */
 #ifndef LUAPILOT_HTTP_OPTIONS_H
 #define LUAPILOT_HTTP_OPTIONS_H
 

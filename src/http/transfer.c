@@ -244,7 +244,7 @@ static int on_sending(void *context, char *to, char *from, int to_port, int from
   return again ? CURL_PREREQFUNC_ABORT : CURL_PREREQFUNC_OK;
 }
 
-/* The path is walked as that of a file (place.h), and curl connects to what was found: at once, when this has
+/* The path is walked as that of a file (file/place.h), and curl connects to what was found: at once, when this has
  * returned, and by the address that stands here then. It goes on knowing the connection by the path. */
 static bool find_server(struct transfer *transfer, struct curl_sockaddr *address) {
   struct failure failure = {0};

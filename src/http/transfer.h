@@ -1,4 +1,4 @@
-/* http_transfer: one exchange with a server, made by curl on our loop.
+/* transfer: one exchange with a server, made by curl on our loop.
  *
  * curl's multi handle says which descriptors to watch and when to call it again; both hang in our
  * loop, and nothing here waits. HTTP 1.1 only, one transfer a connection: so whoever does not read

@@ -6,8 +6,8 @@
  *
  * The table owns its buckets, never the handles: those are embedded in a timer, a process, a
  * connection, and leave the table before they are freed. */
-#ifndef LUAPILOT_HANDLE_H
-#define LUAPILOT_HANDLE_H
+#ifndef LUAPILOT_LOOP_HANDLE_H
+#define LUAPILOT_LOOP_HANDLE_H
 
 #include <stddef.h>
 #include <stdint.h>

@@ -16,8 +16,8 @@
  *
  * It never calls Lua, never frees what it was given, and never gives up: a failing system call in
  * a turn is an error of this program and aborts, an interrupted one is repeated. */
-#ifndef LUAPILOT_LOOP_H
-#define LUAPILOT_LOOP_H
+#ifndef LUAPILOT_LOOP_LOOP_H
+#define LUAPILOT_LOOP_LOOP_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

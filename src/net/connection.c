@@ -145,7 +145,7 @@ static void try_path(struct timer *timer) {
 
 /* --- once it is there -------------------------------------------------------------------- */
 
-/* How much can be read without a descriptor that comes along; see passed.h. -1 with errno. */
+/* How much can be read without a descriptor that comes along; see net/passed.h. -1 with errno. */
 static ssize_t look(int fd, void *data, size_t size) {
   struct iovec part = {data, size};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};

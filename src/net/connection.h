@@ -4,17 +4,17 @@
  * and what is written goes as far as the kernel takes it. Nobody is told of a descriptor that is ready
  * before somebody has asked, once for each telling: who floods us costs nothing.
  *
- * The path of a unix socket is walked as that of a file (place.h): in a stranger's directory no link
+ * The path of a unix socket is walked as that of a file (file/place.h): in a stranger's directory no link
  * leads us elsewhere. It is found by that walk, and connected to by its descriptor, so that it may be as
  * long as any path. A server whose queue is full refuses at once, where TCP waits: that one is asked
  * again until the time is over.
  *
- * Who passes descriptors to us gets an error from a kernel that can refuse them (passed.h), and elsewhere a connection
- * that breaks (EPROTO).
+ * Who passes descriptors to us gets an error from a kernel that can refuse them (net/passed.h), and elsewhere a
+ * connection that breaks (EPROTO).
  *
  * It owns its socket. Nothing waits; SIGPIPE never comes. */
-#ifndef LUAPILOT_CONNECTION_H
-#define LUAPILOT_CONNECTION_H
+#ifndef LUAPILOT_NET_CONNECTION_H
+#define LUAPILOT_NET_CONNECTION_H
 
 #include <stdbool.h>
 #include <stddef.h>

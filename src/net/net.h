@@ -1,9 +1,9 @@
 /* net: can somebody be reached, and what are our own addresses.
  *
- * A connection is opened (reach.h) and closed again at once: the check of a health, or the wait for a
+ * A connection is opened (net/reach.h) and closed again at once: the check of a health, or the wait for a
  * database. */
-#ifndef LUAPILOT_NET_H
-#define LUAPILOT_NET_H
+#ifndef LUAPILOT_NET_NET_H
+#define LUAPILOT_NET_NET_H
 
 #include <stdbool.h>
 #include <stddef.h>

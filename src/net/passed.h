@@ -8,8 +8,8 @@
  * keeps its reference), and a thread takes it and lets it go.
  *
  * At most PASSED_THREADS such threads; what is beyond waits for one of them. It owns what waits. */
-#ifndef LUAPILOT_PASSED_H
-#define LUAPILOT_PASSED_H
+#ifndef LUAPILOT_NET_PASSED_H
+#define LUAPILOT_NET_PASSED_H
 
 #include <stdbool.h>
 

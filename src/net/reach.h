@@ -11,8 +11,8 @@
  *
  * Embedded in whoever wants the connection, who hears of it once and has it from then on. Until then
  * it owns its sockets and lookups; it never touches glibc's resolver from the main thread. */
-#ifndef LUAPILOT_REACH_H
-#define LUAPILOT_REACH_H
+#ifndef LUAPILOT_NET_REACH_H
+#define LUAPILOT_NET_REACH_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -17,15 +17,15 @@
  * stand in quotes: control characters and NUL escaped, bytes that are not UTF-8 replaced by U+FFFD,
  * one for each, so every line is valid JSON, or logfmt, whatever the program wrote.
  *
- * Where the style says so, a line that is a JSON object (parse.h) is told apart: it may name the level, and in JSON it
- * stands as it is, behind what is ours, in the place of "msg":
+ * Where the style says so, a line that is a JSON object (output/parse.h) is told apart: it may name the level, and in
+ * JSON it stands as it is, behind what is ours, in the place of "msg":
  *
  *   json     {"time":"…","level":"error","job":"app","stream":"stdout","data":{"level":50,"err":"disk full"}}
  *
  * A line that is too long comes in parts. Each but the last says `partial`: the next line of the
  * same job and stream continues it. */
-#ifndef LUAPILOT_FORMAT_H
-#define LUAPILOT_FORMAT_H
+#ifndef LUAPILOT_OUTPUT_FORMAT_H
+#define LUAPILOT_OUTPUT_FORMAT_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* message: what the pilot itself says: a level, a text, and fields for machines that read it. */
-#ifndef LUAPILOT_MESSAGE_H
-#define LUAPILOT_MESSAGE_H
+#ifndef LUAPILOT_OUTPUT_MESSAGE_H
+#define LUAPILOT_OUTPUT_MESSAGE_H
 
 #include <stdbool.h>
 #include <stddef.h>

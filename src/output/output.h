@@ -20,8 +20,8 @@
  *
  * It owns the pipes it was given, the files it opened, the buffers. It never closes descriptors 1
  * and 2, never sets O_NONBLOCK on a description that it shares with others, and never forks. */
-#ifndef LUAPILOT_OUTPUT_H
-#define LUAPILOT_OUTPUT_H
+#ifndef LUAPILOT_OUTPUT_OUTPUT_H
+#define LUAPILOT_OUTPUT_OUTPUT_H
 
 #include <stddef.h>
 #include <stdint.h>
@@ -61,7 +61,7 @@ int output_descriptor(struct sink *sink, const char *stream);
 void output_format(struct output *output, enum output_format format);
 void output_level(struct output *output, enum log_level least);
 
-/* --- streams: what is done with one is in stream.h --- */
+/* --- streams: what is done with one is in output/stream.h --- */
 
 /* Reads `fd` (non-blocking; taken over, even on failure) into `sink` in `style`; sink NULL: only
  * events, of raw data. `name` is "stdout" or "stderr" (static). `id` and `ended` belong to the process:

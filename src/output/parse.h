@@ -14,8 +14,8 @@
  * Everything else is an ordinary line. It goes through the bytes once, in time proportional to their number,
  * and keeps a counter and a word of bits. It never allocates, recurses, changes or decodes anything,
  * and it does not look for other keys that come twice: what readers make of those is all the same to us. */
-#ifndef LUAPILOT_PARSE_H
-#define LUAPILOT_PARSE_H
+#ifndef LUAPILOT_OUTPUT_PARSE_H
+#define LUAPILOT_OUTPUT_PARSE_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -31,8 +31,8 @@
  * every write as one piece.
  *
  * It owns its buffer, its path, and its descriptor unless that is 1 or 2. */
-#ifndef LUAPILOT_SINK_H
-#define LUAPILOT_SINK_H
+#ifndef LUAPILOT_OUTPUT_SINK_H
+#define LUAPILOT_OUTPUT_SINK_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -107,7 +107,7 @@ struct sink {
 
 /* Our stdout or stderr. Cannot fail: one that is closed swallows. */
 void sink_init(struct sink *sink, struct loop *loop, int fd);
-/* A file, a FIFO, a terminal, opened for appending, as place.h allows. Returns 0, or -1 with `failure`. */
+/* A file, a FIFO, a terminal, opened for appending, as file/place.h allows. Returns 0, or -1 with `failure`. */
 int sink_open(struct sink *sink, struct loop *loop, const char *path, struct failure *failure);
 /* Opens the file anew, and forgives a reader that was gone. Returns 0, or -1 with `failure`: nothing
  * changed. */

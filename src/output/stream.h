@@ -1,4 +1,4 @@
-/* stream: one pipe of a job, being read. It is made by stream_new() of output.h, which knows all of them.
+/* stream: one pipe of a job, being read. It is made by stream_new() of output/output.h, which knows all of them.
  *
  * A stream is always in one of these, and reads only in the first:
  *
@@ -10,8 +10,8 @@
  *
  * One buffer for reading serves all streams: what a read leaves behind, the beginning of a line, is
  * kept by its stream. A job that says nothing costs no memory. */
-#ifndef LUAPILOT_STREAM_H
-#define LUAPILOT_STREAM_H
+#ifndef LUAPILOT_OUTPUT_STREAM_H
+#define LUAPILOT_OUTPUT_STREAM_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -51,9 +51,9 @@ void stream_group_gone(struct stream *stream);
  * freed at once, one with a sink lives on by itself until its end of file. */
 void stream_abandon(struct stream *stream);
 
-/* --- for output.c --- */
+/* --- for output/output.c --- */
 
-/* All streams, and what they share. Owned by output.c. */
+/* All streams, and what they share. Owned by output/output.c. */
 struct stream_set {
   struct loop *loop; /* not owned */
   enum output_format format;

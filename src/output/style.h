@@ -1,6 +1,6 @@
-/* style: how lines look, as the pilot.lua asks for it. What has it made is in format.h. */
-#ifndef LUAPILOT_STYLE_H
-#define LUAPILOT_STYLE_H
+/* style: how lines look, as the pilot.lua asks for it. What has it made is in output/format.h. */
+#ifndef LUAPILOT_OUTPUT_STYLE_H
+#define LUAPILOT_OUTPUT_STYLE_H
 
 #include <stdbool.h>
 
@@ -11,7 +11,7 @@ struct output_style {
   const char *name;       /* the job's */
   const char *level;      /* label of its lines */
   bool prefix;            /* false: the bare line, in the default format */
-  bool parse;             /* lines that are JSON objects are told apart: format.h, parse.h */
+  bool parse;             /* lines that are JSON objects are told apart: output/parse.h */
   const char *level_from; /* the key in them that names the level; NULL: none does */
 };
 

@@ -2,8 +2,8 @@
  * taken for granted. The rules are those of RFC 3629: no overlong forms, no surrogates, nothing beyond U+10FFFF.
  *
  * Pure; it owns nothing. */
-#ifndef LUAPILOT_UTF8_H
-#define LUAPILOT_UTF8_H
+#ifndef LUAPILOT_OUTPUT_UTF8_H
+#define LUAPILOT_OUTPUT_UTF8_H
 
 #include <stdbool.h>
 #include <stddef.h>

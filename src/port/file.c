@@ -1,4 +1,4 @@
-/* The port: files. How a path is followed, and what is opened, is place.h's.
+/* The port: files. How a path is followed, and what is opened, is file/place.h's.
  *
  * A file is named by a path, or by a bare name in a place that stays open: port.place. An open file is a
  * handle, so that what is done to it is done to the file that was looked at. Nothing here waits for a FIFO

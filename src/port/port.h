@@ -10,8 +10,8 @@
  * The functions keep to these rules: check every argument first, allocate last, and never raise an
  * error while holding memory that only C knows. An expected failure returns nil, message, CODE; a
  * wrong argument raises and names the field. */
-#ifndef LUAPILOT_PORT_H
-#define LUAPILOT_PORT_H
+#ifndef LUAPILOT_PORT_PORT_H
+#define LUAPILOT_PORT_PORT_H
 
 struct guardian_page;
 struct lua_State;

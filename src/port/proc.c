@@ -1,4 +1,4 @@
-/* The port: processes. What Lua gives is checked field by field and laid out for proc.c; all strings
+/* The port: processes. What Lua gives is checked field by field and laid out for process/proc.c; all strings
  * are borrowed from the table that Lua holds on to while we work, and the arrays live in userdata,
  * so an error on the way leaks nothing. */
 #include <errno.h>

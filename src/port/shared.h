@@ -3,8 +3,8 @@
  * An error message about an argument names the function, the field and what was found there:
  * `spawn: argv[2]: expected a string, got nil`. Where a field's name is computed it is written into
  * a buffer by the caller; the functions here never keep it. */
-#ifndef LUAPILOT_PORT_LUA_H
-#define LUAPILOT_PORT_LUA_H
+#ifndef LUAPILOT_PORT_SHARED_H
+#define LUAPILOT_PORT_SHARED_H
 
 #include <lauxlib.h>
 #include <lua.h>

@@ -1,5 +1,5 @@
 /* themes: what each theme of the port gives: its functions, and how its events become tables. Lua gets them through
- * port.c and wait.c, the only ones that know all themes. */
+ * port/port.c and port/wait.c, the only ones that know all themes. */
 #ifndef LUAPILOT_PORT_THEMES_H
 #define LUAPILOT_PORT_THEMES_H
 
@@ -35,13 +35,13 @@ extern const luaL_Reg port_log_functions[];
 extern const luaL_Reg port_contain_functions[];
 extern const luaL_Reg port_stack_functions[];
 
-/* Ends the signals of wait.c. */
+/* Ends the signals of port/wait.c. */
 void port_wait_close(void);
 /* The functions of Lua that could exhaust the stack of C look at it from now on. */
 void port_stack_open(lua_State *L);
 /* From this loop_now() time on stretches of user code must be short. */
 void port_contain_hurry(int64_t from);
-/* Ends the ticks and the hook of contain.c. */
+/* Ends the ticks and the hook of port/contain.c. */
 void port_contain_close(void);
 
 #endif

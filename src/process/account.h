@@ -4,11 +4,11 @@
  * allocate. A user of the same ids as ours needs no change, and so no privilege.
  *
  * A lookup may wait for a directory service without end, and several threads may look at the same
- * time (errand.h): nothing here is shared between calls.
+ * time (process/errand.h): nothing here is shared between calls.
  *
  * It owns the list of groups and the user's entry. */
-#ifndef LUAPILOT_ACCOUNT_H
-#define LUAPILOT_ACCOUNT_H
+#ifndef LUAPILOT_PROCESS_ACCOUNT_H
+#define LUAPILOT_PROCESS_ACCOUNT_H
 
 #include <stdbool.h>
 #include <stddef.h>

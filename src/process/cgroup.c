@@ -65,7 +65,7 @@ static bool is_shortage(int code) {
 
 /* --- small files ------------------------------------------------------------------------- */
 
-/* A group's directory, walked to as any path is (place.h), and in no other file system: what its files
+/* A group's directory, walked to as any path is (file/place.h), and in no other file system: what its files
  * mean is the kernel's word only there. Returns a descriptor (O_PATH), or -1 with errno. */
 static int open_group(const char *directory) {
   struct place place;

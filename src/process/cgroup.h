@@ -11,8 +11,8 @@
  * Nobody else's processes are ever moved.
  *
  * It owns the directories that it made and removes them; never any other. */
-#ifndef LUAPILOT_CGROUP_H
-#define LUAPILOT_CGROUP_H
+#ifndef LUAPILOT_PROCESS_CGROUP_H
+#define LUAPILOT_PROCESS_CGROUP_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -1,6 +1,6 @@
 /* errand: the start of a process that may hang, done in a thread.
  *
- * A working directory or a program that is in the hands of another machine or program (see remote.h) may not
+ * A working directory or a program that is in the hands of another machine or program (see file/remote.h) may not
  * answer for hours, nor may the directory that a user is looked up in. And a child that has taken a user's identity
  * can be stopped by any process of that user before it is the program. Whoever starts such a process stands
  * still meanwhile, so it is not the loop: a thread looks up the account, makes the child and waits until that is the
@@ -26,8 +26,8 @@
  * one to let go frees it.
  *
  * It owns the errands, the threads' stacks for children, and copies of descriptors. */
-#ifndef LUAPILOT_ERRAND_H
-#define LUAPILOT_ERRAND_H
+#ifndef LUAPILOT_PROCESS_ERRAND_H
+#define LUAPILOT_PROCESS_ERRAND_H
 
 #include <stdbool.h>
 #include <stddef.h>

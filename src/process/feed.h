@@ -5,8 +5,8 @@
  * read a line and leave), the pipe is closed and the text freed.
  *
  * Embedded in the process that it feeds. It owns its end of the pipe and its copy of the text. */
-#ifndef LUAPILOT_FEED_H
-#define LUAPILOT_FEED_H
+#ifndef LUAPILOT_PROCESS_FEED_H
+#define LUAPILOT_PROCESS_FEED_H
 
 #include <stddef.h>
 

@@ -21,8 +21,8 @@
  * always reports by the pipe; and others can see how far it is, and kill it, by struct launch_watch.
  *
  * It owns the child's stack, and nothing else; it closes no descriptor of the caller's. */
-#ifndef LUAPILOT_LAUNCH_H
-#define LUAPILOT_LAUNCH_H
+#ifndef LUAPILOT_PROCESS_LAUNCH_H
+#define LUAPILOT_PROCESS_LAUNCH_H
 
 #include <stdatomic.h>
 #include <stdbool.h>

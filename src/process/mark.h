@@ -11,8 +11,8 @@
  * Anybody can forge a mark: it is good for a message, and never for a signal.
  *
  * It owns what is read. A thread and the loop share that, and the last one to let go frees it. */
-#ifndef LUAPILOT_MARK_H
-#define LUAPILOT_MARK_H
+#ifndef LUAPILOT_PROCESS_MARK_H
+#define LUAPILOT_PROCESS_MARK_H
 
 #include <stdint.h>
 

@@ -117,7 +117,7 @@ static ssize_t look(struct notify *notify, struct ucred *sender, int *flags) {
   return size;
 }
 
-/* The descriptors that it carries are none that the loop may let go (see passed.h). */
+/* The descriptors that it carries are none that the loop may let go (see net/passed.h). */
 static void drop(struct notify *notify, bool carries) {
   char none;
   if (!carries) {

@@ -4,15 +4,15 @@
  * message is about. The name is abstract and random: no file to clean up, nothing to mount. The
  * kernel tells who sent a datagram; only the job may: the sender's session is the job's (whichever
  * descendant it is), or it has ended already and ran as the job's user. What strangers send is
- * ignored, with one message in the log. Descriptors that come along are let go by a thread (passed.h); until
+ * ignored, with one message in the log. Descriptors that come along are let go by a thread (net/passed.h); until
  * that has come back nothing more is read, and a job's end waits for a second at most.
  *
  * One datagram at a time is on its way to Lua; the kernel's bounded queue holds the rest, and a
  * sender that overflows it waits (or gets EAGAIN), never we.
  *
  * It owns the socket and the datagram. */
-#ifndef LUAPILOT_NOTIFY_H
-#define LUAPILOT_NOTIFY_H
+#ifndef LUAPILOT_PROCESS_NOTIFY_H
+#define LUAPILOT_PROCESS_NOTIFY_H
 
 #include <stdbool.h>
 #include <stddef.h>

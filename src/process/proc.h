@@ -4,14 +4,14 @@
  *
  *   STARTING ──► RUNNING, or failed
  *
- * STARTING Where the start may hang, and as another user always: somebody else is at it, see errand.h. There is
+ * STARTING Where the start may hang, and as another user always: somebody else is at it, see process/errand.h. There is
  *          no process yet that could be signalled. After ten seconds, and each minute, is told what it hangs in. Who
  *          is stopped meanwhile (SIGSTOP) is continued each second.
  * RUNNING  The leader of a session and a process group of its own; a pidfd tells us of its exit.
- *          It may hand over: then another process of the session is what runs (succession.h), and what
+ *          It may hand over: then another process of the session is what runs (process/succession.h), and what
  *          is said of the leader's exit and of signals to the leader is meant of that.
  * ENDING   The leader's exit was published at once, whoever still holds its pipes. What is left of the
- *          group, and of the session outside of it (session.h), got the end signal while the zombie
+ *          group, and of the session outside of it (process/session.h), got the end signal while the zombie
  *          still kept the number of both from being given to strangers. The leader is reaped when
  *          nobody of the session is seen any more. We ask again and again, at growing intervals,
  *          whether somebody is left: the kernel has no way to tell us.
@@ -25,8 +25,8 @@
  * A cancelled process goes the same way, killed and silent, and frees itself at the end.
  *
  * It owns the processes' descriptors, timers and control groups; the pipes belong to the streams. */
-#ifndef LUAPILOT_PROC_H
-#define LUAPILOT_PROC_H
+#ifndef LUAPILOT_PROCESS_PROC_H
+#define LUAPILOT_PROCESS_PROC_H
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -64,7 +64,7 @@ struct proc_options {
   const struct proc_output *output; /* NULL = nowhere, or only captured */
   bool capture;
   bool notify;
-  const char *pidfile; /* says who follows the leader, see succession.h; NULL = none */
+  const char *pidfile; /* says who follows the leader, see process/succession.h; NULL = none */
   const char *mark;    /* "NAME=value" of its environment, by which strays are known; NULL = none */
   int end_signal;      /* to the rest of the session, when the leader has exited */
   int stop_signal;     /* these three are for the guardian */

@@ -4,8 +4,8 @@
  * beforehand as a list of candidates, because the child that tries them may not allocate.
  *
  * It owns the list. */
-#ifndef LUAPILOT_PROGRAM_H
-#define LUAPILOT_PROGRAM_H
+#ifndef LUAPILOT_PROCESS_PROGRAM_H
+#define LUAPILOT_PROCESS_PROGRAM_H
 
 #include <stdbool.h>
 

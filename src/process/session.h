@@ -3,7 +3,7 @@
  * A child in a process group of its own (setpgid, a shell's `set -m`) is reached by no signal to the
  * job's group, but it is still of the job's session. When its parent has died it is a child of the guardian,
  * and whoever of a dead leader's session lives descends from one who is, so the guardian's list
- * (children.h) is all that must be read: once at the end of each job, and again only while somebody is
+ * (base/children.h) is all that must be read: once at the end of each job, and again only while somebody is
  * there. One whose parent still lives is found when that has died, too.
  *
  * Nobody else can be meant:
@@ -17,7 +17,7 @@
  *   - It may call setsid between the look and the signal: then it is a former member that is told to stop.
  *
  * Who calls setsid has left: a stray. It is younger than the leader, and carries the job's mark in its
- * environment (mark.h), or no job's and the leader's name (a daemon that shows a title has written it there).
+ * environment (process/mark.h), or no job's and the leader's name (a daemon that shows a title has written it there).
  * Who is of the session of another process that we started (a check of the job has the job's mark) is that one's.
  * Anybody can forge that, so it is good for a message and never for a signal. A control group is proof, and
  * there the cgroup's list takes the place of the session's.
@@ -26,8 +26,8 @@
  * found. That is said once, as a debug message.
  *
  * A `struct session` owns the list of those that it told. */
-#ifndef LUAPILOT_SESSION_H
-#define LUAPILOT_SESSION_H
+#ifndef LUAPILOT_PROCESS_SESSION_H
+#define LUAPILOT_PROCESS_SESSION_H
 
 #include <stdbool.h>
 #include <stddef.h>

@@ -12,7 +12,7 @@
 
 #include "base/descriptors.h"
 
-/* From here on launch.c would have much to copy: see lower(). */
+/* From here on process/launch.c would have much to copy: see lower(). */
 #define LOW 64
 
 static int no_memory(struct failure *failure) {

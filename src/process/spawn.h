@@ -1,7 +1,7 @@
 /* spawn: from what Lua asks for to a running program, or to a sentence that says why not.
  *
  * Everything that the child needs is looked up, laid out and opened here, before there is a child:
- * the account, the candidates for exec, the control group, the descriptors. launch.c then does the
+ * the account, the candidates for exec, the control group, the descriptors. process/launch.c then does the
  * deed, and what it reports comes back as { stage, code, message } with names in it.
  *
  * A program that runs as a user of its own is told so: HOME, USER, LOGNAME and SHELL are those of the
@@ -9,8 +9,8 @@
  * (nologin, false) is not told; of a number without an account HOME is "/", and the rest is not told.
  *
  * It owns what it opened until it is handed over: see struct spawn. */
-#ifndef LUAPILOT_SPAWN_H
-#define LUAPILOT_SPAWN_H
+#ifndef LUAPILOT_PROCESS_SPAWN_H
+#define LUAPILOT_PROCESS_SPAWN_H
 
 #include <stdbool.h>
 #include <stddef.h>

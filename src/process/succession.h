@@ -6,15 +6,15 @@
  * master may write the file only when it notices that the old one is gone. What the dead one has sent by
  * sd_notify is heard before (notify_hear).
  *
- * What the job says is only a number. It is taken for a process that is of the job's session (session.h:
+ * What the job says is only a number. It is taken for a process that is of the job's session (process/session.h:
  * nobody enters one from outside), runs as the job's user, and is an orphan, so a child of the
  * guardian, who can hand its status on. It is held first (a pidfd), and looked at then. The dead leader is
  * not reaped before the job is over: it holds the number of the session and of the group.
  *
- * It owns what was said. The file is opened by the rules of place.h, and must hold a number and nothing
+ * It owns what was said. The file is opened by the rules of file/place.h, and must hold a number and nothing
  * else. */
-#ifndef LUAPILOT_SUCCESSION_H
-#define LUAPILOT_SUCCESSION_H
+#ifndef LUAPILOT_PROCESS_SUCCESSION_H
+#define LUAPILOT_PROCESS_SUCCESSION_H
 
 #include <stdbool.h>
 #include <stdint.h>
