@@ -40,10 +40,12 @@ luajit_link     = $(if $(luajit_static),-Wl$(,)--whole-archive $(luajit_static) 
                     $(shell pkg-config --libs luajit))
 , := ,
 
-cflags = -std=gnu11 -fPIC -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
+# An include names a file from src/ on, also of its own wing: "http/http.h" and "port/http.c" are two.
+cflags = -std=gnu11 -fPIC -Isrc -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
          $(luajit_cflags) $(WARN) $(HARDEN) $(CFLAGS)
 
-sources := $(wildcard src/*.c)
+sources := $(wildcard src/*.c src/*/*.c)
+headers := $(wildcard src/*.h src/*/*.h)
 objects  = $(sources:src/%.c=$(B)/obj/%.o)
 modules := $(shell find lua -name '*.lua' 2>/dev/null | LC_ALL=C sort)
 
@@ -76,7 +78,7 @@ $(B)/obj/%.o: src/%.c $(B)/flags
 $(B)/obj/embedded.o: $(B)/embedded.c src/embedded.h $(B)/flags
 	$(say) CC $<
 	@mkdir -p $(@D)
-	$(Q)$(CC) $(cflags) -O0 -g0 -U_FORTIFY_SOURCE -Isrc -c -o $@ $<
+	$(Q)$(CC) $(cflags) -O0 -g0 -U_FORTIFY_SOURCE -c -o $@ $<
 
 $(B)/embedded.c: tools/embed.lua $(modules) $(B)/flags $(B)/files
 	$(say) EMBED $@
@@ -155,18 +157,18 @@ test-asan: asan have-consul $(soak_actor) ## the integration and contract specs 
 # replay.c in libFuzzer's place they run their corpus in the specs.
 harnesses     = output notify parse load values
 fuzz_output   = $(addprefix spec/fuzz/,output.c input.c lines.c object.c) \
-                $(addprefix src/,buffer.c format.c loop.c names.c output.c parse.c place.c sink.c \
-                stream.c)
-fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,notify.c loop.c passed.c)
-fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,buffer.c format.c parse.c)
+                $(addprefix src/,base/buffer.c base/names.c file/place.c loop/loop.c) \
+                $(wildcard src/output/*.c)
+fuzz_notify   = $(addprefix spec/fuzz/,notify.c input.c) $(addprefix src/,loop/loop.c net/passed.c process/notify.c)
+fuzz_parse    = $(addprefix spec/fuzz/,parse.c object.c input.c lines.c) $(addprefix src/,base/buffer.c output/format.c output/parse.c output/utf8.c)
 fuzz_core     = spec/fuzz/core.c $(filter-out src/main.c,$(sources))
-fuzz_headers := $(wildcard src/*.h spec/fuzz/*.h)
-wrap_output   = -include spec/fuzz/limits.h -Isrc -lm $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
-wrap_notify   = -Isrc $(foreach call,recvmsg getsid,-Wl$(,)--wrap=$(call))
-wrap_parse    = -Isrc -lm
-wrap_core     = -DSCRIPT='"spec/fuzz/$(@F).lua"' -Isrc -Wl,-E -Wl,--wrap=lua_sethook
+fuzz_headers := $(headers) $(wildcard spec/fuzz/*.h)
+wrap_output   = -include spec/fuzz/limits.h -lm $(foreach call,write read send open realloc,-Wl$(,)--wrap=$(call))
+wrap_notify   = $(foreach call,recvmsg getsid,-Wl$(,)--wrap=$(call))
+wrap_parse    = -lm
+wrap_core     = -DSCRIPT='"spec/fuzz/$(@F).lua"' -Wl,-E -Wl,--wrap=lua_sethook
 link_core     = $(luajit_link) -lm -ldl
-fuzz_cflags   = -std=gnu11 -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(luajit_cflags) -Wall -Wextra -Werror
+fuzz_cflags   = -std=gnu11 -Isrc -D_GNU_SOURCE -DLUAPILOT_VERSION='"$(VERSION)"' $(luajit_cflags) -Wall -Wextra -Werror
 
 fuzz: $(harnesses:%=build/fuzz/%) ## the fuzz harnesses, with clang's libFuzzer: build/fuzz/
 replay: $(harnesses:%=$(B)/replay/%)
@@ -272,7 +274,7 @@ lint-clang:
 
 lint-clang-tidy: $(sources:src/%.c=build/tidy/%)
 
-build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
+build/tidy/%: src/%.c $(headers) .clang-tidy
 	$(say) TIDY $<
 	@mkdir -p $(@D)
 	$(Q)clang-tidy --quiet $< -- $(filter-out -Werror,$(cflags)) >$@.log 2>&1 || { cat $@.log; exit 1; }
@@ -280,15 +282,15 @@ build/tidy/%: src/%.c $(wildcard src/*.h) .clang-tidy
 
 lint-clang-format:
 	$(say) LINT clang-format
-	$(Q)clang-format --dry-run -Werror $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
+	$(Q)clang-format --dry-run -Werror $(sources) $(headers) $(wildcard bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
 
 format: ## rewrite the C files in the house style (.clang-format)
-	clang-format -i $(wildcard src/*.[ch] bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
+	clang-format -i $(sources) $(headers) $(wildcard bench/programs/*.[ch] spec/fuzz/*.[ch] spec/soak/*.[ch] spec/support/*.c)
 
 lint-cppcheck:
 	$(say) LINT cppcheck
 	$(Q)cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr \
-	  --suppress=missingIncludeSystem -D_GNU_SOURCE -DLUAPILOT_VERSION='""' --error-exitcode=1 src
+	  --suppress=missingIncludeSystem -Isrc -D_GNU_SOURCE -DLUAPILOT_VERSION='""' --error-exitcode=1 src
 
 lint-shellcheck:
 	$(say) LINT shellcheck

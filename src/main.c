@@ -25,8 +25,8 @@
 #include <unistd.h>
 
 #include "embedded.h"
-#include "guardian.h"
-#include "port.h"
+#include "guardian/guardian.h"
+#include "port/port.h"
 
 #define CODE_SOFTWARE 70
 

@@ -1,6 +1,6 @@
 ---@meta
 -- The port: all that Lua knows of the world, as an interface file. It is never loaded.
--- Two things implement it: src/port.c (the real one, `require "luapilot.rt"`) and
+-- Two things implement it: src/port/ (the real one, `require "luapilot.rt"`) and
 -- lua/luapilot/sim/port.lua (the simulated one). spec/contract runs the same spec on both.
 --
 -- The rules:

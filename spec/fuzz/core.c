@@ -3,7 +3,7 @@
  * Which part, and what it must do with them, is in a script, SCRIPT: a chunk that returns a function of the input,
  * which returns what is wrong or nil. One Lua state serves a thousand inputs. This file brings the input there,
  * bounds memory, and tells libFuzzer which lines of the core ran: LuaJIT's code is not instrumented, so
- * a hook counts lines. The runtime sets a hook, too (port_contain.c); Lua has one, so ours stands
+ * a hook counts lines. The runtime sets a hook, too (port/contain.c); Lua has one, so ours stands
  * before it (--wrap=lua_sethook) and hands on what was not for us.
  *
  * The mutator knows what a token and what a line is, or nearly all inputs would end at the first
@@ -18,7 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "port.h"
+#include "port/port.h"
 
 #define LOADS 1000                         /* with one state */
 #define MEMORY ((size_t)192 * 1024 * 1024) /* of Lua, where a container has its limit */

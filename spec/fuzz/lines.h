@@ -1,13 +1,13 @@
 /* lines: reads what luapilot wrote, as strictly as the strictest reader would: JSON by RFC 8259 with
  * valid UTF-8 and no key twice, logfmt, the default format. Written from the formats' descriptions
- * and not from format.c, or both would be wrong together. */
+ * and not from output/format.c, or both would be wrong together. */
 #ifndef LUAPILOT_FUZZ_LINES_H
 #define LUAPILOT_FUZZ_LINES_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-#include "output.h"
+#include "output/output.h"
 
 #define LINE_PAIRS 16
 

@@ -10,7 +10,7 @@
  * reading of the protocol finds in it; no datagram of a stranger; one at a time; all that was sent
  * before the job's end before its end is told. One message in the log says that something was
  * ignored. No descriptor is left open. */
-#include "notify.h"
+#include "process/notify.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -25,10 +25,10 @@
 #include <unistd.h>
 
 #include "input.h"
-#include "thread.h"
+#include "loop/thread.h"
 
 #define ID 42
-#define SENDS 512 /* less than notify.c reads at the end */
+#define SENDS 512 /* less than process/notify.c reads at the end */
 #define LARGEST (NOTIFY_SIZE + 256)
 #define PASSED 253     /* SCM_MAX_FD */
 #define DESCRIPTORS 64 /* that can be open without one that is passed; those come above */
@@ -101,7 +101,7 @@ static bool must_be_heard(const struct datagram *datagram) {
   return datagram->from->heard && datagram->size <= NOTIFY_SIZE;
 }
 
-/* --- what notify.c sees ------------------------------------------------------------------ */
+/* --- what process/notify.c sees ---------------------------------------------------------- */
 
 ssize_t __real_recvmsg(int fd, struct msghdr *message, int flags);
 ssize_t __wrap_recvmsg(int fd, struct msghdr *message, int flags);

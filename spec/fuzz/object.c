@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "lines.h"
-#include "parse.h"
+#include "output/parse.h"
 
 struct reading {
   const char *at, *end;

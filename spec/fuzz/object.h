@@ -1,5 +1,5 @@
-/* object: reads a JSON object as RFC 8259 has it, slowly and by recursion, and not at all like parse.c, or both would
- * be wrong together. */
+/* object: reads a JSON object as RFC 8259 has it, slowly and by recursion, and not at all like output/parse.c, or
+ * both would be wrong together. */
 #ifndef LUAPILOT_FUZZ_OBJECT_H
 #define LUAPILOT_FUZZ_OBJECT_H
 
@@ -20,7 +20,7 @@ struct object {
 
 /* Whether `size` bytes at `text` are one object, and white space around it. `key` may be NULL. */
 bool object_read(struct object *object, const char *text, size_t size, const char *key);
-/* Whether it is one that parse.h excludes. */
+/* Whether it is one that output/parse.h excludes. */
 bool object_excluded(const struct object *object);
 /* Which level such a value names: that of enum log_level; -1: none. */
 int object_level(const char *value, size_t size);

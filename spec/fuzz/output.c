@@ -21,12 +21,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "buffer.h"
+#include "base/buffer.h"
 #include "input.h"
 #include "lines.h"
 #include "object.h"
-#include "output.h"
-#include "sink.h"
+#include "output/output.h"
+#include "output/sink.h"
 
 #define STREAMS 3
 #define MESSAGES 256

@@ -2,14 +2,14 @@
  * was written another way (object.c).
  *
  * The first byte of an input chooses the key that is asked for, the rest is the line. What is taken must be an object
- * by RFC 8259, without what parse.h excludes; what is not taken must have a reason that parse.h names. */
+ * by RFC 8259, without what output/parse.h excludes; what is not taken must have a reason that output/parse.h names. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "input.h"
 #include "object.h"
-#include "parse.h"
+#include "output/parse.h"
 
 static void check_level(const struct parse_object *found) {
   enum log_level level = (enum log_level)99;

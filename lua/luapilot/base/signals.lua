@@ -72,7 +72,7 @@ end
 
 -- What comes so soon after the first request for the end is the same request: timeout(1) sends two, a hook of a
 -- container and its runtime one each; of SIGINT, that of a terminal and the one that another process passes on. (The
--- guardian has the same rule: src/guardian.c.)
+-- guardian has the same rule: src/guardian/guardian.c.)
 local SAME, SAME_INTERRUPT = 1, 0.1 -- seconds
 
 ---Does a signal that asks for the end ask a second time?

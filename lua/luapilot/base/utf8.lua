@@ -1,5 +1,5 @@
 -- utf8: where the characters are in bytes that need not be UTF-8: no surrogates, no longer form than needed, nothing
--- above U+10FFFF. src/format.c has the same rules for what jobs write.
+-- above U+10FFFF. src/output/utf8.c has the same rules for what jobs write.
 --
 -- It owns the rules, and nothing else.
 
@@ -56,7 +56,7 @@ end
 ---@return string
 function utf8.repaired(text) return (text:gsub("[\128-\255]+", repair)) end
 
----Where the last whole character ends, of text up to `to`: as format_whole() of src/format.c finds it. Of bytes that
+---Where the last whole character ends, of text up to `to`: as utf8_whole() of src/output/utf8.c finds it. Of bytes that
 ---are no characters all are taken.
 ---@param text string
 ---@param from integer

@@ -12,7 +12,7 @@ local machine = {}
 
 local EXECUTABLE = 73 -- 0111
 local GONE = { ENOENT = true, ENOTDIR = true }
-local USUAL_PATH = "/bin:/usr/bin"       -- where PATH is not set: PROGRAM_PATH of src/program.h
+local USUAL_PATH = "/bin:/usr/bin"       -- where PATH is not set: PROGRAM_PATH of src/process/program.h
 local SMALL = 1024 * 1024                -- bytes of a file that is read
 local CAP_SETGID, CAP_SETUID = 0x40, 0x80 -- of the lowest byte of CapEff
 
@@ -156,8 +156,8 @@ function Look:credentials()
   return tonumber(status:match "\nGid:%s*%d+%s+(%d+)"), tonumber(status:match "\nCapEff:%s*%x*(%x%x)\n" or "", 16)
 end
 
--- May a program be this user and group? As account_find() of src/account.c has it: root always sets them, others only
--- where they change. What cannot be told is allowed.
+-- May a program be this user and group? As account_find() of src/process/account.c has it: root always sets them,
+-- others only where they change. What cannot be told is allowed.
 function Look:may_be(user, group)
   local own, own_group, rights = self.port.user(), self:credentials()
   local changes = user ~= nil and user ~= own

@@ -21,7 +21,7 @@ local utf8 = require "luapilot.base.utf8"
 
 local output = {}
 
----Bytes of a line, or of a piece: as src/output.h has it.
+---Bytes of a line, or of a piece: as src/output/stream.h has it.
 output.LONGEST = 64 * 1024
 local LONGEST = output.LONGEST
 

@@ -1,9 +1,9 @@
 -- places: files as the port gives them to a pilot: where a path leads, names in a directory that stays open, open
 -- files.
 --
--- The rules are those of src/place.h, and so are the messages; only that a file has one name here, so there are no hard
--- links to refuse. The tree and its faults are files.lua's; a box's pilot is root. It owns nothing but what a handle
--- points at: a place is the node of its directory, an open file its own, and both outlive their names.
+-- The rules are those of src/file/place.h, and so are the messages; only that a file has one name here, so there are no
+-- hard links to refuse. The tree and its faults are files.lua's; a box's pilot is root. It owns nothing but what a
+-- handle points at: a place is the node of its directory, an open file its own, and both outlive their names.
 
 local check = require "luapilot.sim.check"
 local files = require "luapilot.sim.files"

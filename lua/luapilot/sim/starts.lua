@@ -1,8 +1,8 @@
 -- starts: simulated starts that are under way: as another user, or because something that they need does not answer.
 --
--- As in src/errand.c: one at a time of the same program, directory and user, or in the same control group, so many at
--- the same time at all, and what hangs is told after ten seconds and each minute. A path or a program that answers no
--- more lets go of a start that is cancelled, as the kernel does; a lookup of a user never does.
+-- As in src/process/errand.c: one at a time of the same program, directory and user, or in the same control group, so
+-- many at the same time at all, and what hangs is told after ten seconds and each minute. A path or a program that
+-- answers no more lets go of a start that is cancelled, as the kernel does; a lookup of a user never does.
 --
 -- It owns what hangs, and the starts that wait for it. What a start is in the end is spawn.lua's.
 

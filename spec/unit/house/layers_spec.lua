@@ -1,78 +1,55 @@
 -- The layers of the house. A file may use what stands in a lower line than its own, never a sibling, never something
 -- above. When this spec fails, the arrow is wrong, not the spec: move the code, or draw the layers anew on purpose.
 
-local lua_layers = {
-  -- words and values
-  { "base64", "constant", "copy", "describe", "lazy", "lexer", "queue", "roll", "strings_view",
-    "unread", "utf8", "words", "zone" },
-  { "blocked", "coroutines", "finalisers", "glob", "slices", "suggest", "size", "duration", "cron", "calls", "url",
-    "proxy",
-    "advice", "masks", "standard" },
-  { "signals", "schema", "syntax", "undefined", "libraries", "mistakes", "aftermath" },
-  { "paths" },
-  { "exact", "unheard", "env_file", "characters" },
-  { "strict", "types", "http_types", "argv", "events", "restart", "address", "template" },
-  { "dependency_types", "service_types", "health_types", "meant" },
-  { "config" },
-  { "option_types" },
-  -- mechanisms, each by itself
-  { "subscription" },
-  { "patience", "task", "bus", "health", "trigger", "trigger_text", "job", "json", "program", "schedule", "environment",
-    "exchange", "swap", "turns", "retry", "outage", "starved", "waiting", "facade" },
-  { "loop", "fs", "tasks", "lines", "late" },
-  { "watch" },
-  -- the client of Consul
-  { "consul.names", "consul.options" },
-  { "consul.client", "consul.shapes" },
-  { "consul.requests", "consul.endpoints" },
-  { "consul.kv", "consul.calls" },
-  { "consul.txn" },
-  -- jobs at work
-  { "service", "catalogue" },
-  { "prober" },
-  { "awaited" }, { "reminder" },
-  { "starter", "render", "records", "registrar" },
-  { "dependencies" },
-  { "renders", "services", "adoption" },
-  { "runner" },
-  -- the user's language
-  { "http", "net" },
-  { "ask" },
-  { "job_actions", "log", "groups", "timers", "actions", "surroundings", "shutdown_signals" },
-  { "object", "consul" },
-  { "watches" },
-  { "templates" },
-  { "init" },
-  -- the whole
-  { "circles", "mentions", "order", "raised", "rivals", "verdict" },
-  { "loader", "validate", "prospects", "shutdown", "handoff", "mishap" },
-  { "app" },
+-- The rooms of lua/luapilot, and in each its modules, in order: a module may name what stands before it, in its room or
+-- in an earlier one, and nothing else.
+local lua_rooms = {
+  { "base", "base64", "constant", "copy", "describe", "glob", "json", "lazy", "lexer", "mistakes", "queue",
+    "shellwords", "timezone", "utf8", "waitlist", "cron", "duration", "masks", "size", "suggest", "url", "address",
+    "signals", "syntax" },
+  { "schema", "events", "schema", "dependency", "hints", "json_text", "numbers", "paths", "restart", "argv",
+    "http", "process", "service", "health", "job", "options", "arguments" },
+  { "task", "budget", "condition", "coroutines", "dropped", "mutex", "retry", "ticker", "loop", "subscription",
+    "task", "bus", "scheduler" },
+  { "net", "buffer", "exchange", "hints", "proxy", "connection", "http" },
+  { "consul", "names", "options", "outage", "starved", "client", "shapes", "endpoints", "requests", "calls", "kv",
+    "txn", "init" },
+  { "job", "blocked", "env_file", "health", "output", "postmortem", "slow_start", "trigger", "trigger_text",
+    "environment", "machine", "program", "prober", "awaited", "reminder", "dependencies", "starter", "adoption",
+    "runner" },
+  { "service", "reconciler", "watch", "catalogue", "desired", "registrar", "advertiser" },
+  { "file", "slices", "template", "swap", "fs", "render", "trials" },
+  { "api", "actions", "environment", "facade", "groups", "job_actions", "log", "shutdown_signals", "timers",
+    "job", "watch", "template" },
+  { ".", "init" }, -- what a pilot.lua requires
+  { "script", "conflicts", "cycles", "dependency_check", "finalisers", "job_calls", "load_error", "stdio",
+    "string_metatable", "undefined", "libraries", "references", "strict", "loader", "validate" },
+  { "pilot", "failure", "handoff", "verdict", "quiescence", "shutdown", "app" },
 }
 
-local c_layers = {
-  { "buffer", "names", "handle", "loop", "launch", "random", "embedded", "pages", "descriptors", "children", "remote",
-    "thread" },
-  { "guardian", "ending", "lastwords", "manager" }, -- PID 1: these, some of the first line, the clock of loop.h
-  { "place", "mark", "passed", "reach" },
-  { "output", "format", "parse", "sink", "stream" }, -- what output.h promises, and the four that keep it
-  { "account", "cgroup", "program", "feed", "notify", "net", "connection", "session", "succession" },
-  { "http", "http_transfer", "http_curl", "http_fault" }, -- what http.h promises, and the three that keep it
-  { "consul", "spawn" },
-  { "consul_watch", "errand" },
-  { "proc" },
-  { "port", "port_lua", "port_connection", "port_consul", "port_contain", "port_file", "port_http", "port_log",
-    "port_net", "port_proc", "port_stack", "port_wait" },
-  { "main" },
+-- The wings of src/, and in each its files, in order: a file may include what stands before it, in its wing or in an
+-- earlier one, and nothing else.
+local c_wings = {
+  { "base", "buffer", "names", "random", "children", "descriptors", "pages" },
+  { "loop", "loop", "handle", "thread" },
+  { "file", "place", "remote" },
+  { "net", "reach", "net", "passed", "connection" },
+  { "guardian", "page", "lastwords", "ending", "manager", "guardian" },
+  { "output", "style", "message", "utf8", "parse", "format", "sink", "stream", "output" },
+  { "process", "account", "cgroup", "program", "launch", "spawn", "feed", "notify", "mark", "session", "succession",
+    "errand", "proc" },
+  { "http", "options", "curl", "fault", "transfer", "http" },
+  { "consul", "consul", "watch" },
+  { "port", "shared", "themes", "http", "consul", "connection", "net", "file", "log", "proc", "contain", "stack",
+    "wait", "port" },
+  { ".", "embedded", "main" }, -- the door
 }
 
--- Inside these lines the files share one header and may see each other.
-local c_families = { [2] = true, [4] = true, [6] = true, [10] = true }
+-- Above the core. Inside they keep their own order.
+local GUESTS = { "sim", "cli" }
 
 -- Interface files, never loaded: of the port, and for editors.
-local stubs = { port = true, library = true, ["consul.library"] = true }
-
--- Whole folders above the core: inside they keep their own order.
-local folders = { sim = true, cli = true }
+local STUBS = { ["./port"] = true, ["api/library"] = true, ["consul/library"] = true }
 
 local function lines_of(path)
   local file = assert(io.open(path))
@@ -89,66 +66,143 @@ local function files(pattern)
   return list
 end
 
-local function ranks(layers)
-  local rank = {}
-  for i, layer in ipairs(layers) do
-    for _, name in ipairs(layer) do rank[name] = i end
+-- "room/file" → its place in the order.
+local function ranks(rooms)
+  local rank, count = {}, 0
+  for _, room in ipairs(rooms) do
+    for i = 2, #room do
+      count = count + 1
+      rank[room[1] .. "/" .. room[i]] = count
+    end
   end
-  return rank
+  return rank, count
 end
 
--- "luapilot.job.machine" → "job"; "luapilot" → "init"; nil for what is not ours.
-local function module_name(required)
-  if required == "luapilot" then return "init" end
-  return required:match "^luapilot%.([%w_.]+)$"
+-- "lua/luapilot/job/machine.lua" → "job/machine"; of the hallway "lua/luapilot/init.lua" → "./init".
+local function lua_name(path)
+  local name = path:match "^lua/luapilot/(.*)%.lua$"
+  return name:find "/" and name or "./" .. name
 end
 
--- "lua/luapilot/job/machine.lua" → "job"; "…/consul/kv.lua" → "consul.kv"; "…/consul/init.lua" → "consul".
-local function module_of(path)
-  return (path:match "^lua/luapilot/(.*)%.lua$":gsub("/init$", ""):gsub("/", "."))
-end
+local function lua_files() return files "lua/luapilot/*.lua lua/luapilot/*/*.lua lua/luapilot/*/*/*.lua" end
 
-local function core_files() return files "lua/luapilot/*.lua lua/luapilot/consul/*.lua" end
+local function room_of(name) return name:match "^(.-)/" end
 
--- Each file has its place in the tables of docs/architecture.md; those of C by their name there, or by a pattern.
-local function undrawn()
-  local text, missing = lines_of "docs/architecture.md", {}
-  for _, path in ipairs(files "src/*.c") do
-    local name = path:match "([%w_]+%.c)$"
-    if not (name:find "^port" or text:find("`" .. name .. "`", 1, true)) then missing[#missing + 1] = path end
+local function is_guest(name)
+  for i, room in ipairs(GUESTS) do
+    if room_of(name) == room then return i end
   end
-  for _, path in ipairs(files "lua/luapilot/*.lua") do
-    local name = module_of(path)
-    if not (stubs[name] or text:find("`" .. name .. "`", 1, true)) then missing[#missing + 1] = path end
-  end
-  return missing
 end
 
-local function required_by(path)
+-- Those of the core that run.
+local function core_files()
   local list = {}
-  for way, name in ("\n" .. lines_of(path)):gmatch '\n%s*local [%w_]+ = ([%w.]+) *%(?"([%w_.]+)"' do
-    local module = (way == "require" or way == "lazy.require") and module_name(name)
-    if module then list[#list + 1] = module end
+  for _, path in ipairs(lua_files()) do
+    if not (is_guest(lua_name(path)) or STUBS[lua_name(path)]) then list[#list + 1] = path end
   end
   return list
 end
 
+-- What is made by the Makefile or written in C.
+local MADE = { rt = true, embedded = true, version = true }
+
+-- "luapilot.job.machine" → "job/machine"; "luapilot" → "./init"; a room is its init.lua. nil: it is made.
+local function named(module)
+  if module == "" then return "./init" end
+  local name = module:sub(2):gsub("%.", "/")
+  if MADE[name] then return nil end
+  if not name:find "/" then return name .. "/init" end
+  return name
+end
+
+-- Every module that a file names, in whatever way it loads it: of the code, not of the comments.
+local function required_by(path)
+  local list, code = {}, lines_of(path):gsub("%-%-[^\n]*", "")
+  for before, module in code:gmatch '([%w_.]+) *%(? *"luapilot(%.?[%w_.]*)"' do
+    if before:find "require$" or before:find "load$" then list[#list + 1] = named(module) end
+  end
+  for module in code:gmatch '%["luapilot(%.[%w_.]+)"%] = ' do list[#list + 1] = named(module) end
+  return list
+end
+
+-- "src/http/transfer.c" → "http/transfer"; of the door "src/main.c" → "./main".
+local function c_name(path)
+  local name = path:match "^src/(.*)%.[ch]$"
+  return name:find "/" and name or "./" .. name
+end
+
+local function c_files() return files "src/*.[ch] src/*/*.[ch]" end
+
+local function included_by(path)
+  local list = {}
+  for header in lines_of(path):gmatch '#include "([^"]+)"' do list[#list + 1] = c_name("src/" .. header) end
+  return list
+end
+
+-- Is there a row of docs/architecture.md for this file of C: "| `http/` | `http.c`, `transfer.c` | …"?
+local function is_drawn(text, path)
+  local wing, file = path:match "^src/(.-/?)([%w_]+%.c)$"
+  for row in text:gmatch("\n| `?" .. wing .. "`? | ([^\n]*)") do
+    if row:find("`" .. file .. "`", 1, true) then return true end
+  end
+end
+
+-- Each file has its place in the tables of docs/architecture.md.
+local function undrawn()
+  local text, missing = lines_of "docs/architecture.md", {}
+  for _, path in ipairs(files "src/*.c src/*/*.c") do
+    if not is_drawn(text, path) then missing[#missing + 1] = path end
+  end
+  for _, path in ipairs(core_files()) do
+    local room, file = lua_name(path):match "^(.*)/(.*)$"
+    local row = text:match("\n| `" .. room:gsub("^%.$", "init.lua"):gsub("%p", "%%%0") .. "/?` | ([^\n]*)")
+    if not (row and (room == "." or row:find("`" .. file .. "`", 1, true))) then missing[#missing + 1] = path end
+  end
+  return missing
+end
+
 describe("the layers", function()
   it("list every file of the core", function()
-    local rank, unknown = ranks(lua_layers), {}
+    local rank, unknown = ranks(lua_rooms), {}
     for _, path in ipairs(core_files()) do
-      local name = module_of(path)
-      if not rank[name] and not stubs[name] then unknown[#unknown + 1] = name end
+      if not rank[lua_name(path)] then unknown[#unknown + 1] = path end
     end
     assert.same({}, unknown)
   end)
 
-  it("are never climbed by a require of the core", function()
-    local rank, wrong = ranks(lua_layers), {}
+  it("list no file that is not there", function()
+    local there, gone = {}, {}
+    for _, path in ipairs(core_files()) do there[lua_name(path)] = true end
+    for name in pairs(ranks(lua_rooms)) do
+      if not there[name] then gone[#gone + 1] = name end
+    end
+    assert.same({}, gone)
+  end)
+
+  it("leave nothing in the hallway but what a pilot.lua requires, and the port", function()
+    assert.same({ "lua/luapilot/init.lua", "lua/luapilot/port.lua" }, files "lua/luapilot/*.lua")
+  end)
+
+  it("are never climbed by a module of the core", function()
+    local rank, wrong, arrows = ranks(lua_rooms), {}, 0
     for _, path in ipairs(core_files()) do
-      local name = module_of(path)
-      for _, other in ipairs(stubs[name] and {} or required_by(path)) do
+      local name = lua_name(path)
+      for _, other in ipairs(required_by(path)) do
+        arrows = arrows + 1
         if not rank[other] or rank[other] >= rank[name] then wrong[#wrong + 1] = name .. " → " .. other end
+      end
+    end
+    assert.same({}, wrong)
+    assert.is_true(arrows > 500, "the arrows are not found any more")
+  end)
+
+  it("have the simulator above the core, and the command line above both", function()
+    local rank, wrong = ranks(lua_rooms), {}
+    for _, path in ipairs(lua_files()) do
+      local name = lua_name(path)
+      for _, other in ipairs(is_guest(name) and required_by(path) or {}) do
+        local known = rank[other] or is_guest(other) and is_guest(other) <= is_guest(name)
+        if not known then wrong[#wrong + 1] = name .. " → " .. other end
       end
     end
     assert.same({}, wrong)
@@ -156,55 +210,53 @@ describe("the layers", function()
 
   it("are drawn in the architecture, file by file", function() assert.same({}, undrawn()) end)
 
-  it("keep the core ignorant of the simulator and the command line", function()
-    local wrong = {}
-    for _, path in ipairs(core_files()) do
-      for _, other in ipairs(required_by(path)) do
-        if folders[other:match "^[%w_]+"] then wrong[#wrong + 1] = path .. " → " .. other end
-      end
-    end
-    assert.same({}, wrong)
-  end)
-
   it("keep Lua out of the runtime, but for the port and main", function()
     local wrong = {}
-    for _, path in ipairs(files "src/*") do
-      local may = path:find "src/port" or path:find "src/main%.c$"
+    for _, path in ipairs(c_files()) do
+      local may = path:find "^src/port/" or path == "src/main.c"
       if not may and lines_of(path):find '#include [<"]lu?a[uxlibjt]*%.h[>"]' then wrong[#wrong + 1] = path end
     end
     assert.same({}, wrong)
   end)
 
   it("list every file of the runtime", function()
-    local rank, unknown = ranks(c_layers), {}
-    for _, path in ipairs(files "src/*") do
-      if not rank[path:match "([%w_]+)%.[ch]$"] then unknown[#unknown + 1] = path end
+    local rank, unknown = ranks(c_wings), {}
+    for _, path in ipairs(c_files()) do
+      if not rank[c_name(path)] then unknown[#unknown + 1] = path end
     end
     assert.same({}, unknown)
   end)
 
+  -- Two wings may have headers of one name: both can be included.
+  it("give each header a guard of its own, named as the header is", function()
+    local wrong = {}
+    for _, path in ipairs(files "src/*.h src/*/*.h") do
+      local guard = "LUAPILOT_" .. path:match "^src/(.*)$":gsub("[/.]", "_"):upper()
+      local opening = ("#ifndef %s\n#define %s\n"):format(guard, guard)
+      if not lines_of(path):find(opening, 1, true) then wrong[#wrong + 1] = path end
+    end
+    assert.same({}, wrong)
+  end)
+
   it("are never climbed by an include", function()
-    local rank, wrong = ranks(c_layers), {}
-    for _, path in ipairs(files "src/*") do
-      local name = path:match "([%w_]+)%.[ch]$"
-      for header in lines_of(path):gmatch '#include "([%w_]+)%.h"' do
-        local family = rank[header] == rank[name] and c_families[rank[name]]
-        if header ~= name and not family and not (rank[header] and rank[header] < rank[name]) then
-          wrong[#wrong + 1] = name .. " → " .. header
+    local rank, wrong = ranks(c_wings), {}
+    for _, path in ipairs(c_files()) do
+      local name = c_name(path)
+      for _, other in ipairs(included_by(path)) do
+        if other ~= name and not (rank[other] and rank[other] < rank[name]) then
+          wrong[#wrong + 1] = name .. " → " .. other
         end
       end
     end
     assert.same({}, wrong)
   end)
 
-  it("keep the guardian small: nothing of the runtime but the clock, the page, and what makes it smaller", function()
+  it("keep the guardian small: nothing of the runtime but the clock, and what the kernel tells of processes", function()
+    local may = { ["loop/loop"] = true, ["base/children"] = true, ["base/descriptors"] = true, ["base/pages"] = true }
     local wrong = {}
-    for _, path in ipairs { "src/guardian.c", "src/guardian.h", "src/ending.c", "src/ending.h", "src/lastwords.c",
-                           "src/lastwords.h", "src/manager.c", "src/manager.h" } do
-      for header in lines_of(path):gmatch '#include "([%w_]+)%.h"' do
-        local may = header == "guardian" or header == "ending" or header == "lastwords" or header == "loop"
-          or header == "manager" or header == "pages" or header == "descriptors" or header == "children"
-        if not may then wrong[#wrong + 1] = path .. " → " .. header end
+    for _, path in ipairs(files "src/guardian/*") do
+      for _, other in ipairs(included_by(path)) do
+        if room_of(other) ~= "guardian" and not may[other] then wrong[#wrong + 1] = path .. " → " .. other end
       end
       if lines_of(path):find "malloc%(" then wrong[#wrong + 1] = path .. " allocates" end
     end

@@ -87,7 +87,7 @@ local function fields_of(output, called)
 end
 
 local function add_c(events)
-  local output = run.read "src/output.c"
+  local output = run.read "src/output/output.c"
   local said = { output_say = {}, in_trouble = fields_of(output, "in_trouble"), own_up = fields_of(output, "own_up") }
   for path in io.popen "find src -name '*.c'":lines() do
     for called, args in run.read(path):gmatch "([%w_]+)(%b())" do

@@ -1,4 +1,4 @@
--- watch: the port's call `watch`: a question asked again and again, by the rules that src/consul_watch.h tells.
+-- watch: the port's call `watch`: a question asked again and again, by the rules that src/consul/watch.h tells.
 --
 -- It tells what is new: the first content, each that differs from the one before, the first after an error, and each
 -- error once. It owns what it knows of the last answer, and the next question.
