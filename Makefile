@@ -246,7 +246,7 @@ build/bench/%: bench/programs/%.c bench/programs/stamp.h bench/programs/freestan
 	@mkdir -p $(@D)
 	$(Q)$(CC) -std=gnu11 -D_GNU_SOURCE -O2 $(WARN) -static $(bench_cflags) -o $@ $<
 
-MODULES = job task bus trigger starter restart shutdown service
+MODULES = job/machine task/task task/bus job/trigger job/starter schema/restart pilot/shutdown service/reconciler
 SEEDS   = 60
 SAMPLE  =
 

@@ -29,10 +29,12 @@ local function loaded(text)
   return p:stderr():match "loaded: ([^\n]*)"
 end
 
-local SMALL = "app argv ask bus cli cli.command cli.load cli.locate cli.run cli.terminal config constant copy "
-  .. "coroutines describe duration environment facade job lazy libraries loader loop luapilot mistakes "
-  .. "object prospects queue renders restart rt runner schema services shutdown signals starter strict "
-  .. "tasks trigger validate"
+local SMALL = "api.facade api.job base.constant base.copy base.describe base.duration base.lazy base.mistakes "
+  .. "base.queue base.signals cli cli.command cli.load cli.locate cli.run cli.terminal file.trials "
+  .. "job.environment job.machine job.runner job.starter job.trigger luapilot pilot.app pilot.quiescence "
+  .. "pilot.shutdown rt schema.arguments schema.argv schema.job schema.restart schema.schema script.libraries "
+  .. "script.loader script.strict script.validate service.advertiser task.bus task.coroutines task.loop "
+  .. "task.scheduler"
 
 -- Functions are what costs: 200 bytes of bytecode each, and twice that in memory.
 local MOST = 187 * 1024
@@ -41,8 +43,8 @@ local MOST = 187 * 1024
 local function size_of(names)
   local sum = 0
   for name in names:gmatch "%S+" do
-    local path = package.searchpath("luapilot." .. name, "lua/?.lua;lua/?/init.lua")
-      or name == "luapilot" and "lua/luapilot/init.lua"
+    local module = name == "luapilot" and name or "luapilot." .. name
+    local path = package.searchpath(module, "lua/?.lua;lua/?/init.lua")
     if path then sum = sum + #string.dump(assert(loadfile(path))) end -- rt is C
   end
   return sum
@@ -74,25 +76,26 @@ describe("luapilot run loads", function()
         pcall(pilot.net.connect, "127.0.0.1:1")
       end }
     ]] .. " "
-    local used = { "fs", "json", "http", "net", "unread", "exchange", "render", "template", "swap", "slices" }
+    local used = { "file.fs", "base.json", "net.http", "net.connection", "net.buffer", "net.exchange", "file.render",
+      "file.template", "file.swap", "file.slices" }
     for _, name in ipairs(used) do
       assert.is_truthy(names:find(" " .. name .. " ", 1, true), name)
     end
-    for _, name in ipairs { "cron", "glob" } do assert.is_nil(names:find(" " .. name .. " ", 1, true), name) end
+    for _, name in ipairs { "base.cron", "base.glob" } do assert.is_nil(names:find(" " .. name .. " ", 1, true), name) end
   end)
 
   it("of files what is done with them", function()
     local function more(body)
       local names = loaded('local pilot = require "luapilot"; pilot.job "app" { run = function() ' .. body .. " end }")
       local list = {}
-      for _, name in ipairs { "fs", "slices", "swap", "glob" } do
+      for _, name in ipairs { "file.fs", "file.slices", "file.swap", "base.glob" } do
         if (" " .. names .. " "):find(" " .. name .. " ", 1, true) then list[#list + 1] = name end
       end
       return table.concat(list, " ")
     end
-    assert.equal("fs", more 'pilot.fs.stat "pilot.lua" pilot.fs.list "." pilot.fs.mkdir "made"')
-    assert.equal("fs slices", more 'pilot.fs.read "pilot.lua" pilot.fs.append("log", "x")')
-    assert.equal("fs glob", more 'pilot.fs.glob "*.lua"')
-    assert.equal("fs slices swap", more 'pilot.fs.write("made", "x")')
+    assert.equal("file.fs", more 'pilot.fs.stat "pilot.lua" pilot.fs.list "." pilot.fs.mkdir "made"')
+    assert.equal("file.fs file.slices", more 'pilot.fs.read "pilot.lua" pilot.fs.append("log", "x")')
+    assert.equal("file.fs base.glob", more 'pilot.fs.glob "*.lua"')
+    assert.equal("file.fs file.slices file.swap", more 'pilot.fs.write("made", "x")')
   end)
 end)
