@@ -154,9 +154,19 @@ function port.cancel(id) end
 ---Failure: code is an errno name; `stage` says at what: "exec" (ENOENT, EACCES, ENOEXEC, …), "cwd",
 ---"user", "group", "limits", "cgroup", "oom_score_adj", "output", "fork" (EAGAIN, ENOMEM),
 ---"descriptors" (EMFILE, ENFILE) …
----@param options luapilot.SpawnOptions
+---@param options luapilot.SpawnOptions|luapilot.Plan
 ---@return integer? id, string|integer|nil pid_or_message, string? code, string? stage
 function port.spawn(options) end
+
+---@class luapilot.Plan   opaque
+
+---The same options for many starts, checked once: `spawn(plan)` does what `spawn(options)` would do. It holds copies, so
+---it stays what it is when the options' tables change, and is Lua's to collect when nobody holds it any more. What a start
+---finds in the world it finds at each start: the pilot's own environment (without `env`), accounts, the program, files.
+---It raises for what `spawn` would raise for, and as that.
+---@param options luapilot.SpawnOptions
+---@return luapilot.Plan
+function port.plan(options) end
 
 ---When the leader has exited, SIGKILL to the group also reaches those of the session in groups of their own.
 ---@param id integer

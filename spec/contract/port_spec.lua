@@ -608,6 +608,34 @@ local function contract(name, world)
         assert.equal("", shown("WOR", { env_added = added }))
       end)
 
+      it("is started by a plan again and again, with what the plan's options were when it was made", function()
+        local options = {
+          argv = { unpack(world.program { shows = "WORD", exit = 0 }) }, env_added = { WORD = "one" .. QUIET },
+          capture = true,
+          output = { name = "app" .. QUIET, level = "info" }, limits = { nofile = { 64, 64 } }, stop_signal = "SIGINT",
+        }
+        local plan = port.plan(options)
+        options.env_added.WORD, options.output.name, options.argv[1] = "two", "other", "/nothing"
+        options = nil -- luacheck: ignore
+        for _ = 1, 3 do
+          collectgarbage()
+          local id, pid = assert(port.spawn(plan))
+          assert.is_number(pid)
+          wait_for_ends(remember(id))
+          assert.equal("one" .. QUIET, text_of(id))
+          assert.equal(0, wait_for("exit", id).code)
+        end
+      end)
+
+      it("is started by a plan in the world as it is then", function()
+        local file = world.path "log"
+        world.link(file, file)
+        local plan = port.plan { argv = world.program { exit = 0 }, output = { name = "app", file = file } }
+        assert.same({ "ELOOP", "output" }, { select(3, port.spawn(plan)) })
+        assert(port.remove(file))
+        assert.equal(0, wait_for("exit", remember(assert(port.spawn(plan)))).code)
+      end)
+
       it("is told of the user that it runs as, unless it is told otherwise", function()
         world.need_owners()
         local function shown(variable, added)
@@ -1081,8 +1109,14 @@ local function contract(name, world)
           { "spawn: stop_signal", { argv = argv, stop_signal = "SIGNOPE" } },
           { "spawn: stop_timeout", { argv = argv, stop_timeout = -1 } },
         }
-        for _, case in ipairs(wrong) do refuses(case[1], port.spawn, case[2]) end
-        refuses("spawn", port.spawn, nil)
+        for _, case in ipairs(wrong) do
+          refuses(case[1], port.spawn, case[2])
+          refuses(case[1], port.plan, case[2])
+        end
+        refuses("spawn: expected a table, got nil", port.spawn, nil)
+        refuses("spawn: expected a table, got userdata", port.spawn, io.stdout)
+        refuses("spawn: expected a table, got nil", port.plan, nil)
+        refuses("spawn", port.plan, port.plan { argv = argv })
         assert.is_true(quiet())
       end)
     end)

@@ -1,6 +1,7 @@
 /* The port: processes. What Lua gives is checked field by field and laid out for process/proc.c; all strings
  * are borrowed from the table that Lua holds on to while we work, and the arrays live in userdata,
- * so an error on the way leaks nothing. */
+ * so an error on the way leaks nothing. A plan is the same for many starts: it is userdata that holds on to all of
+ * that itself. */
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -294,7 +295,6 @@ static void check_program(lua_State *L, struct spawn_options *options) {
     luaL_error(L, "spawn: argv: expected a table, got nil");
   options->argv = check_argv(L, lua_gettop(L)); /* it stays on the stack until the call returns */
   options->envp = check_env(L, "env");
-  if (options->envp == NULL) options->envp = environ;
   options->env_added = check_env(L, "env_added");
   options->cwd = port_optional_word(L, 1, "spawn", "cwd");
 }
@@ -350,35 +350,112 @@ static void check_signals(lua_State *L, struct proc_options *options) {
   options->leader_alone = port_optional_boolean(L, 1, "spawn", "leader_alone", false);
 }
 
-static int l_spawn(lua_State *L) {
-  struct proc_options options = {0};
+/* All that a start needs, checked. What it points to belongs to Lua. */
+struct start {
+  struct proc_options options;
   struct cgroup_options cgroup;
   struct proc_output output;
-  lua_settop(L, 1);
+};
+
+/* The options at 1; what holds the arrays stays on the stack. */
+static void check_start(lua_State *L, struct start *start) {
+  *start = (struct start){0};
   luaL_checkstack(L, 20, "spawn");
   port_options(L, 1, "spawn", spawn_names);
-  check_program(L, &options.spawn);
-  check_rights(L, &options.spawn);
-  options.spawn.cgroup = check_cgroup(L, 1, &cgroup);
-  check_talk(L, &options, &output);
-  check_signals(L, &options);
+  check_program(L, &start->options.spawn);
+  check_rights(L, &start->options.spawn);
+  start->options.spawn.cgroup = check_cgroup(L, 1, &start->cgroup);
+  check_talk(L, &start->options, &start->output);
+  check_signals(L, &start->options);
+}
+
+/* --- plans ------------------------------------------------------------------------------- */
+
+static const char plan_type[] = "luapilot.plan";
+
+static bool is_plan(lua_State *L, int index) {
+  if (lua_type(L, index) != LUA_TUSERDATA || !lua_getmetatable(L, index)) return false;
+  luaL_getmetatable(L, plan_type);
+  bool same = lua_rawequal(L, -1, -2);
+  lua_pop(L, 2);
+  return same;
+}
+
+/* In the place of the table on the top of the stack: it holds the same strings, whatever becomes of that one. */
+static void copy_table(lua_State *L) {
+  int from = lua_gettop(L);
+  lua_newtable(L);
+  for (lua_pushnil(L); lua_next(L, from); lua_pop(L, 1)) {
+    lua_pushvalue(L, -2);
+    lua_pushvalue(L, -2);
+    lua_rawset(L, from + 1);
+  }
+  lua_remove(L, from);
+}
+
+/* The options at 1, and those of their tables that strings are borrowed from. What is no table is complained of later. */
+static void copy_options(lua_State *L) {
+  static const char *const tables[] = {"argv", "output", "cgroup"};
+  port_table(L, 1, "spawn");
+  copy_table(L);
+  for (size_t i = 0; i < sizeof tables / sizeof *tables; i++) {
+    lua_getfield(L, 1, tables[i]);
+    if (lua_istable(L, -1)) copy_table(L);
+    lua_setfield(L, 1, tables[i]);
+  }
+}
+
+/* The plan's environment is a table of all that stands below it on the stack, the nils apart. */
+static void hold_stack(lua_State *L) {
+  int plan = lua_gettop(L);
+  lua_createtable(L, plan, 0);
+  for (int i = 1; i < plan; i++) {
+    lua_pushvalue(L, i);
+    lua_rawseti(L, -2, i);
+  }
+  (void)lua_setfenv(L, plan);
+}
+
+static int l_plan(lua_State *L) {
+  struct start start;
+  lua_settop(L, 1);
+  copy_options(L);
+  check_start(L, &start);
+  struct start *plan = lua_newuserdata(L, sizeof *plan);
+  *plan = start;
+  if (start.options.spawn.cgroup) plan->options.spawn.cgroup = &plan->cgroup;
+  if (start.options.output) plan->options.output = &plan->output;
+  hold_stack(L);
+  (void)luaL_newmetatable(L, plan_type);
+  lua_setmetatable(L, -2);
+  return 1;
+}
+
+/* --- the start --------------------------------------------------------------------------- */
+
+static int spawn_failed(lua_State *L, const struct failure *failure) {
+  (void)port_failed(L, failure);
+  lua_pushstring(L, failure->stage);
+  return 4;
+}
+
+static int l_spawn(lua_State *L) {
+  struct start checked, *start = &checked;
   struct failure failure = {0};
   pid_t pid;
-  uint64_t id = proc_spawn(port.procs, &options, &pid, &failure);
-  if (id != 0) {
-    lua_pushnumber(L, (double)id);
-    if (pid > 0)
-      lua_pushinteger(L, pid);
-    else
-      lua_pushnil(L);
-    return 2;
-  }
-  char name[NAME_SIZE];
-  lua_pushnil(L);
-  lua_pushstring(L, failure.message);
-  lua_pushstring(L, error_name(failure.code, name));
-  lua_pushstring(L, failure.stage);
-  return 4;
+  lua_settop(L, 1);
+  if (is_plan(L, 1))
+    start = lua_touserdata(L, 1);
+  else
+    check_start(L, start);
+  uint64_t id = proc_spawn(port.procs, &start->options, &pid, &failure);
+  if (id == 0) return spawn_failed(L, &failure);
+  lua_pushnumber(L, (double)id);
+  if (pid > 0)
+    lua_pushinteger(L, pid);
+  else
+    lua_pushnil(L);
+  return 2;
 }
 
 /* --- kill, capture, hold ----------------------------------------------------------------- */
@@ -459,5 +536,6 @@ static int l_lookup(lua_State *L) {
 }
 
 const luaL_Reg port_proc_functions[] = {
-    {"spawn", l_spawn},   {"kill", l_kill},     {"capture", l_capture},     {"hold", l_hold},
-    {"lookup", l_lookup}, {"strays", l_strays}, {"successor", l_successor}, {NULL, NULL}};
+    {"spawn", l_spawn},     {"plan", l_plan},           {"kill", l_kill},
+    {"capture", l_capture}, {"hold", l_hold},           {"lookup", l_lookup},
+    {"strays", l_strays},   {"successor", l_successor}, {NULL, NULL}};

@@ -881,6 +881,7 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   if (wanted->output && (sink = find_sink(procs, wanted->output, failure)) == NULL) goto fail;
   if (wanted->notify && open_notify(proc, variable, failure) != 0) goto fail;
   options.notify_socket = wanted->notify ? variable : NULL;
+  if (options.envp == NULL) options.envp = environ;
   spawn_inherit(&procs->base, &options);
   choose_descriptors(procs, wanted, sink, options.stdio);
   if ((errand_is_due(&options) ? start_apart : start)(proc, &spawn, &options, wanted, sink,

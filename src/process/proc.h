@@ -55,7 +55,8 @@ struct proc_output {
 
 enum proc_input { PROC_NULL, PROC_TEXT, PROC_OPEN, PROC_INHERIT };
 
-/* Borrowed for the length of the call. proc_spawn() itself fills in spawn.notify_socket and .stdio. */
+/* Borrowed for the length of the call. proc_spawn() itself fills in spawn.notify_socket and .stdio, and our own
+ * environment where spawn.envp is NULL. */
 struct proc_options {
   struct spawn_options spawn;
   enum proc_input input; /* standard input: /dev/null, `text`, a pipe without an end, or our own */

@@ -12,6 +12,7 @@ local dependencies = lazy.require "luapilot.job.dependencies"
 local slow_start = lazy.require "luapilot.job.slow_start"
 local output = lazy.require "luapilot.job.output"
 local paths = lazy.require "luapilot.schema.paths"
+local plans = lazy.require "luapilot.job.plans"
 local prober = lazy.require "luapilot.job.prober"
 local program = lazy.require "luapilot.job.program"
 local waitlist = lazy.require "luapilot.base.waitlist"
@@ -283,21 +284,24 @@ end
 
 -- --- effects: the process --------------------------------------------------------------------
 
----What every program of this job is started with: its checks as well as itself.
----@param argv string[]
----@return luapilot.SpawnOptions?
----@return string? message
----@return string? code
-function Runner:spawn_options(argv)
-  local spec = self.spec
-  local added, whole, code = self.app:environment(spec, self)
-  if not added then return nil, whole, code end
+local function common_options(spec, argv, added, whole)
   if argv[1]:find "^[^/].*/" then argv = paths.argv(argv, spec.cwd) end
   return {
     argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
     umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
     oom_score_adj = spec.oom_score_adj,
   }
+end
+
+---What every program of this job is started with: its checks as well as itself.
+---@param argv string[]
+---@return luapilot.SpawnOptions?
+---@return string? message
+---@return string? code
+function Runner:spawn_options(argv)
+  local added, whole, code = self.app:environment(self.spec, self)
+  if not added then return nil, whole, code end
+  return common_options(self.spec, argv, added, whole)
 end
 
 -- Is there a check that waits for sd_notify?
@@ -307,16 +311,14 @@ local function says_ready(spec)
   end
 end
 
-local function job_options(self)
-  local spec = self.spec
-  local options, message, code = self:spawn_options(spec.exec)
-  if not options then return nil, message, code end
-  local log = spec.log
+-- All else than the three is what the file says.
+local function job_options(spec, added, whole, capture)
+  local options, log = common_options(spec, spec.exec, added, whole), spec.log
   options.output = log.mode ~= "none" and {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
     merge = log.merge, parse = log.parse, level_from = log.level_from,
   } or nil
-  options.capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
+  options.capture = capture
   options.notify = says_ready(spec) or nil
   if spec.stdin ~= "null" then options.input = spec.stdin end
   options.stop_signal, options.stop_timeout = spec.stop_signal, spec.stop_timeout
@@ -328,6 +330,15 @@ local function job_options(self)
     for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
   end
   return options
+end
+
+-- What its program is started with now: options, or once it is started again a plan.
+local function start_of(self, capture)
+  local spec = self.spec
+  local added, whole, code = self.app:environment(spec, self)
+  if not added then return nil, whole, code end
+  if self.memory.runs == 1 then return job_options(spec, added, whole, capture) end
+  return plans.find(self, added, capture) or plans.make(self, job_options(spec, added, whole, capture))
 end
 
 local on_event = {} -- by type of the port's event
@@ -408,11 +419,13 @@ function Runner:started(pid)
 end
 
 local function spawn_program(self)
-  local options, why, short_of = job_options(self)
-  if not options then return self:cannot_start(why, short_of) end
-  local id, pid, code, stage = self.app.loop.port.spawn(options)
+  local log = self.spec.log
+  local capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
+  local start, why, short_of = start_of(self, capture)
+  if not start then return self:cannot_start(why, short_of) end
+  local id, pid, code, stage = self.app.loop.port.spawn(start)
   if not id then return self:cannot_start(pid, code, stage) end
-  self.streams, self.late = options.capture and (options.output.merge and 1 or 2) or 0, nil
+  self.streams, self.late = capture and (log.merge and 1 or 2) or 0, nil
   self.hands_over = nil
   route(self, id)
   if pid then self:started(pid) end

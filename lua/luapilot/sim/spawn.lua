@@ -1,4 +1,4 @@
--- spawn: the port's calls about processes: spawn, kill, capture, hold.
+-- spawn: the port's calls about processes: spawn, plan, kill, capture, hold.
 --
 -- Checks what the core asks for, finds the program that the spec described, and makes a child (child.lua).
 -- It owns nothing; handles are the port's.
@@ -174,8 +174,16 @@ local function start_late(port, id, options)
   event.pid = start(port, id, options, what)
 end
 
-function spawn.calls.spawn(port, options)
+local Plan = {} -- [1]: the options
+Plan.__index = Plan
+
+function spawn.calls.plan(_, options)
   check_all(options)
+  return setmetatable({ copy.deep(options) }, Plan)
+end
+
+function spawn.calls.spawn(port, options)
+  if getmetatable(options) == Plan then options = options[1] else check_all(options) end
   options = copy.shallow(options)
   options.argv, options.env = copy.shallow(options.argv), environment_of(port, options)
   if port.starts:is_due(options) then

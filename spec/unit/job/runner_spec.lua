@@ -34,6 +34,91 @@ describe("runner", function()
       assert.equal(3, box.app.exit_code)
     end)
 
+    describe("that is started again and again", function()
+      local function plan(_, options) return options end
+      local function options() return box.world.handles[box:process "app"].options end
+
+      -- So many more starts; returns how many plans were made, and the options of the last start.
+      local function again(count)
+        local before = box.world:count "plan"
+        for _ = 1, count do
+          exit { code = 1 }
+          box.world:advance(0)
+        end
+        return box.world:count "plan" - before, options()
+      end
+
+      -- When Lua collects, a plan is forgotten and made again: not here.
+      before_each(function()
+        collectgarbage()
+        collectgarbage "stop"
+      end)
+      after_each(function() collectgarbage "restart" end)
+
+      local ALWAYS = ', restart = { policy = "always", backoff = 0 } } '
+
+      it("has what it is started with checked once", function()
+        run('pilot.job "app" { exec = "app"' .. ALWAYS, { calls = { plan = plan } })
+        assert.equal(0, box.world:count "plan")
+        assert.equal(1, (again(1)))
+        assert.equal(0, (again(5)))
+      end)
+
+      it("has it checked anew when a variable of its env_file has changed", function()
+        run('pilot.job "app" { exec = "app", env_file = "/app.env"' .. ALWAYS,
+          { calls = { plan = plan }, files = { ["/app.env"] = "A=1" } })
+        assert.equal(1, (again(2)))
+        box.world.files["/app.env"] = "A=2"
+        local made, now = again(2)
+        assert.same({ 1, "2" }, { made, now.env_added.A })
+        box.world.files["/app.env"] = "A=2\nB=3"
+        made, now = again(2)
+        assert.same({ 1, "3" }, { made, now.env_added.B })
+        box.world.files["/app.env"] = "B=3"
+        made, now = again(2)
+        assert.same({ 1, nil }, { made, now.env_added.A })
+      end)
+
+      it("has it checked anew when a job that it depends on has another pid", function()
+        run([[
+          local db = pilot.job "db" { exec = "db" }
+          pilot.job "app" { exec = "app", when = db:once "exit_failed"]] .. ALWAYS,
+          { calls = { plan = plan } })
+        box.world:exit(box:process "db", { code = 1 })
+        assert.is_nil(options().env_added.LUAPILOT_DB_PID)
+        assert.equal(1, (again(2)))
+        box:job("db"):input("start", { again = "user" })
+        local made, now = again(2)
+        assert.same({ 1, tostring(box:job("db").memory.pid) }, { made, now.env_added.LUAPILOT_DB_PID })
+      end)
+
+      it("is captured from the start on which somebody listens, until nobody does", function()
+        run('app = pilot.job "app" { exec = "app"' .. ALWAYS .. [[
+          pilot.on("SIGUSR1", function() heard = app:on("output", function() end) end)
+          pilot.on("SIGUSR2", function() heard:cancel() end)
+        ]], { calls = { plan = plan } })
+        local function signal(name) box.app:turn { type = "signal", name = name, pid = 1, terminal = false } end
+        again(2)
+        signal "SIGUSR1"
+        local id = box:process "app"
+        box.world:send(id, { type = "output", stream = "stdout", data = "", last = true })
+        box.world:send(id, { type = "output", stream = "stderr", data = "", last = true })
+        exit { code = 1 }
+        box.world:advance(0)
+        assert.is_true(options().capture)
+        assert.equal(2, app().streams)
+        signal "SIGUSR2"
+        id = box:process "app"
+        box.world:send(id, { type = "output", stream = "stdout", data = "", last = true })
+        box.world:send(id, { type = "output", stream = "stderr", data = "", last = true })
+        exit { code = 1 }
+        box.world:advance(0)
+        assert.is_nil(options().capture)
+        assert.equal(0, app().streams)
+        again(1)
+      end)
+    end)
+
     it("ends when its group is gone, not when its leader has exited", function()
       run [[ pilot.job "app" { exec = "app" } ]]
       local id = box:process "app"
