@@ -14,11 +14,6 @@
 ---@class luapilot.Port
 local port = {}
 
----@class luapilot.Usage
----@field user number       seconds
----@field system number     seconds
----@field maxrss integer    bytes; never below the pilot's own at the time of the spawn (the kernel counts it so)
-
 ---@class luapilot.Stray     a process that was left behind
 ---@field pid integer
 ---@field name string       of its program, printable
@@ -46,7 +41,7 @@ local port = {}
 ---| { type: "spawned", id: integer, pid: integer }
 ---| { type: "spawn_failed", id: integer, message: string, code: string, stage: string }
 ---| { type: "spawning", id: integer, stage: string, message: string, seconds: number }
----| { type: "exit", id: integer, code: integer?, signal: string?, usage: luapilot.Usage, oom: "own"|"around"|nil,
+---| { type: "exit", id: integer, code: integer?, signal: string?, oom: "own"|"around"|nil,
 ---    unfollowed: luapilot.Unfollowed? }
 ---| { type: "main", id: integer, pid: integer }   another process of the session has followed the leader
 ---| { type: "group_gone", id: integer, strays: luapilot.Stray[]?, count: integer?, left: luapilot.Stray?,

@@ -47,6 +47,7 @@ static struct {
   volatile sig_atomic_t armed;
 
   double stretch; /* at the latest look */
+  double asked;   /* the stretch, when port_contain_has_run() was last asked */
   double since;   /* processor time at its first look */
   int looked_at;  /* ticks at the latest look */
   enum verdict verdict;
@@ -86,6 +87,17 @@ static double read_meter(lua_State *L) {
   double stretch = lua_tonumber(L, -1);
   lua_pop(L, 3);
   return stretch;
+}
+
+bool port_contain_has_run(lua_State *L) {
+  if (watch.core != L) return true;
+  lua_rawgeti(L, LUA_REGISTRYINDEX, watch.meter);
+  lua_rawgeti(L, -1, 1);
+  double stretch = lua_tonumber(L, -1);
+  lua_pop(L, 2);
+  bool has_run = stretch != watch.asked;
+  watch.asked = stretch;
+  return has_run;
 }
 
 static double processor_time(void) {
@@ -247,7 +259,7 @@ static int l_contain(lua_State *L) {
   watch.seconds = seconds;
   watch.tick = seconds < LONGEST * TICKS / 1e9 ? (int64_t)(seconds * 1e9 / TICKS) : LONGEST;
   watch.kilobytes = bytes / 1024 < INT32_MAX ? (int)(bytes / 1024) : 0;
-  watch.stretch = watch.struck = -1;
+  watch.stretch = watch.asked = watch.struck = -1;
   watch.strikes = 0;
   watch.verdict = FINE;
   if (start_ticking() == 0) return port_done(L);

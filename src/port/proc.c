@@ -60,11 +60,6 @@ void port_push_exit(lua_State *L, const struct event *event) {
     port_set_string(L, "signal", signal_name(exit->signal, name));
   else
     port_set_number(L, "code", exit->code);
-  lua_createtable(L, 0, 3);
-  port_set_number(L, "user", exit->user);
-  port_set_number(L, "system", exit->system);
-  port_set_number(L, "maxrss", (double)exit->maxrss);
-  lua_setfield(L, -2, "usage");
   static const char *const lacks[] = {NULL, "own", "around"};
   if (exit->lack != LACK_NONE) port_set_string(L, "oom", lacks[exit->lack]);
   if (exit->unfollowed) push_unfollowed(L, exit);
@@ -448,6 +443,7 @@ static int l_spawn(lua_State *L) {
     start = lua_touserdata(L, 1);
   else
     check_start(L, start);
+  if (port_contain_has_run(L)) launch_look_again();
   uint64_t id = proc_spawn(port.procs, &start->options, &pid, &failure);
   if (id == 0) return spawn_failed(L, &failure);
   lua_pushnumber(L, (double)id);

@@ -279,7 +279,7 @@ static const struct {
     [EVENT_SPAWNED] = {"spawned", 3},
     [EVENT_SPAWN_FAILED] = {"spawn_failed", 5},
     [EVENT_SPAWNING] = {"spawning", 5},
-    [EVENT_EXIT] = {"exit", 4},
+    [EVENT_EXIT] = {"exit", 3},
     [EVENT_MAIN] = {"main", 3},
     [EVENT_GROUP_GONE] = {"group_gone", 2},
     [EVENT_TIMER] = {"timer", 2},

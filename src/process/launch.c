@@ -34,9 +34,14 @@
 
 #define WORD 64 /* descriptors; the kernel keeps books of so many together */
 
+#define SIGNAL(number) (UINT64_C(1) << ((number)-1))
+#define ALL_SIGNALS (~(SIGNAL(SIGKILL) | SIGNAL(SIGSTOP)))
+#define MASK_SIZE ((size_t)(NSIG / 8)) /* of signals, as the kernel counts it */
+
 struct child {
   const struct launch *plan;
   struct launch_watch *watch; /* NULL = nobody can look: we hold them up */
+  uint64_t signals;           /* that may be ignored or handled here: they go back */
   int report;         /* the writing end of the pipe; -1 = memory is shared, that is enough */
   bool shares_table;  /* of descriptors: it is ours until the child has made its own */
   volatile bool here; /* set by the child; seen by us only if memory is shared */
@@ -50,6 +55,12 @@ static _Alignas(16) char main_stack[LAUNCH_STACK];
 /* What this machine was found to do. */
 static bool shares_memory; /* then clone() returns when the child is the program or has given up */
 static enum { UNKNOWN, COPIED, SHARED } table;
+
+/* What signals did in this process when it was last looked; somebody else's code may have changed it since. */
+static struct {
+  bool known;
+  uint64_t changed;
+} signals;
 
 /* --- in the child ------------------------------------------------------------------------ */
 
@@ -171,16 +182,16 @@ IN_CHILD static void close_the_rest(struct child *child) {
   if (syscall(SYS_close_range, first, ~0U, 0) != 0) close_listed(first);
 }
 
-/* Ignored signals survive an exec, and so does the mask. All of them go back, not only those that we
- * know to have changed: a handler of ours must not run in a child that shares our memory. By the
- * system call, since glibc hides two (32 and 33) that GNU make, for one, hands down ignored. The other
- * real-time signals are as they should be: see launch_begin(). */
-IN_CHILD static void reset_signals(void) {
+/* Ignored signals survive an exec, and so does the mask. Handled ones go back, too, before they can come:
+ * a handler of ours must not run in a child that shares our memory. By the system call, since glibc hides
+ * two (32 and 33) that GNU make, for one, hands down ignored. The real-time signals are as they should be:
+ * see launch_begin(). */
+IN_CHILD static void reset_signals(const struct child *child) {
   static const uint64_t by_default[8] = {0}; /* the kernel's struct sigaction, SIG_DFL */
   const int end = SIGRTMIN;
   for (int number = 1; number < end; number++)
-    if (number != SIGKILL && number != SIGSTOP)
-      (void)syscall(SYS_rt_sigaction, number, by_default, NULL, (size_t)(NSIG / 8));
+    if (child->signals & SIGNAL(number))
+      (void)syscall(SYS_rt_sigaction, number, by_default, NULL, MASK_SIZE);
   sigset_t none;
   sigemptyset(&none);
   (void)sigprocmask(SIG_SETMASK, &none, NULL);
@@ -226,7 +237,7 @@ IN_CHILD static int child_main(void *argument) {
   if (plan->cwd && chdir(plan->cwd) != 0) give_up(child, LAUNCH_CWD, errno, 0);
   enter(child, LAUNCH_EXEC);
   if (plan->umask >= 0) (void)umask((mode_t)plan->umask);
-  reset_signals();
+  reset_signals(child);
   run(child);
 }
 
@@ -325,6 +336,28 @@ void launch_begin(void) {
       (void)signal(number, SIG_DFL);
 }
 
+static bool is_changed(int number) {
+  static const uint64_t by_default[8] = {0};
+  struct sigaction action;
+  uint64_t hidden[8] = {0};
+  if (sigaction(number, NULL, &action) == 0) return action.sa_handler != SIG_DFL;
+  if (syscall(SYS_rt_sigaction, number, NULL, hidden, MASK_SIZE) != 0) return true;
+  return memcmp(hidden, by_default, sizeof hidden) != 0;
+}
+
+static uint64_t changed_signals(void) {
+  if (signals.known) return signals.changed;
+  signals.known = true;
+  signals.changed = 0;
+  for (int number = 1; number < SIGRTMIN; number++)
+    if ((ALL_SIGNALS & SIGNAL(number)) && is_changed(number)) signals.changed |= SIGNAL(number);
+  return signals.changed;
+}
+
+void launch_look_again(void) {
+  signals.known = false;
+}
+
 static pid_t make_next_child(struct child *child, int *pidfd) {
   if (table == UNKNOWN) table = table_can_be_left() ? SHARED : COPIED;
   child->shares_table = table == SHARED;
@@ -333,7 +366,7 @@ static pid_t make_next_child(struct child *child, int *pidfd) {
 
 pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report) {
   launch_begin();
-  struct child child = {.plan = plan, .report = -1};
+  struct child child = {.plan = plan, .signals = changed_signals(), .report = -1};
   pid_t pid = shares_memory ? make_next_child(&child, pidfd) : make_first_child(&child, pidfd);
   if (pid < 0) child.said = (struct launch_report){LAUNCH_FORK, errno, 0};
   if (pid > 0 && !child.failed) return pid;
@@ -345,7 +378,7 @@ pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report
 /* The kernel writes the descriptor before the child runs, so that who looks can kill it from then on. */
 pid_t launch_apart(const struct launch *plan, char *stack, struct launch_watch *watch,
                    struct launch_report *report) {
-  struct child child = {.plan = plan, .watch = watch, .report = -1};
+  struct child child = {.plan = plan, .watch = watch, .signals = ALL_SIGNALS, .report = -1};
   pid_t pid = make_piped_child(&child, stack, (int *)&watch->pidfd);
   if (pid < 0) child.said = (struct launch_report){LAUNCH_FORK, errno, 0};
   if (pid > 0 && !child.failed) return pid;

@@ -104,5 +104,9 @@ pid_t launch_apart(const struct launch *plan, char *stack, struct launch_watch *
                    struct launch_report *report);
 /* In the main thread, before the first start. */
 void launch_begin(void);
+/* Code that is not ours has run: it may have changed what signals do in this process (a library that ignores
+ * SIGPIPE), so the next launch() looks at all of them. Else a child puts back only those that were not by
+ * default when it was last looked. */
+void launch_look_again(void);
 
 #endif

@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -333,16 +332,6 @@ static bool lost_status(struct proc *proc) {
   return true;
 }
 
-static double seconds(struct timeval time) {
-  return (double)time.tv_sec + (double)time.tv_usec / 1e6;
-}
-
-static void keep_usage(struct proc *proc, const struct rusage *usage) {
-  proc->exit.user = seconds(usage->ru_utime);
-  proc->exit.system = seconds(usage->ru_stime);
-  proc->exit.maxrss = (int64_t)usage->ru_maxrss * 1024;
-}
-
 static void keep_status(struct proc *proc, const siginfo_t *info) {
   if (info->si_code == CLD_EXITED)
     proc->exit.code = info->si_status;
@@ -350,15 +339,12 @@ static void keep_status(struct proc *proc, const siginfo_t *info) {
     proc->exit.signal = info->si_status;
 }
 
-/* False: it has not exited. glibc's waitid() has no room for the usage. */
+/* False: it has not exited. */
 static bool read_status(struct proc *proc) {
-  struct rusage usage = {0};
   siginfo_t info = {0};
-  const int flags = WEXITED | WNOHANG | WNOWAIT;
-  if (syscall(SYS_waitid, P_PIDFD, proc->exited.fd, &info, flags, &usage) != 0)
+  if (waitid(P_PIDFD, (id_t)proc->exited.fd, &info, WEXITED | WNOHANG | WNOWAIT) != 0)
     return errno == ECHILD && lost_status(proc);
   if (info.si_pid == 0) return false;
-  keep_usage(proc, &usage);
   keep_status(proc, &info);
   return true;
 }

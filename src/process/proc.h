@@ -85,11 +85,9 @@ enum lack {
 /* event.type is EVENT_EXIT. */
 struct proc_exit {
   struct event event;
-  int code;            /* its exit code, when `signal` is 0 */
-  int signal;          /* what killed it; 0 = it exited */
-  double user, system; /* seconds of processor time, of the leader and those it waited for */
-  int64_t maxrss;      /* bytes */
-  enum lack lack;      /* of memory: was that why it was killed, or has failed? */
+  int code;       /* its exit code, when `signal` is 0 */
+  int signal;     /* what killed it; 0 = it exited */
+  enum lack lack; /* of memory: was that why it was killed, or has failed? */
   /* Nobody has followed, though others of the session lived: why, as a word of the port; NULL = it is not so. */
   const char *unfollowed;
   pid_t heir;     /* then: whom the job named; 0 = nobody */

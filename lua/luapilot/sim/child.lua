@@ -225,8 +225,8 @@ function Child:exited()
   self.port.record("exit", { child = self, code = ended.code, signal = ended.signal })
   if not self.cancelled then
     self.port:push_urgent {
-      type = "exit", id = self.id, code = ended.code, signal = ended.signal,
-      usage = { user = 0, system = 0, maxrss = 0 }, oom = lack(self, ended), unfollowed = self.unfollowed,
+      type = "exit", id = self.id, code = ended.code, signal = ended.signal, oom = lack(self, ended),
+      unfollowed = self.unfollowed,
     }
   end
   if #self.group.members == 0 then self:emptied() end
