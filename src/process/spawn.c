@@ -114,11 +114,10 @@ static size_t count_of(char *const *list) {
   return count;
 }
 
-/* Is there another value for the name of `variable`? */
+/* Is there another value for the name of `variable`? A first letter tells most apart. */
 static bool is_replaced(const char *variable, char *const *by) {
-  size_t length = strcspn(variable, "=") + 1;
   for (; *by; by++)
-    if (strncmp(*by, variable, length) == 0) return true;
+    if (**by == *variable && strncmp(*by, variable, strcspn(variable, "=") + 1) == 0) return true;
   return false;
 }
 

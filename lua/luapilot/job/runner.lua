@@ -82,10 +82,19 @@ end
 ---@param name string
 ---@param input table?
 function Runner:post(name, input)
-  self.app:command(function() self:input(name, input or {}) end)
+  self.app:command(Runner.input, self, name, input or {})
 end
 
 local apply = {} -- by effect
+
+local function tell_of_change(self)
+  self.app.advertiser:refresh(self)
+  local watchers = self.watchers
+  if not watchers then return end
+  watchers:walk(function(fn, entry)
+    if fn() then watchers:remove(entry) end
+  end)
+end
 
 ---@param name string
 ---@param input table
@@ -97,7 +106,7 @@ function Runner:input(name, input)
   for _, effect in ipairs(effects) do
     apply[effect[1]](self, effect[2], effect[3], effect[4])
   end
-  if changed or #effects > 0 then self:changed() end
+  if changed or #effects > 0 then tell_of_change(self) end
 end
 
 ---Calls fn() after each change of state, until it returns true. Returns what takes it back.
@@ -110,33 +119,23 @@ function Runner:watch(fn)
   return function() watchers:remove(entry) end
 end
 
----@private
-function Runner:changed()
-  self.app.advertiser:refresh(self)
-  local watchers = self.watchers
-  if not watchers then return end
-  watchers:walk(function(fn, entry)
-    if fn() then watchers:remove(entry) end
-  end)
-end
-
 -- --- effects: timers, log, events ------------------------------------------------------------
 
 -- What a job is given to end, not what is waited for: see Loop:allow.
 local BUDGETS = { run = true, handlers = true, kill = true, unbind = true }
 
 -- A timer that was taken back after it fired, but before its input was applied, is none.
+local function timer_is_due(self, key, id)
+  if self.timers[key] ~= id then return end
+  self.timers[key], self.due[key] = nil, nil
+  self:input(key .. "_due", {})
+end
+
 function apply.timer(self, key, seconds)
   apply.untimer(self, key)
   local app, id = self.app, nil
   if self.timers == constant.NONE then self.timers, self.due = {}, {} end
-  local function over()
-    app:command(function()
-      if self.timers[key] ~= id then return end
-      self.timers[key], self.due[key] = nil, nil
-      self:input(key .. "_due", {})
-    end)
-  end
+  local function over() app:command(timer_is_due, self, key, id) end
   if BUDGETS[key] then
     id = app.loop:allow(seconds, over)
   else

@@ -81,19 +81,19 @@ function app.new(options)
     jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = queue.new(),
     spent = {},
     state = options.state or {},
-    mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false,
+    mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, main = false, masks = false,
     shutdown_timeout = SHUTDOWN_TIMEOUT, signal_number = signals.number,
   }, App)
   self.quiescence = quiescence.new(self)
   self.loop = loop.new(options.port)
   self.tasks = scheduler.new(self.loop)
-  self.loop:phase(function() return self:run_commands() end)
+  self.loop:phase(function() return App.run_commands(self) end)
   self.bus = bus.new {
     loop = self.loop, tasks = self.tasks,
     on_error = function(subscription, event, err) self:complain(subscription.label, err, event) end,
     log = function(...) self:log(...) end,
   }
-  self.loop:phase(function() return self:look_around() end)
+  self.loop:phase(function() return App.look_around(self) end)
   self.tasks.on_idle = function() self.dirty = true end
   self.bus.on_quiet = self.tasks.on_idle
   self.loop:otherwise(function(event) self:outside(event) end)
@@ -134,17 +134,22 @@ end
 
 -- --- commands and events ---------------------------------------------------------------------
 
----Does fn() in this turn, after what is being done now.
----@param fn fun()
-function App:command(fn)
-  self.commands:push(fn)
+---Does fn(a, b, c) in this turn, after what is being done now. (A table costs less than a function that holds these.)
+---@param fn function
+function App:command(fn, a, b, c)
+  self.commands:push(a == nil and fn or { fn, a, b, c })
+end
+
+local function run_command(command)
+  if type(command) == "function" then return command() end
+  command[1](command[2], command[3], command[4])
 end
 
 ---@private
 function App:run_commands()
   local count = self.commands.count
   for _ = 1, count do
-    local ok, err = xpcall(self.commands:pop(), debug.traceback)
+    local ok, err = xpcall(run_command, debug.traceback, self.commands:pop())
     if not ok then self:own_error(err) end
   end
   return count > 0
@@ -520,10 +525,10 @@ function App:let_go() handoff.let_go(self) end
 ---@return integer exit_code
 function App:run()
   self:start()
-  local wait = self.port.wait
+  local wait, turn = self.port.wait, self.turn
   while not self.ended do
     local event = wait()
-    local ok, err = xpcall(self.turn, debug.traceback, self, event)
+    local ok, err = xpcall(turn, debug.traceback, self, event)
     if not ok then self:own_error(err) end
   end
   return self.exit_code

@@ -34,7 +34,7 @@ function bus.new(env)
     open = 0, -- events that handlers have: at work, queued, settling
     tickets = setmetatable({}, WEAK), weights = setmetatable({}, WEAK),
   }, Bus)
-  env.loop:phase(function() return self:drain() end)
+  env.loop:phase(function() return Bus.drain(self) end)
   return self
 end
 
@@ -184,10 +184,11 @@ end
 ---Gives out what is queued now; what is published meanwhile waits for the next phase.
 ---@return boolean busy
 function Bus:drain()
-  local waiting = self:queued()
+  local events = self.queue
+  local waiting = events.count / 2
   for _ = 1, waiting do
-    local topic = self.queue:pop()
-    local event = self.queue:pop()
+    local topic = events:pop()
+    local event = events:pop()
     self.load = self.load - (self.weights[event] or 1)
     dispatch(self, topic, event)
   end

@@ -10,7 +10,7 @@ local lazy = require "luapilot.base.lazy"
 ---@field port luapilot.Port
 ---@field routes table<integer, fun(event: table)>  owner of each live handle
 ---@field phases fun(): boolean[]                    each returns true when it did something
----@field again integer?                            the timer that goes on with phases that found no rest
+---@field again integer|false                       the timer that goes on with phases that found no rest
 ---@field meter integer[]                           [1] is another number for each stretch of user code, from resume
 ---                                                 to wait; [2] grows while there is no turn: see port.contain
 local Loop = {}
@@ -25,7 +25,9 @@ local loop = {}
 ---@param port luapilot.Port
 ---@return luapilot.Loop
 function loop.new(port)
-  return setmetatable({ port = port, routes = {}, phases = {}, other = nil, meter = { 0, 0 } }, Loop)
+  return setmetatable({
+    port = port, routes = {}, phases = {}, other = nil, again = false, stopped = false, meter = { 0, 0 },
+  }, Loop)
 end
 
 ---Events of handle `id` go to `fn`, until `forget`.
@@ -118,7 +120,7 @@ function Loop:rest()
     if not round(self) then return end
     if meter[2] ~= looks then break end
   end
-  self.again = self.again or self:after(0, function() self.again = nil end)
+  self.again = self.again or self:after(0, function() self.again = false end)
 end
 
 ---One turn: an event, and all that follows from it.
