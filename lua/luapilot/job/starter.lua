@@ -15,12 +15,14 @@ local trigger_text = lazy.require "luapilot.job.trigger_text"
 local starter = {}
 
 ---@class luapilot.Starter
+---@field runner luapilot.Runner
 ---@field trigger table    of job/trigger.lua
+---@field topics string[]  that it listens to
 ---@field quiet boolean?   what is heard counts, but starts nothing
 ---@field resumed boolean?  it goes on where a former core stopped: what is so was heard by that one, or never said
 local Starter = {
   listeners = constant.NONE, schedules = constant.NONE, timers = constant.NONE, timeouts = constant.NONE,
-  settling = constant.NONE, stopped = false,
+  settling = constant.NONE, topics = constant.NONE, stopped = false,
 }
 Starter.__index = Starter
 
@@ -50,7 +52,7 @@ local CLOCK = { every = true, cron = true }
 local function fire(self, leaf)
   local runner = self.runner
   if runner.memory.state == "blocked" and not CLOCK[leaf.kind] then return end -- the start that waits serves it
-  self.app:command(function()
+  self.runner.app:command(function()
     if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
     if CLOCK[leaf.kind] then return runner:skip() end
     busy[leaf.options and leaf.options.when_busy or "latest"](runner)
@@ -64,7 +66,8 @@ end
 
 -- settle: the leaf counts when its events were quiet for a while, at the latest after max_wait.
 local function settle(self, leaf)
-  local loop, options = self.app.loop, leaf.options
+  local app, options = self.runner.app, leaf.options
+  local loop = app.loop
   local state = self.settling[leaf]
   if state then
     loop:cancel(state.quiet)
@@ -77,7 +80,7 @@ local function settle(self, leaf)
     loop:cancel(state.quiet)
     loop:cancel(state.latest)
     hear(self, leaf)
-    self.app:doubt(self.runner)
+    app:doubt(self.runner)
   end
   state.latest = state.latest or loop:after(options.max_wait, over)
   state.quiet = loop:after(options.settle, over)
@@ -96,9 +99,10 @@ end
 local arm = {} -- by kind of leaf
 
 local function arm_event(self, leaf)
+  local app = self.runner.app
   if leaf.topic ~= "pilot" then reminder.later(self.runner) end
-  add(self, "listeners", self.app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
-  if leaf.kind == "once" and not self.resumed and self.app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
+  add(self, "listeners", app.bus:listen(leaf.topic, leaf.event, function() heard(self, leaf) end))
+  if leaf.kind == "once" and not self.resumed and app:is_now(leaf.topic, leaf.event) then heard(self, leaf) end
 end
 arm.once, arm.each = arm_event, arm_event
 
@@ -108,12 +112,12 @@ function arm.manual() end
 
 function arm.every(self, leaf)
   if not trigger.satisfied(self.trigger, leaf) then hear(self, leaf) end -- the first run is at start-up
-  add(self, "schedules", ticker.every(self.app.loop, leaf.interval, leaf.interval,
+  add(self, "schedules", ticker.every(self.runner.app.loop, leaf.interval, leaf.interval,
     function() hear(self, leaf) end))
 end
 
 function arm.cron(self, leaf)
-  add(self, "schedules", ticker.cron(self.app.loop, leaf.schedule, leaf.jitter, self.app.calendar,
+  add(self, "schedules", ticker.cron(self.runner.app.loop, leaf.schedule, leaf.jitter, self.runner.app.calendar,
     function() hear(self, leaf) end))
 end
 
@@ -121,12 +125,12 @@ arm["function"] = function(self, leaf)
   if self.quiet then return hear(self, leaf) end
   if trigger.satisfied(self.trigger, leaf) or self.trigger.memory.gave_up then return end
   reminder.later(self.runner)
-  self.task = self.app.tasks:spawn(leaf.fn, {
+  self.task = self.runner.app.tasks:spawn(leaf.fn, {
     name = ("when of job %q"):format(self.runner.spec.name), detached = true,
     ended = function(t)
       self.task = nil
       if t.reason then return end
-      if t:failed() then self.app:complain(("job %q: when"):format(self.runner.spec.name), t.error) end
+      if t:failed() then self.runner.app:complain(("job %q: when"):format(self.runner.spec.name), t.error) end
       if t.ok and t.results[1] then return hear(self, leaf) end
       give_up(self, leaf, t.ok and "its `when` function returned nothing true: it will not be started"
         or "its `when` function failed: it will not be started")
@@ -137,11 +141,11 @@ end
 local function arm_timeout(self, leaf, number, due)
   local seconds = leaf.options and leaf.options.timeout
   if not seconds or trigger.satisfied(self.trigger, leaf) then return end
-  local now = self.app.loop.port.now()
+  local now = self.runner.app.loop.port.now()
   due = due or now + seconds
   own(self, "timeouts")[number] = due
-  add(self, "timers", self.app.loop:allow(math.max(0, due - now), function()
-    give_up(self, leaf, function() return awaited.in_vain(self.app, leaf, seconds) end)
+  add(self, "timers", self.runner.app.loop:allow(math.max(0, due - now), function()
+    give_up(self, leaf, function() return awaited.in_vain(self.runner.app, leaf, seconds) end)
   end))
 end
 
@@ -183,7 +187,7 @@ function Starter:can_fire()
   if self.stopped then return false end
   if next(self.settling) then return true end
   return trigger.can_fire(self.trigger, function(topic, event)
-    return self.app.quiescence:can_speak(topic, event, self.runner)
+    return self.runner.app.quiescence:can_speak(topic, event, self.runner)
   end)
 end
 
@@ -206,9 +210,10 @@ function Starter:loses(topic) return trigger.loses(self.trigger, topic) end
 
 ---Hears nothing any more.
 function Starter:stop()
-  local loop = self.app.loop
+  local app = self.runner.app
+  local loop = app.loop
   self.stopped = true
-  for _, listener in ipairs(self.listeners) do self.app.bus:forget(listener) end
+  for _, listener in ipairs(self.listeners) do app.bus:forget(listener) end
   for _, each in ipairs(self.schedules) do each:cancel() end
   for _, timer in ipairs(self.timers) do loop:cancel(timer) end
   for _, state in pairs(self.settling) do
@@ -216,7 +221,7 @@ function Starter:stop()
     loop:cancel(state.latest)
   end
   if self.task then self.task:cancel("shutdown") end
-  if self.app.look then loop:cancel(self.app.look.timer) end
+  if app.look then loop:cancel(app.look.timer) end
   self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
 end
 
@@ -239,9 +244,9 @@ end
 ---@return luapilot.Starter
 function starter.new(runner, node)
   node = node or trigger.STARTUP
-  return setmetatable({
-    runner = runner, app = runner.app, trigger = trigger.new(node), topics = trigger.topics(node),
-  }, Starter)
+  local self = setmetatable({ runner = runner, trigger = trigger.new(node) }, Starter)
+  if node ~= trigger.STARTUP then self.topics = trigger.topics(node) end
+  return self
 end
 
 return starter

@@ -70,15 +70,20 @@ function trigger.leaves(node)
   return leaves, numbers, groups
 end
 
+-- Most jobs start with the pilot. Of the triggers of all these only the memory is two different ones: before, and after.
 local STARTUP_LEAVES, STARTUP_NUMBERS = trigger.leaves(trigger.STARTUP)
-constant.of(STARTUP_LEAVES)
-constant.of(STARTUP_NUMBERS)
+local BEFORE = constant.of { fired = 0, gave_up = false, leaves = constant.NONE, groups = constant.NONE }
+local AFTER = constant.of { fired = 1, gave_up = false, leaves = constant.of { true }, groups = constant.NONE }
+local Startup = { __index = {
+  node = trigger.STARTUP, leaves = constant.of(STARTUP_LEAVES), numbers = constant.of(STARTUP_NUMBERS),
+  groups = constant.NONE, memory = BEFORE,
+} }
 
 ---@param node luapilot.TriggerNode
 ---@return table trigger
 function trigger.new(node)
-  local leaves, numbers, groups = STARTUP_LEAVES, STARTUP_NUMBERS, constant.NONE
-  if node ~= trigger.STARTUP then leaves, numbers, groups = trigger.leaves(node) end
+  if node == trigger.STARTUP then return setmetatable({}, Startup) end
+  local leaves, numbers, groups = trigger.leaves(node)
   return {
     node = node, leaves = leaves, numbers = numbers, groups = groups, sum = node.parts and trigger.sum() or nil,
     memory = { fired = 0, gave_up = false, leaves = {}, groups = constant.NONE },
@@ -148,6 +153,10 @@ end
 ---@return boolean
 function trigger.hear(self, leaf)
   local memory, number, repeats = self.memory, self.numbers[leaf], REPEATS[leaf.kind]
+  if memory == BEFORE then
+    self.memory = AFTER
+    return true
+  end
   if memory.gave_up then return false end
   if memory.leaves[number] and not repeats then return false end
   memory.leaves[number] = true
