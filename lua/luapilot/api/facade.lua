@@ -14,6 +14,7 @@ local facade = {}
 
 ---@class luapilot.Facade
 ---@field make fun(inner: table): table          the object of something, which has an `app`
+---@field change fun(object: table, inner: table)  from now on it stands for that
 ---@field of fun(object: any, method: string, level: integer?): table   what it stands for; raises when it is none
 ---@field is fun(value: any): boolean
 ---@field inner fun(object: any): table?         the same, or nil
@@ -71,6 +72,7 @@ function facade.new(o)
       class.hidden[self] = inner
       return self
     end,
+    change = function(self, inner) getmetatable(self).hidden[self] = inner end,
     of = function(self, method, level)
       local inner = inner_of(self)
       if inner then return inner end

@@ -25,8 +25,10 @@ local function last_exit(exit, app)
   return { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error, at = at }
 end
 
--- What stands behind an object: { app, name, where }.
-local function runner_of(h) return h.app.jobs[h.name] end
+-- What stands behind an object: its runner; before it is described, { app, name, where, number }.
+local function runner_of(h) return h.spec and h end
+
+local function name_of(h) return h.name or h.spec.name end
 
 -- A field of the running job, and what it is before there is one.
 local function of_runner(read, before)
@@ -39,7 +41,7 @@ end
 
 -- What :state and its like show, before and after the job is completed.
 local fields = {
-  name = function(h) return h.name end,
+  name = name_of,
   state = of_runner(function(r) return job.VISIBLE[r.memory.state] end, "waiting"),
   pid = of_runner(function(r) return r.memory.pid end),
   running = of_runner(function(r) return r.memory.state == "running" end, false),
@@ -68,9 +70,9 @@ end
 
 front = facade.new {
   kind = "job", methods = methods, fields = fields, set = 'describe the job with pilot.job "name" { … }',
-  describe = function(h) return ("job %q"):format(h.name) end,
+  describe = function(h) return ("job %q"):format(name_of(h)) end,
   call = function(self, h, options) -- `app { … }`: the later call that completes `pilot.job "app"`
-    job_api.complete(h.app, self, h.name, options)
+    job_api.complete(h.app, self, name_of(h), options)
     return self
   end,
 }
@@ -82,7 +84,7 @@ job_api.is = front.is
 ---The topic of a job on the bus.
 ---@param self table
 ---@return string
-function job_api.topic(self) return "job:" .. front.inner(self).name end
+function job_api.topic(self) return "job:" .. name_of(front.inner(self)) end
 
 ---The object of a name, made when it is named for the first time.
 ---@param app luapilot.App
@@ -98,10 +100,10 @@ function job_api.named(app, name)
     error(("there is no job %q%s%s"):format(name, suggest.hint(name, others), suggest.near(name, others) and "" or
       ": a new one is described at the top level of the file, before the pilot runs"), 4)
   end
-  local declaration = { app = app, name = name, where = app:where() }
+  app.named = app.named + 1
+  local declaration = { app = app, name = name, where = app:where(), number = app.named }
   local self = front.make(declaration)
-  app.objects[name] = self
-  app.declared[#app.declared + 1] = declaration
+  app.objects[name], app.undescribed[name] = self, declaration
   return self
 end
 
@@ -129,7 +131,10 @@ function job_api.complete(app, self, name, options)
   end
   local node = arguments.trigger(app, spec.when, where, ("job %q.when"):format(name))
   if node and node.kind == "every" and not spec.timeout then spec.timeout = node.interval end
-  app:add(runner.new(app, spec, self, node))
+  local described = runner.new(app, spec, self, node)
+  app:add(described)
+  front.change(self, described)
+  app.undescribed[name] = nil
   return self
 end
 

@@ -30,7 +30,7 @@ end
 -- Level 1: the method that calls this.
 local function of(self, method, level)
   local h = front.of(self, method, (level or 1) + 1)
-  return h, h.app.jobs[h.name]
+  return h, h.spec and h -- an object that is described stands for its runner
 end
 
 -- Methods that act need a running pilot; all need a described job.
@@ -117,7 +117,7 @@ function methods.next(self, event, timeout)
       h.app.bus:forget(listener)
       unwatch()
     end
-    listener = h.app.bus:listen(("job:" .. h.name), event, function(what)
+    listener = h.app.bus:listen("job:" .. r.spec.name, event, function(what)
       stop()
       done(what)
     end)

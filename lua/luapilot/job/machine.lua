@@ -70,7 +70,7 @@ job.VISIBLE = {
 ---@field started number?       when its last run began; nil: it has had none, or could not be started
 ---@field health string         "unknown"|"healthy"|"unhealthy"
 ---@field reloading boolean?    a reload waits for the job to be ready
----@field policy table          schema/restart.lua's memory
+---@field policy table?         schema/restart.lua's memory, once there was something to decide
 ---@field background luapilot.Background?   it has put itself into the background
 ---@field refused integer?      spawns that the machine refused in a row
 ---@field due number?           in backoff: when the next start is
@@ -82,7 +82,6 @@ job.VISIBLE = {
 function job.new(now)
   return {
     state = "waiting", runs = 0, restarts = 0, since = now, health = "unknown",
-    policy = restart.new(),
   }
 end
 
@@ -112,8 +111,12 @@ local function begin(c)
 end
 
 -- Started by the trigger or by hand: the restart policy counts from here.
+local function count_anew(m)
+  if m.policy then restart.triggered(m.policy) end
+end
+
 local function begin_anew(c)
-  restart.triggered(c.memory.policy)
+  count_anew(c.memory)
   return begin(c)
 end
 
@@ -151,6 +154,7 @@ end
 local function delay_of(c)
   local m = c.memory
   local run = { success = m.exit.code == 0 and not m.killed_by, started = m.started or c.now, ended = c.now }
+  m.policy = m.policy or restart.new()
   local delay, why = restart.decide(policy_of(c), m.policy, run, c.random)
   return delay, why, run.success
 end
@@ -334,7 +338,7 @@ local function start_later(c)
   local due = c.input.again == "trigger" and m.exit and not m.started and m.exit.at + AGAIN
   if not due or due <= c.now then return nil end
   if m.state == "backoff" and m.due and m.due <= due then return "backoff" end -- that start serves it
-  restart.triggered(m.policy)
+  count_anew(m)
   return back_off(c, due - c.now)
 end
 

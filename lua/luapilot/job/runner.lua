@@ -28,14 +28,24 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field memory luapilot.JobMemory
 ---@field object table          what the user holds
 ---@field topic string          "job:app"
+---@field number integer        in the order of declaration
+---@field dependents luapilot.Runner[]   who waits for it
+---@field process integer?      the port's handle
+---@field routed integer?       a process before it, whose streams may still say something
 ---@field lines luapilot.Output?  of its process, once that has said something that somebody hears
 local Runner = {
-  -- Until it needs some of its own.
-  timers = constant.NONE, due = constant.NONE,
+  -- Until it needs some of its own. There may be thousands: a table of more than eight fields is twice as large, and one
+  -- that is set to nil counts.
+  timers = constant.NONE, due = constant.NONE, dependents = constant.NONE,
   stops = 0,
   streams = 0, -- of the process, captured and not at their end
 }
 Runner.__index = Runner
+
+-- A field is set to nil, if it is there at all.
+local function clear(self, field)
+  if self[field] ~= nil then self[field] = nil end
+end
 
 ---@param app table
 ---@param spec table
@@ -356,7 +366,7 @@ end
 -- heard everything, and a pilot does not end before that. (The port ends captured streams soon after the group.)
 local function gone(self)
   if not self.group_gone or self.streams > 0 or self.lines and self.lines:is_pending() then return end
-  if not self.late then self.app.loop:unroute(self.process) end
+  if self.late then self.routed = self.process else self.app.loop:unroute(self.process) end
   local event = self.group_gone
   self.group_gone, self.process = nil, nil
   self:post("group_gone", event)
@@ -388,11 +398,16 @@ end
 local function route(self, id)
   if self.routed then self.app.loop:unroute(self.routed) end
   if self.lines then self.lines:drop() end
-  self.process, self.routed, self.lines = id, id, nil
-  self.app.loop:route(id, function(event)
-    local fn = on_event[event.type] or slow_start[event.type]
-    if fn then fn(self, event) end
-  end)
+  self.process = id
+  clear(self, "routed")
+  clear(self, "lines")
+  self.app.loop:route(id, self)
+end
+
+---An event of its process: to the loop it is a function.
+Runner.__call = function(self, event)
+  local fn = on_event[event.type] or slow_start[event.type]
+  if fn then fn(self, event) end
 end
 
 local function failure_code(code, stage)
@@ -424,8 +439,10 @@ local function spawn_program(self)
   if not start then return self:cannot_start(why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(start)
   if not id then return self:cannot_start(pid, code, stage) end
-  self.streams, self.late = capture and (log.merge and 1 or 2) or 0, nil
-  self.hands_over = nil
+  local streams = capture and (log.merge and 1 or 2) or 0
+  if self.streams ~= streams then self.streams = streams end
+  clear(self, "late")
+  clear(self, "hands_over")
   route(self, id)
   if pid then self:started(pid) end
 end
@@ -455,9 +472,13 @@ end
 -- always the last effect of its input.
 -- A file on trial may be this job's configuration: it waits for the verdict.
 function apply.spawn(self)
-  self.unheld = self.app.trials:after_trials(function() apply.spawn(self) end)
-  if self.unheld then return end
-  self.leaving = nil
+  local unheld = self.app.trials:after_trials(function() apply.spawn(self) end)
+  if unheld then
+    self.unheld = unheld
+    return
+  end
+  clear(self, "unheld")
+  clear(self, "leaving")
   if self.spec.run then return spawn_task(self) end
   if self.spec.exec then return spawn_program(self) end
   self:input("spawned", {}) -- it only registers and checks: there is no process

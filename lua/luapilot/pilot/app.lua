@@ -50,6 +50,9 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field bus luapilot.Bus
 ---@field jobs table<string, luapilot.Runner>
 ---@field order luapilot.Runner[]        in the order of declaration
+---@field objects table<string, luapilot.Job>        what the file holds, by name
+---@field undescribed table<string, { name: string, where: string?, number: integer }>   named so far, no more
+---@field named integer                  how many have been
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
 ---@field exit_code integer?
@@ -78,7 +81,7 @@ function app.new(options)
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
-    jobs = {}, order = {}, objects = {}, declared = {}, starts = {}, holders = {}, commands = queue.new(),
+    jobs = {}, order = {}, objects = {}, undescribed = {}, named = 0, starts = {}, holders = {}, commands = queue.new(),
     spent = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, main = false, masks = false,
@@ -418,7 +421,7 @@ function App:doubt(runner)
   self.dirty = true
 end
 
-local function sources_of(self, runner)
+local function find_sources(self, runner)
   local sources, seen = {}, { [runner] = true }
   local function add(source)
     if not seen[source] then
@@ -431,7 +434,7 @@ local function sources_of(self, runner)
     if source then add(source) end
   end
   if runner.spec.depends_on then dependencies.each_source(runner, add) end
-  return #sources > 0 and sources or constant.NONE
+  return sources
 end
 
 ---The jobs that the trigger of `runner` names, and that it depends on, itself apart: those of the file, so when all of
@@ -439,7 +442,8 @@ end
 ---@param runner luapilot.Runner
 ---@return luapilot.Runner[]
 function App:sources_of(runner)
-  runner.sources = runner.sources or sources_of(self, runner)
+  if not (runner.starter.topics[1] or runner.spec.depends_on) then return constant.NONE end
+  runner.sources = runner.sources or find_sources(self, runner)
   return runner.sources
 end
 

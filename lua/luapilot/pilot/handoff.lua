@@ -102,6 +102,7 @@ end
 ---@param app luapilot.App
 function handoff.let_go(app)
   for _, runner in ipairs(app.order) do
+    if runner.process then app.loop:unroute(runner.process) end
     if runner.routed then app.loop:unroute(runner.routed) end
   end
   local ids = {}

@@ -45,14 +45,13 @@ local function leans(leaves)
     if leaf.topic == "pilot" and SPOKEN[leaf.event] then return true end
     if leaf.topic and leaf.topic:find "^template:" then return true end
   end
-  return nil
+  return false
 end
 
 ---A job was declared: it waits.
 ---@param runner luapilot.Runner
 function Quiescence:add(runner)
-  runner.dependents = constant.NONE -- until it has some
-  runner.leans = leans(runner.starter.trigger.leaves)
+  if leans(runner.starter.trigger.leaves) then runner.leans = true end
   self.waiting[runner], self.doubtful[runner] = true, true
   self.manual = self.manual or runner.starter:is_manual()
 end

@@ -201,7 +201,7 @@ function M.job(name, options, where, mistakes)
   if spec.drain and schema.field(given, "service") == nil then
     report(schema.join(path, "drain"), "needs service: it is the time between deregistering and stop_signal")
   end
-  spec.failed = failed
+  if failed then spec.failed = true end
   return spec
 end
 

@@ -13,21 +13,26 @@ local references = {}
 
 local HINTS = 20 -- so many names are compared with all others
 
+local function in_order(map)
+  local list = {}
+  for _, object in pairs(map) do list[#list + 1] = object end
+  table.sort(list, function(a, b) return a.number < b.number end)
+  return list
+end
+
 ---Jobs that were named, and never described.
 ---@param app luapilot.App
 function references.undescribed(app)
   local known, hints = {}, 0
   for i, runner in ipairs(app.order) do known[i] = runner.spec.name end
-  for _, object in ipairs(app.declared) do
+  for _, object in ipairs(in_order(app.undescribed)) do
     local name = object.name
-    if not app.jobs[name] then
-      hints = hints + 1
-      local meant = hints <= HINTS and suggest.near(name, known)
-      local hint = meant and (" (did you mean %q?)"):format(meant) or ""
-      app.mistakes:add(object.where, ("job %q"):format(name),
-        ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
-          :format(hint, name))
-    end
+    hints = hints + 1
+    local meant = hints <= HINTS and suggest.near(name, known)
+    local hint = meant and (" (did you mean %q?)"):format(meant) or ""
+    app.mistakes:add(object.where, ("job %q"):format(name),
+      ("was named but never described%s: write pilot.job %q { … }, or use the name of a job that exists")
+        :format(hint, name))
   end
 end
 

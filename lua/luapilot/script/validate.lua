@@ -120,14 +120,14 @@ end
 -- --- the file --------------------------------------------------------------------------------
 
 local function declares_something(app)
-  return #app.declared > 0 or next(app.holders) ~= nil or app.tasks.count > 0
+  return next(app.objects) ~= nil or next(app.holders) ~= nil or app.tasks.count > 0
     or app.bus:count(function() return true end) > 0
 end
 
 ---@param app luapilot.App
 ---@param path string
 function validate.declarations(app, path)
-  if #app.declared > #app.order and not app.raised then references.undescribed(app) end
+  if next(app.undescribed) and not app.raised then references.undescribed(app) end
   for _, runner in ipairs(app.order) do
     for _, leaf in ipairs(runner.starter.trigger.leaves) do
       if leaf.topic then references.event(app, runner, leaf) end

@@ -32,7 +32,7 @@ end
 
 ---Events of handle `id` go to `fn`, until `forget`.
 ---@param id integer
----@param fn fun(event: table)
+---@param fn fun(event: table)|table    or what can be called like it
 function Loop:route(id, fn)
   self.routes[id] = fn
 end
