@@ -33,6 +33,13 @@ bool buffer_grow(struct buffer *buffer, size_t size) {
   return true;
 }
 
+void buffer_fit(struct buffer *buffer) {
+  char *data = buffer->end > 0 ? realloc(buffer->data, buffer->end) : NULL;
+  if (data == NULL) return;
+  buffer->data = data;
+  buffer->capacity = buffer->end;
+}
+
 void buffer_free(struct buffer *buffer) {
   free(buffer->data);
   *buffer = (struct buffer){0};

@@ -55,6 +55,9 @@ static inline void buffer_consume(struct buffer *buffer, size_t size) {
   if (buffer->start == buffer->end) buffer->start = buffer->end = 0;
 }
 
+/* Keeps its content and gives back the room behind it. */
+void buffer_fit(struct buffer *buffer);
+
 /* Empties it and gives the memory back. */
 void buffer_free(struct buffer *buffer);
 

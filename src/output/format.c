@@ -89,7 +89,7 @@ static bool put_time(struct buffer *out) {
 static bool head_default(struct format *format, struct buffer *out) {
   if (!format->prefix) {
     format->stamp = FORMAT_NO_STAMP;
-    return buffer_reserve(out, 1);
+    return true;
   }
   format->stamp = 0;
   return put_time(out) && put_text(out, " ") && put_text(out, format->name) && put_text(out, ": ");
@@ -97,9 +97,9 @@ static bool head_default(struct format *format, struct buffer *out) {
 
 static bool put_level(struct format *format, struct buffer *out, bool quoted) {
   size_t size = strlen(format->level);
-  format->level_at = buffer_size(out);
+  format->level_at = (uint32_t)buffer_size(out);
   if (!(quoted ? put_quoted : put_value)(out, format->level, size)) return false;
-  format->level_end = buffer_size(out);
+  format->level_end = (uint32_t)buffer_size(out);
   return true;
 }
 
@@ -110,7 +110,7 @@ static bool head_text(struct format *format, struct buffer *out) {
       !put_value(out, format->name, strlen(format->name)) || !put_text(out, " stream=") ||
       !put_text(out, format->stream))
     return false;
-  format->msg_at = buffer_size(out);
+  format->msg_at = (uint32_t)buffer_size(out);
   return put_text(out, " msg=\"");
 }
 
@@ -121,19 +121,21 @@ static bool head_json(struct format *format, struct buffer *out) {
       !put_quoted(out, format->name, strlen(format->name)) || !put_text(out, ",\"stream\":\"") ||
       !put_text(out, format->stream) || !put_text(out, "\""))
     return false;
-  format->msg_at = buffer_size(out);
+  format->msg_at = (uint32_t)buffer_size(out);
   return put_text(out, ",\"msg\":\"");
 }
 
-static void choose_tails(struct format *format) {
-  static const char *const tails[][2] = {[OUTPUT_DEFAULT] = {"\n", "\n"},
-                                         [OUTPUT_TEXT] = {"\"\n", "\" partial=true\n"},
-                                         [OUTPUT_JSON] = {"\"}\n", "\",\"partial\":true}\n"}};
-  for (int partial = 0; partial < 2; partial++) {
-    const char *text = tails[format->kind][partial];
-    format->tails[partial] = (struct format_tail){text, strlen(text)};
-  }
-}
+/* What ends a line, and what ends a part behind which it goes on. */
+static const struct tail {
+  const char *text;
+  size_t size;
+} tails[][2] = {
+#define TAIL(text) {text, sizeof(text) - 1}
+    [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
+    [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},
+    [OUTPUT_JSON] = {TAIL("\"}\n"), TAIL("\",\"partial\":true}\n")},
+#undef TAIL
+};
 
 static bool render_head(struct format *format, enum output_format kind) {
   static bool (*const heads[])(struct format *, struct buffer *) = {
@@ -146,33 +148,40 @@ static bool render_head(struct format *format, enum output_format kind) {
   }
   free(format->head);
   *format = next;
+  buffer_fit(&head);
   format->kind = kind;
   format->head = head.data;
-  format->head_size = head.end;
-  choose_tails(format);
+  format->head_size = (uint32_t)head.end;
   return true;
 }
 
-static char *copy_of(const char *text) {
-  return text ? strdup(text) : NULL;
+/* All in one piece: the name is what must be freed. */
+static bool copy_words(struct format *format, const struct output_style *style) {
+  const char *const words[] = {style->name, style->level, style->level_from};
+  char **const copies[] = {&format->name, &format->level, &format->level_from};
+  size_t size = 0;
+  for (int i = 0; i < 3; i++)
+    if (words[i]) size += strlen(words[i]) + 1;
+  char *at = malloc(size);
+  if (at == NULL) return false;
+  for (int i = 0; i < 3; i++) {
+    if (words[i] == NULL) continue;
+    *copies[i] = at;
+    at = stpcpy(at, words[i]) + 1;
+  }
+  return true;
 }
 
 int format_init(struct format *format, enum output_format kind, const struct output_style *style,
                 const char *stream) {
   *format = (struct format){.prefix = style->prefix, .parse = style->parse, .stream = stream};
-  format->name = strdup(style->name);
-  format->level = strdup(style->level);
-  format->level_from = copy_of(style->level_from);
-  bool copied = format->name && format->level && (format->level_from || !style->level_from);
-  if (copied && render_head(format, kind)) return 0;
+  if (copy_words(format, style) && render_head(format, kind)) return 0;
   format_free(format);
   return -1; /* errno = ENOMEM, by malloc */
 }
 
 void format_free(struct format *format) {
   free(format->name);
-  free(format->level);
-  free(format->level_from);
   free(format->head);
   *format = (struct format){0};
 }
@@ -187,12 +196,12 @@ void format_stamp(struct format *format, int64_t milliseconds) {
 
 /* The rest of a line, from the first byte on that is not plain. */
 static bool put_difficult(struct buffer *out, const char *line, size_t size,
-                          const struct format_tail *tail) {
+                          const struct tail *tail) {
   return utf8_escape(out, line, size) && buffer_append(out, tail->text, tail->size);
 }
 
 static bool put_line(const struct format *format, struct buffer *out, const char *line, size_t size,
-                     const struct format_tail *tail) {
+                     const struct tail *tail) {
   size_t before = buffer_size(out);
   if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
   bool quoted = format->kind != OUTPUT_DEFAULT;
@@ -226,7 +235,7 @@ static bool put_object(const struct format *format, struct buffer *out, const ch
     return put_object_head(format, out, object, format->msg_at) && put_text(out, ",\"data\":") &&
            buffer_append(out, object->text, object->size) && put_text(out, "}\n");
   return put_object_head(format, out, object, format->head_size) &&
-         put_difficult(out, line, size, &format->tails[0]);
+         put_difficult(out, line, size, &tails[format->kind][0]);
 }
 
 bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
@@ -234,7 +243,7 @@ bool format_line(const struct format *format, struct buffer *out, const char *li
   struct parse_object object;
   if (!format->parse || part != FORMAT_WHOLE || format->kind == OUTPUT_DEFAULT ||
       !parse_object(line, size, format->level_from, &object))
-    return put_line(format, out, line, size, &format->tails[part == FORMAT_PART]);
+    return put_line(format, out, line, size, &tails[format->kind][part == FORMAT_PART]);
   size_t before = buffer_size(out);
   if (put_object(format, out, line, size, &object)) return true;
   buffer_cut(out, before);

@@ -37,31 +37,25 @@
 
 #define FORMAT_STAMP (sizeof "2026-11-22T12:47:31.123Z" - 1)
 
-struct format_tail {
-  const char *text; /* static */
-  size_t size;
-};
-
 /* A whole line; a part, behind which it goes on; the last part. */
 enum format_part { FORMAT_WHOLE, FORMAT_PART, FORMAT_REST };
 
-/* How the lines of one stream look. */
+/* How the lines of one stream look. There are two for each job, so it is small. */
 struct format {
   enum output_format kind;
   bool prefix;
   bool parse;
-  char *name, *level; /* owned */
-  char *level_from;   /* owned; NULL: none */
+  char *name, *level; /* owned, as one piece */
+  char *level_from;   /* in that, too; NULL: none */
   const char *stream; /* static; "stdout" or "stderr" */
   char *head;         /* owned */
-  size_t head_size;
-  size_t stamp;                /* where in the head the time stands; FORMAT_NO_STAMP: nowhere */
-  size_t level_at, level_end;  /* where the level stands, in text and JSON; */
-  size_t msg_at;               /* where ends what is the same for a line and an object */
-  struct format_tail tails[2]; /* of a line, of a part that goes on */
+  uint32_t head_size;
+  uint32_t stamp;               /* where in the head the time stands; FORMAT_NO_STAMP: nowhere */
+  uint32_t level_at, level_end; /* where the level stands, in text and JSON; */
+  uint32_t msg_at;              /* where ends what is the same for a line and an object */
 };
 
-#define FORMAT_NO_STAMP SIZE_MAX
+#define FORMAT_NO_STAMP UINT32_MAX
 
 /* Copies what `style` holds. Returns 0, or -1 with ENOMEM. */
 int format_init(struct format *format, enum output_format kind, const struct output_style *style,

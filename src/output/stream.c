@@ -19,20 +19,28 @@
 #define WIDE_PIPE (256 * 1024)
 #define WIDE_PIPES 64
 
+/* What a stream needs when Lua hears it; most are never heard. */
+struct hearing {
+  struct stream *stream;
+  struct timer timer; /* the group is gone: read on, whether or not there is anything */
+  struct buffer held; /* what the event in flight, or the next one, holds */
+  struct output_event event;
+};
+
 struct stream {
   struct stream_set *set;         /* not owned */
   struct stream *next, *previous; /* the set's */
   struct watcher watcher;         /* .fd owned; -1 after the end of file */
-  struct timer timer;             /* the group is gone: read on, whether or not there is anything */
+  const char *name;               /* static */
+  uint64_t id;                    /* the process's */
 
   struct sink *sink;         /* one of its references is ours; NULL: only events */
   struct sink_feeder feeder; /* our place in its line */
   struct format format;      /* used with a sink only */
 
   struct buffer carry; /* the beginning of a line whose end is not read yet */
-  bool cut;            /* of that line a part was written before */
-  struct buffer held;  /* what the event in flight, or the next one, holds */
-  struct output_event event;
+  struct hearing *hearing; /* owned; NULL: it was never captured */
+  bool cut;                /* of that line a part was written before */
   bool capture;
   bool in_flight;
   bool on_hold;
@@ -61,13 +69,13 @@ static bool at_end(const struct stream *stream) {
 
 static void pause_reading(struct stream *stream) {
   loop_unwatch(stream->set->loop, &stream->watcher);
-  loop_untimer(stream->set->loop, &stream->timer);
+  if (stream->hearing) loop_untimer(stream->set->loop, &stream->hearing->timer);
   sink_unwait(&stream->feeder);
 }
 
 static void read_on(struct stream *stream) {
   if (at_end(stream) || stream->in_flight || stream->on_hold || stream->asleep) return;
-  if (stream->rest >= 0 && loop_timer(stream->set->loop, &stream->timer, 0) == 0) return;
+  if (stream->rest >= 0 && loop_timer(stream->set->loop, &stream->hearing->timer, 0) == 0) return;
   /* ENOMEM cannot be told to anybody here; Linux does not fail this for a descriptor that was in
    * epoll before, except for want of memory. The stream then waits for its group's end. */
   (void)loop_watch(stream->set->loop, &stream->watcher, EPOLLIN);
@@ -102,16 +110,22 @@ static void close_pipe(struct stream *stream) {
   if (stream->wide) stream->set->wide_pipes--;
 }
 
+static void free_hearing(struct stream *stream) {
+  if (stream->hearing == NULL) return;
+  loop_unpublish(stream->set->loop, &stream->hearing->event.event);
+  buffer_free(&stream->hearing->held);
+  free(stream->hearing);
+}
+
 static void free_stream(struct stream *stream) {
-  loop_unpublish(stream->set->loop, &stream->event.event);
   close_pipe(stream);
+  free_hearing(stream);
   unlink_stream(stream);
   if (stream->sink) {
     format_free(&stream->format);
     sink_release(stream->sink);
   }
   buffer_free(&stream->carry);
-  buffer_free(&stream->held);
   free(stream);
 }
 
@@ -125,12 +139,13 @@ static void conclude(struct stream *stream) {
 /* --- events ------------------------------------------------------------------------------ */
 
 static void publish(struct stream *stream, bool last) {
+  struct hearing *hearing = stream->hearing;
   pause_reading(stream);
   stream->in_flight = true;
-  stream->event.data = stream->held.data ? buffer_front(&stream->held) : "";
-  stream->event.size = buffer_size(&stream->held);
-  stream->event.last = last;
-  loop_publish(stream->set->loop, &stream->event.event);
+  hearing->event.data = hearing->held.data ? buffer_front(&hearing->held) : "";
+  hearing->event.size = buffer_size(&hearing->held);
+  hearing->event.last = last;
+  loop_publish(stream->set->loop, &hearing->event.event);
 }
 
 /* Its process is told the end; what a stranger still writes goes to the log. */
@@ -144,10 +159,11 @@ static void live_on(struct stream *stream) {
 }
 
 static void taken(struct event *event) {
-  struct stream *stream = STREAM_OF(event.event, event);
+  struct hearing *hearing = (struct hearing *)((char *)event - offsetof(struct hearing, event));
+  struct stream *stream = hearing->stream;
   stream->in_flight = false;
-  buffer_free(&stream->held);
-  if (!stream->event.last) {
+  buffer_free(&hearing->held);
+  if (!hearing->event.last) {
     read_on(stream);
   } else if (at_end(stream)) {
     conclude(stream);
@@ -160,9 +176,9 @@ static void taken(struct event *event) {
 
 /* What Lua is to see: the bytes as they came. Without memory an event is shorter; the log is not. */
 static void hold(struct stream *stream, const char *data, size_t size, bool newline) {
-  if (!stream->capture || !buffer_reserve(&stream->held, size + 1)) return;
-  buffer_put(&stream->held, data, size);
-  if (newline) buffer_put(&stream->held, "\n", 1);
+  if (!stream->capture || !buffer_reserve(&stream->hearing->held, size + 1)) return;
+  buffer_put(&stream->hearing->held, data, size);
+  if (newline) buffer_put(&stream->hearing->held, "\n", 1);
 }
 
 enum line_end { LINE_COMPLETE, LINE_PART, LINE_LAST };
@@ -265,7 +281,7 @@ static void take(struct stream *stream, size_t size) {
     hold(stream, stream->set->chunk, size, false);
   }
   if (stream->rest >= 0) stream->rest -= stream->rest < (int)size ? stream->rest : (int)size;
-  if (buffer_size(&stream->held) > 0) publish(stream, false);
+  if (stream->capture && buffer_size(&stream->hearing->held) > 0) publish(stream, false);
 }
 
 /* Reads once; -1: nothing there now, 0: the end. */
@@ -300,14 +316,29 @@ static void readable(struct watcher *watcher, uint32_t events) {
 }
 
 static void timer_fires(struct timer *timer) {
-  read_stream(STREAM_OF(timer, timer));
+  struct hearing *hearing = (struct hearing *)((char *)timer - offsetof(struct hearing, timer));
+  read_stream(hearing->stream);
 }
 
 /* --- the interface ----------------------------------------------------------------------- */
 
-static int set_up(struct stream *stream, struct sink *sink, const struct output_style *style,
-                  const char *name) {
-  if (sink && format_init(&stream->format, stream->set->format, style, name) != 0) return -1;
+/* From now on Lua may hear it. Returns 0, or -1 with ENOMEM. */
+static int begin_hearing(struct stream *stream) {
+  if (stream->hearing) return 0;
+  struct hearing *hearing = calloc(1, sizeof *hearing);
+  if (hearing == NULL) return -1;
+  hearing->stream = stream;
+  hearing->timer.fire = timer_fires;
+  hearing->event.stream = stream->name;
+  hearing->event.event = (struct event){.type = EVENT_OUTPUT, .id = stream->id, .taken = taken};
+  stream->hearing = hearing;
+  return 0;
+}
+
+static int set_up(struct stream *stream, struct sink *sink, const struct output_style *style) {
+  if (sink == NULL && begin_hearing(stream) != 0) return -1;
+  if (sink && format_init(&stream->format, stream->set->format, style, stream->name) != 0)
+    return -1;
   if (loop_watch(stream->set->loop, &stream->watcher, EPOLLIN) == 0) return 0;
   int error = errno;
   if (sink) format_free(&stream->format);
@@ -320,35 +351,43 @@ struct stream *stream_open(struct stream_set *set, int fd, const char *name, str
                            void (*ended)(void *context), void *context) {
   struct stream *stream = calloc(1, sizeof *stream);
   if (stream == NULL) goto fail;
-  *stream = (struct stream){
-      .set = set, .capture = sink == NULL, .rest = -1, .ended = ended, .context = context};
+  *stream = (struct stream){.set = set, .name = name, .id = id, .capture = sink == NULL, .rest = -1,
+                            .ended = ended, .context = context};
   stream->watcher = (struct watcher){.fd = fd, .ready = readable};
-  stream->timer.fire = timer_fires;
   stream->feeder.resume = resume;
-  stream->event = (struct output_event){.stream = name};
-  stream->event.event = (struct event){.type = EVENT_OUTPUT, .id = id, .taken = taken};
-  if (set_up(stream, sink, style, name) != 0) goto fail;
+  if (set_up(stream, sink, style) != 0) goto fail;
   if (sink) sink->references++;
   stream->sink = sink;
   link_stream(stream);
   return stream;
 fail:;
   int error = errno;
+  if (stream) free(stream->hearing);
   free(stream);
   close(fd);
   errno = error;
   return NULL;
 }
 
-void stream_capture(struct stream *stream, bool on) {
-  stream->capture = on;
-  if (on || at_end(stream)) return; /* the last event comes, or has come, anyway */
+/* What was to be heard is not, and the log goes on. */
+static void end_hearing(struct stream *stream) {
+  stream->capture = false;
+  if (at_end(stream)) return; /* the last event comes, or has come, anyway */
   if (!stream->in_flight && !stream->on_hold && stream->rest < 0) return;
   stream->rest = -1;
-  loop_unpublish(stream->set->loop, &stream->event.event);
+  loop_unpublish(stream->set->loop, &stream->hearing->event.event);
   stream->in_flight = stream->on_hold = false;
-  buffer_free(&stream->held);
+  buffer_free(&stream->hearing->held);
   read_on(stream);
+}
+
+int stream_capture(struct stream *stream, bool on) {
+  if (on && begin_hearing(stream) != 0) return -1;
+  if (on)
+    stream->capture = true;
+  else
+    end_hearing(stream);
+  return 0;
 }
 
 void stream_hold(struct stream *stream, bool on) {
@@ -380,7 +419,7 @@ void stream_abandon(struct stream *stream) {
   if (stream->sink == NULL || at_end(stream)) {
     free_stream(stream);
   } else {
-    stream_capture(stream, false);
+    end_hearing(stream);
   }
 }
 

@@ -36,8 +36,9 @@ struct output_event {
   bool last;
 };
 
-/* Events on or off. A stream has one event at a time and reads on when Lua has taken it. */
-void stream_capture(struct stream *stream, bool on);
+/* Events on or off. A stream has one event at a time and reads on when Lua has taken it. Returns 0, or -1 with
+ * ENOMEM and no events; off never fails. */
+int stream_capture(struct stream *stream, bool on);
 /* Not read, or read again, while its events are on: the pipe pushes back on the job, and the log waits,
  * too. What ends the events ends the hold. */
 void stream_hold(struct stream *stream, bool on);

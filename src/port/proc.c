@@ -72,13 +72,14 @@ void port_push_main(lua_State *L, const struct event *event) {
 void port_push_group_gone(lua_State *L, const struct event *event) {
   const struct proc_gone *gone = (const struct proc_gone *)event;
   if (gone->ended > 0) port_set_number(L, "ended", gone->ended);
-  if (gone->left.child.pid != 0) {
-    push_stray(L, &gone->left);
+  if (gone->left == NULL) return;
+  if (gone->left->first.child.pid != 0) {
+    push_stray(L, &gone->left->first);
     lua_setfield(L, -2, "left");
     if (gone->leader->pid != 0) port_set_string(L, "name", gone->leader->name);
   }
   if (gone->count == 0) return;
-  push_strays(L, gone->strays, gone->count);
+  push_strays(L, gone->left->strays, gone->count);
   lua_setfield(L, -2, "strays");
   port_set_number(L, "count", gone->count);
 }
@@ -480,7 +481,8 @@ static int l_capture(lua_State *L) {
   if (handle == NULL) return 3;
   int code = proc_capture(proc_of(handle), on);
   if (code == 0) return port_done(L);
-  return port_failure(L, code, "cannot capture: its output is not read as lines");
+  return port_failure(L, code, code == EINVAL ? "cannot capture: its output is not read as lines"
+                                              : "cannot capture: out of memory");
 }
 
 static int l_hold(lua_State *L) {

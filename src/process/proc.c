@@ -95,7 +95,7 @@ struct proc {
   struct proc_news *news; /* owned: of a start that was under way, until that is told */
 
   struct outlet outlets[2];
-  struct feed feed;
+  struct feed *feed;     /* owned; NULL: nothing is written into its standard input */
   struct notify *notify; /* NULL = not asked for, or over */
   struct cgroup cgroup;  /* .count 0 = none */
   int64_t oom_kills;     /* in our own control group, when it was started */
@@ -177,15 +177,21 @@ static void forget_news(struct proc *proc) {
   proc->news = NULL;
 }
 
+static void stop_feed(struct proc *proc) {
+  if (proc->feed) feed_stop(proc->feed);
+}
+
 static void destroy(struct proc *proc) {
   forget_news(proc);
   handle_remove(proc->procs->handles, &proc->handle);
   loop_untimer(proc->procs->loop, &proc->question);
-  feed_stop(&proc->feed);
+  stop_feed(proc);
   notify_free(proc->notify);
   session_free(&proc->session);
   guardian_dismiss(proc->procs->page, proc->ward);
   unlink_proc(proc);
+  free(proc->feed);
+  free(proc->gone.left);
   free(proc->succession.file);
   free(proc->mark);
   free(proc);
@@ -231,12 +237,22 @@ static void announce(void *context) {
   end_streams(proc);
 }
 
+/* Where it is written down who is left; NULL without memory: then it is not told. */
+static struct proc_left *left_of(struct proc *proc) {
+  if (proc->gone.left == NULL) proc->gone.left = calloc(1, sizeof *proc->gone.left);
+  return proc->gone.left;
+}
+
 /* Only where a look has found orphans at all. False: not everybody who was there could be told yet. */
 static bool count_strays(struct proc *proc) {
+  struct stray strays[PROC_STRAYS];
   bool unread;
   if (proc->mark == NULL || proc->cancelled) return true;
-  proc->gone.count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark,
-                                    proc->gone.strays, PROC_STRAYS, &unread);
+  unsigned count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, strays,
+                                  PROC_STRAYS, &unread);
+  struct proc_left *left = count > 0 ? left_of(proc) : proc->gone.left;
+  if (left) memcpy(left->strays, strays, (count < PROC_STRAYS ? count : PROC_STRAYS) * sizeof *strays);
+  proc->gone.count = left ? count : 0;
   return !unread;
 }
 
@@ -244,7 +260,7 @@ static void group_has_gone(struct proc *proc) {
   proc->state = GONE;
   guardian_note(proc->procs->page, proc->pid, 0, 0, false);
   loop_untimer(proc->procs->loop, &proc->question);
-  feed_stop(&proc->feed);
+  stop_feed(proc);
   if (proc->cancelled)
     destroy(proc);
   else if (proc->notify)
@@ -293,7 +309,8 @@ static bool has_succeeded(const struct proc *proc) {
 static bool must_settle(struct proc *proc) {
   if (!count_strays(proc)) return true;
   if (proc->gone.count == 0 || !has_succeeded(proc)) return false;
-  if (proc->gone.left.child.pid == 0) proc->gone.left = proc->gone.strays[0];
+  struct proc_left *left = proc->gone.left;
+  if (left->first.child.pid == 0) left->first = left->strays[0];
   if (proc->settled) return false;
   proc->settled = true;
   proc->pause = SETTLING;
@@ -366,8 +383,8 @@ static void note_lack(struct proc *proc) {
 
 /* Of its session; for those outside of it see must_settle(). */
 static void note_left(struct proc *proc) {
-  if (has_succeeded(proc) && proc->mark && proc->session.first != 0)
-    (void)children_look(proc->session.first, &proc->gone.left.child);
+  if (has_succeeded(proc) && proc->mark && proc->session.first != 0 && left_of(proc))
+    (void)children_look(proc->session.first, &proc->gone.left->first.child);
 }
 
 static void end(struct proc *proc) {
@@ -577,7 +594,7 @@ static void cancel(struct handle *handle) {
   give_up_streams(proc);
   notify_free(proc->notify);
   proc->notify = NULL;
-  feed_stop(&proc->feed);
+  stop_feed(proc);
   forget_news(proc);
   bool begun = proc->state != STARTING || (proc->errand && !errand_abandon(proc->errand));
   if (proc->state == GONE || !begun) {
@@ -593,11 +610,20 @@ struct proc *proc_of(struct handle *handle) {
   return PROC_OF(handle, handle);
 }
 
+/* Returns whether it is so: without memory nothing is heard. */
+static bool capture_streams(struct proc *proc, bool on) {
+  for (int i = 0; i < 2; i++)
+    if (proc->outlets[i].stream && stream_capture(proc->outlets[i].stream, on) != 0) return false;
+  return true;
+}
+
 int proc_capture(struct proc *proc, bool on) {
   if (!proc->lines) return EINVAL;
+  if (!capture_streams(proc, on)) {
+    (void)capture_streams(proc, false);
+    return ENOMEM;
+  }
   proc->capture = on;
-  for (int i = 0; i < 2; i++)
-    if (proc->outlets[i].stream) stream_capture(proc->outlets[i].stream, on);
   if (on && proc->state == GONE) end_streams(proc);
   if (!on && proc->told) give_up_streams(proc);
   finish(proc);
@@ -699,7 +725,8 @@ static int open_streams(struct proc *proc, const struct proc_options *options, s
     outlet->stream =
         stream_new(proc->procs->output, fd, names[i], sink, style, proc->id, stream_ended, outlet);
     if (outlet->stream == NULL) return failed(failure, "output", "cannot read its output", errno);
-    if (sink && options->capture) stream_capture(outlet->stream, true);
+    if (sink && options->capture && stream_capture(outlet->stream, true) != 0)
+      return failed(failure, "output", "cannot read its output", errno);
   }
   return 0;
 }
@@ -737,8 +764,8 @@ static int open_input(struct proc *proc, enum proc_input input, struct spawn *sp
                       struct failure *failure) {
   int fd = spawn->ours[0];
   spawn->ours[0] = -1;
-  if (input == PROC_TEXT) feed_start(&proc->feed, proc->procs->loop, fd);
-  if (input != PROC_OPEN || feed_hold(&proc->feed, proc->procs->loop, fd) == 0) return 0;
+  if (input == PROC_TEXT) feed_start(proc->feed, proc->procs->loop, fd);
+  if (input != PROC_OPEN || feed_hold(proc->feed, proc->procs->loop, fd) == 0) return 0;
   return failed(failure, "fork", "cannot hold its standard input open", ENOMEM);
 }
 
@@ -797,7 +824,7 @@ static void let_sleep(struct proc *proc, bool on) {
 /* Nobody wrote into its pipes, and nobody hears of their end. */
 static void has_failed(struct proc *proc) {
   give_up_streams(proc);
-  feed_stop(&proc->feed);
+  stop_feed(proc);
   loop_untimer(proc->procs->loop, &proc->question);
   if (proc->cancelled) destroy(proc);
 }
@@ -853,6 +880,14 @@ static int start_apart(struct proc *proc, struct spawn *spawn, struct spawn_opti
   return proc->errand ? 0 : -1;
 }
 
+/* What its standard input needs. Returns 0, or -1 with ENOMEM. */
+static int prepare_input(struct proc *proc, const struct proc_options *wanted) {
+  if (wanted->input != PROC_TEXT && wanted->input != PROC_OPEN) return 0;
+  proc->feed = calloc(1, sizeof *proc->feed);
+  if (proc->feed == NULL) return -1;
+  return wanted->text ? feed_keep(proc->feed, wanted->text, wanted->text_size) : 0;
+}
+
 uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_t *pid,
                     struct failure *failure) {
   struct spawn_options options = wanted->spawn;
@@ -860,7 +895,7 @@ uint64_t proc_spawn(struct procs *procs, const struct proc_options *wanted, pid_
   char variable[NOTIFY_NAME];
   struct sink *sink = NULL;
   struct proc *proc = new_proc(procs, wanted);
-  if (proc == NULL || (wanted->text && feed_keep(&proc->feed, wanted->text, wanted->text_size))) {
+  if (proc == NULL || prepare_input(proc, wanted) != 0) {
     fail(failure, "fork", ENOMEM, "cannot start a process: out of memory");
     goto fail;
   }

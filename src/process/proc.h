@@ -100,14 +100,19 @@ struct proc_main {
   pid_t pid; /* has followed the leader */
 };
 
+/* Who is left of a process that has ended: of few is anybody. */
+struct proc_left {
+  struct stray strays[PROC_STRAYS]; /* left behind, and not ended */
+  /* Of one that exited with 0: a descendant that lived on, then or now; .child.pid 0 = none. */
+  struct stray first;
+};
+
 /* event.type is EVENT_GROUP_GONE. */
 struct proc_gone {
   struct event event;
-  struct stray strays[PROC_STRAYS]; /* left behind, and not ended */
-  unsigned count;                   /* there may be more than stand here */
-  unsigned ended;                   /* orphans of the session when it exited; they were ended */
-  /* Of one that exited with 0: a descendant that lived on, then or now; .child.pid 0 = none. */
-  struct stray left;
+  struct proc_left *left;     /* owned by the process; NULL: nobody */
+  unsigned count;             /* of strays: there may be more than stand there */
+  unsigned ended;             /* orphans of the session when it exited; they were ended */
   const struct child *leader; /* not owned; .pid 0: not known */
 };
 
@@ -144,7 +149,7 @@ void proc_successor(struct proc *proc, pid_t pid);
 /* Strays that are older than it: of processes with the same mark before it. Returns how many there are; -1: none was
  * seen, and not everybody could be looked at. */
 int proc_strays(struct proc *proc, struct stray strays[PROC_STRAYS]);
-/* Returns 0, or EINVAL: it has no output of lines. */
+/* Returns 0; EINVAL: it has no output of lines; ENOMEM: nothing of it is captured. */
 int proc_capture(struct proc *proc, bool on);
 /* Returns 0, or EINVAL: nobody listens to its output. */
 int proc_hold(struct proc *proc, bool on);
