@@ -25,7 +25,7 @@ local function last_exit(exit, app)
   return { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error, at = at }
 end
 
--- What stands behind an object: its runner; before it is described, { app, name, where, number }.
+-- What stands behind an object: its runner; before it is described, { app, name, where, number, object }.
 local function runner_of(h) return h.spec and h end
 
 local function name_of(h) return h.name or h.spec.name end
@@ -91,8 +91,8 @@ function job_api.topic(self) return "job:" .. name_of(front.inner(self)) end
 ---@param name string
 ---@return luapilot.Job
 function job_api.named(app, name)
-  local existing = app.objects[name]
-  if existing then return existing end
+  local existing = app.jobs[name] or app.undescribed[name]
+  if existing then return existing.object end
   if app.phase ~= "declaring" then
     local others = {}
     for other in pairs(app.jobs) do others[#others + 1] = other end
@@ -102,9 +102,9 @@ function job_api.named(app, name)
   end
   app.named = app.named + 1
   local declaration = { app = app, name = name, where = app:where(), number = app.named }
-  local self = front.make(declaration)
-  app.objects[name], app.undescribed[name] = self, declaration
-  return self
+  declaration.object = front.make(declaration)
+  app.undescribed[name] = declaration
+  return declaration.object
 end
 
 ---Describes a job. Every mistake goes to the app's list.

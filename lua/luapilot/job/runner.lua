@@ -396,7 +396,8 @@ end
 
 -- What the streams of a former process still say (it was captured only later) is not this one's.
 local function route(self, id)
-  if self.routed then self.app.loop:unroute(self.routed) end
+  local former = self.routed or self.process
+  if former then self.app.loop:unroute(former) end
   if self.lines then self.lines:drop() end
   self.process = id
   clear(self, "routed")

@@ -47,21 +47,28 @@ busy.queue = busy.latest
 
 local CLOCK = { every = true, cron = true }
 
+local function start(runner, leaf)
+  if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
+  if CLOCK[leaf.kind] then return runner:skip() end
+  busy[leaf.options and leaf.options.when_busy or "latest"](runner)
+end
+
+-- The command of one whose trigger is a single leaf: at the start of the pilot there is one for each job.
+Starter.__call = function(self) start(self.runner, self.trigger.node) end
+
 -- Decided when what was fired before has been done: of two intervals that are due together one starts the job, and the
 -- other finds it running.
 local function fire(self, leaf)
   local runner = self.runner
   if runner.memory.state == "blocked" and not CLOCK[leaf.kind] then return end -- the start that waits serves it
-  self.runner.app:command(function()
-    if not runner:is_active() then return runner:input("start", { again = "trigger" }) end
-    if CLOCK[leaf.kind] then return runner:skip() end
-    busy[leaf.options and leaf.options.when_busy or "latest"](runner)
-  end)
+  runner.app:command(leaf == self.trigger.node and self or function() start(runner, leaf) end)
 end
 
 local function hear(self, leaf)
   if self.stopped then return end
-  if trigger.hear(self.trigger, leaf) and not self.quiet then fire(self, leaf) end
+  local fires, after = trigger.hear(self.trigger, leaf)
+  if after then self.trigger = after end
+  if fires and not self.quiet then fire(self, leaf) end
 end
 
 -- settle: the leaf counts when its events were quiet for a while, at the latest after max_wait.
@@ -171,7 +178,7 @@ function Starter:arm(data)
     self.quiet = nil
     return
   end
-  trigger.restore(self.trigger, data.trigger)
+  self.trigger = trigger.restore(self.trigger, data.trigger)
   self.resumed = true
   arm_leaves(self, data.timeouts)
   self.resumed = nil

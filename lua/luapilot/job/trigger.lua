@@ -70,19 +70,24 @@ function trigger.leaves(node)
   return leaves, numbers, groups
 end
 
--- Most jobs start with the pilot. Of the triggers of all these only the memory is two different ones: before, and after.
+-- Most jobs start with the pilot. Their triggers are two: one that has not fired, and one that has.
 local STARTUP_LEAVES, STARTUP_NUMBERS = trigger.leaves(trigger.STARTUP)
-local BEFORE = constant.of { fired = 0, gave_up = false, leaves = constant.NONE, groups = constant.NONE }
-local AFTER = constant.of { fired = 1, gave_up = false, leaves = constant.of { true }, groups = constant.NONE }
-local Startup = { __index = {
-  node = trigger.STARTUP, leaves = constant.of(STARTUP_LEAVES), numbers = constant.of(STARTUP_NUMBERS),
-  groups = constant.NONE, memory = BEFORE,
-} }
+constant.of(STARTUP_LEAVES)
+constant.of(STARTUP_NUMBERS)
+
+local function at_startup(fired, leaves)
+  return constant.of {
+    node = trigger.STARTUP, leaves = STARTUP_LEAVES, numbers = STARTUP_NUMBERS, groups = constant.NONE,
+    memory = constant.of { fired = fired, gave_up = false, leaves = leaves, groups = constant.NONE },
+  }
+end
+
+local BEFORE, AFTER = at_startup(0, constant.NONE), at_startup(1, constant.of { true })
 
 ---@param node luapilot.TriggerNode
 ---@return table trigger
 function trigger.new(node)
-  if node == trigger.STARTUP then return setmetatable({}, Startup) end
+  if node == trigger.STARTUP then return BEFORE end
   local leaves, numbers, groups = trigger.leaves(node)
   return {
     node = node, leaves = leaves, numbers = numbers, groups = groups, sum = node.parts and trigger.sum() or nil,
@@ -151,12 +156,10 @@ end
 ---@param self table
 ---@param leaf luapilot.TriggerNode
 ---@return boolean
+---@return table? trigger    what takes its place, where it is one that many jobs have in common
 function trigger.hear(self, leaf)
   local memory, number, repeats = self.memory, self.numbers[leaf], REPEATS[leaf.kind]
-  if memory == BEFORE then
-    self.memory = AFTER
-    return true
-  end
+  if self == BEFORE then return true, AFTER end
   if memory.gave_up then return false end
   if memory.leaves[number] and not repeats then return false end
   memory.leaves[number] = true
@@ -285,16 +288,19 @@ end
 
 ---@param self table
 ---@param data table    of snapshot()
+---@return table trigger
 function trigger.restore(self, data)
+  if self == BEFORE then return data.fired > 0 and AFTER or BEFORE end
   local memory = { fired = data.fired, gave_up = data.gave_up, leaves = {}, groups = {} }
   for _, number in ipairs(data.leaves) do memory.leaves[number] = true end
   for _, number in ipairs(data.groups) do memory.groups[number] = true end
   self.memory = memory
-  if not self.sum then return end
+  if not self.sum then return self end
   self.sum = trigger.sum()
   for _, leaf in ipairs(self.leaves) do
     if memory.leaves[self.numbers[leaf]] then trigger.add(self, self.sum, leaf) end
   end
+  return self
 end
 
 return trigger

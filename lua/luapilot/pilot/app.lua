@@ -50,8 +50,8 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field bus luapilot.Bus
 ---@field jobs table<string, luapilot.Runner>
 ---@field order luapilot.Runner[]        in the order of declaration
----@field objects table<string, luapilot.Job>        what the file holds, by name
----@field undescribed table<string, { name: string, where: string?, number: integer }>   named so far, no more
+---@field undescribed table<string, { name: string, where: string?, number: integer, object: luapilot.Job }>   jobs
+---                                      that were named so far, and no more
 ---@field named integer                  how many have been
 ---@field phase "declaring"|"running"|"closing"|"ended"
 ---@field ended boolean
@@ -81,7 +81,7 @@ function app.new(options)
     port = options.port, args = options.args or {}, calendar = options.calendar,
     searchpath = options.searchpath, lenient = options.lenient or false, libraries = options.libraries,
     templates = {}, template_objects = {}, watches = {}, watches_by_topic = {}, watch_drafts = {},
-    jobs = {}, order = {}, objects = {}, undescribed = {}, named = 0, starts = {}, holders = {}, commands = queue.new(),
+    jobs = {}, order = {}, undescribed = {}, named = 0, starts = {}, holders = {}, commands = queue.new(),
     spent = {},
     state = options.state or {},
     mistakes = mistakes.new(), phase = "declaring", ended = false, dirty = false, main = false, masks = false,
@@ -138,13 +138,13 @@ end
 -- --- commands and events ---------------------------------------------------------------------
 
 ---Does fn(a, b, c) in this turn, after what is being done now. (A table costs less than a function that holds these.)
----@param fn function
+---@param fn function|table    a table: what can be called like one; then a, b and c are nil
 function App:command(fn, a, b, c)
   self.commands:push(a == nil and fn or { fn, a, b, c })
 end
 
 local function run_command(command)
-  if type(command) == "function" then return command() end
+  if type(command) == "function" or not command[1] then return command() end
   command[1](command[2], command[3], command[4])
 end
 

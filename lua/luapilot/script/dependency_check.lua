@@ -21,7 +21,7 @@ local function check_name(app, runner, one)
   if one.name == runner.spec.name then
     return add(app, runner, path, "is the job itself, which can then never start: leave it out")
   end
-  if app.jobs[one.name] or app.objects[one.name] or app.raised then return end
+  if app.jobs[one.name] or app.undescribed[one.name] or app.raised then return end
   local names = {}
   app.hints = (app.hints or 0) + 1
   for i, other in ipairs(app.hints <= HINTS and app.order or {}) do names[i] = other.spec.name end

@@ -120,7 +120,7 @@ end
 -- --- the file --------------------------------------------------------------------------------
 
 local function declares_something(app)
-  return next(app.objects) ~= nil or next(app.holders) ~= nil or app.tasks.count > 0
+  return app.named > 0 or next(app.holders) ~= nil or app.tasks.count > 0
     or app.bus:count(function() return true end) > 0
 end
 
