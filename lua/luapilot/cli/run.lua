@@ -7,9 +7,19 @@ local describe = require "luapilot.base.describe"
 local load = require "luapilot.cli.load"
 
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end
-local MUCH = 2048   -- kB of Lua that a large file takes
-local PAUSE = 150   -- its heap grows by half between two collections, and does not double: a fifth less memory
-local DEFAULT = 200 -- of LuaJIT
+
+-- What the heap grew to is never given back. So until the jobs run it grows by a tenth between two collections (of which
+-- a small file needs none, since the first comes when the heap has doubled). Afterwards by half, and a small one may
+-- double.
+local MUCH = 1024   -- kB of Lua that a large file takes
+local CLOSELY = { pause = 110, step = 1000 }
+local LARGE = { pause = 150, step = 400 }
+local SMALL = { pause = 200, step = 400 }
+
+local function collect(how)
+  collectgarbage("setpause", how.pause)
+  collectgarbage("setstepmul", how.step)
+end
 
 ---@type luapilot.Command
 local run = {
@@ -50,15 +60,15 @@ local function settle_down(pilot)
   pilot.port.reached("started", describe.count(#pilot.order, "job"))
   local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
   if ok then embedded.release() end
+  collect(collectgarbage "count" > MUCH and LARGE or SMALL)
 end
 
 function run.act(arguments, screen)
-  collectgarbage("setpause", PAUSE) -- from the second collection on: a small file needs none to be loaded
+  collect(CLOSELY)
   local pilot = load.file(screen, {
     file = arguments.file, args = arguments.rest, after = "; nothing was started",
   })
   if not pilot then return command.MISTAKES end
-  if collectgarbage "count" <= MUCH then collectgarbage("setpause", DEFAULT) end
   pilot:when_started(function() pilot.loop:after(0, function() settle_down(pilot) end) end)
   local code = pilot:run()
   local left = pilot.closing and pilot.closing:remaining() or FLUSH

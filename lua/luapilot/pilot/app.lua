@@ -232,13 +232,18 @@ function App:is_user_source(source)
   return self.loader ~= nil and self.loader:is_user(source)
 end
 
+-- Functions of the core are passed over by their environment: each table of debug.getinfo is half a kilobyte, and a
+-- thousand jobs ask twice.
+local CORE = getfenv(1)
+
 ---The user's line that is being run: "pilot.lua:12".
 ---@return string?
 function App:where()
   for level = 2, 40 do
-    local info = debug.getinfo(level, "Sl")
-    if not info then return nil end
-    if self:is_user_source(info.source) and info.currentline > 0 then
+    local there, env = pcall(getfenv, level + 1) -- pcall is a level, too
+    if not there then return nil end
+    local info = env ~= CORE and debug.getinfo(level, "Sl")
+    if info and self:is_user_source(info.source) and info.currentline > 0 then
       return info.source:gsub("^@", "") .. ":" .. info.currentline
     end
   end
