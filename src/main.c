@@ -96,17 +96,36 @@ static const struct embedded_module *find_module(const char *name) {
   return NULL;
 }
 
-/* A package searcher: name → loader. It stands before all others: nothing on LUA_PATH can take the
- * core's place, and the one for package.preload asks the dynamic linker for each name. */
-static int search_embedded(lua_State *L) {
-  const char *name = luaL_checkstring(L, 1);
-  const struct embedded_module *module = find_module(name);
-  if (module == NULL) {
-    lua_pushfstring(L, "\n\tno module '%s' inside luapilot", name);
-    return 1;
-  }
-  const char *code = (const char *)embedded_code + module->offset;
-  if (luaL_loadbuffer(L, code, module->size, name) != 0) return lua_error(L);
+/* Runs a module's bytecode as `require` would: it gets its name, and its table goes into package.loaded (index 2). No
+ * mark stands there meanwhile, so one that has failed for lack of memory can be tried again. */
+static int load_embedded(lua_State *L, const struct embedded_module *module) {
+  if (luaL_loadbuffer(L, (const char *)embedded_code + module->offset, module->size,
+                      module->name) != 0)
+    return lua_error(L);
+  lua_pushvalue(L, 1);
+  lua_call(L, 1, 1);
+  lua_pushvalue(L, 1);
+  lua_pushvalue(L, -2);
+  lua_rawset(L, 2);
+  return 1;
+}
+
+/* `require` of the core: a module of the program's own comes from here, and nothing on LUA_PATH can take its place. Each
+ * of them returns a table. All else is left to Lua's `require`. Upvalues: that, and package.loaded. A pilot.lua has
+ * another one (lua/luapilot/script/loader.lua). */
+static int core_require(lua_State *L) {
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(2));
+  lua_pushvalue(L, 1);
+  lua_rawget(L, 2);
+  if (lua_istable(L, 3)) return 1;
+  const struct embedded_module *module =
+      lua_isnil(L, 3) && lua_isstring(L, 1) ? find_module(lua_tostring(L, 1)) : NULL;
+  if (module != NULL) return load_embedded(L, module);
+  lua_settop(L, 1);
+  lua_pushvalue(L, lua_upvalueindex(1));
+  lua_insert(L, 1);
+  lua_call(L, 1, 1);
   return 1;
 }
 
@@ -126,17 +145,14 @@ static int open_embedded(lua_State *L) {
   return 1;
 }
 
-/* package.loaders: ours becomes 1. */
-static void add_searcher(lua_State *L) {
+/* The core's `require` stands where Lua's was. */
+static void replace_require(lua_State *L) {
+  lua_getglobal(L, "require");
   lua_getglobal(L, "package");
-  lua_getfield(L, -1, "loaders");
-  for (int i = (int)lua_objlen(L, -1); i >= 1; i--) {
-    lua_rawgeti(L, -1, i);
-    lua_rawseti(L, -2, i + 1);
-  }
-  lua_pushcfunction(L, search_embedded);
-  lua_rawseti(L, -2, 1);
-  lua_pop(L, 2);
+  lua_getfield(L, -1, "loaded");
+  lua_remove(L, -2);
+  lua_pushcclosure(L, core_require, 2);
+  lua_setglobal(L, "require");
 }
 
 static void preload(lua_State *L, const char *name, lua_CFunction open) {
@@ -187,7 +203,7 @@ static int run(lua_State *L) {
   const struct arguments *arguments = lua_touserdata(L, 1);
   luaL_openlibs(L);
   luaJIT_setmode(L, 0, LUAJIT_MODE_ENGINE | LUAJIT_MODE_OFF); /* opening `jit` switches it on */
-  add_searcher(L);
+  replace_require(L);
   preload(L, "luapilot.rt", luaopen_luapilot_rt);
   preload(L, "luapilot.version", open_version);
   preload(L, "luapilot.embedded", open_embedded);

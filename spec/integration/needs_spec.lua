@@ -99,3 +99,16 @@ describe("luapilot run loads", function()
     assert.equal("file.fs file.slices file.swap", more 'pilot.fs.write("made", "x")')
   end)
 end)
+
+describe("the program", function()
+  after_each(run.cleanup)
+
+  it("takes the core from itself, whatever is on LUA_PATH, and what a file requires from there", function()
+    local p = run.pilot([[
+      print(require "rock", pcall(require, "luapilot.pilot.app"))
+      require "luapilot".job "app" { exec = { "true" } }
+    ]], { env = { LUA_PATH = "./any.lua" }, files = { ["any.lua"] = 'return "a rock"' } })
+    assert.equal(0, p:wait(), p:output())
+    assert.is_truthy(p:output():find("a rock\tfalse\t.*cannot be required in a pilot.lua"), p:output())
+  end)
+end)
