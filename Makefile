@@ -42,6 +42,7 @@ luajit_link     = $(if $(luajit_static),-Wl$(,)--whole-archive $(luajit_static) 
 
 # An include names a file from src/ on, also of its own wing: "http/http.h" and "port/http.c" are two.
 cflags = -std=gnu11 -fPIC -Isrc -D_GNU_SOURCE -D_FILE_OFFSET_BITS=64 -DLUAPILOT_VERSION='"$(VERSION)"' $(if $(cjson_static),-DLUAPILOT_STATIC_CJSON) \
+         $(if $(luajit_static),-DLUAPILOT_STATIC_LUAJIT) \
          $(luajit_cflags) $(WARN) $(HARDEN) $(CFLAGS)
 
 sources := $(wildcard src/*.c src/*/*.c)
@@ -61,7 +62,7 @@ endif
 
 $(B)/luapilot: $(objects) $(B)/obj/embedded.o
 	$(say) LINK $@
-	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static-libgcc -Wl,-E -o $@ $(filter %.o,$^) $(cjson_static) $(luajit_link) -lm -ldl
+	$(Q)$(CC) $(CFLAGS) $(LDFLAGS) -static-libgcc -Wl,-E $(if $(luajit_static),-Wl$(,)--wrap=mmap64) -o $@ $(filter %.o,$^) $(cjson_static) $(luajit_link) -lm -ldl
 
 # The same objects without main, for specs that drive the runtime from LuaJIT. Lua's own symbols come from there.
 # Never unloaded: a thread that looks a name up may outlive the Lua state that loaded it.

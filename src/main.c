@@ -79,6 +79,27 @@ static bool is_run(int argc, char **argv) {
   return strcmp(word, "run") == 0 || strcmp(word, "--") == 0 || strpbrk(word, "/.") != NULL;
 }
 
+/* --- memory ------------------------------------------------------------------------------ */
+
+/* LuaJIT takes memory from the kernel in chunks and touches them page by page. Each start fills the first of them, so they
+ * come with their pages: one call each in place of 32 faults. Linked by --wrap=mmap64, where LuaJIT is in the program. */
+#ifdef LUAPILOT_STATIC_LUAJIT
+#  define CHUNK ((size_t)128 * 1024) /* DEFAULT_GRANULARITY of lj_alloc.c */
+#  define FILLED 4                   /* fewer than a pilot of one job has */
+
+void *mmap_real(void *at, size_t size, int protection, int flags, int fd,
+                off_t offset) __asm__("__real_mmap64");
+void *mmap_filled(void *at, size_t size, int protection, int flags, int fd,
+                  off_t offset) __asm__("__wrap_mmap64");
+
+void *mmap_filled(void *at, size_t size, int protection, int flags, int fd, off_t offset) {
+  static int count;
+  bool fill = size == CHUNK && fd < 0 && count < FILLED;
+  if (fill) count++;
+  return mmap_real(at, size, protection, fill ? flags | MAP_POPULATE : flags, fd, offset);
+}
+#endif
+
 /* --- the Lua state ----------------------------------------------------------------------- */
 
 static const struct embedded_module *find_module(const char *name) {

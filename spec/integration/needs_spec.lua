@@ -111,4 +111,20 @@ describe("the program", function()
     assert.equal(0, p:wait(), p:output())
     assert.is_truthy(p:output():find("a rock\tfalse\t.*cannot be required in a pilot.lua"), p:output())
   end)
+
+  -- LuaJIT's own in spec/support/chunks.c: 128 KiB each. More of them would come with pages that nobody needs.
+  it("takes the chunks of memory that each start fills with their pages, and no other", function()
+    machine.need("cc", "ldd")
+    if os.getenv "ASAN_OPTIONS" then machine.skip "the sanitizer must be the first library" end
+    if machine.can("ldd '" .. run.binary .. "' | grep -q luajit") then machine.skip "LuaJIT is not in the program" end
+    local library = run.program { "sh", "-c", 'exec cc -shared -fPIC -O1 -D_GNU_SOURCE -o chunks.so "$1"', "sh",
+      run.absolute "spec/support/chunks.c" }
+    assert.equal(0, library:wait(), library:output())
+    local p = run.pilot([[ require "luapilot".job "app" { exec = { "true" }, env_clear = true } ]],
+      { env = { LD_PRELOAD = library:path "chunks.so" } })
+    assert.equal(0, p:wait(), p:output())
+    local order = p:stderr():gsub("[^\n]*luapilot: [^\n]*\n", "")
+    assert.is_truthy(order:find "^chunk filled\nchunk filled\nchunk filled\nchunk filled\nchunk\n", order)
+    assert.is_nil(order:find("chunk\nchunk filled", 1, true), order)
+  end)
 end)
