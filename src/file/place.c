@@ -24,12 +24,14 @@ struct walk {
   bool arrived;
   unsigned links;
   bool last_was_link; /* what the path ends with now comes from a link */
-  char rest[2 * PATH_MAX];
 
   /* A stranger's link that was followed: what it leads to must be his. */
   bool owed;
   uid_t stranger;
   size_t left; /* it has led there when so much of the path is left */
+
+  /* Not cleared at the beginning: what is left of the path, and the link that is owed. */
+  char rest[2 * PATH_MAX];
   char link[2 * PATH_MAX];
 };
 
@@ -341,7 +343,12 @@ static int walk_through(struct walk *walk) {
 }
 
 int place_open(struct place *place, const char *path, bool follow, struct failure *failure) {
-  struct walk walk = {.place = place, .failure = failure, .path = path, .follow = follow};
+  struct walk walk;
+  memset(&walk, 0, offsetof(struct walk, rest));
+  walk.place = place;
+  walk.failure = failure;
+  walk.path = path;
+  walk.follow = follow;
   place->directory = place->object = -1;
   place->name[0] = '\0';
   place->secluded = true;

@@ -213,15 +213,28 @@ static int open_signals(const sigset_t *set) {
   return 0;
 }
 
-static void check_names(lua_State *L, const char *call, sigset_t *set) {
+/* A signal that can be caught, or 0. Each start asks for sixty of them: where a message would point is not put together
+ * for those that are right. */
+static int catchable(lua_State *L) {
+  size_t size;
+  const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tolstring(L, -1, &size) : NULL;
+  int number = name && strlen(name) == size ? signal_number(name) : 0;
+  return number == SIGKILL || number == SIGSTOP ? 0 : number;
+}
+
+static void refuse_name(lua_State *L, const char *call, size_t i) {
   char where[48];
+  (void)snprintf(where, sizeof where, "%s: [%zu]", call, i);
+  (void)port_signal(L, -1, where);
+  luaL_error(L, "%s: %s cannot be caught", where, lua_tostring(L, -1));
+}
+
+static void check_names(lua_State *L, const char *call, sigset_t *set) {
   size_t count = lua_objlen(L, 1);
   for (size_t i = 1; i <= count; i++) {
-    (void)snprintf(where, sizeof where, "%s: [%zu]", call, i);
     lua_rawgeti(L, 1, (int)i);
-    int number = port_signal(L, -1, where);
-    if (number == SIGKILL || number == SIGSTOP)
-      luaL_error(L, "%s: %s cannot be caught", where, lua_tostring(L, -1));
+    int number = catchable(L);
+    if (number == 0) refuse_name(L, call, i);
     sigaddset(set, number);
     lua_pop(L, 1);
   }
