@@ -30,25 +30,8 @@ end
 
 local HEADER, VERSION, STRIPPED = "\27LJ", 2, 2
 
--- A number of seven bits a byte, and where the next begins.
-local function uleb(code, at)
-  local value, scale = 0, 1
-  while true do
-    local byte = code:byte(at)
-    value, at = value + byte % 128 * scale, at + 1
-    if byte < 128 then return value, at end
-    scale = scale * 128
-  end
-end
-
-local function encoded(value)
-  local bytes = {}
-  while value >= 128 do
-    bytes[#bytes + 1] = string.char(value % 128 + 128)
-    value = math.floor(value / 128)
-  end
-  return table.concat(bytes) .. string.char(value)
-end
+local room = dofile((arg[0]:match "^(.*/)" or "") .. "room.lua")
+local uleb, encoded = room.number, room.encoded
 
 -- One prototype. Upvalues without names would be a lie to LuaJIT: they are called "?".
 local function without_names(proto)
@@ -64,6 +47,13 @@ local function without_names(proto)
   return head .. proto:sub(at, -debugged - 1) .. info
 end
 
+-- Bytecode that is laid out in another way is left as it is: it works, and costs a little more.
+local known, why = room.is_known()
+local with_room = known and room.of or function(proto) return proto end
+if not known then
+  io.stderr:write("tools/embed.lua: constructors keep no room for their fields: ", why, "\n")
+end
+
 local function slim(code)
   local flags, at = uleb(code, 5)
   if code:sub(1, 3) ~= HEADER or code:byte(4) ~= VERSION or flags % (2 * STRIPPED) >= STRIPPED then
@@ -77,7 +67,7 @@ local function slim(code)
     local size
     size, at = uleb(code, at)
     if size == 0 then break end
-    local proto = without_names(code:sub(at, at + size - 1))
+    local proto = with_room(without_names(code:sub(at, at + size - 1)))
     parts[#parts + 1] = encoded(#proto) .. proto
     at = at + size
   end
