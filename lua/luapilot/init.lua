@@ -7,13 +7,13 @@
 -- waits suspends the task. This file owns the names and what nearly every file says; the rest is in api/groups.lua,
 -- api/timers.lua, api/actions.lua and api/environment.lua, and comes when it is named. Nothing here runs.
 
-local arguments = require "luapilot.schema.arguments"
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"
 local job_api = require "luapilot.api.job"
 local schema = require "luapilot.schema.schema"
 
+local arguments = lazy.require "luapilot.schema.arguments"
 local consul = lazy.require "luapilot.consul"
 local fs = lazy.require "luapilot.file.fs"
 local http = lazy.require "luapilot.net.http"
@@ -65,7 +65,7 @@ function api.job(app, first, more)
   if type(first) ~= "string" then
     error("pilot.job: expected a name or a table with a name, got " .. describe.value(first), 2)
   end
-  arguments.alone("pilot.job", first, more, 3)
+  if more ~= nil then arguments.alone("pilot.job", first, more, 3) end
   return job_api.named(app, first)
 end
 

@@ -32,7 +32,7 @@ end
 local SMALL = "api.facade api.job base.constant base.copy base.describe base.duration base.lazy base.mistakes "
   .. "base.queue base.signals cli cli.command cli.load cli.locate cli.run cli.terminal file.trials "
   .. "job.environment job.machine job.runner job.starter job.trigger luapilot pilot.app pilot.quiescence "
-  .. "pilot.shutdown rt schema.arguments schema.argv schema.job schema.restart schema.schema script.libraries "
+  .. "pilot.shutdown rt schema.argv schema.job schema.restart schema.schema script.libraries "
   .. "script.loader script.strict script.validate service.advertiser task.bus task.coroutines task.loop "
   .. "task.scheduler"
 

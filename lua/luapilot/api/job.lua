@@ -3,7 +3,6 @@
 -- Before it is completed it is a name; completed it stands before its runner. It owns nothing that runs. What a file
 -- declares is here, what handlers do is in api/job_actions.lua.
 
-local arguments = require "luapilot.schema.arguments"
 local job_schema = require "luapilot.schema.job"
 local facade = require "luapilot.api.facade"
 local job = require "luapilot.job.machine"
@@ -11,6 +10,7 @@ local lazy = require "luapilot.base.lazy"
 local runner = require "luapilot.job.runner"
 local schema = require "luapilot.schema.schema"
 
+local arguments = lazy.require "luapilot.schema.arguments"
 local job_actions = lazy.require "luapilot.api.job_actions"
 local suggest = lazy.require "luapilot.base.suggest"
 
@@ -129,7 +129,7 @@ function job_api.complete(app, self, name, options)
       ("is described twice: the first time at %s; a name belongs to one job"):format(app.jobs[name].spec.where))
     return self
   end
-  local node = arguments.trigger(app, spec.when, where, ("job %q.when"):format(name))
+  local node = spec.when ~= nil and arguments.trigger(app, spec.when, where, ("job %q.when"):format(name)) or nil
   if node and node.kind == "every" and not spec.timeout then spec.timeout = node.interval end
   local described = runner.new(app, spec, self, node)
   app:add(described)

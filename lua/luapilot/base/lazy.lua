@@ -33,18 +33,19 @@ function lazy.load(name)
   error(result, 0)
 end
 
+-- There are fifty of them at each start: they have one metatable, and their name as [1].
+local StandIn = {
+  __index = function(self, key)
+    local module = lazy.load(rawget(self, 1))
+    setmetatable(self, { __index = module })
+    return module[key]
+  end,
+}
+
 ---What stands for a module until it is needed.
 ---@param name string
 ---@return table
-function lazy.require(name)
-  return setmetatable({}, {
-    __index = function(self, key)
-      local module = lazy.load(name)
-      setmetatable(self, { __index = module })
-      return module[key]
-    end,
-  })
-end
+function lazy.require(name) return setmetatable({ name }, StandIn) end
 
 ---Methods of a class that are loaded when the first of them is called. They are functions of their own, from below: the
 ---class is theirs to use by `self` only.

@@ -29,20 +29,33 @@ local UNHEARD = {
 
 local REALTIME = 30 -- "SIGRTMIN+0" to "SIGRTMIN+30": systemd in a container stops by SIGRTMIN+3
 
-local known = {}
-for _, name in ipairs(M.names) do known[name] = true end
+-- These lists are written down, because each start needs them; spec/unit/base/signals_spec.lua compares them.
 
 ---The names that `pilot.on` and triggers accept.
 ---@type string[]
-M.heard = {}
-for _, name in ipairs(M.names) do
-  if not UNHEARD[name] then M.heard[#M.heard + 1] = name end
-end
+M.heard = {
+  "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGURG", "SIGXCPU", "SIGXFSZ",
+  "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR",
+}
 
 ---What the pilot takes from the kernel: these, and those of real time.
 ---@type string[]
-M.taken = { unpack(M.heard) }
-for above = 0, REALTIME do M.taken[#M.taken + 1] = "SIGRTMIN+" .. above end
+M.taken = {
+  "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGALRM", "SIGTERM", "SIGURG", "SIGXCPU", "SIGXFSZ",
+  "SIGVTALRM", "SIGPROF", "SIGWINCH", "SIGIO", "SIGPWR",
+  "SIGRTMIN+0", "SIGRTMIN+1", "SIGRTMIN+2", "SIGRTMIN+3", "SIGRTMIN+4", "SIGRTMIN+5", "SIGRTMIN+6", "SIGRTMIN+7",
+  "SIGRTMIN+8", "SIGRTMIN+9", "SIGRTMIN+10", "SIGRTMIN+11", "SIGRTMIN+12", "SIGRTMIN+13", "SIGRTMIN+14",
+  "SIGRTMIN+15", "SIGRTMIN+16", "SIGRTMIN+17", "SIGRTMIN+18", "SIGRTMIN+19", "SIGRTMIN+20", "SIGRTMIN+21",
+  "SIGRTMIN+22", "SIGRTMIN+23", "SIGRTMIN+24", "SIGRTMIN+25", "SIGRTMIN+26", "SIGRTMIN+27", "SIGRTMIN+28",
+  "SIGRTMIN+29", "SIGRTMIN+30",
+}
+
+local function is_known(name)
+  for _, other in ipairs(M.names) do
+    if other == name then return true end
+  end
+  return false
+end
 
 ---Reads a signal's name as a user writes it.
 ---@param value any
@@ -53,9 +66,9 @@ function M.parse(value)
     return nil, ('expected a signal such as "SIGTERM", got %s'):format(describe.value(value))
   end
   local above = tonumber(value:match "^SIGRTMIN%+(%d+)$")
-  if known[value] or above and above <= REALTIME then return value end
+  if is_known(value) or above and above <= REALTIME then return value end
   local full = "SIG" .. value:upper()
-  local hint = known[full] and (' (did you mean "%s"?)'):format(full) or suggest.hint(value, M.names)
+  local hint = is_known(full) and (' (did you mean "%s"?)'):format(full) or suggest.hint(value, M.names)
   return nil, ("unknown signal %s%s"):format(describe.quote(value), hint)
 end
 
@@ -90,16 +103,16 @@ local IN_ORDER = {
 }
 local RTMIN = 34
 
-local numbers = {}
-for number, name in ipairs(IN_ORDER) do numbers[name] = number end
-
 ---The number of a signal, for an exit code of 128 + n. 0 when it has none.
 ---@param name string
 ---@return integer
 function M.number(name)
   local above = name:match "^SIGRTMIN%+?(%d*)$"
   if above then return RTMIN + (tonumber(above) or 0) end
-  return numbers[name] or 0
+  for number, each in ipairs(IN_ORDER) do
+    if each == name then return number end
+  end
+  return 0
 end
 
 return M

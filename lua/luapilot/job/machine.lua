@@ -22,12 +22,12 @@
 
 local constant = require "luapilot.base.constant"
 local copy = require "luapilot.base.copy"
-local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 local restart = require "luapilot.schema.restart"
 
 local postmortem = lazy.require "luapilot.job.postmortem"
 local blocked = lazy.require "luapilot.job.blocked"
+local duration = lazy.require "luapilot.base.duration"
 
 local job = {}
 

@@ -4,11 +4,11 @@
 -- raised at the user's line. It owns nothing.
 
 local describe = require "luapilot.base.describe"
-local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 local mistakes = require "luapilot.base.mistakes"
 local schema = require "luapilot.schema.schema"
 
+local duration = lazy.require "luapilot.base.duration"
 local events = lazy.require "luapilot.schema.events"
 local option_schema = lazy.require "luapilot.schema.options"
 

@@ -9,8 +9,10 @@
 
 local constant = require "luapilot.base.constant"
 local describe = require "luapilot.base.describe"
-local duration = require "luapilot.base.duration"
+local lazy = require "luapilot.base.lazy"
 local schema = require "luapilot.schema.schema"
+
+local duration = lazy.require "luapilot.base.duration"
 
 local M = {}
 

@@ -7,9 +7,9 @@
 
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"
-local duration = require "luapilot.base.duration"
 local lazy = require "luapilot.base.lazy"
 
+local duration = lazy.require "luapilot.base.duration"
 local size = lazy.require "luapilot.base.size"
 local suggest = lazy.require "luapilot.base.suggest"
 
@@ -147,7 +147,7 @@ function M.any(value) return value end
 
 M.boolean = of("boolean", "true or false")
 M.fn = of("function", "a function")
-M.duration = M.by(duration.parse)
+M.duration = M.by(function(value) return duration.parse(value) end)
 M.size = M.by(function(value) return size.parse(value) end)
 
 ---A string without NUL bytes, and not empty.
@@ -185,18 +185,21 @@ function M.positive(value, path, report)
   return M.expected(path, report, "a number above 0", value)
 end
 
+-- `"a", "b" or "c"`.
+local function alternatives(names)
+  local first, last = table.concat(names, '", "', 1, #names - 1), names[#names]
+  return ('%s"%s"'):format(#names > 1 and '"' .. first .. '" or ' or "", last)
+end
+
 ---One of some strings.
 ---@param names string[]
 ---@return luapilot.Type
 function M.one_of(names)
-  local quoted = {}
-  for i, name in ipairs(names) do quoted[i] = describe.quote(name) end
-  local last = table.remove(quoted)
-  local what = #quoted > 0 and table.concat(quoted, ", ") .. " or " .. last or last
   return function(value, path, report)
     for _, name in ipairs(names) do
       if value == name then return value end
     end
+    local what = alternatives(names)
     local near = suggest.near(value, names)
     return M.expected(path, report, what, value, near and ("did you mean %s?"):format(describe.quote(near)))
   end

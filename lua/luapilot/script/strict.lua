@@ -22,11 +22,10 @@ local M = {}
 
 local function opcode(func, pc) return bit.band(util.funcbc(func, pc), 0xff) end
 
--- The numbers of opcodes differ between versions of LuaJIT, so they are read off compiled samples:
--- instruction 0 is the header, 1 loads, 2 the value or the store.
-local GGET = opcode(assert(loadstring "return sample"), 1)
-local GSET = opcode(assert(loadstring "sample = nil"), 2)
-local TSETS = opcode(assert(loadstring "_G.sample = nil"), 3)
+-- The numbers of opcodes differ between versions of LuaJIT, so they are read off a compiled sample. Instruction 0 is
+-- the header; the first statement loads and stores, the second loads _G, then the value, and stores.
+local sample = assert(loadstring "sample = sample; _G.sample = nil")
+local GGET, GSET, TSETS = opcode(sample, 1), opcode(sample, 2), opcode(sample, 5)
 
 -- The operands: A is a slot; B a slot and C a constant, or D a constant.
 local function operands(instruction)

@@ -1,4 +1,12 @@
+local ffi = require "ffi"
+local machine = require "support.machine"
 local signals = require "luapilot.base.signals"
+
+ffi.cdef [[
+  const char *sigabbrev_np(int number);
+  int __libc_current_sigrtmin(void);
+  int __libc_current_sigrtmax(void);
+]]
 
 local function refused(value)
   local name, message = signals.parse(value)
@@ -23,6 +31,30 @@ describe("signals", function()
     assert.equal(37, signals.number "SIGRTMIN+3")
     assert.equal(0, signals.number "SIGNOT")
     for _, name in ipairs(signals.names) do assert.is_true(signals.number(name) > 0) end
+  end)
+
+  it("are those of the C library, in every name and number", function()
+    if not pcall(function() return ffi.C.sigabbrev_np end) then machine.skip "a C library before glibc 2.32" end
+    local MORE = { SIGPOLL = "SIGIO" } -- two names of one signal
+    local count = 0
+    for number = 1, 31 do
+      local name = "SIG" .. ffi.string(ffi.C.sigabbrev_np(number))
+      assert.equal(number, signals.number(MORE[name] or name), name)
+      if signals.parse(MORE[name] or name) then count = count + 1 end
+    end
+    assert.equal(#signals.names, count)
+    assert.equal(ffi.C.__libc_current_sigrtmin(), signals.number "SIGRTMIN")
+    assert.equal(ffi.C.__libc_current_sigrtmax(), signals.number "SIGRTMIN+30")
+  end)
+
+  it("are taken: those that can be heard, in their order, and those of real time", function()
+    local heard = {}
+    for _, name in ipairs(signals.names) do
+      if signals.can_hear(name) then heard[#heard + 1] = name end
+    end
+    assert.same(heard, signals.heard)
+    for above = 0, 30 do heard[#heard + 1] = "SIGRTMIN+" .. above end
+    assert.same(heard, signals.taken)
   end)
 
   it("says what was meant", function()
