@@ -24,7 +24,7 @@ function handover.run(box, between)
   local new = app.new {
     port = box.interface, calendar = sandbox.calendar, libraries = sandbox.libraries(box.port), state = data.state,
   }
-  new.observe, new.errors = old.observe, {}
+  new.observe, box.raised = old.observe, {}
   old:let_go()
   if between then between() end
   box.app = new

@@ -21,6 +21,7 @@ local EXPECTED = {
 ---@field world spec.World
 ---@field app luapilot.App
 ---@field events string[]     "app exit_failed 3"
+---@field errors string[]     'job "app": prepare: …', the first line of each
 local Pilot = {}
 Pilot.__index = Pilot
 
@@ -32,7 +33,11 @@ local function port_calls(own)
   return calls
 end
 
-local function observe(self, event)
+local function observe(self, event, unheard)
+  if event.name == "error" then
+    self.errors[#self.errors + 1] = (event.where .. ": " .. tostring(event.error)):match "^[^\n]*"
+  end
+  if unheard then return end
   local source = event.source == self.app.object and "pilot" or event.source.name
   self.events[#self.events + 1] = ("%s %s%s"):format(source, event.name, event.code and " " .. event.code or "")
 end
@@ -46,9 +51,9 @@ function stub_pilot.load(source, options)
   local world = options.world or stub_port.new(port_calls(options.calls))
   for path, data in pairs(options.files or {}) do world.files[path] = data end
   world.files["pilot.lua"] = source
-  local self = setmetatable({ world = world, events = {} }, Pilot)
+  local self = setmetatable({ world = world, events = {}, errors = {} }, Pilot)
   self.app = app.new { port = world.port, state = options.state }
-  self.app.observe, self.app.errors = function(event) observe(self, event) end, {}
+  self.app.observe = function(event, unheard) observe(self, event, unheard) end
   local ok, mistakes = self.app:load "pilot.lua"
   if not ok then error("pilot.lua has mistakes:\n  " .. table.concat(mistakes, "\n  "), 2) end
   self:take_events()
@@ -102,9 +107,8 @@ end
 ---Errors of the user's code so far; they are forgotten.
 ---@return string[]
 function Pilot:take_errors()
-  local list = {}
-  for i, err in ipairs(self.app.errors) do list[i] = (err.where .. ": " .. err.message):match "^[^\n]*" end
-  self.app.errors = {}
+  local list = self.errors
+  self.errors = {}
   return list
 end
 

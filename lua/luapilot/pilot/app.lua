@@ -66,8 +66,7 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field trials luapilot.Trials
 ---@field templates table<string, luapilot.Keeper>   by path
 ---@field consul luapilot.Consul?        the client, of a file with pilot.consul
----@field errors { where: string, message: string }[]?   what handlers raised, the first thousand; nil: nobody asks
----@field observe fun(event: table)?     sees every published event
+---@field observe fun(event: table, unheard: true?)?     sees every published event, and errors that are not published
 local App = {}
 App.__index = App
 

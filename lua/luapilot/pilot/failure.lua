@@ -8,23 +8,21 @@ local task = require "luapilot.task.task"
 
 local failure = {}
 
-local KEPT = 1000    -- errors, where somebody asks for them
 local EXHAUSTED = 70 -- the exit code, as that of an error of the core (pilot/shutdown.lua)
 
----An error in the user's code: logged with its traceback, counted, published as `error`.
+---An error in the user's code: logged with its traceback, and published as `error`; not that of a handler of `error`,
+---which would go round for ever: only whoever observes sees it.
 ---@param self luapilot.App
 ---@param where string      "job \"app\": prepare"
 ---@param err any           a value, or a TaskError with its traceback
 ---@param event table?      that a handler was called for
 function failure.complain(self, where, err, event)
   local message = tostring(err)
-  local kept = self.errors
-  if kept and #kept < KEPT then kept[#kept + 1] = { where = where, message = message } end
   local job, what = where:match '^job "([%w-]+)": (.*)'
   self:log("error", (what or where) .. ": " .. message, nil, "error", job)
-  if event and event.name == "error" then return end -- never recursively
-  local said = task.message(err)
-  self:publish("pilot", { name = "error", source = self.object, where = where, message = said, error = err })
+  local told = { name = "error", source = self.object, where = where, message = task.message(err), error = err }
+  if not (event and event.name == "error") then return self:publish("pilot", told) end
+  if self.observe then self.observe(told, true) end
 end
 
 -- The order of a shutdown is lost: all that is left is asked to stop at once, as it wants to be; a second time it is

@@ -36,6 +36,7 @@ local CWD = "/pilot"
 local PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 local OWN_PID = 2 -- 1 is the guardian
 local OWN_ERROR = "an error inside luapilot"
+local RAISED = 1000 -- errors of the pilot's code that are kept
 local FIRST_STREAM = 16 -- of random numbers: those below belong to the world
 
 local OPTIONS = {
@@ -192,7 +193,7 @@ function box.new(world, path, options, number)
   end
   local self = setmetatable({
     world = world, path = path, options = options, name = number == 1 and "box" or "box-" .. number,
-    moments = {}, complaints = {}, children = {}, started = false, paused = false,
+    moments = {}, complaints = {}, raised = {}, children = {}, started = false, paused = false,
     directory = files.normalize(directory_of(path), CWD),
   }, Box)
   self.programs = programs.new(self.directory)
@@ -225,7 +226,7 @@ function methods:load()
     port = self.interface, args = self.options.args, calendar = sandbox.calendar,
     libraries = sandbox.libraries(self.port),
   }
-  self.app.observe, self.app.errors = function(event) self:observe(event) end, {}
+  self.raised, self.app.observe = {}, function(event, unheard) self:observe(event, unheard) end
   local ok, mistakes = enter(self, self.app.load, self.app, self.path)
   if not ok then
     self.mistakes = mistakes
@@ -259,7 +260,12 @@ function methods:complain(message, kind, value)
 end
 
 ---@private
-function methods:observe(event)
+-- unheard: an error that is not published.
+function methods:observe(event, unheard)
+  if event.name == "error" and #self.raised < RAISED then
+    self.raised[#self.raised + 1] = { where = event.where, message = tostring(event.error) }
+  end
+  if unheard then return end
   local source = event.source == self.app.object and "pilot" or event.source.name
   self:record("event", { name = event.name, source = source, event = event })
 end
@@ -487,7 +493,7 @@ end
 function methods:errors()
   local list = {}
   for _, message in ipairs(self.complaints) do list[#list + 1] = message end
-  for _, err in ipairs(self.app and self.app.errors or {}) do list[#list + 1] = err.where .. ": " .. err.message end
+  for _, err in ipairs(self.raised) do list[#list + 1] = err.where .. ": " .. err.message end
   for i, message in ipairs(list) do list[i] = ("%s [seed %d]"):format(message, self.world.seed) end
   return list
 end
@@ -496,8 +502,7 @@ end
 ---@return string[]
 function methods:forget_errors()
   local list = self:errors()
-  self.complaints = {}
-  if self.app then self.app.errors = {} end
+  self.complaints, self.raised = {}, {}
   return list
 end
 

@@ -152,7 +152,7 @@ end
 -- behind.
 function Run:check_errors(box)
   if box.complaints[1] then self:fail("errors", box.complaints[1]) end
-  local raised, seen = box.app and box.app.errors or {}, self.seen
+  local raised, seen = box.raised, self.seen
   for i = (seen[raised] or 0) + 1, #raised do -- another list when a spec has forgotten those before
     seen[raised] = i
     local message = raised[i].where .. ": " .. raised[i].message

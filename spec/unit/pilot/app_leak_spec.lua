@@ -65,10 +65,11 @@ describe("a long life", function()
     ]], { app = { exit = 1, after = "2s", stdout = "line\n" } })
   end)
 
-  it("of errors keeps nothing, unless a simulator wants them", function()
+  it("of errors keeps nothing: they are told, and shown to whoever observes", function()
     local world = stub_port.new { read = true, environ = true, signals = true, hostname = true }
     world.files["pilot.lua"] = 'require "luapilot".every("1s", function() error "oh" end)'
-    local pilot = app.new { port = world.port }
+    local pilot, seen = app.new { port = world.port }, 0
+    pilot.observe = function(event) seen = seen + (event.name == "error" and 1 or 0) end
     world.turn = function(event) pilot:turn(event) end
     assert(pilot:load "pilot.lua")
     pilot:start()
@@ -76,7 +77,7 @@ describe("a long life", function()
     local said = 0
     for _, message in ipairs(world.logs) do said = said + (message.message:find "oh" and 1 or 0) end
     assert.equal(3, said)
-    assert.is_nil(pilot.errors)
+    assert.equal(3, seen)
   end)
 
   it("of waiting, timing out and cancelling keeps no timers", function()
