@@ -51,10 +51,6 @@ local ELSEWHERE = {
   ["luapilot.api.environment"] = { "env", "secret", "address", "hostname", "sh" },
 }
 
-for module, names in pairs(ELSEWHERE) do
-  lazy.methods(api, function() return lazy.load(module) end, names)
-end
-
 -- --- declaring -------------------------------------------------------------------------------
 
 ---pilot.job "name" gives the job of that name, which { … } describes; pilot.job { name = …, … } does both.
@@ -144,11 +140,16 @@ end
 ---@return luapilot.Pilot
 function luapilot.attach(app)
   local pilot = {}
-  for name in pairs(api) do
+  local function offer(name, module)
     pilot[name] = function(...)
       if (...) == pilot then error(("pilot.%s: call it with a dot, not with a colon"):format(name), 2) end
-      return api[name](app, ...)
+      local fn = api[name] or lazy.load(module)[name]
+      return fn(app, ...)
     end
+  end
+  for name in pairs(api) do offer(name) end
+  for module, names in pairs(ELSEWHERE) do
+    for _, name in ipairs(names) do offer(name, module) end
   end
   pilot.state, pilot.args = app.state, app.args
   return setmetatable(pilot, {
