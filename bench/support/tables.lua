@@ -181,7 +181,8 @@ function tables.rows(name, bench, variants, results)
     local series = results[figure.name] or {}
     for _, variant in ipairs(variants) do
       if series[variant] and not is_other(variant) then
-        local what = ("`%s`: %s%s"):format(name, figure.title, variant == "luapilot" and "" or ", " .. variant)
+        local what = ("`%s`: %s%s"):format(name, #bench.figures == 1 and bench.title or figure.title,
+          variant == "luapilot" and "" or ", " .. variant)
         local quote = (bench.quoted or {})[figure.name]
         local limits, marks = goals_of(variant, figure, bench, results)
         rows[#rows + 1] = ("| %s | %s | %s | %s | %s | %s |"):format(what,
