@@ -42,9 +42,16 @@ end
 ---"1.80 (1.60–2.10)"; nil: no round has both.
 ---@return string?
 local function ratio_text(above, below)
-  local median, least, most = figures.ratio(above, below)
+  local median, least, most = figures.ratio(above, below or {})
   return median and between(median, least, most)
 end
+
+-- An older build of luapilot that took turns with this one.
+local BEFORE = ", before"
+
+---@param variant string    of this build
+---@return string           the older one's
+function tables.before(variant) return variant .. BEFORE end
 
 -- --- a figure --------------------------------------------------------------------------------
 
@@ -55,17 +62,20 @@ end
 function tables.of_figure(figure, variants, results)
   local series = results[figure.name]
   if not series then return nil end
-  local rows, others = { { figure.title, "median (least–most)" } }, {}
+  local rows, others, older = { { figure.title, "median (least–most)" } }, {}, false
   for _, other in ipairs(figure.against or {}) do
     if series[other] then
       others[#others + 1] = other
       table.insert(rows[1], "÷ " .. other)
     end
   end
+  for _, variant in ipairs(variants) do older = older or series[tables.before(variant)] ~= nil end
+  if older then table.insert(rows[1], "÷ before") end
   for _, variant in ipairs(variants) do
     if series[variant] then
       local row = { variant, figures.spread(list_of(series[variant]), figure.unit) }
       for _, other in ipairs(others) do row[#row + 1] = ratio_text(series[variant], series[other]) or "" end
+      if older then row[#row + 1] = ratio_text(series[variant], series[tables.before(variant)]) or "" end
       rows[#rows + 1] = row
     end
   end
@@ -127,6 +137,10 @@ local function is_other(variant)
   return false
 end
 
+---Is it luapilot, as it is built here?
+---@param variant string
+function tables.is_ours(variant) return not is_other(variant) and variant:sub(-#BEFORE) ~= BEFORE end
+
 -- "key, 5/s: poller" is of "key, 5/s" alone, "bare, 1000" of "luapilot, 1000", "tini" of all.
 local function belongs(other, variant)
   local of = other:match "^(.*): "
@@ -155,6 +169,8 @@ local function ratios_of(variant, figure, series)
     local text = other ~= variant and series[other] and ratio_text(series[variant], series[other])
     if text then list[#list + 1] = ("%s × %s"):format(text, other) end
   end
+  local text = ratio_text(series[variant], series[tables.before(variant)])
+  if text then list[#list + 1] = text .. " × before" end
   return table.concat(list, ", ")
 end
 
@@ -180,7 +196,7 @@ function tables.rows(name, bench, variants, results)
   for _, figure in ipairs(bench.figures) do
     local series = results[figure.name] or {}
     for _, variant in ipairs(variants) do
-      if series[variant] and not is_other(variant) then
+      if series[variant] and tables.is_ours(variant) then
         local what = ("`%s`: %s%s"):format(name, #bench.figures == 1 and bench.title or figure.title,
           variant == "luapilot" and "" or ", " .. variant)
         local quote = (bench.quoted or {})[figure.name]

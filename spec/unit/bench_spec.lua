@@ -42,6 +42,28 @@ describe("a table of results", function()
   end)
 end)
 
+describe("an older build", function()
+  local variants, results_of = { "bare", "luapilot", "luapilot, before" }, {
+    took = { bare = { 1, 1 }, luapilot = { 2, 4 }, ["luapilot, before"] = { 4, 5 } },
+  }
+
+  it("has a column of ratios", function()
+    assert.equal(table.concat({
+      "| start | median (least–most) | ÷ before |", "|---|---|---|",
+      "| bare | 1.00 s (1.00–1.00) |  |",
+      "| luapilot | 3.00 s (2.00–4.00) | 0.650 (0.500–0.800) |",
+      "| luapilot, before | 4.50 s (4.00–5.00) |  |",
+    }, "\n"), tables.of_figure(BENCH.figures[1], variants, results_of))
+  end)
+
+  it("is in the row of the new one", function()
+    local bench = { title = "start", figures = { BENCH.figures[1] } }
+    assert.same({
+      "| `start`: start | 3.00 s (2.00–4.00) | bare 1.00 s (1.00–1.00) | 0.650 (0.500–0.800) × before |  |  |",
+    }, tables.rows("start", bench, variants, results_of))
+  end)
+end)
+
 describe("a goal", function()
   local function judge(goal, quoted)
     goal.variant, goal.figure = goal.variant or "luapilot", goal.figure or "took"
