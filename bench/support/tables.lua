@@ -1,8 +1,9 @@
 -- tables: what `run` tells of results: a table for each figure, a line for each goal, rows of the table in README.md.
 --
 -- Results are figure → variant → round → value. A ratio is taken round by round, and told as its median with the least
--- and the most. A goal against somebody who was not measured here is judged by what another run says of him (`quoted`
--- of a benchmark: figure → { variant, value } or { variant, against, ratio }, where `against` was measured in both).
+-- and the most. Of somebody who was not measured here is told what another run says of him (`quoted` of a benchmark:
+-- figure → { variant, value } or { variant, against, ratio }, where `against` was measured in both), but no goal is
+-- judged by that: such a ratio differs by a third between two machines.
 
 local figures = require "figures"
 local json = require "cjson"
@@ -25,7 +26,7 @@ local tables = {}
 ---@class bench.Judged
 ---@field limit string        "≤ 2.00 × bare"
 ---@field found string?       "1.80 (1.60–2.10) × bare"; nil: it cannot be said here
----@field reached boolean?
+---@field reached boolean?   nil: it is not judged
 
 ---@param series table<integer, number>    by round
 ---@return number[]
@@ -117,6 +118,7 @@ function tables.judge(goal, bench, results)
   else
     median, least, most = by_quote(own, series, (bench.quoted or {})[goal.figure])
     judged.found = median and ("%s × %s as another run has it"):format(between(median, least, most), goal.against)
+    return judged
   end
   if median then judged.reached = goal.at_most and median <= limit or goal.at_least and median >= limit or false end
   return judged
@@ -180,7 +182,7 @@ local function goals_of(variant, figure, bench, results)
     if goal.variant == variant and goal.figure == figure.name then
       local judged = tables.judge(goal, bench, results)
       limits[#limits + 1] = judged.limit
-      marks[#marks + 1] = judged.reached and "✓" or judged.found and "✗" or "?"
+      marks[#marks + 1] = judged.reached == nil and "?" or judged.reached and "✓" or "✗"
     end
   end
   return table.concat(limits, ", "), table.concat(marks, ", ")
