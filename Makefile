@@ -230,7 +230,7 @@ $(soak_actor): $(wildcard spec/soak/*.c spec/soak/*.h)
 bench_programs = $(patsubst bench/programs/%.c,build/bench/%,$(wildcard bench/programs/*.c))
 bench_bare     = build/bench/job build/bench/true
 
-bench: ## side by side with tini, dumb-init, s6, runit, supervisord, and with Consul: an hour
+bench: ## side by side with tini, dumb-init, s6, runit, supervisord, dinit if it is there, and Consul: an hour
 	@tools/deps build bench
 	@$(MAKE) all bench-programs
 	@bench/run

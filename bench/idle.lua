@@ -5,7 +5,7 @@ local site = require "site"
 local supervisors = require "supervisors"
 local system = require "system"
 
-local NAMES = { "luapilot", "s6", "runit", "supervisord" }
+local NAMES = { "luapilot", "dinit", "s6", "runit", "supervisord" }
 
 local places = {} -- name → its site, while all are up
 

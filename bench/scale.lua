@@ -40,21 +40,22 @@ end
 return {
   title = "ten times the jobs: the cost of each",
   figures = {
-    { name = "start", title = "start, a job", unit = "s", against = { "luapilot, 1000", "bare, 1000" } },
-    { name = "pss", title = "PSS, a job", unit = "B", against = { "luapilot, 1000", "bare, 1000" } },
+    { name = "start", title = "start, a job", unit = "s", against = { "luapilot, 1000", "bare, 1000", "dinit, 1000" } },
+    { name = "pss", title = "PSS, a job", unit = "B", against = { "luapilot, 1000", "bare, 1000", "dinit, 1000" } },
     { name = "rest", title = "CPU of 10 s at rest, a job", unit = "s" },
     { name = "restart", title = "all crash at once → restarted, a job", unit = "s",
-      against = { "luapilot, 1000", "bare, 1000" } },
-    { name = "stop", title = "stop, a job", unit = "s", against = { "luapilot, 1000", "bare, 1000" } },
+      against = { "luapilot, 1000", "bare, 1000", "dinit, 1000" } },
+    { name = "stop", title = "stop, a job", unit = "s", against = { "luapilot, 1000", "bare, 1000", "dinit, 1000" } },
   },
   goals = goals,
   rounds = 7,
   variants = function(smoke)
     local list = {}
-    for _, name in ipairs { "bare", "luapilot" } do
+    for _, name in ipairs { "bare", "luapilot", "dinit" } do
       for _, count in ipairs(smoke and { 5, 20 } or { 100, 1000, 5000 }) do
         list[#list + 1] = {
-          name = ("%s, %d"):format(name, count),
+          name = ("%s, %d"):format(name, count), skip = supervisors.missing(name),
+          rounds = name == "dinit" and 3 or nil,
           measure = function() return measure(name, count, smoke and 0.2 or 10) end,
         }
       end

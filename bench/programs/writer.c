@@ -1,6 +1,6 @@
-/* writer LINES BLOCK: writes LINES lines of 100 bytes, BLOCK bytes at a time, then rests. Blocks cut lines
- * where they end, as the buffer of stdio does. Its end of the pipe stays open, so that whoever reads it is still
- * there to be measured. */
+/* writer LINES BLOCK [end]: writes LINES lines of 100 bytes, BLOCK bytes at a time, then rests, or ends. Blocks cut
+ * lines where they end, as the buffer of stdio does. The last line is of dots. While it rests its end of the pipe
+ * stays open, so that whoever reads it is still there to be measured. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -9,8 +9,8 @@
 #define LINE 100
 
 int main(int argc, char **argv) {
-  if (argc != 3) return 2;
-  int64_t left = atoll(argv[1]) * LINE;
+  if (argc != 3 && argc != 4) return 2;
+  int64_t left = (atoll(argv[1]) - 1) * LINE;
   size_t block = (size_t)atol(argv[2]), phase = 0;
   char *text = malloc(block + 2 * LINE);
   if (text == NULL || block == 0) return 1;
@@ -25,5 +25,9 @@ int main(int argc, char **argv) {
     phase = (phase + (size_t)done) % LINE;
     left -= done;
   }
+  memset(text, '.', LINE - 1);
+  text[LINE - 1] = '\n';
+  if (write(STDOUT_FILENO, text, LINE) != LINE) return 1;
+  if (argc == 4) return 0;
   for (;;) (void)pause();
 }

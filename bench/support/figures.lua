@@ -37,21 +37,26 @@ local function digits(value)
   return (("%." .. math.min(places, 3) .. "f"):format(value))
 end
 
+local function scale_of(value, unit)
+  local scales = SCALES[unit]
+  for _, scale in ipairs(scales) do
+    if math.abs(value) >= scale[1] then return scale end
+  end
+  return scales[#scales]
+end
+
 ---A value in the unit that suits it.
 ---@param unit "s"|"B"|"B/s"|"/s"|""
 function figures.value(value, unit)
-  local scales = SCALES[unit]
-  local chosen = scales[#scales]
-  for _, scale in ipairs(scales) do
-    if math.abs(value) >= scale[1] then chosen = scale break end
-  end
-  return digits(value / chosen[1]) .. (chosen[2] ~= "" and " " .. chosen[2] or "")
+  local scale = scale_of(value, unit)
+  return digits(value / scale[1]) .. (scale[2] ~= "" and " " .. scale[2] or "")
 end
 
----"1.07 ms (0.78 ms–1.43 ms)"
+---"1.07 ms (0.78–1.43)", all in the unit that suits the median.
 function figures.spread(list, unit)
   local median, least, most = figures.median(list)
-  return ("%s (%s–%s)"):format(figures.value(median, unit), figures.value(least, unit), figures.value(most, unit))
+  local scale = scale_of(median, unit)[1]
+  return ("%s (%s–%s)"):format(figures.value(median, unit), digits(least / scale), digits(most / scale))
 end
 
 ---The median of the ratios of two series, round by round: what disturbs both cancels out.

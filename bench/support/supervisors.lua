@@ -6,7 +6,7 @@ local system = require "system"
 
 local JOB = site.built .. "/job"
 
-local supervisors = {}
+local supervisors = { dinit_program = "dinit" }
 
 ---@class bench.Plan
 ---@field argv string[]
@@ -70,6 +70,34 @@ function supervisors.runit(place, count)
   return { argv = { "runsvdir", services(place, count) }, signal = "HUP" }
 end
 
+-- Its delay between restarts (0.2 s) and their limit (3 in 10 s) can be turned off, so they are. The jobs are named on
+-- its command line: no service stands around them. It is a user's instance, whose log goes nowhere.
+local DINIT = [[
+type = process
+command = %s
+restart = %s
+smooth-recovery = %s
+restart-delay = 0
+restart-limit-count = 0
+]]
+
+---@param options { restart: string?, program: string? }
+function supervisors.dinit(place, count, options)
+  local restart = options.restart and "true" or "false"
+  assert(os.execute(("mkdir '%s'"):format(place:path "services")) == 0)
+  local argv = {
+    supervisors.dinit_program, "--user", "--container", "--quiet", "--log-file", "/dev/null",
+    "--services-dir", place:path "services",
+    "--socket-path", place:path "socket":match "build/bench/.*", -- its address has room for 107 bytes
+  }
+  local text = DINIT:format(options.program or JOB, restart, restart)
+  for i = 1, count do
+    place:write("services/job-" .. i, text)
+    argv[#argv + 1] = "job-" .. i
+  end
+  return { argv = argv }
+end
+
 local SUPERVISORD = [[
 [supervisord]
 nodaemon = true
@@ -104,7 +132,7 @@ local NEEDS = {
 
 ---Why it cannot be measured here; nil: it can.
 function supervisors.missing(name)
-  local program = NEEDS[name]
+  local program = name == "dinit" and supervisors.dinit_program or NEEDS[name]
   return program and not system.has(program) and program .. " is not installed" or nil
 end
 
