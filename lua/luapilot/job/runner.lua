@@ -2,6 +2,7 @@
 --
 -- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
 -- It decides nothing: a decision belongs into job/machine.lua. Inputs are posted to the app's queue, never nested.
+-- Its methods snapshot and restore are job/adoption.lua's, loaded with the first handoff: most pilots have none.
 
 local constant = require "luapilot.base.constant"
 local job = require "luapilot.job.machine"
