@@ -1,5 +1,6 @@
 -- docs/architecture.md draws the house, and two journeys through it. Whoever follows one opens each file that it names:
 -- so each of them is there, with the functions that stand behind its name. The plan shows every room and every wing.
+-- CONTRIBUTING.md says where a change starts, and which classes are in two files: those files are there, and no others.
 
 local function read(path)
   local file = io.open(path)
@@ -103,5 +104,46 @@ describe("a journey through the house", function()
     assert.same({ "job/machine.lua: no function nobody" }, faults " job/machine.lua: begin, nobody   words")
     assert.same({ "loop/loop.c: no function epoll_wait" }, faults " loop/loop.c: turn, epoll_wait   it calls that")
     assert.same({ "consul/watch.c: no function tel" }, faults " consul/watch.c: tel, tell, go_on")
+  end)
+end)
+
+describe("CONTRIBUTING.md", function()
+  local text = assert(read "CONTRIBUTING.md")
+
+  local function is_there(path)
+    return read("lua/luapilot/" .. path) or read("src/" .. path) or read(path)
+  end
+
+  it("says where a change starts: in files that are there", function()
+    local table_of, missing, rows = assert(text:match "\n### Where a change starts\n(.-)\nOne direction"), {}, 0
+    for change, start in table_of:gmatch "\n| ([^|]+) | ([^|]+) |" do
+      local path, name = start:match "`([%w_/]+%.%l+)", start:match "%.lua: ([%w_]+)`"
+      if path then
+        rows = rows + 1
+        if not is_there(path) then missing[#missing + 1] = change .. path end
+        if name then missing[#missing + 1] = fault { path = path, name = name } end
+      end
+    end
+    assert.same({}, missing)
+    assert.is_true(rows >= 20, "the rows are not found any more")
+  end)
+
+  -- A class whose other methods come with lazy.methods.
+  it("names each class that is in two files, and says with which", function()
+    local pairs_told, pairs_there = {}, {}
+    for first, second in text:gmatch "\n| [^|]+ | `([%w_/]+)%.lua` | `([%w_/]+)%.lua` |" do
+      pairs_told[first .. " " .. second] = true
+    end
+    for path in io.popen("grep -rl '^ *lazy.methods(' lua"):lines() do
+      local first, code = path:match "^lua/luapilot/(.*)%.lua$", read(path)
+      for source in code:gmatch 'lazy%.methods(%b())' do
+        local module = source:match 'lazy%.load%(?%s*"luapilot%.([%w_.]+)"'
+        if module then pairs_there[first .. " " .. module:gsub("%.", "/")] = true end
+      end
+      for module in code:gmatch '%["luapilot%.([%w_.]+)"%] = ' do -- of init.lua: by module
+        pairs_there[first .. " " .. module:gsub("%.", "/")] = true
+      end
+    end
+    assert.same(pairs_there, pairs_told)
   end)
 end)
