@@ -4,7 +4,7 @@
  * LuaJIT bytecode and writes it as build/embedded.c. main.c's `require` of
  * the core loads from here: one file runs on a machine that has no Lua at all.
  *
- * The bytecode keeps its line information, so that a traceback reads luapilot/job.lua:17, but not the
+ * The bytecode keeps its line information, so that a traceback reads luapilot/job/machine.lua:17, but not the
  * names of locals and upvalues. It belongs to the LuaJIT it was compiled with, which is the one that is
  * linked.
  *

@@ -4,8 +4,9 @@
 --   pilot.job "app" { exec = { "node", "server.js" }, restart = "always" }
 --
 -- Each pilot has a table of its own, made by `attach`. Functions declare (at the top level) or post commands; what
--- waits suspends the task. This file owns the names and what nearly every file says; the rest is in api/groups.lua,
--- api/timers.lua, api/actions.lua and api/environment.lua, and comes when it is named. Nothing here runs.
+-- waits suspends the task. This file owns the names and what nearly every file says. The rest is in api/groups.lua,
+-- api/timers.lua, api/actions.lua, api/environment.lua and api/shutdown_signals.lua, each of which is loaded when the
+-- first of its functions is called. Nothing here runs.
 
 local copy = require "luapilot.base.copy"
 local describe = require "luapilot.base.describe"

@@ -1,5 +1,5 @@
--- What ended, and with which code, with real processes and real signals. All the cases are in app_endings_spec.lua of
--- the unit specs.
+-- What ended, and with which code, with real processes and real signals. All the cases are in
+-- spec/unit/pilot/app_endings_spec.lua.
 
 local run   = require "support.run"
 local story = require "support.story"

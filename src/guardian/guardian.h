@@ -26,8 +26,8 @@
  *
  * The deadline. A pilot that shuts down says how long that may take. One that is there a moment later
  * does something that it cannot be got out of: it is killed, and so is everybody else, at once. The
- * guardian counts this time itself, by the rules of lua/luapilot/patience.lua: a pause of the container
- * is nobody's time, and a pilot that its scripts keep busy gets no more of it.
+ * guardian counts this time itself, by the rules of lua/luapilot/task/budget.lua: a pause of the
+ * container is nobody's time, and a pilot that its scripts keep busy gets no more of it.
  *
  * The service manager outside hears from the guardian what the pilot does: see guardian/manager.h.
  *

@@ -1,7 +1,7 @@
 -- actions: what handlers do: wait, spawn, run programs, render, end the pilot.
 --
 -- Functions that wait suspend the task; at the top level of a file nearly all of them are mistakes. It owns nothing.
--- init.lua lends them to a file when the first is called.
+-- init.lua lends these functions to a file when the first is called.
 
 local argv = require "luapilot.schema.argv"
 local arguments = require "luapilot.schema.arguments"

@@ -1,7 +1,7 @@
 -- environment: what a file asks of where it runs: variables, secrets, addresses.
 --
 -- It keeps nothing; what a secret says is hidden by the app from then on. init.lua lends these functions to a file when
--- it calls the first.
+-- the first is called.
 
 local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"

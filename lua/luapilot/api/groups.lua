@@ -1,6 +1,6 @@
 -- groups: pilot.all and pilot.any, triggers made of triggers.
 --
--- It owns how deep they may be nested. init.lua lends these functions to a file when it names the first.
+-- It owns how deep they may be nested. init.lua lends these functions to a file when the first is called.
 
 local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"
@@ -22,8 +22,8 @@ local function group(app, kind, parts)
   local node = arguments.node { kind = kind, parts = {}, depth = 1 }
   local what = ("pilot.%s"):format(kind)
   if type(parts) ~= "table" or arguments.is_trigger(parts) or #parts == 0 then
-    arguments.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }, "
-      .. "got " .. (arguments.is_trigger(parts) and "one trigger" or describe.value(parts)))
+    arguments.fail(app, what, "expected a list of triggers such as { db:once \"healthy\", setup:once \"exit_success\" }"
+      .. ", got " .. (arguments.is_trigger(parts) and "one trigger" or describe.value(parts)))
     return node
   end
   for i, part in ipairs(parts) do

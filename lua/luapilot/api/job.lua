@@ -1,7 +1,8 @@
 -- job: what `pilot.job "app"` gives: the thing that the user declares, asks and tells.
 --
 -- Before it is completed it is a name; completed it stands before its runner. It owns nothing that runs. What a file
--- declares is here, what handlers do is in api/job_actions.lua.
+-- declares is here; the methods that handlers call are api/job_actions.lua's, which is loaded when the first is called:
+-- a pilot of plain programs calls none.
 
 local job_schema = require "luapilot.schema.job"
 local facade = require "luapilot.api.facade"

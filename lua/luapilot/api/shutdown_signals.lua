@@ -1,7 +1,8 @@
 -- shutdown_signals: which signals ask the pilot to end, beside SIGTERM, SIGINT and SIGQUIT: the STOPSIGNAL of an image.
 --
 -- pilot.shutdown_signals { "SIGWINCH" } declares them; app.enders keeps them, and pilot/app.lua asks there. Who
--- listens for one of them would wait in vain: that is a mistake. It owns nothing, and ends nothing.
+-- listens for one of them would wait in vain: that is a mistake. It owns nothing, and ends nothing. init.lua lends its
+-- function to a file when that is called.
 
 local arguments = require "luapilot.schema.arguments"
 local schema = require "luapilot.schema.schema"

@@ -1,6 +1,6 @@
 -- timers: what calls a function when the time has come, or a descriptor is ready: pilot.every, after, cron and poll.
 --
--- It owns the subscriptions that these give. init.lua lends them to a file when it names the first.
+-- It owns the subscriptions that these give. init.lua lends these functions to a file when the first is called.
 
 local arguments = require "luapilot.schema.arguments"
 local describe = require "luapilot.base.describe"

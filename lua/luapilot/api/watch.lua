@@ -420,7 +420,7 @@ function core_of(draft)
   return draft.core
 end
 
--- A key or a prefix must be one that a request for it reaches: kv.lua knows.
+-- A key or a prefix must be one that a request for it reaches: consul/kv.lua knows.
 local function name_type(kind)
   return kind == "service" and option_schema.watched_name or require "luapilot.consul.kv"[kind]
 end

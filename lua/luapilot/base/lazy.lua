@@ -6,7 +6,7 @@
 -- nobody walks through a stand-in or writes into it. A class whose objects always exist, but are seldom asked for more
 -- than that they do, has its other methods from a module of theirs:
 --
---   lazy.methods(Tasks, function() return lazy.load("luapilot.task.task").methods end, { "spawn", "await" })
+--   lazy.methods(Scheduler, function() return lazy.load("luapilot.task.task").methods end, { "spawn", "await" })
 --
 -- It owns nothing: Lua's own require keeps what is loaded.
 

@@ -1,6 +1,6 @@
 -- waitlist: who waits for something, in the order in which they came. To leave costs the same however many are on it.
 --
--- Who has left keeps the place until the roll is not being walked and most have gone. It owns nothing else.
+-- Who has left keeps the place until the list is not being walked and most have gone. It owns nothing else.
 
 local waitlist = {}
 

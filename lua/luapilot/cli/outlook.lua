@@ -12,7 +12,7 @@ local duration = require "luapilot.base.duration"
 
 local outlook = {}
 
-local LAST_SHARE, LAST_MOST = 0.15, 1 -- of a shutdown, for the dead to be buried: as shutdown.lua has it
+local LAST_SHARE, LAST_MOST = 0.15, 1 -- of a shutdown, for the dead to be buried: as pilot/shutdown.lua has it
 local TERM_SHARE, TERM_MOST = 0.2, 1  -- of a stop, for the signal: as job/machine.lua has it
 
 -- --- who is needed ---------------------------------------------------------------------------

@@ -8,9 +8,9 @@ local load = require "luapilot.cli.load"
 
 local FLUSH = 2     -- seconds for a slow reader of our output, at the end
 
--- What the heap grew to is never given back. So until the jobs run it grows by a tenth between two collections (of which
--- a small file needs none, since the first comes when the heap has doubled). Afterwards by half, and a small one may
--- double.
+-- What the heap grew to is never given back. So until the jobs run it grows by a tenth between two collections (of
+-- which a small file needs none, since the first comes when the heap has doubled). Afterwards by half, and a small one
+-- may double.
 local MUCH = 1024   -- kB of Lua that a large file takes
 local CLOSELY = { pause = 110, step = 1000 }
 local LARGE = { pause = 150, step = 400 }

@@ -1,6 +1,6 @@
 -- shutdown: in which order the jobs of a loaded file end, and how long that takes at most.
 --
--- A job is asked to stop when those are gone whose trigger names it, or that depend on it (as shutdown.lua does).
+-- A job is asked to stop when those are gone whose trigger names it, or that depend on it (as pilot/shutdown.lua does).
 -- The file's shutdown_timeout bounds the whole. The sum of the stop_timeouts, which may be less, is no bound: handlers
 -- are awaited, and deferred functions, a reader of the log that is slow, Consul, and processes that a job has left
 -- behind. Pure.

@@ -1,7 +1,7 @@
 -- endpoints: what Consul can be asked, but for its keys: pilot.consul.agent, .health, .catalog and so on, as a table.
 --
 -- The names, and those of fields, are the official Go client's in snake_case. An entry says how a request is made of a
--- call's arguments, and what of its answer is returned. It owns the entries; calls.lua follows them.
+-- call's arguments, and what of its answer is returned. It owns the entries; consul/calls.lua follows them.
 
 local address = require "luapilot.base.address"
 local base64 = require "luapilot.base.base64"

@@ -1,6 +1,6 @@
 ---@meta
--- pilot.consul for editors (LuaLS), as library.lua is for the rest. Never loaded; spec/unit/api/library_spec.lua keeps it
--- equal to what the program gives. docs/reference.md says the same in prose.
+-- pilot.consul for editors (LuaLS), as api/library.lua is for the rest. Never loaded;
+-- spec/unit/api/library_spec.lua keeps it equal to what the program gives. docs/reference.md says the same in prose.
 
 ---@class luapilot.ConsulDeclaration   what is absent here comes from the environment variables of the official tools
 ---@field address string?              "host:port", "unix:///run/consul.sock", or a URL; default "127.0.0.1:8500"

@@ -1,7 +1,7 @@
 -- shapes: what is sent to Consul as a table: services, checks, sessions, prepared queries.
 --
--- The fields are those of the official Go client in snake_case; names.lua turns them into Consul's. A misspelt field,
--- which Consul would pass over, is an error. It owns these fields and nothing else.
+-- The fields are those of the official Go client in snake_case; consul/names.lua turns them into Consul's. A
+-- misspelt field, which Consul would pass over, is an error. It owns these fields and nothing else.
 
 local json_text = require "luapilot.schema.json_text"
 local describe = require "luapilot.base.describe"

@@ -9,8 +9,9 @@
 --                                    starts or reloads
 --
 -- It owns the locks, one for each file that a path leads to, and the place of each (file/swap.lua) for as long as its
--- lock lasts; which files are on trial is kept by file/trials.lua. What is expected to fail comes back as nil and a
--- message; only what the user's own functions raise is raised.
+-- lock lasts. Its functions are methods of Trials: file/trials.lua, which keeps what is on trial, lends them with the
+-- first render. What is expected to fail comes back as nil and a message; only what the user's own functions raise is
+-- raised.
 
 local describe = require "luapilot.base.describe"
 local lazy = require "luapilot.base.lazy"

@@ -1,8 +1,8 @@
 -- trials: the files that are on trial now, between their swap and the verdict of their validator, and who waits for
 -- it.
 --
--- It owns nothing else. How a file is rendered is file/render.lua's, and comes with the first of them: most pilots
--- render nothing, but all ask before they start a job.
+-- It owns nothing else. How a file is rendered is file/render.lua's, which lends its methods to Trials with the first
+-- render: most pilots render nothing, but all ask before they start a job.
 
 local lazy = require "luapilot.base.lazy"
 

@@ -1,7 +1,7 @@
 -- adoption: how a job goes over from one core to the next: what is told of it, and how the next one goes on with it.
 --
--- It owns that form of a job (plain data). What job/runner.lua does with a job that is its own stays there: the
--- effects of the machine are lent. Loaded with the first handoff.
+-- The methods snapshot and restore of job/runner.lua's Runner, loaded with the first handoff. It owns that form of a
+-- job (plain data). What a runner does with a job that is its own stays there: the effects of the machine are lent.
 
 local copy = require "luapilot.base.copy"
 local health = require "luapilot.job.health"

@@ -16,7 +16,7 @@ local prober = lazy.require "luapilot.job.prober"
 
 local awaited = {}
 
-local SECOND, LATER = 60, 600     -- seconds until it is told again (the first time is reminder.lua's), and so on
+local SECOND, LATER = 60, 600     -- seconds until it is told again (the first time is job/reminder.lua's), and so on
 local PAUSE = 1                   -- … between two looks at least; half of it is none: together rather than one by one
 local MOST = 20                   -- jobs told in a look
 local PARTS = 5                   -- of a trigger

@@ -1,8 +1,8 @@
 -- plans: what a job that is started again and again is started with, checked once (port.plan).
 --
--- Two starts of a job differ in what is asked for anew at each: its variables (job/environment.lua), and whether somebody
--- hears its output. While these are the same, so is the plan. It owns the plans, and holds on to none of them: they go
--- when Lua collects, so that a job that just runs has none. Loaded when the first job is started again.
+-- Two starts of a job differ in what is asked for anew at each: its variables (job/environment.lua), and whether
+-- somebody hears its output. While these are the same, so is the plan. It owns the plans, and holds on to none of
+-- them: they go when Lua collects, so that a job that just runs has none. Loaded when the first job is started again.
 
 local copy = require "luapilot.base.copy"
 

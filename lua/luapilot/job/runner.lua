@@ -2,6 +2,7 @@
 --
 -- It owns the job's process or Lua run, its timers, its prober, its starter and whoever waits for its state.
 -- It decides nothing: a decision belongs into job/machine.lua. Inputs are posted to the app's queue, never nested.
+-- Its methods snapshot and restore are job/adoption.lua's, loaded with the first handoff: most pilots have none.
 
 local constant = require "luapilot.base.constant"
 local job = require "luapilot.job.machine"
@@ -34,8 +35,8 @@ local NOT_FOUND, NOT_EXECUTABLE = 127, 126
 ---@field routed integer?       a process before it, whose streams may still say something
 ---@field lines luapilot.Output?  of its process, once that has said something that somebody hears
 local Runner = {
-  -- Until it needs some of its own. There may be thousands: a table of more than eight fields is twice as large, and one
-  -- that is set to nil counts.
+  -- Until it needs some of its own. There may be thousands: a table of more than eight fields is twice as large, and
+  -- one that is set to nil counts.
   timers = constant.NONE, due = constant.NONE, dependents = constant.NONE,
   stops = 0,
   streams = 0, -- of the process, captured and not at their end

@@ -3,8 +3,9 @@
 --   declaring ──load──▶ loaded ──start──▶ running ──shutdown──▶ closing ──▶ ended
 --
 -- It owns the list of jobs and the queue of commands. Whether anything can still happen is pilot/quiescence.lua's
--- question, the end is pilot/shutdown.lua's, the passing on to a new core pilot/handoff.lua's. It never talks to the
--- world but through the port, and it never runs user code outside a task, the top level of the file apart.
+-- question, the end is pilot/shutdown.lua's, the passing on to a new core pilot/handoff.lua's. Its methods complain,
+-- own_error and exhausted are pilot/failure.lua's, which is loaded when something fails. It never talks to the world
+-- but through the port, and it never runs user code outside a task, the top level of the file apart.
 
 local bus = require "luapilot.task.bus"
 local constant = require "luapilot.base.constant"

@@ -1,6 +1,6 @@
 -- failure: what a pilot does when something in it has failed: code of the user, the core itself, memory.
 --
--- Methods of the app that are loaded when the first of these happens. They tell it, and choose between going on and
+-- Methods of pilot/app.lua's App, loaded when the first of these happens. They tell it, and choose between going on and
 -- ending; they repair nothing.
 
 local size = require "luapilot.base.size"

@@ -89,7 +89,7 @@ local function limit(self, seconds)
   self.whole = app.loop:allow(seconds, function() app:finish() end, BUSY)
 end
 
--- Seconds; a pause takes none of them. (patience.left says the same: most pilots end without loading that.)
+-- Seconds; a pause takes none of them. (left() of task/budget.lua says the same: most pilots end without loading that.)
 local function left_of(self, budget) return budget.left + math.max(0, budget.due - self.app.port.now()) end
 
 ---How long it may still take.

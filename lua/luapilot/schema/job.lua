@@ -3,7 +3,7 @@
 -- Owns the table below; it is meant to be read like the documentation. The result is complete in any case, with
 -- defaults in the place of what was wrong, and every mistake is added to the collector: so loading goes on and one
 -- run reports all. Never starts anything, never looks into triggers (`when` stays as given). The types that few jobs
--- need are loaded when a field of theirs is given; the options of calls are in options.lua.
+-- need are loaded when a field of theirs is given; the options of calls are in schema/options.lua.
 
 local argv = require "luapilot.schema.argv"
 local constant = require "luapilot.base.constant"

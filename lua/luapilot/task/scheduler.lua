@@ -1,7 +1,7 @@
 -- scheduler: all tasks of a pilot: the live ones, and the queue of those that are ready to go on.
 --
--- It owns that table and the phase of a turn in which tasks run. What a task is and does is task/task.lua's, and comes
--- with the first of them: a pilot whose jobs are programs has none.
+-- It owns that table and the phase of a turn in which tasks run. What a task is and does is task/task.lua's, which
+-- lends its methods to Scheduler with the first task: a pilot whose jobs are programs has none.
 
 local lazy = require "luapilot.base.lazy"
 local queue = require "luapilot.base.queue"

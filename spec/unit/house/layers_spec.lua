@@ -154,9 +154,10 @@ local function undrawn()
   for _, path in ipairs(files "src/*.c src/*/*.c") do
     if not is_drawn(text, path) then missing[#missing + 1] = path end
   end
+  local core = text:sub(text:find("\n## lua/luapilot/", 1, true) or 1) -- a wing of src/ may have the name of a room
   for _, path in ipairs(core_files()) do
     local room, file = lua_name(path):match "^(.*)/(.*)$"
-    local row = text:match("\n| `" .. room:gsub("^%.$", "init.lua"):gsub("%p", "%%%0") .. "/?` | ([^\n]*)")
+    local row = core:match("\n| `" .. room:gsub("^%.$", "init.lua"):gsub("%p", "%%%0") .. "/?` | ([^\n]*)")
     if not (row and (room == "." or row:find("`" .. file .. "`", 1, true))) then missing[#missing + 1] = path end
   end
   return missing

@@ -16,9 +16,9 @@ local ALWAYS = {
 -- or the message is the user's own.
 local INDIRECT = {
   ["app.lua: event"] = {}, ["runner.lua: event"] = {}, ["registrar.lua: event"] = {}, -- they hand on
-  ["app.lua: ..."] = {}, ["standard.lua: nil"] = {}, ["log.lua: nil"] = {}, ["app.lua: nil"] = {}, -- pilot.log, print
+  ["app.lua: ..."] = {}, ["stdio.lua: nil"] = {}, ["log.lua: nil"] = {}, ["app.lua: nil"] = {}, -- pilot.log, print
   ["runner.lua: name"] = { "exit_success", "exit_failed", "healthy", "unhealthy", "stopped" },
-  ["records.lua: event"] = { "enter_maintenance", "exit_maintenance" },
+  ["desired.lua: event"] = { "enter_maintenance", "exit_maintenance" },
   ['registrar.lua: "service_" .. SAID[step]'] = { "service_registered", "service_deregistered" },
 }
 
