@@ -81,7 +81,9 @@ describe("luapilot run loads", function()
     for _, name in ipairs(used) do
       assert.is_truthy(names:find(" " .. name .. " ", 1, true), name)
     end
-    for _, name in ipairs { "base.cron", "base.glob" } do assert.is_nil(names:find(" " .. name .. " ", 1, true), name) end
+    for _, name in ipairs { "base.cron", "base.glob" } do
+      assert.is_nil(names:find(" " .. name .. " ", 1, true), name)
+    end
   end)
 
   it("of files what is done with them", function()
