@@ -64,28 +64,26 @@ local function names_of(group)
   return names
 end
 
--- Who stops before whom: of each job that others need, those who need it. Not among jobs that need each other.
+-- Who stops before whom: of each job that others need, those who need it, in the order of the end. Not among jobs that
+-- need each other.
 local function edges_of(pilot, groups)
   local rank, edges, of = {}, {}, {}
   for i, group in ipairs(groups) do
     for _, name in ipairs(group) do rank[name] = i end
   end
   for _, runner in ipairs(pilot.order) do
+    local name = runner.spec.name
     for _, source in ipairs(pilot:sources_of(runner)) do
-      local name, other = runner.spec.name, source.spec.name
+      local other = source.spec.name
       if rank[name] < rank[other] then
-        if not of[other] then
-          of[other] = { before = other, names = {} }
-          edges[#edges + 1] = of[other]
-        end
-        table.insert(of[other].names, name)
+        local edge = of[other] or { before = other, names = {} }
+        of[other], edge.names[#edge.names + 1] = edge, name
       end
     end
   end
-  table.sort(edges, function(a, b)
-    if rank[a.before] ~= rank[b.before] then return rank[a.before] < rank[b.before] end
-    return pilot.jobs[a.before].number < pilot.jobs[b.before].number
-  end)
+  for _, group in ipairs(groups) do -- in each, the jobs are in the order of the file
+    for _, name in ipairs(group) do edges[#edges + 1] = of[name] end
+  end
   return edges
 end
 

@@ -44,6 +44,7 @@ local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
 local BUDGET = 1              -- seconds that user code may run without waiting
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
 
+
 ---@class luapilot.App
 ---@field port luapilot.Port
 ---@field loop luapilot.Loop
@@ -239,6 +240,7 @@ local CORE = getfenv(1)
 ---The user's line that is being run: "pilot.lua:12".
 ---@return string?
 function App:where()
+  if not self.loader then return nil end
   for level = 2, 40 do
     local there, env = pcall(getfenv, level + 1) -- pcall is a level, too
     if not there then return nil end
@@ -429,17 +431,15 @@ end
 local function find_sources(self, runner)
   local sources, seen = {}, { [runner] = true }
   local function add(source)
-    if not seen[source] then
-      seen[source] = true
-      sources[#sources + 1] = source
-    end
+    if seen[source] then return end
+    seen[source], sources[#sources + 1] = true, source
   end
   for _, topic in ipairs(runner.starter.topics) do
     local source = self.jobs[topic:match "^job:(.*)$" or ""]
     if source then add(source) end
   end
   if runner.spec.depends_on then dependencies.each_source(runner, add) end
-  return sources
+  return sources[1] and sources or constant.NONE
 end
 
 ---The jobs that the trigger of `runner` names, and that it depends on, itself apart: those of the file, so when all of

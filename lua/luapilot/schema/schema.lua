@@ -229,31 +229,65 @@ local function has_unknown(value, fields)
   end
 end
 
--- A table with named fields; new(fields) gives what makes a table for their values. The reading runs for every field of
--- every job, so names are put into paths beforehand; and many tables of fields are never needed, so that happens when
--- the first value comes. Of an object that cannot be read one field tells it.
-local function fields_into(new, fields, what, synonyms)
-  local names, below, make
-  local function prepare()
-    if type(fields) == "function" then fields = fields() end
-    names, below, make = M.keys(fields), {}, new(fields)
-    for i, name in ipairs(names) do below[i] = "." .. name end
+-- Which of the fields a plain table has, in order; and has it any other?
+local function given_of(value, fields)
+  local given, count, unknown = {}, 0, false
+  for key in pairs(value) do
+    if fields[key] == nil then
+      unknown = true
+    else
+      local at = count
+      while at > 0 and given[at] > key do
+        given[at + 1], at = given[at], at - 1
+      end
+      given[at + 1], count = key, count + 1
+    end
   end
+  return given, unknown
+end
+
+local function read_field(fields, result, name, given, path, report)
+  local read = fields[name][1](given, path == "" and name or path .. "." .. name, report)
+  if read ~= nil then result[name] = read end
+end
+
+-- A job has five of forty fields: those are looked at that are there.
+local function read_plain(fields, result, value, path, report)
+  local given, unknown = given_of(value, fields)
+  for i = 1, #given do read_field(fields, result, given[i], value[given[i]], path, report) end
+  return unknown
+end
+
+local names = setmetatable({}, { __mode = "k" }) -- of the fields of a type, sorted, once somebody asks
+
+local function names_of(fields)
+  names[fields] = names[fields] or M.keys(fields)
+  return names[fields]
+end
+
+-- Of an object that cannot be read one field tells it.
+local function read_object(fields, result, value, path, report)
+  for _, name in ipairs(names_of(fields)) do
+    local given, message = M.field(value, name)
+    if message then return report(M.join(path, name), "cannot be read: " .. message) end
+    if given ~= nil then read_field(fields, result, name, given, path, report) end
+  end
+  return has_unknown(value, fields)
+end
+
+-- A table with named fields; new(fields) gives what makes a table for their values. Many tables of fields are never
+-- needed, so they are looked at when the first value comes.
+local function fields_into(new, fields, what, synonyms)
+  local make
   return function(value, path, report)
     if not M.is_table(value) then return M.expected(path, report, what, value) end
-    if not names then prepare() end
-    local result, plain = make(), getmetatable(value) == nil
-    for i = 1, #names do
-      local name, given, message = names[i]
-      if plain then given = value[name] else given, message = M.field(value, name) end
-      if message then
-        report(M.join(path, name), "cannot be read: " .. message)
-        return result
-      end
-      if given ~= nil then given = fields[name][1](given, path == "" and name or path .. below[i], report) end
-      if given ~= nil then result[name] = given end
+    if not make then
+      if type(fields) == "function" then fields = fields() end
+      make = new(fields)
     end
-    if has_unknown(value, fields) then report_unknown(value, fields, names, synonyms, path, report) end
+    local result = make()
+    local unknown = (getmetatable(value) == nil and read_plain or read_object)(fields, result, value, path, report)
+    if unknown then report_unknown(value, fields, names_of(fields), synonyms, path, report) end
     return result
   end
 end
