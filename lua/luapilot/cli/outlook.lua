@@ -31,13 +31,14 @@ local NEEDS = { exit_success = true, healthy = true, running = true }
 
 -- What must be so before this one starts: { source, state }.
 local function needs_of(app, runner)
-  local list, own = {}, runner.spec.depends_on and dependencies.as_trigger(runner) or runner.starter.trigger
-  for _, leaf in ipairs(needed_leaves(own.node, {})) do
+  local list = {}
+  for _, leaf in ipairs(needed_leaves(runner.starter.trigger.node, {})) do
     local source = leaf.topic and app.jobs[leaf.topic:match "^job:(.*)$" or ""]
     if source and source ~= runner and NEEDS[leaf.event] then
       list[#list + 1] = { source = source, state = leaf.event }
     end
   end
+  for _, one in ipairs(dependencies.of(runner)) do list[#list + 1] = { source = one.runner, state = one.state } end
   return list
 end
 

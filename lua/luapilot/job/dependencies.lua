@@ -10,7 +10,6 @@
 
 local constant = require "luapilot.base.constant"
 local reminder = require "luapilot.job.reminder"
-local trigger = require "luapilot.job.trigger"
 
 local dependencies = {}
 
@@ -50,17 +49,6 @@ end
 ---@param add fun(source: luapilot.Runner)
 function dependencies.each_source(runner, add)
   for _, one in ipairs(dependencies.of(runner)) do add(one.runner) end
-end
-
----All that a start needs, as one trigger: for questions about the file alone.
----@param runner luapilot.Runner
----@return table trigger      of job/trigger.lua
-function dependencies.as_trigger(runner)
-  local parts = { runner.starter.trigger.node }
-  for _, one in ipairs(dependencies.of(runner)) do
-    parts[#parts + 1] = { kind = "once", topic = one.runner.topic, event = one.state }
-  end
-  return trigger.new { kind = "all", parts = parts, depth = 1 }
 end
 
 -- --- what is there ---------------------------------------------------------------------------
