@@ -52,6 +52,33 @@ describe("a pilot that hears what its job says", function()
     story.assert_lines(p, 0, "its queue of 1000 is full")
   end)
 
+  it("hears each line of 100,000, or says how many it did not: of one that exits at once, by slow handlers", function()
+    local p = ends [[
+      local app = pilot.job "app" { exec = lua "for i = 1, 100000 do print(i) end", log = { file = "/dev/null" } }
+      local function hears(name, pause)
+        local file, heard = io.open(name, "w"), 0
+        app:on("output", function()
+          pilot.sleep(pause)
+          heard = heard + 1
+          file:seek "set"
+          file:write(heard)
+          file:flush()
+        end)
+      end
+      hears("slow", "10ms")
+      hears("never", "24h")
+      app:on("stopped", function() pilot.shutdown(0) end)
+      pilot.shutdown_timeout "2s"
+    ]]
+    local counted = 0
+    for _, line in ipairs(p:lines "events? %l+ [dn]%l+ ") do
+      counted = counted + tonumber(line:match "(%d+) events? %l+ dropped in all"
+        or line:match "(%d+) events? %l+ not heard" or 0)
+    end
+    assert.equal(200000, tonumber(p:read "slow") + tonumber("0" .. p:read "never") + counted)
+    assert.is_true(#p:lines "its queue of 1000 is full" <= 2 * 5)
+  end)
+
   -- Says more than its pipe and the queue hold: 10,000 lines of 100 digits, and as much again when it is asked to stop.
   local TALKER = [[
     local function talker(more)

@@ -10,7 +10,7 @@ local queue = require "luapilot.base.queue"
 
 local dropped = lazy.require "luapilot.task.dropped"
 
-local TOLD_EVERY = 100 -- of the dropped events
+local TOLD_AGAIN = 10 -- times as many dropped events
 
 local subscription = {}
 
@@ -33,6 +33,7 @@ subscription.BOUND = BOUND
 ---@field running table<luapilot.Task, true>
 ---@field behind boolean?          it does not keep up: see job/output.lua
 ---@field lost integer?            events that were dropped since its queue was full, where that is told
+---@field telling integer?         at how many of them that is told again
 ---@field unheard integer?         what it did not hear to the end, because the bus was closed
 ---@field runs integer             how many of it are at work
 local Subscription = {}
@@ -130,7 +131,9 @@ local function drop(self, event, why)
   self.dropped = self.dropped + 1
   if why then
     self.lost, self.bus.owes_words = (self.lost or 0) + 1, true
-    if self.lost % TOLD_EVERY == 1 then
+    if self.lost == 1 then self.telling = 1 end
+    if self.lost == self.telling then -- not a line for each hundred of a flood
+      self.telling = TOLD_AGAIN * self.telling
       self.bus.log("warn", self.label .. ": " .. why, { dropped = self.dropped }, "events_dropped", nil,
         { handler = self.label })
     end

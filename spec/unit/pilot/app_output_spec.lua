@@ -168,7 +168,7 @@ describe("the output of a job", function()
       box:advance "3m"
       assert.is_true(written.at > 0.9 and written.at < 1.5)
       assert.is_true(state(box).heard > 1000 and state(box).heard < 2500)
-      assert.is_true(drops(box) > 10)
+      assert.equal(4, drops(box)) -- told of 1, 10, 100 and 1000
       assert.equal(5000 * 101, #box:output "app")
     end)
 
@@ -353,6 +353,63 @@ describe("the output of a job", function()
         { app = burst { lines = 5000, done = written, rest = forever } })
       box:advance "10s"
       assert.is_true(written.at < 0.5)
+    end)
+  end)
+
+  -- What the log says at last of events that a handler missed.
+  local function told(box)
+    local sum = 0
+    for _, entry in ipairs(box:log()) do
+      sum = sum + tonumber(entry.message:match "(%d+) events? %l+ dropped in all" or 0)
+        + tonumber(entry.message:match ": (%d+) events? %l+ not heard" or 0)
+    end
+    return sum
+  end
+
+  describe("is heard, or counted in what is said:", function()
+    local LINES = 8000
+    local HEARS = [[
+      local app = pilot.job "app" { exec = "app", restart = "never", stop_timeout = "5s" }
+      pilot.state.heard = 0
+      app:on("output", function(event)
+        WORK
+        pilot.state.heard = pilot.state.heard + 1
+      end)
+    ]]
+
+    local function assert_sum(work, program)
+      local box = boxes.run((HEARS:gsub("WORK", work)), { app = program })
+      box:advance "20s"
+      box:stop()
+      assert.equal(LINES, state(box).heard + told(box))
+      assert.is_true(drops(box) <= 5) -- of 1, 10, 100, 1000 and 10,000
+      return box
+    end
+
+    for what, work in pairs {
+      ["by a handler that is fast"] = "", ["by one that takes a millisecond a line"] = [[ pilot.sleep "1ms" ]],
+      ["by one that takes ten"] = [[ pilot.sleep "10ms" ]], ["by one that never returns"] = [[ pilot.sleep "24h" ]],
+      ["by one that waits for the job"] = [[ app:wait_for "exited" ]],
+      ["by one that is slow at times"] = [[ if event.line:find "7" then pilot.sleep "3ms" end ]],
+    } do
+      it(what .. ", of a job that goes on", function()
+        assert_sum(work, burst { lines = LINES, short = true, rest = forever })
+      end)
+
+      it(what .. ", of a job that exits at once", function()
+        assert_sum(work, burst { lines = LINES, short = true })
+      end)
+    end
+
+    it("by one that stops the job in the middle of it, while it says as much again", function()
+      local box = assert_sum([[ if event.line:find "line 003000" then app:stop() end ]], function(proc)
+        proc:handle("SIGTERM", function(me)
+          burst { lines = LINES, from = LINES / 2 + 1, short = true }(me)
+          me:exit(0)
+        end)
+        burst { lines = LINES / 2, short = true, rest = forever }(proc)
+      end)
+      assert.equal(0, box:job("app"):received "SIGKILL")
     end)
   end)
 

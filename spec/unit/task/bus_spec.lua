@@ -241,8 +241,18 @@ describe("bus", function()
       assert.equal(1, #world:messages "warn")
       for i = 1, 99 do publish(2000 + i) end
       world:advance(0.1)
-      assert.equal(2, #world:messages "warn")
+      assert.equal(3, #world:messages "warn") -- of one, of ten, of a hundred
       assert.equal(101, subscriptions[1].dropped)
+    end)
+
+    it("queue: tells of a flood when it has dropped ten times as many, and at last how many in all", function()
+      working()
+      for i = 1, 21001 do publish(i) end
+      world:advance(0.5)
+      assert.equal(5, #world:messages "warn")
+      world:advance(1000)
+      assert.equal(6, #world:messages "warn")
+      assert.matches("20000 events were dropped in all", world:messages "warn"[6])
     end)
 
     -- So many as one that comes weighs.
