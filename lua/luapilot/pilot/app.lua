@@ -44,7 +44,6 @@ local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
 local BUDGET = 1              -- seconds that user code may run without waiting
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
 
-
 ---@class luapilot.App
 ---@field port luapilot.Port
 ---@field loop luapilot.Loop

@@ -258,16 +258,9 @@ local function read_plain(fields, result, value, path, report)
   return unknown
 end
 
-local names = setmetatable({}, { __mode = "k" }) -- of the fields of a type, sorted, once somebody asks
-
-local function names_of(fields)
-  names[fields] = names[fields] or M.keys(fields)
-  return names[fields]
-end
-
 -- Of an object that cannot be read one field tells it.
 local function read_object(fields, result, value, path, report)
-  for _, name in ipairs(names_of(fields)) do
+  for _, name in ipairs(M.keys(fields)) do
     local given, message = M.field(value, name)
     if message then return report(M.join(path, name), "cannot be read: " .. message) end
     if given ~= nil then read_field(fields, result, name, given, path, report) end
@@ -287,7 +280,7 @@ local function fields_into(new, fields, what, synonyms)
     end
     local result = make()
     local unknown = (getmetatable(value) == nil and read_plain or read_object)(fields, result, value, path, report)
-    if unknown then report_unknown(value, fields, names_of(fields), synonyms, path, report) end
+    if unknown then report_unknown(value, fields, M.keys(fields), synonyms, path, report) end
     return result
   end
 end

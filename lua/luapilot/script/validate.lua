@@ -9,7 +9,6 @@ local trigger = require "luapilot.job.trigger"
 
 local job_calls = lazy.require "luapilot.script.job_calls"
 local cycles = lazy.require "luapilot.script.cycles"
-local dependencies = lazy.require "luapilot.job.dependencies"
 local references = lazy.require "luapilot.script.references"
 local dependency_check = lazy.require "luapilot.script.dependency_check"
 local paths = lazy.require "luapilot.schema.paths"
@@ -33,74 +32,11 @@ end
 
 -- --- jobs ------------------------------------------------------------------------------------
 
--- What a start of a job still needs: its trigger, and each job that it depends on.
----@class luapilot.StartSum
----@field runner luapilot.Runner
----@field own table                     its trigger
----@field sum luapilot.TriggerSum?      nil: the trigger has all it needs
----@field open integer                  of the trigger and the jobs, those that have not come
-
--- One of these has come. True: that was the last.
-local function come(start)
-  start.open = start.open - 1
-  return start.open == 0
-end
-
--- A leaf has come. True: nothing is missing any more.
-local function add_leaf(start, leaf)
-  if not (start.sum and trigger.add(start.own, start.sum, leaf)) then return false end
-  start.sum = nil
-  return come(start)
-end
-
--- The start needs a job, for this leaf; no leaf: it depends on it.
-local function need(heard, source, start, leaf)
-  local list = heard[source] or {}
-  heard[source], list[#list + 1] = list, { start, leaf }
-end
-
--- What of a start needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
--- put down in `heard`: source → { start, leaf }. True: it needs no job.
-local function begin_sum(app, runner, heard)
-  local own, requires = runner.starter.trigger, runner.spec.depends_on and dependencies.of(runner) or constant.NONE
-  if own.node == trigger.STARTUP and not requires[1] then return true end
-  local start, whole = { runner = runner, own = own, sum = trigger.sum(), open = 1 + #requires }, false
-  for _, leaf in ipairs(own.leaves) do
-    local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
-    if source then
-      need(heard, source, start, leaf)
-    else
-      whole = add_leaf(start, leaf) or whole
-    end
-  end
-  for _, one in ipairs(requires) do need(heard, one.runner, start) end
-  return whole
-end
-
--- Jobs that can start at all, if nobody else starts them by hand: those that need no job, then those that these start.
-local function startable_jobs(app)
-  local startable, list, heard = {}, {}, {}
-  local function add(runner)
-    if startable[runner] then return end
-    startable[runner], list[#list + 1] = true, runner
-  end
-  for _, runner in ipairs(app.order) do
-    if begin_sum(app, runner, heard) then add(runner) end
-  end
-  local i = 1
-  while list[i] do
-    for _, each in ipairs(heard[list[i]] or constant.NONE) do
-      local start, leaf = each[1], each[2]
-      if leaf and add_leaf(start, leaf) or not leaf and come(start) then add(start.runner) end
-    end
-    i = i + 1
-  end
-  return startable, #list
-end
-
+-- Only who waits for something can wait in a circle.
 local function check_cycles(app)
-  local startable, count = startable_jobs(app)
-  if count < #app.order then cycles.tell(app, startable) end
+  for _, runner in ipairs(app.order) do
+    if runner.starter.trigger.node ~= trigger.STARTUP or runner.spec.depends_on then return cycles.check(app) end
+  end
 end
 
 -- What reads a file token by token is loaded where the words are there at all.
