@@ -109,6 +109,7 @@ end
 ---Runs the text of a function in a task, as a line of pilot.lua would: what it raises has its place.
 function Box:run(text, ...)
   local chunk = assert(loadstring("local pilot = ...; " .. text, "@pilot.lua"))
+  setfenv(chunk, setmetatable({}, { __index = _G })) -- no user's function has the core's
   return self:call(chunk, self.pilot, ...)
 end
 

@@ -138,7 +138,7 @@ function M.field(value, key)
   if getmetatable(value) == nil then return value[key] end
   local ok, found = pcall(index, value, key)
   if ok then return found end
-  local said = type(found) == "string" and found:match "[^\n]*":gsub("^%S*luapilot/schema%.lua:%d+: ", "")
+  local said = type(found) == "string" and found:match "[^\n]*":gsub("^%S*luapilot/schema/schema%.lua:%d+: ", "")
   return nil, "its __index raises " .. (said or describe.value(found))
 end
 

@@ -1,7 +1,7 @@
 -- cycles: jobs that can never start, because they wait for each other, or for themselves.
 --
--- Which jobs those are, and why, in words. Each circle is told once; who only waits for one of its jobs is not told, for
--- it starts when that is mended. Loaded when a job of the file waits for anything.
+-- Which jobs those are, and why, in words. Each circle is told once; who only waits for one of its jobs is not told,
+-- for it starts when that is mended. Loaded when a job of the file waits for anything.
 
 local constant = require "luapilot.base.constant"
 local lazy = require "luapilot.base.lazy"

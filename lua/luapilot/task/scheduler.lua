@@ -29,7 +29,7 @@ function scheduler.new(loop)
     loop = loop, current = nil, live = {}, count = 0, born = 0,
     queue = queue.new(),
   }, Scheduler)
-  loop:phase(function() return Scheduler.run(self) end)
+  loop:phase(function() return self:run() end)
   return self
 end
 
