@@ -46,11 +46,6 @@ local function add_file(env, app, path)
   return true
 end
 
-local function own_pid(app)
-  app.pid_text = app.pid_text or tostring(app.port.pid())
-  return app.pid_text
-end
-
 -- The file, then `env`, then what is told of jobs.
 local function fill(env, app, spec, runner)
   if spec.env_file then
@@ -58,7 +53,8 @@ local function fill(env, app, spec, runner)
     if not ok then return nil, message, code end
   end
   if spec.env then merge(env, spec.env) end
-  env.LUAPILOT_PID = own_pid(app)
+  app.pid_text = app.pid_text or tostring(app.port.pid())
+  env.LUAPILOT_PID = app.pid_text
   local ok, message, code = add_jobs(env, app, runner and app:sources_of(runner) or app.order)
   if not (ok and runner) then return ok, message, code end
   env.LUAPILOT_JOB = runner.spec.name

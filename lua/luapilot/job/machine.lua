@@ -129,7 +129,10 @@ end
 local function publish_exit(c, said)
   local exit = c.memory.exit
   local name = exit.code == 0 and "exit_success" or "exit_failed"
-  emit(c, "publish", name, { code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error }, said)
+  emit(c, "publish", name, {
+    code = exit.code, signal = exit.signal, reason = exit.reason, error = exit.error,
+    name = nil, source = nil, at = nil, -- with room for what an event has
+  }, said)
 end
 
 -- --- what comes after a run ------------------------------------------------------------------

@@ -10,22 +10,23 @@ local plans = {}
 
 local kept = setmetatable({}, { __mode = "kv" }) -- by runner
 
----The plan of the last start, if this one would have the same options.
+---What a job is started with once more.
 ---@param runner luapilot.Runner
----@param added table<string, string>   its variables: env_added of port.spawn
 ---@param capture true?
+---@param options_of fun(runner: luapilot.Runner, capture: true?): luapilot.SpawnOptions?, string?, string?
 ---@return luapilot.Plan?
-function plans.find(runner, added, capture)
+---@return string? message
+---@return string? code
+function plans.of(runner, capture, options_of)
   local last = kept[runner]
-  if last and last.capture == capture and copy.equal(last.added, added) then return last.plan end
-end
-
----@param runner luapilot.Runner
----@param options luapilot.SpawnOptions
----@return luapilot.Plan
-function plans.make(runner, options)
+  if last and last.capture == capture then
+    local added = runner.app:environment(runner.spec, runner)
+    if copy.equal(last.added, added) then return last.plan end
+  end
+  local options, message, code = options_of(runner, capture)
+  if not options then return nil, message, code end
   local plan = runner.app.loop.port.plan(options)
-  kept[runner] = { plan = plan, added = options.env_added, capture = options.capture }
+  kept[runner] = { plan = plan, added = options.env_added, capture = capture }
   return plan
 end
 

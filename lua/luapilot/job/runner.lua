@@ -202,6 +202,7 @@ local function shown_of(self, exit)
   return { code = code, signal = exit.signal }
 end
 
+-- The fields become the event.
 function apply.publish(self, name, fields, more)
   if say[name] then
     local level, message = say[name](fields, more, self.spec)
@@ -211,9 +212,8 @@ function apply.publish(self, name, fields, more)
     end
     self:log(level, message, exit ~= fields and shown_of(self, exit) or nil, name, facts)
   end
-  local event = { name = name, source = self.object }
-  for key, value in pairs(fields) do event[key] = value end
-  self.app:publish(self.topic, event)
+  fields.name, fields.source = name, self.object
+  self.app:publish(self.topic, fields)
 end
 
 -- The `stopping` handlers are awaited. Those of an earlier stop, abandoned then, do not count for this one.
@@ -294,24 +294,21 @@ end
 
 -- --- effects: the process --------------------------------------------------------------------
 
-local function common_options(spec, argv, added, whole)
-  if argv[1]:find "^[^/].*/" then argv = paths.argv(argv, spec.cwd) end
-  return {
-    argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
-    umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
-    oom_score_adj = spec.oom_score_adj,
-  }
-end
-
 ---What every program of this job is started with: its checks as well as itself.
 ---@param argv string[]
 ---@return luapilot.SpawnOptions?
 ---@return string? message
 ---@return string? code
 function Runner:spawn_options(argv)
-  local added, whole, code = self.app:environment(self.spec, self)
+  local spec = self.spec
+  local added, whole, code = self.app:environment(spec, self)
   if not added then return nil, whole, code end
-  return common_options(self.spec, argv, added, whole)
+  if argv[1]:find "^[^/].*/" then argv = paths.argv(argv, spec.cwd) end
+  return {
+    argv = argv, env = whole, env_added = added, cwd = spec.cwd, user = spec.user, group = spec.group,
+    umask = spec.umask, limits = spec.limits, no_new_privs = spec.no_new_privs or nil,
+    oom_score_adj = spec.oom_score_adj,
+  }
 end
 
 -- Is there a check that waits for sd_notify?
@@ -321,9 +318,12 @@ local function says_ready(spec)
   end
 end
 
--- All else than the three is what the file says.
-local function job_options(spec, added, whole, capture)
-  local options, log = common_options(spec, spec.exec, added, whole), spec.log
+-- But for the variables, and whether it is captured, all of it is what the file says: see job/plans.lua.
+local function job_options(self, capture)
+  local spec = self.spec
+  local options, message, code = self:spawn_options(spec.exec)
+  if not options then return nil, message, code end
+  local log = spec.log
   options.output = log.mode ~= "none" and {
     name = spec.name, raw = log.mode == "raw" or nil, level = log.level, prefix = log.prefix, file = log.file,
     merge = log.merge, parse = log.parse, level_from = log.level_from,
@@ -340,15 +340,6 @@ local function job_options(spec, added, whole, capture)
     for key, value in pairs(spec.cgroup) do options.cgroup[key] = value end
   end
   return options
-end
-
--- What its program is started with now: options, or once it is started again a plan.
-local function start_of(self, capture)
-  local spec = self.spec
-  local added, whole, code = self.app:environment(spec, self)
-  if not added then return nil, whole, code end
-  if self.memory.runs == 1 then return job_options(spec, added, whole, capture) end
-  return plans.find(self, added, capture) or plans.make(self, job_options(spec, added, whole, capture))
 end
 
 local on_event = {} -- by type of the port's event
@@ -437,7 +428,7 @@ end
 local function spawn_program(self)
   local log = self.spec.log
   local capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
-  local start, why, short_of = start_of(self, capture)
+  local start, why, short_of = (self.memory.runs > 1 and plans.of or job_options)(self, capture, job_options)
   if not start then return self:cannot_start(why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(start)
   if not id then return self:cannot_start(pid, code, stage) end
