@@ -156,9 +156,9 @@ function port.spawn(options) end
 ---@class luapilot.Plan   opaque
 
 ---The same options for many starts, checked once: `spawn(plan)` does what `spawn(options)` would do. It holds copies,
----so it stays what it is when the options' tables change, and is Lua's to collect when nobody holds it any more. What
----a start finds in the world it finds at each start: the pilot's own environment (without `env`), accounts, the
----program, files. It raises for what `spawn` would raise for, and as that.
+---so it stays what it is when the options' tables change, and is Lua's to collect when nobody holds it any more. What a
+---start finds in the world it finds at each start: the pilot's own environment (without `env`), accounts, the program,
+---files. It raises for what `spawn` would raise for, and as that.
 ---@param options luapilot.SpawnOptions
 ---@return luapilot.Plan
 function port.plan(options) end
