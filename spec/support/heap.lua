@@ -1,6 +1,7 @@
 -- heap: how many bytes a box needs, without what the simulator wrote down for specs to look at.
 --
 --   heap.bytes(box)     after two full collections
+--   heap.live()         the same without a box: whatever lives in this program
 --
 -- What a box writes down (its history, its log, what jobs wrote, which files are not there) is there to be asked for,
 -- and grows with what happens. It is thrown away before each look: what is left is the core's, and the simulator's own.
@@ -15,13 +16,18 @@ local function forget(box)
   box:forget_errors()
 end
 
+---@return number
+function heap.live()
+  collectgarbage()
+  collectgarbage() -- what finalisers and weak tables held
+  return collectgarbage "count" * 1024
+end
+
 ---@param box luapilot.sim.Box
 ---@return number
 function heap.bytes(box)
   forget(box)
-  collectgarbage()
-  collectgarbage() -- what finalisers and weak tables held
-  return collectgarbage "count" * 1024
+  return heap.live()
 end
 
 return heap

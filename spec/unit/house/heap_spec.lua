@@ -5,6 +5,7 @@
 
 local boxes = require "support.boxes"
 local heap = require "support.heap"
+local stub_pilot = require "support.stub_pilot"
 
 local COUNT = 10000
 local MOST = 2 -- bytes an operation
@@ -213,4 +214,34 @@ describe("the heap", function()
       end)
     end
   end
+end)
+
+describe("a job that runs", function()
+  local MANY = 1000
+  -- Bytes of the core, each with what it says in the file. It was 2,500 when each had a trigger, defaults and closures of
+  -- its own. A table of nine fields has room for sixteen: one field more may be 192 bytes.
+  local MOST_A_JOB = 1250
+
+  local JOBS = [[
+    local pilot = require "luapilot"
+    for i = 1, %d do pilot.job("job-" .. i) { exec = { "/srv/app" }, restart = "never" } end
+  ]]
+
+  local kept -- it must live while it is weighed
+
+  -- What lives with so many of them. What the stub of the port keeps is not the core's.
+  local function live(count)
+    kept = stub_pilot.load(JOBS:format(count)):start()
+    assert.equal("running", kept:state("job-" .. count))
+    kept.world.calls, kept.world.logs, kept.world.handles, kept.events = {}, {}, {}, {}
+    return heap.live()
+  end
+
+  it("takes little memory, and so do a thousand", function()
+    live(1) -- what is loaded once
+    local one = live(1)
+    local each = (live(1 + MANY) - one) / MANY
+    kept = nil
+    assert.is_true(each < MOST_A_JOB, ("%.0f bytes of Lua heap for each job"):format(each))
+  end)
 end)
