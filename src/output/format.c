@@ -130,7 +130,8 @@ static const struct tail {
   const char *text;
   size_t size;
 } tails[][2] = {
-#define TAIL(text) {text, sizeof(text) - 1}
+#define TAIL(text)                                                                                 \
+  { text, sizeof(text) - 1 }
     [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
     [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},
     [OUTPUT_JSON] = {TAIL("\"}\n"), TAIL("\",\"partial\":true}\n")},
@@ -157,18 +158,15 @@ static bool render_head(struct format *format, enum output_format kind) {
 
 /* All in one piece: the name is what must be freed. */
 static bool copy_words(struct format *format, const struct output_style *style) {
-  const char *const words[] = {style->name, style->level, style->level_from};
-  char **const copies[] = {&format->name, &format->level, &format->level_from};
-  size_t size = 0;
-  for (int i = 0; i < 3; i++)
-    if (words[i]) size += strlen(words[i]) + 1;
-  char *at = malloc(size);
-  if (at == NULL) return false;
-  for (int i = 0; i < 3; i++) {
-    if (words[i] == NULL) continue;
-    *copies[i] = at;
-    at = stpcpy(at, words[i]) + 1;
-  }
+  const char *from = style->level_from;
+  size_t size = strlen(style->name) + strlen(style->level) + (from ? strlen(from) : 0) + 3;
+  format->name = malloc(size);
+  if (format->name == NULL) return false;
+  format->level = stpcpy(format->name, style->name) + 1;
+  char *at = stpcpy(format->level, style->level) + 1;
+  if (from == NULL) return true;
+  format->level_from = at;
+  (void)stpcpy(at, from);
   return true;
 }
 

@@ -38,7 +38,7 @@ struct stream {
   struct sink_feeder feeder; /* our place in its line */
   struct format format;      /* used with a sink only */
 
-  struct buffer carry; /* the beginning of a line whose end is not read yet */
+  struct buffer carry;     /* the beginning of a line whose end is not read yet */
   struct hearing *hearing; /* owned; NULL: it was never captured */
   bool cut;                /* of that line a part was written before */
   bool capture;
@@ -351,8 +351,13 @@ struct stream *stream_open(struct stream_set *set, int fd, const char *name, str
                            void (*ended)(void *context), void *context) {
   struct stream *stream = calloc(1, sizeof *stream);
   if (stream == NULL) goto fail;
-  *stream = (struct stream){.set = set, .name = name, .id = id, .capture = sink == NULL, .rest = -1,
-                            .ended = ended, .context = context};
+  *stream = (struct stream){.set = set,
+                            .name = name,
+                            .id = id,
+                            .capture = sink == NULL,
+                            .rest = -1,
+                            .ended = ended,
+                            .context = context};
   stream->watcher = (struct watcher){.fd = fd, .ready = readable};
   stream->feeder.resume = resume;
   if (set_up(stream, sink, style) != 0) goto fail;

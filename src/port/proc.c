@@ -481,8 +481,9 @@ static int l_capture(lua_State *L) {
   if (handle == NULL) return 3;
   int code = proc_capture(proc_of(handle), on);
   if (code == 0) return port_done(L);
-  return port_failure(L, code, code == EINVAL ? "cannot capture: its output is not read as lines"
-                                              : "cannot capture: out of memory");
+  return port_failure(L, code,
+                      code == EINVAL ? "cannot capture: its output is not read as lines"
+                                     : "cannot capture: out of memory");
 }
 
 static int l_hold(lua_State *L) {

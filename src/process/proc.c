@@ -251,7 +251,8 @@ static bool count_strays(struct proc *proc) {
   unsigned count = session_strays(&proc->session, &proc->procs->orphanage, proc->mark, strays,
                                   PROC_STRAYS, &unread);
   struct proc_left *left = count > 0 ? left_of(proc) : proc->gone.left;
-  if (left) memcpy(left->strays, strays, (count < PROC_STRAYS ? count : PROC_STRAYS) * sizeof *strays);
+  if (left)
+    memcpy(left->strays, strays, (count < PROC_STRAYS ? count : PROC_STRAYS) * sizeof *strays);
   proc->gone.count = left ? count : 0;
   return !unread;
 }
