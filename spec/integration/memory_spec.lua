@@ -1,7 +1,7 @@
 -- Memory of the built program: what a job costs that only runs.
 --
--- Counted is what was written (Anonymous of pilot and guardian), not what is mapped: that is shared with other programs,
--- more or less of it. LuaJIT gives nothing back, so what was needed for a moment counts, too.
+-- Counted is what was written (Anonymous of pilot and guardian), not what is mapped: that is shared with other
+-- programs, more or less of it. LuaJIT gives nothing back, so what was needed for a moment counts, too.
 
 local machine = require "support.machine"
 local run = require "support.run"

@@ -30,7 +30,7 @@ local function loaded(text)
 end
 
 local SMALL = "api.facade api.job base.constant base.copy base.describe base.duration base.lazy base.mistakes "
-  .. "base.queue base.signals cli cli.command cli.load cli.locate cli.run cli.terminal file.trials "
+  .. "base.queue base.signals cli cli.command cli.load cli.locate cli.run cli.terminal file.trials job.arming "
   .. "job.environment job.machine job.runner job.starter job.trigger luapilot pilot.app pilot.quiescence "
   .. "pilot.shutdown rt schema.argv schema.job schema.restart schema.schema script.libraries "
   .. "script.loader script.strict script.validate service.advertiser task.bus task.coroutines task.loop "

@@ -218,11 +218,11 @@ end)
 
 describe("a job that runs", function()
   local MANY = 1000
-  -- Bytes of the core, each with what it says in the file. It was 2,500 when each had a trigger, defaults and closures of
-  -- its own. A table of nine fields has room for sixteen: one field more may be 192 bytes.
+  -- Bytes of the core, each with what it says in the file. It was 2,500 when each had a trigger, defaults and closures
+  -- of its own. A table of nine fields has room for sixteen: one field more may be 192 bytes.
   local MOST_A_JOB = 1250
 
-  local JOBS = [[
+  local RUNNING = [[
     local pilot = require "luapilot"
     for i = 1, %d do pilot.job("job-" .. i) { exec = { "/srv/app" }, restart = "never" } end
   ]]
@@ -231,7 +231,7 @@ describe("a job that runs", function()
 
   -- What lives with so many of them. What the stub of the port keeps is not the core's.
   local function live(count)
-    kept = stub_pilot.load(JOBS:format(count)):start()
+    kept = stub_pilot.load(RUNNING:format(count)):start()
     assert.equal("running", kept:state("job-" .. count))
     kept.world.calls, kept.world.logs, kept.world.handles, kept.events = {}, {}, {}, {}
     return heap.live()
