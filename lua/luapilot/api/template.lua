@@ -115,7 +115,9 @@ local function succeeded(self, changed)
   untimer(self)
   release(self)
   self.app:publish(self.topic, { name = "rendered", source = self.object, changed = changed })
-  if changed and self.spec.reload and self.app.phase == "running" then self.spec.reload:reload() end
+  if changed and self.spec.reload and self.app.phase == "running" then
+    self.app.jobs[self.spec.reload.name]:post "reload"
+  end
 end
 
 -- Tries again after a while. Returns how long that is, in words.
