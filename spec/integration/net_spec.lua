@@ -56,7 +56,8 @@ def talk(conn):
         try:
             while True: sent += conn.send(b"x" * 65536)
         except OSError:
-            with open("flooded", "w") as file: file.write(str(sent))
+            with open("flooded.%d" % conn.fileno(), "w") as file: file.write(str(sent))
+            os.rename("flooded.%d" % conn.fileno(), "flooded") # each of two connections ends with one
     elif kind == "deaf":
         conn.recv(1, socket.MSG_PEEK)
         threading.Event().wait()

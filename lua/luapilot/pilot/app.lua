@@ -533,10 +533,10 @@ function App:let_go() handoff.let_go(self) end
 ---@return integer exit_code
 function App:run()
   self:start()
-  local wait, turn = self.port.wait, self.turn
+  local wait = self.port.wait
   while not self.ended do
     local event = wait()
-    local ok, err = xpcall(turn, debug.traceback, self, event)
+    local ok, err = xpcall(self.turn, debug.traceback, self, event)
     if not ok then self:own_error(err) end
   end
   return self.exit_code
