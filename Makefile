@@ -81,7 +81,7 @@ $(B)/obj/embedded.o: $(B)/embedded.c src/embedded.h $(B)/flags
 	@mkdir -p $(@D)
 	$(Q)$(CC) $(cflags) -O0 -g0 -U_FORTIFY_SOURCE -c -o $@ $<
 
-$(B)/embedded.c: tools/embed.lua tools/room.lua $(modules) $(B)/flags $(B)/files
+$(B)/embedded.c: tools/embed.lua tools/presize.lua $(modules) $(B)/flags $(B)/files
 	$(say) EMBED $@
 	$(Q)$(LUAJIT) tools/embed.lua $@ $(modules)
 

@@ -1,5 +1,5 @@
 -- doubling: is twice as much twice the work? The built program with n and with 2n of what can be many, in seconds on a
--- processor; spec/unit/doubling_spec.lua counts the instructions of far more cases, in the simulator.
+-- processor; spec/unit/house/doubling_spec.lua counts the instructions of far more cases, in the simulator.
 --
 -- Growth is the cost of 2n beside that of n, less what a pilot with one of them costs: 2.0 is in proportion, n log n is
 -- up to 2.2 at these sizes, what a walk over all for each adds is 4. The three of a round are measured in a row.

@@ -30,8 +30,8 @@ end
 
 local HEADER, VERSION, STRIPPED = "\27LJ", 2, 2
 
-local room = dofile((arg[0]:match "^(.*/)" or "") .. "room.lua")
-local uleb, encoded = room.number, room.encoded
+local presize = dofile((arg[0]:match "^(.*/)" or "") .. "presize.lua")
+local uleb, encoded = presize.uleb, presize.encoded
 
 -- One prototype. Upvalues without names would be a lie to LuaJIT: they are called "?".
 local function without_names(proto)
@@ -48,8 +48,8 @@ local function without_names(proto)
 end
 
 -- Bytecode that is laid out in another way is left as it is: it works, and costs a little more.
-local known, why = room.is_known()
-local with_room = known and room.of or function(proto) return proto end
+local known, why = presize.is_known()
+local with_room = known and presize.of or function(proto) return proto end
 if not known then
   io.stderr:write("tools/embed.lua: constructors keep no room for their fields: ", why, "\n")
 end

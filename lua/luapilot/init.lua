@@ -21,6 +21,7 @@ local http = lazy.require "luapilot.net.http"
 local log = lazy.require "luapilot.api.log"
 local connection = lazy.require "luapilot.net.connection"
 local option_schema = lazy.require "luapilot.schema.options"
+local signals = lazy.require "luapilot.base.signals"
 local suggest = lazy.require "luapilot.base.suggest"
 local template_api = lazy.require "luapilot.api.template"
 local watch_api = lazy.require "luapilot.api.watch"
@@ -66,11 +67,9 @@ function api.job(app, first, more)
   return job_api.named(app, first)
 end
 
-local ENDS_PILOT = { SIGTERM = true, SIGINT = true }
-
 -- A file may name a signal before pilot.shutdown_signals does: all of that is looked at when the file is read.
 local function ends_pilot(app, event)
-  return ENDS_PILOT[event] or app.phase ~= "declaring" and app.enders and app.enders[event]
+  return signals.ENDS_PILOT[event] or app.phase ~= "declaring" and app.enders and app.enders[event]
 end
 
 ---@param event string

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #include "base/descriptors.h"
-#include "base/pages.h"
+#include "base/reclaim.h"
 #include "guardian/ending.h"
 #include "guardian/lastwords.h"
 #include "guardian/manager.h"
@@ -449,7 +449,7 @@ static _Noreturn void guard(struct guardian *guardian) {
   let_go();
   (void)descriptors_raise(&before); /* for what many jobs say at the end */
   manager_open(&guardian->manager, monotonic());
-  pages_give_back();
+  reclaim_linked();
   watch(guardian);
   guardian->reaped = 0;
   end_the_rest(guardian, &ending);

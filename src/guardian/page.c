@@ -21,21 +21,17 @@ struct guardian_page *guardian_page_new(void) {
 /* --- notes ------------------------------------------------------------------------------- */
 
 /* A note stands at its pid's place or soon after it. Neighbouring pids have neighbouring places, so
- * there are few collisions, and the search has a bound. */
-static struct guardian_note *find_note(struct guardian_page *page, pid_t pid) {
+ * there are few collisions, and the search has a bound. The first there that is of `whose`; 0: a free one. */
+static struct guardian_note *seek_note(struct guardian_page *page, pid_t pid, pid_t whose) {
   for (unsigned i = 0; i < PROBES; i++) {
     struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
-    if (atomic_load(&note->pid) == pid) return note;
+    if (atomic_load(&note->pid) == whose) return note;
   }
   return NULL;
 }
 
-static struct guardian_note *free_note(struct guardian_page *page, pid_t pid) {
-  for (unsigned i = 0; i < PROBES; i++) {
-    struct guardian_note *note = &page->notes[((unsigned)pid + i) % GUARDIAN_NOTES];
-    if (atomic_load(&note->pid) == 0) return note;
-  }
-  return NULL;
+static struct guardian_note *find_note(struct guardian_page *page, pid_t pid) {
+  return seek_note(page, pid, pid);
 }
 
 const struct guardian_note *guardian_find(struct guardian_page *page, pid_t pid) {
@@ -50,7 +46,7 @@ void guardian_note(struct guardian_page *page, pid_t pid, int signal, int grace,
     if (note) atomic_store(&note->pid, 0);
     return;
   }
-  if (note == NULL) note = free_note(page, pid);
+  if (note == NULL) note = seek_note(page, pid, 0);
   if (note == NULL) return;
   note->signal = signal;
   note->grace = grace;

@@ -4,7 +4,7 @@
 #include <errno.h>
 #include <string.h>
 
-#include "base/pages.h"
+#include "base/reclaim.h"
 
 #define LIBRARY "libcurl.so.4"
 
@@ -53,6 +53,6 @@ int http_curl_load(struct failure *failure) {
   if (found.global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
     return fail(failure, "http", ENOSYS, "%s cannot be initialised", LIBRARY);
   curl = found;
-  pages_give_back();
+  reclaim_linked();
   return 0;
 }

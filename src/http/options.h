@@ -35,9 +35,9 @@ struct http_options {
   bool kept;   /* only on one that is open already: without it ENOTCONN */
   bool once;   /* not sent again, on another connection, when a kept one breaks before the answer */
   bool probed; /* the kernel asks the other end again and again whether it is still there */
-  int64_t since; /* only on a connection opened since then, give or take two seconds; 0 = any */
-  size_t max_body;
-  bool cut;
+  int64_t since;   /* only on a connection opened since then, give or take two seconds; 0 = any */
+  size_t max_body; /* bytes of the answer's body */
+  bool cut;        /* more ends it; else more is an error */
 };
 
 #endif

@@ -1,4 +1,4 @@
-/* style: how lines look, as the pilot.lua asks for it. What has it made is in output/format.h. */
+/* style: how lines look, as the pilot.lua asks for it. What is made of it: output/format.h. */
 #ifndef LUAPILOT_OUTPUT_STYLE_H
 #define LUAPILOT_OUTPUT_STYLE_H
 

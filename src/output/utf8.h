@@ -20,6 +20,7 @@ static inline bool utf8_plain(unsigned char byte) {
 
 /* How many bytes from the front may stand between quotes as they are: valid UTF-8, no control, quote or backslash. */
 size_t utf8_clean(const char *data, size_t size);
+
 /* Appends `text` as it stands between quotes: JSON's escapes, U+FFFD for each byte of what is no character. False:
  * there is no memory, and `out` may have some of it. */
 bool utf8_escape(struct buffer *out, const char *text, size_t size);

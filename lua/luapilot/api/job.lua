@@ -6,7 +6,7 @@
 
 local job_schema = require "luapilot.schema.job"
 local facade = require "luapilot.api.facade"
-local job = require "luapilot.job.machine"
+local machine = require "luapilot.job.machine"
 local lazy = require "luapilot.base.lazy"
 local runner = require "luapilot.job.runner"
 local schema = require "luapilot.schema.schema"
@@ -43,7 +43,7 @@ end
 -- What :state and its like show, before and after the job is completed.
 local fields = {
   name = name_of,
-  state = of_runner(function(r) return job.VISIBLE[r.memory.state] end, "waiting"),
+  state = of_runner(function(r) return machine.VISIBLE[r.memory.state] end, "waiting"),
   pid = of_runner(function(r) return r.memory.pid end),
   running = of_runner(function(r) return r.memory.state == "running" end, false),
   health = of_runner(function(r) return r.memory.health end, "unknown"),

@@ -31,7 +31,7 @@ end
 
 local ENDS = 'listens for %s, which ends the pilot (pilot.shutdown_signals): use pilot.on("shutdown", …)'
 
-local TOLD = { SIGTERM = true, SIGINT = true } -- at once, whatever the file declares: see init.lua
+local TOLD = signals.ENDS_PILOT -- at once, whatever the file declares: see init.lua
 
 ---Adds a mistake for each handler and trigger that waits for one of them.
 ---@param app luapilot.App
@@ -53,7 +53,7 @@ end
 ---Tells the guardian what asks for the end: it counts, too.
 ---@param app luapilot.App
 function shutdown_signals.tell(app)
-  local names = { "SIGINT", "SIGTERM" }
+  local names = schema.keys(signals.ENDS_PILOT)
   for _, name in ipairs(schema.keys(app.enders or {})) do names[#names + 1] = name end
   if not app.bus:has("pilot", "SIGQUIT") then names[#names + 1] = "SIGQUIT" end
   app.port.shutdown_signals(names)

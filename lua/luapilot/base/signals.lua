@@ -83,6 +83,10 @@ function M.can_hear(name)
   return true
 end
 
+---Those that end the pilot whatever a file says; pilot.shutdown_signals adds others. SIGQUIT does where nobody listens
+---for it, SIGHUP where a terminal has gone (pilot/app.lua). The guardian begins with all three (src/guardian/page.c).
+M.ENDS_PILOT = { SIGTERM = true, SIGINT = true }
+
 -- What comes so soon after the first request for the end is the same request: timeout(1) sends two, a hook of a
 -- container and its runtime one each; of SIGINT, that of a terminal and the one that another process passes on. (The
 -- guardian has the same rule: src/guardian/guardian.c.)

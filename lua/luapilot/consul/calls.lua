@@ -1,6 +1,8 @@
--- calls: what follows the table of endpoints: from a call's arguments to a request, from its answer to values.
+-- calls: makes the functions of pilot.consul.agent, .health and so on from the table of endpoints.
 --
--- It owns this way, and the functions that it makes of the entries. It never knows a single endpoint.
+-- Each function puts its arguments into the path, the query and the body, as its entry says, and returns what the entry
+-- says of the answer. It owns these functions, and never knows a single endpoint. Options, and how an answer is read,
+-- are consul/requests.lua's.
 
 local json_text = require "luapilot.schema.json_text"
 local copy = require "luapilot.base.copy"

@@ -1,8 +1,7 @@
--- requests: from a call such as pilot.consul.kv.get("app/x", { stale = true }) to a request, and from its answer to
--- values.
+-- requests: what all calls of pilot.consul have in common: their options ({ stale = true }), what must be so before a
+-- request is sent, how its body is written and its answer read.
 --
--- It owns the options of all calls, what must be so before one is sent, and the reading of answers. Endpoints are
--- described by others, with these words.
+-- It owns these rules. Which calls there are is said by consul/endpoints.lua, consul/kv.lua and consul/txn.lua.
 
 local json_text = require "luapilot.schema.json_text"
 local client = require "luapilot.consul.client"

@@ -27,7 +27,7 @@ local mutex = lazy.require "luapilot.task.mutex"
 local render = {}
 
 local TEMPLATE_LIMIT = 1024 ^ 2     -- bytes
-local PATIENCE = 60                 -- seconds for a validator
+local VALIDATOR_TIMEOUT = 60        -- seconds
 local SAID_LIMIT = 64 * 1024        -- bytes of its output that are read
 local SHOWN = 500                   -- … that are shown
 local KNOWN = 1000                  -- directories, and places, that are remembered as in order
@@ -167,7 +167,7 @@ local function refusal(app, words, path, result)
   said = replaced(said:gsub("%s+$", ""), path, "{file}")
   if #said > SHOWN then said = "…" .. said:sub(-SHOWN) end
   return ("%s refuses it (%s)%s"):format(shown(words),
-    program.describe_exit(result, PATIENCE), said ~= "" and ": " .. said or "")
+    program.describe_exit(result, VALIDATOR_TIMEOUT), said ~= "" and ": " .. said or "")
 end
 
 -- Runs the validator on `path`. When its task is cancelled, `undo` is called at once, whatever the task does then.
@@ -178,7 +178,7 @@ local function verdict(self, spec, path, undo)
     added, why = app:environment {}
     if added then
       local options = { argv = paths.argv(words), env_added = added }
-      local limits = { timeout = PATIENCE, max_output = SAID_LIMIT + (app.masks and app.masks.longest or 0) }
+      local limits = { timeout = VALIDATOR_TIMEOUT, max_output = SAID_LIMIT + (app.masks and app.masks.longest or 0) }
       cancel, why = program.start(app.loop, options, limits, wake)
     end
     if not cancel then wake(nil, why) end

@@ -5,7 +5,7 @@
 
 local copy = require "luapilot.base.copy"
 local health = require "luapilot.job.health"
-local job = require "luapilot.job.machine"
+local machine = require "luapilot.job.machine"
 local lazy = require "luapilot.base.lazy"
 local budgets = require "luapilot.task.budget"
 local schema = require "luapilot.schema.schema"
@@ -77,7 +77,7 @@ function adoption.of(apply, route)
   ---@return table    plain data, the process id at the port included
   function methods.snapshot(self)
     return {
-      memory = job.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
+      memory = machine.snapshot(self.memory), starter = self.starter:snapshot(), process = self.process,
       timers = timers_left(self), health = self.prober and health.snapshot(self.prober.memory) or nil,
       identity = identity(self.spec), stop_signal = self.spec.stop_signal, stop_timeout = self.spec.stop_timeout,
       leaving = self.leaving, hands_over = self.hands_over,
@@ -90,8 +90,8 @@ function adoption.of(apply, route)
   ---@return table? starter    what its trigger goes on with; nil: as a new job
   function methods.restore(self, data)
     local changed = not copy.equal(identity(self.spec), data.identity)
-    if changed and not job.active(data.memory) and data.memory.state ~= "held" then return nil end
-    self.memory, self.leaving, self.hands_over = job.restore(data.memory), data.leaving, data.hands_over
+    if changed and not machine.active(data.memory) and data.memory.state ~= "held" then return nil end
+    self.memory, self.leaving, self.hands_over = machine.restore(data.memory), data.leaving, data.hands_over
     if data.process then adopt_process(self, data.process, route) end
     for _, key in ipairs(schema.keys(data.timers)) do apply.timer(self, key, data.timers[key]) end
     adopt_checks(self, data.health)

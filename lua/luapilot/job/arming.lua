@@ -70,12 +70,12 @@ arm.once, arm.each = arm_event, arm_event
 
 function arm.every(self, leaf)
   if not trigger.satisfied(self.trigger, leaf) then self:hear(leaf) end -- the first run is at start-up
-  add(self, "schedules", ticker.every(self.runner.app.loop, leaf.interval, leaf.interval,
+  add(self, "tickers", ticker.every(self.runner.app.loop, leaf.interval, leaf.interval,
     function() self:hear(leaf) end))
 end
 
 function arm.cron(self, leaf)
-  add(self, "schedules", ticker.cron(self.runner.app.loop, leaf.schedule, leaf.jitter, self.runner.app.calendar,
+  add(self, "tickers", ticker.cron(self.runner.app.loop, leaf.schedule, leaf.jitter, self.runner.app.calendar,
     function() self:hear(leaf) end))
 end
 
@@ -133,7 +133,7 @@ function arming:resume(data)
   self.resumed = true
   self:arm_leaves(data.timeouts)
   self.resumed = nil
-  for i, each in ipairs(self.schedules) do each:restore(data.schedules[i]) end
+  for i, each in ipairs(self.tickers) do each:restore(data.tickers[i]) end
   for number, leaf in ipairs(self.trigger.leaves) do
     if data.settling[number] then settle(self, leaf) end
   end
@@ -163,7 +163,7 @@ function arming:stop()
   local loop = app.loop
   self.stopped = true
   for _, listener in ipairs(self.listeners) do app.bus:forget(listener) end
-  for _, each in ipairs(self.schedules) do each:cancel() end
+  for _, each in ipairs(self.tickers) do each:cancel() end
   for _, timer in ipairs(self.timers) do loop:cancel(timer) end
   for _, state in pairs(self.settling) do
     loop:cancel(state.quiet)
@@ -171,19 +171,19 @@ function arming:stop()
   end
   if self.task then self.task:cancel("shutdown") end
   if app.look then loop:cancel(app.look.timer) end
-  self.listeners, self.schedules, self.timers, self.settling = nil, nil, nil, nil
+  self.listeners, self.tickers, self.timers, self.settling = nil, nil, nil, nil
 end
 
 ---@return table   plain data: what has fired, and what is due when
 function arming:snapshot()
   local due = {}
-  for i, each in ipairs(self.schedules) do due[i] = each:snapshot() end
+  for i, each in ipairs(self.tickers) do due[i] = each:snapshot() end
   local timeouts, settling = {}, {}
   for number, leaf in ipairs(self.trigger.leaves) do
     timeouts[number], settling[number] = self.timeouts[number] or false, self.settling[leaf] ~= nil
   end
   return {
-    text = text_of(self), trigger = trigger.snapshot(self.trigger), schedules = due, timeouts = timeouts,
+    text = text_of(self), trigger = trigger.snapshot(self.trigger), tickers = due, timeouts = timeouts,
     settling = settling,
   }
 end

@@ -29,7 +29,7 @@ local postmortem = lazy.require "luapilot.job.postmortem"
 local blocked = lazy.require "luapilot.job.blocked"
 local duration = lazy.require "luapilot.base.duration"
 
-local job = {}
+local machine = {}
 
 local RELOAD_AGE = 1        -- seconds: a process younger than this has no handler for SIGHUP yet
 local TERM_SHARE = 0.2      -- of stop_timeout, at most 1 s, is kept for the signal to work
@@ -39,7 +39,7 @@ local AGAIN = 1             -- seconds from a start that failed to the next one 
                             -- when they fail would do nothing else
 
 -- States as the user sees them (job.state).
-job.VISIBLE = {
+machine.VISIBLE = {
   waiting = "waiting", preparing = "preparing", running = "running", stopping = "stopping",
   ending = "stopping", blocked = "blocked", backoff = "backoff", held = "stopped", complete = "complete",
 }
@@ -79,7 +79,7 @@ job.VISIBLE = {
 
 ---@param now number
 ---@return luapilot.JobMemory
-function job.new(now)
+function machine.new(now)
   return {
     state = "waiting", runs = 0, restarts = 0, since = now, health = "unknown",
   }
@@ -90,7 +90,7 @@ local ACTIVE = { running = true, stopping = true, ending = true, preparing = tru
 ---Does a process (or a Lua run) of the job exist, or is one about to?
 ---@param memory luapilot.JobMemory
 ---@return boolean
-function job.active(memory) return ACTIVE[memory.state] == true end
+function machine.active(memory) return ACTIVE[memory.state] == true end
 
 local function emit(c, name, a, b, more)
   c.effects[#c.effects + 1] = { name, a, b, more }
@@ -333,7 +333,7 @@ end
 -- --- the machine: state × input --------------------------------------------------------------
 
 -- Each cell: function(c) → next state, or nil to stay. c = { spec, memory, input, now, random, effects }.
-local machine = {}
+local cells = {}
 
 -- A trigger starts it so soon after a start that failed that it has to wait, no longer than it waits already.
 local function start_later(c)
@@ -393,10 +393,10 @@ local function give_up(c)
   return rest(c)
 end
 
-machine.waiting = { start = start, stop = hold_waiting, close = close_waiting, dead = dead, give_up = give_up }
-machine.blocked = blocked
-machine.held = { start = start, stop = hold, close = close }
-machine.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
+cells.waiting = { start = start, stop = hold_waiting, close = close_waiting, dead = dead, give_up = give_up }
+cells.blocked = blocked
+cells.held = { start = start, stop = hold, close = close }
+cells.complete = { start = start, close = close, stop = function(c) return c.input.again and begin_anew(c) end }
 
 -- In place of the restart that it waits for.
 local function instead(what)
@@ -408,7 +408,7 @@ end
 
 local start_now = instead(begin_anew)
 
-machine.backoff = {
+cells.backoff = {
   start = function(c) return start_later(c) or start_now(c) end,
   restart_due = begin,
   stop = instead(hold_waiting),
@@ -434,7 +434,7 @@ local function stop_preparing(c)
   return c.memory.again and begin_again(c) or "held"
 end
 
-machine.preparing = {
+cells.preparing = {
   start = start_again,
   prepared = function(c) emit(c, "spawn") end,
   prepare_failed = function(c) return failed_start(c, 1, "prepare", c.input.message) end,
@@ -518,7 +518,7 @@ local function succeeded(c)
   if asked and hearer(c) == "leader" then emit(c, "signal", c.spec.stop_signal, "leader") end
 end
 
-machine.running = {
+cells.running = {
   succeeded = succeeded,
   start = start_again,
   freeze = freeze,
@@ -591,7 +591,7 @@ local function gone_by_itself(c)
   return after_run(c)
 end
 
-machine.stopping = {
+cells.stopping = {
   succeeded = succeeded,
   freeze = freeze,
   start = function(c) -- by hand, or by the trigger: when it has stopped
@@ -647,7 +647,7 @@ machine.stopping = {
   end,
 }
 
-machine.ending = {
+cells.ending = {
   freeze = freeze,
   start = function(c) c.memory.again, c.memory.hold = c.input.again or "user", nil end,
   kill_due = kill_late,
@@ -657,7 +657,7 @@ machine.ending = {
   close = function(c) c.memory.closing = true end,
 }
 
-job.MACHINE = machine
+machine.CELLS = cells
 
 ---Feeds an input into a job. Inputs that mean nothing in the present state do nothing.
 ---@param spec table            of schema/job.lua
@@ -675,8 +675,8 @@ job.MACHINE = machine
 ---@param random fun(): number
 ---@return table[] effects      in the order in which they must be applied
 ---@return boolean changed      the state is another than before
-function job.input(spec, memory, name, input, now, random)
-  local cell = machine[memory.state][name]
+function machine.input(spec, memory, name, input, now, random)
+  local cell = cells[memory.state][name]
   local starts = name == "start" or input.again
   if not cell or (memory.closing and starts) then return constant.NONE, false end
   local c = { spec = spec, memory = memory, input = input, now = now, random = random }
@@ -690,14 +690,14 @@ end
 
 ---@param memory luapilot.JobMemory
 ---@return table   plain data
-function job.snapshot(memory)
+function machine.snapshot(memory)
   return copy.deep(memory)
 end
 
 ---@param data table   of snapshot()
 ---@return luapilot.JobMemory
-function job.restore(data)
+function machine.restore(data)
   return copy.deep(data)
 end
 
-return job
+return machine

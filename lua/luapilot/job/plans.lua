@@ -1,8 +1,8 @@
 -- plans: what a job that is started again and again is started with, checked once (port.plan).
 --
 -- Two starts of a job differ in what is asked for anew at each: its variables (job/environment.lua), and whether
--- somebody hears its output. While these are the same, so is the plan. It owns the plans, and holds on to none of
--- them: they go when Lua collects, so that a job that just runs has none. Loaded when the first job is started again.
+-- somebody hears its output. While these are the same, so is the plan. It remembers plans and owns none: each goes when
+-- Lua collects, so that a job that just runs has none. Loaded when the first job is started again.
 
 local copy = require "luapilot.base.copy"
 
@@ -10,9 +10,9 @@ local plans = {}
 
 local kept = setmetatable({}, { __mode = "kv" }) -- by runner
 
----What a job is started with once more.
+---What a job is started with once more: the plan of its last start, or a new one.
 ---@param runner luapilot.Runner
----@param capture true?
+---@param capture true?      its lines are heard
 ---@param options_of fun(runner: luapilot.Runner, capture: true?): luapilot.SpawnOptions?, string?, string?
 ---@return luapilot.Plan?
 ---@return string? message

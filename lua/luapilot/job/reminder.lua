@@ -1,6 +1,6 @@
 -- reminder: when it is told what jobs wait for (job/awaited.lua): of each by its own time, with one timer for all.
 --
--- It owns that timer (`app.look`, which job/starter.lua cancels in a shutdown) and the time of each job
+-- It owns that timer (`app.look`, which job/arming.lua cancels in a shutdown) and the time of each job
 -- (`runner.waits`). It tells nothing itself. Loaded with the first job that waits for another one, a watch, a template
 -- or a function.
 

@@ -5,7 +5,7 @@
 -- Its methods snapshot and restore are job/adoption.lua's, loaded with the first handoff: most pilots have none.
 
 local constant = require "luapilot.base.constant"
-local job = require "luapilot.job.machine"
+local machine = require "luapilot.job.machine"
 local lazy = require "luapilot.base.lazy"
 local starter = require "luapilot.job.starter"
 
@@ -56,7 +56,7 @@ end
 function runner.new(app, spec, object, node)
   local self = setmetatable({
     app = app, spec = spec, object = object, topic = "job:" .. spec.name,
-    memory = job.new(app.loop.port.now()),
+    memory = machine.new(app.loop.port.now()),
   }, Runner)
   self.starter = starter.new(self, node)
   return self
@@ -86,7 +86,7 @@ end
 ---Is there a process, or about to be one?
 ---@return boolean
 function Runner:is_active()
-  return job.active(self.memory)
+  return machine.active(self.memory)
 end
 
 ---An input for the machine, applied in this turn, after what is being done now.
@@ -112,7 +112,7 @@ end
 function Runner:input(name, input)
   local port = self.app.loop.port
   local before = self.memory.state
-  local effects, changed = job.input(self.spec, self.memory, name, input, port.now(), port.random)
+  local effects, changed = machine.input(self.spec, self.memory, name, input, port.now(), port.random)
   if changed then self.app:state_changed(self, before, self.memory.state) end
   for _, effect in ipairs(effects) do
     apply[effect[1]](self, effect[2], effect[3], effect[4])
@@ -428,7 +428,12 @@ end
 local function spawn_program(self)
   local log = self.spec.log
   local capture = log.mode == "lines" and self.app.bus:has(self.topic, "output") or nil
-  local start, why, short_of = (self.memory.runs > 1 and plans.of or job_options)(self, capture, job_options)
+  local start, why, short_of
+  if self.memory.runs > 1 then
+    start, why, short_of = plans.of(self, capture, job_options)
+  else
+    start, why, short_of = job_options(self, capture)
+  end
   if not start then return self:cannot_start(why, short_of) end
   local id, pid, code, stage = self.app.loop.port.spawn(start)
   if not id then return self:cannot_start(pid, code, stage) end

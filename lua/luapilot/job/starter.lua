@@ -17,7 +17,7 @@ local starter = {}
 ---@field quiet boolean?   what is heard counts, but starts nothing
 ---@field resumed boolean?  it goes on where a former core stopped: what is so was heard by that one, or never said
 local Starter = {
-  listeners = constant.NONE, schedules = constant.NONE, timers = constant.NONE, timeouts = constant.NONE,
+  listeners = constant.NONE, tickers = constant.NONE, timers = constant.NONE, timeouts = constant.NONE,
   settling = constant.NONE, topics = constant.NONE, stopped = false,
 }
 Starter.__index = Starter

@@ -3,9 +3,9 @@
 --   declaring ──load──▶ loaded ──start──▶ running ──shutdown──▶ closing ──▶ ended
 --
 -- It owns the list of jobs and the queue of commands. Whether anything can still happen is pilot/quiescence.lua's
--- question, the end is pilot/shutdown.lua's, the passing on to a new core pilot/handoff.lua's. Its methods complain,
--- own_error and exhausted are pilot/failure.lua's, which is loaded when something fails. It never talks to the world
--- but through the port, and it never runs user code outside a task, the top level of the file apart.
+-- question, the end is pilot/shutdown.lua's, the passing on to a new core pilot/handoff.lua's. It never
+-- talks to the world but through the port, and it never runs user code outside a task, the top level of the file apart.
+-- What it does when something has failed is here and not apart: nothing can be loaded when there is no memory.
 
 local bus = require "luapilot.task.bus"
 local constant = require "luapilot.base.constant"
@@ -42,6 +42,7 @@ local app = {}
 
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
 local BUDGET = 1              -- seconds that user code may run without waiting
+local EXHAUSTED = 70           -- the exit code without memory, as that of an error of the core (pilot/shutdown.lua)
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
 
 ---@class luapilot.App
@@ -70,8 +71,6 @@ local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may
 ---@field observe fun(event: table, unheard: true?)?     sees every published event, and errors that are not published
 local App = {}
 App.__index = App
-
-lazy.methods(App, function() return lazy.load "luapilot.pilot.failure" end, { "complain", "own_error", "exhausted" })
 
 ---@param options { port: luapilot.Port, args: string[]?, calendar: table?, lenient: boolean?, state: table? }
 ---       state: pilot.state, of a former core
@@ -348,7 +347,7 @@ end
 -- listens for QUIT; so do those of pilot.shutdown_signals, and a terminal that is gone.
 local function ends_pilot(self, event)
   local name = event.name
-  if name == "SIGTERM" or name == "SIGINT" or self.enders and self.enders[name] then return true end
+  if signals.ENDS_PILOT[name] or self.enders and self.enders[name] then return true end
   if name == "SIGQUIT" then return not self.bus:has("pilot", name) end
   return name == "SIGHUP" and event.terminal
 end
@@ -528,6 +527,54 @@ end
 
 ---After its data went to a new core: ends what did not go over. It never runs again.
 function App:let_go() handoff.let_go(self) end
+
+-- --- what has failed: code of the user, the core itself, memory -------------------------------
+
+---An error in the user's code: logged with its traceback, and published as `error`; not that of a handler of `error`,
+---which would go round for ever: only whoever observes sees it.
+---@param where string      "job \"app\": prepare"
+---@param err any           a value, or a TaskError with its traceback
+---@param event table?      that a handler was called for
+function App:complain(where, err, event)
+  local message = tostring(err)
+  local job, what = where:match '^job "([%w-]+)": (.*)'
+  self:log("error", (what or where) .. ": " .. message, nil, "error", job)
+  local told = { name = "error", source = self.object, where = where, message = task.message(err), error = err }
+  if not (event and event.name == "error") then return self:publish("pilot", told) end
+  if self.observe then self.observe(told, true) end
+end
+
+-- The order of a shutdown is lost: all that is left is asked to stop at once, as it wants to be; a second time it is
+-- killed.
+local function hasten(self, closing)
+  if closing.killing then return end
+  if closing.hasty then return self:command(function() closing:kill() end) end
+  closing.hasty = true
+  for _, runner in ipairs(self.order) do
+    if runner.asked and not runner.closed then runner.asked, closing.asked = false, closing.asked - 1 end
+    self:command(function() closing:close(runner) end)
+  end
+end
+
+---An error of the core itself must not end supervision: it is told, the other jobs go on, and the pilot ends with 70
+---whenever it does. Where it is looked whether the pilot is over, nobody would end it any more: it ends now, in order.
+---Without memory there is no going on: the jobs are the guardian's.
+---@param err string     with its traceback
+function App:own_error(err)
+  if tostring(err):find "^not enough memory" then error(err, 0) end
+  self:log("error", "an error inside luapilot, please report it: " .. tostring(err), nil, "internal_error")
+  local judging = self.judging
+  self.broken, self.judging = true, nil
+  if self.phase == "closing" then return hasten(self, self.closing) end
+  if judging then self:shutdown() end
+end
+
+---Lua has too much in use, and to end tasks for it did not help.
+function App:exhausted()
+  self:log("error", ("Lua has more than %s of memory in use, and tasks were ended in vain: shutting down "
+    .. "(LUAPILOT_MEMORY)"):format(size.format(self.memory)), nil, "shutdown", nil, { reason = "memory" })
+  self:shutdown(EXHAUSTED)
+end
 
 ---Runs until the pilot has ended.
 ---@return integer exit_code

@@ -1,6 +1,6 @@
 -- cycles: jobs that can never start, because they wait for each other, or for themselves.
 --
--- Which jobs those are, and why, in words. Each circle is told once; who only waits for one of its jobs is not told,
+-- Which jobs those are, and why, in words. Each cycle is told once; who only waits for one of its jobs is not told,
 -- for it starts when that is mended. Loaded when a job of the file waits for anything.
 
 local constant = require "luapilot.base.constant"
@@ -11,7 +11,7 @@ local dependencies = lazy.require "luapilot.job.dependencies"
 
 local cycles = {}
 
-local SHOWN = 20 -- names of a circle
+local SHOWN = 20 -- names of a cycle
 
 -- --- who can start ---------------------------------------------------------------------------
 
@@ -36,42 +36,42 @@ local function add_leaf(start, leaf)
 end
 
 -- The start needs a job, for this leaf; no leaf: it depends on it.
-local function need(heard, source, start, leaf)
-  local list = heard[source] or {}
-  heard[source], list[#list + 1] = list, { start, leaf }
+local function wait_for(waiting, source, start, leaf)
+  local list = waiting[source] or {}
+  waiting[source], list[#list + 1] = list, { start, leaf }
 end
 
 -- What of a start needs no job that this file describes (who nobody described is told elsewhere) adds up; the rest is
--- put down in `heard`: source → { start, leaf }. True: it needs no job.
-local function begin_sum(app, runner, heard)
+-- put down in `waiting`: source → { start, leaf }. True: it needs no job.
+local function begin_sum(app, runner, waiting)
   local own, requires = runner.starter.trigger, runner.spec.depends_on and dependencies.of(runner) or constant.NONE
   if own.node == trigger.STARTUP and not requires[1] then return true end
   local start, whole = { runner = runner, own = own, sum = trigger.sum(), open = 1 + #requires }, false
   for _, leaf in ipairs(own.leaves) do
     local source = app.jobs[leaf.topic and leaf.topic:match "^job:(.*)$" or ""]
     if source then
-      need(heard, source, start, leaf)
+      wait_for(waiting, source, start, leaf)
     else
       whole = add_leaf(start, leaf) or whole
     end
   end
-  for _, one in ipairs(requires) do need(heard, one.runner, start) end
+  for _, one in ipairs(requires) do wait_for(waiting, one.runner, start) end
   return whole
 end
 
 -- Jobs that can start at all, if nobody else starts them by hand: those that need no job, then those that these start.
 local function startable_jobs(app)
-  local startable, list, heard = {}, {}, {}
+  local startable, list, waiting = {}, {}, {}
   local function add(runner)
     if startable[runner] then return end
     startable[runner], list[#list + 1] = true, runner
   end
   for _, runner in ipairs(app.order) do
-    if begin_sum(app, runner, heard) then add(runner) end
+    if begin_sum(app, runner, waiting) then add(runner) end
   end
   local i = 1
   while list[i] do
-    for _, each in ipairs(heard[list[i]] or constant.NONE) do
+    for _, each in ipairs(waiting[list[i]] or constant.NONE) do
       local start, leaf = each[1], each[2]
       if leaf and add_leaf(start, leaf) or not leaf and come(start) then add(start.runner) end
     end
@@ -86,7 +86,7 @@ local function path_of(runner, field) return ("job %q.%s"):format(runner.spec.na
 
 -- What keeps a job from starting, and by which field. A trigger may do without one of its jobs, so what is certain
 -- comes first.
-local function next_in_circle(app, runner, startable)
+local function next_in_cycle(app, runner, startable)
   for _, one in ipairs(dependencies.of(runner)) do
     if not startable[one.runner] then return one.runner, "depends_on" end
   end
@@ -101,7 +101,7 @@ local function follow(app, runner, startable, told)
   local chain, seen = {}, {}
   while runner and not seen[runner] and not told[runner] do
     seen[runner] = true
-    local following, field = next_in_circle(app, runner, startable)
+    local following, field = next_in_cycle(app, runner, startable)
     chain[#chain + 1], runner = { runner = runner, field = field }, following
   end
   return chain, runner
@@ -114,32 +114,32 @@ end
 
 -- The chain from this job on.
 local function from(chain, first)
-  local circle = {}
+  local cycle = {}
   for _, each in ipairs(chain) do
-    if circle[1] or each.runner == first then circle[#circle + 1] = each end
+    if cycle[1] or each.runner == first then cycle[#cycle + 1] = each end
   end
-  return circle
+  return cycle
 end
 
--- The names of a circle. By which field each waits for the next one is said where that is not `when` throughout.
-local function names_of(circle)
+-- The names of a cycle. By which field each waits for the next one is said where that is not `when` throughout.
+local function names_of(cycle)
   local names, mixed = {}, false
-  for _, each in ipairs(circle) do mixed = mixed or each.field ~= "when" end
-  for i, each in ipairs(circle) do
+  for _, each in ipairs(cycle) do mixed = mixed or each.field ~= "when" end
+  for i, each in ipairs(cycle) do
     local name = each.runner.spec.name
     names[i] = mixed and ("%s (%s)"):format(name, each.field) or name
   end
   return names
 end
 
-local function tell_circle(app, chain, first)
-  local circle = from(chain, first)
-  local names = names_of(circle)
+local function tell_cycle(app, chain, first)
+  local cycle = from(chain, first)
+  local names = names_of(cycle)
   local left = #names - SHOWN
   if left > 0 then names = { unpack(names, 1, SHOWN) } end
   if left > 0 then names[#names + 1] = ("%d more"):format(left) end
   names[#names + 1] = first.spec.name
-  app.mistakes:add(first.spec.where, path_of(first, circle[1].field),
+  app.mistakes:add(first.spec.where, path_of(first, cycle[1].field),
     ("a cycle: %s; none of them can ever start"):format(table.concat(names, " waits for ")))
 end
 
@@ -151,7 +151,7 @@ local function tell(app, startable)
       if not first then
         waits_for_itself(app, chain[#chain].runner)
       elseif not told[first] then
-        tell_circle(app, chain, first)
+        tell_cycle(app, chain, first)
       end
       for _, each in ipairs(chain) do told[each.runner] = true end
     end

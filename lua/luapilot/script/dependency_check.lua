@@ -1,7 +1,7 @@
 -- dependency_check: what is wrong with `depends_on` and `bind` of a job, when all jobs are known: who is not there,
 -- and a state that can never come.
 --
--- It adds to the mistakes. Circles are told by script/cycles.lua. Loaded with the first job that has one of these
+-- It adds to the mistakes. Cycles are told by script/cycles.lua. Loaded with the first job that has one of these
 -- fields.
 
 local dependencies = require "luapilot.job.dependencies"

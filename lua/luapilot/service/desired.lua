@@ -1,5 +1,4 @@
--- desired: what a job is doing → what is wanted of its services in the catalogue (service/reconciler.lua), kept up to
--- date there.
+-- desired: what a job is doing → what is wanted of its services (service/reconciler.lua), told to whoever keeps them.
 --
 -- It owns the records, one for each service of a job, the tags that were set and the maintenance. It is loaded with the
 -- first service: service/advertiser.lua lends these methods to what all jobs tell of themselves.

@@ -4,7 +4,7 @@
 -- restarts.
 
 local blame = require "luapilot.sim.blame"
-local job = require "luapilot.job.machine"
+local machine = require "luapilot.job.machine"
 local schema = require "luapilot.schema.schema"
 local suggest = require "luapilot.base.suggest"
 
@@ -22,7 +22,7 @@ local methods = {}
 
 local fields = {}
 
-function fields.state(memory) return job.VISIBLE[memory.state] end
+function fields.state(memory) return machine.VISIBLE[memory.state] end
 function fields.running(memory) return memory.state == "running" end
 function fields.pid(memory) return memory.pid end
 function fields.health(memory) return memory.health end

@@ -1,7 +1,7 @@
 local job_api = require "luapilot.api.job"
 local stub_pilot = require "support.stub_pilot"
 
-describe("object", function()
+describe("pilot.job", function()
   local box
 
   before_each(function() box = nil end)

@@ -9,7 +9,7 @@ end
 local WAY_OUT = 'there is no shell here: write pilot.sh "…" to use one, or a list of words { "a", "b" } '
   .. "for the literal text"
 
-describe("words", function()
+describe("shellwords", function()
   it("splits at blanks", function()
     assert.same({ "node", "server.js", "-p", "8000" }, shellwords.split "node server.js  -p\t8000")
     assert.same({ "a", "b" }, shellwords.split "  a\n  b \n")

@@ -1,7 +1,7 @@
 local boxes = require "support.boxes"
 local timezone = require "luapilot.base.timezone"
 
-describe("zone", function()
+describe("timezone", function()
   local function complaint(environ, files)
     return timezone.complaint {
       environ = function() return environ end,

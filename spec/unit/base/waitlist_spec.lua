@@ -6,7 +6,7 @@ local function names(r)
   return table.concat(list, " ")
 end
 
-describe("a roll", function()
+describe("a waitlist", function()
   it("has everybody in order, until they leave", function()
     local r = waitlist.new()
     assert.is_true(r:is_empty())

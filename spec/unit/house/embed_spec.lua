@@ -119,7 +119,7 @@ describe("constructors in embedded bytecode", function()
   end)
 end)
 
-describe("bytecode that is not laid out as tools/room.lua knows", function()
+describe("bytecode that is not laid out as tools/presize.lua knows", function()
   -- A LuaJIT that has opcodes of other names, or in another order.
   local function other(change)
     local path = os.tmpname()

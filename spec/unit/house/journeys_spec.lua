@@ -37,7 +37,7 @@ end
 local function is_defined_in_lua(text, name)
   local plain = name:gsub("%p", "%%%0")
   return text:find("%f[%w]function " .. plain .. "%(") ~= nil
-    or text:find("\n%s*[local ]*" .. plain .. " = function%(") ~= nil
+    or text:find("\n[%s%a]*%f[%w_]" .. plain .. " = function%(") ~= nil
 end
 
 -- What is wrong with a hop, or nil.

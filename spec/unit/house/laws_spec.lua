@@ -1,10 +1,8 @@
 -- The laws themselves: a core that breaks one is found out. (tools/mutate tries it with every line.)
 
-local job = require "luapilot.job.machine"
+local cells = require "luapilot.job.machine".CELLS
 local ordeal = require "support.ordeal"
 local pilots = require "support.pilots"
-
-local machine = job.MACHINE
 
 local function first(count)
   local seeds = {}
@@ -70,7 +68,7 @@ describe("the laws", function()
   end)
 
   it("want one process of a job at a time", function()
-    finds("was started while pid %d+ of it lives", machine.running, "exited", function(real)
+    finds("was started while pid %d+ of it lives", cells.running, "exited", function(real)
       return function(c)
         real(c)
         c.effects[#c.effects + 1] = { "spawn" }
@@ -80,11 +78,11 @@ describe("the laws", function()
   end)
 
   it("want each stop to be told to its end", function()
-    finds("never stopped", machine.stopping, "group_gone", without("publish", "stopped"))
+    finds("never stopped", cells.stopping, "group_gone", without("publish", "stopped"))
   end)
 
   it("want no exit to be told while a job stops", function()
-    finds("exit_%l+ while it stops", machine.stopping, "exited", function(real)
+    finds("exit_%l+ while it stops", cells.stopping, "exited", function(real)
       return function(c)
         local state = real(c)
         c.effects[#c.effects + 1] = { "publish", "exit_success", { code = 0 } }
@@ -94,7 +92,7 @@ describe("the laws", function()
   end)
 
   it("want no start after the shutdown began", function()
-    finds("started after the shutdown began", machine.backoff, "close", function(real)
+    finds("started after the shutdown began", cells.backoff, "close", function(real)
       return function(c)
         real(c)
         c.memory.closing = nil
@@ -125,11 +123,11 @@ describe("the laws", function()
   end)
 
   it("want what the policy starts again to be started", function()
-    finds("restart policy", machine.backoff, "restart_due", nothing)
+    finds("restart policy", cells.backoff, "restart_due", nothing)
   end)
 
   it("want what the trigger starts to be started", function()
-    finds("its trigger fired at", machine.waiting, "start", function(real)
+    finds("its trigger fired at", cells.waiting, "start", function(real)
       return function(c)
         if c.memory.runs > 0 and c.input.again == "trigger" then return nil end
         return real(c)
@@ -174,11 +172,11 @@ describe("the laws", function()
   end)
 
   it("want a stop to take no longer than it may", function()
-    finds("not stopped within", machine.stopping, "kill_due", nothing)
+    finds("not stopped within", cells.stopping, "kill_due", nothing)
   end)
 
   it("want a stop signal before SIGKILL", function()
-    finds("killed without", machine.stopping, "handlers_due", function(real)
+    finds("killed without", cells.stopping, "handlers_due", function(real)
       return function(c)
         c.memory.stop.signalled = true
         return real(c)
@@ -187,7 +185,7 @@ describe("the laws", function()
   end)
 
   it("want timeouts to be kept", function()
-    finds("runs longer than its timeout", machine.running, "run_due", nothing)
+    finds("runs longer than its timeout", cells.running, "run_due", nothing)
   end)
 
   it("want results of checks to count", function()
@@ -217,7 +215,7 @@ describe("the laws", function()
   end)
 
   it("want SIGHUP only for those who can take it", function()
-    finds("SIGHUP when it was", machine.running, "reload", function()
+    finds("SIGHUP when it was", cells.running, "reload", function()
       return function(c) c.effects[#c.effects + 1] = { "reload" } end
     end)
   end)
@@ -283,7 +281,7 @@ describe("the laws", function()
   end)
 
   it("want a shutdown that was cut short to end with 124", function()
-    finds("the exit code is %d", machine.stopping, "kill_due", function(real)
+    finds("the exit code is %d", cells.stopping, "kill_due", function(real)
       return function(c)
         local state = real(c)
         c.memory.cut_short = nil
@@ -380,7 +378,7 @@ describe("the laws", function()
   end)
 
   it("want what was stopped with its dependency to come back with it", function()
-    finds("fired at %d+.%d+, and it was not started", machine.running, "stop", function(real)
+    finds("fired at %d+.%d+, and it was not started", cells.running, "stop", function(real)
       return function(c)
         if c.input.again == "bind" then c.input.again = nil end
         return real(c)

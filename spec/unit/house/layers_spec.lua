@@ -1,5 +1,6 @@
--- The layers of the house. A file may use what stands in a lower line than its own, never a sibling, never something
--- above. When this spec fails, the arrow is wrong, not the spec: move the code, or draw the layers anew on purpose.
+-- The order of the house, as docs/architecture.md draws it. A file names what stands before it in these lists: in an
+-- earlier room, or earlier in its own. When this spec fails, the arrow is wrong, not the spec: move the code, or draw
+-- the order anew on purpose.
 
 -- The rooms of lua/luapilot, and in each its modules, in order: a module may name what stands before it, in its room or
 -- in an earlier one, and nothing else.
@@ -16,8 +17,7 @@ local lua_rooms = {
     "txn", "init" },
   { "job", "blocked", "env_file", "health", "output", "postmortem", "slow_start", "trigger", "trigger_text",
     "environment", "machine", "program", "prober", "awaited", "reminder", "dependencies", "plans", "arming", "starter",
-    "adoption",
-    "runner" },
+    "adoption", "runner" },
   { "service", "reconciler", "watch", "catalogue", "desired", "registrar", "advertiser" },
   { "file", "slices", "template", "swap", "fs", "render", "trials" },
   { "api", "actions", "environment", "facade", "groups", "job_actions", "log", "shutdown_signals", "timers",
@@ -25,13 +25,13 @@ local lua_rooms = {
   { ".", "init" }, -- what a pilot.lua requires
   { "script", "conflicts", "cycles", "dependency_check", "finalisers", "job_calls", "load_error", "stdio",
     "string_metatable", "undefined", "libraries", "references", "strict", "loader", "validate" },
-  { "pilot", "failure", "handoff", "verdict", "quiescence", "shutdown", "app" },
+  { "pilot", "handoff", "verdict", "quiescence", "shutdown", "app" },
 }
 
 -- The wings of src/, and in each its files, in order: a file may include what stands before it, in its wing or in an
 -- earlier one, and nothing else.
 local c_wings = {
-  { "base", "buffer", "names", "random", "children", "descriptors", "pages" },
+  { "base", "buffer", "names", "random", "children", "descriptors", "reclaim" },
   { "loop", "loop", "handle", "thread" },
   { "file", "place", "remote" },
   { "net", "reach", "net", "passed", "connection" },
@@ -46,7 +46,7 @@ local c_wings = {
   { ".", "embedded", "main" }, -- the door
 }
 
--- Above the core. Inside they keep their own order.
+-- Behind the core. Inside they keep their own order.
 local GUESTS = { "sim", "cli" }
 
 -- Interface files, never loaded: of the port, and for editors.
@@ -116,15 +116,21 @@ local function named(module)
   return name
 end
 
--- Every module that a file names, in whatever way it loads it: of the code, not of the comments.
-local function required_by(path)
-  local list, code = {}, lines_of(path):gsub("%-%-[^\n]*", "")
-  for before, module in code:gmatch '([%w_.]+) *%(? *"luapilot(%.?[%w_.]*)"' do
-    if before:find "require$" or before:find "load$" then list[#list + 1] = named(module) end
-  end
-  for module in code:gmatch '%["luapilot(%.[%w_.]+)"%] = ' do list[#list + 1] = named(module) end
+-- Lua without its comments; "--" in a string is none.
+local function without_comments(text)
+  return (text:gsub('%f["]"[^"\n]*"', function(string) return string:gsub("%-%-", "==") end):gsub("%-%-[^\n]*", ""))
+end
+
+-- Every module that a text of Lua names. A module's name in quotes is an arrow, whatever is done with it; so is the
+-- beginning of one. "luapilot" alone is a word, too: there `require` says that the module is meant.
+local function modules_in(text)
+  local list, code = {}, without_comments(text)
+  for module in code:gmatch '["\'%[]luapilot(%.[%w_.]*)["\'%]]' do list[#list + 1] = named(module) end
+  if code:find 'require[%s(]*["\'%[]+luapilot["\'%]]' then list[#list + 1] = named "" end
   return list
 end
+
+local function required_by(path) return modules_in(lines_of(path)) end
 
 -- "src/http/transfer.c" → "http/transfer"; of the door "src/main.c" → "./main".
 local function c_name(path)
@@ -134,9 +140,12 @@ end
 
 local function c_files() return files "src/*.[ch] src/*/*.[ch]" end
 
+-- Of ours, in whatever brackets: `-Isrc` finds <consul/watch.h>, too.
 local function included_by(path)
   local list = {}
-  for header in lines_of(path):gmatch '#include "([^"]+)"' do list[#list + 1] = c_name("src/" .. header) end
+  for bracket, header in lines_of(path):gmatch '#%s*include%s*([<"])([^">]+)[">]' do
+    if bracket == '"' or #files("src/" .. header) > 0 then list[#list + 1] = c_name("src/" .. header) end
+  end
   return list
 end
 
@@ -163,6 +172,22 @@ local function undrawn()
   return missing
 end
 
+-- " job/        one job: …": "job/".
+local function drawn_rows(plan)
+  local list = {}
+  for row in plan:gmatch "\n ([%w_/.]+) " do list[#list + 1] = row end
+  return list
+end
+
+local function rows_of(rooms)
+  local list = {}
+  for _, room in ipairs(rooms) do
+    if room[1] ~= "." then list[#list + 1] = room[1] .. "/" end
+    if room[1] == "." and room[2] == "init" then list[#list + 1] = "init.lua" end
+  end
+  return list
+end
+
 describe("the layers", function()
   it("list every file of the core", function()
     local rank, unknown = ranks(lua_rooms), {}
@@ -185,6 +210,20 @@ describe("the layers", function()
     assert.same({ "lua/luapilot/init.lua", "lua/luapilot/port.lua" }, files "lua/luapilot/*.lua")
   end)
 
+  it("see an arrow however it is drawn", function()
+    for _, code in ipairs {
+      'require "luapilot.pilot.app"', 'require("luapilot.pilot.app")', "require 'luapilot.pilot.app'",
+      "require [[luapilot.pilot.app]]", 'pcall(require, "luapilot.pilot.app")', 'need "luapilot.pilot.app"',
+      'package.loaded["luapilot.pilot.app"]', 'local dash = "--" require "luapilot.pilot.app"',
+      'require\n  "luapilot.pilot.app"', 'for _, name in ipairs { "luapilot.pilot.app" } do require(name) end',
+    } do
+      assert.same({ "pilot/app" }, modules_in(code), code)
+    end
+    assert.same({ "pilot/" }, modules_in 'require("luapilot.pilot." .. name)') -- and that is no file: it fails
+    assert.same({ "./init" }, modules_in 'require "luapilot"')
+    assert.same({}, modules_in '-- require "luapilot.pilot.app"\n__name = "luapilot"')
+  end)
+
   it("are never climbed by a module of the core", function()
     local rank, wrong, arrows = ranks(lua_rooms), {}, 0
     for _, path in ipairs(core_files()) do
@@ -198,7 +237,19 @@ describe("the layers", function()
     assert.is_true(arrows > 500, "the arrows are not found any more")
   end)
 
-  it("have the simulator above the core, and the command line above both", function()
+  it("keep rules apart: none of them knows another", function()
+    local rules, wrong = { "schema/restart", "job/trigger", "job/health", "base/cron" }, {}
+    for _, rule in ipairs(rules) do
+      for _, other in ipairs(required_by("lua/luapilot/" .. rule .. ".lua")) do
+        for _, friend in ipairs(rules) do
+          if other == friend then wrong[#wrong + 1] = rule .. " → " .. other end
+        end
+      end
+    end
+    assert.same({}, wrong)
+  end)
+
+  it("have the simulator behind the core, and the command line behind both", function()
     local rank, wrong = ranks(lua_rooms), {}
     for _, path in ipairs(lua_files()) do
       local name = lua_name(path)
@@ -211,6 +262,12 @@ describe("the layers", function()
   end)
 
   it("are drawn in the architecture, file by file", function() assert.same({}, undrawn()) end)
+
+  it("stand in the plan of the architecture in this order", function()
+    local c, lua = lines_of "docs/architecture.md":match "\n```\n(.-)═══(.-)─── lua/luapilot/"
+    assert.same(rows_of(c_wings), drawn_rows(c))
+    assert.same(rows_of(lua_rooms), drawn_rows(lua))
+  end)
 
   it("keep Lua out of the runtime, but for the port and main", function()
     local wrong = {}
@@ -254,7 +311,7 @@ describe("the layers", function()
   end)
 
   it("keep the guardian small: nothing of the runtime but the clock, and what the kernel tells of processes", function()
-    local may = { ["loop/loop"] = true, ["base/children"] = true, ["base/descriptors"] = true, ["base/pages"] = true }
+    local may = { ["loop/loop"] = true, ["base/children"] = true, ["base/descriptors"] = true, ["base/reclaim"] = true }
     local wrong = {}
     for _, path in ipairs(files "src/guardian/*") do
       for _, other in ipairs(included_by(path)) do

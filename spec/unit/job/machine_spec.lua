@@ -72,7 +72,7 @@ local HANDLED = { "handlers_done" }
 
 local function running(options) return machine(options).go(START, PREPARED, SPAWNED) end
 
-describe("job", function()
+describe("the machine of a job", function()
   describe("every input in every state", function()
     -- How a state is reached, for a job with prepare, timeout and restart = "always".
     local REACH = {
@@ -838,12 +838,12 @@ describe("job", function()
 
   it("knows when a process exists or is about to", function()
     local active = {}
-    for state in pairs(job.MACHINE) do active[state] = job.active { state = state } end
+    for state in pairs(job.CELLS) do active[state] = job.active { state = state } end
     assert.same({
       waiting = false, preparing = true, running = true, stopping = true, ending = true, backoff = false, held = false,
       complete = false, blocked = true,
     }, active)
-    for state in pairs(job.MACHINE) do assert.is_string(job.VISIBLE[state]) end
+    for state in pairs(job.CELLS) do assert.is_string(job.VISIBLE[state]) end
   end)
 
   it("survives a reload, in every state", function()

@@ -1,7 +1,7 @@
 -- What is said of ends that are no plain ones: the words that job_spec does not look at.
 local postmortem = require "luapilot.job.postmortem"
 
-describe("aftermath", function()
+describe("postmortem", function()
   local function gone(input) return postmortem.gone({}, { exit = { at = 5 }, started = 0 }, input, false) end
 
   it("names whom a job has left behind, and how many more there are", function()

@@ -1,6 +1,6 @@
 local buffer = require "luapilot.net.buffer"
 
-describe("unread", function()
+describe("buffer", function()
   local bytes
 
   before_each(function() bytes = buffer.new() end)

@@ -1,6 +1,6 @@
 local hints = require "luapilot.net.hints"
 
-describe("advice", function()
+describe("hints", function()
   it("knows what may be done about a failure", function()
     assert.matches("nobody listens there: is it running", hints.of("connection refused", "ECONNREFUSED"))
     assert.matches("is the path right", hints.of("no such file", "ENOENT"))

@@ -2,7 +2,7 @@ local arguments = require "luapilot.schema.arguments"
 local groups = require "luapilot.api.groups"
 local mistakes = require "luapilot.base.mistakes"
 
-describe("ask", function()
+describe("arguments", function()
   local app, subscribed
 
   before_each(function()

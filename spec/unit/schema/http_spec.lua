@@ -1,7 +1,7 @@
 local http_schema = require "luapilot.schema.http"
 local schema = require "luapilot.schema.schema"
 
-describe("http_types", function()
+describe("schema.http", function()
   local function read(kind, value)
     local result, message, path = schema.first(http_schema[kind], value)
     if message then return path ~= "" and path .. ": " .. message or message end

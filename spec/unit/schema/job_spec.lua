@@ -28,7 +28,7 @@ local function wrong(options, ctx)
   return result
 end
 
-describe("config.job", function()
+describe("schema.job", function()
   it("fills in the defaults", function()
     assert.same({
       name = "app", where = "pilot.lua:12", exec = { "node", "server.js" },
@@ -268,7 +268,7 @@ describe("config.job", function()
   end)
 end)
 
-describe("config options", function()
+describe("schema.options", function()
   local function read(reader, options)
     local found = mistakes.new()
     local result = reader(options, 'handler "changed"', "pilot.lua:3", found)

@@ -14,7 +14,7 @@ local function refused(check, value)
   return path == "" and message or path .. ": " .. message
 end
 
-describe("types", function()
+describe("schema.process", function()
   it("env", function()
     assert.same({ PORT = "8000", N = "5", EMPTY = "" }, ok(process_schema.env, { PORT = "8000", N = 5, EMPTY = "" }))
     assert.equal('B: expected a string or a number, got a boolean: true; write "true"', refused(process_schema.env,

@@ -10,7 +10,7 @@ end
 
 local DECLARED = 'local nginx = pilot.job "nginx" { exec = "nginx" }\n'
 
-describe("calls", function()
+describe("job_calls", function()
   it("finds a method of a job that has a local", function()
     assert.same({ "nginx nginx 2" }, reloads(DECLARED .. "pilot.on('SIGHUP', function() nginx:reload() end)"))
   end)

@@ -2,7 +2,7 @@ local loop = require "luapilot.task.loop"
 local budgets = require "luapilot.task.budget"
 local stub_port = require "support.stub_port"
 
-describe("patience", function()
+describe("budget", function()
   local world, l, ended
 
   before_each(function()

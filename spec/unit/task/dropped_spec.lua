@@ -1,7 +1,7 @@
 -- The last words on handlers: lines and fields, of buses that are tables.
 local dropped = require "luapilot.task.dropped"
 
-describe("unheard", function()
+describe("dropped", function()
   local function said_of(...)
     local said, handlers = {}, { ... }
     local bus = {}

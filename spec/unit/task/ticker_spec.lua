@@ -10,7 +10,7 @@ local MIDNIGHT = 1700006400 -- 2023-11-15 00:00:00 UTC
 -- UTC: the specs do not depend on the machine's time zone.
 local calendar = { date = function(epoch) return os.date("!*t", epoch) end }
 
-describe("schedule", function()
+describe("ticker", function()
   local world, l, ticks, timers
 
   before_each(function()

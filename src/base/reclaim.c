@@ -1,4 +1,4 @@
-#include "base/pages.h"
+#include "base/reclaim.h"
 
 #include <link.h>
 #include <stdbool.h>
@@ -38,7 +38,7 @@ static int give_back(struct dl_phdr_info *object, size_t size, void *page) {
   return 0;
 }
 
-void pages_give_back(void) {
+void reclaim_linked(void) {
   uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
   (void)dl_iterate_phdr(give_back, &page);
 }

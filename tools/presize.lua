@@ -1,8 +1,8 @@
--- room: constructors in bytecode keep room for the fields that their tables will get.
+-- presize: constructors in bytecode keep room for the fields that their tables will get.
 --
---   local room = dofile "tools/room.lua"
---   local known, why = room.is_known()
---   prototype = room.of(prototype)           a string, as in a dump; the same one where nothing is to be gained
+--   local presize = dofile "tools/presize.lua"
+--   local known, why = presize.is_known()
+--   prototype = presize.of(prototype)           a string, as in a dump; the same one where nothing is to be gained
 --
 -- LuaJIT compiles `{ name = f() }` to a copy of a template that has the key, with nil as its value; but a dump leaves
 -- out what is nil, and the copy grows key by key. Here those keys come back, and with them those that are given to the
@@ -17,16 +17,16 @@
 local util = require "jit.util"
 local vmdef = require "jit.vmdef"
 
-local room = {}
+local presize = {}
 
 -- --- numbers ---------------------------------------------------------------------------------
 
----A number of seven bits a byte, and where the next begins.
+---A number in ULEB128, seven bits a byte, and where the next begins.
 ---@param code string
 ---@param at integer
 ---@return integer value
 ---@return integer after
-function room.number(code, at)
+function presize.uleb(code, at)
   local value, scale = 0, 1
   while true do
     local byte = code:byte(at)
@@ -36,11 +36,11 @@ function room.number(code, at)
   end
 end
 
-local number = room.number
+local uleb = presize.uleb
 
 ---@param value integer
 ---@return string
-function room.encoded(value)
+function presize.encoded(value)
   local bytes = {}
   while value >= 128 do
     bytes[#bytes + 1] = string.char(value % 128 + 128)
@@ -49,11 +49,11 @@ function room.encoded(value)
   return table.concat(bytes) .. string.char(value)
 end
 
-local encoded = room.encoded
+local encoded = presize.encoded
 
 local function skip(code, at, count)
   for _ = 1, count do
-    local _, after = number(code, at)
+    local _, after = uleb(code, at)
     at = after
   end
   return at
@@ -87,7 +87,7 @@ local NIL, INTEGER, DOUBLE, TEXT = 0, 3, 4, 5         -- keys and values in the 
 
 -- A key or a value: where the next begins, and the string that it is.
 local function skip_field(code, at)
-  local tag, after = number(code, at)
+  local tag, after = uleb(code, at)
   if tag >= TEXT then return after + tag - TEXT, code:sub(after, after + tag - TEXT - 1) end
   return skip(code, after, tag == INTEGER and 1 or tag == DOUBLE and 2 or 0)
 end
@@ -95,8 +95,8 @@ end
 -- The template of a table: { array, hash, narray, nhash, has }, the first two as they stand in the dump.
 local function read_template(code, at)
   local template = { has = {} }
-  template.narray, at = number(code, at)
-  template.nhash, at = number(code, at)
+  template.narray, at = uleb(code, at)
+  template.nhash, at = uleb(code, at)
   local from = at
   for _ = 1, template.narray do at = skip_field(code, at) end
   template.array, from = code:sub(from, at - 1), at
@@ -116,7 +116,7 @@ end
 
 -- One constant: { text } as it stands in the dump, with `string` or `template`; and where the next begins.
 local function read_constant(code, from)
-  local constant, tag, at = {}, number(code, from)
+  local constant, tag, at = {}, uleb(code, from)
   if tag >= STRING then
     constant.string = code:sub(at, at + tag - STRING - 1)
     at = at + tag - STRING
@@ -133,10 +133,10 @@ end
 
 -- The numbers at its beginning: how many constants and instructions, and where the instructions begin.
 local function read_counts(proto)
-  local constants, at = number(proto, 5)
+  local constants, at = uleb(proto, 5)
   local count, debugged
-  count, at = number(proto, skip(proto, at, 1))
-  debugged, at = number(proto, at)
+  count, at = uleb(proto, skip(proto, at, 1))
+  debugged, at = uleb(proto, at)
   return constants, count, debugged > 0 and skip(proto, at, 2) or at
 end
 
@@ -207,7 +207,7 @@ end
 ---A prototype whose constructors keep room. It does what it did.
 ---@param proto string      as in a dump, without its length
 ---@return string
-function room.of(proto)
+function presize.of(proto)
   local self = read_prototype(proto)
   for pc = 0, self.count - 1 do
     local each = self.code[pc]
@@ -239,12 +239,12 @@ end
 
 -- A dump of one prototype with room: its header, and the prototype with its length.
 local function with_room(code)
-  local _, at = number(code, 5)
+  local _, at = uleb(code, 5)
   local name
-  name, at = number(code, at)
+  name, at = uleb(code, at)
   at = at + name
-  local size, body = number(code, at)
-  local proto = room.of(code:sub(body, body + size - 1))
+  local size, body = uleb(code, at)
+  local proto = presize.of(code:sub(body, body + size - 1))
   return code:sub(1, at - 1) .. encoded(#proto) .. proto .. "\0"
 end
 
@@ -279,9 +279,9 @@ end
 ---Is the bytecode of this LuaJIT laid out as it is known here? A sample is given room and run.
 ---@return boolean
 ---@return string? why      not
-function room.is_known()
+function presize.is_known()
   local ok, message = pcall(check)
   return ok, not ok and tostring(message):gsub("^%S+:%d+: ", "") or nil
 end
 
-return room
+return presize
