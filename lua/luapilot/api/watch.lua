@@ -120,9 +120,9 @@ local function failed(self, event)
   local away, code = self.app:outage(), event.status or event.code
   if client.is_crowded(event.code, event.error) then
     away:works(self)
-    return self.app.consul.starved:failed(self, self.label)
+    return self.app.consul.crowded:failed(self, self.label)
   end
-  self.app.consul.starved:works(self)
+  self.app.consul.crowded:works(self)
   local elsewhere = self.spec.dc and event.status -- the agent answers: it is the other datacentre that does not
   if not elsewhere and outage.is_one(code, message) then
     return away:failed(self, event.status and client.said_of(code, said) or said, code)
@@ -176,7 +176,7 @@ local function arrived(self, event)
   if event.error then return failed(self, event) end
   self.app:outage():works(self)
   self.app.consul:granted(self)
-  self.app.consul.starved:works(self)
+  self.app.consul.crowded:works(self)
   if not took(self, event) then self.app.loop.port.unchanged(event.id) end
 end
 
@@ -217,7 +217,7 @@ function Core:cancel()
   if self.app.away then self.app.away:forget(self) end
   local consul = self.app.consul
   if consul then consul:granted(self) end
-  if consul then consul.starved:forget(self) end
+  if consul then consul.crowded:forget(self) end
   self.app:release(self)
 end
 

@@ -6,7 +6,7 @@ local describe = require "luapilot.base.describe"
 local duration = require "luapilot.base.duration"
 local json = require "luapilot.base.json"
 local load = require "luapilot.cli.load"
-local machine = require "luapilot.cli.machine"
+local host = require "luapilot.cli.host"
 local outlook = require "luapilot.cli.outlook"
 local shutdown = require "luapilot.cli.shutdown"
 local utf8 = require "luapilot.base.utf8"
@@ -206,7 +206,7 @@ function check.act(arguments, screen)
   local ok = found ~= nil and found.ok
   if ok then
     outlook.look(found.pilot)
-    machine.look(found.pilot)
+    host.look(found.pilot)
   end
   if arguments.format == "json" then
     screen.out(as_json(found, message and message:gsub("^luapilot: ", ""):gsub("%s+$", "")))

@@ -14,7 +14,7 @@ local paths = require "luapilot.schema.paths"
 local queue = require "luapilot.base.queue"
 local retry = require "luapilot.task.retry"
 local schema = require "luapilot.schema.schema"
-local starved = require "luapilot.consul.starved"
+local crowded = require "luapilot.consul.crowded"
 local url = require "luapilot.base.url"
 
 local client = {}
@@ -29,7 +29,7 @@ local FIRST_LOOK, LONGEST_LOOK = 1, 10 -- seconds between two looks into it, whi
 ---@field options luapilot.ConsulOptions
 ---@field token string?               that is used now
 ---@field where string?               the user's line that declared it
----@field starved luapilot.Starved     who has no connection
+---@field crowded luapilot.Crowded     who has no connection
 ---@field unreadable string?          why the file of the token cannot be read now
 local Client = {}
 Client.__index = Client
@@ -85,7 +85,7 @@ function client.new(app, read, report)
   local self = setmetatable({
     app = app, options = read, where = app:where(), denied = {}, listeners = {}, pause = FIRST_LOOK,
     tokens = queue.new(),
-    starved = starved.new(app),
+    crowded = crowded.new(app),
   }, Client)
   hide(self, read.auth and read.auth:match ":(.*)$")
   if not read.token_file then

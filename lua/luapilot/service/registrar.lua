@@ -375,16 +375,16 @@ end
 -- The agent is there, and has no connection for us; or it is away.
 local function blame(self, message, code)
   if not client.is_crowded(code, message) then
-    self.app.consul.starved:works(self)
+    self.app.consul.crowded:works(self)
     return self.outage:failed(self, message, code)
   end
   self.outage:works(self)
-  self.app.consul.starved:failed(self, "services")
+  self.app.consul.crowded:failed(self, "services")
 end
 
 local function works(self)
   self.outage:works(self)
-  self.app.consul.starved:works(self)
+  self.app.consul.crowded:works(self)
 end
 
 local function pause(self, message, code)
@@ -662,7 +662,7 @@ function Registrar:stop()
   for _, id in pairs(self.timers) do self.app.loop:cancel(id) end
   for _, record in pairs(self.records) do self.app.consul:granted(record) end
   if self.reserving then self.reserving() end
-  self.app.consul.starved:forget(self)
+  self.app.consul.crowded:forget(self)
   if self.paused then self.app.loop:cancel(self.paused) end
   if self.looker then self.app.loop:cancel(self.looker) end
   self.flights, self.timers, self.paused, self.looker = {}, {}, true, nil

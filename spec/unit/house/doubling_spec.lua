@@ -586,7 +586,7 @@ local function registered(n)
   local app = {
     consul = {
       options = { max_connections = 150 }, when_renewed = nothing, granted = nothing,
-      starved = { works = nothing, forget = nothing },
+      crowded = { works = nothing, forget = nothing },
     },
     watches = {}, watch_drafts = {}, order = {}, loop = { after = nothing, cancel = nothing },
     port = { now = function() return 0 end, random = math.random }, log = nothing,

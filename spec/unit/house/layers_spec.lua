@@ -13,7 +13,7 @@ local lua_rooms = {
   { "task", "budget", "condition", "coroutines", "dropped", "mutex", "retry", "ticker", "loop", "subscription",
     "task", "bus", "scheduler" },
   { "net", "buffer", "exchange", "hints", "proxy", "connection", "http" },
-  { "consul", "names", "options", "outage", "starved", "client", "shapes", "endpoints", "requests", "calls", "kv",
+  { "consul", "names", "options", "outage", "crowded", "client", "shapes", "endpoints", "requests", "calls", "kv",
     "txn", "init" },
   { "job", "blocked", "env_file", "health", "output", "postmortem", "slow_start", "trigger", "trigger_text",
     "environment", "machine", "program", "prober", "awaited", "reminder", "dependencies", "plans", "arming", "starter",

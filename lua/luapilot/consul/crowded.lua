@@ -1,4 +1,4 @@
--- starved: who has no connection to Consul, since the agent allows no more: told once, and once when all have theirs.
+-- crowded: who has no connection to Consul, since the agent allows no more: told once, and once when all have theirs.
 --
 -- An agent bounds the connections of all programs at one address together. Whoever gets none asks again and again, and
 -- they may be many: those that come together are one line, with some of their names; it is said again when they are
@@ -6,7 +6,7 @@
 
 local duration = require "luapilot.base.duration"
 
-local starved = {}
+local crowded = {}
 
 local SETTLE = 1 -- seconds for those that come together
 local NAMED = 3
@@ -16,18 +16,18 @@ local MESSAGE = "consul: %s: the agent closes new connections and keeps others o
   .. "one, services one: raise it in the agent's configuration, or watch less. What is known stays, and all are asked "
   .. "again"
 
----@class luapilot.Starved
+---@class luapilot.Crowded
 ---@field app luapilot.App
 ---@field labels table<any, string>     of those that have none
 ---@field count integer
 ---@field told integer                  how many there were when that was told; 0: not yet
 ---@field since number?
-local Starved = {}
-Starved.__index = Starved
+local Crowded = {}
+Crowded.__index = Crowded
 
 ---@param app luapilot.App
----@return luapilot.Starved
-function starved.new(app) return setmetatable({ app = app, labels = {}, count = 0, told = 0 }, Starved) end
+---@return luapilot.Crowded
+function crowded.new(app) return setmetatable({ app = app, labels = {}, count = 0, told = 0 }, Crowded) end
 
 local function names_of(self)
   local list = {}
@@ -46,7 +46,7 @@ end
 
 ---@param who any          the same for each refusal
 ---@param label string     'watch "db"'
-function Starved:failed(who, label)
+function Crowded:failed(who, label)
   if self.labels[who] then return end
   self.labels[who], self.count = label, self.count + 1
   self.since = self.since or self.app.port.now()
@@ -70,7 +70,7 @@ end
 local function over(self) self.told, self.since = 0, nil end
 
 ---@param who any
-function Starved:works(who)
+function Crowded:works(who)
   if not empty(self, who) then return end
   if self.told > 0 then
     local seconds = math.ceil(self.app.port.now() - self.since)
@@ -82,8 +82,8 @@ end
 
 ---Nobody asks under this name any more.
 ---@param who any
-function Starved:forget(who)
+function Crowded:forget(who)
   if empty(self, who) then over(self) end
 end
 
-return starved
+return crowded

@@ -1,4 +1,4 @@
--- machine: what a loaded file names and this machine does not have: programs, users and groups, files, libcurl.
+-- host: what a loaded file names and this machine does not have: programs, users and groups, files, libcurl.
 --
 -- Nothing of that is a mistake: the file may be checked in another place than that in which it runs. It looks, and
 -- starts, sends and changes nothing. What it cannot see (a directory that is closed to it) it does not warn of.
@@ -8,7 +8,7 @@ local describe = require "luapilot.base.describe"
 local env_file = require "luapilot.job.env_file"
 local paths = require "luapilot.schema.paths"
 
-local machine = {}
+local host = {}
 
 local EXECUTABLE = 73 -- 0111
 local GONE = { ENOENT = true, ENOTDIR = true }
@@ -227,7 +227,7 @@ end
 
 ---Adds a warning for each.
 ---@param app luapilot.App      loaded, without mistakes
-function machine.look(app)
+function host.look(app)
   local self = setmetatable({ app = app, port = app.port, programs = {}, files = {} }, Look)
   for _, runner in ipairs(app.order) do self:job(runner) end
   for _, keeper in pairs(app.templates) do self:template(keeper) end
@@ -235,4 +235,4 @@ function machine.look(app)
   self:curl()
 end
 
-return machine
+return host
