@@ -24,6 +24,7 @@
 
 #include "port/shared.h"
 #include "port/themes.h"
+#include "process/launch.h"
 
 #define LONGEST 50000000 /* nanoseconds of processor time between two ticks */
 #define TICKS 20         /* in the time that a stretch may last */
@@ -47,7 +48,6 @@ static struct {
   volatile sig_atomic_t armed;
 
   double stretch; /* at the latest look */
-  double asked;   /* the stretch, when port_contain_has_run() was last asked */
   double since;   /* processor time at its first look */
   int looked_at;  /* ticks at the latest look */
   enum verdict verdict;
@@ -87,17 +87,6 @@ static double read_meter(lua_State *L) {
   double stretch = lua_tonumber(L, -1);
   lua_pop(L, 3);
   return stretch;
-}
-
-bool port_contain_has_run(lua_State *L) {
-  if (watch.core != L) return true;
-  lua_rawgeti(L, LUA_REGISTRYINDEX, watch.meter);
-  lua_rawgeti(L, -1, 1);
-  double stretch = lua_tonumber(L, -1);
-  lua_pop(L, 2);
-  bool has_run = stretch != watch.asked;
-  watch.asked = stretch;
-  return has_run;
 }
 
 static double processor_time(void) {
@@ -218,6 +207,7 @@ static int start_ticking(void) {
   (void)sigfillset(&action.sa_mask);
   if (timer_create(CLOCK_THREAD_CPUTIME_ID, &event, &watch.timer) != 0) return -1;
   (void)sigaction(NUMBER, &action, NULL);
+  launch_look_again();
   sigset_t mine;
   (void)sigemptyset(&mine);
   (void)sigaddset(&mine, NUMBER);
@@ -235,6 +225,7 @@ void port_contain_close(void) {
   if (watch.core == NULL) return;
   (void)timer_delete(watch.timer);
   (void)signal(NUMBER, SIG_IGN); /* one may be on its way */
+  launch_look_again();
   set_hook(false);
   luaL_unref(watch.core, LUA_REGISTRYINDEX, watch.meter);
   if (port.loop) loop_unpublish(port.loop, &watch.exhausted);
@@ -259,7 +250,7 @@ static int l_contain(lua_State *L) {
   watch.seconds = seconds;
   watch.tick = seconds < LONGEST * TICKS / 1e9 ? (int64_t)(seconds * 1e9 / TICKS) : LONGEST;
   watch.kilobytes = bytes / 1024 < INT32_MAX ? (int)(bytes / 1024) : 0;
-  watch.stretch = watch.asked = watch.struck = -1;
+  watch.stretch = watch.struck = -1;
   watch.strikes = 0;
   watch.verdict = FINE;
   if (start_ticking() == 0) return port_done(L);

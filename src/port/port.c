@@ -9,6 +9,7 @@
 #include "base/names.h"
 #include "port/shared.h"
 #include "port/themes.h"
+#include "process/launch.h"
 
 void port_guardian(struct guardian_page *page) {
   port.page = page;
@@ -68,6 +69,7 @@ static void fill_standard_descriptors(void) {
 static void settle_signals(void) {
   (void)signal(SIGPIPE, SIG_IGN);
   (void)signal(SIGCHLD, SIG_DFL);
+  launch_begin();
 }
 
 /* Nothing that belongs to a file: the machine is short of something, or old. */

@@ -9,6 +9,7 @@
 
 #include "port/shared.h"
 #include "port/themes.h"
+#include "process/launch.h"
 #include "process/notify.h"
 
 /* --- events ------------------------------------------------------------------------------ */
@@ -435,6 +436,15 @@ static int spawn_failed(lua_State *L, const struct failure *failure) {
   return 4;
 }
 
+/* By FFI a script can call what it likes; finalisers can even while the core is at work. */
+static bool has_ffi(lua_State *L) {
+  lua_getfield(L, LUA_REGISTRYINDEX, "_LOADED");
+  lua_getfield(L, -1, "ffi");
+  bool loaded = !lua_isnil(L, -1);
+  lua_pop(L, 2);
+  return loaded;
+}
+
 static int l_spawn(lua_State *L) {
   struct start checked, *start = &checked;
   struct failure failure = {0};
@@ -444,7 +454,7 @@ static int l_spawn(lua_State *L) {
     start = lua_touserdata(L, 1);
   else
     check_start(L, start);
-  if (port_contain_has_run(L)) launch_look_again();
+  if (has_ffi(L)) launch_distrust();
   uint64_t id = proc_spawn(port.procs, &start->options, &pid, &failure);
   if (id == 0) return spawn_failed(L, &failure);
   lua_pushnumber(L, (double)id);

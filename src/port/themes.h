@@ -5,7 +5,6 @@
 
 #include <lauxlib.h>
 #include <lua.h>
-#include <stdbool.h>
 #include <stdint.h>
 
 #include "loop/loop.h"
@@ -40,9 +39,6 @@ extern const luaL_Reg port_stack_functions[];
 void port_wait_close(void);
 /* The functions of Lua that could exhaust the stack of C look at it from now on. */
 void port_stack_open(lua_State *L);
-/* Has code of the user run since this was last asked? It may run now where it is not the core that asks, or where
- * nothing is contained. */
-bool port_contain_has_run(lua_State *L);
 /* From this loop_now() time on stretches of user code must be short. */
 void port_contain_hurry(int64_t from);
 /* Ends the ticks and the hook of port/contain.c. */

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <link.h>
 #include <linux/close_range.h>
 #include <sched.h>
 #include <signal.h>
@@ -56,9 +57,11 @@ static _Alignas(16) char main_stack[LAUNCH_STACK];
 static bool shares_memory; /* then clone() returns when the child is the program or has given up */
 static enum { UNKNOWN, COPIED, SHARED } table;
 
-/* What signals did in this process when it was last looked; somebody else's code may have changed it since. */
+/* What signals do in this process. Only we change it, until code that is not ours can run. */
 static struct {
-  bool known;
+  bool known, foreign;
+  unsigned long long
+      loads; /* libraries, at the beginning; one that came later may do anything, in threads, too */
   uint64_t changed;
 } signals;
 
@@ -324,6 +327,18 @@ static bool table_can_be_left(void) {
 
 /* --- the deed ---------------------------------------------------------------------------- */
 
+static int read_loads(struct dl_phdr_info *object, size_t size, void *loads) {
+  (void)size;
+  *(unsigned long long *)loads = object->dlpi_adds;
+  return 1;
+}
+
+static unsigned long long count_loads(void) {
+  unsigned long long loads = 0;
+  (void)dl_iterate_phdr(read_loads, &loads);
+  return loads;
+}
+
 /* Whoever started us may have ignored them; nobody in here ever does. So it is ended once, for us too,
  * instead of in every child. */
 void launch_begin(void) {
@@ -331,6 +346,7 @@ void launch_begin(void) {
   struct sigaction action;
   if (begun) return;
   begun = true;
+  signals.loads = count_loads();
   for (int number = SIGRTMIN; number <= SIGRTMAX; number++)
     if (sigaction(number, NULL, &action) == 0 && action.sa_handler == SIG_IGN)
       (void)signal(number, SIG_DFL);
@@ -346,6 +362,7 @@ static bool is_changed(int number) {
 }
 
 static uint64_t changed_signals(void) {
+  if (signals.foreign || count_loads() != signals.loads) return ALL_SIGNALS;
   if (signals.known) return signals.changed;
   signals.known = true;
   signals.changed = 0;
@@ -356,6 +373,10 @@ static uint64_t changed_signals(void) {
 
 void launch_look_again(void) {
   signals.known = false;
+}
+
+void launch_distrust(void) {
+  signals.foreign = true;
 }
 
 static pid_t make_next_child(struct child *child, int *pidfd) {

@@ -102,11 +102,13 @@ pid_t launch(const struct launch *plan, int *pidfd, struct launch_report *report
  * launch_begin(). The descriptor is in `watch`, after a failure, too. */
 pid_t launch_apart(const struct launch *plan, char *stack, struct launch_watch *watch,
                    struct launch_report *report);
-/* In the main thread, before the first start. */
+/* In the main thread, before the first start and before any code that is not ours. */
 void launch_begin(void);
-/* Code that is not ours has run: it may have changed what signals do in this process (a library that ignores
- * SIGPIPE), so the next launch() looks at all of them. Else a child puts back only those that were not by
- * default when it was last looked. */
+/* We have changed what a signal does in this process: the next launch() looks at all of them. A child puts back only
+ * those that were not by default when it was last looked. */
 void launch_look_again(void);
+/* From now on code that is not ours may change what signals do, at any time and in any thread: each child puts back
+ * all of them. So it is by itself once a library has been loaded. */
+void launch_distrust(void);
 
 #endif
