@@ -141,7 +141,7 @@ static int core_require(lua_State *L) {
   lua_rawget(L, 2);
   if (lua_istable(L, 3)) return 1;
   const struct embedded_module *module =
-      lua_isnil(L, 3) && lua_isstring(L, 1) ? find_module(lua_tostring(L, 1)) : NULL;
+      !lua_toboolean(L, 3) && lua_isstring(L, 1) ? find_module(lua_tostring(L, 1)) : NULL;
   if (module != NULL) return load_embedded(L, module);
   lua_settop(L, 1);
   lua_pushvalue(L, lua_upvalueindex(1));

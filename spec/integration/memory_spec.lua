@@ -42,3 +42,26 @@ describe("a job that runs", function()
     assert.is_true(each < MOST, ("%.2f KiB for each job"):format(each))
   end)
 end)
+
+describe("a file that builds much of its own", function()
+  after_each(run.cleanup)
+
+  -- While a file is read the heap grows by a tenth between two collections: eight of them for what follows.
+  it("is not held up by the collector", function()
+    local p = run.pilot [[
+      local count, early = 0, nil
+      local function look() getmetatable(newproxy(true)).__gc = function() count = count + 1 look() end end
+      look()
+      local keep = {}
+      for i = 1, 1000000 do
+        keep[i] = { i }
+        if i == 200000 then early = count end
+      end
+      print("collections: " .. count - early)
+      require "luapilot".job "app" { exec = { "true" } }
+    ]]
+    assert.equal(0, p:wait())
+    local count = tonumber(p:output():match "collections: (%d+)")
+    assert.is_true(count <= 4, count .. " collections")
+  end)
+end)

@@ -11,7 +11,7 @@ local outlook = require "luapilot.cli.outlook"
 local shutdown = require "luapilot.cli.shutdown"
 local utf8 = require "luapilot.base.utf8"
 
-local PAUSE = 1000 -- the heap grows tenfold between two collections: what ends soon need not be tidied
+local PAUSE = 300 -- the heap grows threefold between two collections: what ends soon need not be tidied often
 
 ---@type luapilot.Command
 local check = {

@@ -10,8 +10,8 @@ local FLUSH = 2     -- seconds for a slow reader of our output, at the end
 
 -- What the heap grew to is never given back. So until the jobs run it grows by a tenth between two collections (of
 -- which a small file needs none, since the first comes when the heap has doubled). Afterwards by half, and a small one
--- may double.
-local MUCH = 1024   -- kB of Lua that a large file takes
+-- may double. A file that builds much of its own would be held up by so many collections: from 8 MB on by half, too.
+local MUCH, TOO_MUCH = 1024, 8192   -- kB of Lua
 local CLOSELY = { pause = 110, step = 1000 }
 local LARGE = { pause = 150, step = 400 }
 local SMALL = { pause = 200, step = 400 }
@@ -19,6 +19,23 @@ local SMALL = { pause = 200, step = 400 }
 local function collect(how)
   collectgarbage("setpause", how.pause)
   collectgarbage("setstepmul", how.step)
+end
+
+local closely = false
+
+-- Garbage that says at the end of each collection how large the heap is.
+local function look_at_the_end()
+  getmetatable(newproxy(true)).__gc = function()
+    if not closely then return end
+    if collectgarbage "count" > TOO_MUCH then return collect(LARGE) end
+    look_at_the_end()
+  end
+end
+
+local function collect_closely()
+  closely = true
+  collect(CLOSELY)
+  look_at_the_end()
 end
 
 ---@type luapilot.Command
@@ -60,11 +77,12 @@ local function settle_down(pilot)
   pilot.port.reached("started", describe.count(#pilot.order, "job"))
   local ok, embedded = pcall(require, "luapilot.embedded") -- not from source
   if ok then embedded.release() end
+  closely = false
   collect(collectgarbage "count" > MUCH and LARGE or SMALL)
 end
 
 function run.act(arguments, screen)
-  collect(CLOSELY)
+  collect_closely()
   local pilot = load.file(screen, {
     file = arguments.file, args = arguments.rest, after = "; nothing was started",
   })

@@ -42,7 +42,7 @@ local function adopt_process(self, id, route)
   self.streams, self.late = 0, true
   route(self, id)
   self.app.port.hold(id, false) -- by the former core
-  self.app.port.capture(id, captured)
+  self:hear(id, captured)
 end
 
 local function adopt_checks(self, data)

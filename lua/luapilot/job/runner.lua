@@ -554,11 +554,19 @@ end
 
 -- --- what the user asks ----------------------------------------------------------------------
 
----Lines reach Lua from now on (somebody subscribed to `output`).
+---Lines reach Lua from now on (somebody subscribed to `output`), or it is said that they do not, for want of memory.
 function Runner:capture()
   if not self.process or self.streams > 0 then return end
   self.late = true -- when its streams end is not known any more
-  self.app.loop.port.capture(self.process, true)
+  self:hear(self.process, true)
+end
+
+---@param id integer     its process
+---@param on boolean
+function Runner:hear(id, on)
+  local ok, message, code = self.app.loop.port.capture(id, on)
+  if ok or code ~= "ENOMEM" then return end -- else there is nothing to hear
+  self:log("error", ("no handler hears its output: %s"):format(message), nil, "error")
 end
 
 ---Is `state` (of wait_for) true now?

@@ -34,6 +34,19 @@ describe("runner", function()
       assert.equal(3, box.app.exit_code)
     end)
 
+    it("whose lines cannot be heard for want of memory is told of", function()
+      run [[ app = pilot.job "app" { exec = { "app" } }
+        pilot.after("1s", function() app:on("output", function() end) end) ]]
+      local capture = box.world.port.capture
+      function box.world.port.capture() return nil, "cannot capture: out of memory", "ENOMEM" end
+      box.world:advance(1)
+      box.world.port.capture = capture
+      local told = 0
+      assert.equal('job "app": no handler hears its output: cannot capture: out of memory',
+        box.world.logs[#box.world.logs].message)
+      exit { code = 0 }
+    end)
+
     describe("that is started again and again", function()
       local function plan(_, options) return options end
       local function options() return box.world.handles[box:process "app"].options end
