@@ -41,7 +41,6 @@ describe("runner", function()
       function box.world.port.capture() return nil, "cannot capture: out of memory", "ENOMEM" end
       box.world:advance(1)
       box.world.port.capture = capture
-      local told = 0
       assert.equal('job "app": no handler hears its output: cannot capture: out of memory',
         box.world.logs[#box.world.logs].message)
       exit { code = 0 }
