@@ -132,7 +132,6 @@ static const struct tail {
 } tails[][2] = {
 #define TAIL(text)                                                                                 \
   { text, sizeof(text) - 1 }
-    [OUTPUT_DEFAULT] = {TAIL("\n"), TAIL("\n")},
     [OUTPUT_TEXT] = {TAIL("\"\n"), TAIL("\" partial=true\n")},
     [OUTPUT_JSON] = {TAIL("\"}\n"), TAIL("\",\"partial\":true}\n")},
 #undef TAIL
@@ -198,12 +197,21 @@ static bool put_difficult(struct buffer *out, const char *line, size_t size,
   return utf8_escape(out, line, size) && buffer_append(out, tail->text, tail->size);
 }
 
+/* As it is: what most lines are. */
+static bool put_default(const struct format *format, struct buffer *out, const char *line,
+                        size_t size) {
+  if (!buffer_reserve(out, format->head_size + size + 1)) return false;
+  buffer_put(out, format->head, format->head_size);
+  buffer_put(out, line, size);
+  buffer_put(out, "\n", 1);
+  return true;
+}
+
 static bool put_line(const struct format *format, struct buffer *out, const char *line, size_t size,
                      const struct tail *tail) {
   size_t before = buffer_size(out);
   if (!buffer_reserve(out, format->head_size + size + tail->size)) return false;
-  bool quoted = format->kind != OUTPUT_DEFAULT;
-  size_t clean = quoted ? utf8_clean(line, size) : size;
+  size_t clean = utf8_clean(line, size);
   buffer_put(out, format->head, format->head_size);
   buffer_put(out, line, clean);
   if (clean == size) {
@@ -239,7 +247,8 @@ static bool put_object(const struct format *format, struct buffer *out, const ch
 bool format_line(const struct format *format, struct buffer *out, const char *line, size_t size,
                  enum format_part part) {
   struct parse_object object;
-  if (!format->parse || part != FORMAT_WHOLE || format->kind == OUTPUT_DEFAULT ||
+  if (format->kind == OUTPUT_DEFAULT) return put_default(format, out, line, size);
+  if (!format->parse || part != FORMAT_WHOLE ||
       !parse_object(line, size, format->level_from, &object))
     return put_line(format, out, line, size, &tails[format->kind][part == FORMAT_PART]);
   size_t before = buffer_size(out);
