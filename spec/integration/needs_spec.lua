@@ -37,7 +37,7 @@ local SMALL = "api.facade api.job base.constant base.copy base.describe base.dur
   .. "task.scheduler"
 
 -- Functions are what costs: 200 bytes of bytecode each, and twice that in memory.
-local MOST = 188 * 1024
+local MOST = 189 * 1024
 
 -- Bytes of the bytecode of modules, with all that a debugger wants.
 local function size_of(names)

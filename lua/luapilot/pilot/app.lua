@@ -41,7 +41,7 @@ local verdict = lazy.require "luapilot.pilot.verdict"
 local app = {}
 
 local SHUTDOWN_TIMEOUT = 8      -- below Docker's 10 s
-local BUDGET = 1              -- seconds that user code may run without waiting
+local BUDGET = 1                -- seconds that user code may run without waiting
 local EXHAUSTED = 70           -- the exit code without memory, as that of an error of the core (pilot/shutdown.lua)
 local MEMORY, LEAST_MEMORY = 512 * 1024 ^ 2, 16 * 1024 ^ 2 -- bytes that Lua may have in use
 
